@@ -1,0 +1,72 @@
+//! Counters that the kernel programs keep: exact packets per hop, and every loss by place.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::hook::HOOK_COUNT;
+use crate::tuple::RawTuple;
+
+/// Key of the per-CPU hash map `HOPS`: one hop of one tuple.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+)]
+#[repr(C)]
+pub struct HopKey {
+    /// Tuple of the packets as they were at this hop (innermost followed header).
+    pub tuple: RawTuple,
+    /// Inode of the device's namespace.
+    pub netns: u32,
+    /// The interface.
+    pub ifindex: u32,
+    /// [`crate::hook`].
+    pub hook: u8,
+    /// Zero.
+    pub pad: [u8; 7],
+}
+const _: () = assert!(size_of::<HopKey>() == 56);
+
+/// Value of the map, for each CPU.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct HopCount {
+    /// Packets; a GSO skb counts as its segments.
+    pub packets: u64,
+    /// Sum of skb->len.
+    pub bytes: u64,
+    /// bpf_ktime_get_ns of the first packet.
+    pub first_ns: u64,
+    /// Of the last packet.
+    pub last_ns: u64,
+}
+
+/// Value of the per-CPU array `STATS` (one entry): what happened to observations, by hook.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct KernelStats {
+    /// Records written to the ring buffer.
+    pub events: [u64; HOOK_COUNT],
+    /// Records lost because the ring buffer was full.
+    pub lost: [u64; HOOK_COUNT],
+    /// Records not sent because the budget was used up (their packets are counted).
+    pub thinned: [u64; HOOK_COUNT],
+    /// Hop counters lost because the map was full.
+    pub map_full: u64,
+    /// Tags overwritten by another packet before their packet ended.
+    pub tags_evicted: u64,
+    /// Packets whose headers could not be read.
+    pub unreadable: u64,
+    /// Tuples learned through a rewrite.
+    pub learned: u64,
+}

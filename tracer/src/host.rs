@@ -1,0 +1,165 @@
+//! What is known of the host: [`Host`] folds [`Fact`]s into one place; the modules below read them.
+
+pub mod facts;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::model::{Device, KtimeNs, Mac, NetNs};
+use facts::{BaseChain, Fact, InterfaceAddress, Link, Neighbor, Probe, RouteAnswer, Run};
+
+/// A fact with the time at which it was read.
+#[derive(Clone, Debug)]
+pub struct Dated<T> {
+    /// When.
+    pub at: KtimeNs,
+    /// What.
+    pub fact: T,
+}
+
+/// Everything known of the host, as of the last input.
+#[derive(Clone, Debug, Default)]
+pub struct Host {
+    /// The run, once known.
+    pub run: Option<Run>,
+    namespaces: BTreeMap<NetNs, String>,
+    links: BTreeMap<Device, Link>,
+    addresses: BTreeMap<Device, Vec<InterfaceAddress>>,
+    drop_reasons: BTreeMap<u32, String>,
+    reset_reasons: BTreeMap<u32, String>,
+    symbols: BTreeMap<u64, String>,
+    /// Probes by name.
+    pub probes: BTreeMap<String, Probe>,
+    /// Interfaces watched and existing.
+    pub coverage: (u32, u32),
+    /// Routes asked for, oldest first.
+    pub routes: Vec<Dated<RouteAnswer>>,
+    /// Neighbour entries read, oldest first.
+    pub neighbors: Vec<Dated<Neighbor>>,
+    /// Sysctls by namespace and name.
+    pub sysctls: BTreeMap<(NetNs, String), Dated<Option<String>>>,
+    /// Base chains by namespace.
+    pub chains: BTreeMap<NetNs, Dated<Vec<BaseChain>>>,
+    /// What could not be read: (what, why).
+    pub unread: BTreeSet<(String, String)>,
+}
+
+impl Host {
+    /// Takes one fact in.
+    pub fn apply(&mut self, at: KtimeNs, fact: Fact) {
+        match fact {
+            Fact::Run(run) => self.run = Some(run),
+            Fact::Namespace(ns) => {
+                self.namespaces.insert(ns.netns, ns.name);
+            }
+            // Names and links of what is gone stay: packets seen before still need them.
+            Fact::NamespaceGone(_) | Fact::LinkGone(_) => {}
+            Fact::Link(link) => {
+                self.links.insert(link.device, link);
+            }
+            Fact::Addresses(device, list) => {
+                self.addresses.insert(device, list);
+            }
+            Fact::DropReasons(names) => self.drop_reasons.extend(names),
+            Fact::ResetReasons(names) => self.reset_reasons.extend(names),
+            Fact::Symbols(names) => self.symbols.extend(names),
+            Fact::Probe(probe) => {
+                self.probes.insert(probe.name.clone(), probe);
+            }
+            Fact::Coverage { covered, total } => self.coverage = (covered, total),
+            Fact::Route(answer) => self.routes.push(Dated { at, fact: answer }),
+            Fact::Neighbor(entry) => self.neighbors.push(Dated { at, fact: entry }),
+            Fact::Sysctl { netns, name, value } => {
+                self.sysctls
+                    .insert((netns, name), Dated { at, fact: value });
+            }
+            Fact::Chains(netns, list) => {
+                self.chains.insert(netns, Dated { at, fact: list });
+            }
+            Fact::Unread { what, why } => {
+                self.unread.insert((what, why));
+            }
+        }
+    }
+
+    /// Name of a namespace; `netns:INODE` when it was never told.
+    #[must_use]
+    pub fn namespace(&self, netns: NetNs) -> String {
+        self.namespaces
+            .get(&netns)
+            .cloned()
+            .unwrap_or_else(|| format!("netns:{}", netns.0))
+    }
+
+    /// Name of an interface; `if:N` when it was never told.
+    #[must_use]
+    pub fn interface(&self, device: Device) -> String {
+        self.links.get(&device).map_or_else(
+            || format!("if:{}", device.ifindex.0),
+            |link| link.name.clone(),
+        )
+    }
+
+    /// The interface's last known state.
+    #[must_use]
+    pub fn link(&self, device: Device) -> Option<&Link> {
+        self.links.get(&device)
+    }
+
+    /// All interfaces ever known.
+    pub fn links(&self) -> impl Iterator<Item = &Link> {
+        self.links.values()
+    }
+
+    /// All namespaces ever known, with their names.
+    pub fn namespaces(&self) -> impl Iterator<Item = (NetNs, &str)> {
+        self.namespaces
+            .iter()
+            .map(|(ns, name)| (*ns, name.as_str()))
+    }
+
+    /// Addresses of an interface.
+    #[must_use]
+    pub fn addresses(&self, device: Device) -> &[InterfaceAddress] {
+        self.addresses.get(&device).map_or(&[], Vec::as_slice)
+    }
+
+    /// Interfaces of a namespace that own an address.
+    pub fn owners(&self, address: IpAddr) -> impl Iterator<Item = Device> {
+        self.addresses
+            .iter()
+            .filter(move |(_, list)| list.iter().any(|a| a.address == address))
+            .map(|(device, _)| *device)
+    }
+
+    /// Whether the namespace owns the address.
+    #[must_use]
+    pub fn is_local(&self, netns: NetNs, address: IpAddr) -> bool {
+        self.owners(address).any(|device| device.netns == netns)
+    }
+
+    /// The interface that owns a MAC, by namespace if several do.
+    pub fn by_mac(&self, mac: Mac) -> impl Iterator<Item = &Link> {
+        self.links
+            .values()
+            .filter(move |link| link.mac == Some(mac))
+    }
+
+    /// Name of a drop reason.
+    #[must_use]
+    pub fn drop_reason(&self, code: u32) -> Option<&str> {
+        self.drop_reasons.get(&code).map(String::as_str)
+    }
+
+    /// Name of a reset reason.
+    #[must_use]
+    pub fn reset_reason(&self, code: u32) -> Option<&str> {
+        self.reset_reasons.get(&code).map(String::as_str)
+    }
+
+    /// Name of the function at an address (which may be in its middle: the source names the addresses that occur).
+    #[must_use]
+    pub fn symbol(&self, address: u64) -> Option<&str> {
+        self.symbols.get(&address).map(String::as_str)
+    }
+}

@@ -1,0 +1,299 @@
+//! Facts about the host as inputs of the pipeline: plain serialisable data, read by the other modules of `host`
+//! (or by `kernel`), kept by [`super::Host`], recorded and replayed.
+//!
+//! And [`Question`]s: what the diagnosis wants to know beside a loss. The live source answers with facts; in a
+//! replay the answers stand in the file.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Device, KtimeNs, Mac, NetNs, Tuple};
+
+/// One fact. A later fact about the same thing replaces the earlier one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Fact {
+    /// The machine and this run of tracer.
+    Run(Run),
+    /// A namespace appeared or got its name.
+    Namespace(Namespace),
+    /// A namespace is gone.
+    NamespaceGone(NetNs),
+    /// An interface appeared or changed.
+    Link(Link),
+    /// An interface is gone.
+    LinkGone(Device),
+    /// All addresses of an interface.
+    Addresses(Device, Vec<InterfaceAddress>),
+    /// Names of drop reasons: full number (subsystem in the upper 16 bits) and name without its prefix.
+    DropReasons(Vec<(u32, String)>),
+    /// Names of reset reasons (tcp_send_reset).
+    ResetReasons(Vec<(u32, String)>),
+    /// Names of functions at addresses that occurred (never the whole table).
+    Symbols(Vec<(u64, String)>),
+    /// State of a probe (one for each hook, and one for tc of each interface that failed).
+    Probe(Probe),
+    /// How many interfaces exist and how many of them are watched by tc.
+    Coverage {
+        /// Watched.
+        covered: u32,
+        /// Existing.
+        total: u32,
+    },
+    /// The route that the kernel would take for a packet.
+    Route(RouteAnswer),
+    /// A neighbour entry, or that there is none (`state` 0).
+    Neighbor(Neighbor),
+    /// A sysctl's value, by its path below /proc/sys (`net/ipv4/ip_forward`).
+    Sysctl {
+        /// Namespace.
+        netns: NetNs,
+        /// Path with slashes.
+        name: String,
+        /// Value without white space at its ends; `None` when it cannot be read.
+        value: Option<String>,
+    },
+    /// All base chains that filter in a namespace; an empty list says there are none.
+    Chains(NetNs, Vec<BaseChain>),
+    /// Something could not be read.
+    Unread {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        why: String,
+    },
+}
+
+/// The machine and this run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// tracer's version that made the trace.
+    pub tool_version: String,
+    /// Host name.
+    pub hostname: String,
+    /// Kernel release.
+    pub kernel: String,
+    /// Machine architecture.
+    pub arch: String,
+    /// /proc/sys/kernel/random/boot_id.
+    pub boot_id: String,
+    /// The expression as the user wrote it, shorthands joined in.
+    pub expression: String,
+    /// Its clauses in words, for the report.
+    pub clauses: Vec<String>,
+    /// The addresses and ports asked for, so that a direction can be told: compiled positive clauses as
+    /// (src, dst) where a clause names exactly one host on a side.
+    pub asked_src: Vec<IpAddr>,
+    /// See `asked_src`.
+    pub asked_dst: Vec<IpAddr>,
+    /// Start, nanoseconds since the Unix epoch.
+    pub started_unix_ns: u64,
+    /// Start on the kernel's clock.
+    pub started_ktime: KtimeNs,
+    /// `--one-way`.
+    pub one_way: bool,
+    /// `--netns`: names to which the trace is narrowed; empty: all.
+    pub only_netns: Vec<String>,
+    /// `--interface`: globs; empty: all.
+    pub only_interfaces: Vec<String>,
+}
+
+/// A network namespace.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Namespace {
+    /// Which.
+    pub netns: NetNs,
+    /// Name as SPEC has it: under /run/netns, else pod or container, else `host`, else `netns:INODE`.
+    pub name: String,
+}
+
+/// An interface.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Link {
+    /// Which.
+    pub device: Device,
+    /// Name.
+    pub name: String,
+    /// Kind (`veth`, `bridge`, `vxlan`, `tun` …); empty for physical ones.
+    pub kind: String,
+    /// Its MAC, where it has one.
+    pub mac: Option<Mac>,
+    /// MTU in bytes.
+    pub mtu: u32,
+    /// Administratively up (IFF_UP).
+    pub up: bool,
+    /// Has a carrier (IFF_LOWER_UP).
+    pub carrier: bool,
+    /// ARPHRD_* type (1 is Ethernet, 772 loopback, 65534 none).
+    pub arp_type: u16,
+    /// Bridge, bond or VRF to which it belongs, in the same namespace.
+    pub master: Option<u32>,
+    /// Other end of a veth, or lower device of a macvlan, VLAN …
+    pub peer: Option<Device>,
+    /// VXLAN: VNI, UDP port, remote address.
+    pub vxlan: Option<VxlanLink>,
+}
+
+/// A VXLAN device's settings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VxlanLink {
+    /// VNI.
+    pub vni: u32,
+    /// UDP destination port.
+    pub port: u16,
+    /// Default remote.
+    pub remote: Option<IpAddr>,
+}
+
+/// An address of an interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceAddress {
+    /// The address.
+    pub address: IpAddr,
+    /// Prefix length.
+    pub prefix: u8,
+    /// IFA_F_TENTATIVE.
+    pub tentative: bool,
+    /// IFA_F_DADFAILED.
+    pub dad_failed: bool,
+    /// IFA_F_SECONDARY.
+    pub secondary: bool,
+}
+
+/// State of a probe.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// Hook's name, or `tc NAMESPACE/INTERFACE`.
+    pub name: String,
+    /// Attached or why not.
+    pub state: ProbeState,
+    /// How (`tp_btf`, `raw_tracepoint`, `tcx`, `clsact`), or the reason of the failure.
+    pub detail: String,
+}
+
+/// Whether a probe works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProbeState {
+    /// In place.
+    Attached,
+    /// This kernel has no such hook.
+    Missing,
+    /// The kernel refused it.
+    Failed,
+}
+
+/// What RTM_GETROUTE said.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RouteAnswer {
+    /// Where it was asked.
+    pub netns: NetNs,
+    /// For which packet.
+    pub tuple: Tuple,
+    /// Coming in on this interface; zero: from this host itself.
+    pub iif: u32,
+    /// The answer, or a positive errno (101 ENETUNREACH, 113 EHOSTUNREACH, 13 EACCES, 22 EINVAL).
+    pub result: Result<Route, u32>,
+}
+
+/// A route.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Route {
+    /// `unicast`, `local`, `blackhole`, `unreachable`, `prohibit` …
+    pub kind: String,
+    /// Output interface.
+    pub oif: Option<u32>,
+    /// Next hop.
+    pub gateway: Option<IpAddr>,
+    /// Preferred source.
+    pub source: Option<IpAddr>,
+    /// Table.
+    pub table: u32,
+    /// Path MTU known for it.
+    pub mtu: Option<u32>,
+}
+
+/// A neighbour entry.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Neighbor {
+    /// Interface.
+    pub device: Device,
+    /// Address.
+    pub address: IpAddr,
+    /// NUD_* state; zero when there is no entry.
+    pub state: u16,
+    /// Its MAC.
+    pub mac: Option<Mac>,
+}
+
+/// A base chain of netfilter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BaseChain {
+    /// nftables (iptables-nft included) or legacy xtables.
+    pub engine: FilterEngine,
+    /// `ip`, `ip6`, `inet`, `bridge`, `netdev`, `arp`.
+    pub family: String,
+    /// Table.
+    pub table: String,
+    /// Chain.
+    pub chain: String,
+    /// `PREROUTING`, `INPUT`, `FORWARD`, `OUTPUT`, `POSTROUTING`, `INGRESS`, `EGRESS`.
+    pub hook: String,
+    /// Priority.
+    pub priority: i32,
+    /// Whether its policy drops.
+    pub policy_drop: bool,
+    /// How many rules it holds itself; `None` where unknown.
+    pub rules: Option<u32>,
+}
+
+/// Which packet filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FilterEngine {
+    /// nf_tables.
+    Nftables,
+    /// x_tables (iptables-legacy).
+    Legacy,
+}
+
+/// What the diagnosis wants to have read, now, in one namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Question {
+    /// RTM_GETROUTE for this packet; answered by [`Fact::Route`].
+    Route {
+        /// Where.
+        netns: NetNs,
+        /// The packet.
+        tuple: Tuple,
+        /// Input interface, zero for none.
+        iif: u32,
+    },
+    /// Answered by [`Fact::Neighbor`].
+    Neighbor {
+        /// Interface.
+        device: Device,
+        /// Address.
+        address: IpAddr,
+    },
+    /// Answered by [`Fact::Sysctl`].
+    Sysctl {
+        /// Where.
+        netns: NetNs,
+        /// Path with slashes.
+        name: String,
+    },
+    /// Answered by [`Fact::Chains`].
+    Chains {
+        /// Where.
+        netns: NetNs,
+    },
+    /// Answered by [`Fact::Link`] and [`Fact::Addresses`].
+    Link {
+        /// Which.
+        device: Device,
+    },
+    /// Answered by [`Fact::Symbols`].
+    Symbols {
+        /// Addresses without a name yet.
+        addresses: Vec<u64>,
+    },
+}

@@ -1,0 +1,10 @@
+//! tracer follows the packets of one flow through a Linux node, hop by hop, and says what became of them.
+//!
+//! Bytes go one way through pure stages owned by one task: [`source`] → `decode` → `correlate` → `diagnose` →
+//! `render`. Only the two ends touch the kernel or the terminal; docs/architecture.md has the picture.
+
+pub mod correlate;
+pub mod host;
+pub mod model;
+pub mod report;
+pub mod source;

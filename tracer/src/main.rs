@@ -1,0 +1,3 @@
+//! The `tracer` binary: everything is in the library.
+
+fn main() {}

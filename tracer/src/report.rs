@@ -1,0 +1,317 @@
+//! The report `tracer.report/1`: the types of the JSON document, and nothing else.
+//!
+//! Field names and meaning are fixed by docs/report.md; `docs/report.schema.json` is generated from these types.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use crate::model::Latency;
+
+/// `schema` of every report.
+pub const SCHEMA: &str = "tracer.report/1";
+
+/// The whole document.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Report {
+    /// Always `tracer.report/1`.
+    pub schema: String,
+    /// What made the report.
+    pub tool: Tool,
+    /// Where the trace was made.
+    pub host: HostInfo,
+    /// What was traced, and how completely.
+    pub trace: TraceInfo,
+    /// The worst verdict among the flows, asked direction first.
+    pub verdict: Verdict,
+    /// Flows, worst first.
+    pub flows: Vec<FlowReport>,
+    /// A bounded sample; always every dropped packet up to the bound.
+    pub journeys: Vec<JourneyReport>,
+    /// What was read beside the losses.
+    pub context: Vec<ContextEntry>,
+}
+
+/// The tool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Tool {
+    /// `tracer`.
+    pub name: String,
+    /// Version that traced.
+    pub version: String,
+}
+
+/// The machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HostInfo {
+    /// Host name.
+    pub hostname: String,
+    /// Kernel release.
+    pub kernel: String,
+    /// Machine architecture.
+    pub arch: String,
+    /// Boot id.
+    pub boot_id: String,
+}
+
+/// The trace.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TraceInfo {
+    /// The expression as compiled.
+    pub expression: String,
+    /// Its clauses in words.
+    pub clauses: Vec<String>,
+    /// RFC 3339, UTC.
+    pub started_at: String,
+    /// Milliseconds.
+    pub duration_ms: u64,
+    /// Packets (journeys) that were followed.
+    pub packets: u64,
+    /// Events received.
+    pub events: u64,
+    /// What the trace could not see.
+    pub completeness: Completeness,
+}
+
+/// What the trace could not see. All zero and every probe `attached` means that nothing is missing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Completeness {
+    /// Records lost because the ring buffer was full.
+    pub lost_events: u64,
+    /// Records not sent because the budget was used up; their packets are counted.
+    pub thinned_events: u64,
+    /// Hop counters lost because the map was full.
+    pub map_full: u64,
+    /// Records that could not be decoded.
+    pub decode_errors: u64,
+    /// Every probe with its state: `attached`, `missing`, `failed`.
+    pub probes: Vec<ProbeReport>,
+    /// Interfaces watched by tc.
+    pub interfaces_covered: u32,
+    /// Interfaces that exist.
+    pub interfaces_total: u32,
+}
+
+/// One probe.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProbeReport {
+    /// Its name.
+    pub name: String,
+    /// `attached`, `missing` or `failed`.
+    pub state: String,
+    /// How it is attached, or why it is not.
+    pub detail: String,
+}
+
+/// What became of a flow. From best to worst.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Nothing matched.
+    NoTraffic,
+    /// It reached its socket, and the answer (where one is expected) the asker.
+    Delivered,
+    /// It left this host or was delivered, and no answer came.
+    Unanswered,
+    /// Last seen at a hop, no drop event.
+    Vanished,
+    /// The sender got an error before any packet existed.
+    NotSent,
+    /// This kernel answered with an ICMP error or a reset.
+    Rejected,
+    /// This kernel discarded it.
+    Dropped,
+}
+
+/// How sure a verdict is.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Confidence {
+    /// Two causes fit, or evidence is missing.
+    Possible,
+    /// Evidence points to it; something else could do the same.
+    Likely,
+    /// The kernel said so.
+    Certain,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Verdict {
+    /// What became of the flow.
+    pub outcome: Outcome,
+    /// Code of docs/causes.md; null when nothing is wrong.
+    pub cause: Option<String>,
+    /// How sure.
+    pub confidence: Confidence,
+    /// One line.
+    pub summary: String,
+    /// Where it happened.
+    #[serde(rename = "where")]
+    pub place: Option<Place>,
+    /// How many packets.
+    pub packets: Affected,
+    /// What it rests on.
+    pub evidence: Vec<Evidence>,
+    /// What to do, safest first.
+    pub advice: Vec<Advice>,
+}
+
+/// A place in the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Place {
+    /// Name of the namespace.
+    pub namespace: Option<String>,
+    /// Interface that the packet was on; null where it has none.
+    pub interface: Option<String>,
+    /// FORWARD, route, neighbor, device, socket …: see docs/causes.md.
+    pub hook: Option<String>,
+    /// Kernel function.
+    pub function: Option<String>,
+}
+
+/// Packets of a verdict.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Affected {
+    /// Packets of the flow in the direction concerned.
+    pub seen: u64,
+    /// Those that met the fate of the verdict.
+    pub affected: u64,
+}
+
+/// One piece of evidence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Evidence {
+    /// `drop`, `stack`, `counter`, `route`, `neighbor`, `chain`, `sysctl`, `icmp`, `tcp`, `socket`, `link`, `packet`, `other-loss`.
+    pub kind: String,
+    /// One line.
+    pub text: String,
+}
+
+/// One piece of advice.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Advice {
+    /// One line.
+    pub text: String,
+    /// What to type, one command.
+    pub command: Option<String>,
+}
+
+/// A tuple of a flow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TupleReport {
+    /// `asked`, `reply`, `translated`, `inner`, `outer`.
+    pub role: String,
+    /// `tcp`, `udp`, `icmp`, `icmp6`, `sctp`, `arp` or a number.
+    pub proto: String,
+    /// Source address.
+    pub src: String,
+    /// Source port.
+    pub sport: u16,
+    /// Destination address.
+    pub dst: String,
+    /// Destination port.
+    pub dport: u16,
+}
+
+/// One flow.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FlowReport {
+    /// Its number.
+    pub id: u32,
+    /// All its tuples.
+    pub tuples: Vec<TupleReport>,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// `forward`, then `reply` where answers were seen.
+    pub paths: Vec<PathReport>,
+}
+
+/// One direction of a flow.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PathReport {
+    /// `forward` or `reply`.
+    pub direction: String,
+    /// In order.
+    pub hops: Vec<HopReport>,
+}
+
+/// One place of a path.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct HopReport {
+    /// From 1.
+    pub n: u32,
+    /// Name of the namespace.
+    pub namespace: String,
+    /// Name of the interface.
+    pub interface: String,
+    /// Its number.
+    pub ifindex: u32,
+    /// `ingress` or `egress`.
+    pub hook: String,
+    /// Tuple of the packets here: `udp 10.0.0.1:5000 > 10.0.0.2:53`.
+    pub tuple: String,
+    /// Packets, exact.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// To the next hop.
+    pub latency_ns: Option<Latency>,
+    /// What changed since the hop before: `dnat 10.96.0.1:443 > 10.0.0.5:6443`, `snat …`, `vxlan push …`, `ttl -1`.
+    pub rewrites: Vec<String>,
+    /// Packets that came no further and were lost.
+    pub lost_after: u64,
+}
+
+/// One packet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct JourneyReport {
+    /// Its number.
+    pub id: u64,
+    /// Number of its flow.
+    pub flow: u32,
+    /// `forward`, `reply` or `error`.
+    pub direction: String,
+    /// `delivered`, `dropped`, `left`, `vanished`, `consumed`, `in-flight`.
+    pub fate: String,
+    /// Its events.
+    pub steps: Vec<StepReport>,
+}
+
+/// One event of a packet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StepReport {
+    /// Nanoseconds since the start of the trace.
+    pub at_ns: u64,
+    /// Name of the hook (`tc-ingress`, `kfree_skb` …).
+    pub hook: String,
+    /// Name of the namespace, where known.
+    pub namespace: Option<String>,
+    /// Name of the interface, where known.
+    pub interface: Option<String>,
+    /// Tuple, where known.
+    pub tuple: Option<String>,
+    /// How the event was joined to the packet: `first`, `skb`, `clone`, `fingerprint`, `pieces`, `cpu`.
+    pub joined: String,
+    /// The hook's own words: reason and function of a drop, error of a lookup …
+    pub detail: Option<String>,
+    /// Stack of a drop, nearest caller first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stack: Vec<String>,
+}
+
+/// Something read beside a loss.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ContextEntry {
+    /// `route`, `neighbor`, `sysctl`, `chain`, `link`, `address`, `unread`.
+    pub kind: String,
+    /// Name of the namespace.
+    pub namespace: Option<String>,
+    /// One line.
+    pub text: String,
+    /// When it was read, nanoseconds since the start of the trace.
+    pub at_ns: u64,
+}
