@@ -1,6 +1,7 @@
 //! What is known of the host: [`Host`] folds [`Fact`]s into one place; the modules below read them.
 
 pub mod facts;
+pub mod namespaces;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
