@@ -3,6 +3,8 @@
 //!
 //! Only data: rules that make these values live in `decode`, `correlate` and `diagnose`.
 
+pub mod words;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
