@@ -22,7 +22,7 @@ macro_rules! layout {
         /// * `struct.member.member`: offset of the member; members of anonymous structs and unions count as the
         ///   parent's own. A bit field gives the byte in which it begins.
         /// * `@tracepoint:type`: number of the tracepoint's argument (from zero, after the hidden data pointer)
-        ///   whose type is `type` (`struct sock *`, `enum skb_drop_reason`, `int`; the first such).
+        ///   whose type is `type` (`struct sock *`, `enum skb_drop_reason`, `int`; the first such, `const` left aside).
         /// * `#tracepoint`: how many arguments the tracepoint has.
         pub const FIELDS: &[(&str, bool)] = &[$(($path, true $(&& layout!(@$optional))?)),*];
     };
@@ -79,6 +79,38 @@ layout! {
     neigh_table_family = "neigh_table.family", optional;
     task_nsproxy = "task_struct.nsproxy", optional;
     nsproxy_net = "nsproxy.net_ns", optional;
+    skb_data_len = "sk_buff.data_len";
+    skb_vlan_tci = "sk_buff.vlan_tci", optional;
+    sk_err = "sock.sk_err", optional;
+    flow4_oif = "flowi4.__fl_common.flowic_oif", optional;
+    flow4_iif = "flowi4.__fl_common.flowic_iif", optional;
+    flow4_mark = "flowi4.__fl_common.flowic_mark", optional;
+    flow4_proto = "flowi4.__fl_common.flowic_proto", optional;
+    flow4_saddr = "flowi4.saddr", optional;
+    flow4_daddr = "flowi4.daddr", optional;
+    flow4_sport = "flowi4.uli.ports.sport", optional;
+    flow4_dport = "flowi4.uli.ports.dport", optional;
+    flow6_oif = "flowi6.__fl_common.flowic_oif", optional;
+    flow6_iif = "flowi6.__fl_common.flowic_iif", optional;
+    flow6_mark = "flowi6.__fl_common.flowic_mark", optional;
+    flow6_proto = "flowi6.__fl_common.flowic_proto", optional;
+    flow6_saddr = "flowi6.saddr", optional;
+    flow6_daddr = "flowi6.daddr", optional;
+    flow6_sport = "flowi6.uli.ports.sport", optional;
+    flow6_dport = "flowi6.uli.ports.dport", optional;
+    nhc_dev = "fib_nh_common.nhc_dev", optional;
+    nhc_gw_family = "fib_nh_common.nhc_gw_family", optional;
+    nhc_gw = "fib_nh_common.nhc_gw", optional;
+    fib6_result_nh = "fib6_result.nh", optional;
+    fib6_result_f6i = "fib6_result.f6i", optional;
+    fib6_result_type = "fib6_result.fib6_type", optional;
+    fib6_nh_common = "fib6_nh.nh_common", optional;
+    fib6_table_id = "fib6_table.tb6_id", optional;
+    net_fib6_null = "net.ipv6.fib6_null_entry", optional;
+    consume_skb_args = "#consume_skb", optional;
+    tcp_send_reset_reason = "@tcp_send_reset:enum sk_rst_reason", optional;
+    tcp_retransmit_err = "@tcp_retransmit_skb:int", optional;
+    udp_fail_skb = "@udp_fail_queue_rcv_skb:struct sk_buff *", optional;
     kfree_skb_reason = "@kfree_skb:enum skb_drop_reason", optional;
     kfree_skb_rx_sk = "@kfree_skb:struct sock *", optional;
 }

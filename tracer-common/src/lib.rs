@@ -10,5 +10,6 @@ pub mod filter;
 pub mod fingerprint;
 pub mod hook;
 pub mod layout;
+pub mod names;
 pub mod stats;
 pub mod tuple;
