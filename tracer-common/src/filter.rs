@@ -4,6 +4,11 @@
 //! it stands in; the next clause without it ends the term: when it matches and the term is not spoiled, the
 //! packet is ours. `a and not b or c` is thus `¬b, a, c`: any boolean expression in disjunctive form.
 //!
+//! Replies are followed by reading the whole list a second time with [`RawTuple::reversed`]; in that reading a
+//! positive clause with [`CLAUSE_ONE_WAY`] ends its term without a match. Never mix the two readings clause by
+//! clause: a negated clause would then exclude what only the other direction should. User space relies on this:
+//! it sends one of two terms that are each other's mirror.
+//!
 //! Two slots and the number of the active one stand side by side: user space fills the idle slot, then changes
 //! `active` with one aligned word, so no reader sees half a change.
 
@@ -24,6 +29,8 @@ pub const CLAUSE_NEGATE: u8 = 1 << 0;
 pub const CLAUSE_ONE_WAY: u8 = 1 << 1;
 /// Only headers inside a tunnel can match.
 pub const CLAUSE_INNER: u8 = 1 << 2;
+/// Only protocols with ports (TCP, UDP, SCTP) can match: elsewhere the port fields mean other things.
+pub const CLAUSE_PORTED: u8 = 1 << 3;
 
 /// `vlan` of a clause that does not ask for one.
 pub const VLAN_ANY: u16 = 0xffff;
@@ -31,7 +38,7 @@ pub const VLAN_ANY: u16 = 0xffff;
 pub const VLAN_SOME: u16 = 0xfffe;
 
 /// One conjunction of tests. 88 bytes. All zero except `sport_span`, `dport_span` = 65535 and `vlan` =
-/// [`VLAN_ANY`] matches every packet: see [`RawClause::ANY`].
+/// [`VLAN_ANY`] matches every IP packet: see [`RawClause::ANY`]. ARP is matched only by clauses that name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct RawClause {
@@ -115,6 +122,12 @@ impl RawClause {
         differs |= u32::from((tcp_flags ^ self.tcp_flags) & self.tcp_mask);
         // family 0 asks for neither: the product is zero then
         differs |= u32::from(tuple.family ^ self.family) * u32::from(self.family);
+        // 1 for ARP and a clause that leaves the protocol open
+        differs |= ((u32::from(tuple.proto) + 1) >> 8) & u32::from(!self.proto_mask);
+        // a product of three differences is zero for the three protocols with ports
+        let portless =
+            u32::from(tuple.proto ^ 6) * u32::from(tuple.proto ^ 17) * u32::from(tuple.proto ^ 132);
+        differs |= portless * u32::from((self.flags / CLAUSE_PORTED) & 1);
         // the sign bit of span - distance tells "outside the range"
         let sport = u32::from(tuple.sport.wrapping_sub(self.sport_lo));
         let dport = u32::from(tuple.dport.wrapping_sub(self.dport_lo));
@@ -160,4 +173,47 @@ pub struct RawFilterPair {
     pub armed: u32,
     /// The slots.
     pub slots: [RawFilter; 2],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CLAUSE_PORTED, RawClause};
+    use crate::tuple::{FAMILY_V4, PROTO_ARP, RawTuple};
+
+    fn tuple(proto: u8) -> RawTuple {
+        RawTuple {
+            family: FAMILY_V4,
+            proto,
+            sport: 8,
+            ..RawTuple::default()
+        }
+    }
+
+    #[test]
+    fn arp_is_matched_by_name_only() {
+        let named = RawClause {
+            proto: PROTO_ARP,
+            proto_mask: 0xff,
+            ..RawClause::ANY
+        };
+        assert!(!RawClause::ANY.matches(&tuple(PROTO_ARP), 0));
+        assert!(RawClause::ANY.matches(&tuple(254), 0));
+        assert!(RawClause::ANY.matches(&tuple(0), 0));
+        assert!(named.matches(&tuple(PROTO_ARP), 0));
+        assert!(!named.matches(&tuple(6), 0));
+    }
+
+    #[test]
+    fn ports_are_not_those_of_icmp() {
+        let port = RawClause {
+            sport_lo: 8,
+            sport_span: 0,
+            flags: CLAUSE_PORTED,
+            ..RawClause::ANY
+        };
+        for proto in 0..=u8::MAX {
+            let expected = [6, 17, 132].contains(&proto);
+            assert_eq!(port.matches(&tuple(proto), 0), expected, "protocol {proto}");
+        }
+    }
 }
