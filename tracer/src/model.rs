@@ -695,8 +695,8 @@ impl Flow {
 #[must_use]
 pub fn raw_address(words: [u32; 4], family: u8) -> Option<IpAddr> {
     let mut bytes = [0u8; 16];
-    for (chunk, word) in bytes.chunks_exact_mut(4).zip(words) {
-        chunk.copy_from_slice(&word.to_ne_bytes());
+    for (chunk, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
+        *chunk = word.to_ne_bytes();
     }
     match family {
         tracer_common::tuple::FAMILY_V4 => {
@@ -721,10 +721,8 @@ pub fn address_words(address: IpAddr) -> [u32; 4] {
         IpAddr::V6(v6) => bytes = v6.octets(),
     }
     let mut words = [0u32; 4];
-    for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(4)) {
-        if let [a, b, c, d] = chunk {
-            *word = u32::from_ne_bytes([*a, *b, *c, *d]);
-        }
+    for (word, chunk) in words.iter_mut().zip(bytes.as_chunks().0) {
+        *word = u32::from_ne_bytes(*chunk);
     }
     words
 }

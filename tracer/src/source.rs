@@ -3,6 +3,8 @@
 //! Both give one stream of [`Input`]s; every stage behind it is the same, so a recording replays what the live
 //! run showed.
 
+pub mod recording;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tracer_common::stats::HopKey;
@@ -11,7 +13,7 @@ use crate::host::facts::Fact;
 use crate::model::KtimeNs;
 
 /// What drives the trace.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Input {
     /// Something known of the host, read at that moment.
     Host(KtimeNs, Fact),
@@ -26,7 +28,7 @@ pub enum Input {
 }
 
 /// Sums over CPUs of what the kernel programs counted.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// One row for each hop and tuple.
     pub hops: Vec<(HopKey, tracer_common::stats::HopCount)>,

@@ -1,0 +1,100 @@
+//! Writes a recording.
+
+use std::io::{self, Write};
+
+use super::block::BlockWriter;
+use super::{MAX_INFLATED, frame, header};
+use crate::model::KtimeNs;
+use crate::source::Input;
+
+/// A block is written when it has this many bytes …
+const BLOCK_TARGET: usize = 64 << 10;
+/// … or when this much time of the trace has gone by since the last: what a kill may cost.
+const FLUSH_EVERY_NS: u64 = 1_000_000_000;
+
+/// Writes inputs as they come. Whole blocks reach the inner writer at least once a second of the trace, and
+/// everything does at [`Input::End`].
+pub struct Writer<W: Write> {
+    to: W,
+    blocks: BlockWriter,
+    pending: Vec<u8>,
+    flushed_at: Option<KtimeNs>,
+}
+
+impl<W: Write> Writer<W> {
+    /// Begins a recording; writes its header.
+    ///
+    /// # Errors
+    /// Those of the inner writer.
+    pub fn new(mut to: W) -> io::Result<Self> {
+        to.write_all(&header())?;
+        to.flush()?;
+        Ok(Self {
+            to,
+            blocks: BlockWriter::new(),
+            pending: Vec::with_capacity(BLOCK_TARGET),
+            flushed_at: None,
+        })
+    }
+
+    /// Adds an input.
+    ///
+    /// # Errors
+    /// Those of the inner writer; an input larger than a frame can be (16 MiB) is refused, and others may follow.
+    pub fn write(&mut self, input: &Input) -> io::Result<()> {
+        let before = self.pending.len();
+        frame::encode(input, &mut self.pending)?;
+        // a large frame gets a block of its own
+        if before > 0 && self.pending.len() > MAX_INFLATED {
+            let large = self.pending.split_off(before);
+            self.flush()?;
+            self.pending = large;
+        }
+        let at = frame::time_of(input);
+        let since = self.flushed_at.or(at);
+        self.flushed_at = since;
+        let due = match (at, since) {
+            (Some(at), Some(since)) => at.since(since) >= FLUSH_EVERY_NS,
+            _ => false,
+        };
+        if due || self.pending.len() >= BLOCK_TARGET || frame::is_end(input) {
+            self.flushed_at = at.or(since);
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Writes what is pending as a block, and flushes the inner writer.
+    ///
+    /// # Errors
+    /// Those of the inner writer.
+    pub fn flush(&mut self) -> io::Result<()> {
+        if !self.pending.is_empty() {
+            self.blocks.write(&self.pending, &mut self.to)?;
+            self.pending.clear();
+        }
+        self.to.flush()
+    }
+
+    /// Flushes and gives the inner writer back.
+    ///
+    /// # Errors
+    /// Those of the inner writer.
+    pub fn finish(mut self) -> io::Result<W> {
+        self.flush()?;
+        Ok(self.to)
+    }
+}
+
+#[cfg(test)]
+impl Writer<Vec<u8>> {
+    /// What has reached the inner writer so far.
+    pub(super) fn to_written(&self) -> Vec<u8> {
+        self.to.clone()
+    }
+
+    /// Puts bytes into the block as they are.
+    pub(super) fn append_raw(&mut self, bytes: &[u8]) {
+        self.pending.extend_from_slice(bytes);
+    }
+}
