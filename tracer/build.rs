@@ -1,0 +1,118 @@
+//! Compiles the kernel programs of `tracer-ebpf` for the BPF target, for `kernel::load` to embed.
+//!
+//! The nightly toolchain is named only in tracer-ebpf/rust-toolchain.toml; bpf-linker is taken from
+//! target/tools/bin (where `make setup` puts it), else from PATH. A missing tool ends in one line.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use aya_build::{Package, Toolchain};
+
+const PACKAGE: &str = "tracer-ebpf";
+const LINKER: &str = "bpf-linker";
+
+fn main() -> ExitCode {
+    match build() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            println!("cargo::error={problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn build() -> Result<(), String> {
+    let workspace = workspace()?;
+    let programs = workspace.join(PACKAGE);
+    let tools = workspace.join("target/tools/bin");
+    let inputs = [
+        programs.clone(),
+        workspace.join("tracer-common"),
+        tools.join(LINKER),
+    ];
+    // A path that does not exist would make cargo run this script every time.
+    for input in inputs.iter().filter(|input| input.exists()) {
+        println!("cargo::rerun-if-changed={}", input.display());
+    }
+
+    let toolchain = toolchain(&programs.join("rust-toolchain.toml"))?;
+    check_toolchain(&toolchain)?;
+    let path = path_with_linker(&tools)?;
+    // SAFETY: a build script has one thread until aya-build starts its own, and nothing reads the
+    // environment meanwhile.
+    unsafe {
+        env::set_var("PATH", path);
+        // aya-build repeats all that the inner cargo says as warnings: progress is none.
+        env::set_var("CARGO_TERM_QUIET", "true");
+    }
+
+    let root_dir = programs.to_str().ok_or("the path is not UTF-8")?;
+    let package = Package {
+        name: PACKAGE,
+        root_dir,
+        ..Package::default()
+    };
+    aya_build::build_ebpf([package], Toolchain::Custom(&toolchain))
+        .map_err(|error| format!("{PACKAGE} does not build: {error:#}"))
+}
+
+fn workspace() -> Result<PathBuf, String> {
+    let manifest =
+        env::var_os("CARGO_MANIFEST_DIR").ok_or("CARGO_MANIFEST_DIR is not set: build by cargo")?;
+    Path::new(&manifest)
+        .parent()
+        .map(Path::to_path_buf)
+        .ok_or_else(|| "the crate lies outside its workspace".to_owned())
+}
+
+/// The channel in a rust-toolchain.toml.
+fn toolchain(file: &Path) -> Result<String, String> {
+    let text =
+        std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    text.lines()
+        .filter_map(|line| line.strip_prefix("channel")?.trim().strip_prefix('='))
+        .map(|value| value.trim().trim_matches('"').to_owned())
+        .next()
+        .ok_or_else(|| format!("{} names no channel", file.display()))
+}
+
+/// Says what is missing before cargo says it in a hundred lines. Without rustup, aya-build takes the compiler
+/// that is there.
+fn check_toolchain(toolchain: &str) -> Result<(), String> {
+    let Ok(output) = Command::new("rustup")
+        .args(["run", toolchain, "rustc", "--print", "sysroot"])
+        .output()
+    else {
+        return Ok(());
+    };
+    let sysroot = String::from_utf8_lossy(&output.stdout);
+    let source = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/core");
+    if !output.status.success() {
+        Err(format!(
+            "the Rust toolchain {toolchain} is not installed: run `make setup`"
+        ))
+    } else if !source.exists() {
+        Err(format!(
+            "the Rust toolchain {toolchain} lacks rust-src: run `make setup`"
+        ))
+    } else {
+        Ok(())
+    }
+}
+
+/// PATH with the directory of the workspace's own bpf-linker in front.
+fn path_with_linker(tools: &Path) -> Result<OsString, String> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let places: Vec<PathBuf> = std::iter::once(tools.to_path_buf())
+        .chain(env::split_paths(&path))
+        .collect();
+    if !places.iter().any(|place| place.join(LINKER).is_file()) {
+        return Err(format!(
+            "{LINKER} is neither in {} nor in PATH: run `make setup`",
+            tools.display()
+        ));
+    }
+    env::join_paths(places).map_err(|error| error.to_string())
+}
