@@ -5,6 +5,7 @@
 
 pub mod correlate;
 pub mod diagnose;
+pub mod error;
 pub mod host;
 pub mod model;
 pub mod report;

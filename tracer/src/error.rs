@@ -1,0 +1,334 @@
+//! What the user reads when tracer cannot go on: one kind (the exit status), one line, the causes behind it, and
+//! what to do about it.
+//!
+//! Every stage has an error type of its own; at the top they all become an [`Error`]. What became of the traced
+//! flow is never an error: that is the report's.
+
+mod near;
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+pub use near::near;
+
+/// What sort of failure it is; decides the exit status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Something failed while running.
+    Runtime,
+    /// The command line asks for what cannot be.
+    Usage,
+    /// Rights or kernel support are missing.
+    Unsupported,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::Runtime, Self::Usage, Self::Unsupported];
+
+    /// The process's exit status.
+    #[must_use]
+    pub const fn exit_status(self) -> u8 {
+        match self {
+            Self::Runtime => 1,
+            Self::Usage => 2,
+            Self::Unsupported => 3,
+        }
+    }
+}
+
+/// Exit status of `--check` when the outcome is not `delivered`.
+pub const EXIT_NOT_DELIVERED: u8 = 10;
+
+/// An error as the user reads it. `Display` gives all of it: `error: …` in one line with its causes, an excerpt if
+/// there is one, then a line `hint: …` for each thing to do. It does not end in a line break.
+#[derive(Debug)]
+pub struct Error {
+    kind: Kind,
+    message: String,
+    excerpt: Option<String>,
+    cause: Option<Box<dyn StdError + Send + Sync>>,
+    hints: Vec<String>,
+}
+
+impl Error {
+    /// An error of this kind. `message` has no full stop and does not begin with a capital.
+    #[must_use]
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            excerpt: None,
+            cause: None,
+            hints: Vec::new(),
+        }
+    }
+
+    /// Something failed while running.
+    #[must_use]
+    pub fn runtime(message: impl Into<String>) -> Self {
+        Self::new(Kind::Runtime, message)
+    }
+
+    /// The command line asks for what cannot be.
+    #[must_use]
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Kind::Usage, message)
+    }
+
+    /// Rights or kernel support are missing.
+    #[must_use]
+    pub fn unsupported(message: impl Into<String>) -> Self {
+        Self::new(Kind::Unsupported, message)
+    }
+
+    /// Adds what led to it.
+    #[must_use]
+    pub fn caused_by(mut self, cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+
+    /// Adds something to do.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Adds lines that show the place, between message and hints.
+    #[must_use]
+    pub fn excerpt(mut self, excerpt: impl Into<String>) -> Self {
+        self.excerpt = Some(excerpt.into());
+        self
+    }
+
+    /// What sort of failure it is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The message alone, without causes.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Things to do.
+    #[must_use]
+    pub fn hints(&self) -> &[String] {
+        &self.hints
+    }
+
+    /// Whether the reader of our output has gone (`tracer … | head`): that is success and says nothing.
+    #[must_use]
+    pub fn is_broken_pipe(&self) -> bool {
+        self.causes().any(|cause| {
+            cause
+                .downcast_ref::<io::Error>()
+                .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+        })
+    }
+
+    /// The process's exit status.
+    #[must_use]
+    pub fn exit_status(&self) -> u8 {
+        if self.is_broken_pipe() {
+            0
+        } else {
+            self.kind.exit_status()
+        }
+    }
+
+    fn causes(&self) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+        std::iter::successors(self.source(), |&cause| cause.source())
+    }
+}
+
+/// Errors that more than one stage meets.
+impl Error {
+    /// A file or stream: `act` says what was tried (`write`), `what` on what (a path, `the standard output`).
+    #[must_use]
+    pub fn io(act: &str, what: &str, error: io::Error) -> Self {
+        let hint = match error.kind() {
+            io::ErrorKind::NotFound => Some("check the path"),
+            io::ErrorKind::PermissionDenied => Some("check the file's owner and mode"),
+            io::ErrorKind::StorageFull => Some("make room, or name a file on another file system"),
+            io::ErrorKind::IsADirectory => Some("name a file in that directory"),
+            _ => None,
+        };
+        let wrapped = Self::runtime(format!("cannot {act} {what}")).caused_by(error);
+        match hint {
+            Some(hint) => wrapped.hint(hint),
+            None => wrapped,
+        }
+    }
+
+    /// The process lacks capabilities (`CAP_BPF` …).
+    #[must_use]
+    pub fn missing_capabilities(missing: &[&str]) -> Self {
+        Self::unsupported(format!("tracing needs {}", missing.join(", ")))
+            .hint("run it as root: sudo tracer …")
+            .hint(
+                "in a container: a privileged one, with the host's PID namespace (kubectl debug node/NAME \
+                 --profile=sysadmin)",
+            )
+    }
+
+    /// The kernel's type information cannot be read.
+    #[must_use]
+    pub fn no_btf(path: &Path, error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self::unsupported(format!(
+            "no type information (BTF) of this kernel at {}",
+            path.display()
+        ))
+        .caused_by(error)
+        .hint("kernels built with CONFIG_DEBUG_INFO_BTF=y have it; or give a BTF file of this very kernel: --btf FILE")
+    }
+
+    /// The kernel's lockdown or another policy refuses what tracer needs.
+    #[must_use]
+    pub fn locked_down(what: &str, error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self::unsupported(format!("the kernel refuses {what} to every process"))
+            .caused_by(error)
+            .hint("see /sys/kernel/security/lockdown: tracer needs `none` or `integrity`; `confidentiality` forbids to read kernel memory")
+    }
+
+    /// No interface matches `--interface`; `known` are those that exist.
+    #[must_use]
+    pub fn no_such_interface(glob: &str, known: &[String]) -> Self {
+        Self::no_such("interface", glob, known, "ip -brief link")
+    }
+
+    /// No namespace has the name given to `--netns`; `known` are those that exist.
+    #[must_use]
+    pub fn no_such_namespace(name: &str, known: &[String]) -> Self {
+        Self::no_such("network namespace", name, known, "ip netns list")
+    }
+
+    fn no_such(what: &str, name: &str, known: &[String], lister: &str) -> Self {
+        let error = Self::usage(format!("no {what} is called `{name}`"));
+        let close = near(name, known);
+        if close.is_empty() {
+            error.hint(format!("`{lister}` lists them"))
+        } else {
+            error.hint(format!("there is `{}`", close.join("`, `")))
+        }
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.cause
+            .as_deref()
+            .map(|cause| cause as &(dyn StdError + 'static))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = self.message.clone();
+        for cause in self.causes() {
+            let text = cause.to_string();
+            // many error types repeat their cause in their own words
+            if !line.ends_with(&text) {
+                line.push_str(": ");
+                line.push_str(&text);
+            }
+        }
+        write!(f, "error: {}", printable(&line))?;
+        for row in self.excerpt.iter().flat_map(|excerpt| excerpt.lines()) {
+            write!(f, "\n  {}", printable(row))?;
+        }
+        for hint in &self.hints {
+            write!(f, "\nhint: {}", printable(hint))?;
+        }
+        Ok(())
+    }
+}
+
+/// One line without control characters: names come from outside, and the terminal obeys them.
+fn printable(text: &str) -> String {
+    text.trim_end()
+        .chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Error, Kind};
+    use std::collections::BTreeSet;
+    use std::io;
+    use std::path::Path;
+
+    #[test]
+    fn each_kind_has_its_own_exit_status() {
+        let statuses: BTreeSet<u8> = Kind::ALL.map(Kind::exit_status).into();
+        assert_eq!(statuses, BTreeSet::from([1, 2, 3]));
+        assert_eq!(Error::usage("x").exit_status(), 2);
+        assert_eq!(Error::missing_capabilities(&["CAP_BPF"]).exit_status(), 3);
+    }
+
+    #[test]
+    fn causes_stand_in_the_first_line() {
+        let error = Error::io(
+            "write",
+            "/tmp/x",
+            io::Error::new(io::ErrorKind::PermissionDenied, "no"),
+        );
+        insta::assert_snapshot!(error, @"
+        error: cannot write /tmp/x: no
+        hint: check the file's owner and mode
+        ");
+    }
+
+    #[test]
+    fn a_cause_that_is_already_told_is_not_repeated() {
+        let error = Error::runtime("cannot read it: no").caused_by(io::Error::other("no"));
+        assert_eq!(error.to_string(), "error: cannot read it: no");
+    }
+
+    #[test]
+    fn a_broken_pipe_is_success() {
+        let pipe = io::Error::from(io::ErrorKind::BrokenPipe);
+        assert_eq!(
+            Error::io("write", "the standard output", pipe).exit_status(),
+            0
+        );
+        let wrapped = Error::runtime("a")
+            .caused_by(Error::runtime("b").caused_by(io::Error::from(io::ErrorKind::BrokenPipe)));
+        assert_eq!(wrapped.exit_status(), 0);
+    }
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        let error = Error::no_such_namespace("a\x1b[2Jb", &[]);
+        assert!(!error.to_string().contains('\x1b'));
+    }
+
+    #[test]
+    fn near_names_are_offered() {
+        let known = ["eth0", "docker0", "flannel.1"].map(String::from);
+        insta::assert_snapshot!(Error::no_such_interface("ethO", &known), @"
+        error: no interface is called `ethO`
+        hint: there is `eth0`
+        ");
+        insta::assert_snapshot!(Error::no_such_interface("wlp3s0", &known), @"
+        error: no interface is called `wlp3s0`
+        hint: `ip -brief link` lists them
+        ");
+    }
+
+    #[test]
+    fn missing_support_says_the_way_out() {
+        let missing = io::Error::from_raw_os_error(2);
+        insta::assert_snapshot!(Error::no_btf(Path::new("/sys/kernel/btf/vmlinux"), missing), @"
+        error: no type information (BTF) of this kernel at /sys/kernel/btf/vmlinux: No such file or directory (os error 2)
+        hint: kernels built with CONFIG_DEBUG_INFO_BTF=y have it; or give a BTF file of this very kernel: --btf FILE
+        ");
+    }
+}
