@@ -1,11 +1,14 @@
-//! The report `tracer.report/1`: the types of the JSON document, and nothing else.
+//! The report `tracer.report/1`: the types of the JSON document ([`assemble`] fills them in).
 //!
 //! Field names and meaning are fixed by docs/report.md; `docs/report.schema.json` is generated from these types.
+
+pub mod assemble;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use crate::model::Latency;
+pub use assemble::assemble;
 
 /// `schema` of every report.
 pub const SCHEMA: &str = "tracer.report/1";
@@ -83,12 +86,29 @@ pub struct Completeness {
     pub map_full: u64,
     /// Records that could not be decoded.
     pub decode_errors: u64,
+    /// Packets whose headers the kernel programs could not read.
+    pub unreadable: u64,
+    /// Packets whose tag was overwritten by another's: they may have been lost from sight after a rewrite.
+    pub tags_evicted: u64,
+    /// Where records were lost or thinned; only hooks where some were.
+    pub by_hook: Vec<HookLoss>,
     /// Every probe with its state: `attached`, `missing`, `failed`.
     pub probes: Vec<ProbeReport>,
     /// Interfaces watched by tc.
     pub interfaces_covered: u32,
     /// Interfaces that exist.
     pub interfaces_total: u32,
+}
+
+/// Records that one hook did not deliver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HookLoss {
+    /// Name of the hook.
+    pub hook: String,
+    /// Lost because the ring buffer was full.
+    pub lost: u64,
+    /// Not sent because the budget was used up.
+    pub thinned: u64,
 }
 
 /// One probe.
@@ -215,6 +235,11 @@ pub struct TupleReport {
     pub dst: String,
     /// Destination port.
     pub dport: u16,
+    /// Identifier of ICMP echo messages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub icmp_id: Option<u16>,
+    /// The whole tuple in the form that hops use: `tcp 10.0.0.1:5000 > 10.0.0.2:80`.
+    pub text: String,
 }
 
 /// One flow.
@@ -277,8 +302,10 @@ pub struct JourneyReport {
     pub direction: String,
     /// `delivered`, `dropped`, `left`, `vanished`, `consumed`, `in-flight`.
     pub fate: String,
-    /// Its events.
+    /// Its events, oldest first.
     pub steps: Vec<StepReport>,
+    /// Events left out because there are too many.
+    pub steps_left_out: u64,
 }
 
 /// One event of a packet.
@@ -312,6 +339,6 @@ pub struct ContextEntry {
     pub namespace: Option<String>,
     /// One line.
     pub text: String,
-    /// When it was read, nanoseconds since the start of the trace.
-    pub at_ns: u64,
+    /// When it was read, nanoseconds since the start of the trace; null for what is kept up to date.
+    pub at_ns: Option<u64>,
 }

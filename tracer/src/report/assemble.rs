@@ -1,0 +1,226 @@
+//! Makes the report of a trace: names instead of numbers, the canonical text of tuples and rewrites, worst flow
+//! first, bounded samples. Decides nothing about causes.
+//!
+//! A function of its arguments alone: the same inputs give the same bytes, live or replayed.
+
+mod context;
+mod journeys;
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::{
+    Completeness, FlowReport, HookLoss, HopReport, HostInfo, PathReport, ProbeReport, Report,
+    SCHEMA, Tool, TraceInfo, TupleReport,
+};
+use crate::correlate::Trace;
+use crate::diagnose::Diagnosis;
+use crate::host::Host;
+use crate::host::facts::{ProbeState, Run};
+use crate::model::{Direction, Flow, FlowId, Hop, KtimeNs, Path, Tuple, TupleRole};
+use crate::source::Losses;
+
+/// Makes the report.
+#[must_use]
+pub fn assemble(trace: &Trace, host: &Host, diagnosis: &Diagnosis) -> Report {
+    let clock = Clock::of(host);
+    Report {
+        schema: SCHEMA.into(),
+        tool: Tool {
+            name: "tracer".into(),
+            version: run(host, |run| &run.tool_version),
+        },
+        host: HostInfo {
+            hostname: run(host, |run| &run.hostname),
+            kernel: run(host, |run| &run.kernel),
+            arch: run(host, |run| &run.arch),
+            boot_id: run(host, |run| &run.boot_id),
+        },
+        trace: TraceInfo {
+            expression: run(host, |run| &run.expression),
+            clauses: host
+                .run
+                .as_ref()
+                .map(|run| run.clauses.clone())
+                .unwrap_or_default(),
+            started_at: started_at(host),
+            duration_ms: clock.since_start(trace.now) / 1_000_000,
+            packets: trace.packets,
+            events: trace.events,
+            completeness: completeness(trace, host),
+        },
+        verdict: diagnosis.overall.clone(),
+        flows: flows(trace, host, diagnosis),
+        journeys: journeys::sample(trace, host, clock),
+        context: context::read(trace, host, clock),
+    }
+}
+
+/// The start of the trace, from which the report's times count.
+#[derive(Clone, Copy)]
+struct Clock(KtimeNs);
+
+impl Clock {
+    fn of(host: &Host) -> Self {
+        Self(
+            host.run
+                .as_ref()
+                .map_or(KtimeNs(0), |run| run.started_ktime),
+        )
+    }
+
+    fn since_start(self, at: KtimeNs) -> u64 {
+        at.since(self.0)
+    }
+}
+
+fn run(host: &Host, field: impl Fn(&Run) -> &String) -> String {
+    host.run.as_ref().map(field).cloned().unwrap_or_default()
+}
+
+/// Milliseconds are kept: finer than that, the start is not known.
+fn started_at(host: &Host) -> String {
+    let ns = host.run.as_ref().map_or(0, |run| run.started_unix_ns);
+    let ms = i128::from(ns / 1_000_000);
+    OffsetDateTime::from_unix_timestamp_nanos(ms * 1_000_000)
+        .ok()
+        .and_then(|at| at.format(&Rfc3339).ok())
+        .unwrap_or_default()
+}
+
+fn completeness(trace: &Trace, host: &Host) -> Completeness {
+    let (interfaces_covered, interfaces_total) = host.coverage;
+    let by_hook = by_hook(&trace.losses);
+    Completeness {
+        lost_events: by_hook.iter().map(|hook| hook.lost).sum(),
+        thinned_events: by_hook.iter().map(|hook| hook.thinned).sum(),
+        map_full: trace.losses.map_full,
+        decode_errors: trace.decode_errors,
+        unreadable: trace.losses.unreadable,
+        tags_evicted: trace.losses.tags_evicted,
+        by_hook,
+        probes: host
+            .probes
+            .values()
+            .map(|probe| ProbeReport {
+                name: probe.name.clone(),
+                state: state_name(probe.state).into(),
+                detail: probe.detail.clone(),
+            })
+            .collect(),
+        interfaces_covered,
+        interfaces_total,
+    }
+}
+
+fn by_hook(losses: &Losses) -> Vec<HookLoss> {
+    let mut hooks: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for (hook, lost) in &losses.lost {
+        hooks.entry(hook).or_default().0 += lost;
+    }
+    for (hook, thinned) in &losses.thinned {
+        hooks.entry(hook).or_default().1 += thinned;
+    }
+    hooks
+        .into_iter()
+        .filter(|(_, counts)| *counts != (0, 0))
+        .map(|(hook, (lost, thinned))| HookLoss {
+            hook: hook.into(),
+            lost,
+            thinned,
+        })
+        .collect()
+}
+
+fn state_name(state: ProbeState) -> &'static str {
+    match state {
+        ProbeState::Attached => "attached",
+        ProbeState::Missing => "missing",
+        ProbeState::Failed => "failed",
+    }
+}
+
+fn flows(trace: &Trace, host: &Host, diagnosis: &Diagnosis) -> Vec<FlowReport> {
+    let known: BTreeMap<FlowId, &Flow> = trace.flows.iter().map(|flow| (flow.id, flow)).collect();
+    let mut flows: Vec<FlowReport> = diagnosis
+        .flows
+        .iter()
+        .map(|(id, verdict)| {
+            let flow = known.get(id);
+            FlowReport {
+                id: id.0,
+                tuples: flow
+                    .map(|flow| flow.tuples.iter().map(tuple_report).collect())
+                    .unwrap_or_default(),
+                verdict: verdict.clone(),
+                paths: flow.map(|flow| paths(flow, host)).unwrap_or_default(),
+            }
+        })
+        .collect();
+    flows.sort_by_key(|flow| {
+        let verdict = &flow.verdict;
+        (
+            Reverse((
+                verdict.outcome,
+                verdict.confidence,
+                verdict.packets.affected,
+            )),
+            flow.id,
+        )
+    });
+    flows
+}
+
+fn tuple_report((role, tuple): &(TupleRole, Tuple)) -> TupleReport {
+    TupleReport {
+        role: role.name().into(),
+        proto: tuple.proto.to_string(),
+        src: tuple.src.to_string(),
+        sport: tuple.sport,
+        dst: tuple.dst.to_string(),
+        dport: tuple.dport,
+        icmp_id: (tuple.icmp_id != 0).then_some(tuple.icmp_id),
+        text: tuple.to_string(),
+    }
+}
+
+/// The way there always, even when nothing was seen on it; the way back where answers were seen.
+fn paths(flow: &Flow, host: &Host) -> Vec<PathReport> {
+    let mut paths = vec![path_report(Direction::Forward, &flow.forward, host)];
+    if !flow.reply.hops.is_empty() {
+        paths.push(path_report(Direction::Reply, &flow.reply, host));
+    }
+    paths
+}
+
+fn path_report(direction: Direction, path: &Path, host: &Host) -> PathReport {
+    PathReport {
+        direction: direction.name().into(),
+        hops: (1..)
+            .zip(&path.hops)
+            .map(|(n, hop)| hop_report(n, hop, host))
+            .collect(),
+    }
+}
+
+fn hop_report(n: u32, hop: &Hop, host: &Host) -> HopReport {
+    HopReport {
+        n,
+        namespace: host.namespace(hop.device.netns),
+        interface: host.interface(hop.device),
+        ifindex: hop.device.ifindex.0,
+        hook: hop.side.name().into(),
+        tuple: hop.tuple.to_string(),
+        packets: hop.packets,
+        bytes: hop.bytes,
+        latency_ns: hop.latency,
+        rewrites: hop.rewrites.iter().map(ToString::to_string).collect(),
+        lost_after: hop.lost_after,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,240 @@
+//! What was read of the host beside the losses, in words: routes, neighbours, sysctls, chains, and the interfaces
+//! of the paths.
+
+use std::collections::BTreeSet;
+
+use super::Clock;
+use super::journeys::error_name;
+use crate::correlate::Trace;
+use crate::host::Host;
+use crate::host::facts::{
+    BaseChain, FilterEngine, InterfaceAddress, Link, Neighbor, Route, RouteAnswer,
+};
+use crate::model::{Device, IfIndex, NetNs};
+use crate::report::ContextEntry;
+
+/// Most entries of one kind.
+const ENTRIES: usize = 64;
+
+/// States of a neighbour entry (NUD_* of linux/neighbour.h), as `ip neighbour` prints them.
+const NUD_STATES: &[(u16, &str)] = &[
+    (0x01, "INCOMPLETE"),
+    (0x02, "REACHABLE"),
+    (0x04, "STALE"),
+    (0x08, "DELAY"),
+    (0x10, "PROBE"),
+    (0x20, "FAILED"),
+    (0x40, "NOARP"),
+    (0x80, "PERMANENT"),
+];
+
+/// All of it, bounded by kind; newest facts win where there are too many.
+pub(super) fn read(trace: &Trace, host: &Host, clock: Clock) -> Vec<ContextEntry> {
+    let entry = |kind: &str, netns: Option<NetNs>, at, text| ContextEntry {
+        kind: kind.into(),
+        namespace: netns.map(|netns| host.namespace(netns)),
+        text,
+        at_ns: at,
+    };
+    let mut groups: Vec<Vec<ContextEntry>> = Vec::new();
+    groups.push(
+        host.routes
+            .iter()
+            .map(|dated| {
+                let answer = &dated.fact;
+                let at = Some(clock.since_start(dated.at));
+                entry("route", Some(answer.netns), at, route_text(answer, host))
+            })
+            .collect(),
+    );
+    groups.push(
+        host.neighbors
+            .iter()
+            .map(|dated| {
+                let at = Some(clock.since_start(dated.at));
+                let netns = Some(dated.fact.device.netns);
+                entry("neighbor", netns, at, neighbor_text(&dated.fact, host))
+            })
+            .collect(),
+    );
+    groups.push(
+        host.sysctls
+            .iter()
+            .map(|((netns, name), dated)| {
+                let text = match &dated.fact {
+                    Some(value) => format!("{name} = {value}"),
+                    None => format!("{name} cannot be read"),
+                };
+                let at = Some(clock.since_start(dated.at));
+                entry("sysctl", Some(*netns), at, text)
+            })
+            .collect(),
+    );
+    let mut chains = Vec::new();
+    for (netns, dated) in &host.chains {
+        let at = Some(clock.since_start(dated.at));
+        if dated.fact.is_empty() {
+            chains.push(entry("chain", Some(*netns), at, "no base chains".into()));
+        }
+        for chain in &dated.fact {
+            chains.push(entry("chain", Some(*netns), at, chain_text(chain)));
+        }
+    }
+    groups.push(chains);
+    let devices = devices(trace);
+    let links = devices.iter().filter_map(|device| host.link(*device));
+    groups.push(
+        links
+            .map(|link| entry("link", Some(link.device.netns), None, link_text(link)))
+            .collect(),
+    );
+    let addresses = devices.iter().flat_map(|device| {
+        let list = host.addresses(*device).iter();
+        list.map(|address| (*device, address))
+    });
+    groups.push(
+        addresses
+            .map(|(device, address)| {
+                let text = address_text(&host.interface(device), address);
+                entry("address", Some(device.netns), None, text)
+            })
+            .collect(),
+    );
+    groups.push(
+        host.unread
+            .iter()
+            .map(|(what, why)| entry("unread", None, None, format!("{what}: {why}")))
+            .collect(),
+    );
+    for group in &mut groups {
+        group.dedup();
+        let surplus = group.len().saturating_sub(ENTRIES);
+        group.drain(..surplus);
+    }
+    groups.concat()
+}
+
+/// The interfaces of all paths.
+fn devices(trace: &Trace) -> BTreeSet<Device> {
+    trace
+        .flows
+        .iter()
+        .flat_map(|flow| [&flow.forward, &flow.reply])
+        .flat_map(|path| &path.hops)
+        .map(|hop| hop.device)
+        .collect()
+}
+
+fn interface(host: &Host, netns: NetNs, ifindex: u32) -> String {
+    host.interface(Device {
+        netns,
+        ifindex: IfIndex(ifindex),
+    })
+}
+
+fn route_text(answer: &RouteAnswer, host: &Host) -> String {
+    let from = match answer.iif {
+        0 => String::new(),
+        iif => format!(" from {}", interface(host, answer.netns, iif)),
+    };
+    let result = match &answer.result {
+        Ok(route) => route_words(route, answer.netns, host),
+        Err(errno) => error_name(i64::from(*errno)),
+    };
+    format!("{}{from}: {result}", answer.tuple)
+}
+
+fn route_words(route: &Route, netns: NetNs, host: &Host) -> String {
+    let mut words = vec![route.kind.clone()];
+    words.extend(route.gateway.map(|gateway| format!("via {gateway}")));
+    words.extend(
+        route
+            .oif
+            .map(|oif| format!("dev {}", interface(host, netns, oif))),
+    );
+    words.extend(route.source.map(|source| format!("src {source}")));
+    words.extend(route.mtu.map(|mtu| format!("mtu {mtu}")));
+    words.push(match route.table {
+        254 => "table main".into(),
+        255 => "table local".into(),
+        table => format!("table {table}"),
+    });
+    words.join(" ")
+}
+
+fn neighbor_text(entry: &Neighbor, host: &Host) -> String {
+    let mac = entry
+        .mac
+        .map(|mac| format!(" lladdr {mac}"))
+        .unwrap_or_default();
+    format!(
+        "{} dev {}{mac} {}",
+        entry.address,
+        host.interface(entry.device),
+        neighbor_state(entry.state)
+    )
+}
+
+/// State of a neighbour entry in words.
+pub(super) fn neighbor_state(state: u16) -> String {
+    if state == 0 {
+        return "no entry".into();
+    }
+    let names: Vec<&str> = NUD_STATES
+        .iter()
+        .filter(|(bit, _)| state & bit != 0)
+        .map(|(_, name)| *name)
+        .collect();
+    if names.is_empty() {
+        format!("state {state:#x}")
+    } else {
+        names.join("|")
+    }
+}
+
+fn chain_text(chain: &BaseChain) -> String {
+    let engine = match chain.engine {
+        FilterEngine::Nftables => "nftables",
+        FilterEngine::Legacy => "iptables-legacy",
+    };
+    let policy = if chain.policy_drop { "drop" } else { "accept" };
+    let rules = match chain.rules {
+        None => String::new(),
+        Some(1) => ", 1 rule".into(),
+        Some(count) => format!(", {count} rules"),
+    };
+    format!(
+        "{engine} {} {} {}: hook {} priority {} policy {policy}{rules}",
+        chain.family, chain.table, chain.chain, chain.hook, chain.priority
+    )
+}
+
+fn link_text(link: &Link) -> String {
+    let mut words = vec![link.name.clone()];
+    if !link.kind.is_empty() {
+        words.push(link.kind.clone());
+    }
+    words.extend(link.mac.map(|mac| format!("mac {mac}")));
+    words.push(format!("mtu {}", link.mtu));
+    words.push(if link.up { "up" } else { "down" }.into());
+    if !link.carrier {
+        words.push("no carrier".into());
+    }
+    words.join(" ")
+}
+
+fn address_text(interface: &str, address: &InterfaceAddress) -> String {
+    let marks = [
+        (address.tentative, " tentative"),
+        (address.dad_failed, " dadfailed"),
+        (address.secondary, " secondary"),
+    ];
+    let marks: String = marks
+        .into_iter()
+        .filter_map(|(set, word)| set.then_some(word))
+        .collect();
+    format!(
+        "{}/{} dev {interface}{marks}",
+        address.address, address.prefix
+    )
+}

@@ -1,0 +1,200 @@
+//! The report's sample of packets, each with its events in words.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+
+use nix::errno::Errno;
+use tracer_common::hook::HOOKS;
+
+use super::Clock;
+use crate::correlate::Trace;
+use crate::host::Host;
+use crate::model::{
+    Detail, Direction, DropInfo, Event, Fate, FibEvent, FlowId, Frame, Journey, JourneyId,
+    NeighborEvent, Step,
+};
+use crate::report::{JourneyReport, StepReport};
+
+/// Most journeys of a report.
+const JOURNEYS: usize = 64;
+/// Most journeys without a loss of one flow and direction.
+const UNHARMED: usize = 3;
+/// Most steps of a journey: a packet in a loop repeats itself.
+const STEPS: usize = 128;
+
+/// Every packet that was lost, up to the bound, then the first few others of each flow and direction.
+pub(super) fn sample(trace: &Trace, host: &Host, clock: Clock) -> Vec<JourneyReport> {
+    let lost = trace
+        .journeys
+        .values()
+        .filter(|journey| is_lost(&journey.fate));
+    let mut chosen: BTreeSet<JourneyId> = lost.map(|journey| journey.id).take(JOURNEYS).collect();
+    let mut unharmed: BTreeMap<(FlowId, Direction), usize> = BTreeMap::new();
+    for journey in trace.journeys.values() {
+        if chosen.len() >= JOURNEYS {
+            break;
+        }
+        if is_lost(&journey.fate) {
+            continue;
+        }
+        let count = unharmed
+            .entry((journey.flow, journey.direction))
+            .or_default();
+        if *count < UNHARMED {
+            *count += 1;
+            chosen.insert(journey.id);
+        }
+    }
+    trace
+        .journeys
+        .values()
+        .filter(|journey| chosen.contains(&journey.id))
+        .map(|journey| journey_report(journey, host, clock))
+        .collect()
+}
+
+fn is_lost(fate: &Fate) -> bool {
+    matches!(fate, Fate::Dropped { .. } | Fate::Vanished { .. })
+}
+
+/// The first steps, and the last one, where the packet ended.
+fn journey_report(journey: &Journey, host: &Host, clock: Clock) -> JourneyReport {
+    let count = journey.steps.len();
+    let steps: Vec<StepReport> = journey
+        .steps
+        .iter()
+        .enumerate()
+        .filter(|(i, _)| *i + 1 < STEPS || *i + 1 == count)
+        .map(|(_, step)| step_report(step, host, clock))
+        .collect();
+    JourneyReport {
+        id: journey.id.0,
+        flow: journey.flow.0,
+        direction: journey.direction.name().into(),
+        fate: journey.fate.name().into(),
+        steps_left_out: journey.steps_dropped + (count - steps.len()) as u64,
+        steps,
+    }
+}
+
+fn step_report(step: &Step, host: &Host, clock: Clock) -> StepReport {
+    let event = &step.event;
+    let tuple = event
+        .tuple
+        .or_else(|| event.packet.as_ref().and_then(|packet| packet.tuple));
+    StepReport {
+        at_ns: clock.since_start(event.at),
+        hook: HOOKS
+            .get(usize::from(event.hook.0))
+            .map_or_else(|| format!("hook {}", event.hook.0), |hook| hook.name.into()),
+        namespace: event.netns.map(|netns| host.namespace(netns)),
+        interface: event.device.map(|device| host.interface(device)),
+        tuple: tuple.map(|tuple| tuple.to_string()),
+        joined: step.joined.name().into(),
+        detail: detail(event),
+        stack: match &event.detail {
+            Detail::Drop(info) => info.stack.iter().map(|frame| name(frame, host)).collect(),
+            _ => Vec::new(),
+        },
+    }
+}
+
+fn name(frame: &Frame, host: &Host) -> String {
+    match frame.name.as_deref().or_else(|| host.symbol(frame.addr)) {
+        Some(name) => name.into(),
+        None => format!("{:#x}", frame.addr),
+    }
+}
+
+/// The hook's own part in words; `None` where the hook's name says all.
+fn detail(event: &Event) -> Option<String> {
+    let mut text = match &event.detail {
+        Detail::Ingress | Detail::Egress | Detail::SocketReached | Detail::ResetReceived => {
+            String::new()
+        }
+        Detail::Refused { code } => format!("refused by the driver: {code}"),
+        Detail::Drop(info) => drop_text(info),
+        Detail::Consumed { function } => function
+            .as_ref()
+            .map(|function| format!("at {function}"))
+            .unwrap_or_default(),
+        Detail::Neighbor(entry) => neighbor_text(entry),
+        Detail::Fib(lookup) => fib_text(lookup),
+        Detail::IcmpSend { icmp_type, code } => format!("type {icmp_type} code {code}"),
+        Detail::ResetSent { reason } => reason.clone().unwrap_or_default(),
+        Detail::Retransmit { error, syn_ack } => {
+            let what = if *syn_ack { "SYN-ACK again" } else { "again" };
+            match error {
+                Some(code) if *code != 0 => format!("{what}, not sent: {}", error_name(*code)),
+                _ => what.into(),
+            }
+        }
+        Detail::SocketRead { length } if *length < 0 => error_name(*length),
+        Detail::SocketRead { length } => format!("{length} bytes read"),
+        Detail::SocketFull { code } => error_name(*code),
+        Detail::SocketError { errno } => error_name(i64::from(*errno)),
+        Detail::BadChecksum => "wrong checksum".into(),
+        Detail::XdpException { action } => format!("action {action}"),
+        Detail::Unknown => "unknown to this version".into(),
+    };
+    // the process is true only where the decoder kept it
+    if let Some(process) = &event.process {
+        let space = if text.is_empty() { "" } else { " " };
+        // writing to a String cannot fail
+        let _ = write!(text, "{space}by {}[{}]", process.comm, process.pid);
+    }
+    (!text.is_empty()).then_some(text)
+}
+
+fn drop_text(info: &DropInfo) -> String {
+    let reason = match &info.reason {
+        Some(reason) => reason.clone(),
+        None if info.reason_code == 0 => "no reason told".into(),
+        None => format!("reason {}", info.reason_code),
+    };
+    let mut parts = vec![match &info.function {
+        Some(function) => format!("{reason} at {function}"),
+        None => reason,
+    }];
+    if let Some(error) = info.dst_error.filter(|error| *error != 0) {
+        parts.push(format!("route error {}", error_name(i64::from(error))));
+    }
+    if info.no_carrier == Some(true) {
+        parts.push("no carrier".into());
+    }
+    if info.device_up == Some(false) {
+        parts.push("interface down".into());
+    }
+    parts.join(", ")
+}
+
+fn fib_text(lookup: &FibEvent) -> String {
+    let result = if lookup.error == 0 {
+        "found".into()
+    } else {
+        error_name(i64::from(lookup.error))
+    };
+    format!("table {}: {result}", lookup.table)
+}
+
+fn neighbor_text(entry: &NeighborEvent) -> String {
+    let mut text = entry
+        .address
+        .map(|address| format!("{address} "))
+        .unwrap_or_default();
+    text += &super::context::neighbor_state(u16::from(entry.new_state.unwrap_or(entry.state)));
+    if let Some(mac) = entry.new_mac.or(entry.mac) {
+        // writing to a String cannot fail
+        let _ = write!(text, " {mac}");
+    }
+    text
+}
+
+/// `EHOSTUNREACH (113)` of a positive or negative error number.
+pub(super) fn error_name(code: i64) -> String {
+    let number = i32::try_from(code.unsigned_abs()).unwrap_or(i32::MAX);
+    match Errno::from_raw(number) {
+        Errno::UnknownErrno => format!("error {code}"),
+        errno => format!("{errno:?} ({number})"),
+    }
+}
