@@ -4,14 +4,17 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Event, Flow, Journey, JourneyId, KtimeNs};
-use crate::source::Losses;
+use crate::host::Host;
+use crate::model::{Event, Flow, FlowId, Journey, JourneyId, KtimeNs};
+use crate::source::{Counters, Losses};
 
 /// Everything that the correlator knows; what `diagnose` and the report are made of.
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
-    /// Flows by number.
+    /// Flows by number. Numbers may have gaps: use [`Trace::flow`].
     pub flows: Vec<Flow>,
+    /// Flows seen in all, kept or not.
+    pub flows_seen: u64,
     /// Journeys that are kept: all with a loss up to the bound, and a sample of the rest.
     pub journeys: BTreeMap<JourneyId, Journey>,
     /// Events that belong to no journey but may explain one, oldest first, bounded: neighbours, route lookups,
@@ -27,4 +30,105 @@ pub struct Trace {
     pub losses: Losses,
     /// Records that could not be decoded.
     pub decode_errors: u64,
+}
+
+impl Trace {
+    /// The flow of that number, when it is kept.
+    #[must_use]
+    pub fn flow(&self, id: FlowId) -> Option<&Flow> {
+        let at = self.flows.binary_search_by_key(&id, |flow| flow.id).ok()?;
+        self.flows.get(at)
+    }
+}
+
+/// Bounds and waiting times.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Most flows kept; beyond it, healthy idle ones make room.
+    pub flows: usize,
+    /// Most journeys kept in all, lossy ones first.
+    pub journeys: usize,
+    /// Most healthy journeys kept of one flow and direction.
+    pub sample: usize,
+    /// Most journeys that are open (may still get events).
+    pub open: usize,
+    /// Most steps kept of one journey.
+    pub steps: usize,
+    /// Most events kept beside the journeys.
+    pub beside: usize,
+    /// A packet silent for so long is no longer on its way, nanoseconds.
+    pub settle_ns: u64,
+    /// Another buffer with the same fingerprint can be the same packet for so long, nanoseconds.
+    pub recreate_ns: u64,
+    /// The same buffer can be the same packet for so long (neighbour and fragment queues), nanoseconds.
+    pub linger_ns: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        const MS: u64 = 1_000_000;
+        Self {
+            flows: 512,
+            journeys: 512,
+            sample: 8,
+            open: 1024,
+            steps: 128,
+            beside: 2048,
+            settle_ns: 250 * MS,
+            recreate_ns: 1000 * MS,
+            linger_ns: 35_000 * MS,
+        }
+    }
+}
+
+/// Folds events into a [`Trace`].
+#[derive(Debug)]
+pub struct Correlator {
+    trace: Trace,
+    settings: Settings,
+}
+
+impl Correlator {
+    /// An empty one.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            trace: Trace::default(),
+            settings,
+        }
+    }
+
+    /// Takes an event in.
+    pub fn event(&mut self, event: Event, _host: &Host) {
+        self.trace.events += 1;
+        self.trace.now = self.trace.now.max(event.at);
+    }
+
+    /// A record could not be decoded.
+    pub fn decode_error(&mut self) {
+        self.trace.decode_errors += 1;
+    }
+
+    /// Takes the kernel's counters in (cumulative: they replace the earlier ones).
+    pub fn counters(&mut self, at: KtimeNs, counters: &Counters, _host: &Host) {
+        self.trace.now = self.trace.now.max(at);
+        self.trace.losses = counters.loss.clone();
+    }
+
+    /// Time passes: fates, paths and flows are brought up to date.
+    pub fn tick(&mut self, at: KtimeNs, _host: &Host) {
+        self.trace.now = self.trace.now.max(at);
+    }
+
+    /// The trace is over.
+    pub fn finish(&mut self, at: KtimeNs, host: &Host) {
+        self.tick(at, host);
+        let _ = &self.settings;
+    }
+
+    /// What is known by now; flows are as of the last tick.
+    #[must_use]
+    pub fn trace(&self) -> &Trace {
+        &self.trace
+    }
 }

@@ -4,6 +4,7 @@
 //! `render`. Only the two ends touch the kernel or the terminal; docs/architecture.md has the picture.
 
 pub mod correlate;
+pub mod decode;
 pub mod diagnose;
 pub mod error;
 pub mod host;

@@ -1,0 +1,396 @@
+//! A record of the kernel programs → [`Event`]: integers and bytes get their meaning here.
+//!
+//! Total: every record gives an event or a [`DecodeError`], never a panic; a hook that this version does not know
+//! gives [`Detail::Unknown`]. Names of reasons and functions come from [`Host`], never from this file. What packets
+//! have to do with each other is `correlate`'s.
+
+pub mod packet;
+
+use bytes::Bytes;
+use tracer_common::event::{FLAG_CLONED, KNOWN_CT, KNOWN_DEV, KNOWN_DST, RAW_EVENT_SIZE, RawEvent};
+use tracer_common::hook;
+use tracer_common::tuple::{PROTO_ARP, RawTuple};
+use zerocopy::FromBytes;
+
+use crate::host::Host;
+use crate::model::{
+    Detail, Device, DropInfo, Event, FibEvent, Fingerprint, Frame, HookId, IfIndex, KtimeNs, Mac,
+    NeighborEvent, NetNs, Process, Proto, SkbAddr, Socket, Tuple, raw_address,
+};
+
+/// A record that cannot be read. The caller counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// It ends before what its header announces.
+    #[error("record of {have} bytes, {need} announced")]
+    Truncated {
+        /// Bytes there are.
+        have: usize,
+        /// Bytes there should be.
+        need: usize,
+    },
+    /// More captured bytes than space for them.
+    #[error("{caplen} bytes captured into a space of {reserved}")]
+    Capture {
+        /// Told length.
+        caplen: u16,
+        /// Told space.
+        reserved: u16,
+    },
+}
+
+/// IFF_UP of net_device.flags (include/uapi/linux/if.h).
+const IFF_UP: u32 = 1;
+/// `__LINK_STATE_NOCARRIER` of net_device.state (enum netdev_state_t: the third bit since 2.6).
+const NO_CARRIER: u32 = 1 << 2;
+/// Ifindex of `lo`: a lookup "from" it is one of this host itself.
+const LOOPBACK: u32 = 1;
+/// "A connection tracking entry is attached" in [`RawEvent::ct_info`].
+const CT_ATTACHED: u32 = 8;
+
+/// Functions between the place that frees a packet and the tracepoint: not part of a stack that is shown.
+const FREEING: &[&str] = &[
+    "bpf_",
+    "__bpf_",
+    "kfree_skb",
+    "__kfree_skb",
+    "sk_skb_reason_drop",
+    "__sk_skb_reason_drop",
+    "skb_release_",
+    "__traceiter_",
+    "trace_",
+    "perf_trace_",
+    "stack_trace_",
+    "get_perf_callchain",
+    "consume_skb",
+];
+
+/// System call entries: a stack that reaches one names the process that really made the packet.
+const SYSCALLS: &[&str] = &[
+    "__x64_sys_",
+    "__arm64_sys_",
+    "__se_sys_",
+    "__do_sys_",
+    "__sys_",
+];
+
+/// Decodes one record.
+///
+/// # Errors
+/// [`DecodeError`] when the record is shorter than it says.
+pub fn decode(record: &Bytes, host: &Host) -> Result<Event, DecodeError> {
+    let have = record.len();
+    let Ok((raw, _)) = RawEvent::read_from_prefix(record) else {
+        return Err(DecodeError::Truncated {
+            have,
+            need: RAW_EVENT_SIZE,
+        });
+    };
+    if raw.caplen > raw.cap_reserved {
+        return Err(DecodeError::Capture {
+            caplen: raw.caplen,
+            reserved: raw.cap_reserved,
+        });
+    }
+    let stack_at = RAW_EVENT_SIZE + usize::from(raw.cap_reserved);
+    let need = stack_at + usize::from(raw.stack_len) * 8;
+    if have < need {
+        return Err(DecodeError::Truncated { have, need });
+    }
+    // in bounds: `need` covers all three parts
+    let bytes = record.slice(RAW_EVENT_SIZE..RAW_EVENT_SIZE + usize::from(raw.caplen));
+    let stack = record.slice(stack_at..need);
+    Ok(event(&raw, bytes, &stack, host))
+}
+
+fn event(raw: &RawEvent, bytes: Bytes, stack: &[u8], host: &Host) -> Event {
+    let tuple = tuple(&raw.tuple);
+    let device = device(raw, host);
+    let socket = (raw.sk != 0).then(|| Socket {
+        addr: raw.sk,
+        netns: NetNs(raw.sk_netns),
+        tuple: self::tuple(&raw.sk_tuple),
+        state: raw.sk_state,
+    });
+    let detail = detail(raw, &bytes, stack, host);
+    let holds_packet = !matches!(detail, Detail::Neighbor(_) | Detail::Fib(_));
+    let packet = holds_packet
+        .then(|| {
+            let start = packet::Start {
+                l3_offset: usize::from(raw.l3_offset),
+                protocol: raw.protocol,
+                skb_len: raw.len,
+            };
+            packet::parse(&bytes, start, tuple.as_ref())
+        })
+        .flatten();
+    let tuple = tuple.or_else(|| packet.as_ref().and_then(|p| p.tuple));
+    let socket_netns = (raw.sk_netns != 0).then_some(NetNs(raw.sk_netns));
+    let netns = match &detail {
+        // the running task's namespace is the lookup's only in the task's own system call
+        Detail::Fib(fib) => socket_netns.filter(|_| fib.local),
+        _ => device.map(|d| d.netns).or(socket_netns),
+    };
+    Event {
+        at: KtimeNs(raw.ktime_ns),
+        cpu: raw.cpu,
+        hook: HookId(raw.hook),
+        skb: (raw.skb != 0).then_some(SkbAddr(raw.skb)),
+        head: raw.head,
+        cloned: raw.flags & FLAG_CLONED != 0,
+        fingerprint: (raw.fingerprint != 0).then_some(Fingerprint(raw.fingerprint)),
+        device,
+        iif: raw.skb_iif,
+        netns,
+        socket,
+        process: process(raw, &detail),
+        tuple,
+        len: raw.len,
+        segments: raw.gso_segs.max(1),
+        pkt_type: raw.pkt_type,
+        flags: raw.flags,
+        packet,
+        bytes,
+        detail,
+    }
+}
+
+/// The packet's device. Only hooks that get a device from the kernel are believed blindly; elsewhere skb->dev can
+/// be an overlaid union (UDP's dev_scratch, TCP's rbnode), so the interface must be a known one.
+fn device(raw: &RawEvent, host: &Host) -> Option<Device> {
+    if raw.netns == 0 || raw.ifindex == 0 {
+        return None;
+    }
+    let device = Device {
+        netns: NetNs(raw.netns),
+        ifindex: IfIndex(raw.ifindex),
+    };
+    let sure = matches!(
+        raw.hook,
+        hook::TC_INGRESS
+            | hook::TC_EGRESS
+            | hook::NETIF_RECEIVE_SKB
+            | hook::NET_DEV_QUEUE
+            | hook::NET_DEV_START_XMIT
+            | hook::NET_DEV_XMIT
+            | hook::XDP_EXCEPTION
+            | hook::NEIGH_CREATE
+            | hook::NEIGH_UPDATE
+            | hook::NEIGH_TIMER_HANDLER
+            | hook::NEIGH_EVENT_SEND_DONE
+    );
+    (sure || host.link(device).is_some()).then_some(device)
+}
+
+fn detail(raw: &RawEvent, bytes: &[u8], stack: &[u8], host: &Host) -> Detail {
+    match raw.hook {
+        hook::TC_INGRESS | hook::NETIF_RECEIVE_SKB => Detail::Ingress,
+        hook::TC_EGRESS | hook::NET_DEV_QUEUE | hook::NET_DEV_START_XMIT => Detail::Egress,
+        hook::NET_DEV_XMIT => Detail::Refused {
+            code: signed(raw.arg0),
+        },
+        hook::KFREE_SKB => Detail::Drop(Box::new(drop_info(raw, stack, host))),
+        hook::CONSUME_SKB => Detail::Consumed {
+            function: function(raw.location, host),
+        },
+        hook::NEIGH_CREATE
+        | hook::NEIGH_UPDATE
+        | hook::NEIGH_TIMER_HANDLER
+        | hook::NEIGH_EVENT_SEND_DONE => Detail::Neighbor(neighbor(raw, bytes)),
+        hook::FIB_TABLE_LOOKUP | hook::FIB6_TABLE_LOOKUP => Detail::Fib(FibEvent {
+            table: low(raw.arg0),
+            error: low(signed(raw.arg1).unsigned_abs()),
+            iif: raw.skb_iif,
+            oif: raw.ifindex,
+            local: raw.skb_iif <= LOOPBACK && raw.pid != 0,
+        }),
+        hook::ICMP_SEND => Detail::IcmpSend {
+            icmp_type: byte(raw.arg0),
+            code: byte(raw.arg1),
+        },
+        hook::TCP_SEND_RESET => Detail::ResetSent {
+            reason: host.reset_reason(raw.reason).map(str::to_owned),
+        },
+        hook::TCP_RECEIVE_RESET => Detail::ResetReceived,
+        hook::TCP_RETRANSMIT_SKB => Detail::Retransmit {
+            error: Some(signed(raw.arg0)),
+            syn_ack: false,
+        },
+        hook::TCP_RETRANSMIT_SYNACK => Detail::Retransmit {
+            error: None,
+            syn_ack: true,
+        },
+        hook::TCP_PROBE | hook::SK_DATA_READY => Detail::SocketReached,
+        hook::SOCK_RECV_LENGTH | hook::SKB_COPY_DATAGRAM_IOVEC => Detail::SocketRead {
+            length: signed(raw.arg0),
+        },
+        hook::UDP_FAIL_QUEUE_RCV_SKB | hook::SOCK_RCVQUEUE_FULL => Detail::SocketFull {
+            code: signed(raw.arg0),
+        },
+        hook::INET_SK_ERROR_REPORT => Detail::SocketError {
+            errno: low(signed(raw.arg0).unsigned_abs()),
+        },
+        hook::TCP_BAD_CSUM => Detail::BadChecksum,
+        hook::XDP_EXCEPTION => Detail::XdpException {
+            action: low(raw.arg0),
+        },
+        _ => Detail::Unknown,
+    }
+}
+
+fn drop_info(raw: &RawEvent, stack: &[u8], host: &Host) -> DropInfo {
+    let knows = |bit| raw.known & bit != 0;
+    let function = function(raw.location, host);
+    DropInfo {
+        reason_code: raw.reason,
+        reason: host
+            .drop_reason(raw.reason)
+            .map(|name| name.trim_start_matches("SKB_DROP_REASON_").to_owned()),
+        stack: frames(stack, function.as_deref(), host),
+        function,
+        dst_error: knows(KNOWN_DST).then_some(raw.dst_error.unsigned_abs()),
+        no_carrier: knows(KNOWN_DEV).then_some(raw.dev_state & NO_CARRIER != 0),
+        device_up: knows(KNOWN_DEV).then_some(raw.dev_flags & IFF_UP != 0),
+        mtu: knows(KNOWN_DEV).then_some(raw.mtu),
+        qdisc: text(&raw.qdisc).filter(|_| knows(KNOWN_DEV)),
+        ct_status: knows(KNOWN_CT).then_some(raw.ct_status),
+        ct_attached: Some(knows(KNOWN_CT) || raw.ct_info & CT_ATTACHED != 0),
+        mark: raw.mark,
+    }
+}
+
+/// Callers of the freeing function: what comes before it (the tracepoint's own frames) and itself are left out.
+fn frames(stack: &[u8], function: Option<&str>, host: &Host) -> Vec<Frame> {
+    let all = stack.chunks_exact(8).filter_map(|chunk| {
+        let addr = u64::from_ne_bytes(chunk.try_into().ok()?);
+        (addr != 0).then(|| Frame {
+            addr,
+            name: self::function(addr, host),
+        })
+    });
+    let mut frames: Vec<Frame> = all
+        .skip_while(|frame| {
+            frame
+                .name
+                .as_deref()
+                .is_some_and(|name| FREEING.iter().any(|prefix| name.starts_with(prefix)))
+        })
+        .collect();
+    if function.is_some()
+        && frames
+            .first()
+            .is_some_and(|first| first.name.as_deref() == function)
+    {
+        frames.remove(0);
+    }
+    frames
+}
+
+fn neighbor(raw: &RawEvent, bytes: &[u8]) -> NeighborEvent {
+    let update = raw.hook == hook::NEIGH_UPDATE;
+    NeighborEvent {
+        address: raw_address(raw.tuple.dst, raw.tuple.family),
+        state: byte(raw.arg0),
+        new_state: update.then_some(byte(raw.arg1)),
+        mac: bytes.get(..6).and_then(mac),
+        new_mac: bytes.get(8..14).and_then(mac).filter(|_| update),
+    }
+}
+
+/// The process, where the event fires in its own system call.
+fn process(raw: &RawEvent, detail: &Detail) -> Option<Process> {
+    let own = match detail {
+        Detail::SocketRead { .. } => true,
+        Detail::Fib(fib) => fib.local,
+        Detail::Drop(info) => info.stack.iter().any(|frame| {
+            frame
+                .name
+                .as_deref()
+                .is_some_and(|name| SYSCALLS.iter().any(|prefix| name.starts_with(prefix)))
+        }),
+        _ => false,
+    };
+    (own && raw.pid != 0).then(|| Process {
+        pid: raw.pid,
+        comm: text(&raw.comm).unwrap_or_default(),
+    })
+}
+
+/// The tuple of a record; `None` for an unknown family.
+#[must_use]
+pub fn tuple(raw: &RawTuple) -> Option<Tuple> {
+    let proto = proto(raw.proto);
+    let src = raw_address(raw.src, raw.family)?;
+    let dst = raw_address(raw.dst, raw.family)?;
+    let (sport, dport, icmp_id) = match proto {
+        Proto::Icmp | Proto::Icmp6 => (0, 0, raw.dport),
+        Proto::Arp => (0, 0, 0),
+        _ => (raw.sport, raw.dport, 0),
+    };
+    Some(Tuple {
+        proto,
+        src,
+        sport,
+        dst,
+        dport,
+        icmp_id,
+    })
+}
+
+/// Transport by its number on the wire ([`PROTO_ARP`] for ARP).
+#[must_use]
+pub fn proto(number: u8) -> Proto {
+    match number {
+        1 => Proto::Icmp,
+        6 => Proto::Tcp,
+        17 => Proto::Udp,
+        58 => Proto::Icmp6,
+        132 => Proto::Sctp,
+        PROTO_ARP => Proto::Arp,
+        other => Proto::Other(other),
+    }
+}
+
+/// Name of the function at an address, without the compiler's suffixes.
+fn function(address: u64, host: &Host) -> Option<String> {
+    host.symbol(address)
+        .map(|name| clean_function(name).to_owned())
+}
+
+/// A function's name without an offset (`+0x1f`) and without `.part.0`, `.constprop.0`, `.isra.0`, `.cold`, `.llvm.…`.
+#[must_use]
+pub fn clean_function(name: &str) -> &str {
+    let name = name.split('+').next().unwrap_or(name);
+    match name.find('.') {
+        // a leading dot is part of the name on some architectures
+        Some(at) if at > 0 => name.get(..at).unwrap_or(name),
+        _ => name,
+    }
+}
+
+/// Zero-padded bytes as text without control characters; `None` when empty.
+fn text(bytes: &[u8]) -> Option<String> {
+    let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
+    let text: String = String::from_utf8_lossy(bytes.get(..end)?)
+        .chars()
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect();
+    (!text.is_empty()).then_some(text)
+}
+
+fn mac(bytes: &[u8]) -> Option<Mac> {
+    let mac: [u8; 6] = bytes.try_into().ok()?;
+    (mac != [0; 6]).then_some(Mac(mac))
+}
+
+fn signed(value: u64) -> i64 {
+    i64::from_ne_bytes(value.to_ne_bytes())
+}
+
+fn low(value: u64) -> u32 {
+    u32::try_from(value & u64::from(u32::MAX)).unwrap_or(u32::MAX)
+}
+
+fn byte(value: u64) -> u8 {
+    u8::try_from(value & 0xff).unwrap_or(u8::MAX)
+}
