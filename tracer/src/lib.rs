@@ -7,6 +7,7 @@ pub mod correlate;
 pub mod decode;
 pub mod diagnose;
 pub mod error;
+pub mod filter;
 pub mod host;
 pub mod model;
 pub mod report;

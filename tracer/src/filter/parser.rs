@@ -1,0 +1,417 @@
+//! Tokens to an expression, by the grammar of pcap-filter: `and` and `or` bind alike and to the left, `not` binds
+//! more; an identifier without qualifiers takes those of the one before it.
+//!
+//! The tests of header bytes (`tcp[tcpflags] …`) are in [`header`], values in [`value`].
+
+mod header;
+mod value;
+
+use std::net::IpAddr;
+use std::ops::Range;
+
+use super::FilterError;
+use super::ast::{Expr, Side, Test};
+use super::lexer::{Token, TokenKind, tokens};
+use super::names::{KEYWORDS, Keyword, Kind, REFUSED, lookup};
+use crate::error::near;
+
+/// Brackets and `not` within each other at which the work is given up, before the stack ends.
+const DEEPEST: usize = 64;
+
+/// What stands before an identifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Qualifiers {
+    pub(super) protocol: Option<Test>,
+    pub(super) direction: Direction,
+    pub(super) kind: Kind,
+}
+
+/// Which ends of a packet must pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    Either,
+    Both,
+    One(Side),
+}
+
+/// Exact addresses that the expression asks for (not those that it excludes).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub(super) src: Vec<IpAddr>,
+    pub(super) dst: Vec<IpAddr>,
+    pub(super) any: Vec<IpAddr>,
+}
+
+/// An expression as parsed.
+#[derive(Clone, Debug)]
+pub(super) struct Parsed {
+    pub(super) expr: Expr,
+    pub(super) asked: Asked,
+}
+
+/// Parses a whole expression. White space alone asks for every packet.
+pub(super) fn parse(text: &str) -> Result<Parsed, FilterError> {
+    let mut parser = Parser::new(text);
+    let expr = if parser.peek() == &TokenKind::End {
+        Expr::And(Vec::new())
+    } else {
+        parser.expression()?
+    };
+    parser.end()?;
+    Ok(Parsed {
+        expr,
+        asked: parser.asked,
+    })
+}
+
+/// Parses one value as if `qualifiers` stood before it.
+pub(super) fn parse_value(text: &str, qualifiers: Qualifiers) -> Result<Parsed, FilterError> {
+    let mut parser = Parser::new(text);
+    let (word, span) = parser.word("a value")?;
+    let expr = parser.identifier(&word, span, qualifiers)?;
+    parser.end()?;
+    Ok(Parsed {
+        expr,
+        asked: parser.asked,
+    })
+}
+
+struct Parser<'a> {
+    text: &'a str,
+    tokens: Vec<Token>,
+    at: usize,
+    depth: usize,
+    /// Inside an odd number of `not`.
+    negated: bool,
+    /// Qualifiers of the identifier before.
+    carried: Option<Qualifiers>,
+    asked: Asked,
+}
+
+impl<'a> Parser<'a> {
+    fn new(text: &'a str) -> Self {
+        Self {
+            text,
+            tokens: tokens(text),
+            at: 0,
+            depth: 0,
+            negated: false,
+            carried: None,
+            asked: Asked::default(),
+        }
+    }
+
+    fn peek(&self) -> &TokenKind {
+        self.peek_at(0)
+    }
+
+    fn peek_at(&self, ahead: usize) -> &TokenKind {
+        self.tokens
+            .get(self.at + ahead)
+            .map_or(&TokenKind::End, |token| &token.kind)
+    }
+
+    fn keyword(&self) -> Option<Keyword> {
+        self.keyword_at(0)
+    }
+
+    fn keyword_at(&self, ahead: usize) -> Option<Keyword> {
+        match self.peek_at(ahead) {
+            TokenKind::Word(word) => lookup(KEYWORDS, word),
+            _ => None,
+        }
+    }
+
+    /// Where the next token stands.
+    fn span(&self) -> Range<usize> {
+        self.tokens
+            .get(self.at)
+            .map_or(self.text.len()..self.text.len(), |token| token.span.clone())
+    }
+
+    fn advance(&mut self) {
+        self.at += 1;
+    }
+
+    fn take(&mut self, kind: &TokenKind) -> bool {
+        let found = self.peek() == kind;
+        if found {
+            self.advance();
+        }
+        found
+    }
+
+    fn expect(&mut self, kind: &TokenKind, what: &str) -> Result<(), FilterError> {
+        if self.take(kind) {
+            Ok(())
+        } else {
+            Err(self.refuse_next(format!("{what} is expected here")))
+        }
+    }
+
+    fn word(&mut self, what: &str) -> Result<(String, Range<usize>), FilterError> {
+        let span = self.span();
+        match self.peek() {
+            TokenKind::Word(word) => {
+                let word = word.clone();
+                self.advance();
+                Ok((word, span))
+            }
+            _ => Err(self.refuse_next(format!("{what} is expected here"))),
+        }
+    }
+
+    fn refuse(&self, span: Range<usize>, message: impl Into<String>) -> FilterError {
+        FilterError::new(self.text, span, message)
+    }
+
+    fn refuse_next(&self, message: impl Into<String>) -> FilterError {
+        self.refuse(self.span(), message)
+    }
+
+    fn end(&self) -> Result<(), FilterError> {
+        match self.peek() {
+            TokenKind::End => Ok(()),
+            TokenKind::Close => Err(self
+                .refuse_next("this bracket closes nothing")
+                .hint("take it away, or open one before")),
+            TokenKind::Word(_) => Err(self.juxtaposed()),
+            _ => Err(self
+                .refuse_next("`and`, `or` or the end is expected here")
+                .hint("join tests with `and`, `or`, `not` and ( )")),
+        }
+    }
+
+    /// A word where a joining word should be.
+    fn juxtaposed(&self) -> FilterError {
+        let TokenKind::Word(word) = self.peek() else {
+            return self.refuse_next("`and` or `or` is expected here");
+        };
+        if let Some(hint) = lookup(REFUSED, word) {
+            return self.refused(self.span(), word, hint);
+        }
+        let error = self.refuse_next("`and` or `or` is missing before this");
+        if word.parse::<u16>().is_ok() {
+            error.hint(format!("a port is `port {word}`, joined by `and`"))
+        } else {
+            error.hint(format!("write `and {word}`, or `or {word}`"))
+        }
+    }
+
+    fn refused(&self, span: Range<usize>, word: &str, hint: &str) -> FilterError {
+        self.refuse(span, format!("`{word}` is not supported"))
+            .hint(hint)
+    }
+
+    fn deeper(&mut self) -> Result<(), FilterError> {
+        self.depth += 1;
+        if self.depth > DEEPEST {
+            return Err(self
+                .refuse_next("too deeply nested")
+                .hint("take brackets away"));
+        }
+        Ok(())
+    }
+
+    fn expression(&mut self) -> Result<Expr, FilterError> {
+        let mut left = self.operand()?;
+        loop {
+            let join: fn(Vec<Expr>) -> Expr = match self.peek() {
+                TokenKind::And => Expr::And,
+                TokenKind::Or => Expr::Or,
+                _ => return Ok(left),
+            };
+            self.advance();
+            left = join(vec![left, self.operand()?]);
+        }
+    }
+
+    fn operand(&mut self) -> Result<Expr, FilterError> {
+        if self.take(&TokenKind::Not) {
+            self.deeper()?;
+            self.negated = !self.negated;
+            let inner = self.operand()?;
+            self.negated = !self.negated;
+            self.depth -= 1;
+            return Ok(Expr::Not(Box::new(inner)));
+        }
+        if self.peek() == &TokenKind::Open {
+            return self.group();
+        }
+        self.primitive()
+    }
+
+    fn group(&mut self) -> Result<Expr, FilterError> {
+        self.advance();
+        self.deeper()?;
+        let inner = self.expression()?;
+        if matches!(self.peek(), TokenKind::Word(_)) {
+            return Err(self.juxtaposed());
+        }
+        self.expect(&TokenKind::Close, "`)`")?;
+        self.depth -= 1;
+        Ok(inner)
+    }
+
+    fn primitive(&mut self) -> Result<Expr, FilterError> {
+        let (word, span) = self.word("a test")?;
+        match lookup(KEYWORDS, &word) {
+            Some(Keyword::Protocol(protocol)) => self.after_protocol(&word, protocol),
+            Some(Keyword::Direction(side)) => self.after_direction(side, None),
+            Some(Keyword::Kind(kind)) => self.values(Qualifiers {
+                protocol: None,
+                direction: Direction::Either,
+                kind,
+            }),
+            Some(Keyword::Vlan) => self.vlan(),
+            Some(Keyword::Tunnel) => self.tunnel(&word, span),
+            None => self.bare(&word, span),
+        }
+    }
+
+    fn after_protocol(&mut self, name: &str, protocol: Test) -> Result<Expr, FilterError> {
+        if self.peek() == &TokenKind::OpenBracket {
+            self.carried = None;
+            return self.header_test(name);
+        }
+        match self.keyword() {
+            Some(Keyword::Direction(side)) => {
+                self.advance();
+                self.after_direction(side, Some(protocol))
+            }
+            Some(Keyword::Kind(kind)) => {
+                self.advance();
+                self.values(Qualifiers {
+                    protocol: Some(protocol),
+                    direction: Direction::Either,
+                    kind,
+                })
+            }
+            _ => {
+                self.carried = None;
+                Ok(Expr::Test(protocol))
+            }
+        }
+    }
+
+    fn after_direction(&mut self, side: Side, protocol: Option<Test>) -> Result<Expr, FilterError> {
+        let mut direction = Direction::One(side);
+        let other = match side {
+            Side::Src => Side::Dst,
+            Side::Dst => Side::Src,
+        };
+        if self.keyword_at(1) == Some(Keyword::Direction(other)) {
+            let joined = match self.peek() {
+                TokenKind::Or => Some(Direction::Either),
+                TokenKind::And => Some(Direction::Both),
+                _ => None,
+            };
+            if let Some(joined) = joined {
+                direction = joined;
+                self.advance();
+                self.advance();
+            }
+        }
+        let mut kind = Kind::Host;
+        if let Some(Keyword::Kind(named)) = self.keyword() {
+            kind = named;
+            self.advance();
+        }
+        self.values(Qualifiers {
+            protocol,
+            direction,
+            kind,
+        })
+    }
+
+    /// The identifier after its qualifiers, or several in brackets.
+    fn values(&mut self, qualifiers: Qualifiers) -> Result<Expr, FilterError> {
+        self.carried = Some(qualifiers);
+        if self.peek() == &TokenKind::Open {
+            return self.group();
+        }
+        let (word, span) = self.word(qualifiers.kind.wanted())?;
+        if lookup(KEYWORDS, &word).is_some() && qualifiers.kind != Kind::Proto {
+            return Err(self.refuse(
+                span,
+                format!("{} is expected here", qualifiers.kind.wanted()),
+            ));
+        }
+        self.identifier(&word, span, qualifiers)
+    }
+
+    /// A word that is no keyword: an address, or one more value for the qualifiers before.
+    fn bare(&mut self, word: &str, span: Range<usize>) -> Result<Expr, FilterError> {
+        if let Some(hint) = lookup(REFUSED, word) {
+            return Err(self.refused(span, word, hint));
+        }
+        let is_address = value::address(word).is_some();
+        match self.carried {
+            Some(carried) if !is_address || matches!(carried.kind, Kind::Host | Kind::Net) => {
+                self.identifier(word, span, carried)
+            }
+            _ if is_address => {
+                let qualifiers = Qualifiers {
+                    protocol: None,
+                    direction: Direction::Either,
+                    kind: Kind::Host,
+                };
+                self.carried = Some(qualifiers);
+                self.identifier(word, span, qualifiers)
+            }
+            _ => Err(self.unknown(word, span)),
+        }
+    }
+
+    fn unknown(&self, word: &str, span: Range<usize>) -> FilterError {
+        let error = self.refuse(span, format!("`{word}` is no word of this language"));
+        let known: Vec<String> = KEYWORDS
+            .iter()
+            .map(|(name, _)| (*name).to_owned())
+            .collect();
+        if word.parse::<u16>().is_ok() {
+            return error.hint(format!("a port is `port {word}`"));
+        }
+        match near(word, &known).first() {
+            Some(close) => error.hint(format!("did you mean `{close}`?")),
+            None if word.contains('.') => error.hint(value::NO_NAMES),
+            None => error.hint("try `host ADDRESS`, `net ADDRESS/LENGTH`, `port NUMBER`, `tcp`, `udp`, `icmp`, joined by `and`, `or`, `not`"),
+        }
+    }
+
+    fn vlan(&mut self) -> Result<Expr, FilterError> {
+        self.carried = None;
+        let TokenKind::Word(word) = self.peek() else {
+            return Ok(Expr::Test(Test::Vlan(None)));
+        };
+        let Some(id) = value::number(word) else {
+            return Ok(Expr::Test(Test::Vlan(None)));
+        };
+        if id > 4095 {
+            return Err(self
+                .refuse_next("VLAN ids end at 4095")
+                .hint("`vlan` alone means any tag"));
+        }
+        self.advance();
+        Ok(Expr::Test(Test::Vlan(u16::try_from(id).ok())))
+    }
+
+    fn tunnel(&mut self, name: &str, span: Range<usize>) -> Result<Expr, FilterError> {
+        self.carried = None;
+        if self.negated {
+            return Err(self
+                .refuse(span, format!("`{name}` cannot be negated: it chooses the headers that are looked at"))
+                .hint("without it the outer and the inner headers are matched; exclude a tunnel by its port: `not udp port 4789`"));
+        }
+        if let TokenKind::Word(word) = self.peek()
+            && value::number(word).is_some()
+        {
+            return Err(self
+                .refuse_next("network identifiers of tunnels are not matched")
+                .hint(format!(
+                    "leave it out: `{name} and …`, and name addresses inside the tunnel"
+                )));
+        }
+        Ok(Expr::Test(Test::Inner))
+    }
+}
