@@ -10,5 +10,6 @@ pub mod error;
 pub mod filter;
 pub mod host;
 pub mod model;
+pub mod render;
 pub mod report;
 pub mod source;

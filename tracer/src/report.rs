@@ -17,6 +17,7 @@ pub const SCHEMA: &str = "tracer.report/1";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// Always `tracer.report/1`.
+    #[schemars(extend("const" = SCHEMA))]
     pub schema: String,
     /// What made the report.
     pub tool: Tool,
@@ -117,6 +118,7 @@ pub struct ProbeReport {
     /// Its name.
     pub name: String,
     /// `attached`, `missing` or `failed`.
+    #[schemars(extend("enum" = ["attached", "missing", "failed"]))]
     pub state: String,
     /// How it is attached, or why it is not.
     pub detail: String,
@@ -224,6 +226,7 @@ pub struct Advice {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TupleReport {
     /// `asked`, `reply`, `translated`, `inner`, `outer`.
+    #[schemars(extend("enum" = ["asked", "reply", "translated", "inner", "outer"]))]
     pub role: String,
     /// `tcp`, `udp`, `icmp`, `icmp6`, `sctp`, `arp` or a number.
     pub proto: String,
@@ -259,6 +262,7 @@ pub struct FlowReport {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PathReport {
     /// `forward` or `reply`.
+    #[schemars(extend("enum" = ["forward", "reply"]))]
     pub direction: String,
     /// In order.
     pub hops: Vec<HopReport>,
@@ -276,6 +280,7 @@ pub struct HopReport {
     /// Its number.
     pub ifindex: u32,
     /// `ingress` or `egress`.
+    #[schemars(extend("enum" = ["ingress", "egress"]))]
     pub hook: String,
     /// Tuple of the packets here: `udp 10.0.0.1:5000 > 10.0.0.2:53`.
     pub tuple: String,
@@ -299,8 +304,10 @@ pub struct JourneyReport {
     /// Number of its flow.
     pub flow: u32,
     /// `forward`, `reply` or `error`.
+    #[schemars(extend("enum" = ["forward", "reply", "error"]))]
     pub direction: String,
     /// `delivered`, `dropped`, `left`, `vanished`, `consumed`, `in-flight`.
+    #[schemars(extend("enum" = ["delivered", "dropped", "left", "vanished", "consumed", "in-flight"]))]
     pub fate: String,
     /// Its events, oldest first.
     pub steps: Vec<StepReport>,
@@ -322,6 +329,7 @@ pub struct StepReport {
     /// Tuple, where known.
     pub tuple: Option<String>,
     /// How the event was joined to the packet: `first`, `skb`, `clone`, `fingerprint`, `pieces`, `cpu`.
+    #[schemars(extend("enum" = ["first", "skb", "clone", "fingerprint", "pieces", "cpu"]))]
     pub joined: String,
     /// The hook's own words: reason and function of a drop, error of a lookup …
     pub detail: Option<String>,

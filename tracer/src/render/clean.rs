@@ -1,0 +1,75 @@
+//! Characters that could deceive a reader or command a terminal, made visible. Every renderer uses this.
+
+use std::borrow::Cow;
+use std::ops::RangeInclusive;
+
+/// Invisible characters beside the control characters: they hide, join or reorder what stands around them.
+const INVISIBLE: &[RangeInclusive<char>] = &[
+    '\u{ad}'..='\u{ad}',       // soft hyphen
+    '\u{61c}'..='\u{61c}',     // Arabic letter mark
+    '\u{180e}'..='\u{180e}',   // Mongolian vowel separator
+    '\u{200b}'..='\u{200f}',   // zero width space and joiners, direction marks
+    '\u{2028}'..='\u{202e}',   // line and paragraph separators, embeddings and overrides
+    '\u{2060}'..='\u{206f}',   // word joiner, isolates, deprecated controls
+    '\u{feff}'..='\u{feff}',   // byte order mark
+    '\u{fff9}'..='\u{fffb}',   // interlinear annotation
+    '\u{e0000}'..='\u{e007f}', // tags
+];
+
+/// Whether a character must not reach a terminal as it is.
+#[must_use]
+pub fn is_hazard(c: char) -> bool {
+    c.is_control() || INVISIBLE.iter().any(|range| range.contains(&c))
+}
+
+/// The text with every hazard spelled out (`\u{1b}`). Clean text is returned as it is.
+#[must_use]
+pub fn clean(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_hazard) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if is_hazard(c) {
+            out.extend(c.escape_unicode());
+        } else {
+            out.push(c);
+        }
+    }
+    Cow::Owned(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn hazards_are_spelled_out() {
+        let cases = [
+            ("eth0", "eth0"),
+            ("веб-1 網路 é", "веб-1 網路 é"),
+            ("a\x1b[31mb", "a\\u{1b}[31mb"),
+            ("a\nb\r\tc", "a\\u{a}b\\u{d}\\u{9}c"),
+            ("\u{9b}2J\x7f", "\\u{9b}2J\\u{7f}"),
+            ("pod\u{202e}0hte", "pod\\u{202e}0hte"),
+            ("\u{2066}x\u{2069}", "\\u{2066}x\\u{2069}"),
+            ("eth\u{200b}0\u{feff}", "eth\\u{200b}0\\u{feff}"),
+        ];
+        for (raw, cleaned) in cases {
+            assert_eq!(clean(raw), cleaned);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn nothing_hazardous_is_left(text in any::<String>()) {
+            let once = clean(&text).into_owned();
+            prop_assert!(!once.contains(is_hazard));
+            prop_assert_eq!(clean(&once), once.as_str());
+        }
+    }
+}

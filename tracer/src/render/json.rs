@@ -1,0 +1,156 @@
+//! The report as JSON, and its schema.
+
+use std::io::{self, Write};
+
+use schemars::schema_for;
+use serde::Serialize;
+use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
+
+use super::clean::is_hazard;
+use crate::report::Report;
+
+/// Writes the report, indented, with a line end.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
+    let mut serializer = Serializer::with_formatter(&mut *out, Safe(PrettyFormatter::new()));
+    report.serialize(&mut serializer)?;
+    out.write_all(b"\n")
+}
+
+/// The JSON Schema of reports, indented, with a line end: docs/report.schema.json.
+#[must_use]
+pub fn schema() -> String {
+    // `{:#}` of a value cannot fail as serialisation could
+    format!("{:#}\n", schema_for!(Report).to_value())
+}
+
+/// Indents, and escapes what JSON would let through but a terminal must not see: the value stays the same.
+struct Safe<'a>(PrettyFormatter<'a>);
+
+impl Formatter for Safe<'_> {
+    fn write_string_fragment<W: ?Sized + Write>(
+        &mut self,
+        out: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_hazard(*c)) {
+            let (before, after) = rest.split_at(at);
+            out.write_all(before.as_bytes())?;
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(out, "\\u{unit:04x}")?;
+            }
+            rest = after.get(c.len_utf8()..).unwrap_or_default();
+        }
+        out.write_all(rest.as_bytes())
+    }
+
+    fn begin_array<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.0.begin_array(out)
+    }
+
+    fn end_array<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.0.end_array(out)
+    }
+
+    fn begin_array_value<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+        self.0.begin_array_value(out, first)
+    }
+
+    fn end_array_value<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.0.end_array_value(out)
+    }
+
+    fn begin_object<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.0.begin_object(out)
+    }
+
+    fn end_object<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.0.end_object(out)
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+        self.0.begin_object_key(out, first)
+    }
+
+    fn begin_object_value<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.0.begin_object_value(out)
+    }
+
+    fn end_object_value<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.0.end_object_value(out)
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::render::samples;
+
+    fn text(report: &Report) -> String {
+        let mut out = Vec::new();
+        write(&mut out, report).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn the_committed_schema_is_current() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/report.schema.json");
+        let committed = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            committed == schema(),
+            "run `tracer schema > docs/report.schema.json`"
+        );
+    }
+
+    #[test]
+    fn samples_meet_the_schema_and_come_back_unchanged() {
+        let schema: serde_json::Value = serde_json::from_str(&schema()).unwrap();
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        for (name, report) in samples::all() {
+            let value: serde_json::Value = serde_json::from_str(&text(&report)).unwrap();
+            let errors: Vec<String> = validator
+                .iter_errors(&value)
+                .map(|error| format!("{}: {error}", error.instance_path()))
+                .collect();
+            assert_eq!(errors, [""; 0], "{name}");
+            let back: Report = serde_json::from_value(value).unwrap();
+            assert_eq!(back, report, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_schema_refuses_what_is_no_report() {
+        let schema: serde_json::Value = serde_json::from_str(&schema()).unwrap();
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        let good: serde_json::Value =
+            serde_json::from_str(&text(&samples::forward_drop())).unwrap();
+        let changes = [
+            ("/schema", "tracer.report/2"),
+            ("/verdict/outcome", "lost"),
+            ("/verdict/confidence", "sure"),
+            ("/flows/0/paths/0/direction", "sideways"),
+            ("/trace/packets", "many"),
+        ];
+        for (place, value) in changes {
+            let mut bad = good.clone();
+            *bad.pointer_mut(place).unwrap() = value.into();
+            assert!(!validator.is_valid(&bad), "{place}");
+        }
+    }
+
+    #[test]
+    fn hazards_are_escaped_and_nothing_else_changes() {
+        let mut report = samples::forward_drop();
+        let name = "a\u{202e}b\x1b[2J\u{9b}\u{e0041}é\u{7f}";
+        report.host.hostname = name.into();
+        let text = text(&report);
+        assert!(text.chars().all(|c| c == '\n' || !is_hazard(c)));
+        assert!(text.contains(r"a\u202eb\u001b[2J\u009b\udb40\udc41é\u007f"));
+        let back: Report = serde_json::from_str(&text).unwrap();
+        assert_eq!(back.host.hostname, name);
+    }
+}

@@ -1,0 +1,171 @@
+//! The report as text for a person: the answer first, then how the packets went, then why and what to type.
+//!
+//! ```text
+//! verdict in one line
+//! what was traced
+//!
+//! flow                         worst first
+//!   hops, rewrites, and the place of the loss; the way back
+//!   verdict, evidence, advice
+//!
+//! how complete the trace is
+//! ```
+//! Made from the [`Report`] alone. Readable at 60 columns and without colour. Commands are never wrapped or cut.
+
+mod completeness;
+mod figures;
+mod page;
+mod path;
+mod table;
+mod verdict;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use figures::{count, counted, duration};
+use page::{Line, Page};
+
+use super::style::{Face, Ink};
+use crate::report::{FlowReport, Outcome, Report};
+
+/// How text is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TextStyle {
+    /// Columns of the terminal.
+    pub width: usize,
+    /// With colours.
+    pub color: bool,
+    /// Without characters beyond ASCII of its own (names keep theirs).
+    pub ascii: bool,
+    /// Flows that are shown in full; the rest are counted.
+    pub flows: usize,
+}
+
+impl Default for TextStyle {
+    fn default() -> Self {
+        Self {
+            width: 80,
+            color: false,
+            ascii: false,
+            flows: 5,
+        }
+    }
+}
+
+/// Narrower than this, columns would be all ellipsis.
+const NARROWEST: usize = 40;
+
+/// Writes the report.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write(out: &mut impl Write, report: &Report, style: &TextStyle) -> io::Result<()> {
+    let mut page = Page::new(&TextStyle {
+        width: style.width.max(NARROWEST),
+        ..*style
+    });
+    verdict::headline(&mut page, &report.verdict);
+    header(&mut page, report);
+    let shown = report.flows.len().min(style.flows);
+    for flow in report.flows.iter().take(shown) {
+        page.gap();
+        title(&mut page, flow, report.flows.len());
+        path::rows(&mut page, flow);
+        page.gap();
+        verdict::block(&mut page, &flow.verdict);
+    }
+    if report.flows.is_empty() {
+        page.gap();
+        verdict::reasons(&mut page, &report.verdict);
+    }
+    rest(&mut page, report.flows.get(shown..).unwrap_or_default());
+    page.gap();
+    completeness::lines(&mut page, report);
+    page.write(out, style.color)
+}
+
+/// What was traced, where and for how long.
+fn header(page: &mut Page, report: &Report) {
+    let trace = &report.trace;
+    let time = duration(trace.duration_ms.saturating_mul(1_000_000), &page.marks);
+    let host = &report.host;
+    let expression = match trace.expression.as_str() {
+        "" => "all packets",
+        expression => expression,
+    };
+    page.prose(
+        Line::default().push(Ink::Plain, "  "),
+        Ink::Plain,
+        expression,
+    );
+    let between = format!(" {} ", page.marks.dot);
+    let mut items = vec![format!("{} in {time}", counted(trace.packets, "packet"))];
+    if report.flows.len() > 1 {
+        items.push(format!(
+            "{}: {}",
+            counted(report.flows.len() as u64, "flow"),
+            outcomes(&report.flows)
+        ));
+    }
+    items.push(format!("{}, Linux {}", host.hostname, host.kernel));
+    items.push(seconds(&trace.started_at));
+    page.flow(
+        Line::default().push(Ink::Quiet, "  "),
+        &between,
+        items.into_iter().map(|item| (Ink::Quiet, Cow::Owned(item))),
+    );
+}
+
+/// RFC 3339 without its fraction: `2026-09-21 14:13:20Z`.
+fn seconds(at: &str) -> String {
+    let whole = at.split(['.', 'Z']).next().unwrap_or(at);
+    format!("{}Z", whole.replacen('T', " ", 1))
+}
+
+fn title(page: &mut Page, flow: &FlowReport, flows: usize) {
+    let asked = flow.tuples.first().map(|tuple| tuple.text.as_str());
+    let mut line = Line::default();
+    if flows > 1 {
+        line = line.push(Ink::Quiet, &format!("flow {}  ", flow.id));
+    }
+    page.line(line.push(Ink::Strong, asked.unwrap_or("no packet")));
+}
+
+/// The flows that are not shown, by outcome.
+fn rest(page: &mut Page, flows: &[FlowReport]) {
+    if flows.is_empty() {
+        return;
+    }
+    let text = format!(
+        "{} more: {}; all are in the JSON report",
+        counted(flows.len() as u64, "flow"),
+        outcomes(flows)
+    );
+    page.gap();
+    let mark = Line::default().push(Ink::Quiet, page.marks.more);
+    page.prose(mark.push(Ink::Quiet, " "), Ink::Quiet, &text);
+}
+
+/// `1 dropped, 6 delivered`, worst first.
+fn outcomes(flows: &[FlowReport]) -> String {
+    let mut counts: BTreeMap<Outcome, u64> = BTreeMap::new();
+    for flow in flows {
+        *counts.entry(flow.verdict.outcome).or_default() += 1;
+    }
+    let words: Vec<String> = counts
+        .iter()
+        .rev()
+        .map(|(outcome, number)| {
+            format!(
+                "{} {}",
+                count(*number),
+                Face::of(*outcome).word.to_lowercase()
+            )
+        })
+        .collect();
+    words.join(", ")
+}
+
+#[cfg(test)]
+mod tests;

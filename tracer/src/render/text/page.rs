@@ -1,0 +1,164 @@
+//! Lines of coloured text, and the measures of a page: widths, wrapping, shortening. Knows nothing of reports.
+
+use std::borrow::Cow;
+use std::io::{self, Write};
+
+use unicode_width::UnicodeWidthStr;
+
+use super::TextStyle;
+use crate::render::clean::clean;
+use crate::render::style::{ASCII, Ink, Marks, UNICODE};
+
+/// Columns that a text takes on a terminal, once cleaned.
+pub(super) fn columns(text: &str) -> usize {
+    clean(text).width()
+}
+
+/// A line in the making: pieces with their colours.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Line(Vec<(Ink, String)>);
+
+impl Line {
+    /// Adds a piece. Whatever comes from outside comes through here, and is cleaned here.
+    pub(super) fn push(mut self, ink: Ink, text: &str) -> Self {
+        self.0.push((ink, clean(text).into_owned()));
+        self
+    }
+
+    /// Adds spaces up to a column.
+    pub(super) fn to(self, column: usize) -> Self {
+        let missing = column.saturating_sub(self.width());
+        self.push(Ink::Plain, &" ".repeat(missing))
+    }
+
+    /// Adds a cell of a column to the left.
+    pub(super) fn left(self, ink: Ink, text: &str, width: usize) -> Self {
+        let missing = width.saturating_sub(columns(text));
+        self.push(ink, text).push(Ink::Plain, &" ".repeat(missing))
+    }
+
+    /// Adds a cell of a column to the right.
+    pub(super) fn right(self, ink: Ink, text: &str, width: usize) -> Self {
+        let missing = width.saturating_sub(columns(text));
+        self.push(Ink::Plain, &" ".repeat(missing)).push(ink, text)
+    }
+
+    /// Columns taken.
+    pub(super) fn width(&self) -> usize {
+        self.0.iter().map(|(_, text)| text.width()).sum()
+    }
+
+    fn write(&self, out: &mut impl Write, color: bool) -> io::Result<()> {
+        let used = |(_, text): &(Ink, String)| !text.trim_end().is_empty();
+        let count = self.0.iter().rposition(used).map_or(0, |last| last + 1);
+        for (i, (ink, text)) in self.0.iter().take(count).enumerate() {
+            let text = if i + 1 == count {
+                text.trim_end()
+            } else {
+                text
+            };
+            let style = if color {
+                ink.style()
+            } else {
+                Ink::Plain.style()
+            };
+            write!(out, "{style}{text}{style:#}")?;
+        }
+        out.write_all(b"\n")
+    }
+}
+
+/// All lines of a text.
+pub(super) struct Page {
+    lines: Vec<Line>,
+    width: usize,
+    /// The marks in use.
+    pub(super) marks: Marks,
+}
+
+impl Page {
+    pub(super) fn new(style: &TextStyle) -> Self {
+        Self {
+            lines: Vec::new(),
+            width: style.width,
+            marks: if style.ascii { ASCII } else { UNICODE },
+        }
+    }
+
+    /// Columns of the page.
+    pub(super) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Adds a line as it is, however long.
+    pub(super) fn line(&mut self, line: Line) {
+        self.lines.push(line);
+    }
+
+    /// An empty line between two blocks.
+    pub(super) fn gap(&mut self) {
+        self.lines.push(Line::default());
+    }
+
+    /// Adds `pieces` after `first`, with `between` them, in as many lines as are needed. Later lines begin where
+    /// the first piece began. A piece that is longer than a line is not cut.
+    pub(super) fn flow<'a>(
+        &mut self,
+        first: Line,
+        between: &str,
+        pieces: impl IntoIterator<Item = (Ink, Cow<'a, str>)>,
+    ) {
+        let indent = first.width();
+        let mut line = first;
+        let mut begun = false;
+        for (ink, piece) in pieces {
+            let needed = columns(between) + columns(&piece);
+            if begun && line.width() + needed > self.width {
+                self.lines.push(std::mem::take(&mut line).to(0));
+                line = line.to(indent);
+            } else if begun {
+                line = line.push(ink, between);
+            }
+            line = line.push(ink, &piece);
+            begun = true;
+        }
+        self.lines.push(line);
+    }
+
+    /// Adds prose after `first`, wrapped at spaces.
+    pub(super) fn prose(&mut self, first: Line, ink: Ink, text: &str) {
+        let words = text.split_whitespace();
+        self.flow(first, " ", words.map(|word| (ink, Cow::Borrowed(word))));
+    }
+
+    /// The text in at most `width` columns: its middle is left out, for both ends of names tell.
+    pub(super) fn shorten(&self, text: &str, width: usize) -> String {
+        let text = clean(text);
+        if text.width() <= width {
+            return text.into_owned();
+        }
+        let room = width.saturating_sub(1);
+        let mut head = String::new();
+        for c in text.chars() {
+            if head.width() + columns(c.encode_utf8(&mut [0; 4])) > room.div_ceil(2) {
+                break;
+            }
+            head.push(c);
+        }
+        let mut tail = String::new();
+        for c in text.chars().rev() {
+            let with = columns(c.encode_utf8(&mut [0; 4])) + tail.width() + head.width();
+            if with > room {
+                break;
+            }
+            tail.insert(0, c);
+        }
+        format!("{head}{}{tail}", self.marks.more)
+    }
+
+    pub(super) fn write(&self, out: &mut impl Write, color: bool) -> io::Result<()> {
+        self.lines
+            .iter()
+            .try_for_each(|line| line.write(out, color))
+    }
+}

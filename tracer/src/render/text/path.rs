@@ -1,0 +1,178 @@
+//! The paths of a flow as aligned rows: hops, rewrites between them, and the place where packets were lost.
+
+use super::figures::{count, duration};
+use super::page::Page;
+use super::table::{self, AT, Cells, Row};
+use crate::render::style::{Face, Ink};
+use crate::report::{FlowReport, HopReport, Outcome, PathReport, Place};
+
+/// Most hops of a path that are shown.
+const HOPS: usize = 48;
+
+/// Both ways of a flow.
+pub(super) fn rows(page: &mut Page, flow: &FlowReport) {
+    let end = end_of(flow);
+    let mut rows = Vec::new();
+    for (i, path) in flow.paths.iter().enumerate() {
+        let asked = flow.tuples.first().map_or("", |tuple| tuple.text.as_str());
+        let first = path.hops.first().map_or("", |hop| hop.tuple.as_str());
+        if i > 0 || (first != asked && !first.is_empty()) {
+            rows.push(Row::Way(&path.direction, first));
+        }
+        let end = end.as_ref().filter(|end| end.path == i);
+        path_rows(page, path, end, &mut rows);
+    }
+    table::draw(page, rows);
+}
+
+fn path_rows<'a>(page: &Page, path: &'a PathReport, end: Option<&End>, rows: &mut Vec<Row<'a>>) {
+    if let Some(end) = end.filter(|end| end.after == 0) {
+        rows.push(end.row(page));
+    }
+    let mut before = None;
+    for (i, hop) in path.hops.iter().enumerate().take(HOPS) {
+        rows.extend(changes(page, hop).map(Row::Change));
+        rows.push(Row::Hop(cells(page, hop, before)));
+        before = Some(hop.tuple.as_str());
+        match end.filter(|end| end.after == i + 1) {
+            Some(end) => rows.push(end.row(page)),
+            None if hop.lost_after > 0 => {
+                let cells = Cells {
+                    packets: count(hop.lost_after),
+                    next: "lost here".into(),
+                    ..Cells::default()
+                };
+                rows.push(Row::End(page.marks.doubt, Ink::Doubt, cells));
+            }
+            None => {}
+        }
+    }
+    if path.hops.len() > HOPS {
+        let more = path.hops.len() - HOPS;
+        rows.push(Row::Note(format!(
+            "{more} more hops are in the JSON report"
+        )));
+        // what matters most must not be among them
+        rows.extend(end.filter(|end| end.after > HOPS).map(|end| end.row(page)));
+    }
+}
+
+/// Rewrites as a person writes them: `DNAT 10.96.0.1:443 → 10.0.0.5:6443`. A smaller hop limit alone says only that
+/// the packet was routed: it stands beside the hop.
+fn changes(page: &Page, hop: &HopReport) -> impl Iterator<Item = String> {
+    let to = format!(" {} ", page.marks.to);
+    hop.rewrites
+        .iter()
+        .filter(|text| !text.starts_with("ttl "))
+        .map(move |text| {
+            let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
+            format!("{} {}", verb.to_uppercase(), rest.replace(" > ", &to))
+        })
+}
+
+fn cells(page: &Page, hop: &HopReport, before: Option<&str>) -> Cells {
+    let latency = |ns: u64| duration(ns, &page.marks);
+    let changed = before != Some(hop.tuple.as_str());
+    Cells {
+        number: hop.n.to_string(),
+        namespace: hop.namespace.clone(),
+        interface: hop.interface.clone(),
+        hook: hop.hook.clone(),
+        tuple: if changed {
+            hop.tuple.clone()
+        } else {
+            String::new()
+        },
+        packets: count(hop.packets),
+        next: hop.latency_ns.map(|l| latency(l.p50)).unwrap_or_default(),
+        slowest: hop.latency_ns.map(|l| latency(l.p99)).unwrap_or_default(),
+        hops_left: hop
+            .rewrites
+            .iter()
+            .find(|text| text.starts_with("ttl "))
+            .cloned()
+            .unwrap_or_default(),
+    }
+}
+
+/// Where the verdict stands in the rows.
+struct End {
+    path: usize,
+    /// Hops before it.
+    after: usize,
+    face: Face,
+    place: Option<Place>,
+    packets: u64,
+}
+
+impl End {
+    fn row<'a>(&self, page: &Page) -> Row<'a> {
+        let place = self.place.as_ref();
+        let word = |field: fn(&Place) -> &Option<String>| {
+            place
+                .and_then(|place| field(place).clone())
+                .unwrap_or_default()
+        };
+        // what the sender was told came from a lookup, not from a function that lost a packet
+        let function = match self.packets {
+            0 => String::new(),
+            _ => word(|place| &place.function),
+        };
+        let cells = Cells {
+            namespace: word(|place| &place.namespace),
+            interface: word(|place| &place.interface),
+            hook: word(|place| &place.hook),
+            packets: match self.packets {
+                0 => String::new(),
+                packets => count(packets),
+            },
+            next: match function.as_str() {
+                "" => self.face.word.into(),
+                function => format!("{}{AT}{function}", self.face.word),
+            },
+            ..Cells::default()
+        };
+        Row::End(self.face.mark(&page.marks), self.face.ink, cells)
+    }
+}
+
+/// Where the verdict's row belongs: after the hop that it names, of those that lost packets where any did; else at the
+/// end of the way there.
+fn end_of(flow: &FlowReport) -> Option<End> {
+    let verdict = &flow.verdict;
+    let delivered = verdict.outcome == Outcome::Delivered;
+    if verdict.outcome == Outcome::NoTraffic || (delivered && verdict.place.is_none()) {
+        return None;
+    }
+    let place = verdict.place.as_ref();
+    let is = |name: Option<&String>, of: &str| name.is_some_and(|name| name == of);
+    let loses = !matches!(verdict.outcome, Outcome::Delivered | Outcome::Unanswered);
+    let rank = |hop: &HopReport| {
+        let namespace = is(place.and_then(|p| p.namespace.as_ref()), &hop.namespace);
+        let interface = is(place.and_then(|p| p.interface.as_ref()), &hop.interface);
+        let lost = loses && hop.lost_after > 0;
+        (lost && namespace, namespace && interface, lost, namespace)
+    };
+    let way_there = flow.paths.first().map_or(0, |path| path.hops.len());
+    let mut best = ((false, false, false, false), 0, way_there);
+    for (path, i) in flow.paths.iter().zip(0..) {
+        for (hop, after) in path.hops.iter().zip(1..) {
+            let found = rank(hop);
+            // of equals the last one of the way there
+            if found > best.0 || (found == best.0 && i == best.1 && after > best.2) {
+                best = (found, i, after);
+            }
+        }
+    }
+    Some(End {
+        path: best.1,
+        after: best.2,
+        face: Face::of(verdict.outcome),
+        place: verdict.place.clone(),
+        packets: if delivered {
+            verdict.packets.seen
+        } else {
+            verdict.packets.affected
+        },
+    })
+}
