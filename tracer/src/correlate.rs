@@ -2,11 +2,34 @@
 //!
 //! Pure: time and host facts are arguments. What became of a flow and why is not decided here (`diagnose`).
 
+mod beside;
+mod delivery;
+mod exact;
+mod fate;
+mod flow;
+mod identity;
+mod latency;
+mod noise;
+mod open;
+mod path;
+mod summary;
+
 use std::collections::BTreeMap;
 
 use crate::host::Host;
-use crate::model::{Event, Flow, FlowId, Journey, JourneyId, KtimeNs};
+use crate::model::{
+    Detail, Direction, Event, Fate, Flow, FlowId, Joined, Journey, JourneyId, KtimeNs, Step,
+};
 use crate::source::{Counters, Losses};
+
+use beside::Beside;
+use delivery::Deliveries;
+use fate::{Around, Judgement};
+use flow::Flows;
+use identity::{Index, Placement};
+use noise::Meaning;
+use open::Open;
+use summary::Keeping;
 
 /// Everything that the correlator knows; what `diagnose` and the report are made of.
 #[derive(Clone, Debug, Default)]
@@ -86,6 +109,12 @@ impl Default for Settings {
 pub struct Correlator {
     trace: Trace,
     settings: Settings,
+    index: Index,
+    flows: Flows,
+    deliveries: Deliveries,
+    beside: Beside,
+    keeping: Keeping,
+    next: u64,
 }
 
 impl Correlator {
@@ -95,13 +124,36 @@ impl Correlator {
         Self {
             trace: Trace::default(),
             settings,
+            index: Index::default(),
+            flows: Flows::default(),
+            deliveries: Deliveries::default(),
+            beside: Beside::default(),
+            keeping: Keeping::default(),
+            next: 1,
         }
     }
 
     /// Takes an event in.
-    pub fn event(&mut self, event: Event, _host: &Host) {
+    pub fn event(&mut self, mut event: Event, host: &Host) {
         self.trace.events += 1;
         self.trace.now = self.trace.now.max(event.at);
+        if event.fingerprint.is_none() {
+            event.fingerprint = identity::own_fingerprint(&event);
+        }
+        if beside::is_aside(&event) {
+            self.put_beside(event);
+            return;
+        }
+        self.beside.took_in(&event);
+        let by_buffer = self
+            .index
+            .find(&event, &self.flows, self.settings.recreate_ns);
+        match by_buffer.or_else(|| self.by_socket(&event)) {
+            Some(placed) => self.add(placed, event),
+            None if identity::begins(&event) => self.begin(event, host),
+            None if tells_by_itself(&event) => self.put_beside(event),
+            None => {}
+        }
     }
 
     /// A record could not be decoded.
@@ -113,17 +165,39 @@ impl Correlator {
     pub fn counters(&mut self, at: KtimeNs, counters: &Counters, _host: &Host) {
         self.trace.now = self.trace.now.max(at);
         self.trace.losses = counters.loss.clone();
+        self.flows
+            .counted(counters.hops.iter().filter_map(exact::meaning));
     }
 
     /// Time passes: fates, paths and flows are brought up to date.
-    pub fn tick(&mut self, at: KtimeNs, _host: &Host) {
+    pub fn tick(&mut self, at: KtimeNs, host: &Host) {
         self.trace.now = self.trace.now.max(at);
+        let judged = self.judge(host);
+        let due: Vec<(JourneyId, Judgement)> = judged
+            .iter()
+            .filter(|(id, judged)| self.is_due(**id, judged))
+            .map(|(id, judged)| (*id, judged.clone()))
+            .collect();
+        for (id, judged) in due {
+            self.close(id, &judged);
+        }
+        self.sweep();
+        summary::update(&mut self.trace, &mut self.flows, &self.index, &judged);
     }
 
-    /// The trace is over.
+    /// The trace is over: nothing waits any longer.
     pub fn finish(&mut self, at: KtimeNs, host: &Host) {
-        self.tick(at, host);
-        let _ = &self.settings;
+        self.trace.now = self.trace.now.max(at);
+        for (id, judged) in self.judge(host) {
+            self.close(id, &judged);
+        }
+        self.sweep();
+        summary::update(
+            &mut self.trace,
+            &mut self.flows,
+            &self.index,
+            &BTreeMap::new(),
+        );
     }
 
     /// What is known by now; flows are as of the last tick.
@@ -131,4 +205,267 @@ impl Correlator {
     pub fn trace(&self) -> &Trace {
         &self.trace
     }
+
+    /// The packet that a socket's event is about, when the event names no buffer, or one that is not known.
+    fn by_socket(&mut self, event: &Event) -> Option<Placement> {
+        let open = &self.index.open;
+        let waits = |id: JourneyId| open.get(&id).is_some_and(|o| !o.dropped && !o.delivered);
+        let known = |id: JourneyId| open.contains_key(&id);
+        let (journey, branch) = match event.detail {
+            Detail::SocketReached => self.deliveries.reached(event, false, waits),
+            Detail::ResetReceived => self.deliveries.reached(event, true, waits),
+            Detail::SocketRead { length } if length >= 0 => self
+                .deliveries
+                .read(event, known)
+                .or_else(|| self.deliveries.reached(event, false, waits)),
+            _ => None,
+        }?;
+        Some(Placement {
+            journey,
+            branch,
+            joined: Joined::Cpu,
+        })
+    }
+
+    /// Begins a journey.
+    fn begin(&mut self, event: Event, host: &Host) {
+        let member = self.flows.of_event(&event).or_else(|| {
+            self.flows
+                .begin(&event, host, &mut self.trace, self.settings.flows)
+        });
+        let Some((flow, direction)) = member else {
+            self.keeping.unkept(&event, &mut self.trace);
+            return;
+        };
+        self.make_room(host);
+        let id = JourneyId(self.next);
+        self.next += 1;
+        self.trace.packets += 1;
+        self.trace.journeys.insert(
+            id,
+            Journey {
+                id,
+                flow,
+                direction,
+                steps: Vec::new(),
+                steps_dropped: 0,
+                fate: Fate::InFlight,
+            },
+        );
+        if let Some(flow) = flow::flow_mut(&mut self.trace, flow) {
+            *flow.journeys_seen.entry(direction).or_default() += 1;
+            flow.journeys.push(id);
+        }
+        if let Some(state) = self.flows.states.get_mut(&flow) {
+            state.open.insert(id);
+        }
+        self.deliveries.born(&event, (flow, direction));
+        self.index
+            .open
+            .insert(id, Open::new(id, flow, direction, &event));
+        let placed = Placement {
+            journey: id,
+            branch: 0,
+            joined: Joined::First,
+        };
+        self.add(placed, event);
+    }
+
+    /// Adds an event to a journey.
+    fn add(&mut self, placed: Placement, event: Event) {
+        let Some(open) = self.index.open.get_mut(&placed.journey) else {
+            return;
+        };
+        let member = (open.flow, open.direction);
+        let id = placed.journey;
+        match &event.detail {
+            Detail::Drop(info) => {
+                let meaning = noise::of_drop(&event, info, open.direction);
+                open.dropped |= meaning == Meaning::Lost && open.is_sole(placed.branch);
+            }
+            Detail::Consumed { function }
+                if noise::of_end(&event, function.as_deref()) == Meaning::Answers =>
+            {
+                let from = open.taken_in;
+                open.answered |= self.deliveries.answered(event.cpu, member, from, event.at);
+            }
+            Detail::SocketReached | Detail::ResetReceived => {
+                open.delivered = true;
+                self.deliveries.settled(event.cpu, id);
+                if let Some(socket) = event.socket.filter(|_| placed.joined == Joined::Skb) {
+                    self.deliveries.holds(socket.addr, (id, placed.branch));
+                }
+            }
+            _ => {}
+        }
+        let taken_in = matches!(event.detail, Detail::Ingress);
+        let grown = taken_in && open.grown(&event);
+        open.note(&event, placed.branch);
+        if taken_in && !open.delivered {
+            self.deliveries.arrived(&event, id, placed.branch);
+        }
+        if grown {
+            self.index.merged_into(id, &event);
+        }
+        if placed.joined != Joined::Cpu {
+            self.index.note(placed, &event);
+            self.flows.learn(member, &event, &mut self.trace);
+        }
+        if let Some(state) = self.flows.states.get_mut(&member.0) {
+            state.dirty = true;
+        }
+        if let Some(journey) = self.trace.journeys.get_mut(&id) {
+            insert(journey, placed, event, self.settings.steps);
+        }
+    }
+
+    fn put_beside(&mut self, mut event: Event) {
+        self.beside.locate(&mut event);
+        let Self {
+            trace,
+            beside,
+            settings,
+            ..
+        } = self;
+        let mut list = std::mem::take(&mut trace.beside);
+        if list.len() >= settings.beside {
+            let concerns = summary::concerns(trace);
+            beside.keep(event, &mut list, settings.beside, |event| {
+                concerns.matters(event)
+            });
+        } else {
+            beside.keep(event, &mut list, settings.beside, |_| true);
+        }
+        trace.beside = list;
+    }
+
+    /// Fates of all open journeys, as of now.
+    fn judge(&mut self, host: &Host) -> BTreeMap<JourneyId, Judgement> {
+        let around = Around {
+            host,
+            losses: &self.trace.losses,
+            now: self.trace.now,
+            settle_ns: self.settings.settle_ns,
+        };
+        let mut judged: BTreeMap<JourneyId, Judgement> = self
+            .index
+            .open
+            .iter()
+            .filter_map(|(id, open)| {
+                let journey = self.trace.journeys.get(id)?;
+                Some((*id, fate::judge(journey, open, &around)))
+            })
+            .collect();
+        // what was merged into another packet shares its fate
+        for (id, open) in &self.index.open {
+            let Some(by) = open.merged else { continue };
+            let taken = match self.trace.journeys.get(&by).map(|other| &other.fate) {
+                Some(Fate::Delivered) | None => true,
+                Some(_) => judged
+                    .get(&by)
+                    .is_some_and(|other| other.fate == Fate::Delivered),
+            };
+            if let Some(mine) = judged.get_mut(id).filter(|_| taken) {
+                mine.fate = Fate::Delivered;
+                mine.over = true;
+            }
+        }
+        for (id, judged) in &judged {
+            if let Some(journey) = self.trace.journeys.get_mut(id) {
+                journey.fate = judged.fate.clone();
+            }
+        }
+        judged
+    }
+
+    fn is_due(&self, id: JourneyId, judged: &Judgement) -> bool {
+        let silent = self
+            .index
+            .open
+            .get(&id)
+            .map_or(u64::MAX, |open| self.trace.now.since(open.last));
+        let wait = if judged.over {
+            self.settings.recreate_ns
+        } else {
+            self.settings.linger_ns
+        };
+        silent > wait
+    }
+
+    /// Closes the oldest journeys when too many are open.
+    fn make_room(&mut self, host: &Host) {
+        if self.index.open.len() < self.settings.open {
+            return;
+        }
+        let around = Around {
+            host,
+            losses: &self.trace.losses,
+            now: self.trace.now,
+            settle_ns: 0,
+        };
+        let many = self.settings.open / 8 + 1;
+        let oldest: Vec<(JourneyId, Judgement)> = self
+            .index
+            .open
+            .iter()
+            .take(many)
+            .filter_map(|(id, open)| {
+                let journey = self.trace.journeys.get(id)?;
+                Some((*id, fate::judge(journey, open, &around)))
+            })
+            .collect();
+        for (id, judged) in oldest {
+            self.close(id, &judged);
+        }
+        self.sweep();
+    }
+
+    fn close(&mut self, id: JourneyId, judged: &Judgement) {
+        let Some(open) = self.index.close(id) else {
+            return;
+        };
+        summary::fold(&mut self.trace, &mut self.flows, &open, judged);
+        self.keeping
+            .decide(&mut self.trace, &mut self.flows, &open, &self.settings);
+    }
+
+    fn sweep(&mut self) {
+        self.index.sweep();
+        let open = &self.index.open;
+        self.deliveries.sweep(|id| open.contains_key(&id));
+    }
 }
+
+/// Puts a step at its place in time. In the middle of a journey that is too long, steps are left out.
+fn insert(journey: &mut Journey, placed: Placement, event: Event, most: usize) {
+    let at = journey
+        .steps
+        .iter()
+        .rposition(|step| step.event.at <= event.at)
+        .map_or(0, |at| at + 1);
+    journey.steps.insert(
+        at,
+        Step {
+            event,
+            joined: placed.joined,
+            branch: placed.branch,
+        },
+    );
+    if journey.steps.len() > most {
+        journey.steps.remove(most * 3 / 4);
+        journey.steps_dropped += 1;
+    }
+}
+
+/// Whether an event that belongs to no packet may explain something nevertheless.
+fn tells_by_itself(event: &Event) -> bool {
+    match &event.detail {
+        Detail::Unknown | Detail::Ingress | Detail::Egress | Detail::Consumed { .. } => false,
+        Detail::Drop(info) => noise::of_drop(event, info, Direction::Forward) == Meaning::Lost,
+        Detail::Refused { .. } => event.device.is_some(),
+        _ => event.tuple.is_some() || event.socket.is_some(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

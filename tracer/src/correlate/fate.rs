@@ -1,0 +1,212 @@
+//! What became of a packet, from the steps of its journey.
+//!
+//! Each branch has an end of its own; the packet's fate is that of the branch that matters most: where it was taken
+//! in, else where it was lost although it was taken for its receiver's, else how far it went.
+
+use crate::host::Host;
+use crate::host::facts::ProbeState;
+use crate::model::{Detail, Device, Direction, Fate, Journey, KtimeNs, Proto, Side, Step};
+use crate::source::Losses;
+
+use super::noise::{self, Meaning};
+use super::open::{BranchKind, Open, place};
+
+/// ARPHRD_LOOPBACK (include/uapi/linux/if_arp.h).
+const LOOPBACK: u16 = 772;
+/// Kinds of devices that hand a packet on to another one of the same host.
+const STACKED: &[&str] = &[
+    "bridge", "vxlan", "geneve", "gre", "gretap", "ip6gre", "ipip", "sit", "ip6tnl", "bond",
+    "team", "vlan", "macvlan", "ipvlan", "vrf",
+];
+
+/// What the judgement needs beside the journey.
+#[derive(Clone, Copy)]
+pub(super) struct Around<'a> {
+    pub(super) host: &'a Host,
+    pub(super) losses: &'a Losses,
+    pub(super) now: KtimeNs,
+    /// A packet silent for so long is no longer on its way.
+    pub(super) settle_ns: u64,
+}
+
+/// A fate and the branch that it is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Judgement {
+    pub(super) fate: Fate,
+    pub(super) branch: u16,
+    /// Nothing more is to come.
+    pub(super) over: bool,
+}
+
+/// How one branch ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Arrived,
+    Lost(usize),
+    Copy(usize),
+    Consumed(usize),
+    GoesOn(usize),
+    Left(usize),
+    Silent(usize),
+    Nothing,
+}
+
+/// Judges a journey.
+pub(super) fn judge(journey: &Journey, open: &Open, around: &Around<'_>) -> Judgement {
+    let settled = around.now.since(open.last) >= around.settle_ns;
+    let ends: Vec<(u16, BranchKind, End)> = open
+        .branches
+        .iter()
+        .enumerate()
+        .filter_map(|(number, branch)| {
+            let number = u16::try_from(number).ok()?;
+            Some((number, branch.kind, end(journey, open, number, around)))
+        })
+        .collect();
+    let best = ends
+        .iter()
+        .min_by_key(|(number, kind, end)| (rank(journey, *kind, *end), *number));
+    let (branch, end) = best.map_or((0, End::Nothing), |(branch, _, end)| (*branch, *end));
+    let last = journey.steps.len().saturating_sub(1);
+    let fate = match end {
+        End::Arrived => Fate::Delivered,
+        End::Lost(step) | End::Copy(step) => Fate::Dropped { step },
+        End::Left(step) => Fate::Left { step },
+        End::Consumed(step) => Fate::Consumed { step },
+        End::GoesOn(_) | End::Silent(_) | End::Nothing if !settled => Fate::InFlight,
+        End::GoesOn(step) | End::Silent(step) => silent(journey, step, around),
+        End::Nothing => Fate::Vanished { step: last },
+    };
+    let over = !matches!(end, End::Silent(_) | End::GoesOn(_) | End::Nothing);
+    Judgement { fate, branch, over }
+}
+
+/// Lower matters more.
+fn rank(journey: &Journey, kind: BranchKind, end: End) -> u8 {
+    // a frame that a stack took for its own has pkt_type HOST; one dropped on a bridge port says nothing of others
+    let taken = |step: usize| {
+        journey
+            .steps
+            .get(step)
+            .is_some_and(|step| step.event.pkt_type != noise::OTHERHOST)
+    };
+    match (end, kind) {
+        (End::Lost(_), BranchKind::Piece) => 0,
+        (End::Arrived, _) => 1,
+        (End::Lost(step), _) if taken(step) => 2,
+        (End::Left(_), _) => 3,
+        (End::Silent(_), BranchKind::Whole) => 4,
+        (End::Silent(_), _) => 5,
+        (End::Lost(_), _) => 6,
+        (End::Consumed(_), _) => 7,
+        (End::Copy(_), _) => 8,
+        (End::GoesOn(_), _) => 9,
+        (End::Nothing, _) => 10,
+    }
+}
+
+/// The end of one branch: its last step that says something.
+fn end(journey: &Journey, open: &Open, branch: u16, around: &Around<'_>) -> End {
+    let mut end = End::Nothing;
+    let mut last_place = None;
+    let of_branch = journey
+        .steps
+        .iter()
+        .enumerate()
+        .filter(|(_, step)| step.branch == branch);
+    for (number, step) in of_branch {
+        let read_from_device = matches!(last_place, Some((_, Side::Egress)));
+        if let Some(at) = place(&step.event) {
+            last_place = Some(at);
+            end = End::Silent(number);
+        }
+        match told(step, journey.direction, read_from_device) {
+            None | Some(Meaning::Nothing) => {}
+            Some(Meaning::Lost) => end = End::Lost(number),
+            Some(Meaning::Copy) => end = End::Copy(number),
+            Some(Meaning::Arrived) => end = End::Arrived,
+            Some(Meaning::Answers) if open.answered || one_way(around.host) => end = End::Arrived,
+            Some(Meaning::Ended | Meaning::Answers) if end != End::Arrived => {
+                end = End::Consumed(number);
+            }
+            Some(Meaning::GoesOn) => end = End::GoesOn(number),
+            Some(Meaning::Ended | Meaning::Answers) => {}
+        }
+    }
+    match (end, last_place) {
+        (End::Silent(step) | End::Consumed(step), Some((device, Side::Egress)))
+            if leaves(around.host, device) =>
+        {
+            End::Left(step)
+        }
+        (end, _) => end,
+    }
+}
+
+/// What a step says of its branch's end; `None` when it says nothing.
+fn told(step: &Step, direction: Direction, read_from_device: bool) -> Option<Meaning> {
+    let event = &step.event;
+    match &event.detail {
+        Detail::Drop(info) => Some(noise::of_drop(event, info, direction)),
+        Detail::Consumed { function } => Some(noise::of_end(event, function.as_deref())),
+        Detail::SocketReached | Detail::ResetReceived => Some(Meaning::Arrived),
+        // a TUN daemon or a sniffer reads what was handed to a device; that is no delivery
+        Detail::SocketRead { length } if *length >= 0 && !read_from_device => {
+            Some(Meaning::Arrived)
+        }
+        _ => None,
+    }
+}
+
+fn one_way(host: &Host) -> bool {
+    host.run.as_ref().is_some_and(|run| run.one_way)
+}
+
+/// A branch without an end. Buffers of TCP that arrive end without a tracepoint (pure ACKs, SYN-ACKs, coalesced
+/// data: `__kfree_skb`, 6.18), while every loss of TCP in its own namespace is told by one.
+fn silent(journey: &Journey, step: usize, around: &Around<'_>) -> Fate {
+    let vanished = Fate::Vanished { step };
+    let Some(event) = journey.steps.get(step).map(|step| &step.event) else {
+        return vanished;
+    };
+    let (Some((device, Side::Ingress)), Some(tuple)) = (place(event), event.tuple) else {
+        return vanished;
+    };
+    if !around.host.is_local(device.netns, tuple.dst) {
+        return vanished;
+    }
+    match tuple.proto {
+        Proto::Tcp => Fate::Delivered,
+        Proto::Udp if !sees_sockets(around) => Fate::Delivered,
+        _ => vanished,
+    }
+}
+
+/// Whether every delivery to a socket would have been seen.
+fn sees_sockets(around: &Around<'_>) -> bool {
+    const NAME: &str = "sk_data_ready";
+    let counted =
+        |list: &[(String, u64)]| list.iter().any(|(name, count)| name == NAME && *count > 0);
+    let attached = around
+        .host
+        .probes
+        .get(NAME)
+        .is_none_or(|probe| probe.state == ProbeState::Attached);
+    attached && !counted(&around.losses.lost) && !counted(&around.losses.thinned)
+}
+
+/// Whether a packet handed to this device leaves what the trace can see.
+fn leaves(host: &Host, device: Device) -> bool {
+    let Some(link) = host.link(device) else {
+        return true;
+    };
+    let narrowed = |other: Device| {
+        host.run.as_ref().is_some_and(|run| {
+            !run.only_netns.is_empty() && !run.only_netns.contains(&host.namespace(other.netns))
+        })
+    };
+    let goes_on = link.arp_type == LOOPBACK
+        || STACKED.contains(&link.kind.as_str())
+        || link.peer.is_some_and(|peer| !narrowed(peer));
+    !goes_on
+}

@@ -1,0 +1,309 @@
+//! Which flow a packet belongs to and in which direction, by the tuples that each flow has been seen with.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use crate::host::Host;
+use crate::model::{
+    Device, Direction, Event, FateCounts, Flow, FlowId, JourneyId, Path, Proto, Side, Transport,
+    Tuple, TupleRole,
+};
+
+use super::Trace;
+use super::noise::{is_echo_reply, is_echo_request};
+use super::path::{HookCount, PathState};
+
+/// Most tuples of one flow.
+const MAX_TUPLES: usize = 64;
+/// Ports below this are those of services; Linux takes ephemeral ones from [`EPHEMERAL`] on.
+const WELL_KNOWN: u16 = 1024;
+const EPHEMERAL: u16 = 32768;
+
+/// What is summed up of a flow, beside [`Flow`].
+#[derive(Clone, Debug, Default)]
+pub(super) struct State {
+    /// Paths of closed journeys.
+    pub(super) forward: PathState,
+    pub(super) reply: PathState,
+    /// Journeys that may still get events.
+    pub(super) open: BTreeSet<JourneyId>,
+    /// Fates of closed journeys.
+    pub(super) fates: BTreeMap<Direction, FateCounts>,
+    /// Kernel's counters by direction, place and hook.
+    pub(super) exact: BTreeMap<(Direction, Device, Side), BTreeMap<u8, HookCount>>,
+    /// Closed healthy journeys that are kept.
+    pub(super) kept_healthy: BTreeMap<Direction, usize>,
+    /// Something changed since the last tick.
+    pub(super) dirty: bool,
+}
+
+/// All flows by tuple.
+#[derive(Debug, Default)]
+pub(super) struct Flows {
+    pub(super) states: BTreeMap<FlowId, State>,
+    tuples: HashMap<Tuple, (FlowId, Direction)>,
+    /// For fragments, which have no ports.
+    hosts: HashMap<(IpAddr, IpAddr, Proto), (FlowId, Direction)>,
+    next: u32,
+}
+
+/// The flow and direction of a packet.
+pub(super) type Membership = (FlowId, Direction);
+
+impl Flows {
+    /// The flow that has the tuple.
+    pub(super) fn of(&self, tuple: &Tuple) -> Option<Membership> {
+        self.tuples.get(tuple).copied()
+    }
+
+    /// The flow of an event's packet: by its tuple, or by the one it quotes.
+    pub(super) fn of_event(&self, event: &Event) -> Option<Membership> {
+        if let Some(quoted) = quoted(event) {
+            let (flow, _) = self.of(&quoted).or_else(|| self.of_hosts(&quoted))?;
+            return Some((flow, Direction::Error));
+        }
+        let tuple = event.tuple?;
+        let (flow, direction) = self.of(&tuple).or_else(|| {
+            let portless = tuple.sport == 0 && tuple.dport == 0 && is_fragment(event);
+            portless.then(|| self.of_hosts(&tuple)).flatten()
+        })?;
+        // a host that pings itself: only the type tells the direction
+        let direction = match direction {
+            Direction::Forward if tuple.src == tuple.dst && is_echo_reply(event) => {
+                Direction::Reply
+            }
+            other => other,
+        };
+        Some((flow, direction))
+    }
+
+    fn of_hosts(&self, tuple: &Tuple) -> Option<Membership> {
+        self.hosts
+            .get(&(tuple.src, tuple.dst, tuple.proto))
+            .copied()
+    }
+
+    /// Begins a flow with the first packet seen of it. `None` when there is no room.
+    pub(super) fn begin(
+        &mut self,
+        event: &Event,
+        host: &Host,
+        trace: &mut Trace,
+        most: usize,
+    ) -> Option<Membership> {
+        let (asked, direction) = match quoted(event) {
+            Some(quoted) => {
+                let reversed = reversed_by_request(&quoted, host).unwrap_or(false);
+                let asked = if reversed { quoted.reversed() } else { quoted };
+                (asked, Direction::Error)
+            }
+            None => {
+                let tuple = event.tuple?;
+                if reversed(event, &tuple, host) {
+                    (tuple.reversed(), Direction::Reply)
+                } else {
+                    (tuple, Direction::Forward)
+                }
+            }
+        };
+        trace.flows_seen += 1;
+        if trace.flows.len() >= most && !self.make_room(trace) {
+            return None;
+        }
+        let id = FlowId(self.next);
+        self.next += 1;
+        trace.flows.push(Flow {
+            id,
+            tuples: vec![(TupleRole::Asked, asked)],
+            packets: BTreeMap::new(),
+            forward: Path::default(),
+            reply: Path::default(),
+            journeys: Vec::new(),
+            journeys_seen: BTreeMap::new(),
+            fates: BTreeMap::new(),
+            first: event.at,
+            last: event.at,
+        });
+        self.states.insert(id, State::default());
+        self.index(asked, id, Direction::Forward);
+        Some((id, direction))
+    }
+
+    fn index(&mut self, tuple: Tuple, id: FlowId, direction: Direction) {
+        let other = match direction {
+            Direction::Forward => Direction::Reply,
+            _ => Direction::Forward,
+        };
+        self.tuples.entry(tuple).or_insert((id, direction));
+        self.tuples.entry(tuple.reversed()).or_insert((id, other));
+        self.hosts
+            .insert((tuple.src, tuple.dst, tuple.proto), (id, direction));
+        self.hosts
+            .insert((tuple.dst, tuple.src, tuple.proto), (id, other));
+    }
+
+    /// A packet of the flow was seen with this tuple.
+    pub(super) fn learn(&mut self, membership: Membership, event: &Event, trace: &mut Trace) {
+        let (id, direction) = membership;
+        let Some(flow) = flow_mut(trace, id) else {
+            return;
+        };
+        flow.first = flow.first.min(event.at);
+        flow.last = flow.last.max(event.at);
+        if let Some(tunnel) = event.packet.as_ref().and_then(|packet| packet.tunnel) {
+            add(flow, TupleRole::Outer, tunnel.outer);
+        }
+        let portless = |t: &Tuple| t.sport == 0 && t.dport == 0 && is_fragment(event);
+        let Some(tuple) = event.tuple.filter(|tuple| !portless(tuple)) else {
+            return;
+        };
+        if direction == Direction::Error {
+            return;
+        }
+        let answer = flow.asked().map(Tuple::reversed);
+        if direction == Direction::Reply && answer == Some(tuple) {
+            add(flow, TupleRole::Reply, tuple);
+        } else if add(flow, TupleRole::Translated, tuple) {
+            self.index(tuple, id, direction);
+        }
+    }
+
+    /// Takes out the flow that is idle for longest, without a loss or anything open.
+    fn make_room(&mut self, trace: &mut Trace) -> bool {
+        let healthy = |counts: &FateCounts| counts.dropped == 0 && counts.vanished == 0;
+        let idle = trace
+            .flows
+            .iter()
+            .filter(|flow| flow.fates.values().all(healthy))
+            .filter(|flow| {
+                self.states
+                    .get(&flow.id)
+                    .is_none_or(|state| state.open.is_empty())
+            })
+            .min_by_key(|flow| flow.last)
+            .map(|flow| flow.id);
+        let Some(id) = idle else {
+            return false;
+        };
+        self.states.remove(&id);
+        self.tuples.retain(|_, (flow, _)| *flow != id);
+        self.hosts.retain(|_, (flow, _)| *flow != id);
+        trace.flows.retain(|flow| flow.id != id);
+        trace.journeys.retain(|_, journey| journey.flow != id);
+        true
+    }
+
+    /// Sorts the kernel's counters to the flows.
+    pub(super) fn counted(&mut self, rows: impl Iterator<Item = (Tuple, bool, Counted)>) {
+        for state in self.states.values_mut() {
+            state.exact.clear();
+        }
+        for (tuple, echo_reply, row) in rows {
+            let Some((id, mut direction)) = self.of(&tuple) else {
+                continue;
+            };
+            if echo_reply && tuple.src == tuple.dst {
+                direction = Direction::Reply;
+            }
+            if let Some(state) = self.states.get_mut(&id) {
+                let hooks = state
+                    .exact
+                    .entry((direction, row.device, row.side))
+                    .or_default();
+                let sum = hooks.entry(row.hook).or_default();
+                sum.packets += row.count.packets;
+                sum.bytes += row.count.bytes;
+                sum.last = sum.last.max(row.count.last);
+                state.dirty = true;
+            }
+        }
+    }
+}
+
+/// A row of the kernel's counters with its meaning.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counted {
+    pub(super) device: Device,
+    pub(super) side: Side,
+    pub(super) hook: u8,
+    pub(super) count: HookCount,
+}
+
+/// The flow of that number, to change it.
+pub(super) fn flow_mut(trace: &mut Trace, id: FlowId) -> Option<&mut Flow> {
+    let at = trace.flows.binary_search_by_key(&id, |flow| flow.id).ok()?;
+    trace.flows.get_mut(at)
+}
+
+/// Adds a tuple unless it is known in any role; true when it was new.
+fn add(flow: &mut Flow, role: TupleRole, tuple: Tuple) -> bool {
+    let room = flow.tuples.len() < MAX_TUPLES;
+    let new = room && !flow.tuples.iter().any(|(_, known)| *known == tuple);
+    if new {
+        flow.tuples.push((role, tuple));
+    }
+    new
+}
+
+/// The tuple quoted by an ICMP error.
+pub(super) fn quoted(event: &Event) -> Option<Tuple> {
+    match event.packet.as_ref()?.transport {
+        Transport::Icmp { quoted, .. } => quoted,
+        _ => None,
+    }
+}
+
+fn is_fragment(event: &Event) -> bool {
+    event
+        .packet
+        .as_ref()
+        .is_some_and(|packet| packet.fragment.is_some())
+}
+
+/// Whether the first packet of a flow goes against the direction of the flow.
+fn reversed(event: &Event, tuple: &Tuple, host: &Host) -> bool {
+    reversed_by_request(tuple, host)
+        .or_else(|| reversed_by_transport(event))
+        .unwrap_or_else(|| reversed_by_ports(tuple))
+}
+
+/// By what was asked for on the command line.
+fn reversed_by_request(tuple: &Tuple, host: &Host) -> Option<bool> {
+    let run = host.run.as_ref()?;
+    let fits = |t: &Tuple| run.asked_src.contains(&t.src) || run.asked_dst.contains(&t.dst);
+    match (fits(tuple), fits(&tuple.reversed())) {
+        (true, false) => Some(false),
+        (false, true) => Some(true),
+        _ => None,
+    }
+}
+
+/// By what only one side sends.
+fn reversed_by_transport(event: &Event) -> Option<bool> {
+    const SYN: u8 = 2;
+    const RST: u8 = 4;
+    const ACK: u8 = 16;
+    if is_echo_request(event) {
+        return Some(false);
+    }
+    if is_echo_reply(event) {
+        return Some(true);
+    }
+    match event.packet.as_ref()?.transport {
+        Transport::Tcp { flags, .. } if flags & SYN != 0 => Some(flags & ACK != 0),
+        Transport::Tcp { flags, .. } if flags & RST != 0 => Some(true),
+        _ => None,
+    }
+}
+
+/// From a service's port to an ephemeral one.
+fn reversed_by_ports(tuple: &Tuple) -> bool {
+    match tuple.proto {
+        Proto::Tcp | Proto::Sctp => {
+            (tuple.sport < WELL_KNOWN && tuple.dport >= WELL_KNOWN)
+                || (tuple.sport < EPHEMERAL && tuple.dport >= EPHEMERAL)
+        }
+        Proto::Udp => tuple.sport < WELL_KNOWN && tuple.dport >= EPHEMERAL,
+        _ => false,
+    }
+}

@@ -1,0 +1,290 @@
+//! The way of a flow in one direction, summed up over its journeys: hops in order, packets, latency, rewrites, losses.
+//!
+//! Journeys are folded in one by one; the order is made of the edges they leave ([`order`]).
+
+mod order;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::{
+    Device, Fate, Hop, Journey, KtimeNs, Latency, Path, Rewrite, Side, Step, Tunnel, Tuple,
+};
+
+use super::fate::Judgement;
+use super::latency::Histogram;
+use super::open::{BranchKind, Open, place};
+
+/// Most hops of one path, and most tuples and rewrites kept of one hop.
+const MAX_HOPS: usize = 256;
+const MAX_VARIANTS: usize = 16;
+
+/// A hop's identity.
+pub(super) type Place = (Device, Side);
+
+/// What one hook of the kernel counted at one place.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct HookCount {
+    pub(super) packets: u64,
+    pub(super) bytes: u64,
+    pub(super) last: KtimeNs,
+}
+
+/// A hop as folded so far.
+#[derive(Clone, Debug)]
+pub(super) struct HopState {
+    packets: u64,
+    bytes: u64,
+    tuples: BTreeMap<Tuple, u64>,
+    tunnels: BTreeMap<Option<Tunnel>, u64>,
+    lost: u64,
+    pub(super) first: KtimeNs,
+    last: KtimeNs,
+}
+
+/// A way from one hop to the next.
+#[derive(Clone, Debug, Default)]
+pub(super) struct EdgeState {
+    pub(super) count: u64,
+    latency: Histogram,
+    rewrites: BTreeSet<Rewrite>,
+}
+
+/// A path as folded so far.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PathState {
+    pub(super) hops: BTreeMap<Place, HopState>,
+    pub(super) edges: BTreeMap<(Place, Place), EdgeState>,
+}
+
+/// A branch's stay at one place: several hooks see it there.
+struct Visit<'a> {
+    place: Place,
+    first: &'a Step,
+    last: &'a Step,
+}
+
+impl PathState {
+    /// Adds what one journey tells.
+    pub(super) fn fold(&mut self, journey: &Journey, open: &Open, judged: &Judgement) {
+        let whole = visits(journey, &chain(journey, open, judged.branch));
+        self.add(&whole);
+        let pieces = open.branches.iter().zip(0u16..).filter(|(branch, number)| {
+            branch.kind == BranchKind::Piece && *number != judged.branch
+        });
+        for (_, number) in pieces {
+            self.add(&visits(journey, &[(number, None)]));
+        }
+        if let Fate::Dropped { step } | Fate::Vanished { step } = judged.fate {
+            self.lose(journey, &whole, step);
+        }
+    }
+
+    fn lose(&mut self, journey: &Journey, visits: &[Visit<'_>], step: usize) {
+        let at = journey
+            .steps
+            .get(step)
+            .map_or(KtimeNs(u64::MAX), |step| step.event.at);
+        let before = visits
+            .iter()
+            .rev()
+            .find(|visit| visit.first.event.at <= at)
+            .and_then(|visit| self.hops.get_mut(&visit.place));
+        if let Some(hop) = before {
+            hop.lost += 1;
+        }
+    }
+
+    fn add(&mut self, visits: &[Visit<'_>]) {
+        let mut seen = BTreeSet::new();
+        for visit in visits {
+            // a loop's later rounds are neither more packets nor a new order
+            if seen.insert(visit.place) {
+                self.pass(visit);
+            }
+        }
+        let mut seen = BTreeSet::new();
+        for pair in visits.windows(2) {
+            let [from, to] = pair else { continue };
+            seen.insert(from.place);
+            let known = self.hops.contains_key(&from.place) && self.hops.contains_key(&to.place);
+            if known && !seen.contains(&to.place) {
+                self.step(from, to);
+            }
+        }
+    }
+
+    fn pass(&mut self, visit: &Visit<'_>) {
+        if self.hops.len() >= MAX_HOPS && !self.hops.contains_key(&visit.place) {
+            return;
+        }
+        let event = &visit.first.event;
+        let hop = self.hops.entry(visit.place).or_insert_with(|| HopState {
+            packets: 0,
+            bytes: 0,
+            tuples: BTreeMap::new(),
+            tunnels: BTreeMap::new(),
+            lost: 0,
+            first: event.at,
+            last: event.at,
+        });
+        hop.packets += u64::from(event.segments);
+        hop.bytes += u64::from(event.len);
+        hop.first = hop.first.min(event.at);
+        hop.last = hop.last.max(visit.last.event.at);
+        if let Some(tuple) = event.tuple {
+            count(&mut hop.tuples, tuple);
+        }
+        if let Some(packet) = &event.packet {
+            count(&mut hop.tunnels, packet.tunnel);
+        }
+    }
+
+    fn step(&mut self, from: &Visit<'_>, to: &Visit<'_>) {
+        let edge = self.edges.entry((from.place, to.place)).or_default();
+        edge.count += 1;
+        edge.latency
+            .add(to.first.event.at.since(from.first.event.at));
+        for rewrite in rewrites(from.last, to.first) {
+            if edge.rewrites.len() < MAX_VARIANTS {
+                edge.rewrites.insert(rewrite);
+            }
+        }
+    }
+
+    /// The path, with the kernel's counters where there are.
+    pub(super) fn path(&self, exact: impl Fn(Place) -> Option<HookCount>) -> Path {
+        let order = order::order(self);
+        let index: BTreeMap<Place, usize> = order.places.iter().copied().zip(0usize..).collect();
+        let hops = order.places.iter().zip(0usize..).filter_map(|(place, at)| {
+            let state = self.hops.get(place)?;
+            let counted = exact(*place);
+            let next: Vec<usize> = order
+                .next(place)
+                .filter_map(|to| index.get(&to).copied())
+                .filter(|to| *to > at)
+                .collect();
+            Some(Hop {
+                device: place.0,
+                side: place.1,
+                tuple: most(&state.tuples)?,
+                tunnel: most(&state.tunnels).flatten(),
+                packets: counted.map_or(0, |c| c.packets).max(state.packets),
+                bytes: counted.map_or(0, |c| c.bytes).max(state.bytes),
+                latency: self.latency(place, order.next(place)),
+                rewrites: self.rewrites(*place, &order),
+                lost_after: state.lost,
+                last_seen: counted.map_or(state.last, |c| c.last.max(state.last)),
+                next,
+            })
+        });
+        Path {
+            hops: hops.collect(),
+        }
+    }
+
+    /// Latency to the successor that most packets take.
+    fn latency(&self, place: &Place, next: impl Iterator<Item = Place>) -> Option<Latency> {
+        next.filter_map(|to| self.edges.get(&(*place, to)))
+            .max_by_key(|edge| edge.count)
+            .and_then(|edge| edge.latency.latency())
+    }
+
+    fn rewrites(&self, place: Place, order: &order::Order) -> Vec<Rewrite> {
+        let into = self
+            .edges
+            .iter()
+            .filter(|((from, to), _)| *to == place && order.keeps(*from, *to));
+        let all: BTreeSet<Rewrite> = into
+            .flat_map(|(_, edge)| edge.rewrites.iter().cloned())
+            .collect();
+        all.into_iter().collect()
+    }
+}
+
+/// Branches that lead to the one that matters, each with the time from which it is left for the next.
+fn chain(journey: &Journey, open: &Open, branch: u16) -> Vec<(u16, Option<KtimeNs>)> {
+    let mut chain = vec![(branch, None)];
+    let mut at = branch;
+    while at != 0 && chain.len() <= open.branches.len() {
+        let begins = journey
+            .steps
+            .iter()
+            .find(|step| step.branch == at)
+            .map(|step| step.event.at);
+        at = open
+            .branches
+            .get(usize::from(at))
+            .map_or(0, |branch| branch.parent);
+        chain.push((at, begins));
+    }
+    chain
+}
+
+/// Places in order of time along the given branches; consecutive events at one place are one visit.
+fn visits<'a>(journey: &'a Journey, chain: &[(u16, Option<KtimeNs>)]) -> Vec<Visit<'a>> {
+    let mut visits: Vec<Visit<'a>> = Vec::new();
+    for step in &journey.steps {
+        let ours = chain.iter().any(|(branch, until)| {
+            step.branch == *branch && until.is_none_or(|until| step.event.at <= until)
+        });
+        let Some(place) = place(&step.event).filter(|_| ours) else {
+            continue;
+        };
+        match visits.last_mut() {
+            Some(visit) if visit.place == place => visit.last = step,
+            _ => visits.push(Visit {
+                place,
+                first: step,
+                last: step,
+            }),
+        }
+    }
+    visits
+}
+
+/// What changed between two sightings of a packet.
+fn rewrites(from: &Step, to: &Step) -> Vec<Rewrite> {
+    let mut changes = Vec::new();
+    if let (Some(a), Some(b)) = (from.event.tuple, to.event.tuple)
+        && a.proto == b.proto
+        && !portless(from)
+        && !portless(to)
+    {
+        if (a.dst, a.dport) != (b.dst, b.dport) {
+            changes.push(Rewrite::Dnat { from: a, to: b });
+        }
+        if (a.src, a.sport, a.icmp_id) != (b.src, b.sport, b.icmp_id) {
+            changes.push(Rewrite::Snat { from: a, to: b });
+        }
+    }
+    if let (Some(a), Some(b)) = (&from.event.packet, &to.event.packet) {
+        if a.tunnel != b.tunnel {
+            changes.extend(a.tunnel.map(Rewrite::Pop));
+            changes.extend(b.tunnel.map(Rewrite::Push));
+        }
+        if b.ttl < a.ttl {
+            changes.push(Rewrite::Ttl(a.ttl - b.ttl));
+        }
+    }
+    changes
+}
+
+/// A fragment without a transport header.
+fn portless(step: &Step) -> bool {
+    let packet = step.event.packet.as_ref();
+    packet.is_some_and(|packet| packet.fragment.is_some_and(|f| f.offset > 0))
+}
+
+fn count<K: Ord>(variants: &mut BTreeMap<K, u64>, key: K) {
+    if variants.len() < MAX_VARIANTS || variants.contains_key(&key) {
+        *variants.entry(key).or_default() += 1;
+    }
+}
+
+/// The most frequent; the smallest of several.
+fn most<K: Ord + Copy>(variants: &BTreeMap<K, u64>) -> Option<K> {
+    variants
+        .iter()
+        .max_by_key(|(key, count)| (**count, std::cmp::Reverse(**key)))
+        .map(|(key, _)| *key)
+}

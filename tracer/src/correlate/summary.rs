@@ -1,0 +1,233 @@
+//! What flows show: paths, fates and packets, summed up over closed journeys for good and over open ones as of now;
+//! and which journeys are kept when they close.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+
+use crate::model::{
+    Direction, Event, Fate, FateCounts, Fingerprint, Flow, FlowId, JourneyId, Path, TupleRole,
+};
+
+use super::beside::Concerns;
+use super::fate::Judgement;
+use super::flow::{Flows, State, flow_mut};
+use super::identity::Index;
+use super::open::Open;
+use super::path::{HookCount, PathState, Place};
+use super::{Settings, Trace};
+
+/// Fingerprints of packets remembered that belong to no kept flow.
+const MAX_UNKEPT: usize = 4096;
+
+/// Counts one fate.
+fn count(counts: &mut FateCounts, fate: &Fate) {
+    let field = match fate {
+        Fate::InFlight => &mut counts.in_flight,
+        Fate::Delivered => &mut counts.delivered,
+        Fate::Dropped { .. } => &mut counts.dropped,
+        Fate::Left { .. } => &mut counts.left,
+        Fate::Vanished { .. } => &mut counts.vanished,
+        Fate::Consumed { .. } => &mut counts.consumed,
+    };
+    *field += 1;
+}
+
+/// Adds a closed journey to its flow's sums.
+pub(super) fn fold(trace: &mut Trace, flows: &mut Flows, open: &Open, judged: &Judgement) {
+    let Some(state) = flows.states.get_mut(&open.flow) else {
+        return;
+    };
+    state.open.remove(&open.id);
+    state.dirty = true;
+    count(state.fates.entry(open.direction).or_default(), &judged.fate);
+    let path = match open.direction {
+        Direction::Forward => &mut state.forward,
+        Direction::Reply => &mut state.reply,
+        Direction::Error => return,
+    };
+    if let Some(journey) = trace.journeys.get(&open.id) {
+        path.fold(journey, open, judged);
+    }
+}
+
+/// Brings the flows that changed up to date. `judged` holds the fates of journeys that are open.
+pub(super) fn update(
+    trace: &mut Trace,
+    flows: &mut Flows,
+    index: &Index,
+    judged: &BTreeMap<JourneyId, Judgement>,
+) {
+    let changed: Vec<FlowId> = flows
+        .states
+        .iter()
+        .filter(|(_, state)| state.dirty || !state.open.is_empty())
+        .map(|(id, _)| *id)
+        .collect();
+    for id in changed {
+        let Some(state) = flows.states.get_mut(&id) else {
+            continue;
+        };
+        state.dirty = false;
+        let sums = sums(trace, state, index, judged);
+        if let Some(flow) = flow_mut(trace, id) {
+            show(flow, state, sums);
+        }
+    }
+}
+
+/// Sums over closed and open journeys.
+struct Sums {
+    forward: PathState,
+    reply: PathState,
+    fates: BTreeMap<Direction, FateCounts>,
+}
+
+fn sums(
+    trace: &Trace,
+    state: &State,
+    index: &Index,
+    judged: &BTreeMap<JourneyId, Judgement>,
+) -> Sums {
+    let mut sums = Sums {
+        forward: state.forward.clone(),
+        reply: state.reply.clone(),
+        fates: state.fates.clone(),
+    };
+    for id in &state.open {
+        let (Some(open), Some(journey), Some(judged)) =
+            (index.open.get(id), trace.journeys.get(id), judged.get(id))
+        else {
+            continue;
+        };
+        count(sums.fates.entry(open.direction).or_default(), &judged.fate);
+        match open.direction {
+            Direction::Forward => sums.forward.fold(journey, open, judged),
+            Direction::Reply => sums.reply.fold(journey, open, judged),
+            Direction::Error => {}
+        }
+    }
+    sums
+}
+
+fn show(flow: &mut Flow, state: &State, sums: Sums) {
+    let exact = |direction| {
+        move |(device, side): Place| -> Option<HookCount> {
+            let hooks = state.exact.get(&(direction, device, side))?;
+            // several hooks see each packet at this place: the one that saw most
+            hooks.values().copied().max_by_key(|count| count.packets)
+        }
+    };
+    flow.forward = sums.forward.path(exact(Direction::Forward));
+    flow.reply = sums.reply.path(exact(Direction::Reply));
+    flow.fates = sums.fates;
+    flow.packets = flow
+        .journeys_seen
+        .iter()
+        .map(|(direction, seen)| {
+            let path = match direction {
+                Direction::Forward => Some(&flow.forward),
+                Direction::Reply => Some(&flow.reply),
+                Direction::Error => None,
+            };
+            (*direction, path.map_or(0, entered).max(*seen))
+        })
+        .collect();
+}
+
+/// Packets at the first hops of a path; later ones can count a packet again (loops, copies).
+fn entered(path: &Path) -> u64 {
+    let reached: HashSet<usize> = path
+        .hops
+        .iter()
+        .flat_map(|hop| &hop.next)
+        .copied()
+        .collect();
+    path.hops
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| !reached.contains(at))
+        .map(|(_, hop)| hop.packets)
+        .max()
+        .unwrap_or(0)
+}
+
+/// What the flows are about, to judge whether an event beside them matters.
+pub(super) fn concerns(trace: &Trace) -> Concerns {
+    let mut concerns = Concerns::default();
+    for flow in &trace.flows {
+        let addressed = flow
+            .tuples
+            .iter()
+            .filter(|(role, _)| *role != TupleRole::Outer);
+        for (_, tuple) in addressed {
+            concerns.addresses.extend([tuple.src, tuple.dst]);
+        }
+        for hop in flow.forward.hops.iter().chain(&flow.reply.hops) {
+            concerns.devices.insert(hop.device);
+            concerns.namespaces.insert(hop.device.netns);
+        }
+    }
+    concerns
+}
+
+/// Which closed journeys are kept.
+#[derive(Debug, Default)]
+pub(super) struct Keeping {
+    healthy: usize,
+    lossy: usize,
+    unkept: HashSet<Fingerprint>,
+    unkept_order: VecDeque<Fingerprint>,
+}
+
+impl Keeping {
+    /// Keeps a journey that was just closed, or lets it go.
+    pub(super) fn decide(
+        &mut self,
+        trace: &mut Trace,
+        flows: &mut Flows,
+        open: &Open,
+        settings: &Settings,
+    ) {
+        let Some(state) = flows.states.get_mut(&open.flow) else {
+            trace.journeys.remove(&open.id);
+            return;
+        };
+        let healthy = state.kept_healthy.entry(open.direction).or_default();
+        let half = settings.journeys / 2;
+        let lossy = matches!(
+            trace.journeys.get(&open.id).map(|journey| &journey.fate),
+            Some(Fate::Dropped { .. } | Fate::Vanished { .. } | Fate::Consumed { .. })
+        );
+        let kept = if lossy {
+            self.lossy < half
+        } else {
+            self.healthy < half && *healthy < settings.sample
+        };
+        if !kept {
+            trace.journeys.remove(&open.id);
+            if let Some(flow) = flow_mut(trace, open.flow) {
+                flow.journeys.retain(|id| *id != open.id);
+            }
+        } else if lossy {
+            self.lossy += 1;
+        } else {
+            self.healthy += 1;
+            *healthy += 1;
+        }
+    }
+
+    /// A packet of a flow for which there is no room: it is counted once.
+    pub(super) fn unkept(&mut self, event: &Event, trace: &mut Trace) {
+        let Some(fingerprint) = event.fingerprint else {
+            return;
+        };
+        if self.unkept.insert(fingerprint) {
+            trace.packets += 1;
+            self.unkept_order.push_back(fingerprint);
+        }
+        if self.unkept_order.len() > MAX_UNKEPT
+            && let Some(oldest) = self.unkept_order.pop_front()
+        {
+            self.unkept.remove(&oldest);
+        }
+    }
+}
