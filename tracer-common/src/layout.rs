@@ -24,9 +24,9 @@ macro_rules! layout {
         /// * `@tracepoint:type`: number of the tracepoint's argument (from zero, after the hidden data pointer)
         ///   whose type is `type` (`struct sock *`, `enum skb_drop_reason`, `int`; the first such, `const` left aside).
         /// * `#tracepoint`: how many arguments the tracepoint has.
-        pub const FIELDS: &[(&str, bool)] = &[$(($path, true $(&& layout!(@$optional))?)),*];
+        pub const FIELDS: &[(&str, bool)] = &[$(($path, false $(|| layout!(@$optional))?)),*];
     };
-    (@optional) => { false };
+    (@optional) => { true };
 }
 
 // Each row: field of `Layout` = path in BTF; `optional` where tracer works without it.
