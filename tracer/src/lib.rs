@@ -9,6 +9,7 @@ pub mod diagnose;
 pub mod error;
 pub mod filter;
 pub mod host;
+pub mod kernel;
 pub mod model;
 pub mod render;
 pub mod report;

@@ -1,0 +1,310 @@
+//! The running kernel: loads the programs, attaches them, reads what they send and count. The only modules that name
+//! aya.
+//!
+//! ```text
+//! preflight ─▶ btf, layout, reasons ─▶ load ─▶ attach ─▶ reader, counters
+//! ```
+//! [`Kernel`] is the way in; everything it attached goes when it is dropped.
+
+mod attach;
+pub mod btf;
+mod counters;
+mod expedite;
+pub mod layout;
+mod load;
+pub mod preflight;
+mod reader;
+pub mod reasons;
+pub mod symbols;
+
+use std::path::PathBuf;
+use std::thread;
+
+use aya::maps::{Array, Map, MapError, PerCpuArray, PerCpuHashMap, RingBuf};
+use aya::programs::{Program, ProgramError};
+use aya::{Btf, Ebpf, EbpfError};
+use tracer_common::filter::RawFilter;
+use tracer_common::hook::HookInfo;
+use tracer_common::names;
+
+pub use attach::{AttachError, Method, Outcome, Target};
+pub use reader::{Reader, Running};
+
+use crate::host::facts::{Probe, ProbeState};
+use crate::model::Device;
+use crate::source::Counters;
+use attach::Interfaces;
+use counters::{CounterMaps, FilterWriter};
+use expedite::Expedited;
+use layout::{LayoutError, Types};
+use load::Variant;
+use preflight::{Conditions, Problem};
+use reasons::Names;
+use symbols::Symbols;
+
+/// How many interfaces are attached or detached without shortening grace periods for the whole machine.
+const FEW: usize = 2;
+
+/// Why the kernel side could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// Rights or kernel support are missing; never empty.
+    #[error("{}", first(.0))]
+    Unsupported(Vec<Problem>),
+    /// The kernel's types cannot be used.
+    #[error("the kernel's types cannot be used: {0}")]
+    Types(#[from] LayoutError),
+    /// The object or its maps were refused.
+    #[error("the kernel refused tracer's maps: {0}")]
+    Object(#[from] EbpfError),
+    /// A classifier was refused: without it there is no path.
+    #[error("the kernel refused tracer's program: {0}")]
+    Program(String),
+    /// A map cannot be read or written.
+    #[error("a map cannot be used: {0}")]
+    Map(#[from] MapError),
+    /// The object lacks what this crate expects: both come from one build.
+    #[error("the kernel programs lack the map {0}")]
+    NoMap(&'static str),
+}
+
+fn first(problems: &[Problem]) -> String {
+    problems
+        .first()
+        .map(ToString::to_string)
+        .unwrap_or_default()
+}
+
+impl KernelError {
+    /// What to do about it, for the problems that have a way out.
+    #[must_use]
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Unsupported(problems) => problems.iter().flat_map(Problem::hints).collect(),
+            Self::Types(_) => {
+                vec!["the types must be those of the running kernel: check --btf".to_owned()]
+            }
+            Self::Program(_) => vec!["-vv shows what the verifier says".to_owned()],
+            Self::Object(_) | Self::Map(_) | Self::NoMap(_) => Vec::new(),
+        }
+    }
+
+    /// All problems found, where several stand in the way.
+    #[must_use]
+    pub fn problems(&self) -> &[Problem] {
+        match self {
+            Self::Unsupported(problems) => problems,
+            _ => &[],
+        }
+    }
+}
+
+/// Settings of the kernel programs.
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    /// `--btf`: raw BTF or an ELF image of this very kernel, where it does not show its own.
+    pub btf: Option<PathBuf>,
+    /// `--snaplen`: bytes kept of each packet, up to [`tracer_common::event::MAX_SNAPLEN`].
+    pub snaplen: u16,
+    /// `--budget`: events a second.
+    pub budget: u32,
+    /// `-vv`: keep what the verifier says about a refused program.
+    pub verifier_log: bool,
+}
+
+/// The kernel side of a run. Dropping it detaches everything.
+pub struct Kernel {
+    ebpf: Ebpf,
+    interfaces: Interfaces,
+    hooks: Vec<(&'static HookInfo, Variant)>,
+    counters: CounterMaps,
+    filter: FilterWriter,
+    reader: Option<Reader>,
+    drop_reasons: Names,
+    reset_reasons: Names,
+    symbols: Symbols,
+}
+
+impl Kernel {
+    /// Checks rights and support, reads the kernel's types, and loads what this kernel accepts. Nothing is attached
+    /// yet.
+    ///
+    /// # Errors
+    /// [`KernelError::Unsupported`] for what the user can change; else what the kernel refused.
+    pub fn load(options: &LoadOptions) -> Result<Self, KernelError> {
+        let problems = Conditions::read(options.btf.is_some()).problems();
+        if !problems.is_empty() {
+            return Err(KernelError::Unsupported(problems));
+        }
+        // Without higher limits a small machine may still have room: what does not fit says so itself.
+        let _ = preflight::lift_limits();
+        // aya reads BTF once more for the numbers of the tracepoints' types: meanwhile ours is read.
+        let typed = thread::spawn(Btf::from_sys_fs);
+        let mut types = Types::read(options.btf.as_deref()).map_err(LayoutError::from)?;
+        let layout = types.layout()?;
+        let mut ebpf = load::object(&layout, options)?;
+        let typed = typed.join().ok().and_then(Result::ok);
+        let hooks = load::programs(&mut ebpf, &types, typed.as_ref())
+            .map_err(|error| KernelError::Program(load::reason(&error)))?;
+        drop(typed);
+        reasons::add_modules(&mut types).map_err(LayoutError::from)?;
+        let counters = CounterMaps {
+            hops: PerCpuHashMap::try_from(take(&mut ebpf, names::HOPS)?)?,
+            stats: PerCpuArray::try_from(take(&mut ebpf, names::STATS)?)?,
+        };
+        let filter = FilterWriter::new(Array::try_from(take(&mut ebpf, names::FILTER_MAP)?)?);
+        let reader = Reader::new(RingBuf::try_from(take(&mut ebpf, names::EVENTS)?)?);
+        Ok(Self {
+            ebpf,
+            interfaces: Interfaces::default(),
+            hooks,
+            counters,
+            filter,
+            reader: Some(reader),
+            drop_reasons: reasons::drop_reasons(&types),
+            reset_reasons: reasons::reset_reasons(&types),
+            symbols: Symbols::new(options.btf.clone()),
+        })
+    }
+
+    /// Attaches the tracepoint programs; one probe for each tracepoint tells what became of it.
+    pub fn attach_tracepoints(&mut self) -> Vec<Probe> {
+        let _fast = Expedited::begin();
+        let Self { ebpf, hooks, .. } = self;
+        hooks
+            .iter()
+            .map(|(hook, variant)| attach_tracepoint(ebpf, hook, variant))
+            .collect()
+    }
+
+    /// Attaches the classifiers to interfaces, those already watched left aside.
+    pub fn attach_interfaces(&mut self, targets: &[Target<'_>]) -> Vec<Outcome> {
+        let _fast = (targets.len() > FEW).then(Expedited::begin).flatten();
+        self.interfaces.attach(&mut self.ebpf, targets)
+    }
+
+    /// Gives up an interface: it is gone, or no longer wanted.
+    pub fn detach(&mut self, device: Device) {
+        self.interfaces.detach(device);
+    }
+
+    /// How many interfaces are watched.
+    #[must_use]
+    pub fn watched(&self) -> usize {
+        self.interfaces.len()
+    }
+
+    /// Detaches everything; what the programs sent before can still be read. Dropping does the same.
+    pub fn detach_all(&mut self) {
+        let _fast = Expedited::begin();
+        self.interfaces.detach_all();
+        for (_, program) in self.ebpf.programs_mut() {
+            // An unloaded program has no attachment; this one gives them up by closing their descriptors.
+            let _ = match program {
+                Program::BtfTracePoint(program) => program.unload(),
+                Program::RawTracePoint(program) => program.unload(),
+                _ => Ok(()),
+            };
+        }
+    }
+
+    /// Puts a filter in force, while tracing too. Before the first one the programs do nothing.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn set_filter(&mut self, filter: &RawFilter) -> Result<(), KernelError> {
+        Ok(self.filter.write(filter)?)
+    }
+
+    /// Everything counted so far.
+    ///
+    /// # Errors
+    /// When a map cannot be read.
+    pub fn counters(&self) -> Result<Counters, KernelError> {
+        Ok(self.counters.read()?)
+    }
+
+    /// The reading end of the ring buffer; `None` the second time.
+    pub fn reader(&mut self) -> Option<Reader> {
+        self.reader.take()
+    }
+
+    /// Names of this kernel's drop reasons.
+    #[must_use]
+    pub fn drop_reasons(&self) -> &Names {
+        &self.drop_reasons
+    }
+
+    /// Names of this kernel's reset reasons.
+    #[must_use]
+    pub fn reset_reasons(&self) -> &Names {
+        &self.reset_reasons
+    }
+
+    /// Names of functions by address; what has none is left out.
+    pub fn symbols(&mut self, addresses: &[u64]) -> Vec<(u64, String)> {
+        self.symbols.names(addresses)
+    }
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        self.detach_all();
+    }
+}
+
+fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, KernelError> {
+    ebpf.take_map(name).ok_or(KernelError::NoMap(name))
+}
+
+fn attach_tracepoint(ebpf: &mut Ebpf, hook: &HookInfo, variant: &Variant) -> Probe {
+    let (state, detail) = match variant {
+        Variant::Missing => (ProbeState::Missing, hook.gives.to_owned()),
+        Variant::Refused(why) => (ProbeState::Failed, why.clone()),
+        Variant::Typed => attach_typed(ebpf, hook.name)
+            .map(|()| TYPED)
+            // A program that reads what its tracepoint lacks is refused only now (EINVAL on 5.10).
+            .or_else(|_| attach_raw(ebpf, hook.name).map(|()| RAW))
+            .map_or_else(failed, attached),
+        Variant::Raw => attach_raw(ebpf, hook.name)
+            .map(|()| RAW)
+            .map_or_else(failed, attached),
+    };
+    Probe {
+        name: hook.name.to_owned(),
+        state,
+        detail,
+    }
+}
+
+const TYPED: &str = "tp_btf";
+const RAW: &str = "raw_tracepoint";
+
+fn attached(how: &str) -> (ProbeState, String) {
+    (ProbeState::Attached, how.to_owned())
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the error arm of map_or_else"
+)]
+fn failed(error: ProgramError) -> (ProbeState, String) {
+    (ProbeState::Failed, load::reason(&error))
+}
+
+fn attach_typed(ebpf: &mut Ebpf, hook: &str) -> Result<(), ProgramError> {
+    match ebpf.program_mut(&format!("{}{hook}", names::BTF_PREFIX)) {
+        Some(Program::BtfTracePoint(program)) => program.attach().map(|_| ()),
+        _ => Err(ProgramError::NotLoaded),
+    }
+}
+
+fn attach_raw(ebpf: &mut Ebpf, hook: &str) -> Result<(), ProgramError> {
+    let name = format!("{}{hook}", names::RAW_PREFIX);
+    let program = ebpf.program_mut(&name).ok_or(ProgramError::NotLoaded)?;
+    load::load_raw(program)?;
+    match program {
+        Program::RawTracePoint(program) => program.attach(hook).map(|_| ()),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+}
