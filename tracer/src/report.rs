@@ -70,6 +70,8 @@ pub struct TraceInfo {
     pub duration_ms: u64,
     /// Packets (journeys) that were followed.
     pub packets: u64,
+    /// Flows that were seen; `flows` holds fewer when there were too many to keep.
+    pub flows_seen: u64,
     /// Events received.
     pub events: u64,
     /// What the trace could not see.

@@ -2,8 +2,8 @@
 
 use crate::model::Latency;
 use crate::report::{
-    Advice, Affected, Completeness, Confidence, Evidence, FlowReport, HookLoss, HopReport,
-    HostInfo, Outcome, PathReport, Place, ProbeReport, Report, SCHEMA, Tool, TraceInfo,
+    Advice, Affected, Completeness, Confidence, ContextEntry, Evidence, FlowReport, HookLoss,
+    HopReport, HostInfo, Outcome, PathReport, Place, ProbeReport, Report, SCHEMA, Tool, TraceInfo,
     TupleReport, Verdict,
 };
 
@@ -177,6 +177,7 @@ fn report(expression: &str, packets: u64, verdict: Verdict, flows: Vec<FlowRepor
             started_at: "2026-09-21T14:13:20.123Z".into(),
             duration_ms: 4_210,
             packets,
+            flows_seen: flows.len() as u64,
             events: packets * 14,
             completeness: Completeness {
                 probes: ["kfree_skb", "neigh_update", "tc-ingress"]
@@ -360,12 +361,21 @@ pub(crate) fn reply_lost_ipv6() -> Report {
         "reply",
         vec![hop("gateway wan0 ingress", answer, 2).lost(2)],
     );
-    report(
+    let mut report = report(
         "udp port 53 and host fd00:9:8::53",
         4,
         verdict.clone(),
         vec![flow(0, asked, verdict, vec![forward, reply])],
-    )
+    );
+    let probes = &mut report.trace.completeness.probes;
+    probes.push(probe("tcp_send_reset", "missing", "no such tracepoint"));
+    report.context.push(ContextEntry {
+        kind: "unread".into(),
+        namespace: None,
+        text: "legacy tables: EPERM".into(),
+        at_ns: None,
+    });
+    report
 }
 
 /// The sender's own routing refused: there is no packet.

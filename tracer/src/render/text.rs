@@ -104,7 +104,7 @@ fn header(page: &mut Page, report: &Report) {
     if report.flows.len() > 1 {
         items.push(format!(
             "{}: {}",
-            counted(report.flows.len() as u64, "flow"),
+            counted(trace.flows_seen, "flow"),
             outcomes(&report.flows)
         ));
     }

@@ -49,6 +49,7 @@ pub fn assemble(trace: &Trace, host: &Host, diagnosis: &Diagnosis) -> Report {
             started_at: started_at(host),
             duration_ms: clock.since_start(trace.now) / 1_000_000,
             packets: trace.packets,
+            flows_seen: trace.flows_seen,
             events: trace.events,
             completeness: completeness(trace, host),
         },

@@ -5,13 +5,14 @@ use super::page::{Line, Page};
 use crate::render::style::Ink;
 use crate::report::{Completeness, Report};
 
-/// Most probes that are named one by one.
+/// Most gaps of one kind that are named one by one.
 const NAMED: usize = 6;
 
 /// One line when nothing is missing, else a line for each gap.
 pub(super) fn lines(page: &mut Page, report: &Report) {
     let complete = &report.trace.completeness;
-    let gaps = gaps(complete);
+    let gaps = gaps(report);
+    let notes = notes(report);
     let seen = format!(
         "{}, {} of {}, {}",
         counted(report.trace.events, "event"),
@@ -19,20 +20,21 @@ pub(super) fn lines(page: &mut Page, report: &Report) {
         counted(complete.interfaces_total.into(), "interface"),
         counted(working(complete), "probe"),
     );
-    if gaps.is_empty() {
-        let line = Line::default()
-            .push(Ink::Good, page.marks.good)
-            .push(Ink::Quiet, " complete  ");
-        page.prose(line, Ink::Quiet, &format!("{seen}; nothing lost"));
-        return;
-    }
-    let line = Line::default()
-        .push(Ink::Doubt, page.marks.doubt)
-        .push(Ink::Doubt, " INCOMPLETE  ");
+    // what a kernel does not have is no fault of this trace
+    let (mark, ink, word) = match (gaps.is_empty(), notes.is_empty()) {
+        (true, true) => (page.marks.good, Ink::Good, " complete  "),
+        (true, false) => (page.marks.good, Ink::Good, " nothing lost  "),
+        (false, _) => (page.marks.doubt, Ink::Doubt, " INCOMPLETE  "),
+    };
+    let line = Line::default().push(ink, mark).push(ink, word);
     let indent = line.width();
     page.prose(line, Ink::Quiet, &seen);
-    for gap in gaps {
-        page.prose(Line::default().to(indent), Ink::Plain, &gap);
+    for (ink, text) in gaps
+        .iter()
+        .map(|gap| (Ink::Plain, gap))
+        .chain(notes.iter().map(|note| (Ink::Quiet, note)))
+    {
+        page.prose(Line::default().to(indent), ink, text);
     }
 }
 
@@ -42,8 +44,17 @@ fn working(complete: &Completeness) -> u64 {
 }
 
 /// What is missing, in words.
-fn gaps(complete: &Completeness) -> Vec<String> {
+fn gaps(report: &Report) -> Vec<String> {
+    let complete = &report.trace.completeness;
     let mut gaps = Vec::new();
+    let kept = report.flows.len() as u64;
+    if report.trace.flows_seen > kept {
+        gaps.push(format!(
+            "{} seen, only {} could be kept: ask for fewer",
+            counted(report.trace.flows_seen, "flow"),
+            count(kept)
+        ));
+    }
     if complete.lost_events > 0 {
         gaps.push(format!(
             "{} lost, the buffer was full{}",
@@ -86,7 +97,7 @@ fn gaps(complete: &Completeness) -> Vec<String> {
             counted(unwatched.into(), "interface")
         ));
     }
-    gaps.extend(probes(complete));
+    gaps.extend(failed(complete));
     gaps
 }
 
@@ -105,26 +116,39 @@ fn hooks(complete: &Completeness, which: impl Fn(u64, u64) -> u64) -> String {
     format!(" ({})", words.join(", "))
 }
 
-/// Those that this kernel lacks in one line, those that failed in a line each.
-fn probes(complete: &Completeness) -> Vec<String> {
-    let mut lines = Vec::new();
-    let missing: Vec<&str> = complete
-        .probes
+/// What the kernel or the rights of this run did not offer.
+fn notes(report: &Report) -> Vec<String> {
+    let mut notes = Vec::new();
+    let probes = &report.trace.completeness.probes;
+    let missing: Vec<&str> = probes
         .iter()
         .filter(|probe| probe.state == "missing")
         .map(|probe| probe.name.as_str())
         .collect();
     if !missing.is_empty() {
-        lines.push(format!("not in this kernel: {}", missing.join(", ")));
+        notes.push(format!("not in this kernel: {}", missing.join(", ")));
     }
-    let failed = complete.probes.iter().filter(|p| p.state == "failed");
-    let failed: Vec<String> = failed
-        .map(|probe| format!("{} failed: {}", probe.name, probe.detail))
+    let unread = report.context.iter().filter(|entry| entry.kind == "unread");
+    let unread: Vec<String> = unread
+        .map(|entry| format!("could not read {}", entry.text))
         .collect();
-    lines.extend(failed.iter().take(NAMED).cloned());
-    if failed.len() > NAMED {
-        let more = (failed.len() - NAMED) as u64;
-        lines.push(format!("{} more failed", counted(more, "probe")));
+    notes.extend(bounded(unread, "more things could not be read"));
+    notes
+}
+
+/// Probes that failed, each with its reason.
+fn failed(complete: &Completeness) -> Vec<String> {
+    let failed = complete.probes.iter().filter(|p| p.state == "failed");
+    let failed = failed.map(|probe| format!("{} failed: {}", probe.name, probe.detail));
+    bounded(failed.collect(), "more probes failed")
+}
+
+/// The first few, and how many more there are.
+fn bounded(mut lines: Vec<String>, words: &str) -> Vec<String> {
+    let more = lines.len().saturating_sub(NAMED);
+    if more > 0 {
+        lines.truncate(NAMED);
+        lines.push(format!("{more} {words}"));
     }
     lines
 }

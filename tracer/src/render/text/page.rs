@@ -21,7 +21,12 @@ pub(super) struct Line(Vec<(Ink, String)>);
 impl Line {
     /// Adds a piece. Whatever comes from outside comes through here, and is cleaned here.
     pub(super) fn push(mut self, ink: Ink, text: &str) -> Self {
-        self.0.push((ink, clean(text).into_owned()));
+        let text = clean(text);
+        match self.0.last_mut() {
+            _ if text.is_empty() => {}
+            Some((last, before)) if *last == ink => before.push_str(&text),
+            _ => self.0.push((ink, text.into_owned())),
+        }
         self
     }
 
@@ -114,7 +119,7 @@ impl Page {
         for (ink, piece) in pieces {
             let needed = columns(between) + columns(&piece);
             if begun && line.width() + needed > self.width {
-                self.lines.push(std::mem::take(&mut line).to(0));
+                self.lines.push(std::mem::take(&mut line));
                 line = line.to(indent);
             } else if begun {
                 line = line.push(ink, between);

@@ -287,6 +287,7 @@ fn trace() -> Trace {
         )]),
         beside: Vec::new(),
         packets: 3,
+        flows_seen: 2,
         events: 9,
         now: KtimeNs(START + 4_200_000_000),
         losses: Losses {

@@ -18,6 +18,7 @@ pub(super) struct BlockWriter {
 
 impl BlockWriter {
     pub(super) fn new() -> Self {
+        // 20 000 records a second (8 MB) take 3 % of a core; level 9 takes six times that for 4 % less.
         Self {
             deflate: Compress::new(Compression::new(3), false),
             out: Vec::new(),
@@ -27,6 +28,8 @@ impl BlockWriter {
     /// Writes `inflated` (not empty, at most `MAX_INFLATED` bytes) as one block.
     pub(super) fn write(&mut self, inflated: &[u8], to: &mut impl Write) -> io::Result<()> {
         self.out.clear();
+        // the header comes last, into its place, so that a block is one write
+        self.out.extend([0; BLOCK_HEADER]);
         let mut rest = inflated;
         loop {
             self.out.reserve(STEP);
@@ -41,11 +44,14 @@ impl BlockWriter {
                 break;
             }
         }
-        let length = u32::try_from(self.out.len()).map_err(io::Error::other)?;
         let inflated = u32::try_from(inflated.len()).map_err(io::Error::other)?;
-        to.write_all(&length.to_le_bytes())?;
-        to.write_all(&inflated.to_le_bytes())?;
-        to.write_all(&checksum(inflated, &self.out).to_le_bytes())?;
+        if let Some((header, deflated)) = self.out.split_first_chunk_mut::<BLOCK_HEADER>() {
+            let length = u32::try_from(deflated.len()).map_err(io::Error::other)?;
+            let fields = [length, inflated, checksum(inflated, deflated)];
+            for (to, from) in header.as_chunks_mut().0.iter_mut().zip(fields) {
+                *to = from.to_le_bytes();
+            }
+        }
         to.write_all(&self.out)
     }
 }
