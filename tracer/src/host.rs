@@ -1,7 +1,11 @@
 //! What is known of the host: [`Host`] folds [`Fact`]s into one place; the modules below read them.
 
+pub mod discovery;
 pub mod facts;
+pub(crate) mod links;
 pub mod namespaces;
+pub(crate) mod netlink;
+pub mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

@@ -1,15 +1,20 @@
-//! Network namespaces of the machine: handles to them, where they are found, and their names.
+//! Handles to network namespaces: held, entered and left.
 //!
-//! Not here: what is inside a namespace (`links`, `answers`, `firewall`) and how changes are followed (`watch`).
+//! Not here: where namespaces are found and how they are called (`discovery`), what is inside them (`links`,
+//! `answers`, `firewall`) and how changes are followed (`watch`).
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 
 use nix::sched::{CloneFlags, setns};
+use nix::sys::stat::fstat;
 
 use crate::model::NetNs;
+use crate::sys;
 
 /// The calling thread's own namespace.
 const OWN: &str = "/proc/thread-self/ns/net";
@@ -44,15 +49,15 @@ impl NetnsFd {
     /// # Errors
     /// `InvalidInput` when it is not a network namespace.
     pub fn from_fd(fd: OwnedFd) -> io::Result<Self> {
-        // nsfs names its files by type and inode, which tells network namespaces from others (ns_get_name,
-        // fs/nsfs.c).
-        let target = std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
-        let netns = target.to_str().and_then(inode_of).ok_or_else(|| {
-            io::Error::new(
+        if sys::namespace_type(&fd).ok() != Some(libc::CLONE_NEWNET) {
+            return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "the file is not a network namespace",
-            )
-        })?;
+            ));
+        }
+        // Inodes of namespaces are 32 bits wide (struct ns_common.inum).
+        let inode = fstat(&fd)?.st_ino;
+        let netns = NetNs(u32::try_from(inode).map_err(io::Error::other)?);
         Ok(Self { fd, netns })
     }
 
@@ -97,6 +102,33 @@ impl AsFd for NetnsFd {
     }
 }
 
+/// Handles to the namespaces that are known and alive.
+#[derive(Clone, Debug, Default)]
+pub struct Namespaces(BTreeMap<NetNs, Arc<NetnsFd>>);
+
+impl Namespaces {
+    /// Takes a handle in.
+    pub fn insert(&mut self, handle: Arc<NetnsFd>) {
+        self.0.insert(handle.netns, handle);
+    }
+
+    /// Gives a handle up; the namespace may go away when it was the last one.
+    pub fn remove(&mut self, netns: NetNs) {
+        self.0.remove(&netns);
+    }
+
+    /// The handle to a namespace.
+    #[must_use]
+    pub fn get(&self, netns: NetNs) -> Option<&NetnsFd> {
+        self.0.get(&netns).map(Arc::as_ref)
+    }
+
+    /// All handles, by number.
+    pub fn iter(&self) -> impl Iterator<Item = &NetnsFd> {
+        self.0.values().map(Arc::as_ref)
+    }
+}
+
 /// The namespace to which the thread goes back.
 struct Home(Option<NetnsFd>);
 
@@ -119,7 +151,7 @@ impl Drop for Home {
 }
 
 /// The inode in `net:[4026531840]`.
-fn inode_of(name: &str) -> Option<NetNs> {
+pub(crate) fn inode_of(name: &str) -> Option<NetNs> {
     let number = name.strip_prefix("net:[")?.strip_suffix(']')?;
     number.parse().ok().map(NetNs)
 }

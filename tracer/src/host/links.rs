@@ -1,0 +1,267 @@
+//! Interfaces and addresses of a namespace, read by rtnetlink: dumps, and the same messages as notifications.
+//!
+//! The other end of a link is told by a number that only its own namespace understands; [`Peers`] finds out which
+//! namespace is meant.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+use netlink_sys::protocols::NETLINK_ROUTE;
+
+use super::facts::{InterfaceAddress, Link, VxlanLink};
+use super::namespaces::{Namespaces, NetnsFd};
+use super::netlink::{
+    Message, Netlink, Request, address_of, attributes, i32_of, text_of, u16_of, u32_of,
+};
+use crate::model::{Device, IfIndex, Mac, NetNs};
+
+const AF_UNSPEC: u8 = 0;
+const IFF_UP: u32 = 1;
+const IFF_LOWER_UP: u32 = 1 << 16;
+/// Statistics are most of a link's message and nobody here reads them (RTEXT_FILTER_SKIP_STATS).
+const SKIP_STATS: u32 = 1 << 3;
+
+// Of linux/if_link.h, the part below IFLA_LINKINFO, and of linux/net_namespace.h.
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const IFLA_VXLAN_ID: u16 = 1;
+const IFLA_VXLAN_GROUP: u16 = 2;
+const IFLA_VXLAN_PORT: u16 = 15;
+const IFLA_VXLAN_GROUP6: u16 = 16;
+const NETNSA_NSID: u16 = 1;
+const NETNSA_FD: u16 = 3;
+
+/// The other end of a link as its namespace tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lower {
+    /// IFLA_LINK.
+    pub(crate) ifindex: u32,
+    /// IFLA_LINK_NETNSID; `None` when the other end is in the same namespace.
+    pub(crate) nsid: Option<i32>,
+}
+
+/// A link as one message tells it: `link.peer` is not yet known.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct LinkMessage {
+    pub(crate) link: Link,
+    pub(crate) lower: Option<Lower>,
+}
+
+/// Reads RTM_NEWLINK or RTM_DELLINK. `None` for messages about a port of a bridge (AF_BRIDGE), which are sent under
+/// the same types, and for malformed ones.
+pub(crate) fn link_of(netns: NetNs, message: Message<'_>) -> Option<LinkMessage> {
+    // struct ifinfomsg: family, pad, type (2), index (4), flags (4), change (4)
+    let (header, rest) = message.payload.split_first_chunk::<16>()?;
+    let [family, _, t0, t1, i0, i1, i2, i3, f0, f1, f2, f3, ..] = *header;
+    if family != AF_UNSPEC {
+        return None;
+    }
+    let ifindex = u32::from_ne_bytes([i0, i1, i2, i3]);
+    let flags = u32::from_ne_bytes([f0, f1, f2, f3]);
+    let mut link = Link {
+        device: Device {
+            netns,
+            ifindex: IfIndex(ifindex),
+        },
+        name: String::new(),
+        kind: String::new(),
+        mac: None,
+        mtu: 0,
+        up: flags & IFF_UP != 0,
+        carrier: flags & IFF_LOWER_UP != 0,
+        arp_type: u16::from_ne_bytes([t0, t1]),
+        master: None,
+        peer: None,
+        vxlan: None,
+    };
+    let (mut lower, mut nsid) = (None, None);
+    for (kind, value) in attributes(rest) {
+        match kind {
+            libc::IFLA_IFNAME => link.name = text_of(value),
+            libc::IFLA_ADDRESS => link.mac = mac_of(value),
+            libc::IFLA_MTU => link.mtu = u32_of(value).unwrap_or_default(),
+            libc::IFLA_MASTER => link.master = u32_of(value).filter(|n| *n != 0),
+            libc::IFLA_LINK => lower = u32_of(value),
+            libc::IFLA_LINK_NETNSID => nsid = i32_of(value),
+            libc::IFLA_LINKINFO => read_info(value, &mut link),
+            _ => {}
+        }
+    }
+    // Tunnels tell zero, and what has nothing below it may tell itself.
+    let lower = lower
+        .filter(|other| *other != 0 && (*other != ifindex || nsid.is_some()))
+        .map(|ifindex| Lower { ifindex, nsid });
+    Some(LinkMessage { link, lower })
+}
+
+fn read_info(info: &[u8], link: &mut Link) {
+    let mut data: &[u8] = &[];
+    for (kind, value) in attributes(info) {
+        match kind {
+            IFLA_INFO_KIND => link.kind = text_of(value),
+            IFLA_INFO_DATA => data = value,
+            _ => {}
+        }
+    }
+    if link.kind == "vxlan" {
+        let mut vxlan = VxlanLink {
+            vni: 0,
+            port: 0,
+            remote: None,
+        };
+        for (kind, value) in attributes(data) {
+            match kind {
+                IFLA_VXLAN_ID => vxlan.vni = u32_of(value).unwrap_or_default(),
+                IFLA_VXLAN_PORT => vxlan.port = u16_of(value).map_or(0, u16::from_be),
+                IFLA_VXLAN_GROUP | IFLA_VXLAN_GROUP6 => vxlan.remote = address_of(value),
+                _ => {}
+            }
+        }
+        link.vxlan = Some(vxlan);
+    }
+}
+
+/// A link-layer address that is Ethernet's; `lo` has one of zeros, which is none.
+pub(crate) fn mac_of(value: &[u8]) -> Option<Mac> {
+    let bytes = <[u8; 6]>::try_from(value).ok()?;
+    (bytes != [0; 6]).then_some(Mac(bytes))
+}
+
+/// Reads RTM_NEWADDR or RTM_DELADDR: the interface and the address.
+pub(crate) fn address_message(message: Message<'_>) -> Option<(u32, InterfaceAddress)> {
+    // struct ifaddrmsg: family, prefix length, flags, scope, index (4)
+    let (header, rest) = message.payload.split_first_chunk::<8>()?;
+    let [_, prefix, flags, _, i0, i1, i2, i3] = *header;
+    let mut flags = u32::from(flags);
+    let (mut local, mut other) = (None, None);
+    for (kind, value) in attributes(rest) {
+        match kind {
+            // On a point-to-point link IFA_ADDRESS is the other end.
+            libc::IFA_LOCAL => local = address_of(value),
+            libc::IFA_ADDRESS => other = address_of(value),
+            libc::IFA_FLAGS => flags = u32_of(value).unwrap_or(flags),
+            _ => {}
+        }
+    }
+    let address = InterfaceAddress {
+        address: local.or(other)?,
+        prefix,
+        tentative: flags & libc::IFA_F_TENTATIVE != 0,
+        dad_failed: flags & libc::IFA_F_DADFAILED != 0,
+        secondary: flags & libc::IFA_F_SECONDARY != 0,
+    };
+    Some((u32::from_ne_bytes([i0, i1, i2, i3]), address))
+}
+
+/// Everything that a namespace holds at one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    pub(crate) links: Vec<LinkMessage>,
+    pub(crate) addresses: BTreeMap<u32, Vec<InterfaceAddress>>,
+}
+
+/// Lists interfaces and addresses of the calling thread's namespace, which the caller knows to be `netns`.
+pub(crate) fn list(netns: NetNs) -> io::Result<Listing> {
+    let mut socket = Netlink::open(NETLINK_ROUTE)?;
+    let links = socket.ask(
+        &Request::all(libc::RTM_GETLINK, &[0; 16])
+            .attribute(libc::IFLA_EXT_MASK, &SKIP_STATS.to_ne_bytes()),
+        |message| link_of(netns, message),
+    )?;
+    let mut addresses: BTreeMap<u32, Vec<InterfaceAddress>> = BTreeMap::new();
+    for (ifindex, address) in
+        socket.ask(&Request::all(libc::RTM_GETADDR, &[0; 8]), address_message)?
+    {
+        addresses.entry(ifindex).or_default().push(address);
+    }
+    Ok(Listing { links, addresses })
+}
+
+/// Which namespace a namespace means by a number (RTM_GETNSID). Asked lazily and remembered.
+#[derive(Debug, Default)]
+pub(crate) struct Peers {
+    known: BTreeMap<(NetNs, i32), NetNs>,
+    /// Pairs that have been asked about: (who was asked, about whom).
+    asked: BTreeSet<(NetNs, NetNs)>,
+}
+
+impl Peers {
+    /// The namespace that `at` calls `nsid`, when it is one of `all`.
+    pub(crate) fn resolve(&mut self, at: NetNs, nsid: i32, all: &Namespaces) -> Option<NetNs> {
+        if let Some(found) = self.known.get(&(at, nsid)) {
+            return Some(*found);
+        }
+        let handle = all.get(at)?;
+        // Those that name `at` themselves come first: relations are mutual for veths, and a node has hundreds of
+        // namespaces whose only relation is the host's.
+        let mutual: BTreeSet<NetNs> = self
+            .known
+            .iter()
+            .filter(|(_, named)| **named == at)
+            .map(|((owner, _), _)| *owner)
+            .collect();
+        let rest = all
+            .iter()
+            .map(NetnsFd::netns)
+            .filter(|n| !mutual.contains(n));
+        let candidates: Vec<NetNs> = mutual
+            .iter()
+            .copied()
+            .chain(rest)
+            .filter(|candidate| !self.asked.contains(&(at, *candidate)))
+            .collect();
+        if candidates.is_empty() {
+            return None;
+        }
+        let mut socket = handle.enter(|| Netlink::open(NETLINK_ROUTE)).ok()?.ok()?;
+        for candidate in candidates {
+            self.asked.insert((at, candidate));
+            let Some(number) = all
+                .get(candidate)
+                .and_then(|other| nsid_of(&mut socket, other))
+            else {
+                continue;
+            };
+            self.known.insert((at, number), candidate);
+            if number == nsid {
+                return Some(candidate);
+            }
+        }
+        None
+    }
+
+    /// `at` may have given out new numbers.
+    pub(crate) fn renew(&mut self, at: NetNs) {
+        self.asked.retain(|(owner, _)| *owner != at);
+    }
+
+    /// `at` no longer uses this number, or uses it for another namespace.
+    pub(crate) fn forget(&mut self, at: NetNs, nsid: i32) {
+        self.known.remove(&(at, nsid));
+        self.renew(at);
+    }
+
+    /// A namespace is gone.
+    pub(crate) fn forget_namespace(&mut self, gone: NetNs) {
+        self.known
+            .retain(|(owner, _), named| *owner != gone && *named != gone);
+        self.asked
+            .retain(|(owner, named)| *owner != gone && *named != gone);
+    }
+}
+
+/// The number that the socket's namespace uses for another one, when it has any.
+fn nsid_of(socket: &mut Netlink, other: &NetnsFd) -> Option<i32> {
+    let request = Request::one(libc::RTM_GETNSID, &[0; 4])
+        .attribute(NETNSA_FD, &other.as_fd().as_raw_fd().to_ne_bytes());
+    let answers = socket.ask(&request, nsid_message).ok()?;
+    answers.into_iter().find(|number| *number >= 0)
+}
+
+/// The number in RTM_NEWNSID or RTM_DELNSID; -1 says there is none.
+pub(crate) fn nsid_message(message: Message<'_>) -> Option<i32> {
+    attributes(message.payload.get(4..)?)
+        .find(|(kind, _)| *kind == NETNSA_NSID)
+        .and_then(|(_, value)| i32_of(value))
+}
