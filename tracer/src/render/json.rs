@@ -85,7 +85,7 @@ impl Formatter for Safe<'_> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
+#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 mod tests {
     use super::*;
     use crate::render::samples;
@@ -104,6 +104,20 @@ mod tests {
             committed == schema(),
             "run `tracer schema > docs/report.schema.json`"
         );
+    }
+
+    #[test]
+    fn the_manual_names_every_field() {
+        let manual = include_str!("../../../docs/report.md");
+        let schema: serde_json::Value = serde_json::from_str(&schema()).unwrap();
+        let types = schema["$defs"].as_object().unwrap().values();
+        let missing: Vec<&String> = types
+            .chain([&schema])
+            .filter_map(|object| object.get("properties")?.as_object())
+            .flat_map(|properties| properties.keys())
+            .filter(|field| !manual.contains(&format!("`{field}`")))
+            .collect();
+        assert_eq!(missing, Vec::<&String>::new());
     }
 
     #[test]

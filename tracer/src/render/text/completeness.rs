@@ -22,7 +22,7 @@ pub(super) fn lines(page: &mut Page, report: &Report) {
     );
     // what a kernel does not have is no fault of this trace
     let (mark, ink, word) = match (gaps.is_empty(), notes.is_empty()) {
-        (true, true) => (page.marks.good, Ink::Good, " complete  "),
+        (true, true) => (page.marks.good, Ink::Good, " complete, nothing lost  "),
         (true, false) => (page.marks.good, Ink::Good, " nothing lost  "),
         (false, _) => (page.marks.doubt, Ink::Doubt, " INCOMPLETE  "),
     };
