@@ -10,6 +10,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 use std::path::Path;
+use std::process::ExitCode;
 
 pub use near::near;
 
@@ -30,17 +31,49 @@ impl Kind {
 
     /// The process's exit status.
     #[must_use]
-    pub const fn exit_status(self) -> u8 {
+    pub const fn exit_status(self) -> ExitStatus {
         match self {
-            Self::Runtime => 1,
-            Self::Usage => 2,
-            Self::Unsupported => 3,
+            Self::Runtime => ExitStatus::Failed,
+            Self::Usage => ExitStatus::Usage,
+            Self::Unsupported => ExitStatus::Unsupported,
         }
     }
 }
 
-/// Exit status of `--check` when the outcome is not `delivered`.
-pub const EXIT_NOT_DELIVERED: u8 = 10;
+/// All exit statuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ExitStatus {
+    /// The trace is done, whatever its verdict.
+    Done,
+    /// Something failed while running.
+    Failed,
+    /// Bad usage.
+    Usage,
+    /// Rights or kernel support are missing.
+    Unsupported,
+    /// With `--check`: the outcome is not `delivered`.
+    NotDelivered,
+}
+
+impl ExitStatus {
+    /// The number that the shell sees.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Unsupported => 3,
+            Self::NotDelivered => 10,
+        }
+    }
+}
+
+impl From<ExitStatus> for ExitCode {
+    fn from(status: ExitStatus) -> Self {
+        Self::from(status.code())
+    }
+}
 
 /// An error as the user reads it. `Display` gives all of it: `error: …` in one line with its causes, an excerpt if
 /// there is one, then a line `hint: …` for each thing to do. It does not end in a line break.
@@ -135,9 +168,9 @@ impl Error {
 
     /// The process's exit status.
     #[must_use]
-    pub fn exit_status(&self) -> u8 {
+    pub fn exit_status(&self) -> ExitStatus {
         if self.is_broken_pipe() {
-            0
+            ExitStatus::Done
         } else {
             self.kind.exit_status()
         }
@@ -150,9 +183,9 @@ impl Error {
 
 /// Errors that more than one stage meets.
 impl Error {
-    /// A file or stream: `act` says what was tried (`write`), `what` on what (a path, `the standard output`).
+    /// A file, stream or system call; `act` says what was tried: `write /tmp/report.json`.
     #[must_use]
-    pub fn io(act: &str, what: &str, error: io::Error) -> Self {
+    pub fn io(act: impl fmt::Display, error: io::Error) -> Self {
         let hint = match error.kind() {
             io::ErrorKind::NotFound => Some("check the path"),
             io::ErrorKind::PermissionDenied => Some("check the file's owner and mode"),
@@ -160,7 +193,7 @@ impl Error {
             io::ErrorKind::IsADirectory => Some("name a file in that directory"),
             _ => None,
         };
-        let wrapped = Self::runtime(format!("cannot {act} {what}")).caused_by(error);
+        let wrapped = Self::runtime(format!("cannot {act}")).caused_by(error);
         match hint {
             Some(hint) => wrapped.hint(hint),
             None => wrapped,
@@ -260,24 +293,25 @@ fn printable(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Error, Kind};
-    use std::collections::BTreeSet;
+    use super::{Error, ExitStatus, Kind};
     use std::io;
     use std::path::Path;
 
     #[test]
     fn each_kind_has_its_own_exit_status() {
-        let statuses: BTreeSet<u8> = Kind::ALL.map(Kind::exit_status).into();
-        assert_eq!(statuses, BTreeSet::from([1, 2, 3]));
-        assert_eq!(Error::usage("x").exit_status(), 2);
-        assert_eq!(Error::missing_capabilities(&["CAP_BPF"]).exit_status(), 3);
+        let statuses = Kind::ALL.map(|kind| kind.exit_status().code());
+        assert_eq!(statuses, [1, 2, 3]);
+        assert_eq!(ExitStatus::Done.code(), 0);
+        assert_eq!(ExitStatus::NotDelivered.code(), 10);
+        assert_eq!(Error::usage("x").exit_status(), ExitStatus::Usage);
+        let missing = Error::missing_capabilities(&["CAP_BPF"]);
+        assert_eq!(missing.exit_status(), ExitStatus::Unsupported);
     }
 
     #[test]
     fn causes_stand_in_the_first_line() {
         let error = Error::io(
-            "write",
-            "/tmp/x",
+            "write /tmp/x",
             io::Error::new(io::ErrorKind::PermissionDenied, "no"),
         );
         insta::assert_snapshot!(error, @"
@@ -296,12 +330,12 @@ mod tests {
     fn a_broken_pipe_is_success() {
         let pipe = io::Error::from(io::ErrorKind::BrokenPipe);
         assert_eq!(
-            Error::io("write", "the standard output", pipe).exit_status(),
-            0
+            Error::io("write the report", pipe).exit_status(),
+            ExitStatus::Done
         );
         let wrapped = Error::runtime("a")
             .caused_by(Error::runtime("b").caused_by(io::Error::from(io::ErrorKind::BrokenPipe)));
-        assert_eq!(wrapped.exit_status(), 0);
+        assert_eq!(wrapped.exit_status(), ExitStatus::Done);
     }
 
     #[test]

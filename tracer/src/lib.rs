@@ -3,6 +3,8 @@
 //! Bytes go one way through pure stages owned by one task: [`source`] → `decode` → `correlate` → `diagnose` →
 //! `render`. Only the two ends touch the kernel or the terminal; docs/architecture.md has the picture.
 
+pub mod cli;
+pub mod config;
 pub mod correlate;
 pub mod decode;
 pub mod diagnose;

@@ -1,0 +1,315 @@
+//! The words of the command line, as clap reads them, and the texts of `--help`, completions and man page.
+//!
+//! Only shape: what values mean and which cannot be is [`crate::config`]'s.
+
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
+use tracer_common::event::MAX_SNAPLEN;
+
+use crate::config::{
+    Config, DEFAULT_BUDGET, DEFAULT_SNAPLEN, MAX_BUDGET, MIN_SNAPLEN, OutputFormat, ReplayConfig,
+    Surroundings,
+};
+use crate::error::Error;
+pub use clap_complete::Shell;
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Invocation {
+    /// Follow packets now.
+    Trace(Box<Config>),
+    /// Show a recording.
+    Replay(ReplayConfig),
+    /// Print the JSON Schema of the report.
+    Schema,
+    /// Print the completions of a shell.
+    Completions(Shell),
+    /// Print the man page.
+    Man,
+}
+
+const LONG_ABOUT: &str = "\
+Follows the packets of one flow through this machine, hop by hop and live: through every interface of every \
+network namespace, through NAT and tunnels, to the socket, to the wire, or to the place where the kernel dropped \
+them. Ends with a report: the path, what became of the flow, why, and what to type next.
+
+Without EXPR all IP packets are followed. Replies are followed too. The trace ends at Ctrl-C, or as --duration, \
+--packets or --until-verdict say. Nothing is changed on the machine and nothing stays behind.";
+
+const AFTER_HELP: &str = "\
+Expressions are those of tcpdump (pcap-filter):
+  host, net, port, portrange, src, dst, tcp, udp, icmp, icmp6, sctp, arp, ip, ip6, proto, vlan,
+  vxlan or geneve (for packets inside a tunnel), TCP flags and ICMP types; and, or, not, ( ).
+
+Examples:
+  tracer icmp and host 10.0.0.7                     where do these pings end?
+  tracer --dst 10.96.0.1 --dport 443 --proto tcp    the same as: tcp and dst host 10.96.0.1 and dst port 443
+  tracer 'tcp[tcpflags] & tcp-syn != 0 and net 10.1.0.0/16' --duration 10s
+  tracer host fd00::7 --until-verdict --json -o report.json
+  tracer udp port 53 --record dns.rec               keep it; `tracer replay dns.rec` shows it again
+
+Exit status: 0 done, whatever the verdict; 1 an error while running; 2 bad usage; 3 rights or kernel support \
+missing; with --check, 10 when the outcome is not `delivered`.";
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tracer",
+    version,
+    about = "Follows one flow hop by hop through this machine and says where it died, why, and what to type next",
+    long_about = LONG_ABOUT,
+    after_help = AFTER_HELP,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    args: Args,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show a recording: the same text and JSON as the live run gave. Needs no rights
+    Replay(ReplayArgs),
+    /// Print the JSON Schema of the report
+    Schema,
+    /// Print the completions of a shell, to be read by it
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Print the man page (read it with `tracer man | man -l -`)
+    Man,
+}
+
+/// A live trace.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Packets to follow, in the language of tcpdump; quote it when it holds ( ) & ! < > [ ]
+    #[arg(value_name = "EXPR")]
+    pub expr: Vec<String>,
+    /// Shorthands.
+    #[command(flatten)]
+    pub shorthands: Shorthands,
+    /// Follow no replies
+    #[arg(long, help_heading = "What to follow")]
+    pub one_way: bool,
+    /// Look only at this network namespace; may be given several times [default: all]
+    #[arg(long, value_name = "NAME", help_heading = "Where to look")]
+    pub netns: Vec<String>,
+    /// Look only at interfaces with such a name (* ? [a-c]); may be given several times [default: all]
+    #[arg(short, long, value_name = "GLOB", help_heading = "Where to look")]
+    pub interface: Vec<String>,
+    /// End after this time: 500ms, 10s, 2m, 1h [default: at Ctrl-C]
+    #[arg(long, value_name = "TIME", help_heading = "When to end")]
+    pub duration: Option<String>,
+    /// End after so many packets
+    #[arg(short = 'c', long, value_name = "N", help_heading = "When to end",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub packets: Option<u64>,
+    /// End when it is certain what became of the flow
+    #[arg(long, help_heading = "When to end")]
+    pub until_verdict: bool,
+    /// The report.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Write a recording too, for `tracer replay FILE`
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Report")]
+    pub record: Option<PathBuf>,
+    /// Events a second sent to user space; the path's counters stay exact beyond it
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_BUDGET, help_heading = "Limits",
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_BUDGET)))]
+    pub budget: u32,
+    /// Bytes captured of each packet, 64 to 1024, rounded up to 8
+    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_SNAPLEN, help_heading = "Limits",
+          value_parser = clap::value_parser!(u16).range(i64::from(MIN_SNAPLEN)..=i64::from(MAX_SNAPLEN)))]
+    pub snaplen: u16,
+    /// Type information of this very kernel, where it has none itself [default: /sys/kernel/btf/vmlinux]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Limits")]
+    pub btf: Option<PathBuf>,
+    /// Say more about probes on stderr; -vv also shows the kernel programs' log in debug builds
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// Shorthands for expressions, joined to EXPR by `and`.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "What to follow")]
+pub struct Shorthands {
+    /// Source address, with or without prefix length
+    #[arg(long, value_name = "ADDR")]
+    pub src: Option<String>,
+    /// Destination address, with or without prefix length
+    #[arg(long, value_name = "ADDR")]
+    pub dst: Option<String>,
+    /// Source port or range of ports (8000-8100)
+    #[arg(long, value_name = "PORT")]
+    pub sport: Option<String>,
+    /// Destination port or range of ports
+    #[arg(long, value_name = "PORT")]
+    pub dport: Option<String>,
+    /// Protocol: tcp, udp, icmp, icmp6, sctp, arp, ip, ip6, or a number
+    #[arg(long, value_name = "PROTO")]
+    pub proto: Option<String>,
+}
+
+/// What the report looks like and where it goes.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Report")]
+pub struct OutputArgs {
+    /// Format of the report
+    #[arg(long = "output", value_name = "FORMAT", value_enum, default_value_t = OutputFormat::Text)]
+    pub format: OutputFormat,
+    /// The same as --output json
+    #[arg(long, conflicts_with = "format")]
+    pub json: bool,
+    /// Write the report to this file [default: the standard output]
+    #[arg(short = 'o', value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: Option<PathBuf>,
+    /// Colours: auto is on a terminal, unless NO_COLOR is set
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto)]
+    pub color: ColorChoice,
+    /// Exit with status 10 when the outcome is not `delivered`
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ColorChoice {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// A replay.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ReplayArgs {
+    /// The recording, as --record wrote it
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+    /// The report.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Say more on stderr
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// Reads this process's command line. `--help` and `--version` are answered here and end the process.
+///
+/// # Errors
+/// What cannot be, with what to write instead.
+pub fn parse() -> Result<Invocation, Error> {
+    let set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
+    let surroundings = Surroundings {
+        terminal: io::stdout().is_terminal(),
+        plain: set("NO_COLOR") || env::var_os("TERM").is_some_and(|term| term == "dumb"),
+    };
+    match Cli::try_parse() {
+        Ok(cli) => invocation(cli, surroundings),
+        Err(error) if !error.use_stderr() => error.exit(),
+        Err(error) => Err(usage(&error)),
+    }
+}
+
+/// Reads a command line, the program's name first.
+///
+/// # Errors
+/// What cannot be; and `--help` and `--version`, whose text is the message.
+pub fn parse_from<I>(words: I, surroundings: Surroundings) -> Result<Invocation, Error>
+where
+    I: IntoIterator,
+    I::Item: Into<OsString> + Clone,
+{
+    let cli = Cli::try_parse_from(words).map_err(|error| usage(&error))?;
+    invocation(cli, surroundings)
+}
+
+fn invocation(cli: Cli, surroundings: Surroundings) -> Result<Invocation, Error> {
+    Ok(match cli.command {
+        None => Invocation::Trace(Box::new(Config::new(cli.args, surroundings)?)),
+        Some(Command::Replay(args)) => Invocation::Replay(ReplayConfig::new(args, surroundings)?),
+        Some(Command::Schema) => Invocation::Schema,
+        Some(Command::Completions { shell }) => Invocation::Completions(shell),
+        Some(Command::Man) => Invocation::Man,
+    })
+}
+
+/// Writes the completions of a shell.
+///
+/// # Errors
+/// When the writer fails.
+pub fn completions(shell: Shell, out: &mut impl Write) -> io::Result<()> {
+    // the generator panics when its writer fails (a closed pipe)
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "tracer", &mut text);
+    out.write_all(&text)
+}
+
+/// Writes the man page.
+///
+/// # Errors
+/// When the writer fails.
+pub fn man(out: &mut impl Write) -> io::Result<()> {
+    clap_mangen::Man::new(Cli::command()).render(out)
+}
+
+/// clap's several lines as one line and hints.
+fn usage(error: &clap::Error) -> Error {
+    let text = error.to_string();
+    let mut lines = text.lines();
+    let first = lines.next().unwrap_or_default();
+    let mut message = first.strip_prefix("error: ").unwrap_or(first).to_owned();
+    if message.ends_with(':') {
+        // the arguments that are missing follow, indented
+        for line in lines.take_while(|line| line.starts_with("  ")) {
+            message.push(' ');
+            message.push_str(line.trim());
+        }
+    }
+    let mut told = Error::usage(message);
+    let mut hinted = false;
+    for (kind, lead) in [
+        (ContextKind::ValidValue, "use one of"),
+        (ContextKind::ValidSubcommand, "use one of"),
+        (ContextKind::SuggestedArg, "did you mean"),
+        (ContextKind::SuggestedValue, "did you mean"),
+        (ContextKind::SuggestedSubcommand, "did you mean"),
+    ] {
+        let values = match error.get(kind) {
+            Some(ContextValue::String(value)) => value.clone(),
+            Some(ContextValue::Strings(values)) if !values.is_empty() => values.join(", "),
+            _ => continue,
+        };
+        let close = if lead.starts_with("did") { "?" } else { "" };
+        told = told.hint(format!("{lead} {values}{close}"));
+        hinted = true;
+    }
+    match error.kind() {
+        ErrorKind::UnknownArgument if !hinted => told.hint(
+            "`tracer --help` lists the options; a word of the expression cannot begin with a dash",
+        ),
+        _ if !hinted => told.hint("`tracer --help` tells what can be given"),
+        _ => told,
+    }
+}
+
+#[cfg(test)]
+#[expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test ends where it fails"
+)]
+mod tests;

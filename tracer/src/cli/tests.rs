@@ -1,0 +1,70 @@
+//! Shapes of the command line: subcommands beside expressions, help, completions, man page.
+
+use clap::CommandFactory;
+
+use super::{Cli, Invocation, Shell, completions, man, parse_from};
+use crate::config::Surroundings;
+
+fn invocation(words: &str) -> Invocation {
+    let words = ["tracer"].into_iter().chain(words.split_whitespace());
+    parse_from(words, Surroundings::default()).unwrap()
+}
+
+fn expression(words: &str) -> String {
+    match invocation(words) {
+        Invocation::Trace(config) => config.filter.expression,
+        other => panic!("{words}: {other:?}"),
+    }
+}
+
+#[test]
+fn the_definition_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn expressions_and_subcommands_stand_side_by_side() {
+    assert_eq!(
+        expression("host 10.0.0.1 and icmp"),
+        "host 10.0.0.1 and icmp"
+    );
+    assert_eq!(
+        expression("--json host 10.0.0.1 --duration 1s and icmp --check"),
+        "host 10.0.0.1 and icmp"
+    );
+    assert_eq!(expression("-- host 10.0.0.1"), "host 10.0.0.1");
+    assert!(matches!(invocation("schema"), Invocation::Schema));
+    assert!(matches!(invocation("man"), Invocation::Man));
+    assert!(matches!(
+        invocation("completions bash"),
+        Invocation::Completions(Shell::Bash)
+    ));
+    match invocation("replay a.rec --json -o out.json --check") {
+        Invocation::Replay(config) => {
+            assert_eq!(config.file.as_os_str(), "a.rec");
+            assert!(config.check);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn help() {
+    let mut command = Cli::command().term_width(100);
+    insta::assert_snapshot!(command.render_help());
+}
+
+#[test]
+fn completions_and_man_page_know_the_options() {
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        let mut text = Vec::new();
+        completions(shell, &mut text).unwrap();
+        assert!(
+            String::from_utf8(text).unwrap().contains("until-verdict"),
+            "{shell}"
+        );
+    }
+    let mut page = Vec::new();
+    man(&mut page).unwrap();
+    assert!(String::from_utf8(page).unwrap().contains("until\\-verdict"));
+}

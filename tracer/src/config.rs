@@ -1,0 +1,232 @@
+//! What a run is to do, checked: everything that can be refused without touching the kernel is refused here.
+//!
+//! [`crate::cli`] reads the words, this module gives them meaning; nothing behind it sees an unchecked value.
+
+mod duration;
+mod glob;
+mod sink;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tracer_common::event::MAX_SNAPLEN;
+
+use crate::cli::{Args, ColorChoice, OutputArgs, ReplayArgs};
+use crate::error::Error;
+use crate::filter::{self, Compiled, Request};
+pub use glob::Glob;
+pub use sink::{ReportTo, Sink};
+
+/// Bytes captured of each packet unless `--snaplen` says otherwise.
+pub const DEFAULT_SNAPLEN: u16 = 128;
+/// Fewer would cut headers off that the path is told from.
+pub const MIN_SNAPLEN: u16 = 64;
+/// Events a second unless `--budget` says otherwise.
+pub const DEFAULT_BUDGET: u32 = 20_000;
+/// Most events a second: above it user space cannot keep up.
+pub const MAX_BUDGET: u32 = 10_000_000;
+
+/// Formats of the report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum OutputFormat {
+    /// For people.
+    Text,
+    /// `tracer.report/1`, see `tracer schema`.
+    Json,
+}
+
+/// A live trace.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What is followed.
+    pub filter: Compiled,
+    /// Names of the namespaces to look at; empty: all.
+    pub only_netns: Vec<String>,
+    /// Interfaces to look at; empty: all.
+    pub only_interfaces: Vec<Glob>,
+    /// End after this time.
+    pub duration: Option<Duration>,
+    /// End after so many packets.
+    pub packets: Option<u64>,
+    /// End when the verdict is certain.
+    pub until_verdict: bool,
+    /// Format of the report.
+    pub output: OutputFormat,
+    /// Where it goes.
+    pub report_to: ReportTo,
+    /// With colours.
+    pub color: bool,
+    /// File for the recording.
+    pub record: Option<PathBuf>,
+    /// Events a second.
+    pub budget: u32,
+    /// Bytes captured of each packet, a multiple of 8, at most [`MAX_SNAPLEN`].
+    pub snaplen: u16,
+    /// BTF file to read instead of the running kernel's own.
+    pub btf: Option<PathBuf>,
+    /// The exit status tells the outcome.
+    pub check: bool,
+    /// How often `-v` was given.
+    pub verbosity: u8,
+}
+
+/// A replay.
+#[derive(Clone, Debug)]
+pub struct ReplayConfig {
+    /// The recording.
+    pub file: PathBuf,
+    /// Format of the report.
+    pub output: OutputFormat,
+    /// Where it goes.
+    pub report_to: ReportTo,
+    /// With colours.
+    pub color: bool,
+    /// The exit status tells the outcome.
+    pub check: bool,
+    /// How often `-v` was given.
+    pub verbosity: u8,
+}
+
+/// What of the surroundings decides about colour.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Surroundings {
+    /// The standard output is a terminal.
+    pub terminal: bool,
+    /// `NO_COLOR` is set and not empty (no-color.org), or `TERM` is `dumb`.
+    pub plain: bool,
+}
+
+impl Config {
+    /// Checks what the command line says.
+    ///
+    /// # Errors
+    /// A value that cannot be, with what to write instead.
+    pub fn new(args: Args, surroundings: Surroundings) -> Result<Self, Error> {
+        let filter = filter::compile(&Request {
+            expr: args.expr.join(" "),
+            src: args.shorthands.src,
+            dst: args.shorthands.dst,
+            sport: args.shorthands.sport,
+            dport: args.shorthands.dport,
+            proto: args.shorthands.proto,
+            one_way: args.one_way,
+        })?;
+        let only_interfaces = args
+            .interface
+            .iter()
+            .map(|text| Glob::new(text))
+            .collect::<Result<_, _>>()?;
+        let duration = args.duration.as_deref().map(duration::parse).transpose()?;
+        let output = Output::new(&args.output, surroundings)?;
+        if let Some(record) = args.record.as_deref() {
+            check_record(record, &output.report_to)?;
+        }
+        for name in &args.netns {
+            check_netns(name)?;
+        }
+        Ok(Self {
+            filter,
+            only_netns: args.netns,
+            only_interfaces,
+            duration,
+            packets: args.packets,
+            until_verdict: args.until_verdict,
+            output: output.format,
+            report_to: output.report_to,
+            color: output.color,
+            record: args.record,
+            budget: args.budget,
+            // the stack behind the bytes must be aligned
+            snaplen: args.snaplen.next_multiple_of(8).min(MAX_SNAPLEN),
+            btf: args.btf,
+            check: args.output.check,
+            verbosity: args.verbose,
+        })
+    }
+}
+
+impl ReplayConfig {
+    /// Checks what the command line says.
+    ///
+    /// # Errors
+    /// A value that cannot be, with what to write instead.
+    pub fn new(args: ReplayArgs, surroundings: Surroundings) -> Result<Self, Error> {
+        let output = Output::new(&args.output, surroundings)?;
+        Ok(Self {
+            file: args.file,
+            output: output.format,
+            report_to: output.report_to,
+            color: output.color,
+            check: args.output.check,
+            verbosity: args.verbose,
+        })
+    }
+}
+
+struct Output {
+    format: OutputFormat,
+    report_to: ReportTo,
+    color: bool,
+}
+
+impl Output {
+    fn new(args: &OutputArgs, surroundings: Surroundings) -> Result<Self, Error> {
+        let report_to = match args.file.as_deref() {
+            None => ReportTo::Stdout,
+            Some(path) if path == Path::new("-") => ReportTo::Stdout,
+            Some(path) if path.as_os_str().is_empty() => {
+                return Err(Error::usage("-o needs the name of a file")
+                    .hint("leave -o out to write to the standard output"));
+            }
+            Some(path) => ReportTo::File(path.to_owned()),
+        };
+        let to_terminal = report_to == ReportTo::Stdout && surroundings.terminal;
+        Ok(Self {
+            format: if args.json {
+                OutputFormat::Json
+            } else {
+                args.format
+            },
+            color: match args.color {
+                ColorChoice::Always => true,
+                ColorChoice::Never => false,
+                ColorChoice::Auto => to_terminal && !surroundings.plain,
+            },
+            report_to,
+        })
+    }
+}
+
+fn check_record(record: &Path, report_to: &ReportTo) -> Result<(), Error> {
+    if record == Path::new("-") || record.as_os_str().is_empty() {
+        return Err(Error::usage("a recording goes to a file")
+            .hint("name one: --record trace.rec; `tracer replay trace.rec` shows it again"));
+    }
+    if *report_to == ReportTo::File(record.to_owned()) {
+        return Err(
+            Error::usage("recording and report cannot go to the same file")
+                .hint("name two files: --record trace.rec -o report.json"),
+        );
+    }
+    Ok(())
+}
+
+/// Names are those of files below /run/netns, pods, containers, `host` or `netns:INODE`: none is empty or has
+/// white space.
+fn check_netns(name: &str) -> Result<(), Error> {
+    if name.is_empty() || name.contains(char::is_whitespace) {
+        return Err(Error::usage(format!("`{name}` is no name of a namespace"))
+            .hint("give one name, and --netns again for each further one"));
+    }
+    if name.contains('/') {
+        return Err(
+            Error::usage(format!("`{name}` is a path, a name is expected"))
+                .hint("give the file's name: --netns blue for /run/netns/blue"),
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test ends where it fails")]
+mod tests;

@@ -1,0 +1,70 @@
+//! Where the report goes.
+
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::PathBuf;
+
+use crate::error::Error;
+
+/// Destination of the report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReportTo {
+    /// The standard output.
+    Stdout,
+    /// A file, which is made or emptied.
+    File(PathBuf),
+}
+
+/// An open destination. Buffered: call `flush` in the end.
+#[derive(Debug)]
+pub struct Sink(Inner);
+
+#[derive(Debug)]
+enum Inner {
+    Stdout(BufWriter<io::Stdout>),
+    File(BufWriter<File>),
+}
+
+impl Sink {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// When the file cannot be made.
+    pub fn open(to: &ReportTo) -> Result<Self, Error> {
+        Ok(Self(match to {
+            ReportTo::Stdout => Inner::Stdout(BufWriter::new(io::stdout())),
+            ReportTo::File(path) => {
+                let file = File::create(path)
+                    .map_err(|error| Error::io(format_args!("write {}", path.display()), error))?;
+                Inner::File(BufWriter::new(file))
+            }
+        }))
+    }
+
+    /// Columns of the terminal; `None` when the report does not go to one.
+    #[must_use]
+    pub fn width(&self) -> Option<u16> {
+        match &self.0 {
+            Inner::Stdout(_) if io::stdout().is_terminal() => {
+                terminal_size::terminal_size().map(|(width, _)| width.0)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            Inner::Stdout(out) => out.write(bytes),
+            Inner::File(out) => out.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.0 {
+            Inner::Stdout(out) => out.flush(),
+            Inner::File(out) => out.flush(),
+        }
+    }
+}

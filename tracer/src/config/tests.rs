@@ -1,0 +1,108 @@
+//! What the command line becomes, and what is refused.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Config, OutputFormat, ReportTo, Surroundings};
+use crate::cli::{Invocation, parse_from};
+use crate::error::Error;
+
+fn parse(words: &str, surroundings: Surroundings) -> Result<Config, Error> {
+    let words = ["tracer"].into_iter().chain(words.split_whitespace());
+    match parse_from(words, surroundings)? {
+        Invocation::Trace(config) => Ok(*config),
+        other => Err(Error::runtime(format!("{other:?}"))),
+    }
+}
+
+fn config(words: &str) -> Config {
+    parse(words, Surroundings::default()).unwrap()
+}
+
+#[test]
+fn defaults() {
+    let config = config("");
+    assert_eq!(config.snaplen, 128);
+    assert_eq!(config.budget, 20_000);
+    assert_eq!(config.output, OutputFormat::Text);
+    assert_eq!(config.report_to, ReportTo::Stdout);
+    assert_eq!(config.filter.words, ["ip or ip6"]);
+    assert!(config.only_netns.is_empty() && config.only_interfaces.is_empty());
+    assert!(config.duration.is_none() && config.packets.is_none() && !config.until_verdict);
+}
+
+#[test]
+fn everything_given() {
+    let config = config(
+        "udp --src 10.0.0.1 --netns a --netns b -i veth* --duration 2m -c 5 --json -o r.json \
+         --record t.rec --budget 7 --snaplen 65 --btf k.btf --check -vv",
+    );
+    assert_eq!(config.filter.expression, "udp and src host 10.0.0.1");
+    assert_eq!(config.only_netns, ["a", "b"]);
+    assert!(
+        config
+            .only_interfaces
+            .iter()
+            .all(|glob| glob.matches("veth0"))
+    );
+    assert_eq!(config.duration, Some(Duration::from_secs(120)));
+    assert_eq!(config.packets, Some(5));
+    assert_eq!(config.output, OutputFormat::Json);
+    assert_eq!(config.report_to, ReportTo::File("r.json".into()));
+    assert_eq!(config.record, Some(PathBuf::from("t.rec")));
+    assert_eq!((config.budget, config.snaplen), (7, 72));
+    assert_eq!(config.btf, Some(PathBuf::from("k.btf")));
+    assert!(config.check);
+    assert_eq!(config.verbosity, 2);
+}
+
+#[test]
+fn colour_follows_the_terminal_unless_told() {
+    let on = |words, terminal, plain| {
+        parse(words, Surroundings { terminal, plain })
+            .unwrap()
+            .color
+    };
+    assert!(on("", true, false));
+    assert!(!on("", true, true));
+    assert!(!on("", false, false));
+    assert!(!on("-o file", true, false));
+    assert!(on("-o -", true, false));
+    assert!(on("--color always", false, true));
+    assert!(!on("--color never", true, false));
+}
+
+#[test]
+fn refused() {
+    let lines: Vec<String> = [
+        "--duration 10",
+        "--packets 0",
+        "--packets many",
+        "--snaplen 2000",
+        "--snaplen 0",
+        "--budget 0",
+        "--output xml",
+        "--colour never",
+        "--json --output text",
+        "--record -",
+        "--record x -o x",
+        "--netns /run/netns/blue",
+        "-i eth[0",
+        "-x",
+        "--duration",
+        "host nowhere.example",
+        "--src 10.0.0.300",
+        "--dport 80,443",
+        "replay",
+        "replay a b",
+        "completions tcsh",
+    ]
+    .iter()
+    .map(|words| {
+        let error = parse(words, Surroundings::default()).unwrap_err();
+        assert_eq!(error.exit_status().code(), 2, "{words}");
+        format!("$ tracer {words}\n{error}\n")
+    })
+    .collect();
+    insta::assert_snapshot!(lines.join("\n"));
+}
