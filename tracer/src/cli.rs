@@ -4,8 +4,11 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
@@ -48,7 +51,7 @@ Expressions are those of tcpdump (pcap-filter):
 
 Examples:
   tracer icmp and host 10.0.0.7                     where do these pings end?
-  tracer --dst 10.96.0.1 --dport 443 --proto tcp    the same as: tcp and dst host 10.96.0.1 and dst port 443
+  tracer --proto tcp --dst 10.96.0.1 --dport 443    tcp and dst host 10.96.0.1 and dst port 443
   tracer 'tcp[tcpflags] & tcp-syn != 0 and net 10.1.0.0/16' --duration 10s
   tracer host fd00::7 --until-verdict --json -o report.json
   tracer udp port 53 --record dns.rec               keep it; `tracer replay dns.rec` shows it again
@@ -113,7 +116,7 @@ pub struct Args {
     pub duration: Option<String>,
     /// End after so many packets
     #[arg(short = 'c', long, value_name = "N", help_heading = "When to end",
-          value_parser = clap::value_parser!(u64).range(1..))]
+          value_parser = |text: &str| number(text, 1..=1_000_000_000_000))]
     pub packets: Option<u64>,
     /// End when it is certain what became of the flow
     #[arg(long, help_heading = "When to end")]
@@ -126,17 +129,17 @@ pub struct Args {
     pub record: Option<PathBuf>,
     /// Events a second sent to user space; the path's counters stay exact beyond it
     #[arg(long, value_name = "N", default_value_t = DEFAULT_BUDGET, help_heading = "Limits",
-          value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_BUDGET)))]
+          value_parser = |text: &str| number(text, 1..=MAX_BUDGET))]
     pub budget: u32,
     /// Bytes captured of each packet, 64 to 1024, rounded up to 8
     #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_SNAPLEN, help_heading = "Limits",
-          value_parser = clap::value_parser!(u16).range(i64::from(MIN_SNAPLEN)..=i64::from(MAX_SNAPLEN)))]
+          value_parser = |text: &str| number(text, MIN_SNAPLEN..=MAX_SNAPLEN))]
     pub snaplen: u16,
     /// Type information of this very kernel, where it has none itself [default: /sys/kernel/btf/vmlinux]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Limits")]
     pub btf: Option<PathBuf>,
     /// Say more about probes on stderr; -vv also shows the kernel programs' log in debug builds
-    #[arg(short, long, action = clap::ArgAction::Count)]
+    #[arg(short, long, action = clap::ArgAction::Count, help_heading = None)]
     pub verbose: u8,
 }
 
@@ -173,7 +176,7 @@ pub struct OutputArgs {
     pub json: bool,
     /// Write the report to this file [default: the standard output]
     #[arg(short = 'o', value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub file: Option<PathBuf>,
+    pub report_to: Option<PathBuf>,
     /// Colours: auto is on a terminal, unless NO_COLOR is set
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto)]
     pub color: ColorChoice,
@@ -203,7 +206,7 @@ pub struct ReplayArgs {
     #[command(flatten)]
     pub output: OutputArgs,
     /// Say more on stderr
-    #[arg(short, long, action = clap::ArgAction::Count)]
+    #[arg(short, long, action = clap::ArgAction::Count, help_heading = None)]
     pub verbose: u8,
 }
 
@@ -266,6 +269,18 @@ pub fn man(out: &mut impl Write) -> io::Result<()> {
     clap_mangen::Man::new(Cli::command()).render(out)
 }
 
+/// A number in a range.
+fn number<T>(text: &str, range: RangeInclusive<T>) -> Result<T, String>
+where
+    T: FromStr + PartialOrd + Display + Copy,
+{
+    let (least, most) = (*range.start(), *range.end());
+    match text.parse() {
+        Ok(value) if range.contains(&value) => Ok(value),
+        _ => Err(format!("give a number from {least} to {most}")),
+    }
+}
+
 /// clap's several lines as one line and hints.
 fn usage(error: &clap::Error) -> Error {
     let text = error.to_string();
@@ -301,6 +316,8 @@ fn usage(error: &clap::Error) -> Error {
         ErrorKind::UnknownArgument if !hinted => told.hint(
             "`tracer --help` lists the options; a word of the expression cannot begin with a dash",
         ),
+        // the reason stands in the message
+        ErrorKind::ValueValidation => told,
         _ if !hinted => told.hint("`tracer --help` tells what can be given"),
         _ => told,
     }

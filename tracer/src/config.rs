@@ -171,7 +171,7 @@ struct Output {
 
 impl Output {
     fn new(args: &OutputArgs, surroundings: Surroundings) -> Result<Self, Error> {
-        let report_to = match args.file.as_deref() {
+        let report_to = match args.report_to.as_deref() {
             None => ReportTo::Stdout,
             Some(path) if path == Path::new("-") => ReportTo::Stdout,
             Some(path) if path.as_os_str().is_empty() => {

@@ -82,6 +82,17 @@ mod tests {
             .iter()
             .map(|text| parse(text).unwrap_err().message().to_owned())
             .collect();
-        insta::assert_snapshot!(messages.join("\n"), @"");
+        insta::assert_snapshot!(messages.join("\n"), @r"
+        --duration ``: a trace takes some time
+        --duration `10`: the unit is missing
+        --duration `s`: this is not a duration
+        --duration `0s`: a trace takes some time
+        --duration `-1s`: this is not a duration
+        --duration `1.5s`: this unit is not known
+        --duration `10 s`: this unit is not known
+        --duration `10d`: this unit is not known
+        --duration `9999h10000h`: this is longer than a year
+        --duration `99999999999999999999s`: this is not a duration
+        ");
     }
 }

@@ -196,7 +196,16 @@ mod tests {
             .iter()
             .map(|text| Glob::new(text).unwrap_err().message().to_owned())
             .collect();
-        insta::assert_snapshot!(messages.join("\n"), @"");
+        insta::assert_snapshot!(messages.join("\n"), @r"
+        --interface ``: names have 1 to 15 letters
+        --interface `eth[0`: `[` is not closed
+        --interface `eth[`: `[` is not closed
+        --interface `eth[]`: `[` is not closed
+        --interface `a/b`: no interface has this in its name
+        --interface `a b`: no interface has this in its name
+        --interface `eth0,eth1`: no interface has this in its name
+        --interface `a234567890123456`: names have 1 to 15 letters
+        ");
     }
 
     #[test]

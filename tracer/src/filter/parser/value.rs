@@ -68,6 +68,10 @@ impl Parser<'_> {
             error.hint(
                 "MAC addresses are not matched: give the IP address; the trace shows MAC addresses",
             )
+        } else if word.chars().all(|c| c.is_ascii_digit() || c == '.') {
+            error.hint(
+                "an IPv4 address has four numbers from 0 to 255; `net 10.1` means 10.1.0.0/16",
+            )
         } else if word.contains('%') {
             error.hint("leave the zone out, and narrow with --interface")
         } else {
