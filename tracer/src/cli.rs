@@ -116,7 +116,7 @@ pub struct Args {
     pub duration: Option<String>,
     /// End after so many packets
     #[arg(short = 'c', long, value_name = "N", help_heading = "When to end",
-          value_parser = |text: &str| number(text, 1..=1_000_000_000_000))]
+          value_parser = |text: &str| number(text, 1..=1_000_000_000_000_u64))]
     pub packets: Option<u64>,
     /// End when it is certain what became of the flow
     #[arg(long, help_heading = "When to end")]
