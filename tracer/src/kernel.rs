@@ -8,6 +8,7 @@
 
 mod attach;
 pub mod btf;
+mod clsact;
 mod counters;
 mod expedite;
 pub mod layout;
@@ -31,6 +32,7 @@ pub use attach::{AttachError, Method, Outcome, Target};
 pub use reader::{Reader, Running};
 
 use crate::host::facts::{Probe, ProbeState};
+use crate::host::namespaces::NetnsFd;
 use crate::model::Device;
 use crate::source::Counters;
 use attach::Interfaces;
@@ -183,9 +185,10 @@ impl Kernel {
         self.interfaces.attach(&mut self.ebpf, targets)
     }
 
-    /// Gives up an interface: it is gone, or no longer wanted.
-    pub fn detach(&mut self, device: Device) {
-        self.interfaces.detach(device);
+    /// Gives up an interface: it is gone, or no longer wanted. `namespace` is its namespace's handle if that still
+    /// exists.
+    pub fn detach(&mut self, device: Device, namespace: Option<&NetnsFd>) {
+        self.interfaces.detach(device, namespace);
     }
 
     /// How many interfaces are watched.

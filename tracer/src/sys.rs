@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
 use libc::{c_int, socklen_t};
+use nix::unistd::{ForkResult, Pid, fork};
 
 /// Which kind of namespace a descriptor refers to, as its `CLONE_NEW…` flag (`NS_GET_NSTYPE` of linux/nsfs.h).
 ///
@@ -48,4 +49,40 @@ pub(crate) fn socket_option(
         return Err(io::Error::last_os_error());
     }
     Ok(usize::try_from(length).unwrap_or(0).min(value.len()))
+}
+
+/// Starts a child process that waits until the other end of the pipe `wait` is closed everywhere, writes `value` to the
+/// begin of `file` and ends. It keeps no other descriptor and heeds no signal but SIGKILL.
+///
+/// # Errors
+/// When there can be no further process.
+pub(crate) fn write_when_closed(wait: impl AsFd, file: impl AsFd, value: &[u8]) -> io::Result<Pid> {
+    let (wait, file) = (wait.as_fd().as_raw_fd(), file.as_fd().as_raw_fd());
+    // SAFETY: other threads' locks may be held for ever in the child: it makes system calls only, on descriptors and
+    // bytes that were made before, allocates nothing and never returns.
+    unsafe {
+        if let ForkResult::Parent { child } = fork()? {
+            return Ok(child);
+        }
+        let mut all = std::mem::zeroed::<libc::sigset_t>();
+        libc::sigfillset(&raw mut all);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const all, std::ptr::null_mut());
+        // Both are moved up before they are put at 0 and 1, which one of them may be.
+        let wait = libc::fcntl(wait, libc::F_DUPFD, 3);
+        let file = libc::fcntl(file, libc::F_DUPFD, 3);
+        libc::dup2(wait, 0);
+        libc::dup2(file, 1);
+        // Above all this process's own copy of the pipe's other end must go. Before 5.9 there is no close_range.
+        if libc::syscall(libc::SYS_close_range, 2, u32::MAX, 0) != 0 {
+            let limit = libc::sysconf(libc::_SC_OPEN_MAX);
+            for fd in 2..c_int::try_from(limit).unwrap_or(1024) {
+                libc::close(fd);
+            }
+        }
+        let mut byte = 0u8;
+        libc::read(0, (&raw mut byte).cast(), 1);
+        libc::lseek(1, 0, libc::SEEK_SET);
+        libc::write(1, value.as_ptr().cast(), value.len());
+        libc::_exit(0)
+    }
 }

@@ -7,7 +7,9 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST};
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REQUEST,
+};
 use netlink_sys::{Socket, SocketAddr};
 use nix::sys::socket::{setsockopt, sockopt};
 
@@ -49,6 +51,12 @@ impl Request {
         Self::new(kind, NLM_F_REQUEST | NLM_F_DUMP, header)
     }
 
+    /// Makes an object that must not exist yet; the answer tells what was made.
+    pub(crate) fn create(kind: u16, header: &[u8]) -> Self {
+        let flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_ECHO | NLM_F_CREATE | NLM_F_EXCL;
+        Self::new(kind, flags, header)
+    }
+
     fn new(kind: u16, flags: u16, header: &[u8]) -> Self {
         let mut bytes = Vec::with_capacity(128);
         bytes.extend([0; 4]); // length, see `finish`
@@ -68,6 +76,22 @@ impl Request {
         self.0.extend(value);
         pad(&mut self.0);
         self
+    }
+
+    /// Adds an attribute that holds attributes.
+    pub(crate) fn nested(self, kind: u16, attributes: &[(u16, Vec<u8>)]) -> Self {
+        let inner = attributes
+            .iter()
+            .fold(Self(Vec::new()), |nest, (kind, value)| {
+                nest.attribute(*kind, value)
+            });
+        self.attribute(kind, &inner.0)
+    }
+
+    /// What follows the netlink header.
+    #[cfg(test)]
+    pub(crate) fn payload(&self) -> &[u8] {
+        self.0.get(16..).unwrap_or_default()
     }
 
     fn finish(&self, sequence: u32) -> Vec<u8> {

@@ -15,9 +15,11 @@ use aya::programs::{Program, ProgramError, SchedClassifier};
 use nix::errno::Errno;
 use tracer_common::names;
 
+use super::clsact::{Filters, Living, Tc};
 use super::load;
+use crate::host::discovery::{Depth, discover};
 use crate::host::namespaces::NetnsFd;
-use crate::model::Device;
+use crate::model::{Device, NetNs};
 
 /// An interface to watch.
 #[derive(Debug)]
@@ -44,6 +46,8 @@ pub struct Outcome {
 pub enum Method {
     /// A tcx link (6.6 and newer).
     Tcx,
+    /// Filters of a clsact qdisc.
+    Clsact,
 }
 
 impl Method {
@@ -52,6 +56,7 @@ impl Method {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
         }
     }
 }
@@ -64,7 +69,7 @@ pub enum AttachError {
     Gone,
     /// Its namespace cannot be entered.
     #[error("its namespace cannot be entered: {0}")]
-    Namespace(io::Error),
+    Namespace(String),
     /// The kernel refused the program.
     #[error("{0}")]
     Refused(String),
@@ -75,6 +80,13 @@ impl AttachError {
         match errno(error) {
             Some(Errno::ENODEV) => Self::Gone,
             _ => Self::Refused(load::reason(error)),
+        }
+    }
+
+    fn netlink(error: &io::Error) -> Self {
+        match error.raw_os_error().map(Errno::from_raw) {
+            Some(Errno::ENODEV) => Self::Gone,
+            _ => Self::Refused(error.to_string()),
         }
     }
 }
@@ -106,22 +118,37 @@ impl LinkLayer {
     }
 }
 
+/// Into the stack, or out of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Side {
+pub(super) enum Side {
     Ingress,
     Egress,
 }
 
 /// The attachments of one interface.
-struct Attached {
-    /// Held for their `Drop`, which detaches.
-    _links: [SchedClassifierLink; 2],
+enum Attached {
+    /// Detached when dropped.
+    Tcx { _links: [SchedClassifierLink; 2] },
+    /// To be removed in its namespace.
+    Clsact(Filters),
+}
+
+impl Attached {
+    fn method(&self) -> Method {
+        match self {
+            Self::Tcx { .. } => Method::Tcx,
+            Self::Clsact(_) => Method::Clsact,
+        }
+    }
 }
 
 /// All attachments.
 #[derive(Default)]
 pub(super) struct Interfaces {
     attached: BTreeMap<Device, Attached>,
+    /// The kernel has no tcx: told by the first that was refused.
+    no_tcx: bool,
+    living: Living,
 }
 
 impl Interfaces {
@@ -159,47 +186,123 @@ impl Interfaces {
     ) {
         let Some(first) = group.first() else { return };
         let inside = first.namespace.enter(|| {
+            let mut tc = None;
             for target in group {
                 outcomes.push(Outcome {
                     device: target.device,
-                    result: self.attach_one(ebpf, target),
+                    result: self.attach_one(ebpf, target, &mut tc),
                 });
             }
         });
         if let Err(error) = inside {
             let outcome = |target: &&Target<'_>| Outcome {
                 device: target.device,
-                result: Err(AttachError::Namespace(io::Error::from(error.kind()))),
+                result: Err(AttachError::Namespace(error.to_string())),
             };
             outcomes.extend(group.iter().map(outcome));
         }
     }
 
-    fn attach_one(&mut self, ebpf: &mut Ebpf, target: &Target<'_>) -> Result<Method, AttachError> {
-        if self.attached.contains_key(&target.device) {
-            return Ok(Method::Tcx);
+    /// `tc` is opened for the first interface of the namespace that needs it.
+    fn attach_one(
+        &mut self,
+        ebpf: &mut Ebpf,
+        target: &Target<'_>,
+        tc: &mut Option<Tc>,
+    ) -> Result<Method, AttachError> {
+        if let Some(attached) = self.attached.get(&target.device) {
+            return Ok(attached.method());
         }
         let layer = LinkLayer::of(target.arp_type);
-        let mut place = |side: Side| {
-            let program = classifier(ebpf, layer.program(side))?;
-            tcx(program, target.device.ifindex.0, side)
+        let ifindex = target.device.ifindex.0;
+        let tcx = match self.no_tcx {
+            true => None,
+            false => attach_tcx(ebpf, layer, ifindex)?,
         };
-        let placed = place(Side::Ingress).and_then(|ingress| Ok([ingress, place(Side::Egress)?]));
-        let links = placed.map_err(|error| AttachError::program(&error))?;
-        self.attached
-            .insert(target.device, Attached { _links: links });
-        Ok(Method::Tcx)
+        self.no_tcx = tcx.is_none();
+        let attached = match tcx {
+            Some(links) => Attached::Tcx { _links: links },
+            None => Attached::Clsact(self.attach_clsact(ebpf, layer, ifindex, tc)?),
+        };
+        let method = attached.method();
+        self.attached.insert(target.device, attached);
+        Ok(method)
     }
 
-    /// Takes the programs off one interface.
-    pub(super) fn detach(&mut self, device: Device) {
-        self.attached.remove(&device);
+    fn attach_clsact(
+        &mut self,
+        ebpf: &mut Ebpf,
+        layer: LinkLayer,
+        ifindex: u32,
+        tc: &mut Option<Tc>,
+    ) -> Result<Filters, AttachError> {
+        let sides = [Side::Ingress, Side::Egress];
+        for side in sides {
+            classifier(ebpf, layer.program(side)).map_err(|error| AttachError::program(&error))?;
+        }
+        let loaded = |side| match ebpf.program(layer.program(side)) {
+            Some(Program::SchedClassifier(program)) => Some((side, program)),
+            _ => None,
+        };
+        let [Some(ingress), Some(egress)] = sides.map(loaded) else {
+            return Err(AttachError::program(&ProgramError::NotLoaded));
+        };
+        let tc = match tc {
+            Some(tc) => tc,
+            None => tc.insert(Tc::open().map_err(|error| AttachError::netlink(&error))?),
+        };
+        tc.attach(ifindex, [ingress, egress], &mut self.living)
+            .map_err(|error| AttachError::netlink(&error))
+    }
+
+    /// Takes the programs off one interface, whose namespace is `namespace`; without it filters stay until
+    /// [`Interfaces::detach_all`].
+    pub(super) fn detach(&mut self, device: Device, namespace: Option<&NetnsFd>) {
+        match self.attached.remove(&device) {
+            Some(Attached::Clsact(filters)) => match namespace {
+                Some(namespace) => remove(namespace, &[filters]),
+                None => drop(self.attached.insert(device, Attached::Clsact(filters))),
+            },
+            Some(Attached::Tcx { .. }) | None => {}
+        }
     }
 
     /// Takes the programs off all interfaces.
     pub(super) fn detach_all(&mut self) {
-        self.attached.clear();
+        let mut by_namespace: BTreeMap<NetNs, Vec<Filters>> = BTreeMap::new();
+        for (device, attached) in std::mem::take(&mut self.attached) {
+            if let Attached::Clsact(filters) = attached {
+                by_namespace.entry(device.netns).or_default().push(filters);
+            }
+        }
+        // No handle was kept, so that namespaces could go away meanwhile: they are looked for once more, as far as
+        // need be.
+        for depth in [Depth::Processes, Depth::Threads, Depth::Descriptors] {
+            if by_namespace.is_empty() {
+                return;
+            }
+            for (netns, sighting) in discover(depth) {
+                if by_namespace.contains_key(&netns)
+                    && let Ok(namespace) = NetnsFd::open(&sighting.path)
+                    && namespace.netns() == netns
+                    && let Some(filters) = by_namespace.remove(&netns)
+                {
+                    remove(&namespace, &filters);
+                }
+            }
+        }
     }
+}
+
+/// Removes filters in their namespace, on a thread of its own. What cannot be removed is left to the next run.
+fn remove(namespace: &NetnsFd, filters: &[Filters]) {
+    let work = || {
+        namespace.enter(|| {
+            let mut tc = Tc::open()?;
+            filters.iter().try_for_each(|filters| tc.remove(filters))
+        })
+    };
+    let _ = thread::scope(|scope| scope.spawn(work).join());
 }
 
 /// The classifier of that name, loaded by now.
@@ -209,17 +312,28 @@ fn classifier<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassif
     program.try_into()
 }
 
-fn tcx(
-    program: &mut SchedClassifier,
+/// Attaches both programs by tcx; `None` when the kernel has no tcx.
+fn attach_tcx(
+    ebpf: &mut Ebpf,
+    layer: LinkLayer,
     ifindex: u32,
-    side: Side,
-) -> Result<SchedClassifierLink, ProgramError> {
-    let (attach_type, order) = match side {
-        Side::Ingress => (TcAttachType::Ingress, LinkOrder::first()),
-        Side::Egress => (TcAttachType::Egress, LinkOrder::last()),
+) -> Result<Option<[SchedClassifierLink; 2]>, AttachError> {
+    let mut link = |side: Side| {
+        let program = classifier(ebpf, layer.program(side))?;
+        let (attach_type, order) = match side {
+            Side::Ingress => (TcAttachType::Ingress, LinkOrder::first()),
+            Side::Egress => (TcAttachType::Egress, LinkOrder::last()),
+        };
+        let link = program.attach(ifindex, TcAttach::Tcx { attach_type, order })?;
+        program.take_link(link)
     };
-    let link = program.attach(ifindex, TcAttach::Tcx { attach_type, order })?;
-    program.take_link(link)
+    let links = link(Side::Ingress).and_then(|ingress| Ok([ingress, link(Side::Egress)?]));
+    match links {
+        Ok(links) => Ok(Some(links)),
+        // Before 6.6 the attach type is out of range (bpf_prog_attach_check_attach_type).
+        Err(error) if errno(&error) == Some(Errno::EINVAL) => Ok(None),
+        Err(error) => Err(AttachError::program(&error)),
+    }
 }
 
 /// What the kernel said, where it was the kernel.

@@ -4,20 +4,22 @@
 //! /sys/kernel/rcu_expedited at 1 a tenth of a millisecond. The old value comes back in every case:
 //!
 //! * A child process waits for the end of the window, which a closed pipe tells: also when tracer returns early,
-//!   panics or is killed. It holds nothing but the pipe and the file, and makes nothing but system calls.
+//!   panics or is killed. It holds nothing but the pipe and the file.
 //! * Whoever changes the value holds a lock on the file. So two tracers never take each other's 1 for the
 //!   administrator's, and the lock lasts until the child has written the old value.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::wait::waitpid;
-use nix::unistd::{ForkResult, Pid, fork, pipe};
+use nix::unistd::{Pid, pipe};
+
+use crate::sys;
 
 const SWITCH: &str = "/sys/kernel/rcu_expedited";
 const ON: &[u8] = b"1\n";
@@ -59,14 +61,7 @@ impl Expedited {
         let value = format!("{old}\n");
         file.rewind().ok()?;
         let (wait, end) = pipe().ok()?;
-        // SAFETY: the child only makes system calls (close_range, read, lseek, write, _exit) on values made
-        // before, allocates nothing and never returns.
-        let child = match unsafe { fork() }.ok()? {
-            ForkResult::Parent { child } => child,
-            ForkResult::Child => {
-                restore_at_end(wait.as_raw_fd(), file.as_raw_fd(), value.as_bytes())
-            }
-        };
+        let child = sys::write_when_closed(&wait, &*file, value.as_bytes()).ok()?;
         // From here on dropping the window restores, also when the write fails.
         let mut window = Self {
             end: Some(end),
@@ -96,33 +91,6 @@ fn lock(mut file: File) -> Option<Flock<File>> {
         }
         std::thread::sleep(LOOK);
         waited += LOOK;
-    }
-}
-
-/// The child: waits until the pipe closes, writes the old value back and ends.
-fn restore_at_end(wait: RawFd, switch: RawFd, old: &[u8]) -> ! {
-    // Every signal is blocked, so that a Ctrl-C for the whole group does not end the child early. Both descriptors
-    // are moved up before they are put at 0 and 1, which one of them may be.
-    // SAFETY: system calls on descriptors that this process owns and on bytes that live until the end.
-    unsafe {
-        let mut all = std::mem::zeroed::<libc::sigset_t>();
-        libc::sigfillset(&raw mut all);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const all, std::ptr::null_mut());
-        let switch = libc::fcntl(switch, libc::F_DUPFD, 3);
-        let wait = libc::fcntl(wait, libc::F_DUPFD, 3);
-        libc::dup2(wait, 0);
-        libc::dup2(switch, 1);
-        // Above all the other end of the pipe must go. Without close_range (before 5.9) one by one.
-        if libc::syscall(libc::SYS_close_range, 2, u32::MAX, 0) != 0 {
-            for fd in 2..libc::c_int::try_from(libc::sysconf(libc::_SC_OPEN_MAX)).unwrap_or(1024) {
-                libc::close(fd);
-            }
-        }
-        let mut byte = 0u8;
-        libc::read(0, (&raw mut byte).cast(), 1);
-        libc::lseek(1, 0, libc::SEEK_SET);
-        libc::write(1, old.as_ptr().cast(), old.len());
-        libc::_exit(0)
     }
 }
 
