@@ -1,1 +1,13 @@
-//! Labs.
+//! Labs: networks of namespaces with a real fault in them, and what tracer's report must say about it.
+//!
+//! The crate is the runner behind the `lab` binary; the labs themselves are `labs/FAMILY/*.toml`, and
+//! docs/adding-a-lab.md walks through a new one. Nothing here knows a fault, an address or a rule of the tool.
+
+pub mod compare;
+pub mod lab;
+pub mod needs;
+pub mod net;
+pub mod runner;
+pub mod script;
+pub mod suite;
+pub mod tracer;

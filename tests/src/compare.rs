@@ -1,0 +1,250 @@
+//! Compares a report with what a lab expects of it. Works on the JSON value, not on tracer's types: a lab holds
+//! tracer to the documented format, as any other reader of reports would.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::lab::{Expect, OneOrMore};
+
+/// One way in which a report is not what the lab expects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The key of the lab file.
+    pub key: &'static str,
+    /// What was wanted.
+    pub wanted: String,
+    /// What the report says.
+    pub found: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: expected {}, got {}",
+            self.key, self.wanted, self.found
+        )
+    }
+}
+
+type Field = fn(&Expect) -> &OneOrMore;
+
+/// Keys whose value must be one of those listed, and where the report has it.
+const EQUAL: [(&str, &str, Field); 5] = [
+    ("outcome", "/verdict/outcome", |expect| &expect.outcome),
+    ("cause", "/verdict/cause", |expect| &expect.cause),
+    ("namespace", "/verdict/where/namespace", |expect| {
+        &expect.namespace
+    }),
+    ("interface", "/verdict/where/interface", |expect| {
+        &expect.interface
+    }),
+    ("hook", "/verdict/where/hook", |expect| &expect.hook),
+];
+
+/// All differences between a report and what is expected of it.
+#[must_use]
+pub fn differences(expect: &Expect, report: &Value) -> Vec<Difference> {
+    let mut differences = Vec::new();
+    for (key, pointer, wanted) in EQUAL {
+        let wanted = wanted(expect);
+        let found = report
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or("null");
+        if !wanted.0.is_empty() && !wanted.0.iter().any(|text| text == found) {
+            differences.push(Difference {
+                key,
+                wanted: wanted.to_string(),
+                found: found.to_owned(),
+            });
+        }
+    }
+    differences.extend(missing(
+        "summary",
+        &expect.summary,
+        &[summary(report).to_owned()],
+    ));
+    differences.extend(missing("advice", &expect.advice, &advice(report)));
+    differences.extend(hops(&expect.hops, report));
+    differences.extend(missing("rewrites", &expect.rewrites, &rewrites(report)));
+    differences
+}
+
+/// The verdict's one line.
+#[must_use]
+pub fn summary(report: &Value) -> &str {
+    report
+        .pointer("/verdict/summary")
+        .and_then(Value::as_str)
+        .unwrap_or("the report has no verdict")
+}
+
+/// One difference for each wanted text that is in none of those found.
+fn missing<'a>(
+    key: &'static str,
+    wanted: &'a OneOrMore,
+    found: &'a [String],
+) -> impl Iterator<Item = Difference> + 'a {
+    let lower = |text: &String| text.to_lowercase();
+    wanted
+        .0
+        .iter()
+        .filter(move |text| !found.iter().any(|line| lower(line).contains(&lower(text))))
+        .map(move |text| Difference {
+            key,
+            wanted: format!("`{text}`"),
+            found: if found.is_empty() {
+                "none".to_owned()
+            } else {
+                found.join(" | ")
+            },
+        })
+}
+
+fn advice(report: &Value) -> Vec<String> {
+    let text = |value: &Value, key| {
+        value
+            .get(key)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    list(report, "/verdict/advice")
+        .map(|advice| format!("{} $ {}", text(advice, "text"), text(advice, "command")))
+        .collect()
+}
+
+fn rewrites(report: &Value) -> Vec<String> {
+    paths(report)
+        .flat_map(|path| list(path, "/hops"))
+        .flat_map(|hop| list(hop, "/rewrites"))
+        .filter_map(|rewrite| rewrite.as_str().map(str::to_owned))
+        .collect()
+}
+
+/// The places must follow each other in some forward path, with others between them where there are.
+fn hops(wanted: &OneOrMore, report: &Value) -> Option<Difference> {
+    let forward: Vec<Vec<String>> = paths(report)
+        .filter(|path| path.get("direction").and_then(Value::as_str) == Some("forward"))
+        .map(|path| list(path, "/hops").map(place).collect())
+        .collect();
+    if wanted.0.is_empty() || forward.iter().any(|path| is_subsequence(&wanted.0, path)) {
+        return None;
+    }
+    let found: Vec<String> = forward.iter().map(|path| path.join(" ")).collect();
+    Some(Difference {
+        key: "hops",
+        wanted: wanted.0.join(" "),
+        found: if found.is_empty() {
+            "no forward path".to_owned()
+        } else {
+            found.join(" | ")
+        },
+    })
+}
+
+fn place(hop: &Value) -> String {
+    let text = |key| hop.get(key).and_then(Value::as_str).unwrap_or("?");
+    format!("{}/{}", text("namespace"), text("interface"))
+}
+
+fn is_subsequence(wanted: &[String], path: &[String]) -> bool {
+    let mut places = path.iter();
+    wanted.iter().all(|want| places.any(|place| place == want))
+}
+
+fn paths(report: &Value) -> impl Iterator<Item = &Value> {
+    list(report, "/flows").flat_map(|flow| list(flow, "/paths"))
+}
+
+fn list<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
+    value
+        .pointer(pointer)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn report() -> Value {
+        json!({
+            "verdict": {
+                "outcome": "dropped", "cause": "netfilter.drop",
+                "summary": "FORWARD DROP on n2",
+                "where": {"namespace": "n2", "interface": null, "hook": "FORWARD"},
+                "advice": [{"text": "let it pass", "command": "iptables -P FORWARD ACCEPT"}]
+            },
+            "flows": [{"paths": [
+                {"direction": "forward", "hops": [
+                    {"namespace": "a", "interface": "eth0", "rewrites": []},
+                    {"namespace": "n1", "interface": "p0", "rewrites": ["dnat 10.0.0.1:80 > 10.0.0.9:8080"]},
+                    {"namespace": "n2", "interface": "u0", "rewrites": []}]},
+                {"direction": "reply", "hops": [
+                    {"namespace": "n2", "interface": "u0", "rewrites": ["snat x"]}]}]}]
+        })
+    }
+
+    fn keys(toml: &str) -> Vec<&'static str> {
+        #[expect(clippy::unwrap_used, reason = "the texts are below")]
+        let expect: Expect = toml::from_str(toml).unwrap();
+        differences(&expect, &report())
+            .iter()
+            .map(|difference| difference.key)
+            .collect()
+    }
+
+    #[test]
+    fn a_report_that_says_it_all_has_no_difference() {
+        let none: [&str; 0] = [];
+        assert_eq!(
+            keys(
+                "outcome='dropped'\ncause=['x','netfilter.drop']\nnamespace='n2'\ninterface='null'\nhook='FORWARD'
+                summary=['forward','N2']\nadvice=['iptables','PASS']\nhops=['a/eth0','n2/u0']\nrewrites=['dnat','snat']"
+            ),
+            none
+        );
+    }
+
+    #[test]
+    fn each_key_can_differ() {
+        for (toml, key) in [
+            ("outcome='delivered'", "outcome"),
+            ("cause='route.none'", "cause"),
+            ("namespace='n1'", "namespace"),
+            ("interface='u0'", "interface"),
+            ("hook='INPUT'", "hook"),
+            ("summary=['FORWARD', 'INPUT']", "summary"),
+            ("advice='nft'", "advice"),
+            ("hops=['n2/u0', 'a/eth0']", "hops"),
+            ("rewrites='vxlan'", "rewrites"),
+        ] {
+            assert_eq!(keys(toml), [key]);
+        }
+    }
+
+    #[test]
+    fn an_empty_report_differs_and_does_not_panic() {
+        let expect = Expect {
+            outcome: OneOrMore(vec!["delivered".to_owned()]),
+            hops: OneOrMore(vec!["a/b".to_owned()]),
+            ..Expect::default()
+        };
+        let found: Vec<String> = differences(&expect, &json!({}))
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(
+            found,
+            [
+                "outcome: expected delivered, got null",
+                "hops: expected a/b, got no forward path"
+            ]
+        );
+    }
+}

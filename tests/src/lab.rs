@@ -1,0 +1,302 @@
+//! The lab file: one TOML document read into [`Lab`] and checked, so that a mistake in it is told before
+//! anything is built. It says nothing about how a lab is run.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Deserializer, de};
+
+/// One lab.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lab {
+    /// File name without its ending: how the lab is called in output and in kept reports.
+    #[serde(skip)]
+    pub name: String,
+    /// One line: what is broken.
+    pub title: String,
+    /// Prose for the reader of the file.
+    #[serde(default)]
+    pub story: String,
+    /// Commands, or `kernel:CONFIG_X`, without which the lab is skipped.
+    #[serde(default)]
+    pub needs: Vec<String>,
+    /// Network namespaces, made before `setup` with `lo` up.
+    #[serde(default)]
+    pub namespaces: Vec<String>,
+    /// Script that builds the healthy network.
+    #[serde(default)]
+    pub setup: String,
+    /// Script that breaks it.
+    #[serde(default)]
+    pub fault: String,
+    /// Script that sends the traffic; its exit status is ignored.
+    #[serde(default)]
+    pub traffic: String,
+    /// Arguments of tracer.
+    #[serde(default)]
+    pub trace: Vec<String>,
+    /// Wait between the end of the traffic and SIGINT.
+    #[serde(default)]
+    pub settle: Settle,
+    /// What the faulty run's report must say.
+    pub expect: Expect,
+    /// What the healthy run's report must say.
+    #[serde(default)]
+    pub healthy: Expect,
+    /// Nodes with a tracer of their own each.
+    #[serde(default)]
+    pub node: Vec<Node>,
+}
+
+/// A node of a lab that is traced on several.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    /// Its name.
+    pub name: String,
+    /// Those of the lab's namespaces that its tracer sees.
+    pub namespaces: Vec<String>,
+    /// Arguments of its tracer instead of the lab's.
+    #[serde(default)]
+    pub trace: Option<Vec<String>>,
+}
+
+/// What a report must say. Empty lists ask nothing.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Expect {
+    /// Acceptable outcomes.
+    pub outcome: OneOrMore,
+    /// Acceptable causes; here and below `"null"` stands for a field that is null.
+    pub cause: OneOrMore,
+    /// Acceptable `verdict.where.namespace`.
+    pub namespace: OneOrMore,
+    /// Acceptable `verdict.where.interface`.
+    pub interface: OneOrMore,
+    /// Acceptable `verdict.where.hook`.
+    pub hook: OneOrMore,
+    /// Each must be found in the summary, ignoring case.
+    pub summary: OneOrMore,
+    /// Each must be found in the text or the command of some advice, ignoring case.
+    pub advice: OneOrMore,
+    /// `namespace/interface` places, a subsequence of a forward path.
+    pub hops: OneOrMore,
+    /// Each must be found among the rewrites of a flow's paths, ignoring case.
+    pub rewrites: OneOrMore,
+}
+
+/// A string, or an array of strings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "OneOrMoreForm")]
+pub struct OneOrMore(pub Vec<String>);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMoreForm {
+    One(String),
+    More(Vec<String>),
+}
+
+impl From<OneOrMoreForm> for OneOrMore {
+    fn from(form: OneOrMoreForm) -> Self {
+        Self(match form {
+            OneOrMoreForm::One(text) => vec![text],
+            OneOrMoreForm::More(texts) => texts,
+        })
+    }
+}
+
+impl fmt::Display for OneOrMore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(" or "))
+    }
+}
+
+/// A wait, written `500ms`, `1s` or `1.5s`. One second where the lab says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settle(pub Duration);
+
+impl Default for Settle {
+    fn default() -> Self {
+        Self(Duration::from_secs(1))
+    }
+}
+
+impl<'de> Deserialize<'de> for Settle {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        duration(&text)
+            .map(Self)
+            .ok_or_else(|| de::Error::custom(format!("`{text}` is no time such as 500ms or 1.5s")))
+    }
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    const UNITS: [(&str, f64); 3] = [("ms", 0.001), ("s", 1.0), ("m", 60.0)];
+    let (number, unit) = UNITS
+        .iter()
+        .find_map(|(name, unit)| Some((text.strip_suffix(name)?, unit)))?;
+    let number: f64 = number.trim().parse().ok()?;
+    Duration::try_from_secs_f64(number * unit).ok()
+}
+
+impl Lab {
+    /// Reads and checks a lab file.
+    ///
+    /// # Errors
+    /// The file cannot be read, is no TOML, or describes no lab that could be run.
+    pub fn load(file: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(file)
+            .with_context(|| format!("cannot read {}", file.display()))?;
+        Self::parse(&name_of(file), &text).with_context(|| file.display().to_string())
+    }
+
+    /// Reads and checks the text of a lab file.
+    ///
+    /// # Errors
+    /// It is no TOML, or describes no lab that could be run.
+    pub fn parse(name: &str, text: &str) -> Result<Self> {
+        let mut lab: Self = toml::from_str(text)?;
+        name.clone_into(&mut lab.name);
+        if lab.healthy.outcome.0.is_empty() {
+            lab.healthy.outcome = OneOrMore(vec!["delivered".to_owned()]);
+        }
+        lab.check()?;
+        Ok(lab)
+    }
+
+    fn check(&self) -> Result<()> {
+        let mut seen = HashSet::new();
+        for namespace in &self.namespaces {
+            // The name becomes a file under /run/netns and an argument of ip.
+            ensure!(
+                !namespace.is_empty()
+                    && !namespace.contains('/')
+                    && !namespace.starts_with(['-', '.']),
+                "`{namespace}` is no name for a namespace"
+            );
+            ensure!(
+                seen.insert(namespace),
+                "namespace `{namespace}` is listed twice"
+            );
+        }
+        for node in &self.node {
+            if let Some(namespace) = node.namespaces.iter().find(|name| !seen.contains(name)) {
+                bail!(
+                    "node `{}` has namespace `{namespace}`, which the lab does not make",
+                    node.name
+                );
+            }
+        }
+        ensure!(
+            !self.trace.is_empty() || !self.node.is_empty(),
+            "`trace` is empty: give tracer's arguments"
+        );
+        ensure!(
+            !self.expect.outcome.0.is_empty(),
+            "[expect] names no outcome"
+        );
+        Ok(())
+    }
+}
+
+/// The name of a lab: its file's name without ending.
+#[must_use]
+pub fn name_of(file: &Path) -> String {
+    file.file_stem().map_or_else(
+        || file.display().to_string(),
+        |stem| stem.to_string_lossy().into_owned(),
+    )
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod tests {
+    use super::*;
+
+    const SMALLEST: &str = r#"
+        title = "t"
+        namespaces = ["a", "b"]
+        trace = ["--json", "icmp"]
+        [expect]
+        outcome = "dropped"
+    "#;
+
+    #[test]
+    fn what_is_left_out_has_defaults() {
+        let lab = Lab::parse("small", SMALLEST).unwrap();
+        assert_eq!(lab.name, "small");
+        assert_eq!(lab.settle.0, Duration::from_secs(1));
+        assert_eq!(lab.healthy.outcome.0, ["delivered"]);
+        assert_eq!(lab.expect.cause, OneOrMore::default());
+    }
+
+    #[test]
+    fn healthy_keeps_its_default_outcome_when_it_asks_something_else() {
+        let lab = Lab::parse("x", &format!("{SMALLEST}\n[healthy]\nrewrites = 'dnat'")).unwrap();
+        assert_eq!(lab.healthy.outcome.0, ["delivered"]);
+        assert_eq!(lab.healthy.rewrites.0, ["dnat"]);
+    }
+
+    #[test]
+    fn a_field_is_a_string_or_an_array() {
+        let lab = Lab::parse(
+            "x",
+            "title='t'\ntrace=['x']\nsettle='1.5s'\n[expect]\noutcome='dropped'\ninterface=['e0','e1']",
+        )
+        .unwrap();
+        assert_eq!(lab.expect.interface.0, ["e0", "e1"]);
+        assert_eq!(lab.settle.0, Duration::from_millis(1500));
+    }
+
+    #[test]
+    fn nodes_are_read() {
+        let lab = Lab::parse(
+            "x",
+            &format!("{SMALLEST}\n[[node]]\nname='n1'\nnamespaces=['a']\n[[node]]\nname='n2'\nnamespaces=['b']\ntrace=['udp']"),
+        )
+        .unwrap();
+        assert_eq!(lab.node.len(), 2);
+        assert_eq!(
+            lab.node.last().unwrap().trace.as_deref(),
+            Some(&["udp".to_owned()][..])
+        );
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (text, word) in [
+            (SMALLEST.replace("\"b\"", "\"a\""), "twice"),
+            (SMALLEST.replace("\"b\"", "\"../b\""), "no name"),
+            (SMALLEST.replace("outcome", "outcom"), "outcom"),
+            (SMALLEST.replace("[\"--json\", \"icmp\"]", "[]"), "trace"),
+            (format!("settle = 'soon'\n{SMALLEST}"), "soon"),
+            (
+                format!("{SMALLEST}\n[[node]]\nname='n'\nnamespaces=['c']"),
+                "`c`",
+            ),
+        ] {
+            let error = format!("{:#}", Lab::parse("x", &text).unwrap_err());
+            assert!(error.contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_lab_of_the_repository_is_sound() {
+        let labs = crate::suite::find(Path::new(env!("CARGO_MANIFEST_DIR")).join("labs").as_path())
+            .unwrap();
+        assert!(!labs.is_empty());
+        for file in labs {
+            let lab = Lab::load(&file).unwrap();
+            assert!(
+                !lab.expect.cause.0.is_empty(),
+                "{} expects no cause",
+                lab.name
+            );
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Many labs: each run in a process of its own, judged, and told in one line. A run's process ends when its stdin
+//! does, so nothing outlives this process even when it is killed.
+
+use std::fmt;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::thread;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::compare::{differences, summary};
+use crate::lab::{Lab, name_of};
+use crate::needs;
+use crate::runner::{Found, Run, Variant};
+
+/// How labs are run.
+#[derive(Clone, Debug)]
+pub struct Suite {
+    /// tracer's executable.
+    pub tracer: PathBuf,
+    /// Where reports are kept.
+    pub keep_report: Option<PathBuf>,
+    /// Where recordings are kept.
+    pub keep_recording: Option<PathBuf>,
+    /// Labs that run at the same time.
+    pub jobs: usize,
+}
+
+/// How a lab ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Both reports are as expected; the faulty one's summary.
+    Pass(String),
+    /// What is not.
+    Fail(String),
+    /// Why it was not run.
+    Skip(String),
+}
+
+/// One line of output, with what explains a failure below it.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// Name of the lab.
+    pub name: String,
+    /// How it ended.
+    pub verdict: Verdict,
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (word, text) = match &self.verdict {
+            Verdict::Pass(text) => ("PASS", text),
+            Verdict::Fail(text) => ("FAIL", text),
+            Verdict::Skip(text) => ("SKIP", text),
+        };
+        write!(
+            f,
+            "{word} {}: {}",
+            self.name,
+            text.trim_end().replace('\n', "\n    ")
+        )
+    }
+}
+
+/// How many labs ended how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Score {
+    /// As expected.
+    pub passed: usize,
+    /// Not as expected.
+    pub failed: usize,
+    /// Not run.
+    pub skipped: usize,
+}
+
+impl fmt::Display for Score {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} passed, {} failed, {} skipped",
+            self.passed, self.failed, self.skipped
+        )
+    }
+}
+
+impl Suite {
+    /// Runs the labs and writes a line for each as it ends.
+    ///
+    /// # Errors
+    /// A directory to keep things in cannot be made.
+    pub fn run(&self, files: &[PathBuf]) -> Result<Score> {
+        for directory in [&self.keep_report, &self.keep_recording]
+            .into_iter()
+            .flatten()
+        {
+            std::fs::create_dir_all(directory)
+                .with_context(|| format!("cannot make {}", directory.display()))?;
+        }
+        let queue = Mutex::new(files.iter());
+        let next = || queue.lock().ok()?.next();
+        let score = Mutex::new(Score::default());
+        thread::scope(|scope| {
+            for _ in 0..self.jobs.max(1) {
+                scope.spawn(|| {
+                    while let Some(file) = next() {
+                        let line = Line {
+                            name: name_of(file),
+                            verdict: self.judge(file),
+                        };
+                        if let Ok(mut score) = score.lock() {
+                            score.count(&line.verdict);
+                            tell(&line);
+                        }
+                    }
+                });
+            }
+        });
+        score.into_inner().ok().context("a worker ended early")
+    }
+
+    /// Runs one lab and judges it.
+    fn judge(&self, file: &Path) -> Verdict {
+        let lab = match Lab::load(file) {
+            Ok(lab) => lab,
+            Err(error) => return Verdict::Fail(format!("{error:#}")),
+        };
+        if !lab.node.is_empty() {
+            return Verdict::Skip(
+                "needs `tracer merge`, which this runner does not know yet".to_owned(),
+            );
+        }
+        if let Some(reason) = needs::unmet(&lab.needs) {
+            return Verdict::Skip(reason);
+        }
+        let mut told = String::new();
+        for variant in Variant::ALL {
+            match self.judge_run(&lab, file, variant) {
+                Ok(summary) => told = summary,
+                Err(error) => return Verdict::Fail(format!("{}: {error:#}", variant.name())),
+            }
+        }
+        Verdict::Pass(told)
+    }
+
+    /// Runs one variant; gives the verdict's summary when it is as expected.
+    fn judge_run(&self, lab: &Lab, file: &Path, variant: Variant) -> Result<String> {
+        let name = format!("{}.{}", lab.name, variant.name());
+        let recording = self
+            .keep_recording
+            .as_ref()
+            .map(|keep| keep.join(format!("{name}.tracer")));
+        let found = self.run_apart(
+            &Run {
+                lab,
+                variant,
+                tracer: &self.tracer,
+                recording: recording.as_deref(),
+            },
+            file,
+        )?;
+        if let Some(keep) = &self.keep_report {
+            let kept = keep.join(format!("{name}.json"));
+            std::fs::write(&kept, serde_json::to_vec_pretty(&found.report)?)
+                .with_context(|| format!("cannot write {}", kept.display()))?;
+        }
+        let expect = match variant {
+            Variant::Healthy => &lab.healthy,
+            Variant::Faulty => &lab.expect,
+        };
+        let differences = differences(expect, &found.report);
+        if differences.is_empty() {
+            return Ok(summary(&found.report).to_owned());
+        }
+        let differences: Vec<String> = differences.iter().map(ToString::to_string).collect();
+        bail!(
+            "{}\nverdict: {}\ntraffic: {}\nstderr: {}",
+            differences.join("\n"),
+            summary(&found.report),
+            found.traffic.trim_end(),
+            found.stderr
+        )
+    }
+
+    /// A run in a process of its own, which gives what it found on stdout.
+    fn run_apart(&self, run: &Run<'_>, file: &Path) -> Result<Found> {
+        let mut child = stage(run, file)?
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot start the lab's process")?;
+        // Kept open until the child has ended: the child ends with it.
+        let stdin = child.stdin.take();
+        let output = child.wait_with_output()?;
+        drop(stdin);
+        if output.status.success() {
+            return serde_json::from_slice(&output.stdout)
+                .context("the lab's process gave no result");
+        }
+        bail!("{}", String::from_utf8_lossy(&output.stderr).trim_end())
+    }
+}
+
+/// Runs one lab and lets tracer write to this process's stdout; nothing is compared.
+///
+/// # Errors
+/// The lab cannot be built, or tracer fails.
+pub fn show(run: &Run<'_>, file: &Path, arguments: &[String]) -> Result<()> {
+    let mut child = stage(run, file)?
+        .arg("--show")
+        .arg("--")
+        .args(arguments)
+        .spawn()
+        .context("cannot start the lab's process")?;
+    let stdin = child.stdin.take();
+    let status = child.wait()?;
+    drop(stdin);
+    ensure!(status.success(), "{} could not be shown", run.lab.name);
+    Ok(())
+}
+
+/// This executable as the process of one run.
+fn stage(run: &Run<'_>, file: &Path) -> Result<Command> {
+    let own = std::env::current_exe().context("cannot find this executable")?;
+    let mut command = Command::new(own);
+    command.arg("stage").arg(file);
+    command.args(["--variant", run.variant.name()]);
+    command.arg("--tracer").arg(run.tracer);
+    if let Some(recording) = run.recording {
+        command.arg("--recording").arg(recording);
+    }
+    command.stdin(Stdio::piped());
+    Ok(command)
+}
+
+impl Score {
+    fn count(&mut self, verdict: &Verdict) {
+        *match verdict {
+            Verdict::Pass(_) => &mut self.passed,
+            Verdict::Fail(_) => &mut self.failed,
+            Verdict::Skip(_) => &mut self.skipped,
+        } += 1;
+    }
+}
+
+/// A reader that went away (`| head`) is no reason to stop half-way.
+fn tell(line: &Line) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// All lab files below a directory, in the order of their paths.
+///
+/// # Errors
+/// A directory cannot be read.
+pub fn find(directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let entries = std::fs::read_dir(directory)
+        .with_context(|| format!("cannot read {}", directory.display()))?;
+    for entry in entries {
+        let path = entry?.path();
+        if path.is_dir() {
+            files.extend(find(&path)?);
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+        {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}

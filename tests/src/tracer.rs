@@ -1,0 +1,161 @@
+//! A running tracer: started, waited for until its probes are in place, interrupted, and asked for its report.
+//! Knows of tracer only what its command line promises.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::script;
+
+/// What tracer says on stderr when every probe is in place.
+const READY: &str = "tracer: ready";
+/// Until then; a slow machine with hundreds of interfaces needs far less.
+const READY_LIMIT: Duration = Duration::from_secs(60);
+/// From SIGINT to its end.
+const END_LIMIT: Duration = Duration::from_secs(60);
+/// Lines of stderr that are kept for a failure's message.
+const TAIL: usize = 20;
+
+/// How to start tracer.
+#[derive(Clone, Debug)]
+pub struct Start<'a> {
+    /// Its executable.
+    pub program: &'a Path,
+    /// Its arguments, without those of the runner.
+    pub arguments: &'a [String],
+    /// Where the report goes; without it the report goes to this process's own stdout.
+    pub report: Option<&'a Path>,
+    /// Where the recording goes.
+    pub recording: Option<&'a Path>,
+}
+
+/// A tracer that is tracing.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    lines: Receiver<String>,
+    reader: JoinHandle<()>,
+    tail: Vec<String>,
+}
+
+impl Running {
+    /// Starts tracer and returns when it says that it is ready.
+    ///
+    /// # Errors
+    /// It cannot be started, ends before it is ready, or is not ready in time.
+    pub fn start(start: &Start<'_>) -> Result<Self> {
+        let mut command = Command::new(start.program);
+        command.args(start.arguments);
+        let output = |flag: &str, path: Option<&Path>| {
+            path.map(|path| [PathBuf::from(flag), path.to_path_buf()])
+        };
+        command.args(output("-o", start.report).into_iter().flatten());
+        command.args(output("--record", start.recording).into_iter().flatten());
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(if start.report.is_some() {
+                Stdio::null()
+            } else {
+                Stdio::inherit()
+            })
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("cannot start {}", start.program.display()))?;
+        let (lines, reader) = read_lines(child.stderr.take().context("tracer has no stderr")?);
+        let mut running = Self {
+            child,
+            lines,
+            reader,
+            tail: Vec::new(),
+        };
+        match running.wait_until_ready() {
+            Ok(()) => Ok(running),
+            Err(error) => {
+                // Reaped here, so that the message comes with all that tracer said.
+                let _ = running.child.kill();
+                let _ = running.child.wait();
+                let tail = running.drain();
+                Err(error.context(tail))
+            }
+        }
+    }
+
+    fn wait_until_ready(&mut self) -> Result<()> {
+        let end = Instant::now() + READY_LIMIT;
+        loop {
+            match self
+                .lines
+                .recv_timeout(end.saturating_duration_since(Instant::now()))
+            {
+                Ok(line) if line.contains(READY) => return Ok(()),
+                Ok(line) => self.tail.push(line),
+                Err(RecvTimeoutError::Timeout) => {
+                    bail!("tracer was not ready after {} s", READY_LIMIT.as_secs())
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    let status = self.child.wait()?;
+                    bail!("tracer ended before it was ready: {status}")
+                }
+            }
+        }
+    }
+
+    /// Interrupts tracer as a person would, and waits for its end. Gives the end of its stderr.
+    ///
+    /// # Errors
+    /// It does not end in time, or not with status 0.
+    pub fn finish(self) -> Result<String> {
+        let Self {
+            child,
+            lines,
+            reader,
+            mut tail,
+        } = self;
+        let pid = Pid::from_raw(i32::try_from(child.id())?);
+        kill(pid, Signal::SIGINT).context("cannot interrupt tracer")?;
+        let status = script::wait(child, END_LIMIT)?;
+        let _ = reader.join();
+        tail.extend(lines.try_iter());
+        let tail = last(&tail);
+        let status = status
+            .with_context(|| format!("tracer did not end {} s after SIGINT", END_LIMIT.as_secs()))
+            .with_context(|| tail.clone())?;
+        ensure!(status.success(), "tracer ended with {status}\n{tail}");
+        Ok(tail)
+    }
+
+    fn drain(&mut self) -> String {
+        self.tail.extend(self.lines.iter());
+        last(&self.tail)
+    }
+}
+
+fn last(lines: &[String]) -> String {
+    let skip = lines.len().saturating_sub(TAIL);
+    lines.get(skip..).unwrap_or_default().join("\n")
+}
+
+/// Lines come over an unbounded channel, so that tracer never waits for this process.
+fn read_lines(stderr: ChildStderr) -> (Receiver<String>, JoinHandle<()>) {
+    let (sender, receiver) = mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+            if sender
+                .send(String::from_utf8_lossy(&line).into_owned())
+                .is_err()
+            {
+                break;
+            }
+        }
+    });
+    (receiver, reader)
+}
