@@ -1,13 +1,227 @@
-//! Evidence in, verdicts out: what became of each flow, why, where, and what to type next.
+//! Evidence to verdict: why a flow died, where, and what to type next. Pure functions over [`Trace`] and [`Host`]:
+//! run again at every look, on a live trace or a replayed one.
+//!
+//! Each drop is put before the rules ([`rules`]); the most specific proposal wins ([`candidate`]). Losses with one
+//! cause at one place are one group, and the first group on the path is the verdict ([`groups`]). A flow without a
+//! loss is judged by what did not come ([`silent`]) or was never sent ([`local`]).
 
-use crate::model::FlowId;
-use crate::report::Verdict;
+pub mod advice;
+pub mod candidate;
+pub mod causes;
+pub mod groups;
+pub mod hooks;
+pub mod local;
+pub mod loss;
+pub mod noise;
+mod questions;
+pub mod routing;
+pub mod rules;
+pub mod silent;
+#[cfg(test)]
+mod tests;
+pub mod view;
+pub mod visits;
+pub mod words;
 
-/// What the diagnosis says of a trace.
+pub use questions::questions;
+
+use crate::correlate::Trace;
+use crate::host::Host;
+use crate::host::facts::ProbeState;
+use crate::model::{Detail, Direction, FlowId};
+use crate::report::{Affected, Confidence, Evidence, Outcome, Verdict};
+
+use candidate::evidence;
+use noise::Meaning;
+use rules::neighbor;
+use silent::Counts;
+use view::View;
+
+/// The answers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Diagnosis {
-    /// A verdict for each flow.
+    /// One for each flow, in the trace's order.
     pub flows: Vec<(FlowId, Verdict)>,
-    /// The worst of them, asked direction first.
+    /// The worst of them; or why there are none.
     pub overall: Verdict,
+}
+
+/// Judges every flow.
+#[must_use]
+pub fn diagnose(trace: &Trace, host: &Host) -> Diagnosis {
+    let views: Vec<View<'_>> = trace
+        .flows
+        .iter()
+        .map(|flow| View { trace, host, flow })
+        .collect();
+    let flows: Vec<(FlowId, Verdict)> = views.iter().map(|v| (v.flow.id, judge(v))).collect();
+    let worst = views
+        .iter()
+        .zip(&flows)
+        .filter(|(view, _)| !view.is_aside())
+        .map(|(_, (_, verdict))| verdict)
+        // Of equals the first flow's: max_by_key would take the last.
+        .reduce(|worst, next| {
+            if rank(next) > rank(worst) {
+                next
+            } else {
+                worst
+            }
+        });
+    let overall = match (worst, not_sent(trace, host, &views)) {
+        (Some(flow), Some(unsent)) if rank(flow) >= rank(&unsent) => flow.clone(),
+        (_, Some(unsent)) => unsent,
+        (Some(flow), None) => flow.clone(),
+        (None, None) => no_traffic(trace, host),
+    };
+    Diagnosis { flows, overall }
+}
+
+/// Worse verdicts are higher: by outcome, then by how many packets met it.
+fn rank(verdict: &Verdict) -> (Outcome, Confidence, u64) {
+    (
+        verdict.outcome,
+        verdict.confidence,
+        verdict.packets.affected,
+    )
+}
+
+/// The verdict of one flow.
+fn judge(view: &View<'_>) -> Verdict {
+    let drops = view.drops();
+    let counts = Counts {
+        forward: view.counts(Direction::Forward, &drops),
+        reply: view.counts(Direction::Reply, &drops),
+    };
+    let groups = groups::of(&drops);
+    let incidental: Vec<bool> = groups
+        .iter()
+        .map(|g| g.is_incidental(&counts.forward, &counts.reply))
+        .collect();
+    let chosen = groups::decisive(&groups, &incidental);
+    let mut verdict = match chosen {
+        Some(group) => {
+            let fates = match group.direction {
+                Direction::Reply => &counts.reply,
+                _ => &counts.forward,
+            };
+            groups::verdict(view, group, fates)
+        }
+        None => silent::verdict(view, &counts),
+    };
+    let others = groups
+        .iter()
+        .filter(|g| !chosen.is_some_and(|c| std::ptr::eq(c, *g)));
+    verdict.evidence.extend(others.map(groups::Group::line));
+    let mended = drops.iter().filter(|(_, m)| *m == Meaning::Mended).count() as u64;
+    if mended > 0 {
+        verdict.evidence.push(evidence(
+            "other-loss",
+            format!(
+                "{} lost on the way and sent again with success",
+                words::count(mended, "packet")
+            ),
+        ));
+    }
+    if verdict.outcome != Outcome::Delivered {
+        verdict.evidence.extend(socket_errors(view));
+    }
+    verdict
+}
+
+/// Errors that the flow's sockets were given.
+fn socket_errors(view: &View<'_>) -> Option<Evidence> {
+    let errno = view.events().find_map(|e| match e.detail {
+        Detail::SocketError { errno } if errno != 0 => e
+            .socket
+            .and_then(|s| s.tuple)
+            .or(e.tuple)
+            .is_some_and(|t| view.owns(&t))
+            .then_some(errno),
+        _ => None,
+    })?;
+    let name = match errno {
+        111 => "ECONNREFUSED".to_owned(),
+        113 => "EHOSTUNREACH".to_owned(),
+        101 => "ENETUNREACH".to_owned(),
+        104 => "ECONNRESET".to_owned(),
+        110 => "ETIMEDOUT".to_owned(),
+        90 => "EMSGSIZE".to_owned(),
+        other => format!("errno {other}"),
+    };
+    Some(evidence("socket", format!("the socket was given {name}")))
+}
+
+/// Senders that got an error, for destinations to which no packet went.
+fn not_sent(trace: &Trace, host: &Host, views: &[View<'_>]) -> Option<Verdict> {
+    let travelled = |failure: &local::Failure| {
+        views.iter().filter(|v| !v.is_aside()).any(|v| {
+            v.flow
+                .tuples
+                .iter()
+                .any(|(_, t)| t.dst == failure.dst || t.src == failure.dst)
+        })
+    };
+    local::failures(trace)
+        .iter()
+        .filter(|f| !travelled(f))
+        .find_map(|f| local::verdict(trace, host, f))
+}
+
+/// Nothing matched, or only questions for a neighbour.
+fn no_traffic(trace: &Trace, host: &Host) -> Verdict {
+    if let Some(who) = neighbor::unanswered(trace) {
+        let found = silent::stuck_at(trace, host, who);
+        return Verdict {
+            outcome: found.outcome,
+            cause: Some(found.cause.code.to_owned()),
+            confidence: Confidence::Likely,
+            summary: found.summary,
+            place: Some(found.place),
+            packets: Affected::default(),
+            evidence: found.evidence,
+            advice: found.advice,
+        };
+    }
+    let expression = host
+        .run
+        .as_ref()
+        .map(|r| r.expression.as_str())
+        .filter(|e| !e.is_empty())
+        .map_or_else(String::new, |e| format!(" {e}"));
+    let (covered, total) = host.coverage;
+    let failed: Vec<_> = host
+        .probes
+        .values()
+        .filter(|p| p.state == ProbeState::Failed)
+        .map(|p| p.name.clone())
+        .collect();
+    let mut list = vec![evidence(
+        "counter",
+        format!("{covered} of {total} interfaces were watched"),
+    )];
+    if !failed.is_empty() {
+        list.push(evidence(
+            "counter",
+            format!("probes that failed: {}", failed.join(", ")),
+        ));
+    }
+    Verdict {
+        outcome: Outcome::NoTraffic,
+        cause: None,
+        confidence: Confidence::Certain,
+        summary: format!("no traffic: no packet matched{expression}"),
+        place: None,
+        packets: Affected::default(),
+        evidence: list,
+        advice: vec![
+            advice::text(
+                "was the traffic running while the trace was? make it repeat (ping -i 0.2 …)",
+            ),
+            advice::text(
+                "is the address the one on the wire? a service address may be translated before the first interface: trace the backend's",
+            ),
+            advice::text("does the sender run on this host at all? trace on its node"),
+        ],
+    }
 }

@@ -1,0 +1,279 @@
+//! Losses of a flow by cause and place, and which of them is the verdict.
+
+use crate::host::Host;
+use crate::model::{Device, Direction, FateCounts, KtimeNs, Proto, Transport};
+use crate::report::{Affected, Evidence, Verdict};
+
+use super::candidate::{Candidate, evidence, weigh};
+use super::loss::Loss;
+use super::noise::{Meaning, first_packet};
+use super::rules::RULES;
+use super::view::{View, total};
+use super::words;
+
+/// How many losses that look the same are looked at closely.
+const LOOKED_AT: usize = 4;
+/// Frames of a stack that are worth a line.
+const FRAMES: usize = 6;
+
+/// Losses with one cause at one place.
+pub struct Group<'a> {
+    /// Direction of the packets.
+    pub direction: Direction,
+    /// Why.
+    pub candidate: Candidate,
+    /// One of them.
+    pub example: Loss<'a>,
+    /// How many.
+    pub count: u64,
+    first: KtimeNs,
+}
+
+/// What losses of the same kind have in common.
+#[derive(PartialEq)]
+struct Signature<'a> {
+    direction: Direction,
+    reason: &'a str,
+    function: &'a str,
+    caller: Option<&'a str>,
+    device: Option<Device>,
+}
+
+struct Kind<'a> {
+    signature: Signature<'a>,
+    looked_at: usize,
+    group: usize,
+}
+
+/// All groups of a flow.
+#[must_use]
+pub fn of<'a>(drops: &[(Loss<'a>, Meaning)]) -> Vec<Group<'a>> {
+    let mut groups: Vec<Group<'a>> = Vec::new();
+    let mut kinds: Vec<Kind<'a>> = Vec::new();
+    for (loss, _) in drops.iter().filter(|(_, m)| *m == Meaning::Lost) {
+        let signature = Signature {
+            direction: loss.journey.direction,
+            reason: loss.reason(),
+            function: loss.function(),
+            caller: loss
+                .frames()
+                .find(|f| !f.starts_with("nf") && *f != loss.function()),
+            device: loss.device(),
+        };
+        let known = kinds.iter_mut().find(|k| k.signature == signature);
+        if let Some(kind) = known {
+            if kind.looked_at >= LOOKED_AT {
+                if let Some(group) = groups.get_mut(kind.group) {
+                    group.count += 1;
+                }
+                continue;
+            }
+            kind.looked_at += 1;
+            if let Some(candidate) = decide(loss) {
+                kind.group = join(&mut groups, loss, candidate);
+            }
+        } else if let Some(candidate) = decide(loss) {
+            let group = join(&mut groups, loss, candidate);
+            kinds.push(Kind {
+                signature,
+                looked_at: 1,
+                group,
+            });
+        }
+    }
+    groups
+}
+
+/// The rules' answer for one loss.
+#[must_use]
+pub fn decide(loss: &Loss<'_>) -> Option<Candidate> {
+    weigh(RULES.iter().filter_map(|rule| rule(loss)).collect())
+}
+
+/// Adds a loss to its group, or makes one; the group takes the better explanation.
+fn join<'a>(groups: &mut Vec<Group<'a>>, loss: &Loss<'a>, candidate: Candidate) -> usize {
+    let same_place = |g: &Group<'_>| {
+        g.candidate.place.namespace == candidate.place.namespace
+            && g.candidate.place.interface == candidate.place.interface
+    };
+    let refines = |a: &Candidate, b: &Candidate| a.cause.refines == Some(b.cause.code);
+    let found = groups.iter().position(|g| {
+        g.direction == loss.journey.direction
+            && same_place(g)
+            && (g.candidate.cause == candidate.cause
+                || refines(&g.candidate, &candidate)
+                || refines(&candidate, &g.candidate))
+    });
+    if let Some((at, group)) = found.and_then(|at| Some((at, groups.get_mut(at)?))) {
+        group.count += 1;
+        let better = refines(&candidate, &group.candidate)
+            || candidate.cause == group.candidate.cause
+                && candidate.specificity > group.candidate.specificity;
+        if better {
+            group.candidate = candidate;
+            group.example = *loss;
+        }
+        return at;
+    }
+    groups.push(Group {
+        direction: loss.journey.direction,
+        candidate,
+        example: *loss,
+        count: 1,
+        first: loss.event.at,
+    });
+    groups.len() - 1
+}
+
+impl Group<'_> {
+    /// The flow did well in spite of it: what came after its end, or answers that nobody waited for any more.
+    #[must_use]
+    pub fn is_incidental(&self, forward: &FateCounts, reply: &FateCounts) -> bool {
+        let conversation = forward.delivered > 0 && reply.delivered > 0;
+        match self.direction {
+            // Errors that other losses made belong to them; alone they only matter where nothing came through.
+            Direction::Error => conversation || forward.delivered > 0 && total(reply) == 0,
+            _ if !matches!(
+                self.candidate.cause.code,
+                "socket.none" | "socket.refused-segment"
+            ) =>
+            {
+                false
+            }
+            Direction::Reply if reply.delivered >= self.count.max(1) => true,
+            _ => {
+                let syn = first_packet(self.example.journey).is_some_and(
+                    |p| matches!(p.transport, Transport::Tcp { flags, .. } if flags & 2 != 0),
+                );
+                conversation && !syn && self.example.tuple().is_some_and(|t| t.proto == Proto::Tcp)
+            }
+        }
+    }
+
+    /// In one line, for the evidence of another verdict.
+    #[must_use]
+    pub fn line(&self) -> Evidence {
+        let direction = match self.direction {
+            Direction::Forward => "",
+            Direction::Reply => " of the reply",
+            Direction::Error => " (an ICMP error about the flow)",
+        };
+        evidence(
+            "other-loss",
+            format!(
+                "{}{direction}: {} ({})",
+                words::count(self.count, "packet"),
+                self.candidate.summary,
+                self.candidate.cause.code
+            ),
+        )
+    }
+}
+
+/// The group that decides: the way there before the way back before errors; the most packets; the first in time.
+#[must_use]
+pub fn decisive<'g, 'a>(groups: &'g [Group<'a>], incidental: &[bool]) -> Option<&'g Group<'a>> {
+    groups
+        .iter()
+        .zip(incidental)
+        .filter(|(_, incidental)| !**incidental)
+        .map(|(g, _)| g)
+        .min_by_key(|g| (g.direction, std::cmp::Reverse(g.count), g.first))
+}
+
+/// The verdict of a flow whose packets were lost.
+#[must_use]
+pub fn verdict(view: &View<'_>, group: &Group<'_>, counts: &FateCounts) -> Verdict {
+    let candidate = &group.candidate;
+    let mut summary = candidate.summary.clone();
+    match group.direction {
+        Direction::Forward => {}
+        Direction::Reply => summary = format!("reply lost: {summary}"),
+        Direction::Error => summary = format!("ICMP error lost: {summary}"),
+    }
+    let affected = group
+        .count
+        .max(if counts.dropped > group.count && alone(view, group) {
+            counts.dropped
+        } else {
+            0
+        });
+    let mut list = drop_evidence(view.host, &group.example, group.count);
+    list.extend(candidate.evidence.iter().cloned());
+    let told = group.example.told();
+    if let Some(told) = told
+        && !candidate
+            .evidence
+            .iter()
+            .any(|e| e.kind == "icmp" || e.kind == "tcp")
+    {
+        list.push(evidence(
+            "icmp",
+            format!("this host told the sender: {told}"),
+        ));
+    }
+    Verdict {
+        outcome: candidate.outcome,
+        cause: Some(candidate.cause.code.to_owned()),
+        confidence: candidate.confidence,
+        summary,
+        place: Some(candidate.place.clone()),
+        packets: Affected {
+            seen: view.seen(group.direction).max(affected),
+            affected,
+        },
+        evidence: list,
+        advice: candidate.advice.clone(),
+    }
+}
+
+/// All kept drops of the direction are of this group: so are those that were not kept.
+fn alone(view: &View<'_>, group: &Group<'_>) -> bool {
+    let kept = view
+        .journeys(group.direction)
+        .filter(|j| matches!(j.fate, crate::model::Fate::Dropped { .. }))
+        .count() as u64;
+    kept == group.count
+}
+
+/// What the kernel said.
+fn drop_evidence(host: &Host, loss: &Loss<'_>, count: u64) -> Vec<Evidence> {
+    let place = loss.device().map_or_else(String::new, |d| {
+        format!(", on {}", words::interface(host, d))
+    });
+    let mut list = vec![evidence(
+        "drop",
+        format!(
+            "{} freed in {} with reason {}{place}",
+            words::count(count, "packet"),
+            loss.info
+                .function
+                .as_deref()
+                .unwrap_or("an unknown function"),
+            loss.info
+                .reason
+                .as_deref()
+                .unwrap_or("unknown (this kernel gives none)"),
+        ),
+    )];
+    let frames: Vec<_> = loss.frames().take(FRAMES).collect();
+    if !frames.is_empty() {
+        list.push(evidence("stack", frames.join(" < ")));
+    }
+    if let Some(tuple) = loss.tuple() {
+        let headers = loss.event.packet.as_ref().map_or_else(String::new, |p| {
+            format!(", {} bytes, TTL {}", p.ip_len, p.ttl)
+        });
+        list.push(evidence(
+            "packet",
+            format!("{}{headers}", words::tuple(&tuple)),
+        ));
+    }
+    if loss.info.mark != 0 {
+        list.push(evidence(
+            "packet",
+            format!("skb mark {:#x}", loss.info.mark),
+        ));
+    }
+    list
+}

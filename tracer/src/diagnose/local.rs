@@ -1,0 +1,206 @@
+//! What fails in the sender itself, before any packet exists: route lookups in its own context.
+
+use std::net::IpAddr;
+
+use crate::correlate::Trace;
+use crate::host::Host;
+use crate::model::{Detail, Event, KtimeNs, NetNs, Process, Tuple};
+use crate::report::{Affected, Confidence, Outcome, Place, Verdict};
+
+use super::advice::Shell;
+use super::candidate::{Candidate, Specificity, evidence};
+use super::loss::{apart, tuple_of};
+use super::routing::{self, TABLE_LOCAL};
+use super::rules::{link, route};
+
+/// Interface number of `lo`: lookups for packets of this host itself say that they came from it.
+const LOOPBACK: u32 = 1;
+/// Lookups of one send are microseconds apart.
+const SAME_SEND_NS: u64 = 200_000;
+
+/// Lookups of one sender for one destination that found no route.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// What was looked up.
+    pub tuple: Tuple,
+    /// For where.
+    pub dst: IpAddr,
+    /// Where, as far as known.
+    pub netns: Option<NetNs>,
+    /// Who.
+    pub process: Option<Process>,
+    /// Positive errno of the last lookup.
+    pub error: u32,
+    /// Table of the last lookup.
+    pub table: u32,
+    /// How many.
+    pub count: u64,
+    /// When first.
+    pub at: KtimeNs,
+}
+
+/// Failed lookups for packets of this host itself, by destination and namespace. A table that has no match is no
+/// failure when the next one has.
+#[must_use]
+pub fn failures(trace: &Trace) -> Vec<Failure> {
+    let lookups: Vec<(&Event, Tuple)> = trace
+        .beside
+        .iter()
+        .filter(
+            |e| matches!(&e.detail, Detail::Fib(f) if f.iif == LOOPBACK || f.local && f.iif == 0),
+        )
+        .filter_map(|e| Some((e, tuple_of(e)?)))
+        .collect();
+    let mut list: Vec<Failure> = Vec::new();
+    for (event, tuple) in &lookups {
+        let Detail::Fib(fib) = &event.detail else {
+            continue;
+        };
+        let mended = || {
+            lookups.iter().any(|(other, t)| {
+                t.dst == tuple.dst
+                    && other.cpu == event.cpu
+                    && other.at >= event.at
+                    && apart(other.at, event.at) < SAME_SEND_NS
+                    && matches!(&other.detail, Detail::Fib(f) if f.error == 0)
+            })
+        };
+        // ICMPv6 and DAD look for their own addresses in the local table first.
+        if fib.error == 0 || fib.table == TABLE_LOCAL || mended() {
+            continue;
+        }
+        let netns = if fib.local {
+            event.netns.or(event.socket.map(|s| s.netns))
+        } else {
+            None
+        };
+        let known = list
+            .iter_mut()
+            .find(|f| f.dst == tuple.dst && (f.netns == netns || netns.is_none()));
+        match known {
+            Some(failure) => {
+                failure.count += 1;
+                failure.error = fib.error;
+            }
+            None => list.push(Failure {
+                tuple: *tuple,
+                dst: tuple.dst,
+                netns,
+                process: event.process.clone().filter(|_| fib.local),
+                error: fib.error,
+                table: fib.table,
+                count: 1,
+                at: event.at,
+            }),
+        }
+    }
+    list
+}
+
+/// Why a lookup failed.
+#[must_use]
+pub fn candidate(
+    trace: &Trace,
+    host: &Host,
+    failure: &Failure,
+    netns: Option<NetNs>,
+) -> Option<Candidate> {
+    let netns = failure.netns.or(netns);
+    let dst = failure.dst;
+    if let Some(down) = netns.and_then(|ns| routing::downed_way(host, ns, dst))
+        && link::is_down(trace, host, down.device)
+    {
+        return Some(link::down(host, down.device, None).because(
+            "route",
+            format!("no route to {dst}: it went with {}", down.name),
+        ));
+    }
+    // The answer to a question tells IPv6's unreachable routes from none.
+    let answered = netns
+        .and_then(|ns| routing::answer(host, ns, dst))
+        .and_then(|a| a.result.as_ref().err().copied());
+    let cause = match answered {
+        Some(error) => route::cause_of_answer(error),
+        None => None,
+    }
+    .or_else(|| route::cause_of_errno(failure.error, dst.is_ipv6()))?;
+    let name = netns.map_or_else(|| "the sender".to_owned(), |ns| host.namespace(ns));
+    let place = Place {
+        namespace: netns.map(|ns| host.namespace(ns)),
+        interface: None,
+        hook: Some("route".to_owned()),
+        function: None,
+    };
+    let shell = Shell::of(host, netns);
+    Some(
+        Candidate::new(
+            cause,
+            place,
+            format!(
+                "{} on {name}",
+                route::refusal_words(cause, &dst.to_string())
+            ),
+        )
+        .explains(Specificity::Fact)
+        .because(
+            "route",
+            format!(
+                "lookup of {dst} in table {}: {}",
+                failure.table,
+                routing::errno_words(failure.error)
+            ),
+        )
+        .because(
+            "route",
+            netns
+                .and_then(|ns| routing::answer(host, ns, dst))
+                .map(|a| routing::answer_words(host, a)),
+        )
+        .advise(route::refusal_advice(cause, &shell, dst, None)),
+    )
+}
+
+/// The verdict of a sender that got an error instead of sending.
+#[must_use]
+pub fn verdict(trace: &Trace, host: &Host, failure: &Failure) -> Option<Verdict> {
+    let candidate = candidate(trace, host, failure, None)?;
+    let who = failure.process.as_ref().map_or_else(
+        || "the sender".to_owned(),
+        |p| format!("{} (pid {})", p.comm, p.pid),
+    );
+    let mut list = candidate.evidence;
+    list.push(evidence(
+        "socket",
+        format!(
+            "{who} asked {} times and got an error; no packet was made",
+            failure.count
+        ),
+    ));
+    Some(Verdict {
+        outcome: Outcome::NotSent,
+        cause: Some(candidate.cause.code.to_owned()),
+        confidence: if failure.netns.is_some() {
+            Confidence::Certain
+        } else {
+            Confidence::Likely
+        },
+        summary: format!("not sent: {}, {who} got an error", candidate.summary),
+        place: Some(candidate.place),
+        packets: Affected {
+            seen: 0,
+            affected: 0,
+        },
+        evidence: list,
+        advice: candidate.advice,
+    })
+}
+
+/// The sysctl that silences echo.
+#[must_use]
+pub fn echo_sysctl(v6: bool) -> &'static str {
+    if v6 {
+        "net/ipv6/icmp/echo_ignore_all"
+    } else {
+        "net/ipv4/icmp_echo_ignore_all"
+    }
+}

@@ -1,0 +1,150 @@
+//! What is known of routes around a packet: lookups at the same moment, answers to questions, links that are down.
+
+use std::net::IpAddr;
+
+use crate::correlate::Trace;
+use crate::host::Host;
+use crate::host::facts::{Link, RouteAnswer};
+use crate::model::{Detail, Event, FibEvent, NetNs};
+
+use super::loss::{apart, tuple_of};
+
+/// Table `local`: its misses are part of every lookup.
+pub const TABLE_LOCAL: u32 = 255;
+/// A lookup belongs to what the same CPU does next.
+const SAME_LOOKUP_NS: u64 = 1_000_000;
+
+/// Errors of lookups, as positive errno.
+pub mod errno {
+    /// EAGAIN: nothing in this IPv4 table matched (fib_table_lookup).
+    pub const AGAIN: u32 = 11;
+    /// EACCES: prohibit.
+    pub const ACCESS: u32 = 13;
+    /// EINVAL: blackhole.
+    pub const INVALID: u32 = 22;
+    /// ENETUNREACH: no route.
+    pub const NET_UNREACHABLE: u32 = 101;
+    /// EHOSTUNREACH: unreachable, and IPv6's null entry.
+    pub const HOST_UNREACHABLE: u32 = 113;
+}
+
+/// The route lookup for this destination nearest before an event, on its CPU, outside the local table.
+#[must_use]
+pub fn lookup_before<'a>(trace: &'a Trace, event: &Event, dst: IpAddr) -> Option<&'a FibEvent> {
+    trace
+        .beside
+        .iter()
+        .rev()
+        .filter(|e| {
+            e.at <= event.at && e.cpu == event.cpu && apart(e.at, event.at) < SAME_LOOKUP_NS
+        })
+        .filter(|e| tuple_of(e).is_some_and(|t| t.dst == dst))
+        .find_map(|e| match &e.detail {
+            Detail::Fib(fib) if fib.table != TABLE_LOCAL => Some(fib),
+            _ => None,
+        })
+}
+
+/// What the kernel answered when it was asked for this destination.
+#[must_use]
+pub fn answer(host: &Host, netns: NetNs, dst: IpAddr) -> Option<&RouteAnswer> {
+    host.routes
+        .iter()
+        .rev()
+        .map(|r| &r.fact)
+        .find(|r| r.netns == netns && r.tuple.dst == dst)
+}
+
+/// The answer in words.
+#[must_use]
+pub fn answer_words(host: &Host, answer: &RouteAnswer) -> String {
+    let dst = answer.tuple.dst;
+    let netns = host.namespace(answer.netns);
+    match &answer.result {
+        Err(error) => format!("asked for {dst}, {netns} answers: {}", errno_words(*error)),
+        Ok(route) => {
+            let via = route
+                .gateway
+                .map_or_else(String::new, |g| format!(" via {g}"));
+            let dev = route.oif.map_or_else(String::new, |i| {
+                let device = crate::model::Device {
+                    netns: answer.netns,
+                    ifindex: crate::model::IfIndex(i),
+                };
+                format!(" dev {}", host.interface(device))
+            });
+            format!(
+                "asked for {dst}, {netns} answers: {}{via}{dev} table {}",
+                route.kind, route.table
+            )
+        }
+    }
+}
+
+/// An errno of a lookup in words.
+#[must_use]
+pub fn errno_words(error: u32) -> String {
+    match error {
+        errno::AGAIN => "no route matches".to_owned(),
+        errno::ACCESS => "prohibited (EACCES)".to_owned(),
+        errno::INVALID => "blackhole (EINVAL)".to_owned(),
+        errno::NET_UNREACHABLE => "network unreachable (ENETUNREACH)".to_owned(),
+        errno::HOST_UNREACHABLE => "host unreachable (EHOSTUNREACH)".to_owned(),
+        other => format!("errno {other}"),
+    }
+}
+
+/// Whether a prefix holds an address.
+#[must_use]
+pub fn holds(network: IpAddr, prefix: u8, address: IpAddr) -> bool {
+    let shift = |width: u32| width.saturating_sub(u32::from(prefix));
+    match (network, address) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => (u32::from(a) ^ u32::from(b))
+            .checked_shr(shift(32))
+            .is_none_or(|x| x == 0),
+        (IpAddr::V6(a), IpAddr::V6(b)) => (u128::from(a) ^ u128::from(b))
+            .checked_shr(shift(128))
+            .is_none_or(|x| x == 0),
+        _ => false,
+    }
+}
+
+/// An interface of the namespace that is administratively down and that the destination belongs to, or the
+/// only way out there is. Its routes went with it.
+#[must_use]
+pub fn downed_way(host: &Host, netns: NetNs, dst: IpAddr) -> Option<&Link> {
+    /// ARPHRD_LOOPBACK.
+    const LOOPBACK: u16 = 772;
+    let links = || {
+        host.links()
+            .filter(|l| l.device.netns == netns && l.arp_type != LOOPBACK && l.name != "lo")
+    };
+    let on_link = |link: &&Link| {
+        host.addresses(link.device)
+            .iter()
+            .any(|a| holds(a.address, a.prefix, dst))
+    };
+    links().filter(|l| !l.up).find(on_link).or_else(|| {
+        let with_address = |l: &&Link| !host.addresses(l.device).is_empty();
+        let mut candidates = links().filter(with_address);
+        let first = candidates.next()?;
+        (candidates.next().is_none() && !first.up).then_some(first)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_hold_their_addresses() {
+        let ip = |s: &str| s.parse::<IpAddr>().ok();
+        let check = |n, p, a| Some(holds(ip(n)?, p, ip(a)?));
+        assert_eq!(check("10.1.2.1", 24, "10.1.2.200"), Some(true));
+        assert_eq!(check("10.1.2.1", 24, "10.1.3.1"), Some(false));
+        assert_eq!(check("0.0.0.0", 0, "10.1.3.1"), Some(true));
+        assert_eq!(check("fd00::1", 64, "fd00::ffff"), Some(true));
+        assert_eq!(check("fd00::1", 64, "10.1.3.1"), Some(false));
+        assert_eq!(check("10.1.2.1", 32, "10.1.2.2"), Some(false));
+    }
+}

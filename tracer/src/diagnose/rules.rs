@@ -1,0 +1,53 @@
+//! The rules: each looks at one loss and proposes a cause, or has nothing to say. A new cause is a row in
+//! `causes.rs` and a rule in one of these files (often one row in `named.rs`), in [`RULES`].
+
+pub mod bridge;
+pub mod filter;
+pub mod l2;
+pub mod link;
+pub mod named;
+pub mod neighbor;
+pub mod netfilter;
+pub mod other;
+pub mod route;
+pub mod socket;
+pub mod tunnel;
+
+use super::candidate::Candidate;
+use super::loss::Loss;
+
+/// A rule: evidence in, a proposal out. It must hold on every kernel: names of reasons and functions, never numbers
+/// or depths of stacks.
+pub type Rule = fn(&Loss<'_>) -> Option<Candidate>;
+
+/// All rules. Of equally specific proposals the earlier one stands first.
+pub const RULES: &[Rule] = &[
+    netfilter::reject,
+    netfilter::queue,
+    netfilter::conntrack,
+    netfilter::drop,
+    route::lookup,
+    route::forwarding,
+    route::ttl,
+    route::source,
+    route::too_big,
+    neighbor::unresolved,
+    link::no_carrier,
+    link::peer_refuses,
+    link::qdisc,
+    link::gone_with_its_route,
+    l2::wrong_mac,
+    bridge::refused,
+    bridge::port_mtu,
+    filter::tc,
+    filter::xdp,
+    filter::cgroup,
+    socket::none,
+    socket::full,
+    tunnel::unknown,
+    tunnel::no_remote,
+    named::by_reason,
+    other::kernel,
+];
+
+pub use route::forwarding_sysctls;

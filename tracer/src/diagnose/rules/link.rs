@@ -1,0 +1,260 @@
+//! Links: no carrier, peers that refuse, queues, and routes that went with their link.
+
+use crate::correlate::Trace;
+use crate::host::Host;
+use crate::host::facts::Link;
+use crate::model::{Detail, Device, DropInfo, Event};
+use crate::report::{Advice, Confidence, Place};
+
+use super::super::advice::{Shell, text};
+use super::super::candidate::{Candidate, Specificity};
+use super::super::causes::{DEVICE_FULL, LINK_DOWN, MTU_EXCEEDED, QDISC_FULL};
+use super::super::loss::{Loss, peer_of};
+use super::super::routing;
+use super::super::words;
+
+/// `where.hook` of this family.
+const HOOK: &str = "device";
+
+/// What is wrong with a link and which end to raise: `link down on r at rb: no carrier, its peer b/eth0 is down`.
+#[must_use]
+pub fn down_words(host: &Host, device: Device) -> String {
+    let place = format!(
+        "link down on {} at {}",
+        host.namespace(device.netns),
+        host.interface(device)
+    );
+    let own = host.link(device);
+    let peer = peer_of(host, device);
+    match (own, peer) {
+        (Some(own), _) if !own.up => format!("{place}: the interface is down"),
+        (_, Some(peer)) if !peer.up => format!(
+            "{place}: no carrier, its peer {} is down",
+            words::interface(host, peer.device)
+        ),
+        (Some(own), None) if own.kind == "tun" => {
+            format!("{place}: no carrier, no process holds the TUN device")
+        }
+        (_, Some(peer)) => format!(
+            "{place}: no carrier (its peer is {})",
+            words::interface(host, peer.device)
+        ),
+        (_, None) => format!("{place}: no carrier"),
+    }
+}
+
+/// How to raise it.
+#[must_use]
+pub fn down_advice(host: &Host, device: Device) -> Vec<Advice> {
+    let shell = Shell::of(host, Some(device.netns));
+    let name = host.interface(device);
+    let mut list = vec![shell.run("look first", format!("ip link show dev {name}"))];
+    let up = |link: &Link, what: &str| {
+        Shell::of(host, Some(link.device.netns))
+            .run(what, format!("ip link set dev {} up", link.name))
+    };
+    match (host.link(device), peer_of(host, device)) {
+        (Some(own), _) if !own.up => list.push(up(own, "raise it")),
+        (_, Some(peer)) => list.push(up(peer, "raise the other end")),
+        (Some(own), None) if own.kind == "tun" => {
+            list.push(text("start the process that serves the TUN device"));
+        }
+        (_, None) => list.push(text("mend the cable, or raise the other end")),
+    }
+    list
+}
+
+/// A drop because of a missing carrier.
+#[must_use]
+pub fn is_no_carrier(info: &DropInfo) -> bool {
+    info.no_carrier == Some(true)
+        && info.function.as_deref() == Some("__dev_queue_xmit")
+        && info
+            .reason
+            .as_deref()
+            .is_none_or(|r| matches!(r, "QDISC_DROP" | "NOT_SPECIFIED" | "DEV_READY"))
+}
+
+/// Whether packets of any kind died on this device for want of a carrier, or it is known to be down.
+#[must_use]
+pub fn is_down(trace: &Trace, host: &Host, device: Device) -> bool {
+    let died = |event: &Event| {
+        event.device == Some(device)
+            && matches!(&event.detail, Detail::Drop(info) if is_no_carrier(info) || info.device_up == Some(false))
+    };
+    trace
+        .journeys
+        .values()
+        .flat_map(|j| &j.steps)
+        .map(|s| &s.event)
+        .chain(&trace.beside)
+        .any(died)
+        || host.link(device).is_some_and(|l| !l.up || !l.carrier)
+        || peer_of(host, device).is_some_and(|p| !p.up)
+}
+
+/// A proposal for a device that is down, at the device.
+#[must_use]
+pub fn down(host: &Host, device: Device, function: Option<String>) -> Candidate {
+    let place = Place {
+        namespace: Some(host.namespace(device.netns)),
+        interface: Some(host.interface(device)),
+        hook: Some(HOOK.to_owned()),
+        function,
+    };
+    Candidate::new(&LINK_DOWN, place, down_words(host, device))
+        .explains(Specificity::Linked)
+        .advise(down_advice(host, device))
+}
+
+/// No carrier at the queue; or a neighbour that nobody could be asked for, for the same reason.
+pub fn no_carrier(loss: &Loss<'_>) -> Option<Candidate> {
+    let device = loss.last_device()?;
+    let function = loss.info.function.clone();
+    if is_no_carrier(loss.info) {
+        return Some(
+            down(loss.host, device, function).because(
+                "link",
+                "the device had no carrier at the drop (its queue discipline is out of work)"
+                    .to_owned(),
+            ),
+        );
+    }
+    let waited = loss.within("neigh_invalidate")
+        || loss.function() == "__neigh_event_send"
+        || loss.reason() == "NEIGH_FAILED";
+    let down_then = loss.info.no_carrier == Some(true)
+        || loss.info.device_up == Some(false)
+        || is_down(loss.trace, loss.host, device);
+    (waited && down_then).then(|| {
+        down(loss.host, device, function).because(
+            "neighbor",
+            "the neighbour could not be asked for: its ARP or ND died on the link".to_owned(),
+        )
+    })
+}
+
+/// The other end of a veth does not take it: down, or its MTU is smaller.
+pub fn peer_refuses(loss: &Loss<'_>) -> Option<Candidate> {
+    if !matches!(
+        loss.function(),
+        "__dev_forward_skb2" | "__dev_forward_skb" | "____dev_forward_skb" | "veth_xmit"
+    ) {
+        return None;
+    }
+    let device = loss.last_device()?;
+    let function = loss.info.function.clone();
+    let peer = peer_of(loss.host, device);
+    // What counts is the packet with its Ethernet header, against MTU + 14 + 4 (is_skb_forwardable).
+    let too_long = peer.filter(|p| loss.event.len > p.mtu + 18);
+    if loss.info.no_carrier == Some(true) || peer.is_some_and(|p| !p.up) {
+        return Some(down(loss.host, device, function));
+    }
+    if let Some(peer) = too_long {
+        let name = words::interface(loss.host, peer.device);
+        return Some(
+            Candidate::new(
+                &MTU_EXCEEDED,
+                loss.place_at_device(HOOK),
+                format!(
+                    "packet too big{}: {} bytes, the MTU of its peer {name} is {}; the sender was not told",
+                    loss.at_words(),
+                    loss.event.len,
+                    peer.mtu
+                ),
+            )
+            .explains(Specificity::Linked)
+            .advise([
+                Shell::of(loss.host, Some(peer.device.netns)).run(
+                    "give both ends the same MTU",
+                    format!("ip link set dev {} mtu {}", peer.name, loss.link().map_or(peer.mtu, |l| l.mtu)),
+                ),
+            ]),
+        );
+    }
+    Some(
+        down(loss.host, device, function)
+            .explains(Specificity::Location)
+            .sure(Confidence::Likely),
+    )
+}
+
+/// A queue that had no room.
+pub fn qdisc(loss: &Loss<'_>) -> Option<Candidate> {
+    let named = matches!(
+        loss.reason(),
+        "QDISC_DROP"
+            | "QDISC_OVERLIMIT"
+            | "QDISC_CONGESTED"
+            | "QDISC_EDT_HORIZON"
+            | "CAKE_FLOOD"
+            | "FQ_BAND_LIMIT"
+            | "FQ_HORIZON_LIMIT"
+            | "FQ_FLOW_LIMIT"
+    );
+    let shell = Shell::of(loss.host, loss.netns());
+    let name = loss
+        .last_device()
+        .map_or_else(String::new, |d| loss.host.interface(d));
+    if named && loss.info.no_carrier != Some(true) {
+        let kind = loss.info.qdisc.as_deref().unwrap_or("qdisc");
+        return Some(
+            Candidate::new(
+                &QDISC_FULL,
+                loss.place_at_device("qdisc"),
+                format!("queue full or shaped (qdisc {kind}){}", loss.at_words()),
+            )
+            .explains(Specificity::Reason)
+            .advise([
+                shell.run(
+                    "look at dropped and overlimits",
+                    format!("tc -s qdisc show dev {name}"),
+                ),
+                text("raise the limit or the rate of the class, or send less"),
+            ]),
+        );
+    }
+    matches!(loss.reason(), "FULL_RING" | "DEV_HDR_FULL" | "CPU_BACKLOG").then(|| {
+        let what = if loss.reason() == "CPU_BACKLOG" {
+            "the CPU's backlog is full"
+        } else {
+            "device ring full: nobody reads it fast enough"
+        };
+        Candidate::new(
+            &DEVICE_FULL,
+            loss.place_at_device(HOOK),
+            format!("{what}{}", loss.at_words()),
+        )
+        .explains(Specificity::Reason)
+        .advise([
+            shell.run(
+                "look at its drops and its queue length",
+                format!("ip -s -d link show dev {name}"),
+            ),
+            text("is the process behind it running and reading? (a TUN or TAP device has one)"),
+        ])
+    })
+}
+
+/// No route, since the link that carried it is down.
+pub fn gone_with_its_route(loss: &Loss<'_>) -> Option<Candidate> {
+    if loss.reason() != "IP_INNOROUTES"
+        && !matches!(loss.function(), "ip_error" | "ip6_pkt_discard")
+    {
+        return None;
+    }
+    if loss.reason() == "IP_INADDRERRORS" {
+        return None;
+    }
+    let (netns, dst) = (loss.netns()?, loss.dst()?);
+    let link = routing::downed_way(loss.host, netns, dst)?;
+    Some(
+        down(loss.host, link.device, loss.info.function.clone()).because(
+            "route",
+            format!(
+                "no route to {dst}: it went with {}",
+                words::interface(loss.host, link.device)
+            ),
+        ),
+    )
+}

@@ -1,0 +1,382 @@
+//! Reasons that say it all: one row each.
+
+use super::super::advice::Shell;
+use super::super::candidate::{Candidate, Specificity};
+use super::super::causes::{
+    ADDRESS_NOT_READY, CHECKSUM, Cause, FRAGMENT, HEADER, MULTICAST, SOCKET_AUTHENTICATION,
+    SOCKET_REFUSED, XFRM,
+};
+use super::super::loss::Loss;
+
+struct Row {
+    /// Drop reason, without its prefix.
+    reason: &'static str,
+    /// Functions that it must be freed in; empty: any.
+    functions: &'static [&'static str],
+    /// Why.
+    cause: &'static Cause,
+    /// `where.hook`, where it has one.
+    hook: Option<&'static str>,
+    /// One line.
+    words: &'static str,
+    /// What to look at.
+    look: (&'static str, &'static str),
+}
+
+/// The stage of a checksum or a header is told by the function.
+const STAGE: Option<&str> = None;
+const CSUM: (&str, &str) = (
+    "offloads that a virtual device or a middlebox gets wrong: ethtool -K DEV tx off on the sender shows it",
+    "nstat -az | grep -i -e csum -e inerr",
+);
+const TCP: (&str, &str) = (
+    "counters of TCP: which rises?",
+    "nstat -az | grep -i -e paws -e challenge -e tcp",
+);
+const HDR: (&str, &str) = (
+    "counters of malformed packets",
+    "nstat -az | grep -i -e hdr -e trunc",
+);
+
+const fn row(
+    reason: &'static str,
+    cause: &'static Cause,
+    hook: Option<&'static str>,
+    words: &'static str,
+    look: (&'static str, &'static str),
+) -> Row {
+    Row {
+        reason,
+        functions: &[],
+        cause,
+        hook,
+        words,
+        look,
+    }
+}
+
+static ROWS: &[Row] = &[
+    row("IP_CSUM", &CHECKSUM, STAGE, "bad IP header checksum", CSUM),
+    row("TCP_CSUM", &CHECKSUM, STAGE, "bad TCP checksum", CSUM),
+    row("UDP_CSUM", &CHECKSUM, STAGE, "bad UDP checksum", CSUM),
+    row("ICMP_CSUM", &CHECKSUM, STAGE, "bad ICMP checksum", CSUM),
+    row("SKB_CSUM", &CHECKSUM, STAGE, "bad checksum", CSUM),
+    Row {
+        reason: "IP_INHDR",
+        functions: &[
+            "ip_rcv_core",
+            "ip6_rcv_core",
+            "ip_rcv",
+            "ipv6_rcv",
+            "ip_rcv_finish_core",
+            "ip_forward_options",
+        ],
+        cause: &HEADER,
+        hook: STAGE,
+        words: "malformed IP header",
+        look: HDR,
+    },
+    row(
+        "PKT_TOO_SMALL",
+        &HEADER,
+        STAGE,
+        "packet shorter than its header says",
+        HDR,
+    ),
+    row("HDR_TRUNC", &HEADER, STAGE, "truncated header", HDR),
+    row(
+        "UNHANDLED_PROTO",
+        &HEADER,
+        STAGE,
+        "no protocol takes this kind of frame",
+        HDR,
+    ),
+    row(
+        "IP_NOPROTO",
+        &HEADER,
+        STAGE,
+        "no protocol takes this IP protocol number",
+        HDR,
+    ),
+    row("ICMP_NOTYPE", &HEADER, STAGE, "unknown ICMP type", HDR),
+    row(
+        "VXLAN_INVALID_HDR",
+        &HEADER,
+        STAGE,
+        "malformed VXLAN header",
+        HDR,
+    ),
+    row(
+        "IPV6_BAD_EXTHDR",
+        &HEADER,
+        STAGE,
+        "bad IPv6 extension header",
+        HDR,
+    ),
+    row(
+        "IPV6DISABLED",
+        &ADDRESS_NOT_READY,
+        Some("device"),
+        "IPv6 is disabled on the interface",
+        ("look first", "sysctl -ar 'net.ipv6.conf.*.disable_ipv6'"),
+    ),
+    row(
+        "FRAG_REASM_TIMEOUT",
+        &FRAGMENT,
+        Some("route"),
+        "fragments were missing until the time was up",
+        ("counters of reassembly", "nstat -az | grep -i reasm"),
+    ),
+    row(
+        "FRAG_TOO_FAR",
+        &FRAGMENT,
+        Some("route"),
+        "fragments came too far apart",
+        ("counters of reassembly", "nstat -az | grep -i reasm"),
+    ),
+    row(
+        "XFRM_POLICY",
+        &XFRM,
+        STAGE,
+        "an IPsec policy refused it",
+        ("policies", "ip xfrm policy"),
+    ),
+    row(
+        "TCP_MD5NOTFOUND",
+        &SOCKET_AUTHENTICATION,
+        Some("socket"),
+        "TCP MD5 signature missing",
+        TCP,
+    ),
+    row(
+        "TCP_MD5UNEXPECTED",
+        &SOCKET_AUTHENTICATION,
+        Some("socket"),
+        "TCP MD5 signature not expected",
+        TCP,
+    ),
+    row(
+        "TCP_MD5FAILURE",
+        &SOCKET_AUTHENTICATION,
+        Some("socket"),
+        "TCP MD5 signature wrong",
+        TCP,
+    ),
+    row(
+        "TCP_AONOTFOUND",
+        &SOCKET_AUTHENTICATION,
+        Some("socket"),
+        "TCP AO signature missing",
+        TCP,
+    ),
+    row(
+        "TCP_AOUNEXPECTED",
+        &SOCKET_AUTHENTICATION,
+        Some("socket"),
+        "TCP AO signature not expected",
+        TCP,
+    ),
+    row(
+        "TCP_AOFAILURE",
+        &SOCKET_AUTHENTICATION,
+        Some("socket"),
+        "TCP AO signature wrong",
+        TCP,
+    ),
+    row(
+        "TCP_AOKEYNOTFOUND",
+        &SOCKET_AUTHENTICATION,
+        Some("socket"),
+        "no key for its TCP AO signature",
+        TCP,
+    ),
+    row(
+        "TCP_AUTH_HDR",
+        &SOCKET_AUTHENTICATION,
+        Some("socket"),
+        "TCP signature option malformed",
+        TCP,
+    ),
+    row(
+        "TCP_RFC7323_PAWS",
+        &SOCKET_REFUSED,
+        Some("socket"),
+        "TCP timestamp older than the last one (PAWS)",
+        TCP,
+    ),
+    row(
+        "TCP_RFC7323_PAWS_ACK",
+        &SOCKET_REFUSED,
+        Some("socket"),
+        "TCP timestamp older than the last one (PAWS)",
+        TCP,
+    ),
+    row(
+        "TCP_RFC7323_TW_PAWS",
+        &SOCKET_REFUSED,
+        Some("socket"),
+        "TCP timestamp too old for TIME_WAIT (PAWS)",
+        TCP,
+    ),
+    row(
+        "TCP_INVALID_SEQUENCE",
+        &SOCKET_REFUSED,
+        Some("socket"),
+        "TCP sequence number outside the window",
+        TCP,
+    ),
+    row(
+        "TCP_INVALID_END_SEQUENCE",
+        &SOCKET_REFUSED,
+        Some("socket"),
+        "TCP sequence number outside the window",
+        TCP,
+    ),
+    row(
+        "TCP_INVALID_ACK_SEQUENCE",
+        &SOCKET_REFUSED,
+        Some("socket"),
+        "TCP acknowledgement outside the window",
+        TCP,
+    ),
+    row(
+        "TCP_ACK_UNSENT_DATA",
+        &SOCKET_REFUSED,
+        Some("socket"),
+        "TCP acknowledges data never sent",
+        TCP,
+    ),
+    row(
+        "TCP_TOO_OLD_ACK",
+        &SOCKET_REFUSED,
+        Some("socket"),
+        "TCP acknowledgement too old",
+        TCP,
+    ),
+    row(
+        "TCP_INVALID_SYN",
+        &SOCKET_REFUSED,
+        Some("socket"),
+        "TCP SYN within a connection",
+        TCP,
+    ),
+    row(
+        "TCP_RESET",
+        &SOCKET_REFUSED,
+        Some("socket"),
+        "TCP reset refused",
+        TCP,
+    ),
+    row(
+        "TCP_FLAGS",
+        &SOCKET_REFUSED,
+        Some("socket"),
+        "TCP flags do not fit the connection's state",
+        TCP,
+    ),
+    row(
+        "TCP_CLOSE",
+        &SOCKET_REFUSED,
+        Some("socket"),
+        "the connection was closing",
+        TCP,
+    ),
+    row(
+        "TCP_MINTTL",
+        &SOCKET_REFUSED,
+        Some("socket"),
+        "its TTL is below the socket's minimum",
+        TCP,
+    ),
+    row(
+        "TCP_ZEROWINDOW",
+        &SOCKET_REFUSED,
+        Some("socket"),
+        "the receiver's window is closed: its process does not read",
+        TCP,
+    ),
+    row(
+        "TCP_OVERWINDOW",
+        &SOCKET_REFUSED,
+        Some("socket"),
+        "beyond the receiver's window",
+        TCP,
+    ),
+    row(
+        "IP_INVALID_MULTICAST",
+        &MULTICAST,
+        Some("route"),
+        "multicast that cannot be routed",
+        ("groups joined here", "ip maddr"),
+    ),
+];
+
+/// Locations without a reason: multicast that nobody wants.
+fn unwanted_multicast(loss: &Loss<'_>) -> bool {
+    loss.unnamed()
+        && loss.dst().is_some_and(|d| d.is_multicast())
+        && matches!(
+            loss.function(),
+            "ip_rcv_finish_core"
+                | "ip_rcv_finish"
+                | "ip_mr_input"
+                | "udp_rcv"
+                | "__udp4_lib_rcv"
+                | "__udp6_lib_rcv"
+        )
+}
+
+/// A row of the table.
+pub fn by_reason(loss: &Loss<'_>) -> Option<Candidate> {
+    let shell = Shell::of(loss.host, loss.netns());
+    if unwanted_multicast(loss) {
+        return Some(
+            Candidate::new(
+                &MULTICAST,
+                loss.place_at_device("route"),
+                format!(
+                    "nobody joined group {}{}",
+                    loss.dst_words(),
+                    loss.at_words()
+                ),
+            )
+            .advise([shell.run("groups joined here", "ip maddr")]),
+        );
+    }
+    let row = ROWS.iter().find(|row| {
+        row.reason == loss.reason()
+            && (row.functions.is_empty() || row.functions.contains(&loss.function()))
+    })?;
+    let (why, command) = row.look;
+    Some(
+        Candidate::new(
+            row.cause,
+            match row.hook {
+                Some(hook) => loss.place_at_device(hook),
+                None => loss.place(None),
+            },
+            format!("{}{}", row.words, loss.at_words()),
+        )
+        .explains(Specificity::Reason)
+        .advise([shell.run(why, command)]),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_stand_once_and_name_a_hook_of_their_cause() {
+        for (i, row) in ROWS.iter().enumerate() {
+            assert!(
+                !ROWS.iter().skip(i + 1).any(|r| r.reason == row.reason),
+                "{}",
+                row.reason
+            );
+            if let Some(hook) = row.hook {
+                assert!(row.cause.hooks.contains(&hook), "{} at {hook}", row.reason);
+            }
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! Neighbours that do not answer, for packets that died waiting for them.
+
+use std::net::IpAddr;
+
+use crate::correlate::Trace;
+use crate::host::Host;
+use crate::model::{Detail, Device, Event, NeighborEvent, Step, Transport};
+use crate::report::{Advice, Evidence};
+
+use super::super::advice::{Shell, ip, text};
+use super::super::candidate::{Candidate, Specificity, evidence};
+use super::super::causes::NEIGHBOR_UNRESOLVED;
+use super::super::loss::{Loss, apart, peer_of};
+use super::super::words;
+
+/// `where.hook` of this family.
+const HOOK: &str = "neighbor";
+/// NUD_INCOMPLETE and NUD_FAILED (include/uapi/linux/neighbour.h).
+const INCOMPLETE: u8 = 0x01;
+const FAILED: u8 = 0x20;
+/// A packet waits in the call in which its neighbour was asked for.
+const SAME_CALL_NS: u64 = 1_000_000;
+
+/// A neighbour that was asked for and has no MAC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unresolved {
+    /// On which interface.
+    pub device: Device,
+    /// Who should answer.
+    pub address: IpAddr,
+}
+
+fn unresolved_in(event: &Event) -> Option<Unresolved> {
+    match &event.detail {
+        Detail::Neighbor(NeighborEvent {
+            address: Some(address),
+            state,
+            ..
+        }) if state & (INCOMPLETE | FAILED) != 0 => Some(Unresolved {
+            device: event.device?,
+            address: *address,
+        }),
+        _ => None,
+    }
+}
+
+/// The neighbour for which a packet waits that was last seen in `last`: asked for on the same interface right
+/// then, or its destination itself.
+#[must_use]
+pub fn waited_for(trace: &Trace, last: &Event, device: Option<Device>) -> Option<Unresolved> {
+    let found = |e: &&Event| {
+        unresolved_in(e).is_some_and(|u| {
+            let here = match device {
+                Some(device) => u.device == device,
+                None => Some(u.device.netns) == last.netns || last.netns.is_none(),
+            };
+            let then = e.cpu == last.cpu && apart(e.at, last.at) < SAME_CALL_NS;
+            let itself = last.tuple.is_some_and(|t| t.dst == u.address);
+            here && (then || itself || device.is_some())
+        })
+    };
+    let events = || trace.beside.iter();
+    let then = events()
+        .filter(found)
+        .find(|e| e.cpu == last.cpu && apart(e.at, last.at) < SAME_CALL_NS);
+    let itself = events()
+        .filter(found)
+        .find(|e| unresolved_in(e).map(|u| u.address) == last.tuple.map(|t| t.dst));
+    let only = events().rev().find(found);
+    then.or(itself).or(only).and_then(unresolved_in)
+}
+
+/// Whether the neighbour was asked for right when `last` was seen.
+#[must_use]
+pub fn asked_at(trace: &Trace, who: Unresolved, last: &Event) -> bool {
+    trace.beside.iter().any(|e| {
+        e.cpu == last.cpu && apart(e.at, last.at) < SAME_CALL_NS && unresolved_in(e) == Some(who)
+    })
+}
+
+/// Whether the neighbour was given up.
+#[must_use]
+pub fn failed(trace: &Trace, who: Unresolved) -> bool {
+    events_of(trace, who).any(|n| n.state & FAILED != 0)
+}
+
+/// Whether the neighbour is known by now: its last event shows a MAC and a state in which it can be used.
+#[must_use]
+pub fn answered(trace: &Trace, who: Unresolved) -> bool {
+    events_of(trace, who)
+        .next_back()
+        .is_some_and(|n| n.new_state.unwrap_or(n.state) & (INCOMPLETE | FAILED) == 0)
+}
+
+/// Any neighbour that was asked for and never answered.
+#[must_use]
+pub fn unanswered(trace: &Trace) -> Option<Unresolved> {
+    trace
+        .beside
+        .iter()
+        .filter_map(unresolved_in)
+        .find(|who| !answered(trace, *who))
+}
+
+fn events_of(trace: &Trace, who: Unresolved) -> impl DoubleEndedIterator<Item = &NeighborEvent> {
+    trace.beside.iter().filter_map(move |e| match &e.detail {
+        Detail::Neighbor(n) if n.address == Some(who.address) && e.device == Some(who.device) => {
+            Some(n)
+        }
+        _ => None,
+    })
+}
+
+/// What was seen of the question: requests on the wire, answers, and who owns the address.
+#[must_use]
+pub fn question_evidence(trace: &Trace, host: &Host, who: Unresolved) -> Vec<Evidence> {
+    let mut list = Vec::new();
+    let question = if who.address.is_ipv6() {
+        "neighbour solicitation"
+    } else {
+        "ARP request"
+    };
+    let about = |step: &&Step| {
+        matches!(step.event.packet.as_ref().map(|p| p.transport),
+            Some(Transport::Neighbor { answer: false, target, .. }) if target == who.address)
+    };
+    let seen: Vec<&Event> = trace
+        .journeys
+        .values()
+        .flat_map(|j| &j.steps)
+        .filter(about)
+        .map(|s| &s.event)
+        .collect();
+    let arrived = seen
+        .iter()
+        .filter(|e| matches!(e.detail, Detail::Ingress))
+        .find_map(|e| e.device.filter(|d| *d != who.device));
+    if let Some(device) = arrived {
+        list.push(evidence(
+            "neighbor",
+            format!(
+                "the {question} for {} came to {}; no answer left there",
+                who.address,
+                words::interface(host, device)
+            ),
+        ));
+    }
+    let dropped = seen.iter().find_map(|e| match &e.detail {
+        Detail::Drop(info) => Some((e, info)),
+        _ => None,
+    });
+    if let Some((event, info)) = dropped {
+        let place = event.device.map_or_else(String::new, |d| {
+            format!(" on {}", words::interface(host, d))
+        });
+        list.push(evidence(
+            "neighbor",
+            format!(
+                "the {question} itself was dropped{place}: {} in {}",
+                info.reason.as_deref().unwrap_or("no reason given"),
+                info.function.as_deref().unwrap_or("an unknown function"),
+            ),
+        ));
+    }
+    let owners: Vec<_> = host
+        .owners(who.address)
+        .map(|d| words::interface(host, d))
+        .collect();
+    if owners.is_empty() {
+        list.push(evidence(
+            "neighbor",
+            format!("no interface of this host has {}", who.address),
+        ));
+    } else {
+        list.push(evidence(
+            "neighbor",
+            format!("{} belongs to {}", who.address, owners.join(", ")),
+        ));
+    }
+    if let Some(peer) = peer_of(host, who.device) {
+        list.push(evidence(
+            "link",
+            format!(
+                "the other end of {} is {}",
+                words::interface(host, who.device),
+                words::interface(host, peer.device)
+            ),
+        ));
+    }
+    let entry = host
+        .neighbors
+        .iter()
+        .rev()
+        .find(|n| n.fact.device == who.device && n.fact.address == who.address);
+    if let Some(entry) = entry {
+        list.push(evidence(
+            "neighbor",
+            format!(
+                "the table of neighbours says {} for {}",
+                state_words(entry.fact.state),
+                who.address
+            ),
+        ));
+    }
+    list
+}
+
+fn state_words(state: u16) -> &'static str {
+    /// NUD_* (include/uapi/linux/neighbour.h).
+    const STATES: &[(u16, &str)] = &[
+        (0x01, "INCOMPLETE"),
+        (0x02, "REACHABLE"),
+        (0x04, "STALE"),
+        (0x08, "DELAY"),
+        (0x10, "PROBE"),
+        (0x20, "FAILED"),
+        (0x40, "NOARP"),
+        (0x80, "PERMANENT"),
+    ];
+    STATES
+        .iter()
+        .find(|(bit, _)| state & bit != 0)
+        .map_or("nothing", |(_, name)| name)
+}
+
+/// `ARP miss on r: nobody answers for 10.0.2.9 on rb`.
+#[must_use]
+pub fn summary(host: &Host, who: Unresolved) -> String {
+    let miss = if who.address.is_ipv6() {
+        "ND miss"
+    } else {
+        "ARP miss"
+    };
+    format!(
+        "{miss} on {}: nobody answers for neighbour {} on {}",
+        host.namespace(who.device.netns),
+        who.address,
+        host.interface(who.device)
+    )
+}
+
+/// What to look at.
+#[must_use]
+pub fn advice(host: &Host, who: Unresolved) -> Vec<Advice> {
+    let shell = Shell::of(host, Some(who.device.netns));
+    let name = host.interface(who.device);
+    let ip = ip(who.address.is_ipv6());
+    let mut list = vec![
+        shell.run(
+            "the entry (FAILED or INCOMPLETE: no answer)",
+            format!("{ip} neigh show {} dev {name}", who.address),
+        ),
+        shell.run(
+            "who should answer: is the next hop right?",
+            format!("{ip} route get {}", who.address),
+        ),
+    ];
+    if let Some(peer) = peer_of(host, who.device) {
+        list.push(Shell::of(host, Some(peer.device.netns)).run(
+            "the other end of the cable: is the address there, is it up?",
+            format!("ip addr show dev {}", peer.name),
+        ));
+    }
+    list.push(text(format!(
+        "start or mend the machine that owns {}, or correct the route or the service's endpoint that names it",
+        who.address
+    )));
+    list
+}
+
+/// The packet died in the neighbour's queue.
+pub fn unresolved(loss: &Loss<'_>) -> Option<Candidate> {
+    let named = matches!(
+        loss.reason(),
+        "NEIGH_FAILED" | "NEIGH_QUEUEFULL" | "NEIGH_CREATEFAIL" | "NEIGH_DEAD"
+    );
+    // IPv6 gives no reason here (Linux 6.18), older kernels none at all.
+    let placed = loss.within("neigh_invalidate") || loss.function() == "__neigh_event_send";
+    if !named && !placed {
+        return None;
+    }
+    let device = loss.device();
+    let who = waited_for(loss.trace, loss.event, device).or_else(|| {
+        Some(Unresolved {
+            device: device?,
+            address: loss.dst()?,
+        })
+    })?;
+    let mut candidate = Candidate::new(
+        &NEIGHBOR_UNRESOLVED,
+        loss.place_at_device(HOOK),
+        summary(loss.host, who),
+    )
+    .explains(Specificity::Fact)
+    .because(
+        "icmp",
+        loss.told().map(|t| format!("the sender was told: {t}")),
+    )
+    .advise(advice(loss.host, who));
+    if loss.reason() == "NEIGH_QUEUEFULL" {
+        candidate.summary += " (its queue is full)";
+    }
+    if loss.reason() == "NEIGH_CREATEFAIL" {
+        candidate.summary = format!(
+            "neighbour table full{}: no entry for {}",
+            loss.at_words(),
+            who.address
+        );
+    }
+    candidate
+        .evidence
+        .extend(question_evidence(loss.trace, loss.host, who));
+    Some(candidate)
+}

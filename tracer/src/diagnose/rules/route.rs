@@ -1,0 +1,455 @@
+//! Routing: no route, routes that refuse, forwarding off, TTL, source checks, MTU at the router.
+
+use std::net::IpAddr;
+
+use crate::model::{Detail, Device, NetNs, Proto};
+use crate::report::{Advice, Confidence};
+
+use super::super::advice::{Shell, ip, sysctl, text};
+use super::super::candidate::{Candidate, Specificity};
+use super::super::causes::{
+    Cause, MTU_EXCEEDED, ROUTE_BLACKHOLE, ROUTE_FORWARDING, ROUTE_MARTIAN, ROUTE_NONE,
+    ROUTE_PROHIBIT, ROUTE_RP_FILTER, ROUTE_UNREACHABLE, TTL_EXPIRED,
+};
+use super::super::loss::Loss;
+use super::super::routing::{self, errno};
+use super::super::visits;
+use super::super::words;
+
+/// dst handlers that only discard: the route itself says so (net/ipv4/route.c, net/ipv6/route.c, net/core/dst.c).
+const DISCARDERS: &[&str] = &[
+    "ip_error",
+    "ip6_pkt_discard",
+    "ip6_pkt_discard_out",
+    "ip6_pkt_prohibit",
+    "ip6_pkt_prohibit_out",
+    "ip6_pkt_drop",
+    "dst_discard",
+    "dst_discard_out",
+];
+
+/// `where.hook` of this family.
+const HOOK: &str = "route";
+
+/// The cause that an errno of a lookup stands for.
+#[must_use]
+pub fn cause_of_errno(error: u32, v6: bool) -> Option<&'static Cause> {
+    match error {
+        errno::AGAIN | errno::NET_UNREACHABLE => Some(&ROUTE_NONE),
+        errno::INVALID => Some(&ROUTE_BLACKHOLE),
+        errno::ACCESS => Some(&ROUTE_PROHIBIT),
+        // A miss in IPv6 ends at the null entry, whose error this is.
+        errno::HOST_UNREACHABLE if v6 => Some(&ROUTE_NONE),
+        errno::HOST_UNREACHABLE => Some(&ROUTE_UNREACHABLE),
+        _ => None,
+    }
+}
+
+/// The cause that an errno of RTM_GETROUTE stands for, which tells IPv6's kinds apart.
+#[must_use]
+pub fn cause_of_answer(error: u32) -> Option<&'static Cause> {
+    cause_of_errno(error, false)
+}
+
+/// A refusal in words: `no route to 10.9.9.9`.
+#[must_use]
+pub fn refusal_words(cause: &Cause, dst: &str) -> String {
+    match cause.code {
+        "route.blackhole" => format!("blackhole route for {dst}"),
+        "route.prohibit" => format!("prohibit route for {dst}"),
+        "route.unreachable" => format!("unreachable route for {dst}"),
+        _ => format!("no route to {dst}"),
+    }
+}
+
+/// Advice for a refusal: what the kernel would do, then what to change.
+#[must_use]
+pub fn refusal_advice(
+    cause: &Cause,
+    shell: &Shell,
+    dst: IpAddr,
+    iif: Option<(IpAddr, String)>,
+) -> Vec<Advice> {
+    let ip = ip(dst.is_ipv6());
+    let from = iif.map_or_else(String::new, |(src, name)| format!(" from {src} iif {name}"));
+    let mut list = vec![
+        shell.run(
+            "what the kernel decides now",
+            format!("{ip} route get {dst}{from}"),
+        ),
+        shell.run("its routes", format!("{ip} route show table all")),
+    ];
+    match cause.code {
+        "route.none" => list.push(text(format!(
+            "add the missing route: {ip} route add {dst} via GATEWAY, or a default route"
+        ))),
+        code => {
+            let kind = code.trim_start_matches("route.");
+            list.push(shell.run("policy rules", format!("{ip} rule")));
+            list.push(text(format!(
+                "remove what should not match: {ip} route del {kind} PREFIX, or the rule"
+            )));
+        }
+    }
+    list
+}
+
+/// The route, or its absence, discarded the packet.
+pub fn lookup(loss: &Loss<'_>) -> Option<Candidate> {
+    if !DISCARDERS.contains(&loss.function()) && loss.reason() != "IP_INNOROUTES" {
+        return None;
+    }
+    let dst = loss.dst()?;
+    let lookup = routing::lookup_before(loss.trace, loss.event, dst);
+    let error = loss
+        .info
+        .dst_error
+        .filter(|e| *e != 0)
+        .or_else(|| lookup.map(|f| f.error).filter(|e| *e != 0));
+    let cause = match (loss.function(), loss.reason(), error) {
+        // Forwarding off ends here too, and has a rule of its own.
+        (_, "IP_INADDRERRORS", _) => return None,
+        ("ip6_pkt_prohibit" | "ip6_pkt_prohibit_out", ..) => &ROUTE_PROHIBIT,
+        (_, _, Some(errno::HOST_UNREACHABLE)) => &ROUTE_UNREACHABLE,
+        (_, _, Some(e)) => cause_of_errno(e, loss.v6())?,
+        (_, "IP_INNOROUTES", None) => &ROUTE_NONE,
+        _ => return None,
+    };
+    if cause == &ROUTE_UNREACHABLE && !loss.v6() && forwarding_is_off(loss) == Some(true) {
+        return None;
+    }
+    let shell = Shell::of(loss.host, loss.netns());
+    let came_in = loss.came_in().or(loss.device());
+    let summary = format!(
+        "{}{}",
+        refusal_words(cause, &dst.to_string()),
+        loss.at_words()
+    );
+    let iif = loss
+        .tuple()
+        .zip(came_in)
+        .map(|(t, d)| (t.src, loss.host.interface(d)));
+    let answer = loss
+        .netns()
+        .and_then(|ns| routing::answer(loss.host, ns, dst))
+        .map(|a| routing::answer_words(loss.host, a));
+    let found = lookup.map(|f| {
+        format!(
+            "lookup of {dst} in table {}: {}",
+            f.table,
+            if f.error == 0 {
+                "found".to_owned()
+            } else {
+                routing::errno_words(f.error)
+            }
+        )
+    });
+    Some(
+        Candidate::new(cause, loss.place(Some(HOOK)), summary)
+            .explains(Specificity::Fact)
+            .because("route", found)
+            .because("route", answer)
+            .advise(refusal_advice(cause, &shell, dst, iif)),
+    )
+}
+
+/// Sysctls that decide whether a packet from this interface is forwarded; the last one is the interface's own.
+#[must_use]
+pub fn forwarding_sysctls(interface: &str, v6: bool) -> Vec<String> {
+    if v6 {
+        // ip6_forward reads `all` (net/ipv6/ip6_output.c).
+        vec!["net/ipv6/conf/all/forwarding".to_owned()]
+    } else {
+        vec![
+            "net/ipv4/ip_forward".to_owned(),
+            format!("net/ipv4/conf/{interface}/forwarding"),
+        ]
+    }
+}
+
+/// Values of the forwarding sysctls, as read.
+fn forwarding_values(loss: &Loss<'_>) -> Option<Vec<(String, String)>> {
+    let netns: NetNs = loss.netns()?;
+    let device: Device = loss.came_in().or(loss.device())?;
+    let names = forwarding_sysctls(&loss.host.interface(device), loss.v6());
+    Some(
+        names
+            .into_iter()
+            .filter_map(|name| {
+                let value = loss
+                    .host
+                    .sysctls
+                    .get(&(netns, name.clone()))?
+                    .fact
+                    .clone()?;
+                Some((name, value))
+            })
+            .collect(),
+    )
+}
+
+fn forwarding_is_off(loss: &Loss<'_>) -> Option<bool> {
+    let values = forwarding_values(loss).filter(|v| !v.is_empty())?;
+    Some(values.iter().any(|(_, value)| value == "0"))
+}
+
+/// Not for this namespace, which does not forward.
+pub fn forwarding(loss: &Loss<'_>) -> Option<Candidate> {
+    let off = forwarding_is_off(loss);
+    let named = loss.reason() == "IP_INADDRERRORS"
+        && matches!(loss.function(), "ip_error" | "ip6_forward" | "ip6_input");
+    let unnamed = loss.unnamed()
+        && off == Some(true)
+        && (loss.function() == "ip6_forward"
+            || loss.function() == "ip_error"
+                && loss.info.dst_error == Some(errno::HOST_UNREACHABLE));
+    if !named && !unnamed {
+        return None;
+    }
+    let values = forwarding_values(loss).unwrap_or_default();
+    // ip_forward sets every interface; where it is on, the interface alone was turned off.
+    let culprit = values
+        .iter()
+        .find(|(_, v)| v == "0")
+        .map(|(n, _)| n.clone());
+    let fallback = forwarding_sysctls("all", loss.v6()).into_iter().next();
+    let name = culprit.clone().or(fallback)?;
+    let shell = Shell::of(loss.host, loss.netns());
+    let dst = loss.dst_words();
+    let state = culprit.map_or_else(String::new, |n| format!(" ({} = 0)", sysctl(&n)));
+    let summary = format!(
+        "forwarding is off{}: {dst} is not its address and it may not pass it on{state}",
+        loss.at_words()
+    );
+    let mut candidate = Candidate::new(&ROUTE_FORWARDING, loss.place(Some(HOOK)), summary)
+        .explains(Specificity::Fact);
+    for (name, value) in &values {
+        candidate = candidate.because("sysctl", format!("{} = {value}", sysctl(name)));
+    }
+    if off == Some(false) {
+        candidate.confidence = Confidence::Likely;
+        candidate = candidate.because(
+            "sysctl",
+            "forwarding is on now: it was changed since, or another setting refuses".to_owned(),
+        );
+    }
+    Some(candidate.advise([
+        shell.run("look first", format!("sysctl {}", sysctl(&name))),
+        shell.run(
+            "let it forward: it then routes between all its interfaces that allow it",
+            format!("sysctl -w {}=1", sysctl(&name)),
+        ),
+        shell.run(
+            "to take that back",
+            format!("sysctl -w {}=0", sysctl(&name)),
+        ),
+        text(format!(
+            "if {dst} should not come here at all, mend the route or service that sent it"
+        )),
+    ]))
+}
+
+/// TTL or hop limit used up. The reason says IP_INHDR on every kernel that has one.
+pub fn ttl(loss: &Loss<'_>) -> Option<Candidate> {
+    let forwarding = matches!(loss.function(), "ip_forward" | "ip6_forward");
+    let used_up = loss.event.packet.as_ref().is_some_and(|p| p.ttl <= 1);
+    let named = loss.reason() == "IP_INHDR";
+    if !forwarding || !(named || loss.unnamed() && used_up) {
+        return None;
+    }
+    let what = if loss.v6() {
+        "hop limit expired"
+    } else {
+        "TTL expired"
+    };
+    let loops = visits::looping(loss.journey);
+    let dst = loss.dst()?;
+    let ip = ip(loss.v6());
+    let mut summary = format!("{what} (TTL){}", loss.at_words());
+    if !loss.v6() {
+        summary = format!("{what}{}", loss.at_words());
+    }
+    let mut candidate = Candidate::new(&TTL_EXPIRED, loss.place(Some(HOOK)), String::new())
+        .explains(Specificity::Fact);
+    if loops.is_empty() {
+        summary += &format!(": it came with too few hops left to reach {dst}");
+        candidate = candidate.advise([
+            Shell::of(loss.host, loss.netns())
+                .run("where it would have gone", format!("{ip} route get {dst}")),
+            text("raise the sender's TTL, or look for a loop outside this host"),
+        ]);
+    } else {
+        let names: Vec<_> = loops
+            .iter()
+            .map(|(d, _)| words::interface(loss.host, *d))
+            .collect();
+        summary += &format!(": routing loop for {dst} between {}", names.join(" and "));
+        candidate = candidate.because(
+            "packet",
+            loops
+                .iter()
+                .map(|(d, n)| format!("{} passed {n} times", words::interface(loss.host, *d)))
+                .collect::<Vec<_>>()
+                .join(", "),
+        );
+        let mut spaces: Vec<NetNs> = loops.iter().map(|(d, _)| d.netns).collect();
+        spaces.sort_unstable();
+        spaces.dedup();
+        candidate = candidate.advise(spaces.into_iter().map(|ns| {
+            Shell::of(loss.host, Some(ns)).run(
+                format!("where {} sends it", loss.host.namespace(ns)),
+                format!("{ip} route get {dst}"),
+            )
+        }));
+        candidate = candidate.advise([text(format!(
+            "one of these routes points back: {ip} route change the wrong one, or add the more specific route that is missing"
+        ))]);
+    }
+    candidate.summary = summary;
+    Some(candidate)
+}
+
+/// Source checks at input.
+pub fn source(loss: &Loss<'_>) -> Option<Candidate> {
+    let tuple = loss.tuple()?;
+    let shell = Shell::of(loss.host, loss.netns());
+    let (cause, why) = match loss.reason() {
+        "IP_RPFILTER" => (
+            &ROUTE_RP_FILTER,
+            format!(
+                "reverse-path filter (rp_filter) refused source {}",
+                tuple.src
+            ),
+        ),
+        "IP_LOCAL_SOURCE" => (
+            &ROUTE_MARTIAN,
+            format!(
+                "martian source: {} is an address of this namespace itself",
+                tuple.src
+            ),
+        ),
+        "IP_LOCALNET" => (
+            &ROUTE_MARTIAN,
+            format!(
+                "martian: a loopback address came in from outside ({} > {})",
+                tuple.src, tuple.dst
+            ),
+        ),
+        "IP_INVALID_SOURCE" => (&ROUTE_MARTIAN, format!("martian source {}", tuple.src)),
+        "IP_INVALID_DEST" => (&ROUTE_MARTIAN, format!("martian destination {}", tuple.dst)),
+        _ => return None,
+    };
+    let interface = loss
+        .device()
+        .map_or_else(|| "all".to_owned(), |d| loss.host.interface(d));
+    let name = |interface: &str| sysctl(&format!("net/ipv4/conf/{interface}/rp_filter"));
+    let candidate = Candidate::new(
+        cause,
+        loss.place(Some(HOOK)),
+        format!("{why}{}", loss.at_words()),
+    )
+    .explains(Specificity::Reason)
+    .advise([shell.run(
+        "where an answer would go",
+        format!("{} route get {}", ip(loss.v6()), tuple.src),
+    )]);
+    Some(if cause == &ROUTE_RP_FILTER {
+        candidate.advise([
+            shell.run(
+                "look first: the larger of both counts",
+                format!("sysctl {} {}", name("all"), name(&interface)),
+            ),
+            text("best: route the answer to the interface the packet comes in on (ip route add …)"),
+            shell.run(
+                "or filter loosely",
+                format!("sysctl -w {}=2", name(&interface)),
+            ),
+            shell.run(
+                "to take that back",
+                format!("sysctl -w {}=1", name(&interface)),
+            ),
+        ])
+    } else if loss.reason() == "IP_LOCALNET" {
+        candidate.advise([shell.run(
+            "only where a DNAT to 127.0.0.1 is wanted: it exposes what listens on loopback",
+            format!(
+                "sysctl -w {}=1",
+                sysctl(&format!("net/ipv4/conf/{interface}/route_localnet"))
+            ),
+        )])
+    } else {
+        candidate.advise([text("the sender uses an address that cannot be answered: look for missing masquerading or a duplicate address")])
+    })
+}
+
+/// Too big for the next link, said by the router or the fragmenting side.
+pub fn too_big(loss: &Loss<'_>) -> Option<Candidate> {
+    let named = loss.reason() == "PKT_TOO_BIG";
+    let fragmenting = loss.unnamed() && matches!(loss.function(), "ip_fragment" | "ip6_fragment");
+    if !named && !fragmenting {
+        return None;
+    }
+    let size = loss
+        .event
+        .packet
+        .as_ref()
+        .map_or(loss.event.len, |p| p.ip_len);
+    let mtu = loss
+        .journeys(crate::model::Direction::Error)
+        .flat_map(|j| &j.steps)
+        .find_map(|s| match s.event.packet.as_ref()?.transport {
+            crate::model::Transport::Icmp { mtu, .. } => mtu,
+            _ => None,
+        });
+    let limit = mtu.map_or_else(String::new, |m| format!(", the next hop takes {m}"));
+    let told = loss.told().map_or_else(
+        || "; the sender was not told".to_owned(),
+        |t| format!("; the sender was told ({t})"),
+    );
+    let shell = Shell::of(loss.host, loss.netns());
+    let dst = loss.dst()?;
+    let dropped_errors = loss
+        .journeys(crate::model::Direction::Error)
+        .filter(|j| {
+            j.steps
+                .iter()
+                .any(|s| matches!(s.event.detail, Detail::Drop(_)))
+        })
+        .count();
+    let blackhole = (dropped_errors > 0).then(|| {
+        format!(
+            "{} about it dropped on the way: a path MTU black hole",
+            words::count(dropped_errors as u64, "ICMP error")
+        )
+    });
+    let tcp = loss.tuple().is_some_and(|t| t.proto == Proto::Tcp);
+    let clamp = tcp.then(|| {
+        shell.run(
+            "for TCP, clamp the segment size where it is forwarded",
+            "iptables -t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu",
+        )
+    });
+    Some(
+        Candidate::new(
+            &MTU_EXCEEDED,
+            loss.place(Some(HOOK)),
+            format!(
+                "packet too big (MTU){}: {size} bytes{limit}{told}",
+                loss.at_words()
+            ),
+        )
+        .explains(Specificity::Reason)
+        .because("icmp", blackhole)
+        .advise([
+            shell.run("MTU of the links", "ip link"),
+            shell.run(
+                "MTU of the route",
+                format!("{} route get {dst}", ip(loss.v6())),
+            ),
+            text(
+                "give the sender's interface the smallest MTU of the path, or let ICMP errors pass",
+            ),
+        ])
+        .advise(clamp),
+    )
+}

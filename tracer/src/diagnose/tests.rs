@@ -1,0 +1,5 @@
+//! Small traces by hand, each with one fault as the kernel shows it, and the verdict that must come out.
+
+mod fixture;
+mod losses;
+mod silence;

@@ -1,0 +1,299 @@
+//! Flows without a loss that the kernel tells: well, unanswered, waiting, vanished, never sent.
+
+use super::fixture::{Net, device, dropped, echo, ports, tcp};
+use crate::host::facts::Question;
+use crate::model::{Detail, Direction, FibEvent, FlowId, NetNs, Process, Proto, Transport, Tuple};
+use crate::report::{Confidence, Outcome};
+
+const CLIENT: u32 = 1;
+const SERVER: u32 = 2;
+
+/// client/eth0 - server/eth0.
+fn cable() -> Net {
+    let mut net = Net::with(&["client", "server"]);
+    net.link(device(CLIENT, 2), "eth0", |l| {
+        l.peer = Some(device(SERVER, 2))
+    });
+    net.link(device(SERVER, 2), "eth0", |l| {
+        l.peer = Some(device(CLIENT, 2))
+    });
+    net.address(device(CLIENT, 2), "10.1.0.2", 24);
+    net.address(device(SERVER, 2), "10.1.0.3", 24);
+    net
+}
+
+fn ping() -> Tuple {
+    echo("10.1.0.2", "10.1.0.3")
+}
+
+fn there(net: &mut Net, flow: FlowId) {
+    net.packet(flow, Direction::Forward)
+        .leaves(device(CLIENT, 2))
+        .enters(device(SERVER, 2))
+        .arrives(device(SERVER, 2));
+}
+
+#[test]
+fn an_answered_ping_is_delivered_though_its_reply_ends_as_a_drop() {
+    let mut net = cable();
+    let flow = net.flow(ping());
+    there(&mut net, flow);
+    net.packet(flow, Direction::Reply)
+        .transport(Transport::Icmp {
+            icmp_type: 0,
+            code: 0,
+            seq: 1,
+            quoted: None,
+            mtu: None,
+        })
+        .leaves(device(SERVER, 2))
+        .enters(device(CLIENT, 2))
+        .dies(
+            Some(device(CLIENT, 2)),
+            dropped("NO_SOCKET", "ping_rcv", "icmp_rcv"),
+        );
+    let verdict = net.verdict();
+    assert_eq!((verdict.outcome, verdict.cause), (Outcome::Delivered, None));
+    assert_eq!(verdict.confidence, Confidence::Certain);
+}
+
+#[test]
+fn one_way_datagrams_that_were_read_are_delivered() {
+    let mut net = cable();
+    let flow = net.flow(ports(Proto::Udp, "10.1.0.2", 4000, "10.1.0.3", 9999));
+    there(&mut net, flow);
+    assert_eq!(net.verdict().outcome, Outcome::Delivered);
+}
+
+#[test]
+fn a_query_that_was_read_and_not_answered() {
+    let mut net = cable();
+    let flow = net.flow(ports(Proto::Udp, "10.1.0.2", 4000, "10.1.0.3", 53));
+    there(&mut net, flow);
+    let verdict = net.verdict();
+    assert_eq!(verdict.outcome, Outcome::Unanswered);
+    assert_eq!(verdict.cause.as_deref(), Some("socket.unanswered"));
+    assert!(
+        verdict
+            .summary
+            .starts_with("no answer from 10.1.0.3:53/udp")
+    );
+}
+
+#[test]
+fn what_left_and_was_not_answered() {
+    for tuple in [ping(), ports(Proto::Udp, "10.1.0.2", 1, "10.1.0.3", 9999)] {
+        let mut net = cable();
+        let flow = net.flow(tuple);
+        net.packet(flow, Direction::Forward)
+            .leaves(device(CLIENT, 2))
+            .goes_away();
+        let verdict = net.verdict();
+        assert_eq!(verdict.outcome, Outcome::Unanswered);
+        assert_eq!(verdict.cause.as_deref(), Some("remote.unanswered"));
+        assert!(
+            verdict
+                .summary
+                .contains("left this host through client/eth0")
+        );
+    }
+}
+
+#[test]
+fn a_reset_from_outside_is_a_refusal() {
+    let mut net = cable();
+    let flow = net.flow(ports(Proto::Tcp, "10.1.0.2", 4000, "10.9.0.3", 80));
+    net.packet(flow, Direction::Forward)
+        .leaves(device(CLIENT, 2))
+        .goes_away();
+    net.packet(flow, Direction::Reply)
+        .transport(tcp(0x14, 0, 101))
+        .enters(device(CLIENT, 2))
+        .arrives(device(CLIENT, 2));
+    let verdict = net.verdict();
+    assert_eq!(verdict.outcome, Outcome::Rejected);
+    assert_eq!(verdict.confidence, Confidence::Likely);
+}
+
+#[test]
+fn an_ignored_echo_request() {
+    let mut net = cable();
+    let flow = net.flow(ping());
+    net.packet(flow, Direction::Forward)
+        .leaves(device(CLIENT, 2))
+        .enters(device(SERVER, 2))
+        .consumed(device(SERVER, 2), "icmp_rcv");
+    assert!(net.questions().contains(&Question::Sysctl {
+        netns: NetNs(SERVER),
+        name: "net/ipv4/icmp_echo_ignore_all".to_owned()
+    }));
+    assert_eq!(net.verdict().confidence, Confidence::Likely);
+    net.sysctl(SERVER, "net/ipv4/icmp_echo_ignore_all", "1");
+    let verdict = net.verdict();
+    assert_eq!(verdict.cause.as_deref(), Some("socket.silent"));
+    assert_eq!(verdict.confidence, Confidence::Certain);
+}
+
+#[test]
+fn a_syn_that_was_taken_and_not_answered() {
+    let mut net = cable();
+    let flow = net.flow(ports(Proto::Tcp, "10.1.0.2", 4000, "10.1.0.3", 80));
+    net.packet(flow, Direction::Forward)
+        .leaves(device(CLIENT, 2))
+        .enters(device(SERVER, 2))
+        .consumed(device(SERVER, 2), "tcp_rcv_state_process");
+    assert_eq!(net.verdict().cause.as_deref(), Some("socket.backlog-full"));
+}
+
+#[test]
+fn packets_that_still_wait_for_a_neighbour() {
+    let mut net = cable();
+    let flow = net.flow(ping());
+    net.packet(flow, Direction::Forward)
+        .enters(device(CLIENT, 5))
+        .vanishes();
+    net.neighbor(device(CLIENT, 2), "10.1.0.3", 0x01);
+    let verdict = net.verdict();
+    assert_eq!(verdict.cause.as_deref(), Some("neighbor.unresolved"));
+    assert_eq!(verdict.outcome, Outcome::Dropped);
+    assert!(
+        verdict
+            .summary
+            .contains("ARP miss on client: nobody answers for neighbour 10.1.0.3 on eth0")
+    );
+
+    // The same with a link that is down.
+    net.link(device(SERVER, 2), "eth0", |l| l.up = false);
+    assert_eq!(net.verdict().cause.as_deref(), Some("link.down"));
+}
+
+#[test]
+fn a_neighbour_that_answered_is_no_cause() {
+    let mut net = cable();
+    let flow = net.flow(ping());
+    net.packet(flow, Direction::Forward)
+        .enters(device(CLIENT, 5))
+        .vanishes();
+    net.neighbor(device(CLIENT, 2), "10.1.0.3", 0x01);
+    net.neighbor(device(CLIENT, 2), "10.1.0.3", 0x02);
+    let verdict = net.verdict();
+    assert_eq!((verdict.outcome, verdict.cause), (Outcome::Vanished, None));
+    assert!(verdict.summary.contains("last seen entering client/if:5"));
+}
+
+fn lookup(net: &mut Net, table: u32, error: u32, dst: &str) {
+    let tuple = echo("0.0.0.0", dst);
+    let mut event = net.event(
+        None,
+        Some(tuple),
+        Detail::Fib(FibEvent {
+            table,
+            error,
+            iif: 1,
+            oif: 0,
+            local: true,
+        }),
+    );
+    event.netns = Some(NetNs(CLIENT));
+    event.process = Some(Process {
+        pid: 42,
+        comm: "ping".to_owned(),
+    });
+    net.trace.beside.push(event);
+}
+
+#[test]
+fn a_sender_without_a_route() {
+    let mut net = cable();
+    lookup(&mut net, 255, 11, "10.9.0.1");
+    lookup(&mut net, 254, 11, "10.9.0.1");
+    let verdict = net.verdict();
+    assert_eq!(verdict.outcome, Outcome::NotSent);
+    assert_eq!(verdict.cause.as_deref(), Some("route.none"));
+    assert_eq!(
+        verdict.summary,
+        "not sent: no route to 10.9.0.1 on client, ping (pid 42) got an error"
+    );
+    assert!(
+        net.questions()
+            .iter()
+            .any(|q| matches!(q, Question::Route { iif: 0, .. }))
+    );
+}
+
+#[test]
+fn senders_routes_that_refuse() {
+    for (error, cause) in [
+        (22, "route.blackhole"),
+        (13, "route.prohibit"),
+        (113, "route.unreachable"),
+    ] {
+        let mut net = cable();
+        lookup(&mut net, 254, error, "10.9.0.1");
+        assert_eq!(net.verdict().cause.as_deref(), Some(cause));
+    }
+}
+
+#[test]
+fn a_sender_whose_only_link_is_down() {
+    let mut net = cable();
+    lookup(&mut net, 254, 11, "10.1.0.3");
+    net.link(device(CLIENT, 2), "eth0", |l| {
+        l.up = false;
+        l.carrier = false;
+    });
+    let verdict = net.verdict();
+    assert_eq!(
+        (verdict.outcome, verdict.cause.as_deref()),
+        (Outcome::NotSent, Some("link.down"))
+    );
+}
+
+#[test]
+fn a_table_without_a_match_before_one_with_it_is_no_failure() {
+    let mut net = cable();
+    lookup(&mut net, 100, 11, "10.9.0.1");
+    lookup(&mut net, 254, 0, "10.9.0.1");
+    assert_eq!(net.verdict().outcome, Outcome::NoTraffic);
+}
+
+#[test]
+fn nothing_at_all() {
+    let verdict = cable().verdict();
+    assert_eq!((verdict.outcome, verdict.cause), (Outcome::NoTraffic, None));
+    assert!(!verdict.advice.is_empty());
+}
+
+#[test]
+fn the_last_packet_of_a_running_trace_may_still_be_on_its_way() {
+    let mut net = cable();
+    let flow = net.flow(ping());
+    there(&mut net, flow);
+    net.packet(flow, Direction::Reply)
+        .leaves(device(SERVER, 2))
+        .arrives(device(CLIENT, 2));
+    net.packet(flow, Direction::Forward)
+        .leaves(device(CLIENT, 2))
+        .vanishes();
+    assert_eq!(net.verdict().outcome, Outcome::Delivered);
+}
+
+#[test]
+fn a_lost_segment_that_was_sent_again_is_no_verdict() {
+    let mut net = cable();
+    let flow = net.flow(ports(Proto::Tcp, "10.1.0.2", 4000, "10.1.0.3", 80));
+    net.packet(flow, Direction::Forward)
+        .leaves(device(CLIENT, 2))
+        .dies(
+            Some(device(CLIENT, 2)),
+            dropped("QDISC_DROP", "__dev_queue_xmit", ""),
+        );
+    there(&mut net, flow);
+    net.packet(flow, Direction::Reply)
+        .transport(tcp(0x12, 7, 101))
+        .leaves(device(SERVER, 2))
+        .arrives(device(CLIENT, 2));
+    let verdict = net.verdict();
+    assert_eq!((verdict.outcome, verdict.cause), (Outcome::Delivered, None));
+    assert!(verdict.evidence.iter().any(|e| e.kind == "other-loss"));
+}

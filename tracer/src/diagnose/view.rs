@@ -1,0 +1,208 @@
+//! One flow as the verdict needs it: its losses, and counts of fates in which noise is no loss.
+
+use tracer_common::event::FLAG_NEIGHBOR_AUX;
+
+use crate::correlate::Trace;
+use crate::host::Host;
+use crate::model::{
+    Detail, Direction, Event, Fate, FateCounts, Flow, Journey, Proto, Side, Transport, Tuple,
+};
+
+use super::loss::Loss;
+use super::noise::{self, Meaning, first_packet};
+
+/// A packet seen this short before the end of the trace may still be on its way.
+pub const GRACE_NS: u64 = 500_000_000;
+
+/// UDP services whose requests are always answered: DNS, DHCP, NTP, NetBIOS names, SNMP, IKE, mDNS.
+const ANSWERING_UDP: &[u16] = &[53, 67, 68, 123, 137, 161, 500, 547, 4500];
+
+/// A flow with its trace and host.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    /// Everything.
+    pub trace: &'a Trace,
+    /// The host.
+    pub host: &'a Host,
+    /// The flow.
+    pub flow: &'a Flow,
+}
+
+impl<'a> View<'a> {
+    /// Kept journeys, oldest first.
+    pub fn kept(&self) -> impl DoubleEndedIterator<Item = &'a Journey> {
+        let trace = self.trace;
+        self.flow
+            .journeys
+            .iter()
+            .filter_map(move |id| trace.journeys.get(id))
+    }
+
+    /// Kept journeys of a direction.
+    pub fn journeys(&self, direction: Direction) -> impl DoubleEndedIterator<Item = &'a Journey> {
+        self.kept().filter(move |j| j.direction == direction)
+    }
+
+    /// Drops with what they mean.
+    #[must_use]
+    pub fn drops(&self) -> Vec<(Loss<'a>, Meaning)> {
+        self.kept()
+            .filter_map(|journey| {
+                let Fate::Dropped { step } = journey.fate else {
+                    return None;
+                };
+                Loss::at((self.trace, self.host), self.flow, journey, step)
+            })
+            .map(|loss| (loss, noise::meaning(&loss)))
+            .collect()
+    }
+
+    /// Fates of a direction. Noise is moved to what it means; what is in flight for too long has vanished.
+    #[must_use]
+    pub fn counts(&self, direction: Direction, drops: &[(Loss<'_>, Meaning)]) -> FateCounts {
+        let mut counts = self.flow.fates.get(&direction).copied().unwrap_or_default();
+        for (loss, meaning) in drops {
+            if loss.journey.direction != direction || *meaning == Meaning::Lost {
+                continue;
+            }
+            counts.dropped = counts.dropped.saturating_sub(1);
+            match meaning {
+                Meaning::Arrived => counts.delivered += 1,
+                Meaning::Mended | Meaning::Nothing | Meaning::Lost => {}
+            }
+        }
+        let stuck = self
+            .journeys(direction)
+            .filter(|j| j.fate == Fate::InFlight && !self.young(j))
+            .count() as u64;
+        counts.in_flight = counts.in_flight.saturating_sub(stuck);
+        counts.vanished += stuck;
+        counts
+    }
+
+    /// Seen so shortly before the end that nothing can be said of it.
+    #[must_use]
+    pub fn young(&self, journey: &Journey) -> bool {
+        journey
+            .steps
+            .last()
+            .is_none_or(|s| self.trace.now.since(s.event.at) < GRACE_NS)
+    }
+
+    /// Packets of a direction: exact where the kernel counted.
+    #[must_use]
+    pub fn seen(&self, direction: Direction) -> u64 {
+        let counted = self.flow.packets.get(&direction).copied().unwrap_or(0);
+        let journeys = self
+            .flow
+            .journeys_seen
+            .get(&direction)
+            .copied()
+            .unwrap_or(0);
+        counted.max(journeys)
+    }
+
+    /// The tuple that was asked for.
+    #[must_use]
+    pub fn tuple(&self) -> Option<Tuple> {
+        self.flow.asked()
+    }
+
+    /// Whether an answer has to come for the flow to be well.
+    #[must_use]
+    pub fn expects_reply(&self) -> bool {
+        if self.host.run.as_ref().is_some_and(|r| r.one_way) {
+            return false;
+        }
+        let Some(tuple) = self.tuple() else {
+            return false;
+        };
+        match tuple.proto {
+            Proto::Tcp | Proto::Sctp => true,
+            Proto::Icmp | Proto::Icmp6 => self.asks_for_echo(),
+            Proto::Udp => ANSWERING_UDP.contains(&tuple.dport) || self.seen(Direction::Reply) > 0,
+            Proto::Arp | Proto::Other(_) => false,
+        }
+    }
+
+    fn asks_for_echo(&self) -> bool {
+        self.journeys(Direction::Forward)
+            .find_map(first_packet)
+            .map_or_else(
+                || self.tuple().is_some_and(|t| t.icmp_id != 0),
+                |p| {
+                    matches!(
+                        p.transport,
+                        Transport::Icmp {
+                            icmp_type: 8 | 128,
+                            ..
+                        }
+                    )
+                },
+            )
+    }
+
+    /// Whether the asker is on this host: its packets come out of a socket here.
+    #[must_use]
+    pub fn asker_is_here(&self) -> bool {
+        self.journeys(Direction::Forward)
+            .find_map(|j| j.steps.first())
+            .map(|s| !matches!(s.event.detail, Detail::Ingress))
+            .or_else(|| {
+                self.flow
+                    .forward
+                    .hops
+                    .first()
+                    .map(|h| h.side == Side::Egress)
+            })
+            .unwrap_or(false)
+    }
+
+    /// Only ARP or neighbour discovery beside what was asked for.
+    #[must_use]
+    pub fn is_aside(&self) -> bool {
+        self.kept()
+            .find_map(|j| j.steps.first())
+            .is_some_and(|s| s.event.flags & FLAG_NEIGHBOR_AUX != 0)
+    }
+
+    /// Events of the flow and beside it that its sockets or processes met.
+    pub fn events(&self) -> impl Iterator<Item = &'a Event> {
+        self.kept()
+            .flat_map(|j| &j.steps)
+            .map(|s| &s.event)
+            .chain(&self.trace.beside)
+    }
+
+    /// Whether a tuple is one of the flow's, in either direction.
+    #[must_use]
+    pub fn owns(&self, tuple: &Tuple) -> bool {
+        self.flow
+            .tuples
+            .iter()
+            .any(|(_, own)| own == tuple || own.reversed() == *tuple)
+    }
+}
+
+/// Journeys that ended at all.
+#[must_use]
+pub fn total(counts: &FateCounts) -> u64 {
+    counts.in_flight
+        + counts.delivered
+        + counts.dropped
+        + counts.left
+        + counts.vanished
+        + counts.consumed
+}
+
+/// The last step of a journey that has an interface.
+#[must_use]
+pub fn last_seen(journey: &Journey) -> Option<&Event> {
+    journey
+        .steps
+        .iter()
+        .rev()
+        .map(|s| &s.event)
+        .find(|e| e.device.is_some())
+        .or_else(|| journey.steps.last().map(|s| &s.event))
+}

@@ -1,0 +1,115 @@
+//! Words for people: tuples, ICMP messages, interfaces and numbers as summaries and evidence name them.
+
+use std::net::IpAddr;
+
+use crate::host::Host;
+use crate::model::{Device, NetNs, Proto, Tuple};
+
+/// `udp 10.0.0.1:5000 > 10.0.0.2:53`.
+#[must_use]
+pub fn tuple(tuple: &Tuple) -> String {
+    let ports = matches!(tuple.proto, Proto::Tcp | Proto::Udp | Proto::Sctp);
+    let end = |address: IpAddr, port: u16| match (ports, address) {
+        (false, _) => address.to_string(),
+        (true, IpAddr::V4(_)) => format!("{address}:{port}"),
+        (true, IpAddr::V6(_)) => format!("[{address}]:{port}"),
+    };
+    format!(
+        "{} {} > {}",
+        proto(tuple.proto),
+        end(tuple.src, tuple.sport),
+        end(tuple.dst, tuple.dport)
+    )
+}
+
+/// The destination with its port where it has one: `10.0.0.2:53/udp`.
+#[must_use]
+pub fn destination(tuple: &Tuple) -> String {
+    match (tuple.proto, tuple.dst) {
+        (Proto::Tcp | Proto::Udp | Proto::Sctp, IpAddr::V4(a)) => {
+            format!("{a}:{}/{}", tuple.dport, proto(tuple.proto))
+        }
+        (Proto::Tcp | Proto::Udp | Proto::Sctp, IpAddr::V6(a)) => {
+            format!("[{a}]:{}/{}", tuple.dport, proto(tuple.proto))
+        }
+        (_, a) => a.to_string(),
+    }
+}
+
+/// Name of a protocol.
+#[must_use]
+pub fn proto(proto: Proto) -> String {
+    match proto {
+        Proto::Tcp => "tcp".to_owned(),
+        Proto::Udp => "udp".to_owned(),
+        Proto::Icmp => "icmp".to_owned(),
+        Proto::Icmp6 => "icmp6".to_owned(),
+        Proto::Sctp => "sctp".to_owned(),
+        Proto::Arp => "arp".to_owned(),
+        Proto::Other(number) => format!("ip protocol {number}"),
+    }
+}
+
+/// `node2/flannel0`.
+#[must_use]
+pub fn interface(host: &Host, device: Device) -> String {
+    format!(
+        "{}/{}",
+        host.namespace(device.netns),
+        host.interface(device)
+    )
+}
+
+/// ` in NAMESPACE`, or nothing.
+#[must_use]
+pub fn in_namespace(host: &Host, netns: Option<NetNs>) -> String {
+    netns.map_or_else(String::new, |ns| format!(" on {}", host.namespace(ns)))
+}
+
+/// `1 packet`, `3 packets`.
+#[must_use]
+pub fn count(n: u64, what: &str) -> String {
+    if n == 1 {
+        format!("1 {what}")
+    } else {
+        format!("{n} {what}s")
+    }
+}
+
+/// Types and codes of ICMP errors (RFC 792, RFC 1812) and their ICMPv6 relatives (RFC 4443).
+const ICMP: &[(bool, u8, u8, &str)] = &[
+    (false, 3, 0, "network unreachable"),
+    (false, 3, 1, "host unreachable"),
+    (false, 3, 2, "protocol unreachable"),
+    (false, 3, 3, "port unreachable"),
+    (false, 3, 4, "fragmentation needed"),
+    (false, 3, 9, "network administratively prohibited"),
+    (false, 3, 10, "host administratively prohibited"),
+    (false, 3, 13, "administratively prohibited"),
+    (false, 5, 0, "redirect"),
+    (false, 5, 1, "redirect"),
+    (false, 11, 0, "TTL exceeded"),
+    (false, 11, 1, "fragment reassembly time exceeded"),
+    (false, 12, 0, "parameter problem"),
+    (true, 1, 0, "no route to destination"),
+    (true, 1, 1, "administratively prohibited"),
+    (true, 1, 3, "address unreachable"),
+    (true, 1, 4, "port unreachable"),
+    (true, 1, 5, "source address failed policy"),
+    (true, 1, 6, "reject route"),
+    (true, 2, 0, "packet too big"),
+    (true, 3, 0, "hop limit exceeded"),
+    (true, 3, 1, "fragment reassembly time exceeded"),
+    (true, 4, 0, "parameter problem"),
+];
+
+/// An ICMP error in words.
+#[must_use]
+pub fn icmp(v6: bool, icmp_type: u8, code: u8) -> String {
+    ICMP.iter()
+        .find(|(six, t, c, _)| (*six, *t, *c) == (v6, icmp_type, code))
+        .map_or_else(
+            || format!("ICMP type {icmp_type} code {code}"),
+            |(.., words)| format!("ICMP {words}"),
+        )
+}
