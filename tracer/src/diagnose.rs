@@ -12,7 +12,7 @@ pub mod groups;
 pub mod hooks;
 pub mod local;
 pub mod loss;
-pub mod noise;
+pub mod mended;
 mod questions;
 pub mod routing;
 pub mod rules;
@@ -32,7 +32,6 @@ use crate::model::{Detail, Direction, FlowId};
 use crate::report::{Affected, Confidence, Evidence, Outcome, Verdict};
 
 use candidate::evidence;
-use noise::Meaning;
 use rules::neighbor;
 use silent::Counts;
 use view::View;
@@ -88,12 +87,12 @@ fn rank(verdict: &Verdict) -> (Outcome, Confidence, u64) {
 
 /// The verdict of one flow.
 fn judge(view: &View<'_>) -> Verdict {
-    let drops = view.drops();
+    let losses = view.losses();
     let counts = Counts {
-        forward: view.counts(Direction::Forward, &drops),
-        reply: view.counts(Direction::Reply, &drops),
+        forward: view.counts(Direction::Forward, &losses),
+        reply: view.counts(Direction::Reply, &losses),
     };
-    let groups = groups::of(&drops);
+    let groups = groups::of(&losses.lost);
     let incidental: Vec<bool> = groups
         .iter()
         .map(|g| g.is_incidental(&counts.forward, &counts.reply))
@@ -113,7 +112,7 @@ fn judge(view: &View<'_>) -> Verdict {
         .iter()
         .filter(|g| !chosen.is_some_and(|c| std::ptr::eq(c, *g)));
     verdict.evidence.extend(others.map(groups::Group::line));
-    let mended = drops.iter().filter(|(_, m)| *m == Meaning::Mended).count() as u64;
+    let mended = losses.mended.len() as u64;
     if mended > 0 {
         verdict.evidence.push(evidence(
             "other-loss",

@@ -6,7 +6,7 @@ use crate::report::{Affected, Evidence, Verdict};
 
 use super::candidate::{Candidate, evidence, weigh};
 use super::loss::Loss;
-use super::noise::{Meaning, first_packet};
+use super::mended::first_packet;
 use super::rules::RULES;
 use super::view::{View, total};
 use super::words;
@@ -47,10 +47,10 @@ struct Kind<'a> {
 
 /// All groups of a flow.
 #[must_use]
-pub fn of<'a>(drops: &[(Loss<'a>, Meaning)]) -> Vec<Group<'a>> {
+pub fn of<'a>(losses: &[Loss<'a>]) -> Vec<Group<'a>> {
     let mut groups: Vec<Group<'a>> = Vec::new();
     let mut kinds: Vec<Kind<'a>> = Vec::new();
-    for (loss, _) in drops.iter().filter(|(_, m)| *m == Meaning::Lost) {
+    for loss in losses {
         let signature = Signature {
             direction: loss.journey.direction,
             reason: loss.reason(),
@@ -266,7 +266,7 @@ fn drop_evidence(host: &Host, loss: &Loss<'_>, count: u64) -> Vec<Evidence> {
         });
         list.push(evidence(
             "packet",
-            format!("{}{headers}", words::tuple(&tuple)),
+            format!("{tuple}{headers}"),
         ));
     }
     if loss.info.mark != 0 {

@@ -69,11 +69,7 @@ pub fn failures(trace: &Trace) -> Vec<Failure> {
         if fib.error == 0 || fib.table == TABLE_LOCAL || mended() {
             continue;
         }
-        let netns = if fib.local {
-            event.netns.or(event.socket.map(|s| s.netns))
-        } else {
-            None
-        };
+        let netns = event.netns.or(event.socket.map(|s| s.netns));
         let known = list
             .iter_mut()
             .find(|f| f.dst == tuple.dst && (f.netns == netns || netns.is_none()));

@@ -9,7 +9,6 @@ use crate::model::{Detail, Device, Direction, Tuple};
 
 use super::local;
 use super::loss::{Loss, peer_of};
-use super::noise::Meaning;
 use super::rules::{self, neighbor};
 use super::view::{View, last_seen, total};
 
@@ -22,12 +21,12 @@ pub fn questions(trace: &Trace, host: &Host) -> Vec<Question> {
     let mut list = Asked::default();
     for flow in &trace.flows {
         let view = View { trace, host, flow };
-        let drops = view.drops();
-        for (loss, _) in drops.iter().filter(|(_, m)| *m == Meaning::Lost) {
+        let losses = view.losses();
+        for loss in &losses.lost {
             about_loss(loss, &mut list);
         }
-        let forward = view.counts(Direction::Forward, &drops);
-        if total(&view.counts(Direction::Reply, &drops)) == 0 && view.expects_reply() {
+        let forward = view.counts(Direction::Forward, &losses);
+        if total(&view.counts(Direction::Reply, &losses)) == 0 && view.expects_reply() {
             about_silence(&view, forward.delivered + forward.consumed > 0, &mut list);
         }
     }

@@ -13,7 +13,7 @@ use super::causes::{
 };
 use super::local;
 use super::loss::is_reset;
-use super::noise::first_packet;
+use super::mended::first_packet;
 use super::rules::link;
 use super::rules::neighbor::{self, Unresolved};
 use super::view::{View, last_seen, total};

@@ -9,13 +9,22 @@ use crate::model::{
 };
 
 use super::loss::Loss;
-use super::noise::{self, Meaning, first_packet};
+use super::mended::{first_packet, is_mended};
 
 /// A packet seen this short before the end of the trace may still be on its way.
 pub const GRACE_NS: u64 = 500_000_000;
 
 /// UDP services whose requests are always answered: DNS, DHCP, NTP, NetBIOS names, SNMP, IKE, mDNS.
 const ANSWERING_UDP: &[u16] = &[53, 67, 68, 123, 137, 161, 500, 547, 4500];
+
+/// Lost packets of a flow.
+#[derive(Default)]
+pub struct Losses<'a> {
+    /// For good.
+    pub lost: Vec<Loss<'a>>,
+    /// The same data came through later.
+    pub mended: Vec<Loss<'a>>,
+}
 
 /// A flow with its trace and host.
 #[derive(Clone, Copy)]
@@ -43,40 +52,46 @@ impl<'a> View<'a> {
         self.kept().filter(move |j| j.direction == direction)
     }
 
-    /// Drops with what they mean.
+    /// Lost packets, apart from those that a retransmission made good.
     #[must_use]
-    pub fn drops(&self) -> Vec<(Loss<'a>, Meaning)> {
-        self.kept()
+    pub fn losses(&self) -> Losses<'a> {
+        let (mended, lost) = self
+            .kept()
             .filter_map(|journey| {
                 let Fate::Dropped { step } = journey.fate else {
                     return None;
                 };
                 Loss::at((self.trace, self.host), self.flow, journey, step)
             })
-            .map(|loss| (loss, noise::meaning(&loss)))
-            .collect()
+            .partition(is_mended);
+        Losses { lost, mended }
     }
 
-    /// Fates of a direction. Noise is moved to what it means; what is in flight for too long has vanished.
+    /// Fates of a direction. What was made good is no drop; what is silent for too short is still on its way, and
+    /// for too long is not.
     #[must_use]
-    pub fn counts(&self, direction: Direction, drops: &[(Loss<'_>, Meaning)]) -> FateCounts {
-        let mut counts = self.flow.fates.get(&direction).copied().unwrap_or_default();
-        for (loss, meaning) in drops {
-            if loss.journey.direction != direction || *meaning == Meaning::Lost {
-                continue;
-            }
-            counts.dropped = counts.dropped.saturating_sub(1);
-            match meaning {
-                Meaning::Arrived => counts.delivered += 1,
-                Meaning::Mended | Meaning::Nothing | Meaning::Lost => {}
-            }
-        }
-        let stuck = self
-            .journeys(direction)
-            .filter(|j| j.fate == Fate::InFlight && !self.young(j))
+    pub fn counts(&self, direction: Direction, losses: &Losses<'_>) -> FateCounts {
+        let mut counts = self
+            .flow
+            .fates
+            .get(&direction)
+            .copied()
+            .unwrap_or_default();
+        let of = |fate: fn(&Fate) -> bool, young: bool| {
+            self.journeys(direction)
+                .filter(|j| fate(&j.fate) && self.young(j) == young)
+                .count() as u64
+        };
+        let mended = losses
+            .mended
+            .iter()
+            .filter(|l| l.journey.direction == direction)
             .count() as u64;
-        counts.in_flight = counts.in_flight.saturating_sub(stuck);
-        counts.vanished += stuck;
+        counts.dropped = counts.dropped.saturating_sub(mended);
+        let stuck = of(|f| *f == Fate::InFlight, false).min(counts.in_flight);
+        let going = of(|f| matches!(f, Fate::Vanished { .. }), true).min(counts.vanished);
+        counts.in_flight = counts.in_flight - stuck + going;
+        counts.vanished = counts.vanished - going + stuck;
         counts
     }
 

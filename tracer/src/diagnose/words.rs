@@ -1,52 +1,14 @@
-//! Words for people: tuples, ICMP messages, interfaces and numbers as summaries and evidence name them.
-
-use std::net::IpAddr;
+//! Words for people that the model has not: ICMP messages, interfaces and numbers as summaries and evidence name them.
 
 use crate::host::Host;
-use crate::model::{Device, NetNs, Proto, Tuple};
-
-/// `udp 10.0.0.1:5000 > 10.0.0.2:53`.
-#[must_use]
-pub fn tuple(tuple: &Tuple) -> String {
-    let ports = matches!(tuple.proto, Proto::Tcp | Proto::Udp | Proto::Sctp);
-    let end = |address: IpAddr, port: u16| match (ports, address) {
-        (false, _) => address.to_string(),
-        (true, IpAddr::V4(_)) => format!("{address}:{port}"),
-        (true, IpAddr::V6(_)) => format!("[{address}]:{port}"),
-    };
-    format!(
-        "{} {} > {}",
-        proto(tuple.proto),
-        end(tuple.src, tuple.sport),
-        end(tuple.dst, tuple.dport)
-    )
-}
+use crate::model::{Device, Tuple};
 
 /// The destination with its port where it has one: `10.0.0.2:53/udp`.
 #[must_use]
 pub fn destination(tuple: &Tuple) -> String {
-    match (tuple.proto, tuple.dst) {
-        (Proto::Tcp | Proto::Udp | Proto::Sctp, IpAddr::V4(a)) => {
-            format!("{a}:{}/{}", tuple.dport, proto(tuple.proto))
-        }
-        (Proto::Tcp | Proto::Udp | Proto::Sctp, IpAddr::V6(a)) => {
-            format!("[{a}]:{}/{}", tuple.dport, proto(tuple.proto))
-        }
-        (_, a) => a.to_string(),
-    }
-}
-
-/// Name of a protocol.
-#[must_use]
-pub fn proto(proto: Proto) -> String {
-    match proto {
-        Proto::Tcp => "tcp".to_owned(),
-        Proto::Udp => "udp".to_owned(),
-        Proto::Icmp => "icmp".to_owned(),
-        Proto::Icmp6 => "icmp6".to_owned(),
-        Proto::Sctp => "sctp".to_owned(),
-        Proto::Arp => "arp".to_owned(),
-        Proto::Other(number) => format!("ip protocol {number}"),
+    match tuple.dport {
+        0 => tuple.dst.to_string(),
+        _ => format!("{}/{}", tuple.destination(), tuple.proto),
     }
 }
 
@@ -58,12 +20,6 @@ pub fn interface(host: &Host, device: Device) -> String {
         host.namespace(device.netns),
         host.interface(device)
     )
-}
-
-/// ` in NAMESPACE`, or nothing.
-#[must_use]
-pub fn in_namespace(host: &Host, netns: Option<NetNs>) -> String {
-    netns.map_or_else(String::new, |ns| format!(" on {}", host.namespace(ns)))
 }
 
 /// `1 packet`, `3 packets`.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::correlate::Trace;
 use crate::host::Host;
-use crate::model::{Detail, Device, Event, NeighborEvent, Step, Transport};
+use crate::model::{Detail, Device, Event, NeighborEvent, Transport};
 use crate::report::{Advice, Evidence};
 
 use super::super::advice::{Shell, ip, text};
@@ -120,16 +120,15 @@ pub fn question_evidence(trace: &Trace, host: &Host, who: Unresolved) -> Vec<Evi
     } else {
         "ARP request"
     };
-    let about = |step: &&Step| {
-        matches!(step.event.packet.as_ref().map(|p| p.transport),
+    let about = |event: &&Event| {
+        matches!(event.packet.as_ref().map(|p| p.transport),
             Some(Transport::Neighbor { answer: false, target, .. }) if target == who.address)
     };
-    let seen: Vec<&Event> = trace
-        .journeys
-        .values()
-        .flat_map(|j| &j.steps)
-        .filter(about)
+    let steps = trace.journeys.values().flat_map(|j| &j.steps);
+    let seen: Vec<&Event> = steps
         .map(|s| &s.event)
+        .chain(&trace.beside)
+        .filter(about)
         .collect();
     let arrived = seen
         .iter()

@@ -518,27 +518,6 @@ fn another_mac_than_the_interfaces() {
 }
 
 #[test]
-fn a_flooded_copy_is_no_loss() {
-    let mut net = routed();
-    let flow = net.flow(ports(Proto::Udp, "10.1.0.2", 4000, "10.2.0.2", 9));
-    net.packet(flow, Direction::Forward)
-        .leaves(device(CLIENT, 2))
-        .dies(
-            Some(device(SERVER, 2)),
-            dropped("OTHERHOST", "ip_rcv_core", "ip_rcv"),
-        );
-    for journey in net.trace.journeys.values_mut() {
-        let mut taken = journey.steps.first().cloned();
-        if let Some(step) = taken.as_mut() {
-            step.branch = 1;
-            step.event.detail = Detail::SocketReached;
-        }
-        journey.steps.extend(taken);
-    }
-    assert_eq!(net.verdict().outcome, Outcome::Delivered);
-}
-
-#[test]
 fn ttl_expired_without_and_with_a_loop() {
     for (tuple, function, word) in [
         (ping(), "ip_forward", "TTL expired"),
