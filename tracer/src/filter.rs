@@ -284,3 +284,12 @@ fn answerable(term: &Term) -> bool {
     let one_type = icmp_type != Span::ALL && icmp_type.first == icmp_type.last;
     !(one_of_the_handshake || tcp_flags & RST != 0 || one_type)
 }
+
+#[cfg(test)]
+#[expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test ends where it fails"
+)]
+mod tests;

@@ -8,7 +8,7 @@ use super::ast::Expr;
 use super::cube::{Cube, Span};
 
 /// Terms at which the work is given up: far above what a filter can hold, low enough to take no time.
-const MOST_TERMS: usize = 512;
+const MOST_TERMS: usize = 128;
 
 /// A conjunction without the packets of some others.
 #[derive(Clone, Debug, PartialEq, Eq)]

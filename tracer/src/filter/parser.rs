@@ -18,6 +18,9 @@ use crate::error::near;
 /// Brackets and `not` within each other at which the work is given up, before the stack ends.
 const DEEPEST: usize = 64;
 
+/// Words and signs at which the work is given up: a chain of `and` and `or` is as deep as it is long.
+const LONGEST: usize = 2048;
+
 /// What stands before an identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Qualifiers {
@@ -52,6 +55,11 @@ pub(super) struct Parsed {
 /// Parses a whole expression. White space alone asks for every packet.
 pub(super) fn parse(text: &str) -> Result<Parsed, FilterError> {
     let mut parser = Parser::new(text);
+    if let Some(token) = parser.tokens.get(LONGEST) {
+        return Err(parser
+            .refuse(token.span.clone(), "the expression is too long")
+            .hint("put hosts into nets and ports into ranges"));
+    }
     let expr = if parser.peek() == &TokenKind::End {
         Expr::And(Vec::new())
     } else {
@@ -67,7 +75,7 @@ pub(super) fn parse(text: &str) -> Result<Parsed, FilterError> {
 /// Parses one value as if `qualifiers` stood before it.
 pub(super) fn parse_value(text: &str, qualifiers: Qualifiers) -> Result<Parsed, FilterError> {
     let mut parser = Parser::new(text);
-    let (word, span) = parser.word("a value")?;
+    let (word, span) = parser.word("a value", qualifiers.kind.example())?;
     let expr = parser.identifier(&word, span, qualifiers)?;
     parser.end()?;
     Ok(Parsed {
@@ -141,15 +149,20 @@ impl<'a> Parser<'a> {
         found
     }
 
-    fn expect(&mut self, kind: &TokenKind, what: &str) -> Result<(), FilterError> {
+    fn expect(&mut self, kind: &TokenKind, what: &str, example: &str) -> Result<(), FilterError> {
         if self.take(kind) {
             Ok(())
         } else {
-            Err(self.refuse_next(format!("{what} is expected here")))
+            Err(self.missing(what, example))
         }
     }
 
-    fn word(&mut self, what: &str) -> Result<(String, Range<usize>), FilterError> {
+    fn missing(&self, what: &str, example: &str) -> FilterError {
+        self.refuse_next(format!("{what} is expected here"))
+            .hint(format!("for example: {example}"))
+    }
+
+    fn word(&mut self, what: &str, example: &str) -> Result<(String, Range<usize>), FilterError> {
         let span = self.span();
         match self.peek() {
             TokenKind::Word(word) => {
@@ -157,7 +170,7 @@ impl<'a> Parser<'a> {
                 self.advance();
                 Ok((word, span))
             }
-            _ => Err(self.refuse_next(format!("{what} is expected here"))),
+            _ => Err(self.missing(what, example)),
         }
     }
 
@@ -248,13 +261,13 @@ impl<'a> Parser<'a> {
         if matches!(self.peek(), TokenKind::Word(_)) {
             return Err(self.juxtaposed());
         }
-        self.expect(&TokenKind::Close, "`)`")?;
+        self.expect(&TokenKind::Close, "`)`", "(host 10.0.0.1 or host 10.0.0.2)")?;
         self.depth -= 1;
         Ok(inner)
     }
 
     fn primitive(&mut self) -> Result<Expr, FilterError> {
-        let (word, span) = self.word("a test")?;
+        let (word, span) = self.word("a test", "host 10.0.0.1")?;
         match lookup(KEYWORDS, &word) {
             Some(Keyword::Protocol(protocol)) => self.after_protocol(&word, protocol),
             Some(Keyword::Direction(side)) => self.after_direction(side, None),
@@ -330,12 +343,12 @@ impl<'a> Parser<'a> {
         if self.peek() == &TokenKind::Open {
             return self.group();
         }
-        let (word, span) = self.word(qualifiers.kind.wanted())?;
+        let (word, span) = self.word(qualifiers.kind.wanted(), qualifiers.kind.example())?;
         if lookup(KEYWORDS, &word).is_some() && qualifiers.kind != Kind::Proto {
-            return Err(self.refuse(
-                span,
-                format!("{} is expected here", qualifiers.kind.wanted()),
-            ));
+            let message = format!("{} is expected here", qualifiers.kind.wanted());
+            return Err(self
+                .refuse(span, message)
+                .hint(format!("for example: {}", qualifiers.kind.example())));
         }
         self.identifier(&word, span, qualifiers)
     }

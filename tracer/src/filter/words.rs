@@ -14,7 +14,12 @@ use crate::filter::ast::Test;
 pub(super) fn term(term: &Term) -> String {
     let mut parts = tests(&term.cube);
     for not in &term.without {
-        let inner = tests(not);
+        let mut bare = *not;
+        if term.cube.is_arp() {
+            // the term has said so
+            bare.proto = None;
+        }
+        let inner = tests(&bare);
         parts.push(if inner.len() == 1 {
             format!("not {}", inner.concat())
         } else {

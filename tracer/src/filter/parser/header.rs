@@ -20,7 +20,7 @@ impl Parser<'_> {
     pub(super) fn header_test(&mut self, protocol: &str) -> Result<Expr, FilterError> {
         let bracket = self.span();
         self.advance();
-        let (field, span) = self.word("a field")?;
+        let (field, span) = self.word("a field", "tcp[tcpflags] & tcp-syn != 0")?;
         let parse: fn(&mut Self) -> Result<Expr, FilterError> = match (protocol, field.as_str()) {
             ("tcp", "tcpflags" | "13" | "13:1") => Self::tcp_flags,
             ("icmp", "icmptype" | "0" | "0:1") => Self::icmp_type,
@@ -36,7 +36,11 @@ impl Parser<'_> {
                     .hint(KNOWN));
             }
         };
-        self.expect(&TokenKind::CloseBracket, "`]`")?;
+        self.expect(
+            &TokenKind::CloseBracket,
+            "`]`",
+            "tcp[tcpflags] & tcp-syn != 0",
+        )?;
         parse(self)
     }
 
@@ -147,13 +151,13 @@ impl Parser<'_> {
             bits |= self.byte(names)?;
         }
         if bracketed {
-            self.expect(&TokenKind::Close, "`|` or `)`")?;
+            self.expect(&TokenKind::Close, "`|` or `)`", "(tcp-syn|tcp-ack)")?;
         }
         Ok(bits)
     }
 
     fn byte(&mut self, names: &[(&str, u8)]) -> Result<u8, FilterError> {
-        let (word, span) = self.word("a number or name")?;
+        let (word, span) = self.word("a number or name", "tcp[tcpflags] & tcp-syn != 0")?;
         if let Some(value) = lookup(names, &word) {
             return Ok(value);
         }

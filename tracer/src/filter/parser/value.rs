@@ -26,6 +26,17 @@ impl Kind {
             Self::Proto => "a protocol",
         }
     }
+
+    /// A whole test.
+    pub(super) fn example(self) -> &'static str {
+        match self {
+            Self::Host => "host 10.0.0.1",
+            Self::Net => "net 10.1.0.0/16",
+            Self::Port => "port 443",
+            Self::PortRange => "portrange 8000-8100",
+            Self::Proto => "proto 47",
+        }
+    }
 }
 
 impl Parser<'_> {
@@ -88,7 +99,7 @@ impl Parser<'_> {
             return Ok(network);
         }
         self.advance();
-        let (mask, mask_span) = self.word("a mask such as 255.255.0.0")?;
+        let (mask, mask_span) = self.word("a mask", "net 10.1.0.0 mask 255.255.0.0")?;
         let IpAddr::V4(base) = network.address() else {
             return Err(self
                 .refuse(mask_span, "masks are for IPv4")
