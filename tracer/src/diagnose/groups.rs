@@ -264,10 +264,7 @@ fn drop_evidence(host: &Host, loss: &Loss<'_>, count: u64) -> Vec<Evidence> {
         let headers = loss.event.packet.as_ref().map_or_else(String::new, |p| {
             format!(", {} bytes, TTL {}", p.ip_len, p.ttl)
         });
-        list.push(evidence(
-            "packet",
-            format!("{tuple}{headers}"),
-        ));
+        list.push(evidence("packet", format!("{tuple}{headers}")));
     }
     if loss.info.mark != 0 {
         list.push(evidence(

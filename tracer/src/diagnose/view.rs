@@ -71,12 +71,7 @@ impl<'a> View<'a> {
     /// for too long is not.
     #[must_use]
     pub fn counts(&self, direction: Direction, losses: &Losses<'_>) -> FateCounts {
-        let mut counts = self
-            .flow
-            .fates
-            .get(&direction)
-            .copied()
-            .unwrap_or_default();
+        let mut counts = self.flow.fates.get(&direction).copied().unwrap_or_default();
         let of = |fate: fn(&Fate) -> bool, young: bool| {
             self.journeys(direction)
                 .filter(|j| fate(&j.fate) && self.young(j) == young)

@@ -1,8 +1,10 @@
 //! Tokens to an expression, by the grammar of pcap-filter: `and` and `or` bind alike and to the left, `not` binds
 //! more; an identifier without qualifiers takes those of the one before it.
 //!
-//! The tests of header bytes (`tcp[tcpflags] …`) are in [`header`], values in [`value`].
+//! The place in the tokens is kept by [`cursor`]; the tests of header bytes (`tcp[tcpflags] …`) are in [`header`],
+//! values in [`value`].
 
+mod cursor;
 mod header;
 mod value;
 
@@ -11,9 +13,10 @@ use std::ops::Range;
 
 use super::FilterError;
 use super::ast::{Expr, Side, Test};
-use super::lexer::{Token, TokenKind, tokens};
+use super::lexer::TokenKind;
 use super::names::{KEYWORDS, Keyword, Kind, REFUSED, lookup};
 use crate::error::near;
+use cursor::Parser;
 
 /// Brackets and `not` within each other at which the work is given up, before the stack ends.
 const DEEPEST: usize = 64;
@@ -84,148 +87,7 @@ pub(super) fn parse_value(text: &str, qualifiers: Qualifiers) -> Result<Parsed, 
     })
 }
 
-struct Parser<'a> {
-    text: &'a str,
-    tokens: Vec<Token>,
-    at: usize,
-    depth: usize,
-    /// Inside an odd number of `not`.
-    negated: bool,
-    /// Qualifiers of the identifier before.
-    carried: Option<Qualifiers>,
-    asked: Asked,
-}
-
-impl<'a> Parser<'a> {
-    fn new(text: &'a str) -> Self {
-        Self {
-            text,
-            tokens: tokens(text),
-            at: 0,
-            depth: 0,
-            negated: false,
-            carried: None,
-            asked: Asked::default(),
-        }
-    }
-
-    fn peek(&self) -> &TokenKind {
-        self.peek_at(0)
-    }
-
-    fn peek_at(&self, ahead: usize) -> &TokenKind {
-        self.tokens
-            .get(self.at + ahead)
-            .map_or(&TokenKind::End, |token| &token.kind)
-    }
-
-    fn keyword(&self) -> Option<Keyword> {
-        self.keyword_at(0)
-    }
-
-    fn keyword_at(&self, ahead: usize) -> Option<Keyword> {
-        match self.peek_at(ahead) {
-            TokenKind::Word(word) => lookup(KEYWORDS, word),
-            _ => None,
-        }
-    }
-
-    /// Where the next token stands.
-    fn span(&self) -> Range<usize> {
-        self.tokens
-            .get(self.at)
-            .map_or(self.text.len()..self.text.len(), |token| token.span.clone())
-    }
-
-    fn advance(&mut self) {
-        self.at += 1;
-    }
-
-    fn take(&mut self, kind: &TokenKind) -> bool {
-        let found = self.peek() == kind;
-        if found {
-            self.advance();
-        }
-        found
-    }
-
-    fn expect(&mut self, kind: &TokenKind, what: &str, example: &str) -> Result<(), FilterError> {
-        if self.take(kind) {
-            Ok(())
-        } else {
-            Err(self.missing(what, example))
-        }
-    }
-
-    fn missing(&self, what: &str, example: &str) -> FilterError {
-        self.refuse_next(format!("{what} is expected here"))
-            .hint(format!("for example: {example}"))
-    }
-
-    fn word(&mut self, what: &str, example: &str) -> Result<(String, Range<usize>), FilterError> {
-        let span = self.span();
-        match self.peek() {
-            TokenKind::Word(word) => {
-                let word = word.clone();
-                self.advance();
-                Ok((word, span))
-            }
-            _ => Err(self.missing(what, example)),
-        }
-    }
-
-    fn refuse(&self, span: Range<usize>, message: impl Into<String>) -> FilterError {
-        FilterError::new(self.text, span, message)
-    }
-
-    fn refuse_next(&self, message: impl Into<String>) -> FilterError {
-        self.refuse(self.span(), message)
-    }
-
-    fn end(&self) -> Result<(), FilterError> {
-        match self.peek() {
-            TokenKind::End => Ok(()),
-            TokenKind::Close => Err(self
-                .refuse_next("this bracket closes nothing")
-                .hint("take it away, or open one before")),
-            TokenKind::Word(_) => Err(self.juxtaposed()),
-            _ => Err(self
-                .refuse_next("`and`, `or` or the end is expected here")
-                .hint("join tests with `and`, `or`, `not` and ( )")),
-        }
-    }
-
-    /// A word where a joining word should be.
-    fn juxtaposed(&self) -> FilterError {
-        let TokenKind::Word(word) = self.peek() else {
-            return self.refuse_next("`and` or `or` is expected here");
-        };
-        if let Some(hint) = lookup(REFUSED, word) {
-            return self.refused(self.span(), word, hint);
-        }
-        let error = self.refuse_next("`and` or `or` is missing before this");
-        if word.parse::<u16>().is_ok() {
-            error.hint(format!("a port is `port {word}`, joined by `and`"))
-        } else {
-            error.hint(format!("write `and {word}`, or `or {word}`"))
-        }
-    }
-
-    fn refused(&self, span: Range<usize>, word: &str, hint: &str) -> FilterError {
-        self.refuse(span, format!("`{word}` is not supported"))
-            .hint(hint)
-    }
-
-    fn deeper(&mut self) -> Result<(), FilterError> {
-        self.depth += 1;
-        if self.depth > DEEPEST {
-            return Err(self
-                .refuse_next("too deeply nested")
-                .hint("take brackets away"));
-        }
-        Ok(())
-    }
-
+impl Parser<'_> {
     fn expression(&mut self) -> Result<Expr, FilterError> {
         let mut left = self.operand()?;
         loop {
