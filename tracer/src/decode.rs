@@ -261,8 +261,8 @@ fn drop_info(raw: &RawEvent, stack: &[u8], host: &Host) -> DropInfo {
 
 /// Callers of the freeing function: what comes before it (the tracepoint's own frames) and itself are left out.
 fn frames(stack: &[u8], function: Option<&str>, host: &Host) -> Vec<Frame> {
-    let all = stack.chunks_exact(8).filter_map(|chunk| {
-        let addr = u64::from_ne_bytes(chunk.try_into().ok()?);
+    let all = stack.as_chunks().0.iter().filter_map(|chunk| {
+        let addr = u64::from_ne_bytes(*chunk);
         (addr != 0).then(|| Frame {
             addr,
             name: self::function(addr, host),
@@ -394,3 +394,6 @@ fn low(value: u64) -> u32 {
 fn byte(value: u64) -> u8 {
     u8::try_from(value & 0xff).unwrap_or(u8::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -106,10 +106,10 @@ impl Flows {
                 }
             }
         };
-        trace.flows_seen += 1;
         if trace.flows.len() >= most && !self.make_room(trace) {
             return None;
         }
+        trace.flows_seen += 1;
         let id = FlowId(self.next);
         self.next += 1;
         trace.flows.push(Flow {

@@ -76,7 +76,7 @@ mod tests {
         let mut last = 0;
         for shift in 0..63 {
             for step in 0..8u64 {
-                let value = (1u64 << shift) + (step << shift) / 8;
+                let value = (1u64 << shift) + step * ((1u64 << shift) / 8);
                 let low = lower_end(bucket(value));
                 assert!(low <= value && value - low <= value / 64, "{value} {low}");
                 assert!(bucket(value) >= last);

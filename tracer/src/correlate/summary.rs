@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use crate::model::{
-    Direction, Event, Fate, FateCounts, Fingerprint, Flow, FlowId, JourneyId, Path, TupleRole,
+    Direction, Event, Fate, FateCounts, Fingerprint, Flow, FlowId, JourneyId, Path, Tuple,
+    TupleRole,
 };
 
 use super::beside::Concerns;
@@ -15,7 +16,7 @@ use super::open::Open;
 use super::path::{HookCount, PathState, Place};
 use super::{Settings, Trace};
 
-/// Fingerprints of packets remembered that belong to no kept flow.
+/// Most packets and flows remembered that are counted but not kept.
 const MAX_UNKEPT: usize = 4096;
 
 /// Counts one fate.
@@ -174,8 +175,40 @@ pub(super) fn concerns(trace: &Trace) -> Concerns {
 pub(super) struct Keeping {
     healthy: usize,
     lossy: usize,
-    unkept: HashSet<Fingerprint>,
-    unkept_order: VecDeque<Fingerprint>,
+    packets: Recent<Fingerprint>,
+    flows: Recent<Tuple>,
+}
+
+/// A set of what was seen lately, bounded.
+#[derive(Debug)]
+struct Recent<T> {
+    set: HashSet<T>,
+    order: VecDeque<T>,
+}
+
+impl<T> Default for Recent<T> {
+    fn default() -> Self {
+        Self {
+            set: HashSet::new(),
+            order: VecDeque::new(),
+        }
+    }
+}
+
+impl<T: Copy + Eq + std::hash::Hash> Recent<T> {
+    /// True when it is new.
+    fn add(&mut self, value: T) -> bool {
+        if !self.set.insert(value) {
+            return false;
+        }
+        self.order.push_back(value);
+        if self.order.len() > MAX_UNKEPT
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.set.remove(&oldest);
+        }
+        true
+    }
 }
 
 impl Keeping {
@@ -215,19 +248,14 @@ impl Keeping {
         }
     }
 
-    /// A packet of a flow for which there is no room: it is counted once.
+    /// A packet of a flow for which there is no room: both are counted once.
     pub(super) fn unkept(&mut self, event: &Event, trace: &mut Trace) {
-        let Some(fingerprint) = event.fingerprint else {
+        let (Some(fingerprint), Some(tuple)) = (event.fingerprint, event.tuple) else {
             return;
         };
-        if self.unkept.insert(fingerprint) {
-            trace.packets += 1;
-            self.unkept_order.push_back(fingerprint);
-        }
-        if self.unkept_order.len() > MAX_UNKEPT
-            && let Some(oldest) = self.unkept_order.pop_front()
-        {
-            self.unkept.remove(&oldest);
-        }
+        trace.packets += u64::from(self.packets.add(fingerprint));
+        // one key for both directions
+        let flow = tuple.min(tuple.reversed());
+        trace.flows_seen += u64::from(self.flows.add(flow));
     }
 }

@@ -113,3 +113,8 @@ pub(super) fn be16(bytes: &[u8], at: usize) -> Option<u16> {
 pub(super) fn be32(bytes: &[u8], at: usize) -> Option<u32> {
     array(bytes, at).map(u32::from_be_bytes)
 }
+
+#[cfg(test)]
+pub(crate) mod build;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,305 @@
+//! Which packets are of one flow, and in which direction.
+
+use super::script::{Scene, run, tuple};
+use crate::correlate::Settings;
+use crate::host::facts::{Fact, Run};
+use crate::model::{Direction, KtimeNs, TupleRole};
+
+const PAIR: &str = "client/eth0 10.0.0.1 = server/eth0 10.0.0.2";
+
+/// Direction of the first packet and the asked tuple, for one packet.
+fn asked(packet: &str) -> (Direction, String) {
+    let scene = run(PAIR, &format!("10 client/eth0 egress s1 {packet}"));
+    let journey = scene.trace().journeys.values().next().unwrap();
+    let flow = scene.trace().flows.first().unwrap();
+    (journey.direction, flow.asked().unwrap().to_string())
+}
+
+#[test]
+fn the_initiator_is_told_by_what_only_one_side_sends() {
+    let forward = |packet: &str| assert_eq!(asked(packet).0, Direction::Forward, "{packet}");
+    let reply = |packet: &str| assert_eq!(asked(packet).0, Direction::Reply, "{packet}");
+    forward("tcp 10.0.0.1:80>10.0.0.2:5000 S");
+    reply("tcp 10.0.0.1:40000>10.0.0.2:80 SA");
+    reply("tcp 10.0.0.1:40000>10.0.0.2:80 R");
+    reply("tcp 10.0.0.1:8080>10.0.0.2:40000 A");
+    forward("tcp 10.0.0.1:40000>10.0.0.2:8080 A");
+    forward("icmp 10.0.0.1>10.0.0.2:7");
+    reply("icmp 10.0.0.1>10.0.0.2:7 reply");
+    reply("icmp6 fd00::1>fd00::2:7 reply");
+    forward("udp 10.0.0.1:40000>10.0.0.2:53");
+    reply("udp 10.0.0.1:53>10.0.0.2:40000");
+    forward("udp 10.0.0.1:40000>10.0.0.2:40001");
+    assert_eq!(
+        asked("udp 10.0.0.1:53>10.0.0.2:40000").1,
+        "udp 10.0.0.2:40000 > 10.0.0.1:53"
+    );
+}
+
+fn run_fact(src: &[&str], dst: &[&str]) -> Fact {
+    let all = |list: &[&str]| list.iter().map(|a| a.parse().unwrap()).collect();
+    Fact::Run(Run {
+        tool_version: String::new(),
+        hostname: String::new(),
+        kernel: String::new(),
+        arch: String::new(),
+        boot_id: String::new(),
+        expression: String::new(),
+        clauses: Vec::new(),
+        asked_src: all(src),
+        asked_dst: all(dst),
+        started_unix_ns: 0,
+        started_ktime: KtimeNs(0),
+        one_way: false,
+        only_netns: Vec::new(),
+        only_interfaces: Vec::new(),
+    })
+}
+
+#[test]
+fn what_was_asked_for_tells_the_direction_before_all() {
+    let cases: [(&[&str], &[&str], Direction); 4] = [
+        (&["10.0.0.2"], &[], Direction::Reply),
+        (&[], &["10.0.0.1"], Direction::Reply),
+        (&[], &["10.0.0.2"], Direction::Forward),
+        // no help: the SYN decides
+        (&[], &["10.9.9.9"], Direction::Forward),
+    ];
+    for (src, dst, direction) in cases {
+        let mut scene = Scene::new(PAIR);
+        scene.host.apply(KtimeNs(0), run_fact(src, dst));
+        scene.play("10 client/eth0 egress s1 tcp 10.0.0.1:5000>10.0.0.2:80 S");
+        scene.end();
+        let journey = scene.trace().journeys.values().next().unwrap();
+        assert_eq!(journey.direction, direction, "{src:?} {dst:?}");
+    }
+}
+
+#[test]
+fn a_translated_flow_and_its_answer_are_one() {
+    let network = "
+        pod/eth0 10.0.0.2 = node/pa 10.0.0.1
+        node/eth0 192.0.2.1 = far/eth0 192.0.2.9
+    ";
+    let scene = run(
+        network,
+        "
+        10 pod/eth0  egress s1 tcp 10.0.0.2:5000>10.96.0.1:443 S seq=1 id=1
+        20 node/pa   rx     s1 tcp 10.0.0.2:5000>10.96.0.1:443 S seq=1 id=1
+        30 node/eth0 egress s1 tcp 192.0.2.1:61000>192.0.2.9:6443 S seq=1 id=1 ttl=63
+        40 far/eth0  rx     s1 tcp 192.0.2.1:61000>192.0.2.9:6443 S seq=1 id=1 ttl=63
+        41 far/eth0  egress s2 tcp 192.0.2.9:6443>192.0.2.1:61000 SA seq=7 ack=2 id=0
+        42 -         consume@tcp_rcv_state_process s1 tcp 192.0.2.1:61000>192.0.2.9:6443 S seq=1 id=1 ttl=63
+        50 node/eth0 rx     s2 tcp 192.0.2.9:6443>192.0.2.1:61000 SA seq=7 ack=2 id=0
+        60 node/pa   egress s2 tcp 10.96.0.1:443>10.0.0.2:5000 SA seq=7 ack=2 id=0 ttl=63
+        70 pod/eth0  rx     s2 tcp 10.96.0.1:443>10.0.0.2:5000 SA seq=7 ack=2 id=0 ttl=63
+        ",
+    );
+    assert_eq!(scene.fates(), ["forward delivered", "reply delivered"]);
+    let flow = scene.trace().flows.first().unwrap();
+    let tuples: Vec<_> = flow
+        .tuples
+        .iter()
+        .map(|(role, tuple)| (*role, tuple.to_string()))
+        .collect();
+    let expected = [
+        (TupleRole::Asked, "tcp 10.0.0.2:5000 > 10.96.0.1:443"),
+        (
+            TupleRole::Translated,
+            "tcp 192.0.2.1:61000 > 192.0.2.9:6443",
+        ),
+        (
+            TupleRole::Translated,
+            "tcp 192.0.2.9:6443 > 192.0.2.1:61000",
+        ),
+        (TupleRole::Reply, "tcp 10.96.0.1:443 > 10.0.0.2:5000"),
+    ];
+    assert_eq!(tuples, expected.map(|(role, text)| (role, text.to_owned())));
+    let there = scene.rewrites(&flow.forward);
+    assert_eq!(
+        there.get("node/eth0").unwrap(),
+        &[
+            "dnat 10.96.0.1:443 > 192.0.2.9:6443",
+            "snat 10.0.0.2:5000 > 192.0.2.1:61000",
+            "ttl -1"
+        ]
+    );
+    let back = scene.rewrites(&flow.reply);
+    assert_eq!(
+        back.get("node/pa").unwrap(),
+        &[
+            "dnat 192.0.2.1:61000 > 10.0.0.2:5000",
+            "snat 192.0.2.9:6443 > 10.96.0.1:443",
+            "ttl -1"
+        ]
+    );
+}
+
+#[test]
+fn pings_with_another_identifier_are_another_flow() {
+    let scene = run(
+        PAIR,
+        "
+        10 client/eth0 egress s1 icmp 10.0.0.1>10.0.0.2:5
+        11 server/eth0 egress s2 icmp 10.0.0.2>10.0.0.1:5 reply
+        12 client/eth0 egress s3 icmp 10.0.0.1>10.0.0.2:6 n=2
+        13 client/eth0 egress s4 icmp 10.0.0.1>10.0.0.2:5 n=2
+        ",
+    );
+    let seen: Vec<u64> = scene
+        .trace()
+        .flows
+        .iter()
+        .map(|flow| flow.journeys_seen.values().sum())
+        .collect();
+    assert_eq!(seen, [3, 1]);
+}
+
+#[test]
+fn a_host_that_pings_itself_has_two_directions() {
+    let scene = run(
+        "box/lo 127.0.0.1 loopback",
+        "
+        10 box/lo egress s1 icmp 127.0.0.1>127.0.0.1:5
+        11 box/lo rx     s1 icmp 127.0.0.1>127.0.0.1:5
+        12 box/lo egress s2 icmp 127.0.0.1>127.0.0.1:5 reply
+        13 box/lo consume@icmp_rcv s1 icmp 127.0.0.1>127.0.0.1:5
+        14 box/lo rx     s2 icmp 127.0.0.1>127.0.0.1:5 reply
+        15 box/lo drop:NO_SOCKET@ping_rcv s2 icmp 127.0.0.1>127.0.0.1:5 reply
+        ",
+    );
+    assert_eq!(scene.fates(), ["forward delivered", "reply delivered"]);
+}
+
+#[test]
+fn an_error_belongs_to_the_flow_that_it_quotes_even_translated() {
+    let network = "
+        pod/eth0 10.0.0.2 = node/pa 10.0.0.1
+        node/eth0 192.0.2.1
+    ";
+    let scene = run(
+        network,
+        "
+        10 pod/eth0  egress s1 udp 10.0.0.2:5000>8.8.8.8:53 id=1
+        20 node/pa   rx     s1 udp 10.0.0.2:5000>8.8.8.8:53 id=1
+        30 node/eth0 egress s1 udp 192.0.2.1:61000>8.8.8.8:53 id=1 ttl=63
+        40 node/eth0 rx     s2 icmp 192.0.2.254>192.0.2.1 type=3 code=1 id=5 quote=udp,192.0.2.1:61000>8.8.8.8:53
+        50 node/pa   egress s2 icmp 192.0.2.254>10.0.0.2 type=3 code=1 id=5 quote=udp,10.0.0.2:5000>8.8.8.8:53
+        60 pod/eth0  rx     s2 icmp 192.0.2.254>10.0.0.2 type=3 code=1 id=5 quote=udp,10.0.0.2:5000>8.8.8.8:53
+        61 pod/eth0  consume@icmp_rcv s2 icmp 192.0.2.254>10.0.0.2 type=3 code=1 id=5 quote=udp,10.0.0.2:5000>8.8.8.8:53
+        ",
+    );
+    assert_eq!(scene.fates(), ["forward left", "error delivered"]);
+    assert_eq!(scene.trace().flows.len(), 1);
+    let flow = scene.trace().flows.first().unwrap();
+    assert_eq!(flow.packets.get(&Direction::Error), Some(&1));
+}
+
+#[test]
+fn neighbour_messages_that_nobody_asked_for_stand_beside() {
+    let scene = run(
+        PAIR,
+        "
+        10 client/eth0 egress s1 arp 10.0.0.1>10.0.0.2 aux
+        11 server/eth0 rx     s1 arp 10.0.0.1>10.0.0.2 aux
+        12 server/eth0 drop:NETFILTER_DROP@nft_do_chain s1 arp 10.0.0.1>10.0.0.2 aux
+        13 client/eth0 neigh:32 arp 0.0.0.0>10.0.0.2
+        14 client/eth0 neigh:32 arp 0.0.0.0>10.0.0.2
+        15 client/eth0 neigh:32 arp 0.0.0.0>10.0.0.2
+        16 client/eth0 neigh:32 arp 0.0.0.0>10.0.0.2
+        ",
+    );
+    assert_eq!((scene.trace().flows.len(), scene.trace().packets), (0, 0));
+    // the fourth of the same says nothing new
+    assert_eq!(scene.trace().beside.len(), 6);
+}
+
+#[test]
+fn arp_that_was_asked_for_is_a_flow_with_an_answer() {
+    let scene = run(
+        PAIR,
+        "
+        10 client/eth0 egress s1 arp 10.0.0.1>10.0.0.2
+        11 server/eth0 rx     s1 arp 10.0.0.1>10.0.0.2
+        12 server/eth0 egress s2 arp 10.0.0.2>10.0.0.1 reply
+        13 server/eth0 consume@arp_process s1 arp 10.0.0.1>10.0.0.2
+        14 client/eth0 rx     s2 arp 10.0.0.2>10.0.0.1 reply
+        15 client/eth0 consume@arp_process s2 arp 10.0.0.2>10.0.0.1 reply
+        ",
+    );
+    assert_eq!(scene.trace().flows.len(), 1);
+    assert_eq!(scene.fates(), ["forward delivered", "reply delivered"]);
+}
+
+#[test]
+fn a_route_lookup_gets_the_namespace_of_the_packet_that_caused_it() {
+    let network = "
+        a/eth0 10.0.0.1 = r/ra 10.0.0.254
+        r/rb 10.0.1.254
+    ";
+    let scene = run(
+        network,
+        "
+        10 a/eth0 egress s1 udp 10.0.0.1:5000>10.0.1.2:53 id=1
+        20 r/ra   rx     s1 udp 10.0.0.1:5000>10.0.1.2:53 id=1
+        21 -      fib:-11 udp 10.0.0.1:5000>10.0.1.2:53 iif=2
+        30 a      fib:-113 udp 10.0.0.1:5000>10.0.9.9:53 iif=1 pid=5 cpu=1
+        ",
+    );
+    let found: Vec<_> = scene
+        .trace()
+        .beside
+        .iter()
+        .map(|event| (event.netns, event.process.is_some()))
+        .collect();
+    let (a, r) = (scene.device("a/eth0").netns, scene.device("r/ra").netns);
+    assert_eq!(found, [(Some(r), false), (Some(a), true)]);
+}
+
+#[test]
+fn many_flows_stay_within_bounds_and_are_all_counted() {
+    let settings = Settings {
+        flows: 10,
+        journeys: 40,
+        open: 20,
+        ..Settings::default()
+    };
+    let mut scene = Scene::new(PAIR).with(settings);
+    for port in 1..=200u64 {
+        let at = port * 200_000;
+        let syn = format!("tcp 10.0.0.1:40000>10.0.0.2:{port} S seq=1 id={port}");
+        let answer = format!("tcp 10.0.0.2:{port}>10.0.0.1:40000 SA seq=1 ack=2 id={port}");
+        scene.play(&format!(
+            "
+            {at} client/eth0 egress s1 {syn}
+            {at} server/eth0 rx s1 {syn}
+            "
+        ));
+        if port <= 100 {
+            scene.play(&format!(
+                "
+                {at} server/eth0 egress s2 {answer}
+                {at} - consume@tcp_rcv_state_process s1 {syn}
+                {at} client/eth0 rx s2 {answer}
+                "
+            ));
+        } else {
+            scene.play(&format!(
+                "{at} server/eth0 drop:NO_SOCKET@tcp_v4_rcv s1 {syn}"
+            ));
+        }
+        scene.wait(100);
+    }
+    scene.end();
+    let trace = scene.trace();
+    assert_eq!((trace.packets, trace.flows_seen), (300, 200));
+    assert!(trace.flows.len() <= 10 && trace.journeys.len() <= 60);
+    // losses stay, healthy flows made room for them
+    let lossy = |flow: &&crate::model::Flow| flow.fates.values().any(|f| f.dropped > 0);
+    assert_eq!(trace.flows.iter().filter(lossy).count(), 10);
+    let kept = trace.flow(trace.flows.last().unwrap().id).unwrap();
+    assert_eq!(
+        kept.asked(),
+        Some(tuple("tcp", "10.0.0.1:40000>10.0.0.2:110"))
+    );
+}

@@ -1,0 +1,153 @@
+//! Hops in order, exact numbers, forks and latency.
+
+use tracer_common::hook;
+use tracer_common::stats::{HopCount, HopKey};
+
+use super::script::{Scene, raw_tuple, run, tuple};
+use crate::model::{Direction, KtimeNs};
+use crate::source::{Counters, Losses};
+
+const CHAIN: &str = "
+    client/eth0 10.0.1.2 = router/ra 10.0.1.1
+    router/rb 10.0.2.1 = server/eth0 10.0.2.2
+";
+
+#[test]
+fn a_hop_that_some_packets_show_and_others_do_not_is_in_its_place() {
+    let udp = "udp 10.0.1.2:5000>10.0.2.2:53";
+    let scene = run(
+        CHAIN,
+        &format!(
+            "
+        10 client/eth0 egress s1 {udp} id=1
+        20 router/rb   egress s1 {udp} id=1 ttl=63
+        30 server/eth0 rx     s1 {udp} id=1 ttl=63
+        40 client/eth0 egress s2 {udp} id=2
+        50 router/ra   rx     s2 {udp} id=2
+        60 router/rb   egress s2 {udp} id=2 ttl=63
+        70 server/eth0 rx     s2 {udp} id=2 ttl=63
+        "
+        ),
+    );
+    assert_eq!(
+        scene.paths().0,
+        "client/eth0>*2 >router/ra router/rb>*2 >server/eth0*2-2"
+    );
+    let next: Vec<_> = scene
+        .trace()
+        .flows
+        .first()
+        .unwrap()
+        .forward
+        .hops
+        .iter()
+        .map(|hop| hop.next.clone())
+        .collect();
+    assert_eq!(next, [vec![1], vec![2], vec![3], vec![]]);
+}
+
+#[test]
+fn two_backends_are_a_fork() {
+    let network = "
+        client/eth0 10.0.0.1 = lb/c 10.0.0.254
+        lb/a 10.1.0.254 = a/eth0 10.1.0.1
+        lb/b 10.2.0.254 = b/eth0 10.2.0.1
+    ";
+    let vip = "udp 10.0.0.1:5000>10.96.0.1:53";
+    let scene = run(
+        network,
+        &format!(
+            "
+        10 client/eth0 egress s1 {vip} id=1
+        11 lb/c   rx     s1 {vip} id=1
+        12 lb/a   egress s1 udp 10.0.0.1:5000>10.1.0.1:53 id=1 ttl=63
+        13 a/eth0 rx     s1 udp 10.0.0.1:5000>10.1.0.1:53 id=1 ttl=63
+        20 client/eth0 egress s2 {vip} id=2
+        21 lb/c   rx     s2 {vip} id=2
+        22 lb/b   egress s2 udp 10.0.0.1:5000>10.2.0.1:53 id=2 ttl=63
+        23 b/eth0 rx     s2 udp 10.0.0.1:5000>10.2.0.1:53 id=2 ttl=63
+        30 client/eth0 egress s3 {vip} id=3
+        31 lb/c   rx     s3 {vip} id=3
+        32 lb/a   egress s3 udp 10.0.0.1:5000>10.1.0.1:53 id=3 ttl=63
+        33 a/eth0 rx     s3 udp 10.0.0.1:5000>10.1.0.1:53 id=3 ttl=63
+        "
+        ),
+    );
+    assert_eq!(
+        scene.paths().0,
+        "client/eth0>*3 >lb/c*3 lb/a>*2 >a/eth0*2-2 lb/b> >b/eth0-1"
+    );
+    let flow = scene.trace().flows.first().unwrap();
+    let fork = flow.forward.hops.get(1).unwrap();
+    assert_eq!(fork.next, [2, 4]);
+    let dnat = scene.rewrites(&flow.forward);
+    assert_eq!(
+        dnat.get("lb/b").unwrap(),
+        &["dnat 10.96.0.1:53 > 10.2.0.1:53", "ttl -1"]
+    );
+}
+
+#[test]
+fn latency_is_from_the_first_sight_at_a_hop_to_the_first_at_the_next() {
+    let udp = "udp 10.0.1.2:5000>10.0.2.2:53";
+    let scene = run(
+        CHAIN,
+        &format!(
+            "
+        100 client/eth0 egress s1 {udp} id=1
+        104 client/eth0 queue  s1 {udp} id=1
+        110 router/ra   rx     s1 {udp} id=1
+        112 router/ra  ingress s1 {udp} id=1
+        150 router/rb   egress s1 {udp} id=1
+        "
+        ),
+    );
+    let hops = &scene.trace().flows.first().unwrap().forward.hops;
+    let medians: Vec<_> = hops.iter().map(|h| h.latency.map(|l| l.p50)).collect();
+    assert_eq!(medians, [Some(10_000), Some(40_000), None]);
+}
+
+#[test]
+fn the_kernels_counters_are_the_numbers_of_the_path() {
+    let mut scene = Scene::new(CHAIN);
+    let udp = "udp 10.0.1.2:5000>10.0.2.2:53";
+    scene.play(&format!(
+        "
+        10 client/eth0 egress s1 {udp} id=1
+        20 router/ra   rx     s1 {udp} id=1
+        "
+    ));
+    let key = |place: &str, hook: u8| {
+        let device = scene.device(place);
+        HopKey {
+            tuple: raw_tuple(&tuple("udp", "10.0.1.2:5000>10.0.2.2:53"), 0),
+            netns: device.netns.0,
+            ifindex: device.ifindex.0,
+            hook,
+            pad: [0; 7],
+        }
+    };
+    let count = |packets| HopCount {
+        packets,
+        bytes: packets * 100,
+        first_ns: 10_000,
+        last_ns: 900_000,
+    };
+    let counters = Counters {
+        hops: vec![
+            (key("client/eth0", hook::TC_EGRESS), count(1000)),
+            (key("client/eth0", hook::NET_DEV_QUEUE), count(990)),
+            (key("router/ra", hook::NETIF_RECEIVE_SKB), count(700)),
+            (key("router/ra", hook::KFREE_SKB), count(5000)),
+        ],
+        loss: Losses::default(),
+    };
+    scene
+        .correlator
+        .counters(KtimeNs(950_000), &counters, &scene.host);
+    scene.end();
+    assert_eq!(scene.paths().0, "client/eth0>*1000 >router/ra*700-1");
+    let flow = scene.trace().flows.first().unwrap();
+    assert_eq!(flow.packets.get(&Direction::Forward), Some(&1000));
+    assert_eq!(flow.forward.hops.first().unwrap().bytes, 100_000);
+}
