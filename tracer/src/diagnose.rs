@@ -169,7 +169,7 @@ fn not_sent(trace: &Trace, host: &Host, views: &[View<'_>]) -> Option<Verdict> {
 
 /// Nothing matched, or only questions for a neighbour.
 fn no_traffic(trace: &Trace, host: &Host) -> Verdict {
-    if let Some(who) = neighbor::unanswered(trace) {
+    if let Some(who) = neighbor::unanswered(trace, host) {
         let found = silent::stuck_at(trace, host, who);
         return Verdict {
             outcome: found.outcome,

@@ -4,6 +4,7 @@
 pub mod bridge;
 pub mod filter;
 pub mod l2;
+pub mod limits;
 pub mod link;
 pub mod named;
 pub mod neighbor;
@@ -11,6 +12,7 @@ pub mod netfilter;
 pub mod other;
 pub mod route;
 pub mod socket;
+pub mod source;
 pub mod tunnel;
 
 use super::candidate::Candidate;
@@ -28,9 +30,9 @@ pub const RULES: &[Rule] = &[
     netfilter::drop,
     route::lookup,
     route::forwarding,
-    route::ttl,
-    route::source,
-    route::too_big,
+    limits::ttl,
+    source::source,
+    limits::too_big,
     neighbor::unresolved,
     link::no_carrier,
     link::peer_refuses,

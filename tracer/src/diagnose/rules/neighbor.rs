@@ -92,14 +92,27 @@ pub fn answered(trace: &Trace, who: Unresolved) -> bool {
         .is_some_and(|n| n.new_state.unwrap_or(n.state) & (INCOMPLETE | FAILED) == 0)
 }
 
-/// Any neighbour that was asked for and never answered.
+/// A neighbour that was asked for, never answered, and concerns the trace although no packet was seen: it is asked
+/// for itself, or a sender in its namespace looked up a route for what is.
 #[must_use]
-pub fn unanswered(trace: &Trace) -> Option<Unresolved> {
+pub fn unanswered(trace: &Trace, host: &Host) -> Option<Unresolved> {
+    let asked = |address: &IpAddr| {
+        host.run
+            .as_ref()
+            .is_some_and(|r| r.asked_src.contains(address) || r.asked_dst.contains(address))
+    };
+    let sender = |who: &Unresolved| {
+        trace.beside.iter().any(|e| {
+            matches!(e.detail, Detail::Fib(_) | Detail::Retransmit { .. })
+                && e.netns.or(e.socket.map(|s| s.netns)) == Some(who.device.netns)
+                && e.tuple.is_some_and(|t| asked(&t.dst))
+        })
+    };
     trace
         .beside
         .iter()
         .filter_map(unresolved_in)
-        .find(|who| !answered(trace, *who))
+        .find(|who| (asked(&who.address) || sender(who)) && !answered(trace, *who))
 }
 
 fn events_of(trace: &Trace, who: Unresolved) -> impl DoubleEndedIterator<Item = &NeighborEvent> {

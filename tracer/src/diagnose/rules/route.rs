@@ -1,20 +1,17 @@
-//! Routing: no route, routes that refuse, forwarding off, TTL, source checks, MTU at the router.
+//! Routing: no route, routes that refuse, forwarding off.
 
 use std::net::IpAddr;
 
-use crate::model::{Detail, Device, NetNs, Proto};
+use crate::model::{Device, NetNs};
 use crate::report::{Advice, Confidence};
 
 use super::super::advice::{Shell, ip, sysctl, text};
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{
-    Cause, MTU_EXCEEDED, ROUTE_BLACKHOLE, ROUTE_FORWARDING, ROUTE_MARTIAN, ROUTE_NONE,
-    ROUTE_PROHIBIT, ROUTE_RP_FILTER, ROUTE_UNREACHABLE, TTL_EXPIRED,
+    Cause, ROUTE_BLACKHOLE, ROUTE_FORWARDING, ROUTE_NONE, ROUTE_PROHIBIT, ROUTE_UNREACHABLE,
 };
 use super::super::loss::Loss;
 use super::super::routing::{self, errno};
-use super::super::visits;
-use super::super::words;
 
 /// dst handlers that only discard: the route itself says so (net/ipv4/route.c, net/ipv6/route.c, net/core/dst.c).
 const DISCARDERS: &[&str] = &[
@@ -29,7 +26,7 @@ const DISCARDERS: &[&str] = &[
 ];
 
 /// `where.hook` of this family.
-const HOOK: &str = "route";
+pub(super) const HOOK: &str = "route";
 
 /// The cause that an errno of a lookup stands for.
 #[must_use]
@@ -247,209 +244,4 @@ pub fn forwarding(loss: &Loss<'_>) -> Option<Candidate> {
             "if {dst} should not come here at all, mend the route or service that sent it"
         )),
     ]))
-}
-
-/// TTL or hop limit used up. The reason says IP_INHDR on every kernel that has one.
-pub fn ttl(loss: &Loss<'_>) -> Option<Candidate> {
-    let forwarding = matches!(loss.function(), "ip_forward" | "ip6_forward");
-    let used_up = loss.event.packet.as_ref().is_some_and(|p| p.ttl <= 1);
-    let named = loss.reason() == "IP_INHDR";
-    if !forwarding || !(named || loss.unnamed() && used_up) {
-        return None;
-    }
-    let what = if loss.v6() {
-        "hop limit expired"
-    } else {
-        "TTL expired"
-    };
-    let loops = visits::looping(loss.journey);
-    let dst = loss.dst()?;
-    let ip = ip(loss.v6());
-    let mut summary = format!("{what} (TTL){}", loss.at_words());
-    if !loss.v6() {
-        summary = format!("{what}{}", loss.at_words());
-    }
-    let mut candidate = Candidate::new(&TTL_EXPIRED, loss.place(Some(HOOK)), String::new())
-        .explains(Specificity::Fact);
-    if loops.is_empty() {
-        summary += &format!(": it came with too few hops left to reach {dst}");
-        candidate = candidate.advise([
-            Shell::of(loss.host, loss.netns())
-                .run("where it would have gone", format!("{ip} route get {dst}")),
-            text("raise the sender's TTL, or look for a loop outside this host"),
-        ]);
-    } else {
-        let names: Vec<_> = loops
-            .iter()
-            .map(|(d, _)| words::interface(loss.host, *d))
-            .collect();
-        summary += &format!(": routing loop for {dst} between {}", names.join(" and "));
-        candidate = candidate.because(
-            "packet",
-            loops
-                .iter()
-                .map(|(d, n)| format!("{} passed {n} times", words::interface(loss.host, *d)))
-                .collect::<Vec<_>>()
-                .join(", "),
-        );
-        let mut spaces: Vec<NetNs> = loops.iter().map(|(d, _)| d.netns).collect();
-        spaces.sort_unstable();
-        spaces.dedup();
-        candidate = candidate.advise(spaces.into_iter().map(|ns| {
-            Shell::of(loss.host, Some(ns)).run(
-                format!("where {} sends it", loss.host.namespace(ns)),
-                format!("{ip} route get {dst}"),
-            )
-        }));
-        candidate = candidate.advise([text(format!(
-            "one of these routes points back: {ip} route change the wrong one, or add the more specific route that is missing"
-        ))]);
-    }
-    candidate.summary = summary;
-    Some(candidate)
-}
-
-/// Source checks at input.
-pub fn source(loss: &Loss<'_>) -> Option<Candidate> {
-    let tuple = loss.tuple()?;
-    let shell = Shell::of(loss.host, loss.netns());
-    let (cause, why) = match loss.reason() {
-        "IP_RPFILTER" => (
-            &ROUTE_RP_FILTER,
-            format!(
-                "reverse-path filter (rp_filter) refused source {}",
-                tuple.src
-            ),
-        ),
-        "IP_LOCAL_SOURCE" => (
-            &ROUTE_MARTIAN,
-            format!(
-                "martian source: {} is an address of this namespace itself",
-                tuple.src
-            ),
-        ),
-        "IP_LOCALNET" => (
-            &ROUTE_MARTIAN,
-            format!(
-                "martian: a loopback address came in from outside ({} > {})",
-                tuple.src, tuple.dst
-            ),
-        ),
-        "IP_INVALID_SOURCE" => (&ROUTE_MARTIAN, format!("martian source {}", tuple.src)),
-        "IP_INVALID_DEST" => (&ROUTE_MARTIAN, format!("martian destination {}", tuple.dst)),
-        _ => return None,
-    };
-    let interface = loss
-        .device()
-        .map_or_else(|| "all".to_owned(), |d| loss.host.interface(d));
-    let name = |interface: &str| sysctl(&format!("net/ipv4/conf/{interface}/rp_filter"));
-    let candidate = Candidate::new(
-        cause,
-        loss.place(Some(HOOK)),
-        format!("{why}{}", loss.at_words()),
-    )
-    .explains(Specificity::Reason)
-    .advise([shell.run(
-        "where an answer would go",
-        format!("{} route get {}", ip(loss.v6()), tuple.src),
-    )]);
-    Some(if cause == &ROUTE_RP_FILTER {
-        candidate.advise([
-            shell.run(
-                "look first: the larger of both counts",
-                format!("sysctl {} {}", name("all"), name(&interface)),
-            ),
-            text("best: route the answer to the interface the packet comes in on (ip route add …)"),
-            shell.run(
-                "or filter loosely",
-                format!("sysctl -w {}=2", name(&interface)),
-            ),
-            shell.run(
-                "to take that back",
-                format!("sysctl -w {}=1", name(&interface)),
-            ),
-        ])
-    } else if loss.reason() == "IP_LOCALNET" {
-        candidate.advise([shell.run(
-            "only where a DNAT to 127.0.0.1 is wanted: it exposes what listens on loopback",
-            format!(
-                "sysctl -w {}=1",
-                sysctl(&format!("net/ipv4/conf/{interface}/route_localnet"))
-            ),
-        )])
-    } else {
-        candidate.advise([text("the sender uses an address that cannot be answered: look for missing masquerading or a duplicate address")])
-    })
-}
-
-/// Too big for the next link, said by the router or the fragmenting side.
-pub fn too_big(loss: &Loss<'_>) -> Option<Candidate> {
-    let named = loss.reason() == "PKT_TOO_BIG";
-    let fragmenting = loss.unnamed() && matches!(loss.function(), "ip_fragment" | "ip6_fragment");
-    if !named && !fragmenting {
-        return None;
-    }
-    let size = loss
-        .event
-        .packet
-        .as_ref()
-        .map_or(loss.event.len, |p| p.ip_len);
-    let mtu = loss
-        .journeys(crate::model::Direction::Error)
-        .flat_map(|j| &j.steps)
-        .find_map(|s| match s.event.packet.as_ref()?.transport {
-            crate::model::Transport::Icmp { mtu, .. } => mtu,
-            _ => None,
-        });
-    let limit = mtu.map_or_else(String::new, |m| format!(", the next hop takes {m}"));
-    let told = loss.told().map_or_else(
-        || "; the sender was not told".to_owned(),
-        |t| format!("; the sender was told ({t})"),
-    );
-    let shell = Shell::of(loss.host, loss.netns());
-    let dst = loss.dst()?;
-    let dropped_errors = loss
-        .journeys(crate::model::Direction::Error)
-        .filter(|j| {
-            j.steps
-                .iter()
-                .any(|s| matches!(s.event.detail, Detail::Drop(_)))
-        })
-        .count();
-    let blackhole = (dropped_errors > 0).then(|| {
-        format!(
-            "{} about it dropped on the way: a path MTU black hole",
-            words::count(dropped_errors as u64, "ICMP error")
-        )
-    });
-    let tcp = loss.tuple().is_some_and(|t| t.proto == Proto::Tcp);
-    let clamp = tcp.then(|| {
-        shell.run(
-            "for TCP, clamp the segment size where it is forwarded",
-            "iptables -t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu",
-        )
-    });
-    Some(
-        Candidate::new(
-            &MTU_EXCEEDED,
-            loss.place(Some(HOOK)),
-            format!(
-                "packet too big (MTU){}: {size} bytes{limit}{told}",
-                loss.at_words()
-            ),
-        )
-        .explains(Specificity::Reason)
-        .because("icmp", blackhole)
-        .advise([
-            shell.run("MTU of the links", "ip link"),
-            shell.run(
-                "MTU of the route",
-                format!("{} route get {dst}", ip(loss.v6())),
-            ),
-            text(
-                "give the sender's interface the smallest MTU of the path, or let ICMP errors pass",
-            ),
-        ])
-        .advise(clamp),
-    )
 }

@@ -8,7 +8,7 @@ use crate::correlate::Trace;
 use crate::diagnose::{Diagnosis, diagnose};
 use crate::host::Host;
 use crate::host::facts::{
-    BaseChain, Fact, FilterEngine, InterfaceAddress, Link, Namespace, Question,
+    BaseChain, Fact, FilterEngine, InterfaceAddress, Link, Namespace, Question, Run,
 };
 use crate::model::{
     Detail, Device, Direction, DropInfo, Ethernet, Event, Fate, Flow, FlowId, Frame, HookId,
@@ -110,6 +110,26 @@ impl Net {
 
     pub(super) fn fact(&mut self, fact: Fact) {
         self.host.apply(KtimeNs(self.clock), fact);
+    }
+
+    /// The address that the trace asks for.
+    pub(super) fn asked(&mut self, dst: &str) {
+        self.fact(Fact::Run(Run {
+            tool_version: String::new(),
+            hostname: String::new(),
+            kernel: String::new(),
+            arch: String::new(),
+            boot_id: String::new(),
+            expression: format!("host {dst}"),
+            clauses: Vec::new(),
+            asked_src: Vec::new(),
+            asked_dst: vec![dst.parse().unwrap()],
+            started_unix_ns: 0,
+            started_ktime: KtimeNs(0),
+            one_way: false,
+            only_netns: Vec::new(),
+            only_interfaces: Vec::new(),
+        }));
     }
 
     /// An interface that is up.

@@ -170,6 +170,18 @@ fn a_neighbour_that_answered_is_no_cause() {
     assert!(verdict.summary.contains("last seen entering client/if:5"));
 }
 
+#[test]
+fn a_neighbour_without_any_packet_counts_only_where_the_asked_sender_is() {
+    let mut net = cable();
+    net.neighbor(device(CLIENT, 2), "10.1.0.1", 0x01);
+    assert_eq!(net.verdict().outcome, Outcome::NoTraffic);
+    net.asked("203.0.113.80");
+    lookup(&mut net, 254, 0, "203.0.113.80");
+    let verdict = net.verdict();
+    assert_eq!(verdict.cause.as_deref(), Some("neighbor.unresolved"));
+    assert!(verdict.summary.contains("10.1.0.1 on eth0"));
+}
+
 fn lookup(net: &mut Net, table: u32, error: u32, dst: &str) {
     let tuple = echo("0.0.0.0", dst);
     let mut event = net.event(

@@ -1,0 +1,143 @@
+//! Limits that a router enforces: hops and packet sizes.
+
+use crate::model::{Detail, Direction, NetNs, Proto, Transport};
+
+use super::super::advice::{Shell, ip, text};
+use super::super::candidate::{Candidate, Specificity};
+use super::super::causes::{MTU_EXCEEDED, TTL_EXPIRED};
+use super::super::loss::Loss;
+use super::super::visits;
+use super::super::words;
+use super::route::HOOK;
+
+/// TTL or hop limit used up. The reason says IP_INHDR on every kernel that has one.
+pub fn ttl(loss: &Loss<'_>) -> Option<Candidate> {
+    let forwarding = matches!(loss.function(), "ip_forward" | "ip6_forward");
+    let used_up = loss.event.packet.as_ref().is_some_and(|p| p.ttl <= 1);
+    let named = loss.reason() == "IP_INHDR";
+    if !forwarding || !(named || loss.unnamed() && used_up) {
+        return None;
+    }
+    let what = if loss.v6() {
+        "hop limit expired"
+    } else {
+        "TTL expired"
+    };
+    let loops = visits::looping(loss.journey);
+    let dst = loss.dst()?;
+    let ip = ip(loss.v6());
+    let mut summary = format!("{what} (TTL){}", loss.at_words());
+    if !loss.v6() {
+        summary = format!("{what}{}", loss.at_words());
+    }
+    let mut candidate = Candidate::new(&TTL_EXPIRED, loss.place(Some(HOOK)), String::new())
+        .explains(Specificity::Fact);
+    if loops.is_empty() {
+        summary += &format!(": it came with too few hops left to reach {dst}");
+        candidate = candidate.advise([
+            Shell::of(loss.host, loss.netns())
+                .run("where it would have gone", format!("{ip} route get {dst}")),
+            text("raise the sender's TTL, or look for a loop outside this host"),
+        ]);
+    } else {
+        let names: Vec<_> = loops
+            .iter()
+            .map(|(d, _)| words::interface(loss.host, *d))
+            .collect();
+        summary += &format!(": routing loop for {dst} between {}", names.join(" and "));
+        candidate = candidate.because(
+            "packet",
+            loops
+                .iter()
+                .map(|(d, n)| format!("{} passed {n} times", words::interface(loss.host, *d)))
+                .collect::<Vec<_>>()
+                .join(", "),
+        );
+        let mut spaces: Vec<NetNs> = loops.iter().map(|(d, _)| d.netns).collect();
+        spaces.sort_unstable();
+        spaces.dedup();
+        candidate = candidate.advise(spaces.into_iter().map(|ns| {
+            Shell::of(loss.host, Some(ns)).run(
+                format!("where {} sends it", loss.host.namespace(ns)),
+                format!("{ip} route get {dst}"),
+            )
+        }));
+        candidate = candidate.advise([text(format!(
+            "one of these routes points back: {ip} route change the wrong one, or add the more specific route that is missing"
+        ))]);
+    }
+    candidate.summary = summary;
+    Some(candidate)
+}
+
+/// Too big for the next link, said by the router or the fragmenting side.
+pub fn too_big(loss: &Loss<'_>) -> Option<Candidate> {
+    let named = loss.reason() == "PKT_TOO_BIG";
+    let fragmenting = loss.unnamed() && matches!(loss.function(), "ip_fragment" | "ip6_fragment");
+    if !named && !fragmenting {
+        return None;
+    }
+    let size = loss
+        .event
+        .packet
+        .as_ref()
+        .map_or(loss.event.len, |p| p.ip_len);
+    let mtu = loss
+        .journeys(Direction::Error)
+        .flat_map(|j| &j.steps)
+        .find_map(|s| match s.event.packet.as_ref()?.transport {
+            Transport::Icmp { mtu, .. } => mtu,
+            _ => None,
+        });
+    let limit = mtu.map_or_else(String::new, |m| format!(", the next hop takes {m}"));
+    let told = loss.told().map_or_else(
+        || "; the sender was not told".to_owned(),
+        |t| format!("; the sender was told ({t})"),
+    );
+    let shell = Shell::of(loss.host, loss.netns());
+    let dst = loss.dst()?;
+    let dropped_errors = loss
+        .journeys(Direction::Error)
+        .filter(|j| {
+            j.steps
+                .iter()
+                .any(|s| matches!(s.event.detail, Detail::Drop(_)))
+        })
+        .count();
+    let blackhole = (dropped_errors > 0).then(|| {
+        format!(
+            "{} about it dropped on the way: a path MTU black hole",
+            words::count(dropped_errors as u64, "ICMP error")
+        )
+    });
+    let tcp = loss.tuple().is_some_and(|t| t.proto == Proto::Tcp);
+    let clamp = tcp.then(|| {
+        shell.run(
+            "for TCP, clamp the segment size where it is forwarded",
+            "iptables -t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu",
+        )
+    });
+    Some(
+        Candidate::new(
+            &MTU_EXCEEDED,
+            loss.place(Some(HOOK)),
+            format!(
+                "packet too big (MTU){}: {size} bytes{limit}{told}",
+                loss.at_words()
+            ),
+        )
+        .explains(Specificity::Reason)
+        .because("icmp", blackhole)
+        .advise([
+            shell.run("MTU of the links", "ip link"),
+            shell.run(
+                "MTU of the route",
+                format!("{} route get {dst}", ip(loss.v6())),
+            ),
+            text(
+                "give the sender's interface the smallest MTU of the path, or let ICMP errors pass",
+            ),
+        ])
+        .advise(clamp),
+    )
+}

@@ -1,0 +1,136 @@
+//! Packets that the kernel took in and did not answer, and answers that it could not send.
+
+use crate::model::{Detail, Direction, Fate, Journey, Transport};
+use crate::report::{Confidence, Outcome, Place};
+
+use super::super::advice::{Shell, sysctl};
+use super::super::candidate::Candidate;
+use super::super::causes::{SOCKET_BACKLOG, SOCKET_SILENT};
+use super::super::local;
+use super::super::mended::first_packet;
+use super::super::view::{View, last_seen, total};
+use super::super::words;
+use super::{Counts, Silence};
+
+/// Consumed by the kernel without the answer that it should have made.
+pub(super) fn swallowed(view: &View<'_>, counts: &Counts) -> Option<Silence> {
+    if total(&counts.reply) > 0 || !view.expects_reply() {
+        return None;
+    }
+    let end = |j: &Journey| {
+        j.steps.iter().rev().find_map(|s| match &s.event.detail {
+            Detail::Consumed {
+                function: Some(function),
+            } => Some((function.clone(), s.event.clone())),
+            _ => None,
+        })
+    };
+    let (journey, (function, event)) = view
+        .journeys(Direction::Forward)
+        .filter(|j| matches!(j.fate, Fate::Consumed { .. } | Fate::Delivered))
+        .find_map(|j| end(j).map(|e| (j, e)))?;
+    let transport = first_packet(journey)?.transport;
+    let last = last_seen(journey);
+    let device = event.device.or(last.and_then(|e| e.device));
+    let netns = device.map(|d| d.netns).or(event.netns)?;
+    let name = view.host.namespace(netns);
+    let shell = Shell::of(view.host, Some(netns));
+    let place = Place {
+        namespace: Some(name.clone()),
+        interface: device.map(|d| view.host.interface(d)),
+        hook: Some("socket".to_owned()),
+        function: Some(function.clone()),
+    };
+    let v6 = view.tuple()?.dst.is_ipv6();
+    let candidate = match (transport, function.as_str()) {
+        (
+            Transport::Icmp {
+                icmp_type: 8 | 128, ..
+            },
+            "icmp_rcv" | "icmpv6_rcv",
+        ) => {
+            let name_of = local::echo_sysctl(v6);
+            let value = view
+                .host
+                .sysctls
+                .get(&(netns, name_of.to_owned()))
+                .and_then(|v| v.fact.clone());
+            let confidence = match value.as_deref() {
+                Some("0") => Confidence::Possible,
+                Some(_) => Confidence::Certain,
+                None => Confidence::Likely,
+            };
+            let dotted = sysctl(name_of);
+            Candidate::new(
+                &SOCKET_SILENT,
+                place,
+                format!("echo request reached {name} and is not answered: this host is told to ignore it"),
+            )
+            .sure(confidence)
+            .because("sysctl", value.map(|v| format!("{dotted} = {v}")))
+            .advise([
+                shell.run("look first", format!("sysctl {dotted}")),
+                shell.run("let it answer", format!("sysctl -w {dotted}=0")),
+                shell.run("to take that back", format!("sysctl -w {dotted}=1")),
+            ])
+        }
+        (Transport::Tcp { flags, .. }, "tcp_rcv_state_process") if flags & 0x12 == 0x02 => {
+            Candidate::new(
+                &SOCKET_BACKLOG,
+                place,
+                format!(
+                    "accept queue full on {name}: the SYN for {} was taken and not answered",
+                    words::destination(&view.tuple()?)
+                ),
+            )
+            .sure(Confidence::Likely)
+            .advise([
+                shell.run(
+                    "Recv-Q at or above Send-Q: the accept queue is full",
+                    "ss -ltn",
+                ),
+                shell.run(
+                    "which counter rises",
+                    "nstat -az TcpExtListenOverflows TcpExtListenDrops TcpExtTCPReqQFullDrop",
+                ),
+            ])
+        }
+        _ => return None,
+    };
+    Some(Silence {
+        candidate: candidate.because(
+            "socket",
+            format!("freed normally in {function}, and nothing was sent back"),
+        ),
+        direction: Direction::Forward,
+        affected: view.seen(Direction::Forward),
+        vanished: false,
+    })
+}
+
+/// The answer failed at its own route lookup.
+pub(super) fn answer_not_sent(view: &View<'_>, counts: &Counts) -> Option<Silence> {
+    if counts.forward.delivered + counts.forward.consumed == 0 || total(&counts.reply) > 0 {
+        return None;
+    }
+    let arrived = view
+        .journeys(Direction::Forward)
+        .filter_map(last_seen)
+        .next_back()?;
+    let asker = arrived.tuple?.src;
+    let netns = arrived.device.map(|d| d.netns).or(arrived.netns)?;
+    let failure = local::failures(view.trace)
+        .into_iter()
+        .find(|f| f.dst == asker && f.netns.is_none_or(|ns| ns == netns))?;
+    Some(Silence {
+        candidate: local::candidate(view.trace, view.host, &failure, Some(netns))?
+            .leads_to(Outcome::Unanswered)
+            .because(
+                "route",
+                format!("the request arrived; the answer to {asker} could not be sent"),
+            ),
+        direction: Direction::Forward,
+        affected: view.seen(Direction::Forward),
+        vanished: false,
+    })
+}

@@ -1,0 +1,170 @@
+//! Packets that left, or came to their socket, without an answer; and refusals from outside.
+
+use crate::model::{Detail, Direction, Event, Fate, NetNs, Proto, Transport, Tuple};
+use crate::report::{Confidence, Place};
+
+use super::super::advice::{Shell, ip, text};
+use super::super::candidate::Candidate;
+use super::super::causes::{REMOTE_UNANSWERED, SOCKET_NONE, SOCKET_UNANSWERED};
+use super::super::loss::is_reset;
+use super::super::mended::first_packet;
+use super::super::view::{View, last_seen, total};
+use super::super::words;
+use super::{Counts, Silence, place_of};
+
+/// Something outside this host refused it: a reset or an ICMP error came in.
+pub(super) fn refused_outside(view: &View<'_>, counts: &Counts) -> Option<Silence> {
+    if view.tuple()?.proto != Proto::Tcp || counts.forward.left == 0 {
+        return None;
+    }
+    let mut replies = view.journeys(Direction::Reply).peekable();
+    replies.peek()?;
+    let only_resets = replies.all(|j| first_packet(j).is_some_and(is_reset));
+    let tuple = view.tuple()?;
+    if !only_resets {
+        return None;
+    }
+    Some(Silence {
+        candidate: Candidate::new(
+            &SOCKET_NONE,
+            left_place(view),
+            format!(
+                "port closed: {} refused the connection, a TCP reset came back from outside this host",
+                words::destination(&tuple)
+            ),
+        )
+        .sure(Confidence::Likely)
+        .because("tcp", "a reset was the only answer; a firewall on the way can send one too".to_owned())
+        .advise([text(format!(
+            "on the other machine: is the server listening? ss -ltnp sport = :{}",
+            tuple.dport
+        ))]),
+        direction: Direction::Forward,
+        affected: view.seen(Direction::Forward),
+        vanished: false,
+    })
+}
+
+/// It arrived or left, an answer is due, and none was seen.
+pub(super) fn unanswered(view: &View<'_>, counts: &Counts) -> Option<Silence> {
+    let Counts { forward, reply } = counts;
+    let expected = view.expects_reply();
+    let answers = view.seen(Direction::Reply).max(total(reply));
+    let tuple = view.tuple()?;
+    let echo = matches!(tuple.proto, Proto::Icmp | Proto::Icmp6);
+    let arrived = forward.delivered + forward.left + forward.consumed;
+    let mostly_silent = echo && answers * 2 < arrived;
+    let left = forward.left > forward.delivered;
+    // One-way datagrams that were read are well; of those that left, nobody knows.
+    if arrived == 0 || answers > 0 && !mostly_silent || !expected && !left {
+        return None;
+    }
+    let one_way = view.host.run.as_ref().is_some_and(|r| r.one_way);
+    if !expected && (tuple.dst.is_multicast() || one_way) {
+        return None;
+    }
+    let mut rest = error_seen(view, &tuple).map_or_else(String::new, |e| format!("; {e}"));
+    if answers > 0 {
+        rest = format!(" ({answers} of {arrived} answered){rest}");
+    }
+    let candidate = if left {
+        beyond(view, &tuple, &rest)
+    } else {
+        at_the_socket(view, &tuple, &rest)
+    };
+    Some(Silence {
+        candidate: candidate.sure(if expected {
+            Confidence::Likely
+        } else {
+            Confidence::Possible
+        }),
+        direction: Direction::Forward,
+        affected: arrived.saturating_sub(answers),
+        vanished: false,
+    })
+}
+
+/// What an ICMP error said of the flow.
+fn error_seen(view: &View<'_>, tuple: &Tuple) -> Option<String> {
+    view.journeys(Direction::Error).find_map(|j| {
+        let packet = first_packet(j)?;
+        let Transport::Icmp {
+            icmp_type, code, ..
+        } = packet.transport
+        else {
+            return None;
+        };
+        let said = words::icmp(tuple.dst.is_ipv6(), icmp_type, code);
+        Some(format!("{} says: {said}", packet.tuple?.src))
+    })
+}
+
+/// The last event of a packet that left.
+fn leaving<'a>(view: &View<'a>) -> Option<&'a Event> {
+    view.journeys(Direction::Forward)
+        .filter(|j| matches!(j.fate, Fate::Left { .. }))
+        .find_map(last_seen)
+}
+
+fn netns_of(event: Option<&Event>) -> Option<NetNs> {
+    event.and_then(|e| e.device.map(|d| d.netns).or(e.netns))
+}
+
+/// The interface through which it left.
+fn left_place(view: &View<'_>) -> Place {
+    place_of(view.host, leaving(view), "device")
+}
+
+/// It left this host.
+fn beyond(view: &View<'_>, tuple: &Tuple, rest: &str) -> Candidate {
+    let place = left_place(view);
+    let at = match (&place.namespace, &place.interface) {
+        (Some(ns), Some(interface)) => format!("{ns}/{interface}"),
+        _ => "its last interface".to_owned(),
+    };
+    let last = leaving(view);
+    let source = last.and_then(|e| e.tuple).map_or(tuple.src, |t| t.src);
+    let to = words::destination(tuple);
+    let summary = format!(
+        "no answer from {to}: it left this host through {at} as it should, nothing came back{rest}"
+    );
+    Candidate::new(&REMOTE_UNANSWERED, place, summary)
+        .because("packet", format!("it left with source {source}"))
+        .advise([
+            Shell::of(view.host, netns_of(last)).run(
+                "is the next hop right?",
+                format!("{} route get {}", ip(tuple.dst.is_ipv6()), tuple.dst),
+            ),
+            text(format!(
+                "trace on {} and the routers between: does it arrive, is there a route back to {source}?",
+                tuple.dst
+            )),
+        ])
+}
+
+/// It came to its socket here.
+fn at_the_socket(view: &View<'_>, tuple: &Tuple, rest: &str) -> Candidate {
+    let last = view.journeys(Direction::Forward).find_map(last_seen);
+    let place = place_of(view.host, last, "socket");
+    let host = netns_of(last).map_or_else(
+        || "this host".to_owned(),
+        |netns| view.host.namespace(netns),
+    );
+    let reader = view.events().find_map(|e| {
+        let process = e.process.as_ref()?;
+        let of_flow = e
+            .tuple
+            .or(e.socket.and_then(|s| s.tuple))
+            .is_some_and(|t| view.owns(&t));
+        (matches!(e.detail, Detail::SocketRead { .. }) && of_flow)
+            .then(|| format!("{} (pid {}) read it", process.comm, process.pid))
+    });
+    let who = reader.unwrap_or_else(|| "no process was seen to read it".to_owned());
+    let to = words::destination(tuple);
+    let summary = format!(
+        "no answer from {to}: it reached its socket on {host}, {who}, and nothing was sent back{rest}"
+    );
+    Candidate::new(&SOCKET_UNANSWERED, place, summary).advise([text(
+        "look at the server: is it stuck, and where does it send its answers (ss -anp)?",
+    )])
+}

@@ -1,0 +1,95 @@
+//! Packets that wait for a neighbour: no drop yet, or none seen.
+
+use crate::correlate::Trace;
+use crate::host::Host;
+use crate::model::{Direction, Event, Fate, FateCounts, Journey};
+use crate::report::{Confidence, Place};
+
+use super::super::candidate::{Candidate, Specificity, evidence};
+use super::super::causes::NEIGHBOR_UNRESOLVED;
+use super::super::rules::link;
+use super::super::rules::neighbor::{self, Unresolved};
+use super::super::view::{View, last_seen};
+use super::{Counts, Silence};
+
+/// Packets that wait for a neighbour which has not answered (yet).
+pub(super) fn waiting(view: &View<'_>, counts: &Counts) -> Option<Silence> {
+    let arrives = |c: &FateCounts| c.delivered + c.left > 0;
+    for (direction, fates) in [
+        (Direction::Forward, &counts.forward),
+        (Direction::Reply, &counts.reply),
+    ] {
+        if arrives(fates) || fates.vanished + fates.in_flight == 0 {
+            continue;
+        }
+        let stuck = |j: &&Journey| matches!(j.fate, Fate::Vanished { .. } | Fate::InFlight);
+        let who = view
+            .journeys(direction)
+            .filter(stuck)
+            .filter_map(last_seen)
+            .find_map(|last| waits_for(view.trace, view.host, last));
+        let Some(who) = who else { continue };
+        return Some(Silence {
+            candidate: stuck_at(view.trace, view.host, who),
+            direction,
+            affected: fates.vanished + fates.in_flight,
+            vanished: false,
+        });
+    }
+    None
+}
+
+/// The neighbour that a packet last seen in `last` waits for: of its namespace, never resolved since.
+fn waits_for(trace: &Trace, host: &Host, last: &Event) -> Option<Unresolved> {
+    let who = neighbor::waited_for(trace, last, None)?;
+    let netns = last.device.map(|d| d.netns).or(last.netns)?;
+    let gateway = host.routes.iter().any(|r| {
+        r.fact.netns == netns
+            && r.fact
+                .result
+                .as_ref()
+                .is_ok_and(|route| route.gateway == Some(who.address))
+    });
+    let then = neighbor::asked_at(trace, who, last);
+    let itself = last.tuple.is_some_and(|t| t.dst == who.address);
+    (who.device.netns == netns && (then || itself || gateway) && !neighbor::answered(trace, who))
+        .then_some(who)
+}
+
+/// Nobody answers for this neighbour: since the link is down, or for another reason.
+pub fn stuck_at(trace: &Trace, host: &Host, who: Unresolved) -> Candidate {
+    if link::is_down(trace, host, who.device) {
+        return link::down(host, who.device, None).because(
+            "neighbor",
+            format!("packets wait for {}, who cannot be asked", who.address),
+        );
+    }
+    let place = Place {
+        namespace: Some(host.namespace(who.device.netns)),
+        interface: Some(host.interface(who.device)),
+        hook: Some("neighbor".to_owned()),
+        function: None,
+    };
+    let failed = neighbor::failed(trace, who);
+    let mut candidate = Candidate::new(&NEIGHBOR_UNRESOLVED, place, neighbor::summary(host, who))
+        .explains(Specificity::Linked)
+        .sure(if failed {
+            Confidence::Certain
+        } else {
+            Confidence::Likely
+        })
+        .advise(neighbor::advice(host, who));
+    candidate.evidence = neighbor::question_evidence(trace, host, who);
+    candidate.evidence.insert(
+        0,
+        evidence(
+            "neighbor",
+            format!(
+                "the entry for {} is {}; packets wait in its queue",
+                who.address,
+                if failed { "FAILED" } else { "INCOMPLETE" }
+            ),
+        ),
+    );
+    candidate
+}
