@@ -63,15 +63,17 @@ impl Term {
         Some(self)
     }
 
-    /// With the rule of ARP applied, see the head of this file.
+    /// With the rule of ARP applied, see the head of this file. What is excluded from one protocol names it: the
+    /// kernel asks ARP and neighbour discovery only of clauses that name a protocol.
     fn settled(mut self) -> Option<Self> {
-        if self.cube.is_arp() {
-            let arp = self.cube.proto;
-            for not in &mut self.without {
-                not.proto = not.proto.or(arp);
-            }
-        } else {
+        if !self.cube.is_arp() {
             self.without.retain(|not| !not.is_arp());
+        }
+        if let Some(proto) = self.cube.proto {
+            for not in &mut self.without {
+                not.proto = not.proto.or(Some(proto));
+                not.ported = false;
+            }
         }
         self.reduced()
     }

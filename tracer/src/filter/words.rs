@@ -15,7 +15,7 @@ pub(super) fn term(term: &Term) -> String {
     let mut parts = tests(&term.cube);
     for not in &term.without {
         let mut bare = *not;
-        if term.cube.is_arp() {
+        if bare.tcp_mask == 0 && bare.icmp_type == Span::ALL && bare.proto == term.cube.proto {
             // the term has said so
             bare.proto = None;
         }
