@@ -15,10 +15,11 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::geteuid;
 use tracer::host::Host;
-use tracer::host::facts::{Fact, Link};
+use tracer::host::answers::answer;
+use tracer::host::facts::{BaseChain, Fact, FilterEngine, Link, Question, RouteAnswer};
 use tracer::host::namespaces::NetnsFd;
 use tracer::host::watch::{HostChange, Watcher};
-use tracer::model::{KtimeNs, NetNs};
+use tracer::model::{KtimeNs, NetNs, Proto, Tuple};
 
 /// Longest wait for a change that the kernel tells at once.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -273,5 +274,240 @@ fn the_first_process_is_in_the_namespace_called_host() {
             .iter()
             .find(|f| matches!(f, Fact::Unread { .. }));
         assert_eq!(lost, None);
+    });
+}
+
+fn tuple(src: &str, dst: &str) -> Tuple {
+    Tuple {
+        proto: Proto::Tcp,
+        src: src.parse().unwrap(),
+        sport: 40000,
+        dst: dst.parse().unwrap(),
+        dport: 80,
+        icmp_id: 0,
+    }
+}
+
+impl Watched {
+    fn ask(&self, question: &Question) -> Vec<Fact> {
+        answer(question, self.watcher.namespaces())
+    }
+
+    fn route(&self, src: &str, dst: &str, iif: &str) -> RouteAnswer {
+        let iif = self
+            .link("hf_router", iif)
+            .map_or(0, |l| l.device.ifindex.0);
+        let question = Question::Route {
+            netns: netns("hf_router"),
+            tuple: tuple(src, dst),
+            iif,
+        };
+        match self.ask(&question).as_slice() {
+            [Fact::Route(answer)] => answer.clone(),
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    fn sysctl(&self, name: &str) -> Option<String> {
+        let question = Question::Sysctl {
+            netns: netns("hf_router"),
+            name: name.into(),
+        };
+        match self.ask(&question).as_slice() {
+            [Fact::Sysctl { value, .. }] => value.clone(),
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    fn chains(&self) -> Vec<BaseChain> {
+        let question = Question::Chains {
+            netns: netns("hf_router"),
+        };
+        match self.ask(&question).as_slice() {
+            [Fact::Chains(_, chains)] => chains.clone(),
+            other => unreachable!("{other:?}"),
+        }
+    }
+}
+
+const ROUTER: &str = "
+    ip netns add hf_router; ip netns add hf_near; ip netns add hf_far
+    ip -n hf_router link add near type veth peer name eth0 netns hf_near
+    ip -n hf_router link add far type veth peer name eth0 netns hf_far
+    ip -n hf_router addr add 10.8.1.1/24 dev near
+    ip -n hf_router addr add 10.8.2.1/24 dev far
+    ip -n hf_router addr add fd00:8:1::1/64 dev near nodad
+    ip -n hf_router addr add fd00:8:2::1/64 dev far nodad
+    for i in near far lo; do ip -n hf_router link set $i up; done
+    for n in hf_near hf_far; do ip -n $n link set eth0 up; done
+    ip netns exec hf_router sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.near.rp_filter=0
+";
+
+#[test]
+fn routes_are_those_that_packets_would_take() {
+    isolated(|| {
+        sh(ROUTER);
+        sh("ip -n hf_router route add 10.8.9.0/24 via 10.8.2.2 mtu 1300
+            ip -n hf_router route add blackhole 10.8.66.0/24
+            ip -n hf_router route add unreachable 10.8.67.0/24
+            ip -n hf_router route add prohibit 10.8.68.0/24
+            ip -n hf_router route add fd00:8:9::/64 via fd00:8:2::2
+            ip -n hf_router route add table 77 10.8.70.0/24 via 10.8.2.9
+            ip -n hf_router rule add ipproto tcp dport 80 lookup 77");
+        let watched = Watched::new();
+        let far = watched.link("hf_router", "far").unwrap().device.ifindex.0;
+        let forwarded = watched
+            .route("10.8.1.2", "10.8.9.9", "near")
+            .result
+            .unwrap();
+        assert_eq!(
+            (forwarded.kind.as_str(), forwarded.oif),
+            ("unicast", Some(far))
+        );
+        assert_eq!(forwarded.gateway, Some("10.8.2.2".parse().unwrap()));
+        assert_eq!((forwarded.table, forwarded.mtu), (254, Some(1300)));
+        let ruled = watched
+            .route("10.8.1.2", "10.8.70.1", "near")
+            .result
+            .unwrap();
+        assert_eq!(ruled.table, 77, "the rule looks at the port");
+        let own = watched
+            .route("10.8.1.2", "10.8.1.1", "near")
+            .result
+            .unwrap();
+        assert_eq!((own.kind.as_str(), own.table), ("local", 255));
+        let sent = watched.route("10.8.2.1", "10.8.2.2", "").result.unwrap();
+        assert_eq!((sent.oif, sent.gateway), (Some(far), None));
+        let six = watched
+            .route("fd00:8:1::2", "fd00:8:9::9", "near")
+            .result
+            .unwrap();
+        assert_eq!(six.gateway, Some("fd00:8:2::2".parse().unwrap()));
+        for (dst, iif, errno) in [
+            ("10.8.200.1", "", libc::ENETUNREACH),
+            ("10.8.200.1", "near", libc::ENETUNREACH),
+            ("10.8.66.1", "", libc::EINVAL),
+            ("10.8.67.1", "near", libc::EHOSTUNREACH),
+            ("10.8.68.1", "near", libc::EACCES),
+        ] {
+            let src = if iif.is_empty() {
+                "0.0.0.0"
+            } else {
+                "10.8.1.2"
+            };
+            let answer = watched.route(src, dst, iif);
+            assert_eq!(answer.result, Err(errno.unsigned_abs()), "{dst} {iif}");
+        }
+        let six = watched.route("fd00:8:1::2", "fd00:8:200::1", "near");
+        assert_eq!(six.result, Err(libc::ENETUNREACH.unsigned_abs()));
+        sh("ip netns exec hf_router sysctl -qw net.ipv4.ip_forward=0");
+        let stopped = watched.route("10.8.1.2", "10.8.9.9", "near");
+        assert_eq!(stopped.result, Err(libc::EHOSTUNREACH.unsigned_abs()));
+    });
+}
+
+#[test]
+fn neighbours_sysctls_and_links_are_those_of_the_namespace() {
+    isolated(|| {
+        sh(ROUTER);
+        sh(
+            "ip -n hf_router neigh add 10.8.1.7 lladdr 02:00:00:00:08:07 dev near nud permanent
+            ip -n hf_router neigh add fd00:8:1::7 dev near nud failed
+            ip netns exec hf_router sysctl -qw net.ipv4.conf.near.rp_filter=2",
+        );
+        let watched = Watched::new();
+        let near = watched.link("hf_router", "near").unwrap().clone();
+        let entry = |address: &str| {
+            let question = Question::Neighbor {
+                device: near.device,
+                address: address.parse().unwrap(),
+            };
+            match watched.ask(&question).as_slice() {
+                [Fact::Neighbor(entry)] => (entry.state, entry.mac.map(|m| m.to_string())),
+                other => unreachable!("{other:?}"),
+            }
+        };
+        assert_eq!(entry("10.8.1.7"), (0x80, Some("02:00:00:00:08:07".into())));
+        assert_eq!(entry("fd00:8:1::7"), (0x20, None));
+        assert_eq!(entry("10.8.1.8"), (0, None));
+        assert_eq!(
+            watched.sysctl("net/ipv4/conf/near/rp_filter").as_deref(),
+            Some("2")
+        );
+        assert_eq!(watched.sysctl("net/ipv4/ip_forward").as_deref(), Some("1"));
+        assert_eq!(watched.sysctl("net/ipv4/conf/none/rp_filter"), None);
+        sh("ip -n hf_router link set near down");
+        let facts = watched.ask(&Question::Link {
+            device: near.device,
+        });
+        let mut expected = near.clone();
+        (expected.up, expected.carrier) = (false, false);
+        assert_eq!(facts.first(), Some(&Fact::Link(expected)), "with its peer");
+        assert!(
+            matches!(facts.get(1), Some(Fact::Addresses(d, a)) if *d == near.device && a.len() == 1)
+        );
+        sh("ip -n hf_router link del near");
+        let facts = watched.ask(&Question::Link {
+            device: near.device,
+        });
+        assert_eq!(facts, [Fact::LinkGone(near.device)]);
+    });
+}
+
+#[test]
+fn base_chains_of_every_packet_filter_are_read() {
+    isolated(|| {
+        sh(ROUTER);
+        let watched = Watched::new();
+        assert_eq!(watched.chains(), [], "none yet, and none made by looking");
+        sh("ip netns exec hf_router nft '
+              table inet hf_t {
+                chain stop {
+                  type filter hook forward priority -10; policy drop;
+                  ct state established accept
+                  tcp dport 80 accept
+                }
+                chain plain { accept; }
+              }
+              table netdev hf_d { chain door { type filter hook ingress device near priority 5; } ; }
+              table bridge hf_b { chain gate { type filter hook forward priority 0; policy drop; } ; }'
+            ip netns exec hf_router iptables-legacy -P FORWARD DROP
+            ip netns exec hf_router iptables-legacy -A FORWARD -p tcp -j ACCEPT
+            ip netns exec hf_router iptables-legacy -A FORWARD -p udp -j ACCEPT
+            ip netns exec hf_router ip6tables-legacy -A INPUT -p tcp --dport 22 -j DROP");
+        let chains = watched.chains();
+        let found = |engine, family: &str, table: &str, hook: &str| {
+            let chain = chains.iter().find(|c| {
+                c.engine == engine && c.family == family && c.table == table && c.hook == hook
+            });
+            let chain =
+                chain.unwrap_or_else(|| unreachable!("{family} {table} {hook}: {chains:?}"));
+            (chain.priority, chain.policy_drop, chain.rules)
+        };
+        use FilterEngine::{Legacy, Nftables};
+        assert_eq!(
+            found(Nftables, "inet", "hf_t", "FORWARD"),
+            (-10, true, Some(2))
+        );
+        assert_eq!(
+            found(Nftables, "netdev", "hf_d", "INGRESS"),
+            (5, false, Some(0))
+        );
+        assert_eq!(
+            found(Nftables, "bridge", "hf_b", "FORWARD"),
+            (0, true, Some(0))
+        );
+        assert!(!chains.iter().any(|c| c.chain == "plain"));
+        assert_eq!(found(Legacy, "ip", "filter", "FORWARD"), (0, true, Some(2)));
+        assert_eq!(found(Legacy, "ip", "filter", "INPUT"), (0, false, Some(0)));
+        assert_eq!(found(Legacy, "ip6", "filter", "INPUT"), (0, false, Some(1)));
+        assert_eq!(
+            found(Legacy, "ip6", "filter", "FORWARD"),
+            (0, false, Some(0))
+        );
+        assert!(
+            !chains.iter().any(|c| c.table == "nat"),
+            "looking made no table"
+        );
     });
 }

@@ -1,8 +1,11 @@
 //! What is known of the host: [`Host`] folds [`Fact`]s into one place; the modules below read them.
 
+pub mod answers;
 pub mod discovery;
 pub mod facts;
+mod firewall;
 pub(crate) mod links;
+pub mod machine;
 pub mod namespaces;
 pub(crate) mod netlink;
 pub mod watch;
@@ -12,6 +15,12 @@ use std::net::IpAddr;
 
 use crate::model::{Device, KtimeNs, Mac, NetNs};
 use facts::{BaseChain, Fact, InterfaceAddress, Link, Neighbor, Probe, RouteAnswer, Run};
+
+/// What could not be read of the host, and why.
+struct Unreadable {
+    what: String,
+    why: String,
+}
 
 /// A fact with the time at which it was read.
 #[derive(Clone, Debug)]

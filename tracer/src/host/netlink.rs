@@ -94,6 +94,12 @@ impl Request {
         self.0.get(16..).unwrap_or_default()
     }
 
+    /// The message as it would be sent first.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.finish(1)
+    }
+
     fn finish(&self, sequence: u32) -> Vec<u8> {
         let mut bytes = self.0.clone();
         let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
