@@ -77,7 +77,8 @@ pub(super) fn judge(journey: &Journey, open: &Open, around: &Around<'_>) -> Judg
         End::GoesOn(step) | End::Silent(step) => silent(journey, step, around),
         End::Nothing => Fate::Vanished { step: last },
     };
-    let over = !matches!(end, End::Silent(_) | End::GoesOn(_) | End::Nothing);
+    let open_end = matches!(end, End::Silent(_) | End::GoesOn(_) | End::Nothing);
+    let over = !open_end || fate == Fate::Delivered;
     Judgement { fate, branch, over }
 }
 

@@ -371,7 +371,7 @@ fn no_bytes_make_the_parser_fail() {
         bytes.truncate(usize::try_from(random.next()).unwrap() % (length + 1));
         let start = Start {
             l3_offset: usize::try_from(random.next() % 256).unwrap(),
-            protocol: [0x0800, 0x86dd, 0x0806, 0x8100][round % 4],
+            protocol: *[0x0800, 0x86dd, 0x0806, 0x8100].get(round % 4).unwrap(),
             skb_len: 1500,
         };
         for start in [start, FRAMED] {
