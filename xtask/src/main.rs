@@ -1,2 +1,82 @@
-//! Chores.
-fn main() {}
+//! The chores of the workspace: `cargo xtask CHORE`. The Makefile's targets are thin calls of these.
+
+mod check;
+mod command;
+mod dist;
+mod kernels;
+mod labs;
+mod object;
+mod setup;
+mod test;
+mod workspace;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask", about = "The chores of tracer's workspace")]
+enum Chore {
+    /// Install what is missing to build, check and test: toolchains, bpf-linker, cargo-deny, programs that labs use
+    Setup,
+    /// Formatting, lints, licences, unit and replayed tests; needs no root
+    Check,
+    /// Everything that can be tested: check, live tests, labs; needs root
+    Test,
+    /// Build and run labs
+    Lab {
+        /// Lab files, or arguments of `lab run`
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Run all labs and show how each family fares
+    Labs {
+        /// Labs that run at the same time
+        #[arg(long, default_value_t = 1)]
+        jobs: usize,
+    },
+    /// Run labs and keep their recordings where replayed tests find them
+    RecordLabs {
+        /// Lab files [default: all]
+        files: Vec<PathBuf>,
+    },
+    /// A network of namespaces with a fault, and what tracer says about it
+    Demo {
+        /// The lab to show
+        #[arg(default_value = "tests/labs/netfilter/forward-policy-drop.toml")]
+        file: PathBuf,
+    },
+    /// The static release binary and its checksum, in target/dist
+    Dist,
+    /// Check what the built eBPF object contains
+    CheckObject,
+    /// Load the kernel programs on other kernels, in virtual machines
+    CheckKernels {
+        /// Versions
+        #[arg(default_values = kernels::VERSIONS)]
+        versions: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Chore::parse() {
+        Chore::Setup => setup::run(),
+        Chore::Check => check::run().map(|_| ()),
+        Chore::Test => test::run(),
+        Chore::Lab { arguments } => labs::run(&arguments),
+        Chore::Labs { jobs } => labs::scoreboard(jobs),
+        Chore::RecordLabs { files } => labs::record(&files),
+        Chore::Demo { file } => labs::demo(&file),
+        Chore::Dist => dist::run(),
+        Chore::CheckObject => object::run(),
+        Chore::CheckKernels { versions } => kernels::run(&versions),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,38 @@
+# Thin targets: the work is done by xtask. `make help` lists them.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check lab labs record-labs check-object check-kernels dist
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+setup: ## install what is missing to build and test (quick when nothing is)
+	@xtask/bootstrap.sh
+	@cargo xtask setup
+
+demo: setup ## a network with a real fault, and what tracer says (root)
+	@cargo xtask demo
+
+test: setup ## everything that can be tested: check, live tests, labs (root)
+	@cargo xtask test
+
+check: setup ## formatting, lints, licences, unit and replayed tests (no root)
+	@cargo xtask check
+
+lab: setup ## run labs: make lab FILES="tests/labs/route/ttl-loop.toml" (root)
+	@cargo xtask lab $(or $(FILES),$(error say which: make lab FILES=...))
+
+labs: setup ## run all labs, with a score for each family (root)
+	@cargo xtask labs
+
+record-labs: setup ## run labs and keep their recordings for replayed tests (root)
+	@cargo xtask record-labs $(FILES)
+
+check-object: setup ## what the built eBPF object contains
+	@cargo xtask check-object
+
+check-kernels: setup ## load the kernel programs on other kernels, in virtual machines
+	@cargo xtask check-kernels $(VERSIONS)
+
+dist: setup ## the static release binary, in target/dist
+	@cargo xtask dist

@@ -1,0 +1,65 @@
+//! What is checked without root: formatting, lints with warnings as errors, licences and sources of dependencies,
+//! unit and replayed tests.
+
+use anyhow::{Context, Result};
+
+use crate::command::{cargo, program, run as run_command};
+use crate::test::{Counts, cargo_test};
+use crate::workspace::{Toolchain, root};
+
+/// Runs all checks; the first that fails ends them, failed tests are counted.
+pub(crate) fn run() -> Result<Counts> {
+    run_command(cargo(["fmt", "--all", "--check"]))?;
+    run_command(cargo([
+        "clippy",
+        "--workspace",
+        "--exclude",
+        "tracer-ebpf",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
+    clippy_ebpf()?;
+    // The advisory database is not part of the check: it comes from the network, and changes what passes from
+    // one day to the next.
+    run_command(cargo(["deny", "check", "licenses", "bans", "sources"]))?;
+    cargo_test(&[])
+}
+
+/// The kernel programs are another toolchain's, and another target's.
+fn clippy_ebpf() -> Result<()> {
+    let channel = Toolchain::ebpf()?.channel;
+    let mut command = program(
+        "rustup",
+        [
+            "run",
+            channel.as_str(),
+            "cargo",
+            "clippy",
+            "--package",
+            "tracer-ebpf",
+        ],
+    );
+    command.args([
+        "--target",
+        "bpfel-unknown-none",
+        "-Z",
+        "build-std=core",
+        "--release",
+    ]);
+    command
+        .arg("--target-dir")
+        .arg(root().join("target/clippy-ebpf"));
+    command.args(["--", "-D", "warnings"]);
+    // What this cargo was started with concerns another toolchain.
+    for name in [
+        "CARGO",
+        "RUSTC",
+        "RUSTUP_TOOLCHAIN",
+        "CARGO_ENCODED_RUSTFLAGS",
+    ] {
+        command.env_remove(name);
+    }
+    run_command(command).context("lints of the kernel programs")
+}

@@ -1,0 +1,45 @@
+//! The binary to hand out: static, so that it runs on any Linux of its architecture, with its checksum.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+
+use crate::command::{cargo, output, program, run as run_command};
+use crate::workspace::{Toolchain, root};
+
+/// Builds target/dist/tracer-ARCH-linux and its .sha256.
+pub(crate) fn run() -> Result<()> {
+    let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+    let channel = Toolchain::host()?.channel;
+    run_command(program(
+        "rustup",
+        ["target", "add", &target, "--toolchain", &channel],
+    ))?;
+    run_command(cargo([
+        "build",
+        "--release",
+        "--package",
+        "tracer",
+        "--bin",
+        "tracer",
+        "--target",
+        &target,
+    ]))?;
+
+    let dist = root().join("target/dist");
+    fs::create_dir_all(&dist).with_context(|| format!("cannot make {}", dist.display()))?;
+    let name = format!("tracer-{}-linux", std::env::consts::ARCH);
+    let binary = root().join("target").join(&target).join("release/tracer");
+    let size = fs::copy(&binary, dist.join(&name))
+        .with_context(|| format!("cannot copy {}", binary.display()))?;
+    let mut sum = program("sha256sum", [&name]);
+    sum.current_dir(&dist);
+    let sum = output(sum)?;
+    fs::write(dist.join(format!("{name}.sha256")), &sum)?;
+    println!(
+        "target/dist/{name}: {:.1} MB\n{}",
+        size as f64 / 1e6,
+        sum.trim_end()
+    );
+    Ok(())
+}

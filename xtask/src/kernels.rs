@@ -1,0 +1,85 @@
+//! Loads the kernel programs on other kernels than the running one, in virtual machines. The machines are not part
+//! of the workspace: a folder with the scripts `vmkernel VERSION…` (fetches kernels) and `vmrun -k VERSION -- COMMAND`
+//! (runs a command there, over this machine's file system) is looked for in $TRACER_VM, else in ./vm.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::command::{cargo, exists, output, program, run as run_command};
+use crate::workspace::root;
+
+/// Those that tracer promises to load on.
+pub(crate) const VERSIONS: [&str; 4] = ["5.10", "6.1", "6.12", "7.2"];
+
+/// The test that loads and attaches every program.
+const TEST: &str = "kernel::load";
+
+/// Runs the loading test on each kernel; all of them, whatever fails.
+pub(crate) fn run(versions: &[String]) -> Result<()> {
+    let folder = folder()?;
+    ensure!(
+        exists("qemu-system-x86_64"),
+        "qemu-system-x86_64 is missing: apt-get install qemu-system-x86"
+    );
+    let test = test_binary()?;
+    let mut failed = Vec::new();
+    for version in versions {
+        let run_there = |arguments: &[&str]| {
+            let mut command = program(folder.join("vmrun"), ["-k", version, "-t", "600", "--"]);
+            command.args(arguments);
+            command
+        };
+        // Fetched once: a kernel that is there boots in seconds.
+        if !run_there(&["true"])
+            .status()
+            .is_ok_and(|status| status.success())
+        {
+            run_command(program(folder.join("vmkernel"), [version]))?;
+        }
+        let mut command = run_there(&[]);
+        command
+            .arg(&test)
+            .args([TEST, "--ignored", "--nocapture", "--test-threads", "1"]);
+        match run_command(command) {
+            Ok(()) => println!("{version}: loads"),
+            Err(error) => {
+                println!("{version}: {error:#}");
+                failed.push(version.as_str());
+            }
+        }
+    }
+    ensure!(failed.is_empty(), "does not load on {}", failed.join(", "));
+    Ok(())
+}
+
+fn folder() -> Result<PathBuf> {
+    let folder = std::env::var_os("TRACER_VM").map_or_else(|| root().join("vm"), PathBuf::from);
+    for script in ["vmkernel", "vmrun"] {
+        ensure!(
+            folder.join(script).is_file(),
+            "there is no {script} in {}: set TRACER_VM to a folder with scripts that run a command on another kernel",
+            folder.display()
+        );
+    }
+    Ok(folder)
+}
+
+/// The test binary of the library.
+fn test_binary() -> Result<PathBuf> {
+    let messages = output(cargo([
+        "test",
+        "--package",
+        "tracer",
+        "--lib",
+        "--no-run",
+        "--message-format",
+        "json",
+    ]))?;
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter_map(|message| Some(PathBuf::from(message.get("executable")?.as_str()?)))
+        .next_back()
+        .context("cargo did not say where the test binary is")
+}
