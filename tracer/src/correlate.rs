@@ -16,6 +16,8 @@ mod summary;
 
 use std::collections::BTreeMap;
 
+use tracer_common::event::FLAG_BY_SOCKET;
+
 use crate::host::Host;
 use crate::model::{
     Detail, Direction, Event, Fate, Flow, FlowId, Joined, Journey, JourneyId, KtimeNs, Step,
@@ -145,10 +147,7 @@ impl Correlator {
             return;
         }
         self.beside.took_in(&event);
-        let by_buffer = self
-            .index
-            .find(&event, &self.flows, self.settings.recreate_ns);
-        match by_buffer.or_else(|| self.by_socket(&event)) {
+        match self.place(&event) {
             Some(placed) => self.add(placed, event),
             None if identity::begins(&event) => self.begin(event, host),
             None if tells_by_itself(&event) => self.put_beside(event),
@@ -206,25 +205,45 @@ impl Correlator {
         &self.trace
     }
 
-    /// The packet that a socket's event is about, when the event names no buffer, or one that is not known.
+    /// Where an event goes: by its buffer; of a socket's event the buffer is a guess (the one that its CPU took in
+    /// last), which the oldest packet waiting for that socket goes before.
+    fn place(&mut self, event: &Event) -> Option<Placement> {
+        let guessed = event.flags & FLAG_BY_SOCKET != 0;
+        let oldest = guessed.then(|| self.by_socket(event)).flatten();
+        oldest
+            .or_else(|| {
+                self.index
+                    .find(event, &self.flows, self.settings.recreate_ns)
+            })
+            .or_else(|| self.by_socket_anywhere(event))
+    }
+
+    /// The packet that a socket's event is about.
     fn by_socket(&mut self, event: &Event) -> Option<Placement> {
         let open = &self.index.open;
-        let waits = |id: JourneyId| open.get(&id).is_some_and(|o| !o.dropped && !o.delivered);
+        let waits = |id: JourneyId| open.get(&id).is_some_and(Open::waits);
         let known = |id: JourneyId| open.contains_key(&id);
-        let (journey, branch) = match event.detail {
-            Detail::SocketReached => self.deliveries.reached(event, false, waits),
-            Detail::ResetReceived => self.deliveries.reached(event, true, waits),
-            Detail::SocketRead { length } if length >= 0 => self
-                .deliveries
-                .read(event, known)
-                .or_else(|| self.deliveries.reached(event, false, waits)),
+        let found = match event.detail {
+            Detail::SocketReached | Detail::ResetReceived => self.deliveries.reached(event, waits),
+            Detail::SocketRead { length } if length >= 0 => self.deliveries.read(event, known),
             _ => None,
-        }?;
-        Some(Placement {
-            journey,
-            branch,
-            joined: Joined::Cpu,
-        })
+        };
+        found.map(by_cpu)
+    }
+
+    fn by_socket_anywhere(&mut self, event: &Event) -> Option<Placement> {
+        let open = &self.index.open;
+        let waits = |id: JourneyId| open.get(&id).is_some_and(Open::waits);
+        let found = match event.detail {
+            Detail::SocketReached | Detail::ResetReceived => {
+                self.deliveries.reached_anywhere(event, waits)
+            }
+            Detail::SocketRead { length } if length >= 0 => {
+                self.deliveries.reached_anywhere(event, waits)
+            }
+            _ => None,
+        };
+        found.map(by_cpu)
     }
 
     /// Begins a journey.
@@ -292,7 +311,7 @@ impl Correlator {
             Detail::SocketReached | Detail::ResetReceived => {
                 open.delivered = true;
                 self.deliveries.settled(event.cpu, id);
-                if let Some(socket) = event.socket.filter(|_| placed.joined == Joined::Skb) {
+                if let Some(socket) = event.socket {
                     self.deliveries.holds(socket.addr, (id, placed.branch));
                 }
             }
@@ -307,7 +326,7 @@ impl Correlator {
         if grown {
             self.index.merged_into(id, &event);
         }
-        if placed.joined != Joined::Cpu {
+        if placed.joined != Joined::Cpu && event.flags & FLAG_BY_SOCKET == 0 {
             self.index.note(placed, &event);
             self.flows.learn(member, &event, &mut self.trace);
         }
@@ -433,6 +452,14 @@ impl Correlator {
         self.index.sweep();
         let open = &self.index.open;
         self.deliveries.sweep(|id| open.contains_key(&id));
+    }
+}
+
+fn by_cpu((journey, branch): (JourneyId, u16)) -> Placement {
+    Placement {
+        journey,
+        branch,
+        joined: Joined::Cpu,
     }
 }
 

@@ -7,7 +7,9 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::model::{Direction, Event, FlowId, JourneyId, KtimeNs, NetNs, Proto, Socket, Tuple};
+use crate::model::{
+    Detail, Direction, Event, FlowId, JourneyId, KtimeNs, NetNs, Proto, Socket, Tuple,
+};
 
 use super::flow::Membership;
 use super::identity::is_reset;
@@ -70,28 +72,30 @@ impl Deliveries {
         queue.push_back(new);
     }
 
-    /// The packet that an event of a socket is about. `alive` tells whether a journey can still be delivered.
+    /// The oldest packet that this CPU took in and a socket, of which the event is, now gets. `alive` tells whether
+    /// a journey can still be delivered.
     pub(super) fn reached(
         &mut self,
         event: &Event,
-        resets_only: bool,
         alive: impl Fn(JourneyId) -> bool,
     ) -> Option<(JourneyId, u16)> {
         let socket = event.socket?;
-        let here = self
-            .arrivals
-            .get_mut(&event.cpu)
-            .and_then(|queue| take(queue, &socket, resets_only, &alive));
-        // a segment that came while its socket was in use is worked off later, by the user's CPU
-        let found = here.or_else(|| {
-            self.arrivals
-                .values_mut()
-                .find_map(|queue| take(queue, &socket, resets_only, &alive))
-        });
-        if let Some(found) = found {
-            self.holds(socket.addr, found);
-        }
-        found
+        let resets_only = matches!(event.detail, Detail::ResetReceived);
+        let queue = self.arrivals.get_mut(&event.cpu)?;
+        take(queue, &socket, resets_only, &alive)
+    }
+
+    /// The same of all CPUs: a segment that came while its socket was in use is worked off later, by the user's.
+    pub(super) fn reached_anywhere(
+        &mut self,
+        event: &Event,
+        alive: impl Fn(JourneyId) -> bool,
+    ) -> Option<(JourneyId, u16)> {
+        let socket = event.socket?;
+        let resets_only = matches!(event.detail, Detail::ResetReceived);
+        self.arrivals
+            .values_mut()
+            .find_map(|queue| take(queue, &socket, resets_only, &alive))
     }
 
     /// A socket holds a packet that nobody has read yet.
@@ -121,7 +125,7 @@ impl Deliveries {
         None
     }
 
-    /// The packet was told to be delivered in another way.
+    /// The packet is delivered: it is no longer waited for.
     pub(super) fn settled(&mut self, cpu: u16, journey: JourneyId) {
         if let Some(queue) = self.arrivals.get_mut(&cpu) {
             queue.retain(|arrival| arrival.journey != journey);

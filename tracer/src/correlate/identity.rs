@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
+use tracer_common::event::FLAG_BY_SOCKET;
+
 use crate::model::{
     Detail, Direction, Event, Fingerprint, Joined, JourneyId, Proto, SkbAddr, Transport, Tuple,
 };
@@ -334,7 +336,7 @@ pub(super) fn begins(event: &Event) -> bool {
     let sees_packet = match &event.detail {
         Detail::Ingress | Detail::Egress | Detail::BadChecksum | Detail::IcmpSend { .. } => true,
         Detail::SocketReached | Detail::ResetSent { .. } | Detail::SocketFull { .. } => {
-            event.fingerprint.is_some()
+            event.fingerprint.is_some() && event.flags & FLAG_BY_SOCKET == 0
         }
         Detail::Drop(info) => {
             matches!(

@@ -196,6 +196,11 @@ impl Open {
         })
     }
 
+    /// Whether a socket can still get it.
+    pub(super) fn waits(&self) -> bool {
+        !self.dropped && !self.delivered
+    }
+
     /// Whether a loss of this branch is one of the packet: no other one is on its way.
     pub(super) fn is_sole(&self, branch: u16) -> bool {
         let others = self.branches.iter().zip(0u16..);

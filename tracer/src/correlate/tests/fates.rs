@@ -60,6 +60,41 @@ fn datagrams_are_delivered_in_the_order_in_which_their_cpu_took_them_in() {
 }
 
 #[test]
+fn a_list_is_taken_in_before_it_is_delivered() {
+    let udp = "udp 10.0.0.1:5000>10.0.0.2:53";
+    let scene = run(
+        PAIR,
+        &format!(
+            "
+        10 server/eth0 rx s1 {udp} id=1
+        11 server/eth0 rx s2 {udp} id=2
+        12 server/eth0 rx s3 {udp} id=3
+        20 server ready s3 udp 10.0.0.2:53>0.0.0.0:0 id=3
+        21 server ready s3 udp 10.0.0.2:53>0.0.0.0:0 id=3
+        22 server ready s3 udp 10.0.0.2:53>0.0.0.0:0 id=3
+        "
+        ),
+    );
+    assert_eq!(scene.fates(), ["forward delivered"; 3]);
+}
+
+#[test]
+fn a_packet_translated_to_a_local_port_reached_the_socket_that_got_it() {
+    let scene = run(
+        PAIR,
+        "
+        10 server/eth0 rx s1 udp 10.0.0.1:5000>10.0.0.2:53 id=1
+        20 server ready s1 udp 10.0.0.2:5353>0.0.0.0:0 id=1
+        30 server read:9 udp 10.0.0.2:5353>0.0.0.0:0 pid=4
+        ",
+    );
+    assert_eq!(
+        scene.journeys(),
+        ["1 forward delivered: in server/eth0, reached, read cpu"]
+    );
+}
+
+#[test]
 fn a_socket_of_another_namespace_or_port_got_something_else() {
     let scene = run(
         PAIR,

@@ -362,11 +362,16 @@ impl Spec {
             raw.hook,
             hook::SK_DATA_READY | hook::SOCK_RECV_LENGTH | hook::TCP_PROBE | hook::KFREE_SKB
         );
-        if by_socket && self.socket_only {
+        if by_socket && (self.socket_only || raw.hook == hook::SK_DATA_READY) {
             // a socket's own tuple: the local end first
             raw.sk = 0x5000_0000 + u64::from(self.tuple.sport);
             raw.sk_tuple = told;
             raw.flags |= FLAG_BY_SOCKET;
+            // the buffer that the CPU took in last: nothing else is told of it
+            raw.head = 0;
+            if raw.skb != 0 {
+                raw.fingerprint = self.fingerprint(&self.payload());
+            }
             return Vec::new();
         }
         raw.tuple = told;
