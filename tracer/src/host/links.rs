@@ -265,3 +265,107 @@ pub(crate) fn nsid_message(message: Message<'_>) -> Option<i32> {
         .find(|(kind, _)| *kind == NETNSA_NSID)
         .and_then(|(_, value)| i32_of(value))
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed setup fails the test")]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::host::netlink::messages;
+
+    const NETNS: NetNs = NetNs(7);
+
+    /// RTM_NEWLINK of interface 5 (Ethernet, up, with a carrier).
+    fn newlink(family: u8, attributes: &[(u16, &[u8])]) -> Vec<u8> {
+        let mut header = vec![family, 0, 1, 0, 5, 0, 0, 0];
+        header.extend((IFF_UP | IFF_LOWER_UP).to_ne_bytes());
+        header.extend([0; 4]);
+        attributes
+            .iter()
+            .fold(
+                Request::one(libc::RTM_NEWLINK, &header),
+                |r, (kind, value)| r.attribute(*kind, value),
+            )
+            .bytes()
+    }
+
+    fn parsed(bytes: &[u8]) -> Option<LinkMessage> {
+        link_of(NETNS, messages(bytes).next().unwrap())
+    }
+
+    #[test]
+    fn a_vxlan_tells_its_settings_among_attributes_that_nobody_knows() {
+        let data = [
+            [8, 0, 1, 0].as_slice(),
+            &42u32.to_ne_bytes(),
+            &[6, 0, 15, 0, 0x21, 0x18, 0, 0, 8, 0, 2, 0, 10, 0, 0, 9],
+        ]
+        .concat();
+        let length = u8::try_from(data.len() + 4).unwrap();
+        let info = [
+            b"\x0a\0\x01\0vxlan\0\0\0".as_slice(),
+            &[length, 0, 2, 0x80],
+            &data,
+        ]
+        .concat();
+        let bytes = newlink(
+            0,
+            &[
+                (999, &[1]),
+                (libc::IFLA_IFNAME, b"flannel0\0"),
+                (libc::IFLA_ADDRESS, &[2, 0, 0, 0, 0, 1]),
+                (libc::IFLA_LINKINFO | 0x8000, &info),
+            ],
+        );
+        let link = parsed(&bytes).unwrap().link;
+        assert_eq!(
+            (link.name.as_str(), link.kind.as_str()),
+            ("flannel0", "vxlan")
+        );
+        assert_eq!(link.mac, Some(Mac([2, 0, 0, 0, 0, 1])));
+        assert!(link.up && link.carrier);
+        let vxlan = link.vxlan.unwrap();
+        assert_eq!((vxlan.vni, vxlan.port), (42, 8472));
+        assert_eq!(vxlan.remote, Some([10, 0, 0, 9].into()));
+    }
+
+    #[test]
+    fn the_other_end_is_neither_itself_nor_nothing() {
+        let lower = |attributes: &[(u16, &[u8])]| parsed(&newlink(0, attributes)).unwrap().lower;
+        let five: &[u8] = &5u32.to_ne_bytes();
+        let nsid: &[u8] = &3i32.to_ne_bytes();
+        assert_eq!(lower(&[(libc::IFLA_LINK, five)]), None);
+        assert_eq!(lower(&[(libc::IFLA_LINK, &[0; 4])]), None);
+        let both = [(libc::IFLA_LINK, five), (libc::IFLA_LINK_NETNSID, nsid)];
+        let expected = Lower {
+            ifindex: 5,
+            nsid: Some(3),
+        };
+        assert_eq!(lower(&both), Some(expected), "same number, other namespace");
+    }
+
+    #[test]
+    fn a_port_of_a_bridge_is_no_interface() {
+        let bridge = u8::try_from(libc::AF_BRIDGE).unwrap();
+        assert_eq!(
+            parsed(&newlink(bridge, &[(libc::IFLA_IFNAME, b"a\0")])),
+            None
+        );
+    }
+
+    #[test]
+    fn an_address_is_the_local_one_with_its_flags() {
+        // struct ifaddrmsg: AF_INET, /30, flags in one byte (which the attribute replaces), index 5
+        let flags = libc::IFA_F_TENTATIVE | libc::IFA_F_DADFAILED;
+        let bytes = Request::one(libc::RTM_NEWADDR, &[2, 30, 1, 0, 5, 0, 0, 0])
+            .attribute(libc::IFA_ADDRESS, &[10, 0, 0, 2])
+            .attribute(libc::IFA_LOCAL, &[10, 0, 0, 1])
+            .attribute(libc::IFA_FLAGS, &flags.to_ne_bytes())
+            .bytes();
+        let (ifindex, address) = address_message(messages(&bytes).next().unwrap()).unwrap();
+        assert_eq!((ifindex, address.prefix), (5, 30));
+        assert_eq!(address.address, IpAddr::from([10, 0, 0, 1]));
+        assert!(address.tentative && address.dad_failed && !address.secondary);
+    }
+}
