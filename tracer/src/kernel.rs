@@ -39,7 +39,7 @@ use attach::Interfaces;
 use counters::{CounterMaps, FilterWriter};
 use expedite::Expedited;
 use layout::{LayoutError, Types};
-use load::Variant;
+use load::{How, Variant};
 use preflight::{Conditions, Problem};
 use reasons::Names;
 use symbols::Symbols;
@@ -146,8 +146,13 @@ impl Kernel {
         let layout = types.layout()?;
         let mut ebpf = load::object(&layout, options)?;
         let typed = typed.join().ok().and_then(Result::ok);
-        let hooks = load::programs(&mut ebpf, &types, typed.as_ref())
-            .map_err(|error| KernelError::Program(load::reason(&error)))?;
+        let how = How {
+            btf: typed.as_ref(),
+            verifier_log: options.verifier_log,
+        };
+        let hooks = load::programs(&mut ebpf, &types, how).map_err(|error| {
+            KernelError::Program(load::full_reason(&error, options.verifier_log))
+        })?;
         drop(typed);
         reasons::add_modules(&mut types).map_err(LayoutError::from)?;
         let counters = CounterMaps {

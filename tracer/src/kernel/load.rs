@@ -52,10 +52,12 @@ pub(super) fn object(layout: &Layout, options: &LoadOptions) -> Result<Ebpf, Ebp
     let entry = size_of::<HopKey>() + HASH_ENTRY + cpus * size_of::<HopCount>();
     let hops = (HOPS_BYTES / entry).clamp(HOPS_ENTRIES.0, HOPS_ENTRIES.1);
     let events = (EVENTS_BYTES * cpus).clamp(EVENTS_BOUNDS.0, EVENTS_BOUNDS.1);
+    // A refused program is loaded once more with a buffer for the log, which without any level is EINVAL and hides
+    // what was wrong: so at least the statistics are asked for.
     let log = if options.verifier_log {
         VerifierLogLevel::default()
     } else {
-        VerifierLogLevel::DISABLE
+        VerifierLogLevel::STATS
     };
     EbpfLoader::new()
         .override_global(names::LAYOUT, layout.as_bytes(), true)
@@ -67,6 +69,15 @@ pub(super) fn object(layout: &Layout, options: &LoadOptions) -> Result<Ebpf, Ebp
         .load(OBJECT)
 }
 
+/// How programs are loaded.
+#[derive(Clone, Copy)]
+pub(super) struct How<'a> {
+    /// Numbers of the kernel's types; `None` where it shows no BTF: then nothing is typed.
+    pub(super) btf: Option<&'a Btf>,
+    /// Whether reasons carry the verifier's log.
+    pub(super) verifier_log: bool,
+}
+
 /// One tracepoint's two programs.
 struct Pair<'a> {
     hook: &'static HookInfo,
@@ -75,11 +86,11 @@ struct Pair<'a> {
 }
 
 /// Loads the tracepoint programs and the classifiers for Ethernet, several at once: the verifier takes a program on
-/// each CPU, and it is most of the time to ready. `btf` is `None` where the kernel shows no BTF.
+/// each CPU, and it is most of the time to ready.
 pub(super) fn programs(
     ebpf: &mut Ebpf,
     types: &Types,
-    btf: Option<&Btf>,
+    kernel: How<'_>,
 ) -> Result<Vec<(&'static HookInfo, Variant)>, ProgramError> {
     let mut by_name: HashMap<String, &mut Program> = ebpf
         .programs_mut()
@@ -116,7 +127,7 @@ pub(super) fn programs(
     let jobs = Mutex::new(jobs);
     let results = thread::scope(|scope| {
         let workers: Vec<_> = (0..workers)
-            .map(|_| scope.spawn(|| work(&jobs, btf)))
+            .map(|_| scope.spawn(|| work(&jobs, kernel)))
             .collect();
         let mut results = Vec::new();
         for worker in workers {
@@ -141,12 +152,12 @@ enum Job<'a> {
 
 type Done = Result<Option<(&'static HookInfo, Variant)>, ProgramError>;
 
-fn work(jobs: &Mutex<Vec<Job<'_>>>, btf: Option<&Btf>) -> Vec<Done> {
+fn work(jobs: &Mutex<Vec<Job<'_>>>, kernel: How<'_>) -> Vec<Done> {
     let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).pop();
     std::iter::from_fn(next)
         .map(|job| match job {
             Job::Classifier(program) => load_classifier(program).map(|()| None),
-            Job::Tracepoint(pair) => Ok(Some((pair.hook, load_tracepoint(pair, btf)))),
+            Job::Tracepoint(pair) => Ok(Some((pair.hook, load_tracepoint(pair, kernel)))),
         })
         .collect()
 }
@@ -160,18 +171,18 @@ pub(super) fn load_classifier(program: &mut Program) -> Result<(), ProgramError>
     }
 }
 
-fn load_tracepoint(pair: Pair<'_>, btf: Option<&Btf>) -> Variant {
+fn load_tracepoint(pair: Pair<'_>, kernel: How<'_>) -> Variant {
     let mut refused = "the object has no program for it".to_owned();
-    if let (Some(Program::BtfTracePoint(program)), Some(btf)) = (pair.typed, btf) {
+    if let (Some(Program::BtfTracePoint(program)), Some(btf)) = (pair.typed, kernel.btf) {
         match program.load(pair.hook.name, btf) {
             Ok(()) => return Variant::Typed,
-            Err(error) => refused = reason(&error),
+            Err(error) => refused = full_reason(&error, kernel.verifier_log),
         }
     }
     if let Some(program) = pair.raw {
         match load_raw(program) {
             Ok(()) => return Variant::Raw,
-            Err(error) => refused = reason(&error),
+            Err(error) => refused = full_reason(&error, kernel.verifier_log),
         }
     }
     Variant::Refused(refused)
@@ -186,14 +197,11 @@ pub(super) fn load_raw(program: &mut Program) -> Result<(), ProgramError> {
     }
 }
 
-/// An error of aya in one line, with its innermost cause; the verifier's log follows where it was asked for.
+/// An error of aya in one line, with its innermost cause.
 pub(super) fn reason(error: &ProgramError) -> String {
-    if let ProgramError::LoadError {
-        io_error,
-        verifier_log,
-    } = error
-    {
-        return format!("{io_error}\n{verifier_log}").trim_end().to_owned();
+    // Its text would have the verifier's log.
+    if let ProgramError::LoadError { io_error, .. } = error {
+        return io_error.to_string();
     }
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
@@ -205,4 +213,15 @@ pub(super) fn reason(error: &ProgramError) -> String {
         cause = inner.source();
     }
     text
+}
+
+/// The same; where it was asked for, the verifier's log follows in further lines.
+pub(super) fn full_reason(error: &ProgramError, verifier_log: bool) -> String {
+    match error {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log: log,
+        } if verifier_log => format!("{io_error}\n{log}").trim_end().to_owned(),
+        _ => reason(error),
+    }
 }
