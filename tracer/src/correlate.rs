@@ -3,108 +3,37 @@
 //! Pure: time and host facts are arguments. What became of a flow and why is not decided here (`diagnose`).
 
 mod beside;
+mod closing;
 mod delivery;
 mod exact;
 mod fate;
 mod flow;
 mod identity;
+mod kind;
 mod latency;
 mod noise;
 mod open;
 mod path;
 mod summary;
+mod trace;
 
 use std::collections::BTreeMap;
 
 use tracer_common::event::FLAG_BY_SOCKET;
 
 use crate::host::Host;
-use crate::model::{
-    Detail, Direction, Event, Fate, Flow, FlowId, Joined, Journey, JourneyId, KtimeNs, Step,
-};
-use crate::source::{Counters, Losses};
+use crate::model::{Detail, Direction, Event, Fate, Joined, Journey, JourneyId, KtimeNs, Step};
+use crate::source::Counters;
 
 use beside::Beside;
 use delivery::Deliveries;
-use fate::{Around, Judgement};
+use fate::Judgement;
 use flow::Flows;
 use identity::{Index, Placement};
 use noise::Meaning;
 use open::Open;
 use summary::Keeping;
-
-/// Everything that the correlator knows; what `diagnose` and the report are made of.
-#[derive(Clone, Debug, Default)]
-pub struct Trace {
-    /// Flows by number. Numbers may have gaps: use [`Trace::flow`].
-    pub flows: Vec<Flow>,
-    /// Flows seen in all, kept or not.
-    pub flows_seen: u64,
-    /// Journeys that are kept: all with a loss up to the bound, and a sample of the rest.
-    pub journeys: BTreeMap<JourneyId, Journey>,
-    /// Events that belong to no journey but may explain one, oldest first, bounded: neighbours, route lookups,
-    /// resets, retransmissions, socket events without a packet.
-    pub beside: Vec<Event>,
-    /// Journeys seen in all.
-    pub packets: u64,
-    /// Events seen in all.
-    pub events: u64,
-    /// Time of the last input.
-    pub now: KtimeNs,
-    /// Losses as last told.
-    pub losses: Losses,
-    /// Records that could not be decoded.
-    pub decode_errors: u64,
-}
-
-impl Trace {
-    /// The flow of that number, when it is kept.
-    #[must_use]
-    pub fn flow(&self, id: FlowId) -> Option<&Flow> {
-        let at = self.flows.binary_search_by_key(&id, |flow| flow.id).ok()?;
-        self.flows.get(at)
-    }
-}
-
-/// Bounds and waiting times.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Most flows kept; beyond it, healthy idle ones make room.
-    pub flows: usize,
-    /// Most journeys kept in all, lossy ones first.
-    pub journeys: usize,
-    /// Most healthy journeys kept of one flow and direction.
-    pub sample: usize,
-    /// Most journeys that are open (may still get events).
-    pub open: usize,
-    /// Most steps kept of one journey.
-    pub steps: usize,
-    /// Most events kept beside the journeys.
-    pub beside: usize,
-    /// A packet silent for so long is no longer on its way, nanoseconds.
-    pub settle_ns: u64,
-    /// Another buffer with the same fingerprint can be the same packet for so long, nanoseconds.
-    pub recreate_ns: u64,
-    /// The same buffer can be the same packet for so long (neighbour and fragment queues), nanoseconds.
-    pub linger_ns: u64,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        const MS: u64 = 1_000_000;
-        Self {
-            flows: 512,
-            journeys: 512,
-            sample: 8,
-            open: 1024,
-            steps: 128,
-            beside: 2048,
-            settle_ns: 250 * MS,
-            recreate_ns: 1000 * MS,
-            linger_ns: 35_000 * MS,
-        }
-    }
-}
+pub use trace::{Settings, Trace};
 
 /// Folds events into a [`Trace`].
 #[derive(Debug)]
@@ -356,96 +285,6 @@ impl Correlator {
             beside.keep(event, &mut list, settings.beside, |_| true);
         }
         trace.beside = list;
-    }
-
-    /// Fates of all open journeys, as of now.
-    fn judge(&mut self, host: &Host) -> BTreeMap<JourneyId, Judgement> {
-        let around = Around {
-            host,
-            losses: &self.trace.losses,
-            now: self.trace.now,
-            settle_ns: self.settings.settle_ns,
-        };
-        let mut judged: BTreeMap<JourneyId, Judgement> = self
-            .index
-            .open
-            .iter()
-            .filter_map(|(id, open)| {
-                let journey = self.trace.journeys.get(id)?;
-                Some((*id, fate::judge(journey, open, &around)))
-            })
-            .collect();
-        // what was merged into another packet shares its fate
-        for (id, open) in &self.index.open {
-            let Some(by) = open.merged else { continue };
-            let taken = match self.trace.journeys.get(&by).map(|other| &other.fate) {
-                Some(Fate::Delivered) | None => true,
-                Some(_) => judged
-                    .get(&by)
-                    .is_some_and(|other| other.fate == Fate::Delivered),
-            };
-            if let Some(mine) = judged.get_mut(id).filter(|_| taken) {
-                mine.fate = Fate::Delivered;
-                mine.over = true;
-            }
-        }
-        for (id, judged) in &judged {
-            if let Some(journey) = self.trace.journeys.get_mut(id) {
-                journey.fate = judged.fate.clone();
-            }
-        }
-        judged
-    }
-
-    fn is_due(&self, id: JourneyId, judged: &Judgement) -> bool {
-        let silent = self
-            .index
-            .open
-            .get(&id)
-            .map_or(u64::MAX, |open| self.trace.now.since(open.last));
-        let wait = if judged.over {
-            self.settings.recreate_ns
-        } else {
-            self.settings.linger_ns
-        };
-        silent > wait
-    }
-
-    /// Closes the oldest journeys when too many are open.
-    fn make_room(&mut self, host: &Host) {
-        if self.index.open.len() < self.settings.open {
-            return;
-        }
-        let around = Around {
-            host,
-            losses: &self.trace.losses,
-            now: self.trace.now,
-            settle_ns: 0,
-        };
-        let many = self.settings.open / 8 + 1;
-        let oldest: Vec<(JourneyId, Judgement)> = self
-            .index
-            .open
-            .iter()
-            .take(many)
-            .filter_map(|(id, open)| {
-                let journey = self.trace.journeys.get(id)?;
-                Some((*id, fate::judge(journey, open, &around)))
-            })
-            .collect();
-        for (id, judged) in oldest {
-            self.close(id, &judged);
-        }
-        self.sweep();
-    }
-
-    fn close(&mut self, id: JourneyId, judged: &Judgement) {
-        let Some(open) = self.index.close(id) else {
-            return;
-        };
-        summary::fold(&mut self.trace, &mut self.flows, &open, judged);
-        self.keeping
-            .decide(&mut self.trace, &mut self.flows, &open, &self.settings);
     }
 
     fn sweep(&mut self) {

@@ -4,18 +4,19 @@
 //! gives [`Detail::Unknown`]. Names of reasons and functions come from [`Host`], never from this file. What packets
 //! have to do with each other is `correlate`'s.
 
+mod detail;
 pub mod packet;
 
 use bytes::Bytes;
-use tracer_common::event::{FLAG_CLONED, KNOWN_CT, KNOWN_DEV, KNOWN_DST, RAW_EVENT_SIZE, RawEvent};
+use tracer_common::event::{FLAG_CLONED, RAW_EVENT_SIZE, RawEvent};
 use tracer_common::hook;
 use tracer_common::tuple::{PROTO_ARP, RawTuple};
 use zerocopy::FromBytes;
 
 use crate::host::Host;
 use crate::model::{
-    Detail, Device, DropInfo, Event, FibEvent, Fingerprint, Frame, HookId, IfIndex, KtimeNs, Mac,
-    NeighborEvent, NetNs, Process, Proto, SkbAddr, Socket, Tuple, raw_address,
+    Detail, Device, Event, Fingerprint, HookId, IfIndex, KtimeNs, NetNs, Process, Proto, SkbAddr,
+    Socket, Tuple, raw_address,
 };
 
 /// A record that cannot be read. The caller counts it.
@@ -38,32 +39,6 @@ pub enum DecodeError {
         reserved: u16,
     },
 }
-
-/// IFF_UP of net_device.flags (include/uapi/linux/if.h).
-const IFF_UP: u32 = 1;
-/// `__LINK_STATE_NOCARRIER` of net_device.state (enum netdev_state_t: the third bit since 2.6).
-const NO_CARRIER: u32 = 1 << 2;
-/// Ifindex of `lo`: a lookup "from" it is one of this host itself.
-const LOOPBACK: u32 = 1;
-/// "A connection tracking entry is attached" in [`RawEvent::ct_info`].
-const CT_ATTACHED: u32 = 8;
-
-/// Functions between the place that frees a packet and the tracepoint: not part of a stack that is shown.
-const FREEING: &[&str] = &[
-    "bpf_",
-    "__bpf_",
-    "kfree_skb",
-    "__kfree_skb",
-    "sk_skb_reason_drop",
-    "__sk_skb_reason_drop",
-    "skb_release_",
-    "__traceiter_",
-    "trace_",
-    "perf_trace_",
-    "stack_trace_",
-    "get_perf_callchain",
-    "consume_skb",
-];
 
 /// System call entries: a stack that reaches one names the process that really made the packet.
 const SYSCALLS: &[&str] = &[
@@ -112,7 +87,7 @@ fn event(raw: &RawEvent, bytes: Bytes, stack: &[u8], host: &Host) -> Event {
         tuple: self::tuple(&raw.sk_tuple),
         state: raw.sk_state,
     });
-    let detail = detail(raw, &bytes, stack, host);
+    let detail = detail::detail(raw, &bytes, stack, host);
     let holds_packet = !matches!(detail, Detail::Neighbor(_) | Detail::Fib(_));
     let packet = holds_packet
         .then(|| {
@@ -180,121 +155,6 @@ fn device(raw: &RawEvent, host: &Host) -> Option<Device> {
             | hook::NEIGH_EVENT_SEND_DONE
     );
     (sure || host.link(device).is_some()).then_some(device)
-}
-
-fn detail(raw: &RawEvent, bytes: &[u8], stack: &[u8], host: &Host) -> Detail {
-    match raw.hook {
-        hook::TC_INGRESS | hook::NETIF_RECEIVE_SKB => Detail::Ingress,
-        hook::TC_EGRESS | hook::NET_DEV_QUEUE | hook::NET_DEV_START_XMIT => Detail::Egress,
-        hook::NET_DEV_XMIT => Detail::Refused {
-            code: signed(raw.arg0),
-        },
-        hook::KFREE_SKB => Detail::Drop(Box::new(drop_info(raw, stack, host))),
-        hook::CONSUME_SKB => Detail::Consumed {
-            function: function(raw.location, host),
-        },
-        hook::NEIGH_CREATE
-        | hook::NEIGH_UPDATE
-        | hook::NEIGH_TIMER_HANDLER
-        | hook::NEIGH_EVENT_SEND_DONE => Detail::Neighbor(neighbor(raw, bytes)),
-        hook::FIB_TABLE_LOOKUP | hook::FIB6_TABLE_LOOKUP => Detail::Fib(FibEvent {
-            table: low(raw.arg0),
-            error: low(signed(raw.arg1).unsigned_abs()),
-            iif: raw.skb_iif,
-            oif: raw.ifindex,
-            local: raw.skb_iif <= LOOPBACK && raw.pid != 0,
-        }),
-        hook::ICMP_SEND => Detail::IcmpSend {
-            icmp_type: byte(raw.arg0),
-            code: byte(raw.arg1),
-        },
-        hook::TCP_SEND_RESET => Detail::ResetSent {
-            reason: host.reset_reason(raw.reason).map(str::to_owned),
-        },
-        hook::TCP_RECEIVE_RESET => Detail::ResetReceived,
-        hook::TCP_RETRANSMIT_SKB => Detail::Retransmit {
-            error: Some(signed(raw.arg0)),
-            syn_ack: false,
-        },
-        hook::TCP_RETRANSMIT_SYNACK => Detail::Retransmit {
-            error: None,
-            syn_ack: true,
-        },
-        hook::TCP_PROBE | hook::SK_DATA_READY => Detail::SocketReached,
-        hook::SOCK_RECV_LENGTH | hook::SKB_COPY_DATAGRAM_IOVEC => Detail::SocketRead {
-            length: signed(raw.arg0),
-        },
-        hook::UDP_FAIL_QUEUE_RCV_SKB | hook::SOCK_RCVQUEUE_FULL => Detail::SocketFull {
-            code: signed(raw.arg0),
-        },
-        hook::INET_SK_ERROR_REPORT => Detail::SocketError {
-            errno: low(signed(raw.arg0).unsigned_abs()),
-        },
-        hook::TCP_BAD_CSUM => Detail::BadChecksum,
-        hook::XDP_EXCEPTION => Detail::XdpException {
-            action: low(raw.arg0),
-        },
-        _ => Detail::Unknown,
-    }
-}
-
-fn drop_info(raw: &RawEvent, stack: &[u8], host: &Host) -> DropInfo {
-    let knows = |bit| raw.known & bit != 0;
-    let function = function(raw.location, host);
-    DropInfo {
-        reason_code: raw.reason,
-        reason: host
-            .drop_reason(raw.reason)
-            .map(|name| name.trim_start_matches("SKB_DROP_REASON_").to_owned()),
-        stack: frames(stack, function.as_deref(), host),
-        function,
-        dst_error: knows(KNOWN_DST).then_some(raw.dst_error.unsigned_abs()),
-        no_carrier: knows(KNOWN_DEV).then_some(raw.dev_state & NO_CARRIER != 0),
-        device_up: knows(KNOWN_DEV).then_some(raw.dev_flags & IFF_UP != 0),
-        mtu: knows(KNOWN_DEV).then_some(raw.mtu),
-        qdisc: text(&raw.qdisc).filter(|_| knows(KNOWN_DEV)),
-        ct_status: knows(KNOWN_CT).then_some(raw.ct_status),
-        ct_attached: Some(knows(KNOWN_CT) || raw.ct_info & CT_ATTACHED != 0),
-        mark: raw.mark,
-    }
-}
-
-/// Callers of the freeing function: what comes before it (the tracepoint's own frames) and itself are left out.
-fn frames(stack: &[u8], function: Option<&str>, host: &Host) -> Vec<Frame> {
-    let all = stack.as_chunks().0.iter().filter_map(|chunk| {
-        let addr = u64::from_ne_bytes(*chunk);
-        (addr != 0).then(|| Frame {
-            addr,
-            name: self::function(addr, host),
-        })
-    });
-    let mut frames: Vec<Frame> = all
-        .skip_while(|frame| {
-            frame
-                .name
-                .as_deref()
-                .is_some_and(|name| FREEING.iter().any(|prefix| name.starts_with(prefix)))
-        })
-        .collect();
-    if function.is_some()
-        && frames
-            .first()
-            .is_some_and(|first| first.name.as_deref() == function)
-    {
-        frames.remove(0);
-    }
-    frames
-}
-
-fn neighbor(raw: &RawEvent, bytes: &[u8]) -> NeighborEvent {
-    let update = raw.hook == hook::NEIGH_UPDATE;
-    NeighborEvent {
-        address: raw_address(raw.tuple.dst, raw.tuple.family),
-        state: byte(raw.arg0),
-        new_state: update.then_some(byte(raw.arg1)),
-        mac: bytes.get(..6).and_then(mac),
-        new_mac: bytes.get(8..14).and_then(mac).filter(|_| update),
-    }
 }
 
 /// The process, where the event fires in its own system call.
@@ -376,23 +236,6 @@ fn text(bytes: &[u8]) -> Option<String> {
         .map(|c| if c.is_control() { '?' } else { c })
         .collect();
     (!text.is_empty()).then_some(text)
-}
-
-fn mac(bytes: &[u8]) -> Option<Mac> {
-    let mac: [u8; 6] = bytes.try_into().ok()?;
-    (mac != [0; 6]).then_some(Mac(mac))
-}
-
-fn signed(value: u64) -> i64 {
-    i64::from_ne_bytes(value.to_ne_bytes())
-}
-
-fn low(value: u64) -> u32 {
-    u32::try_from(value & u64::from(u32::MAX)).unwrap_or(u32::MAX)
-}
-
-fn byte(value: u64) -> u8 {
-    u8::try_from(value & 0xff).unwrap_or(u8::MAX)
 }
 
 #[cfg(test)]

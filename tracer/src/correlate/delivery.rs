@@ -12,7 +12,7 @@ use crate::model::{
 };
 
 use super::flow::Membership;
-use super::identity::is_reset;
+use super::kind::is_reset;
 
 /// Most arrivals, births or unread packets remembered in one place.
 const MANY: usize = 256;

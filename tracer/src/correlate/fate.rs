@@ -8,6 +8,7 @@ use crate::host::facts::ProbeState;
 use crate::model::{Detail, Device, Direction, Fate, Journey, KtimeNs, Proto, Side, Step};
 use crate::source::Losses;
 
+use super::kind::OTHERHOST;
 use super::noise::{self, Meaning};
 use super::open::{BranchKind, Open, place};
 
@@ -89,7 +90,7 @@ fn rank(journey: &Journey, kind: BranchKind, end: End) -> u8 {
         journey
             .steps
             .get(step)
-            .is_some_and(|step| step.event.pkt_type != noise::OTHERHOST)
+            .is_some_and(|step| step.event.pkt_type != OTHERHOST)
     };
     match (end, kind) {
         (End::Lost(_), BranchKind::Piece) => 0,

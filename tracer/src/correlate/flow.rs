@@ -10,7 +10,7 @@ use crate::model::{
 };
 
 use super::Trace;
-use super::noise::{is_echo_reply, is_echo_request};
+use super::kind::{is_echo_reply, is_echo_request};
 use super::path::{HookCount, PathState};
 
 /// Most tuples of one flow.

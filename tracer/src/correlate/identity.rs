@@ -349,15 +349,6 @@ pub(super) fn begins(event: &Event) -> bool {
     sees_packet && event.skb.is_some() && event.tuple.is_some()
 }
 
-/// Whether the transport is a TCP reset.
-pub(super) fn is_reset(event: &Event) -> bool {
-    const RST: u8 = 4;
-    matches!(
-        event.packet.as_ref().map(|p| p.transport),
-        Some(Transport::Tcp { flags, .. }) if flags & RST != 0
-    )
-}
-
 /// A fingerprint of our own for packets that the kernel gives none (ARP): what it asks or answers.
 pub(super) fn own_fingerprint(event: &Event) -> Option<Fingerprint> {
     use std::hash::{DefaultHasher, Hash, Hasher};

@@ -5,6 +5,7 @@
 
 mod layer;
 mod transport;
+mod tunnel;
 
 use crate::model::{Ethernet, Mac, Packet, Tuple};
 

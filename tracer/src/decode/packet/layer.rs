@@ -3,19 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::decode::proto;
-use crate::model::{Ethernet, Fragment, Proto, Transport, Tunnel, TunnelKind, Tuple};
+use crate::model::{Ethernet, Fragment, Transport, Tunnel, Tuple};
 
-use super::{array, be16, be32, ethernet, ethertype, transport};
+use super::{array, be16, be32, ethertype, transport, tunnel};
 
 /// Deepest nesting that is read.
 const MAX_DEPTH: usize = 4;
 /// Most IPv6 extension headers that are read.
 const MAX_EXTENSIONS: usize = 8;
-
-const VXLAN_PORTS: [u16; 2] = [4789, 8472];
-const GENEVE_PORT: u16 = 6081;
-/// flannel's UDP backend.
-const RAW_IP_PORT: u16 = 8285;
 
 /// One network header and the transport below it.
 #[derive(Clone, Debug)]
@@ -50,17 +45,6 @@ pub(super) struct Ip {
     dont_fragment: bool,
 }
 
-/// A packet inside another's payload: its ethertype, where it begins, what surrounds it.
-struct Nested {
-    kind: TunnelKind,
-    id: Option<u32>,
-    protocol: u16,
-    at: usize,
-    ethernet: Option<Ethernet>,
-    /// The ports or the protocol number say so; else it is a guess that only the followed tuple can confirm.
-    certain: bool,
-}
-
 type Found = (Layer, Option<Tunnel>, Option<Ethernet>);
 
 /// The layer whose tuple is `followed` (the outermost when none is), with the tunnel around it.
@@ -80,131 +64,22 @@ fn descend(bytes: &[u8], outer: &Layer, followed: Option<&Tuple>, depth: usize) 
     if depth == 0 || followed == Some(&tuple) || outer.fragment.is_some_and(|f| f.offset > 0) {
         return None;
     }
-    nested(bytes, outer, tuple).into_iter().find_map(|nested| {
-        let layer = read(bytes, nested.protocol, nested.at, 0);
-        let inner = layer.tuple?;
-        let tunnel = Tunnel {
-            kind: nested.kind,
-            id: nested.id,
-            outer: tuple,
-        };
-        if let Some(deeper) = descend(bytes, &layer, followed, depth - 1) {
-            return Some(deeper);
-        }
-        let ours = followed.map_or(nested.certain, |wanted| *wanted == inner);
-        ours.then_some((layer, Some(tunnel), nested.ethernet))
-    })
-}
-
-fn nested(bytes: &[u8], outer: &Layer, tuple: Tuple) -> Vec<Nested> {
-    let at = outer.at;
-    match tuple.proto {
-        Proto::Other(4) => vec![bare(TunnelKind::IpIp, ethertype::IPV4, at)],
-        Proto::Other(41) => vec![bare(TunnelKind::IpIp, ethertype::IPV6, at)],
-        Proto::Other(47) => gre(bytes, at).into_iter().collect(),
-        Proto::Udp => [
-            vxlan(bytes, at + 8, tuple.dport),
-            geneve(bytes, at + 8, tuple.dport),
-            raw_udp(bytes, at + 8, tuple.dport),
-        ]
+    tunnel::nested(bytes, outer.at, tuple)
         .into_iter()
-        .flatten()
-        .collect(),
-        _ => Vec::new(),
-    }
-}
-
-fn bare(kind: TunnelKind, protocol: u16, at: usize) -> Nested {
-    Nested {
-        kind,
-        id: None,
-        protocol,
-        at,
-        ethernet: None,
-        certain: true,
-    }
-}
-
-/// A whole Ethernet frame at `at`.
-fn bridged(bytes: &[u8], at: usize) -> Option<(u16, usize, Option<Ethernet>)> {
-    let frame = bytes.get(at..)?;
-    let mut vlans = Vec::new();
-    let (protocol, after) = super::skip_vlans(frame, be16(frame, 12)?, 14, &mut vlans);
-    Some((protocol, at + after, ethernet(frame)))
-}
-
-fn vxlan(bytes: &[u8], at: usize, port: u16) -> Option<Nested> {
-    // RFC 7348: flag I is set, the byte after the VNI is reserved
-    let [flags, ..] = array::<8>(bytes, at)?;
-    let (protocol, inner, ethernet) = bridged(bytes, at + 8).filter(|_| flags & 0x08 != 0)?;
-    Some(Nested {
-        kind: TunnelKind::Vxlan,
-        id: Some(be32(bytes, at + 4)? >> 8),
-        protocol,
-        at: inner,
-        ethernet,
-        certain: VXLAN_PORTS.contains(&port),
-    })
-}
-
-fn geneve(bytes: &[u8], at: usize, port: u16) -> Option<Nested> {
-    // RFC 8926: version 0, option length in words
-    let [first, _, ..] = array::<8>(bytes, at)?;
-    if first & 0xc0 != 0 {
-        return None;
-    }
-    let header = 8 + usize::from(first & 0x3f) * 4;
-    let protocol = be16(bytes, at + 2)?;
-    let (protocol, inner, ethernet) = if protocol == ethertype::BRIDGED {
-        bridged(bytes, at + header)?
-    } else {
-        (protocol, at + header, None)
-    };
-    Some(Nested {
-        kind: TunnelKind::Geneve,
-        id: Some(be32(bytes, at + 4)? >> 8),
-        protocol,
-        at: inner,
-        ethernet,
-        certain: port == GENEVE_PORT,
-    })
-}
-
-fn raw_udp(bytes: &[u8], at: usize, port: u16) -> Option<Nested> {
-    let protocol = match bytes.get(at)? >> 4 {
-        4 => ethertype::IPV4,
-        6 => ethertype::IPV6,
-        _ => return None,
-    };
-    Some(Nested {
-        certain: port == RAW_IP_PORT,
-        ..bare(TunnelKind::RawUdp, protocol, at)
-    })
-}
-
-fn gre(bytes: &[u8], at: usize) -> Option<Nested> {
-    // RFC 2784 and 2890: checksum, key and sequence number are optional words in that order
-    let flags = be16(bytes, at)?;
-    let protocol = be16(bytes, at + 2)?;
-    if flags & 0x7 != 0 {
-        return None;
-    }
-    let word = |bit: u16| usize::from(flags & bit != 0) * 4;
-    let key = at + 4 + word(0x8000);
-    let after = key + word(0x2000) + word(0x1000);
-    let (protocol, inner, ethernet) = if protocol == ethertype::BRIDGED {
-        bridged(bytes, after)?
-    } else {
-        (protocol, after, None)
-    };
-    Some(Nested {
-        kind: TunnelKind::Gre,
-        id: (word(0x2000) > 0).then(|| be32(bytes, key)).flatten(),
-        protocol,
-        at: inner,
-        ethernet,
-        certain: true,
-    })
+        .find_map(|nested| {
+            let layer = read(bytes, nested.protocol, nested.at, 0);
+            let inner = layer.tuple?;
+            let tunnel = Tunnel {
+                kind: nested.kind,
+                id: nested.id,
+                outer: tuple,
+            };
+            if let Some(deeper) = descend(bytes, &layer, followed, depth - 1) {
+                return Some(deeper);
+            }
+            let ours = followed.map_or(nested.certain, |wanted| *wanted == inner);
+            ours.then_some((layer, Some(tunnel), nested.ethernet))
+        })
 }
 
 /// Reads the network header at `at` and the transport below it, as far as there are bytes.
