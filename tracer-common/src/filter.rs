@@ -12,8 +12,10 @@
 //! Two slots and the number of the active one stand side by side: user space fills the idle slot, then changes
 //! `active` with one aligned word, so no reader sees half a change.
 
+use crate::barrier::Barrier;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::event::{FLAG_MATCH_FORWARD, FLAG_MATCH_REPLY};
 use crate::tuple::RawTuple;
 
 /// Most clauses in one filter.
@@ -99,42 +101,96 @@ impl RawClause {
     };
 
     /// Whether `tuple` (with the flags byte of its TCP header) meets every test in this direction. VLAN and
-    /// [`CLAUSE_INNER`] are the caller's. Written without branches, so that the verifier walks one path.
+    /// [`CLAUSE_INNER`] are the caller's.
     #[inline(always)]
     #[must_use]
     pub fn matches(&self, tuple: &RawTuple, tcp_flags: u8) -> bool {
-        let mut differs = 0u32;
+        self.differences(tuple, tcp_flags, false) == 0
+    }
+
+    /// As [`RawClause::matches`], with the tests left out whose field is zero in `tuple`: for sockets and route
+    /// lookups, which may not know all of it. TCP flags are not asked.
+    #[inline(always)]
+    #[must_use]
+    pub fn matches_loosely(&self, tuple: &RawTuple) -> bool {
+        self.differences(tuple, self.tcp_flags, true) == 0
+    }
+
+    /// Zero when every test is met. Written without branches, so that the verifier walks one path.
+    #[inline(always)]
+    fn differences(&self, tuple: &RawTuple, tcp_flags: u8, loose: bool) -> u32 {
+        // a field that a loose tuple does not know is multiplied by zero
+        let known = |value: u32| u32::from(!loose || value != 0);
         let [s0, s1, s2, s3] = tuple.src;
-        let [d0, d1, d2, d3] = tuple.dst;
         let [ws0, ws1, ws2, ws3] = self.src;
-        let [wd0, wd1, wd2, wd3] = self.dst;
         let [ms0, ms1, ms2, ms3] = self.src_mask;
+        let src = ((s0 ^ ws0) & ms0) | ((s1 ^ ws1) & ms1) | ((s2 ^ ws2) & ms2) | ((s3 ^ ws3) & ms3);
+        let mut differs = src * known(s0 | s1 | s2 | s3);
+        let [d0, d1, d2, d3] = tuple.dst;
+        let [wd0, wd1, wd2, wd3] = self.dst;
         let [md0, md1, md2, md3] = self.dst_mask;
-        differs |= (s0 ^ ws0) & ms0;
-        differs |= (s1 ^ ws1) & ms1;
-        differs |= (s2 ^ ws2) & ms2;
-        differs |= (s3 ^ ws3) & ms3;
-        differs |= (d0 ^ wd0) & md0;
-        differs |= (d1 ^ wd1) & md1;
-        differs |= (d2 ^ wd2) & md2;
-        differs |= (d3 ^ wd3) & md3;
-        differs |= u32::from((tuple.proto ^ self.proto) & self.proto_mask);
+        let dst = ((d0 ^ wd0) & md0) | ((d1 ^ wd1) & md1) | ((d2 ^ wd2) & md2) | ((d3 ^ wd3) & md3);
+        differs |= dst * known(d0 | d1 | d2 | d3);
+        let proto = u32::from(tuple.proto);
+        differs |= ((proto ^ u32::from(self.proto)) & u32::from(self.proto_mask)) * known(proto);
         differs |= u32::from((tcp_flags ^ self.tcp_flags) & self.tcp_mask);
         // family 0 asks for neither: the product is zero then
         differs |= u32::from(tuple.family ^ self.family) * u32::from(self.family);
         // 1 for ARP and a clause that leaves the protocol open
-        differs |= ((u32::from(tuple.proto) + 1) >> 8) & u32::from(!self.proto_mask);
+        differs |= ((proto + 1) >> 8) & u32::from(!self.proto_mask);
         // a product of three differences is zero for the three protocols with ports
-        let portless =
-            u32::from(tuple.proto ^ 6) * u32::from(tuple.proto ^ 17) * u32::from(tuple.proto ^ 132);
+        let portless = (proto ^ 6) * (proto ^ 17) * (proto ^ 132) * known(proto);
         differs |= portless * u32::from((self.flags / CLAUSE_PORTED) & 1);
         // the sign bit of span - distance tells "outside the range"
         let sport = u32::from(tuple.sport.wrapping_sub(self.sport_lo));
         let dport = u32::from(tuple.dport.wrapping_sub(self.dport_lo));
-        differs |= u32::from(self.sport_span).wrapping_sub(sport) >> 31;
-        differs |= u32::from(self.dport_span).wrapping_sub(dport) >> 31;
-        differs == 0
+        let outside = |span: u16, distance: u32| u32::from(span).wrapping_sub(distance) >> 31;
+        differs |= outside(self.sport_span, sport) * known(u32::from(tuple.sport));
+        differs |= outside(self.dport_span, dport) * known(u32::from(tuple.dport));
+        differs
     }
+}
+
+impl RawClause {
+    /// Whether a packet with this VLAN id (0xffff: none), from a tunnel or not, is one the clause speaks of.
+    #[inline(always)]
+    const fn admits(&self, packet: &Asked) -> bool {
+        let vlan = match self.vlan {
+            VLAN_ANY => true,
+            VLAN_SOME => packet.vlan != VLAN_ANY,
+            wanted => packet.vlan == wanted,
+        };
+        // ARP and ND are asked for by their protocol only, never by an address alone
+        let neighbor = !packet.neighbor || self.proto_mask != 0;
+        let inner = packet.inner || self.flags & CLAUSE_INNER == 0;
+        vlan && neighbor && inner
+    }
+}
+
+/// What the clauses are asked about.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// Flags byte of the TCP header.
+    pub tcp_flags: u8,
+    /// VLAN id; 0xffff: no tag.
+    pub vlan: u16,
+    /// The header stands inside a tunnel.
+    pub inner: bool,
+    /// The packet is ARP or ND.
+    pub neighbor: bool,
+    /// The tuple is a socket's or a route lookup's: its zero fields match anything.
+    pub loose: bool,
+}
+
+impl Asked {
+    /// About a socket or a route lookup.
+    pub const LOOSE: Self = Self {
+        tcp_flags: 0,
+        vlan: VLAN_ANY,
+        inner: false,
+        neighbor: false,
+        loose: true,
+    };
 }
 
 /// One whole filter.
@@ -173,6 +229,81 @@ pub struct RawFilterPair {
     pub armed: u32,
     /// The slots.
     pub slots: [RawFilter; 2],
+}
+
+impl RawFilter {
+    /// FLAG_MATCH_FORWARD when `tuple` is asked for, else FLAG_MATCH_REPLY when its answer's tuple is, else zero.
+    /// Reads the list twice, with the tuple reversed in between, and leaves the tuple as it was.
+    #[inline(always)]
+    #[must_use]
+    pub fn matches<B: Barrier>(&self, tuple: &mut RawTuple, packet: &Asked) -> u32 {
+        let mut found = 0;
+        let mut reading = 0;
+        let readings = B::opaque(2);
+        while reading < readings {
+            if found == 0 && self.reads::<B>(tuple, packet, reading != 0) {
+                found = if reading == 0 {
+                    FLAG_MATCH_FORWARD
+                } else {
+                    FLAG_MATCH_REPLY
+                };
+            }
+            tuple.reverse();
+            reading += 1;
+        }
+        found
+    }
+
+    /// Whether the list matches the tuple in this one direction.
+    #[inline(always)]
+    fn reads<B: Barrier>(&self, tuple: &mut RawTuple, packet: &Asked, reply: bool) -> bool {
+        let mut spoiled = false;
+        for clause in self.clauses.iter().take(self.clauses_len as usize) {
+            B::pin(tuple);
+            let hit = clause.admits(packet)
+                && if packet.loose {
+                    clause.matches_loosely(tuple)
+                } else {
+                    clause.matches(tuple, packet.tcp_flags)
+                };
+            if clause.flags & CLAUSE_NEGATE != 0 {
+                spoiled |= hit;
+            } else if hit && !spoiled && !(reply && clause.flags & CLAUSE_ONE_WAY != 0) {
+                return true;
+            } else {
+                spoiled = false;
+            }
+        }
+        false
+    }
+
+    /// Whether ARP and ND messages about `address` are of interest.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_neighbor(&self, address: &[u32; 4]) -> bool {
+        let [a0, a1, a2, a3] = *address;
+        for [b0, b1, b2, b3] in self.neighbors.iter().take(self.neighbors_len as usize) {
+            if (a0 ^ b0) | (a1 ^ b1) | (a2 ^ b2) | (a3 ^ b3) == 0 {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether the namespace with this inode is looked at.
+    #[inline(always)]
+    #[must_use]
+    pub fn admits_netns(&self, inode: u32) -> bool {
+        if self.netns_len == 0 {
+            return true;
+        }
+        for wanted in self.netns.iter().take(self.netns_len as usize) {
+            if *wanted == inode {
+                return true;
+            }
+        }
+        false
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@
 /// What goes into a fingerprint. Fields that a protocol does not have are zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Parts {
-    /// IPv4 identification; zero for IPv6 without a fragment header.
+    /// IPv4 identification; of IPv6 only in fragments other than the first, so that the first one, the whole
+    /// datagram and its reassembly have one fingerprint.
     pub ip_id: u32,
     /// IP protocol.
     pub proto: u8,

@@ -5,11 +5,13 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod barrier;
 pub mod event;
 pub mod filter;
 pub mod fingerprint;
 pub mod hook;
 pub mod layout;
 pub mod names;
+pub mod packet;
 pub mod stats;
 pub mod tuple;

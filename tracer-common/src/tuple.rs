@@ -50,19 +50,37 @@ pub struct RawTuple {
 const _: () = assert!(size_of::<RawTuple>() == 40);
 
 impl RawTuple {
+    /// No tuple.
+    pub const NONE: Self = Self {
+        src: [0; 4],
+        dst: [0; 4],
+        sport: 0,
+        dport: 0,
+        family: 0,
+        proto: 0,
+        pad: [0; 2],
+    };
+
     /// The tuple of the answer: source and destination exchanged, ICMP type and identifier left as they are.
     #[inline(always)]
     #[must_use]
     pub const fn reversed(&self) -> Self {
-        let ports = self.proto == 6 || self.proto == 17 || self.proto == 132;
-        Self {
-            src: self.dst,
-            dst: self.src,
-            sport: if ports { self.dport } else { self.sport },
-            dport: if ports { self.sport } else { self.dport },
-            family: self.family,
-            proto: self.proto,
-            pad: self.pad,
+        let mut reversed = *self;
+        reversed.reverse();
+        reversed
+    }
+
+    /// Makes it the tuple of the answer, in place.
+    #[inline(always)]
+    pub const fn reverse(&mut self) {
+        let [s0, s1, s2, s3] = &mut self.src;
+        let [d0, d1, d2, d3] = &mut self.dst;
+        core::mem::swap(s0, d0);
+        core::mem::swap(s1, d1);
+        core::mem::swap(s2, d2);
+        core::mem::swap(s3, d3);
+        if self.proto == 6 || self.proto == 17 || self.proto == 132 {
+            core::mem::swap(&mut self.sport, &mut self.dport);
         }
     }
 }

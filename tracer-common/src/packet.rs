@@ -1,0 +1,495 @@
+//! Finding the tuple and the fingerprint of a packet in its bytes: link layer, IP, transport, tunnels.
+//!
+//! Generic over [`Bytes`], so that the same code runs in the kernel programs (over packet pointers or kernel
+//! memory) and on the host (over slices, in tests). It reads headers only; what the packet means to the
+//! filter is [`crate::filter`]'s.
+
+use crate::barrier::Barrier;
+use crate::event::{FLAG_MATCH_FORWARD, FLAG_MATCH_REPLY};
+use crate::filter::RawFilter;
+use crate::fingerprint::Parts;
+use crate::tuple::{FAMILY_V4, FAMILY_V6, PROTO_ARP, RawTuple};
+
+/// Ethernet protocol numbers, in host order.
+pub const ETH_IPV4: u16 = 0x0800;
+/// ARP.
+pub const ETH_ARP: u16 = 0x0806;
+/// IPv6.
+pub const ETH_IPV6: u16 = 0x86dd;
+/// Customer VLAN tag.
+pub const ETH_VLAN: u16 = 0x8100;
+/// Service VLAN tag (QinQ).
+pub const ETH_QINQ: u16 = 0x88a8;
+/// Ethernet bridged through GRE or Geneve.
+pub const ETH_TEB: u16 = 0x6558;
+
+const ICMP: u8 = 1;
+const IPIP: u8 = 4;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const IPV6: u8 = 41;
+const GRE: u8 = 47;
+const ICMP6: u8 = 58;
+const SCTP: u8 = 132;
+
+/// No VLAN tag.
+pub const NO_VLAN: u16 = 0xffff;
+/// Most IPv6 extension headers that are skipped.
+const MAX_EXTENSIONS: u32 = 6;
+
+/// The bytes of a packet, from wherever they can be read.
+pub trait Bytes: Barrier {
+    /// Two bytes at `at`, as the native word that they form in memory.
+    fn half(&self, at: u32) -> Option<u16>;
+    /// `4 * N` bytes at `at`, as native words.
+    fn words<const N: usize>(&self, at: u32) -> Option<[u32; N]>;
+    /// The first `len` (1 to 8) bytes at `at`, zero padded; zero where they cannot be read.
+    fn head(&self, at: u32, len: u32) -> u64;
+}
+
+/// What the link layer says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Ethernet protocol of what follows, in host order.
+    pub protocol: u16,
+    /// The innermost VLAN id seen, or [`NO_VLAN`].
+    pub vlan: u16,
+    /// Where the network header begins.
+    pub at: u32,
+}
+
+impl Link {
+    /// The Ethernet header at `at`.
+    #[inline(always)]
+    pub fn ethernet<B: Bytes>(bytes: &B, at: u32) -> Option<Self> {
+        let protocol = u16::from_be(bytes.half(at + 12)?);
+        let mut link = Self {
+            protocol,
+            vlan: NO_VLAN,
+            at: at + 14,
+        };
+        link.untag(bytes).then_some(link)
+    }
+
+    /// Steps over up to two VLAN tags. False when they cannot be read.
+    #[inline(always)]
+    pub fn untag<B: Bytes>(&mut self, bytes: &B) -> bool {
+        let mut left = B::opaque(2);
+        while left > 0 && (self.protocol == ETH_VLAN || self.protocol == ETH_QINQ) {
+            let Some([tag]) = bytes.words::<1>(self.at) else {
+                return false;
+            };
+            let tag = u32::from_be(tag);
+            self.vlan = (tag >> 16) as u16 & 0x0fff;
+            self.protocol = tag as u16;
+            self.at += 4;
+            left -= 1;
+        }
+        true
+    }
+}
+
+/// One network header and the beginning of what it carries.
+#[derive(Clone, Copy, Debug)]
+pub struct Header {
+    /// Addresses, protocol, ports.
+    pub tuple: RawTuple,
+    /// The first 16 bytes above IP, as native words; the last two zero where the packet is shorter.
+    pub l4: [u32; 4],
+    /// Where they are.
+    pub l4_at: u32,
+    /// The first byte behind the IP packet.
+    pub end: u32,
+    /// IPv4 identification; of IPv6 only in fragments other than the first.
+    pub ip_id: u32,
+    /// Offset of a fragment other than the first, else zero.
+    pub fragment: u32,
+}
+
+impl Header {
+    /// A header that is still to be read.
+    pub const EMPTY: Self = Self {
+        tuple: RawTuple::NONE,
+        l4: [0; 4],
+        l4_at: 0,
+        end: u32::MAX,
+        ip_id: 0,
+        fragment: 0,
+    };
+
+    /// Reads the header at `at`: IPv4, IPv6 or ARP by `protocol` (Ethernet number; zero: IP by its version). False
+    /// when there is none that can be read. Written in place, into an empty header: stack is dear.
+    #[inline(always)]
+    pub fn read<B: Bytes>(&mut self, bytes: &B, protocol: u16, at: u32) -> bool {
+        match protocol {
+            ETH_ARP => self.arp(bytes, at).is_some(),
+            ETH_IPV4 | ETH_IPV6 | 0 => {
+                if self.ip(bytes, protocol, at).is_none() {
+                    return false;
+                }
+                self.transport(bytes);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    #[inline(always)]
+    fn ip<B: Bytes>(&mut self, bytes: &B, protocol: u16, at: u32) -> Option<()> {
+        let [first, second, third, fourth, fifth] = bytes.words::<5>(at)?;
+        let word = u32::from_be(first);
+        match word >> 28 {
+            4 if protocol != ETH_IPV6 => {
+                let ihl = (word >> 24) & 0xf;
+                if ihl < 5 {
+                    return None;
+                }
+                let second = u32::from_be(second);
+                self.tuple.family = FAMILY_V4;
+                self.tuple.proto = (u32::from_be(third) >> 16) as u8;
+                self.tuple.src[0] = fourth;
+                self.tuple.dst[0] = fifth;
+                self.ip_id = second >> 16;
+                self.fragment = (second & 0x1fff) * 8;
+                self.l4_at = at + ihl * 4;
+                // a length of zero is that of a GSO packet over 64 KiB
+                if word & 0xffff != 0 {
+                    self.end = at + (word & 0xffff);
+                }
+                Some(())
+            }
+            6 if protocol != ETH_IPV4 => {
+                self.tuple.family = FAMILY_V6;
+                self.tuple.src = [third, fourth, fifth, 0];
+                let second = u32::from_be(second);
+                if second >> 16 != 0 {
+                    self.end = at + 40 + (second >> 16);
+                }
+                self.l4_at = at + 40;
+                let [src, dst @ ..] = bytes.words::<5>(at + 20)?;
+                self.tuple.src[3] = src;
+                self.tuple.dst = dst;
+                self.extensions(bytes, (second >> 8) as u8)
+            }
+            _ => None,
+        }
+    }
+
+    #[inline(always)]
+    fn arp<B: Bytes>(&mut self, bytes: &B, at: u32) -> Option<()> {
+        // hardware 1, IPv4, lengths 6 and 4, operation; then sender MAC, sender IP, target MAC, target IP
+        let [_, sizes] = bytes.words::<2>(at)?;
+        let [sender] = bytes.words::<1>(at + 14)?;
+        let [target] = bytes.words::<1>(at + 24)?;
+        let sizes = u32::from_be(sizes);
+        if sizes >> 16 != 0x0604 {
+            return None;
+        }
+        self.tuple.src[0] = sender;
+        self.tuple.dst[0] = target;
+        self.tuple.sport = sizes as u16;
+        self.tuple.family = FAMILY_V4;
+        self.tuple.proto = PROTO_ARP;
+        self.l4_at = at;
+        self.end = at + 28;
+        Some(())
+    }
+
+    /// Walks the IPv6 extension headers from `l4_at` on.
+    #[inline(always)]
+    fn extensions<B: Bytes>(&mut self, bytes: &B, first: u8) -> Option<()> {
+        let mut next = first;
+        let mut left = B::opaque(MAX_EXTENSIONS);
+        while left > 0 {
+            left -= 1;
+            match next {
+                0 | 43 | 60 | 51 => {
+                    let [word] = bytes.words::<1>(self.l4_at)?;
+                    let word = u32::from_be(word);
+                    let units = (word >> 16) & 0xff;
+                    // the authentication header counts in units of four bytes
+                    self.l4_at += if next == 51 {
+                        (units + 2) * 4
+                    } else {
+                        (units + 1) * 8
+                    };
+                    next = (word >> 24) as u8;
+                }
+                44 => {
+                    let [word, id] = bytes.words::<2>(self.l4_at)?;
+                    let word = u32::from_be(word);
+                    self.fragment = word & 0xfff8;
+                    if self.fragment != 0 {
+                        self.ip_id = u32::from_be(id);
+                    }
+                    self.l4_at += 8;
+                    next = (word >> 24) as u8;
+                    if self.fragment != 0 {
+                        break;
+                    }
+                }
+                _ => break,
+            }
+        }
+        self.tuple.proto = next;
+        Some(())
+    }
+
+    /// Reads what stands above IP. A packet too short for it keeps zero ports.
+    #[inline(always)]
+    fn transport<B: Bytes>(&mut self, bytes: &B) {
+        if let Some(words) = bytes.words::<4>(self.l4_at) {
+            self.l4 = words;
+        } else if let Some([first, second]) = bytes.words::<2>(self.l4_at) {
+            self.l4 = [first, second, 0, 0];
+        }
+        if self.fragment != 0 {
+            return;
+        }
+        let first = u32::from_be(self.l4[0]);
+        match self.tuple.proto {
+            TCP | UDP | SCTP => {
+                self.tuple.sport = (first >> 16) as u16;
+                self.tuple.dport = first as u16;
+            }
+            ICMP | ICMP6 => {
+                self.tuple.sport = (first >> 24) as u16;
+                if self.is_echo() {
+                    self.tuple.dport = (u32::from_be(self.l4[1]) >> 16) as u16;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The flags byte of the TCP header; zero for other packets.
+    #[inline(always)]
+    #[must_use]
+    pub fn tcp_flags(&self) -> u8 {
+        if self.tuple.proto == TCP {
+            (u32::from_be(self.l4[3]) >> 16) as u8
+        } else {
+            0
+        }
+    }
+
+    /// An ICMP message with an identifier.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_echo(&self) -> bool {
+        match self.tuple.proto {
+            ICMP => matches!(self.tuple.sport, 0 | 8 | 13 | 14),
+            ICMP6 => matches!(self.tuple.sport, 128 | 129),
+            _ => false,
+        }
+    }
+
+    /// An ICMP error, which quotes the packet that it is about.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        match self.tuple.proto {
+            ICMP => matches!(self.tuple.sport, 3 | 4 | 5 | 11 | 12) && self.fragment == 0,
+            ICMP6 => matches!(self.tuple.sport, 1..=4) && self.fragment == 0,
+            _ => false,
+        }
+    }
+
+    /// ARP, or a message of IPv6 neighbour discovery.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_neighbor(&self) -> bool {
+        self.tuple.proto == PROTO_ARP
+            || (self.tuple.proto == ICMP6 && matches!(self.tuple.sport, 133..=137))
+    }
+
+    /// Whether the packet's tuple may stand for its flow: it has all of it, and it is the flow's own.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_flow(&self) -> bool {
+        self.fragment == 0
+            && match self.tuple.proto {
+                PROTO_ARP => false,
+                ICMP | ICMP6 => self.is_echo(),
+                _ => true,
+            }
+    }
+
+    /// The address that a neighbour solicitation or advertisement is about.
+    #[inline(always)]
+    pub fn nd_target<B: Bytes>(&self, bytes: &B) -> Option<[u32; 4]> {
+        if self.tuple.proto == ICMP6 && matches!(self.tuple.sport, 135..=137) {
+            bytes.words::<4>(self.l4_at + 8)
+        } else {
+            None
+        }
+    }
+
+    /// Protocol (as for [`Header::parse`]) and place of the packet that this one carries, if it is a tunnel's.
+    #[inline(always)]
+    pub fn inner<B: Bytes>(&self, bytes: &B, filter: &RawFilter) -> Option<Link> {
+        let none = NO_VLAN;
+        if self.fragment != 0 {
+            return None;
+        }
+        let (protocol, at) = match self.tuple.proto {
+            IPIP => (ETH_IPV4, self.l4_at),
+            IPV6 => (ETH_IPV6, self.l4_at),
+            GRE => {
+                let word = u32::from_be(self.l4[0]);
+                if (word >> 16) & 7 != 0 {
+                    return None;
+                }
+                // checksum, key and sequence are four bytes each
+                let optional = ((word >> 31) & 1) + ((word >> 29) & 1) + ((word >> 28) & 1);
+                (word as u16, self.l4_at + 4 + 4 * optional)
+            }
+            UDP => {
+                let port = self.tuple.dport;
+                let first = u32::from_be(self.l4[2]);
+                let [v0, v1, v2, v3] = filter.vxlan_ports;
+                let [g0, g1] = filter.geneve_ports;
+                let [r0, r1] = filter.raw_ip_ports;
+                if port == 0 {
+                    return None;
+                } else if port == v0 || port == v1 || port == v2 || port == v3 {
+                    // the flag that says the VNI is valid
+                    if first & 0x0800_0000 == 0 {
+                        return None;
+                    }
+                    (ETH_TEB, self.l4_at + 16)
+                } else if port == g0 || port == g1 {
+                    (first as u16, self.l4_at + 16 + ((first >> 24) & 0x3f) * 4)
+                } else if port == r0 || port == r1 {
+                    (0, self.l4_at + 8)
+                } else {
+                    return None;
+                }
+            }
+            _ => return None,
+        };
+        match protocol {
+            ETH_TEB => Link::ethernet(bytes, at),
+            ETH_IPV4 | ETH_IPV6 | 0 => Some(Link {
+                protocol,
+                vlan: none,
+                at,
+            }),
+            _ => None,
+        }
+    }
+
+    /// Where the packet quoted by this ICMP error begins.
+    #[inline(always)]
+    #[must_use]
+    pub fn quoted(&self) -> Link {
+        Link {
+            protocol: 0,
+            vlan: NO_VLAN,
+            at: self.l4_at + 8,
+        }
+    }
+
+    /// The fingerprint of the packet below this header.
+    #[inline(always)]
+    pub fn fingerprint<B: Bytes>(&self, bytes: &B) -> u64 {
+        let [w0, w1, w2, w3] = self.l4;
+        let mut parts = Parts {
+            ip_id: self.ip_id,
+            proto: self.tuple.proto,
+            kind: self.fragment,
+            first: 0,
+            second: 0,
+            payload: 0,
+        };
+        let mut payload_at = self.l4_at;
+        if self.fragment == 0 {
+            match self.tuple.proto {
+                TCP => {
+                    let word = u32::from_be(w3);
+                    parts.kind = (word >> 16) & 0x16;
+                    parts.first = u32::from_be(w1);
+                    parts.second = u32::from_be(w2);
+                    payload_at += (word >> 28) * 4;
+                }
+                UDP => {
+                    parts.first = u32::from_be(w1) >> 16;
+                    payload_at += 8;
+                }
+                ICMP | ICMP6 => {
+                    parts.kind = u32::from_be(w0) >> 16;
+                    parts.first = u32::from_be(w1) & 0xffff;
+                    payload_at += 8;
+                }
+                PROTO_ARP => {
+                    parts.kind = u32::from(self.tuple.sport);
+                    parts.first = self.tuple.src[0];
+                    parts.second = self.tuple.dst[0];
+                }
+                _ => {}
+            }
+        }
+        let left = self.end.saturating_sub(payload_at);
+        if left > 0 && payload_at > 0 {
+            parts.payload = bytes.head(payload_at, if left > 8 { 8 } else { left });
+        }
+        parts.hash()
+    }
+}
+
+/// A hash of a flow that is the same for both directions and for both ICMP echo types.
+#[inline(always)]
+#[must_use]
+pub fn flow_hash(tuple: &RawTuple, generation: u32) -> u64 {
+    let (a, b) = match tuple.proto {
+        ICMP | ICMP6 => (tuple.dport, tuple.dport),
+        _ => (tuple.sport, tuple.dport),
+    };
+    let end = |address: &[u32; 4], port: u16| {
+        let [w0, w1, w2, w3] = *address;
+        let high = (u64::from(w0) << 32 | u64::from(w1)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let low = (u64::from(w2) << 32 | u64::from(w3)) ^ (u64::from(port) << 20);
+        let mixed = (high ^ (high >> 29) ^ low).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed ^ (mixed >> 32)
+    };
+    let ends = end(&tuple.src, a).wrapping_add(end(&tuple.dst, b));
+    let salt = u64::from(generation) << 16 | u64::from(tuple.proto) << 8 | u64::from(tuple.family);
+    let mixed = (ends ^ salt).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed ^ (mixed >> 31)) | 1
+}
+
+/// Whether `flags` say that a clause matched.
+#[inline(always)]
+#[must_use]
+pub const fn matched(flags: u32) -> bool {
+    flags & (FLAG_MATCH_FORWARD | FLAG_MATCH_REPLY) != 0
+}
+
+impl Bytes for [u8] {
+    fn half(&self, at: u32) -> Option<u16> {
+        let bytes = self.get(at as usize..)?.first_chunk::<2>()?;
+        Some(u16::from_ne_bytes(*bytes))
+    }
+
+    fn words<const N: usize>(&self, at: u32) -> Option<[u32; N]> {
+        let bytes = self.get(at as usize..)?.get(..4 * N)?;
+        let mut words = [0; N];
+        for (word, bytes) in words.iter_mut().zip(bytes.as_chunks::<4>().0) {
+            *word = u32::from_ne_bytes(*bytes);
+        }
+        Some(words)
+    }
+
+    fn head(&self, at: u32, len: u32) -> u64 {
+        let mut head = [0; 8];
+        if let Some(bytes) = self
+            .get(at as usize..)
+            .and_then(|rest| rest.get(..len as usize))
+        {
+            for (to, from) in head.iter_mut().zip(bytes) {
+                *to = *from;
+            }
+        }
+        u64::from_ne_bytes(head)
+    }
+}

@@ -1,0 +1,114 @@
+//! Maps and globals. Their names are a contract: `tracer_common::names`.
+
+use core::cell::UnsafeCell;
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf};
+use tracer_common::filter::{RawFilter, RawFilterPair};
+use tracer_common::layout::{ABSENT, Layout};
+use tracer_common::stats::{HopCount, HopKey, KernelStats};
+
+/// A static that others write.
+#[repr(transparent)]
+pub(crate) struct Shared<T>(UnsafeCell<T>);
+
+// SAFETY: only integers, read and written one by one; a torn pair costs a wrong match, never memory.
+unsafe impl<T> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self(UnsafeCell::new(value))
+    }
+
+    #[inline(always)]
+    pub(crate) const fn as_ptr(&self) -> *mut T {
+        self.0.get()
+    }
+}
+
+const LAYOUT_WORDS: usize = size_of::<Layout>() / 4;
+
+/// A value that user space sets before load: never written afterwards.
+#[repr(transparent)]
+pub(crate) struct Constant<T>(T);
+
+// SAFETY: read-only.
+unsafe impl<T> Sync for Constant<T> {}
+
+impl<T> Constant<T> {
+    #[inline(always)]
+    pub(crate) const fn as_ptr(&self) -> *const T {
+        &raw const self.0
+    }
+}
+
+impl Constant<u32> {
+    #[inline(always)]
+    pub(crate) fn get(&self) -> u32 {
+        // SAFETY: a static word; volatile because user space sets it before load.
+        unsafe { self.as_ptr().read_volatile() }
+    }
+}
+
+#[unsafe(no_mangle)]
+pub(crate) static LAYOUT: Constant<Layout> =
+    // SAFETY: `Layout` is nothing but u32.
+    Constant(unsafe { core::mem::transmute::<[u32; LAYOUT_WORDS], Layout>([ABSENT; LAYOUT_WORDS]) });
+
+#[unsafe(no_mangle)]
+pub(crate) static SNAPLEN: Constant<u32> = Constant(128);
+
+#[unsafe(no_mangle)]
+pub(crate) static BUDGET: Constant<u32> = Constant(20_000);
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".data.filter")]
+static FILTER: Shared<RawFilterPair> =
+    // SAFETY: nothing but integers.
+    Shared::new(unsafe { core::mem::transmute::<[u8; size_of::<RawFilterPair>()], RawFilterPair>([0; size_of::<RawFilterPair>()]) });
+
+#[map]
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
+
+#[map]
+pub(crate) static HOPS: PerCpuHashMap<HopKey, HopCount> = PerCpuHashMap::with_max_entries(8192, 0);
+
+#[map]
+pub(crate) static STATS: PerCpuArray<KernelStats> = PerCpuArray::with_max_entries(1, 0);
+
+/// Sockets that were given a packet of ours, by address, with the time: their readers are told.
+#[map]
+pub(crate) static SOCKETS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(4096, 0);
+
+/// The filter in force; `None` until user space has armed it.
+#[inline(always)]
+pub(crate) fn filter() -> Option<&'static RawFilter> {
+    let pair = FILTER.as_ptr();
+    // SAFETY: `pair` is a static of that type; user space writes only the slot that is not in force.
+    unsafe {
+        if (&raw const (*pair).armed).read_volatile() == 0 {
+            return None;
+        }
+        let active = (&raw const (*pair).active).read_volatile() & 1;
+        let slots = (&raw const (*pair).slots).cast::<RawFilter>();
+        Some(&*slots.add(active as usize))
+    }
+}
+
+/// Adds to this CPU's statistics.
+#[inline(always)]
+pub(crate) fn stat(add: impl FnOnce(&mut KernelStats)) {
+    if let Some(stats) = STATS.get_ptr_mut(0) {
+        // SAFETY: this CPU's own entry; programs do not interrupt each other except in NMI, which none of our
+        // tracepoints is.
+        add(unsafe { &mut *stats });
+    }
+}
+
+/// One of the per-hook counters of the statistics.
+#[inline(always)]
+pub(crate) fn count<const N: usize>(counters: &mut [u64; N], hook: u8) {
+    if let Some(counter) = counters.get_mut(usize::from(hook)) {
+        *counter += 1;
+    }
+}

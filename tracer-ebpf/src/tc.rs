@@ -1,0 +1,101 @@
+//! The classifiers: every packet of every interface, most of them not ours.
+
+use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_skb_load_bytes};
+use tracer_common::hook::TC_INGRESS;
+use tracer_common::packet::{Bytes, Link, NO_VLAN};
+
+use crate::kernel::{Probe, Ptr, field, opaque, pin};
+use crate::maps::{self, SNAPLEN};
+use crate::packet::Linear;
+use crate::skb::{self, Device};
+use crate::track::{Followed, follow};
+use crate::tracepoint::hop;
+
+/// What a device's packets begin with.
+pub(crate) trait LinkLayer {
+    fn link<B: Bytes>(bytes: &B, ctx: *mut __sk_buff) -> Option<Link>;
+}
+
+/// An Ethernet header.
+pub(crate) struct Ethernet;
+/// The IP header: TUN, ipip.
+pub(crate) struct Bare;
+
+impl LinkLayer for Ethernet {
+    #[inline(always)]
+    fn link<B: Bytes>(bytes: &B, ctx: *mut __sk_buff) -> Option<Link> {
+        let mut link = Link::ethernet(bytes, 0)?;
+        // SAFETY: fields of the context.
+        unsafe {
+            if link.vlan == NO_VLAN && (*ctx).vlan_present != 0 {
+                link.vlan = (*ctx).vlan_tci as u16 & 0x0fff;
+            }
+        }
+        Some(link)
+    }
+}
+
+impl LinkLayer for Bare {
+    #[inline(always)]
+    fn link<B: Bytes>(_: &B, _: *mut __sk_buff) -> Option<Link> {
+        Some(Link { protocol: 0, vlan: NO_VLAN, at: 0 })
+    }
+}
+
+/// Looks at one packet. Never changes it and never decides about it.
+#[inline(always)]
+pub(crate) fn observe<L: LinkLayer>(ctx: *mut __sk_buff, hook: u8) {
+    let Some(filter) = maps::filter() else { return };
+    let bytes = Linear::new(ctx);
+    let Some(link) = L::link(&bytes, ctx) else { return };
+    // the context of a classifier is the skb itself
+    let skb = Ptr(ctx as u64).plain();
+    let mut followed = Followed::NONE;
+    pin(&mut followed);
+    if !follow(&mut followed, &bytes, link, skb, filter) {
+        return;
+    }
+    pin(&mut followed);
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let device = Device::at(field!(Probe, ptr, skb, skb_dev));
+    if !filter.admits_netns(device.netns) {
+        return;
+    }
+    followed.remember(skb, filter, now);
+    if hook == TC_INGRESS {
+        followed.make_current(skb, device.netns, now);
+    }
+    hop::<Probe>(hook, &followed, skb, &device, now);
+    send(ctx, hook, &followed, skb, &device, link.at as u8, now);
+}
+
+#[inline(always)]
+fn send(
+    ctx: *mut __sk_buff,
+    hook: u8,
+    followed: &Followed,
+    skb: Ptr,
+    device: &Device,
+    l3_offset: u8,
+    now: u64,
+) {
+    let Some(mut record) = crate::tracepoint::open(hook, followed, now, false) else { return };
+    record.identify(&followed.tuple, followed.fingerprint, followed.flags);
+    skb::describe::<Probe>(record.event(), skb);
+    device.describe(record.event(), field!(Probe, ptr, skb, skb_dev));
+    crate::tracepoint::socket_of::<Probe>(&mut record, skb);
+    let room = u64::from(SNAPLEN.get());
+    let len = opaque(u64::from(record.event().len));
+    let len = if len > room { room } else { len };
+    if len > 0 {
+        let to = record.bytes();
+        // SAFETY: `SNAPLEN` bytes were reserved and `len` is not more.
+        if unsafe { bpf_skb_load_bytes(ctx.cast(), 0, to.cast(), len as u32) } == 0 {
+            record.event().caplen = len as u16;
+            record.event().l3_offset = l3_offset;
+        }
+    }
+    record.send();
+}

@@ -1,0 +1,196 @@
+//! The tracepoint programs, a family in each module, and what they share with the classifiers.
+//!
+//! Looking is done with the program's own way of access; describing, which is rare, by helper.
+
+pub(crate) mod delivery;
+pub(crate) mod device;
+pub(crate) mod drop;
+pub(crate) mod neigh;
+pub(crate) mod route;
+pub(crate) mod tcp;
+
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use tracer_common::event::{FLAG_BY_SOCKET, FLAG_MATCH_LEARNED};
+use tracer_common::filter::{Asked, RawFilter};
+use tracer_common::stats::{HopCount, HopKey};
+use tracer_common::tuple::RawTuple;
+
+use crate::budget::Class;
+use crate::emit::Record;
+use crate::kernel::{Access, Probe, Ptr, field, pin};
+use crate::packet::Memory;
+use crate::maps::{HOPS, SNAPLEN, count, stat};
+use crate::skb::{self, Device, Place};
+use crate::sock::Socket;
+use crate::tag;
+use crate::track::{Followed, follow};
+
+/// Nanoseconds since boot.
+#[inline(always)]
+pub(crate) fn now() -> u64 {
+    // SAFETY: a helper without arguments.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+/// An `int` argument as the contract has it: sign-extended.
+#[inline(always)]
+pub(crate) fn signed(argument: u64) -> u64 {
+    i64::from(argument as i32) as u64
+}
+
+/// A packet at a tracepoint. Filled in place, since stack is dear.
+pub(crate) struct Seen {
+    pub(crate) followed: Followed,
+    pub(crate) device: Device,
+    pub(crate) now: u64,
+    place: Place,
+    /// Its address, as a plain number.
+    pub(crate) skb: Ptr,
+}
+
+impl Seen {
+    /// Nothing yet.
+    pub(crate) const NONE: Self = Self {
+        followed: Followed::NONE,
+        device: Device::NONE,
+        now: 0,
+        place: Place::NONE,
+        skb: Ptr(0),
+    };
+
+    /// Looks at the packet at `skb`: whether it is ours and in a namespace that is looked at.
+    #[inline(always)]
+    pub(crate) fn look<A: Access>(&mut self, skb: Ptr, at_data: bool, filter: &RawFilter) -> bool {
+        if skb.is_null() {
+            return false;
+        }
+        pin(self);
+        self.skb = skb.plain();
+        self.place.find::<A>(skb, at_data);
+        let bytes = self.place.bytes;
+        if !follow(&mut self.followed, &bytes, self.place.link, self.skb, filter) {
+            return false;
+        }
+        self.device.find::<A>(field!(A, ptr, skb, skb_dev));
+        self.now = now();
+        pin(self);
+        // without a device the socket knows the namespace
+        filter.netns_len == 0
+            || filter.admits_netns(if self.device.netns != 0 {
+                self.device.netns
+            } else {
+                netns_of_socket(self.skb)
+            })
+    }
+
+    /// Tags it, or learns from it.
+    #[inline(always)]
+    pub(crate) fn remember(&mut self, filter: &RawFilter) {
+        self.followed.remember(self.skb, filter, self.now);
+    }
+
+    /// A record of it, with all that is known; `None` when there is no budget or no room.
+    #[inline(always)]
+    pub(crate) fn record(&self, hook: u8, drop: bool) -> Option<Record> {
+        let mut record = open(hook, &self.followed, self.now, drop)?;
+        record.identify(&self.followed.tuple, self.followed.fingerprint, self.followed.flags);
+        skb::describe::<Probe>(record.event(), self.skb);
+        self.device.describe(record.event(), field!(Probe, ptr, self.skb, skb_dev));
+        let room = SNAPLEN.get();
+        let (caplen, l3_offset) = self.place.capture(self.skb, record.bytes(), room);
+        record.event().caplen = caplen;
+        record.event().l3_offset = l3_offset;
+        Some(record)
+    }
+}
+
+#[inline(always)]
+fn netns_of_socket(skb: Ptr) -> u32 {
+    let sk = field!(Probe, ptr, skb, skb_sk);
+    if sk.is_null() { 0 } else { skb::netns::<Probe>(field!(Probe, ptr, sk, sk_net)) }
+}
+
+/// Fills in the socket that the skb belongs to.
+#[inline(always)]
+pub(crate) fn socket_of<A: Access>(record: &mut Record, skb: Ptr) {
+    let sk = field!(A, ptr, skb, skb_sk).plain();
+    socket_at(record, sk);
+}
+
+/// Fills in the socket at this (plain) address.
+#[inline(always)]
+pub(crate) fn socket_at(record: &mut Record, sk: Ptr) {
+    if !sk.is_null()
+        && let Some(socket) = Socket::read::<Probe>(sk)
+    {
+        socket.describe(record.event(), sk);
+    }
+}
+
+/// A record for a followed packet, when the budget allows: sampled packets always, drops from a reserve.
+#[inline(always)]
+pub(crate) fn open(hook: u8, followed: &Followed, now: u64, drop: bool) -> Option<Record> {
+    let class = if followed.is_sampled() {
+        Class::Packet
+    } else if drop && Class::Drop.allows(now) {
+        Class::Drop
+    } else {
+        stat(|stats| count(&mut stats.thinned, hook));
+        return None;
+    };
+    class.spend(now);
+    Record::new(hook, now, drop)
+}
+
+/// Counts the packet at its hop.
+#[inline(always)]
+pub(crate) fn hop<A: Access>(hook: u8, followed: &Followed, skb: Ptr, device: &Device, now: u64) {
+    let packets = skb::segments::<A>(skb);
+    let bytes = u64::from(field!(A, u32, skb, skb_len));
+    let key = HopKey {
+        tuple: followed.tuple,
+        netns: device.netns,
+        ifindex: device.ifindex,
+        hook,
+        pad: [0; 7],
+    };
+    if let Some(hop) = HOPS.get_ptr_mut(&key) {
+        // SAFETY: this CPU's own value.
+        unsafe {
+            (*hop).packets += packets;
+            (*hop).bytes += bytes;
+            (*hop).last_ns = now;
+        }
+    } else {
+        let hop = HopCount { packets, bytes, first_ns: now, last_ns: now };
+        if HOPS.insert(&key, &hop, 0).is_err() {
+            stat(|stats| stats.map_full += 1);
+        }
+    }
+}
+
+/// The FLAG_* of a tuple that is a socket's or a lookup's.
+#[inline(always)]
+pub(crate) fn judge_loosely(tuple: &mut RawTuple, filter: &RawFilter) -> u32 {
+    let flags = filter.matches::<Memory>(tuple, &Asked::LOOSE);
+    if flags != 0 {
+        flags | FLAG_BY_SOCKET
+    } else if tag::is_learned(tuple, filter) {
+        FLAG_MATCH_LEARNED | FLAG_BY_SOCKET
+    } else {
+        0
+    }
+}
+
+/// An event known by its socket alone: by the clauses, by a learned flow, or not ours.
+#[inline(always)]
+pub(crate) fn by_socket(hook: u8, socket: &mut Socket, sk: Ptr, filter: &RawFilter) -> Option<Record> {
+    let flags = judge_loosely(&mut socket.tuple, filter);
+    if flags == 0 || !filter.admits_netns(socket.netns) {
+        return None;
+    }
+    let mut record = Record::paid(hook, now(), Class::Side)?;
+    record.identify(&socket.tuple, 0, flags);
+    socket.describe(record.event(), sk);
+    Some(record)
+}

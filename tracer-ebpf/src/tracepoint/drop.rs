@@ -1,0 +1,72 @@
+//! The ends of packets: kfree_skb (drops) and consume_skb.
+
+use tracer_common::event::FLAG_TAGGED;
+use tracer_common::hook::{CONSUME_SKB, KFREE_SKB};
+
+use crate::kernel::{Access, Args, Ptr, offset};
+use crate::maps;
+use crate::tag;
+use crate::tracepoint::{Seen, socket_at, socket_of};
+
+/// `kfree_skb(skb, location[, reason[, rx_sk]])`
+#[inline(always)]
+pub(crate) fn kfree_skb<A: Access>(args: Args<A>) {
+    let Some(filter) = maps::filter() else { return };
+    let skb = args.ptr(0);
+    let mut seen = Seen::NONE;
+    if !seen.look::<A>(skb, false, filter) {
+        return;
+    }
+    // a packet of ours that no hook saw before it died was never tagged: its drop is sent all the same
+    if let Some(mut record) = seen.record(KFREE_SKB, true) {
+        let rx_sk = match offset!(kfree_skb_rx_sk) {
+            Some(number) => args.ptr(number).plain(),
+            None => Ptr(0),
+        };
+        if rx_sk.is_null() {
+            socket_of::<crate::kernel::Probe>(&mut record, seen.skb);
+        } else {
+            socket_at(&mut record, rx_sk);
+        }
+        record.event().location = args.ptr(1).plain().0;
+        if let Some(number) = offset!(kfree_skb_reason) {
+            record.event().reason = args.value(number) as u32;
+        }
+        record.stack(args.ctx);
+        record.send();
+    }
+    end(seen.skb);
+}
+
+/// `consume_skb(skb[, location])`
+#[inline(always)]
+pub(crate) fn consume_skb<A: Access>(args: Args<A>) {
+    let skb = args.ptr(0);
+    // most packets are not ours, and this is the end of them all: only tags are looked at
+    if tag::find(skb.plain()).is_none() {
+        return;
+    }
+    let Some(filter) = maps::filter() else { return };
+    let mut seen = Seen::NONE;
+    if !seen.look::<A>(skb, false, filter) {
+        return;
+    }
+    if seen.followed.flags & FLAG_TAGGED == 0 {
+        return;
+    }
+    if let Some(mut record) = seen.record(CONSUME_SKB, false) {
+        socket_of::<crate::kernel::Probe>(&mut record, seen.skb);
+        if let Some(2..) = offset!(consume_skb_args) {
+            record.event().location = args.ptr(1).plain().0;
+        }
+        record.send();
+    }
+    end(seen.skb);
+}
+
+#[inline(always)]
+fn end(skb: Ptr) {
+    if let Some(tag) = tag::find(skb) {
+        tag.clear();
+    }
+}

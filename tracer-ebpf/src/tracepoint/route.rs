@@ -1,0 +1,189 @@
+//! Route lookups, and the ICMP errors that come of some.
+
+use aya_ebpf::helpers::generated::bpf_get_current_task;
+use tracer_common::filter::RawFilter;
+use tracer_common::hook::{FIB_TABLE_LOOKUP, FIB6_TABLE_LOOKUP, ICMP_SEND};
+use tracer_common::tuple::{FAMILY_V4, FAMILY_V6, RawTuple};
+
+use crate::budget::Class;
+use crate::emit::Record;
+use crate::kernel::{Access, Args, Probe, Ptr, field, offset};
+use crate::maps;
+use crate::skb::netns;
+use crate::tracepoint::{Seen, judge_loosely, now};
+
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+
+/// What was looked up.
+struct Flow {
+    tuple: RawTuple,
+    oif: u32,
+    iif: u32,
+    mark: u32,
+}
+
+/// The namespace of the task that runs: the lookup's own in a system call.
+#[inline(always)]
+fn task_netns() -> u32 {
+    // SAFETY: a helper without arguments.
+    let task = Ptr(unsafe { bpf_get_current_task() });
+    let proxy = field!(Probe, ptr, task, task_nsproxy);
+    if proxy.is_null() { 0 } else { netns::<Probe>(field!(Probe, ptr, proxy, nsproxy_net)) }
+}
+
+#[inline(always)]
+fn record(hook: u8, flow: &mut Flow, netns: u32, filter: &RawFilter) -> Option<Record> {
+    // lookups without an input interface only ask for an address's type
+    if flow.iif == 0 || !filter.admits_netns(netns) {
+        return None;
+    }
+    let flags = judge_loosely(&mut flow.tuple, filter);
+    if flags == 0 {
+        return None;
+    }
+    let mut record = Record::paid(hook, now(), Class::Side)?;
+    record.identify(&flow.tuple, 0, flags);
+    let event = record.event();
+    event.ifindex = flow.oif;
+    event.skb_iif = flow.iif;
+    event.mark = flow.mark;
+    event.sk_netns = netns;
+    Some(record)
+}
+
+/// The gateway and, where the lookup chose one, the output interface of a next hop.
+#[inline(always)]
+fn next_hop(record: &mut Record, hop: Ptr) {
+    let dev = field!(Probe, ptr, hop, nhc_dev);
+    if !dev.is_null() && record.event().ifindex == 0 {
+        record.event().ifindex = field!(Probe, u32, dev, dev_ifindex);
+    }
+    // the gateway is uninitialised where the family says that there is none
+    match field!(Probe, u8, hop, nhc_gw_family) {
+        AF_INET => {
+            record.event().sk_tuple.family = FAMILY_V4;
+            record.event().sk_tuple.dst[0] = field!(Probe, u32, hop, nhc_gw);
+        }
+        AF_INET6 => {
+            record.event().sk_tuple.family = FAMILY_V6;
+            record.event().sk_tuple.dst = [0; 4];
+            if let Some(offset) = offset!(nhc_gw) {
+                record.event().sk_tuple.dst = Probe::address(hop, offset);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// `fib_table_lookup(table, flowi4, fib_nh_common, err)`
+#[inline(always)]
+pub(crate) fn fib_table_lookup<A: Access>(args: Args<A>) {
+    let Some(filter) = maps::filter() else { return };
+    let key = args.ptr(1).plain();
+    let mut flow = Flow {
+        tuple: RawTuple {
+            family: FAMILY_V4,
+            proto: field!(Probe, u8, key, flow4_proto),
+            ..RawTuple::default()
+        },
+        oif: field!(Probe, u32, key, flow4_oif),
+        iif: field!(Probe, u32, key, flow4_iif),
+        mark: field!(Probe, u32, key, flow4_mark),
+    };
+    flow.tuple.src[0] = field!(Probe, u32, key, flow4_saddr);
+    flow.tuple.dst[0] = field!(Probe, u32, key, flow4_daddr);
+    // the same bytes are ICMP's type and code
+    if has_ports(flow.tuple.proto) {
+        flow.tuple.sport = u16::from_be(field!(Probe, u16, key, flow4_sport));
+        flow.tuple.dport = u16::from_be(field!(Probe, u16, key, flow4_dport));
+    }
+    let Some(mut record) = record(FIB_TABLE_LOOKUP, &mut flow, task_netns(), filter) else { return };
+    record.event().arg0 = args.value(0) & 0xffff_ffff;
+    let error = args.value(3) as i32;
+    record.event().arg1 = i64::from(error) as u64;
+    let hop = args.ptr(2).plain();
+    if !hop.is_null() && error == 0 {
+        next_hop(&mut record, hop);
+    }
+    record.send();
+}
+
+/// `fib6_table_lookup(net, fib6_result, fib6_table, flowi6)`
+#[inline(always)]
+pub(crate) fn fib6_table_lookup<A: Access>(args: Args<A>) {
+    let Some(filter) = maps::filter() else { return };
+    let key = args.ptr(3).plain();
+    let mut flow = Flow {
+        tuple: RawTuple {
+            family: FAMILY_V6,
+            proto: field!(Probe, u8, key, flow6_proto),
+            src: field!(Probe, address, key, flow6_saddr),
+            dst: field!(Probe, address, key, flow6_daddr),
+            ..RawTuple::default()
+        },
+        oif: field!(Probe, u32, key, flow6_oif),
+        iif: field!(Probe, u32, key, flow6_iif),
+        mark: field!(Probe, u32, key, flow6_mark),
+    };
+    if has_ports(flow.tuple.proto) {
+        flow.tuple.sport = u16::from_be(field!(Probe, u16, key, flow6_sport));
+        flow.tuple.dport = u16::from_be(field!(Probe, u16, key, flow6_dport));
+    }
+    let net = args.ptr(0).plain();
+    let Some(mut record) = record(FIB6_TABLE_LOOKUP, &mut flow, netns::<Probe>(net), filter) else {
+        return;
+    };
+    let result = args.ptr(1).plain();
+    let table = args.ptr(2).plain();
+    record.event().arg0 = u64::from(field!(Probe, u32, table, fib6_table_id));
+    let error = fib6_error(net, result);
+    record.event().arg1 = i64::from(error) as u64;
+    if error == 0
+        && let Some(common) = offset!(fib6_nh_common)
+    {
+        let hop = field!(Probe, ptr, result, fib6_result_nh);
+        if !hop.is_null() {
+            next_hop(&mut record, Ptr(hop.0.wrapping_add(u64::from(common))));
+        }
+    }
+    record.send();
+}
+
+/// The error of an IPv6 lookup: that of the route's type (fib6_prop in net/ipv6/route.c), and ENETUNREACH for the
+/// entry that stands for "no route".
+#[inline(always)]
+fn fib6_error(net: Ptr, result: Ptr) -> i32 {
+    let route = field!(Probe, ptr, result, fib6_result_f6i);
+    if offset!(net_fib6_null).is_some() && route == field!(Probe, ptr, net, net_fib6_null) {
+        return -101;
+    }
+    match field!(Probe, u8, result, fib6_result_type) {
+        6 => -22,
+        7 => -113,
+        8 => -13,
+        9 => -11,
+        _ => 0,
+    }
+}
+
+#[inline(always)]
+fn has_ports(proto: u8) -> bool {
+    matches!(proto, 6 | 17 | 132)
+}
+
+/// `icmp_send(skb, type, code)`: the skb is the packet that the error is about.
+#[inline(always)]
+pub(crate) fn icmp_send<A: Access>(args: Args<A>) {
+    let Some(filter) = maps::filter() else { return };
+    let mut seen = Seen::NONE;
+    if !seen.look::<A>(args.ptr(0), false, filter) {
+        return;
+    }
+    seen.remember(filter);
+    if let Some(mut record) = seen.record(ICMP_SEND, false) {
+        record.event().arg0 = args.value(1) & 0xffff_ffff;
+        record.event().arg1 = args.value(2) & 0xffff_ffff;
+        record.send();
+    }
+}

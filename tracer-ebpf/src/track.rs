@@ -1,0 +1,163 @@
+//! Which packets are followed: by the filter, by a learned flow, or by their tag.
+
+use tracer_common::event::{
+    FLAG_MATCH_INNER, FLAG_MATCH_LEARNED, FLAG_MATCH_QUOTED, FLAG_NEIGHBOR_AUX, FLAG_TAGGED,
+};
+use tracer_common::filter::{Asked, RawFilter};
+use tracer_common::packet::{Bytes, Header, Link};
+use tracer_common::tuple::RawTuple;
+
+use crate::budget::Class;
+use crate::kernel::Ptr;
+use crate::tag;
+
+/// A packet that is followed, as it is at this hook.
+pub(crate) struct Followed {
+    pub(crate) tuple: RawTuple,
+    pub(crate) fingerprint: u64,
+    /// FLAG_*.
+    pub(crate) flags: u32,
+    /// SAMPLED, TEACHES.
+    pub(crate) tag: u32,
+    /// The tuple may be learned.
+    is_flow: bool,
+}
+
+/// Looks at the packet's headers from the outside in, down to one tunnel's inner packet. Whether it is followed;
+/// as what stands in `followed`, which was [`Followed::NONE`] before. Changes nothing else.
+#[inline(always)]
+pub(crate) fn follow<B: Bytes>(
+    followed: &mut Followed,
+    bytes: &B,
+    link: Link,
+    skb: Ptr,
+    filter: &RawFilter,
+) -> bool {
+    let (wanted, tagged) = match tag::find(skb) {
+        Some(tag) => (tag.fingerprint, tag.flags),
+        None => (0, 0),
+    };
+    let mut link = link;
+    let mut inside = 0;
+    let levels = B::opaque(LEVELS);
+    let mut level = 0;
+    while level < levels {
+        level += 1;
+        let mut header = Header::EMPTY;
+        B::pin(&mut header);
+        if !header.read(bytes, link.protocol, link.at) {
+            break;
+        }
+        B::pin(&mut header);
+        let flags = judge(bytes, &mut header, filter, link.vlan, inside);
+        if inside & FLAG_MATCH_QUOTED != 0 {
+            // the event is about the error, which the level before this one left in `followed`
+            if flags != 0 {
+                followed.flags = flags | inside;
+            }
+            break;
+        }
+        let error = header.is_error();
+        if wanted != 0 || flags != 0 || error {
+            let fingerprint = header.fingerprint(bytes);
+            let same = fingerprint == wanted;
+            if same || flags != 0 || (error && followed.flags == 0) {
+                followed.tuple = header.tuple;
+                followed.fingerprint = fingerprint;
+                followed.is_flow = header.is_flow();
+                followed.flags = if flags != 0 { flags | inside } else { 0 };
+            }
+            if same {
+                followed.flags |= FLAG_TAGGED;
+                followed.tag = tagged;
+                break;
+            }
+        }
+        if error {
+            if followed.flags != 0 {
+                break;
+            }
+            inside |= FLAG_MATCH_QUOTED;
+            link = header.quoted();
+        } else if inside != 0 {
+            break;
+        } else if let Some(inner) = header.inner(bytes, filter) {
+            inside = FLAG_MATCH_INNER;
+            link = inner;
+        } else {
+            break;
+        }
+    }
+    followed.flags != 0
+}
+
+/// Outer packet, inner packet, and the one that an ICMP error quotes.
+const LEVELS: u32 = 3;
+
+/// The FLAG_MATCH_* of one header.
+#[inline(always)]
+fn judge<B: Bytes>(bytes: &B, header: &mut Header, filter: &RawFilter, vlan: u16, inside: u32) -> u32 {
+    let neighbor = header.is_neighbor();
+    let inner = inside & FLAG_MATCH_INNER != 0;
+    let asked = Asked { tcp_flags: header.tcp_flags(), vlan, inner, neighbor, loose: false };
+    let flags = filter.matches::<B>(&mut header.tuple, &asked);
+    if flags != 0 {
+        return flags;
+    }
+    if neighbor {
+        let target = header.nd_target(bytes).unwrap_or(header.tuple.dst);
+        if filter.is_neighbor(&target) || filter.is_neighbor(&header.tuple.src) {
+            return FLAG_NEIGHBOR_AUX;
+        }
+    } else if header.is_flow() && tag::is_learned(&header.tuple, filter) {
+        return FLAG_MATCH_LEARNED;
+    }
+    0
+}
+
+impl Followed {
+    /// Nothing yet.
+    pub(crate) const NONE: Self =
+        Self { tuple: RawTuple::NONE, fingerprint: 0, flags: 0, tag: 0, is_flow: false };
+
+    /// The skb was tagged at an earlier hook.
+    #[inline(always)]
+    pub(crate) fn is_tagged(&self) -> bool {
+        self.flags & FLAG_TAGGED != 0
+    }
+
+    /// Tags a packet that is new, deciding whether its events are sent; learns from one that was rewritten.
+    #[inline(always)]
+    pub(crate) fn remember(&mut self, skb: Ptr, filter: &RawFilter, now: u64) {
+        if !self.is_tagged() {
+            self.tag = 0;
+            if Class::Packet.allows(now) {
+                self.tag |= tag::SAMPLED;
+            }
+            if self.is_flow && self.flags & (FLAG_MATCH_QUOTED | FLAG_NEIGHBOR_AUX) == 0 {
+                self.tag |= tag::TEACHES;
+            }
+            tag::store(skb, self.fingerprint, self.tag, now);
+        } else if self.flags == FLAG_TAGGED && self.is_flow && self.tag & tag::TEACHES != 0 {
+            tag::learn(&self.tuple, filter);
+        }
+    }
+
+    /// All events of this packet are sent.
+    #[inline(always)]
+    pub(crate) fn is_sampled(&self) -> bool {
+        self.tag & tag::SAMPLED != 0
+    }
+
+    /// Makes it the packet that this CPU received last.
+    #[inline(always)]
+    pub(crate) fn make_current(&self, skb: Ptr, netns: u32, now: u64) {
+        let current = tag::current();
+        current.time = now;
+        current.skb = skb.0;
+        current.fingerprint = self.fingerprint;
+        current.tuple = self.tuple;
+        current.netns = netns;
+        current.flags = self.tag;
+    }
+}
