@@ -1,14 +1,28 @@
-//! What keeps the compiler from optimisations that the kernel's verifier or its 512 bytes of stack do not bear.
+//! What keeps compiler and verifier apart: the kernel programs must be cheap to verify, and have 512 bytes of stack.
 //!
 //! On the host nothing of it is needed: the default methods do nothing.
 
-/// Fences for the compiler, free at run time.
+/// Fences, free or nearly so at run time.
 pub trait Barrier {
-    /// The same number, of which the compiler knows nothing: loops over it are not unrolled.
+    /// The same number, of which the compiler knows nothing: arithmetic on it stays arithmetic (a comparison would
+    /// be a branch, and each branch doubles the paths that the verifier walks), loops over it are not unrolled.
     #[inline(always)]
     #[must_use]
-    fn opaque(value: u32) -> u32 {
+    fn opaque(value: u64) -> u64 {
         value
+    }
+
+    /// The same number, of which compiler and verifier know nothing: paths that differ in it become one.
+    #[inline(always)]
+    #[must_use]
+    fn forget(value: u64) -> u64 {
+        value
+    }
+
+    /// [`Barrier::forget`] for all words of `value`.
+    #[inline(always)]
+    fn merge<T>(value: &mut T) {
+        let _ = value;
     }
 
     /// Keeps `value` in memory: its fields are not spread over registers, which spill to eight bytes each.
@@ -20,3 +34,15 @@ pub trait Barrier {
 
 /// The host.
 impl Barrier for [u8] {}
+
+/// 1 for every number but zero, without a branch.
+#[inline(always)]
+pub(crate) fn is_some<B: Barrier + ?Sized>(value: u64) -> u64 {
+    B::opaque(value | value.wrapping_neg()) >> 63
+}
+
+/// 1 for zero, without a branch.
+#[inline(always)]
+pub(crate) fn is_zero<B: Barrier + ?Sized>(value: u64) -> u64 {
+    is_some::<B>(value) ^ 1
+}

@@ -12,11 +12,15 @@
 //! Two slots and the number of the active one stand side by side: user space fills the idle slot, then changes
 //! `active` with one aligned word, so no reader sees half a change.
 
-use crate::barrier::Barrier;
+use crate::barrier::{Barrier, is_some, is_zero};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::event::{FLAG_MATCH_FORWARD, FLAG_MATCH_REPLY};
 use crate::tuple::RawTuple;
+
+// `matches` makes the flags of its bits
+const _: () = assert!(FLAG_MATCH_FORWARD == 1 && FLAG_MATCH_REPLY == 2);
+const _: () = assert!(CLAUSE_NEGATE == 1);
 
 /// Most clauses in one filter.
 pub const MAX_CLAUSES: usize = 16;
@@ -101,95 +105,128 @@ impl RawClause {
     };
 
     /// Whether `tuple` (with the flags byte of its TCP header) meets every test in this direction. VLAN and
-    /// [`CLAUSE_INNER`] are the caller's.
-    #[inline(always)]
+    /// [`CLAUSE_INNER`] are not asked.
     #[must_use]
     pub fn matches(&self, tuple: &RawTuple, tcp_flags: u8) -> bool {
-        self.differences(tuple, tcp_flags, false) == 0
+        let packet = Asked {
+            tcp_flags: u32::from(tcp_flags),
+            ..Asked::LOOSE
+        };
+        self.differences::<[u8]>(&Side::forward(tuple), &packet, false) == 0
     }
 
-    /// As [`RawClause::matches`], with the tests left out whose field is zero in `tuple`: for sockets and route
-    /// lookups, which may not know all of it. TCP flags are not asked.
+    /// Zero when every test is met. Without branches, so that the verifier walks one path. With `loose`, tests are
+    /// left out whose field is zero, and TCP flags are not asked.
     #[inline(always)]
-    #[must_use]
-    pub fn matches_loosely(&self, tuple: &RawTuple) -> bool {
-        self.differences(tuple, self.tcp_flags, true) == 0
-    }
-
-    /// Zero when every test is met. Written without branches, so that the verifier walks one path.
-    #[inline(always)]
-    fn differences(&self, tuple: &RawTuple, tcp_flags: u8, loose: bool) -> u32 {
+    fn differences<B: Barrier + ?Sized>(
+        &self,
+        side: &Side<'_>,
+        packet: &Asked,
+        loose: bool,
+    ) -> u64 {
         // a field that a loose tuple does not know is multiplied by zero
-        let known = |value: u32| u32::from(!loose || value != 0);
-        let [s0, s1, s2, s3] = tuple.src;
-        let [ws0, ws1, ws2, ws3] = self.src;
-        let [ms0, ms1, ms2, ms3] = self.src_mask;
-        let src = ((s0 ^ ws0) & ms0) | ((s1 ^ ws1) & ms1) | ((s2 ^ ws2) & ms2) | ((s3 ^ ws3) & ms3);
-        let mut differs = src * known(s0 | s1 | s2 | s3);
-        let [d0, d1, d2, d3] = tuple.dst;
-        let [wd0, wd1, wd2, wd3] = self.dst;
-        let [md0, md1, md2, md3] = self.dst_mask;
-        let dst = ((d0 ^ wd0) & md0) | ((d1 ^ wd1) & md1) | ((d2 ^ wd2) & md2) | ((d3 ^ wd3) & md3);
-        differs |= dst * known(d0 | d1 | d2 | d3);
-        let proto = u32::from(tuple.proto);
-        differs |= ((proto ^ u32::from(self.proto)) & u32::from(self.proto_mask)) * known(proto);
-        differs |= u32::from((tcp_flags ^ self.tcp_flags) & self.tcp_mask);
+        let known = |value: u64| if loose { is_some::<B>(value) } else { 1 };
+        let address = |have: &[u32; 4], want: &[u32; 4], mask: &[u32; 4]| {
+            let ([h0, h1, h2, h3], [w0, w1, w2, w3], [m0, m1, m2, m3]) = (*have, *want, *mask);
+            let differs = ((h0 ^ w0) & m0) | ((h1 ^ w1) & m1) | ((h2 ^ w2) & m2) | ((h3 ^ w3) & m3);
+            u64::from(differs) * known(u64::from(h0 | h1 | h2 | h3))
+        };
+        // the sign bit of span - distance tells "outside the range"
+        let port = |have: u16, low: u16, span: u16| {
+            let distance = u64::from(have.wrapping_sub(low));
+            (B::opaque(u64::from(span).wrapping_sub(distance)) >> 63) * known(u64::from(have))
+        };
+        let mut differs = address(side.src, &self.src, &self.src_mask);
+        differs |= address(side.dst, &self.dst, &self.dst_mask);
+        differs |= port(side.sport, self.sport_lo, self.sport_span);
+        differs |= port(side.dport, self.dport_lo, self.dport_span);
+        let proto = u64::from(side.proto);
+        differs |= (proto ^ u64::from(self.proto)) * known(proto) & u64::from(self.proto_mask);
+        if !loose {
+            let flags = packet.tcp_flags ^ u32::from(self.tcp_flags);
+            differs |= u64::from(flags & u32::from(self.tcp_mask));
+        }
         // family 0 asks for neither: the product is zero then
-        differs |= u32::from(tuple.family ^ self.family) * u32::from(self.family);
+        differs |= u64::from(side.family ^ self.family) * u64::from(self.family);
         // 1 for ARP and a clause that leaves the protocol open
-        differs |= ((proto + 1) >> 8) & u32::from(!self.proto_mask);
+        differs |= (B::opaque(proto + 1) >> 8) & u64::from(!self.proto_mask);
         // a product of three differences is zero for the three protocols with ports
         let portless = (proto ^ 6) * (proto ^ 17) * (proto ^ 132) * known(proto);
-        differs |= portless * u32::from((self.flags / CLAUSE_PORTED) & 1);
-        // the sign bit of span - distance tells "outside the range"
-        let sport = u32::from(tuple.sport.wrapping_sub(self.sport_lo));
-        let dport = u32::from(tuple.dport.wrapping_sub(self.dport_lo));
-        let outside = |span: u16, distance: u32| u32::from(span).wrapping_sub(distance) >> 31;
-        differs |= outside(self.sport_span, sport) * known(u32::from(tuple.sport));
-        differs |= outside(self.dport_span, dport) * known(u32::from(tuple.dport));
-        differs
+        differs | (portless * (u64::from(self.flags / CLAUSE_PORTED) & 1))
     }
-}
 
-impl RawClause {
-    /// Whether a packet with this VLAN id (0xffff: none), from a tunnel or not, is one the clause speaks of.
+    /// Zero when the clause speaks of packets with this VLAN id, from a tunnel or not.
     #[inline(always)]
-    const fn admits(&self, packet: &Asked) -> bool {
-        let vlan = match self.vlan {
-            VLAN_ANY => true,
-            VLAN_SOME => packet.vlan != VLAN_ANY,
-            wanted => packet.vlan == wanted,
-        };
+    fn refuses<B: Barrier + ?Sized>(&self, packet: &Asked) -> u64 {
+        let (want, have) = (u64::from(self.vlan), u64::from(packet.vlan));
+        let not_any = is_some::<B>(want ^ u64::from(VLAN_ANY));
+        let not_some = is_some::<B>(want ^ u64::from(VLAN_SOME));
+        let untagged = is_zero::<B>(have ^ u64::from(VLAN_ANY));
+        let mut refuses = (want ^ have) * not_any * not_some;
+        refuses |= (not_some ^ 1) & untagged;
         // ARP and ND are asked for by their protocol only, never by an address alone
-        let neighbor = !packet.neighbor || self.proto_mask != 0;
-        let inner = packet.inner || self.flags & CLAUSE_INNER == 0;
-        vlan && neighbor && inner
+        refuses |= u64::from(packet.neighbor) & u64::from(!self.proto_mask);
+        refuses | (u64::from(self.flags / CLAUSE_INNER) & u64::from(1 ^ packet.inner))
     }
 }
 
-/// What the clauses are asked about.
+/// A tuple as it is read in one direction.
+struct Side<'a> {
+    src: &'a [u32; 4],
+    dst: &'a [u32; 4],
+    sport: u16,
+    dport: u16,
+    family: u8,
+    proto: u8,
+}
+
+impl<'a> Side<'a> {
+    #[inline(always)]
+    fn forward(tuple: &'a RawTuple) -> Self {
+        Self {
+            src: &tuple.src,
+            dst: &tuple.dst,
+            sport: tuple.sport,
+            dport: tuple.dport,
+            family: tuple.family,
+            proto: tuple.proto,
+        }
+    }
+
+    /// As the answer, with these ports.
+    #[inline(always)]
+    fn reply(tuple: &'a RawTuple, sport: u16, dport: u16) -> Self {
+        Self {
+            src: &tuple.dst,
+            dst: &tuple.src,
+            sport,
+            dport,
+            ..Self::forward(tuple)
+        }
+    }
+}
+
+/// What the clauses are asked about, beside a tuple. Words, so that [`Barrier::merge`] can have them.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub struct Asked {
     /// Flags byte of the TCP header.
-    pub tcp_flags: u8,
+    pub tcp_flags: u32,
     /// VLAN id; 0xffff: no tag.
-    pub vlan: u16,
-    /// The header stands inside a tunnel.
-    pub inner: bool,
-    /// The packet is ARP or ND.
-    pub neighbor: bool,
-    /// The tuple is a socket's or a route lookup's: its zero fields match anything.
-    pub loose: bool,
+    pub vlan: u32,
+    /// 1 for a header inside a tunnel.
+    pub inner: u32,
+    /// 1 for ARP and ND.
+    pub neighbor: u32,
 }
 
 impl Asked {
     /// About a socket or a route lookup.
     pub const LOOSE: Self = Self {
         tcp_flags: 0,
-        vlan: VLAN_ANY,
-        inner: false,
-        neighbor: false,
-        loose: true,
+        vlan: VLAN_ANY as u32,
+        inner: 0,
+        neighbor: 0,
     };
 }
 
@@ -233,76 +270,72 @@ pub struct RawFilterPair {
 
 impl RawFilter {
     /// FLAG_MATCH_FORWARD when `tuple` is asked for, else FLAG_MATCH_REPLY when its answer's tuple is, else zero.
-    /// Reads the list twice, with the tuple reversed in between, and leaves the tuple as it was.
+    ///
+    /// Both readings of the list go side by side through one loop without a branch but its end.
     #[inline(always)]
     #[must_use]
-    pub fn matches<B: Barrier>(&self, tuple: &mut RawTuple, packet: &Asked) -> u32 {
-        let mut found = 0;
-        let mut reading = 0;
-        let readings = B::opaque(2);
-        while reading < readings {
-            if found == 0 && self.reads::<B>(tuple, packet, reading != 0) {
-                found = if reading == 0 {
-                    FLAG_MATCH_FORWARD
-                } else {
-                    FLAG_MATCH_REPLY
-                };
-            }
-            tuple.reverse();
-            reading += 1;
+    pub fn matches<B: Barrier + ?Sized>(
+        &self,
+        tuple: &mut RawTuple,
+        packet: &Asked,
+        loose: bool,
+    ) -> u32 {
+        let mut packet = *packet;
+        let mut reply = [u32::from(tuple.sport), u32::from(tuple.dport)];
+        if tuple.has_ports() {
+            reply = [u32::from(tuple.dport), u32::from(tuple.sport)];
         }
-        found
-    }
-
-    /// Whether the list matches the tuple in this one direction.
-    #[inline(always)]
-    fn reads<B: Barrier>(&self, tuple: &mut RawTuple, packet: &Asked, reply: bool) -> bool {
-        let mut spoiled = false;
+        B::merge(tuple);
+        B::merge(&mut packet);
+        B::merge(&mut reply);
+        // bit 0 for the asked direction, bit 1 for the answer
+        let (mut found, mut spoiled) = (0, 0);
         for clause in self.clauses.iter().take(self.clauses_len as usize) {
             B::pin(tuple);
-            let hit = clause.admits(packet)
-                && if packet.loose {
-                    clause.matches_loosely(tuple)
-                } else {
-                    clause.matches(tuple, packet.tcp_flags)
-                };
-            if clause.flags & CLAUSE_NEGATE != 0 {
-                spoiled |= hit;
-            } else if hit && !spoiled && !(reply && clause.flags & CLAUSE_ONE_WAY != 0) {
-                return true;
-            } else {
-                spoiled = false;
-            }
+            B::pin(&mut packet);
+            let side = Side::forward(tuple);
+            let hit = is_zero::<B>(clause.differences::<B>(&side, &packet, loose));
+            B::pin(tuple);
+            B::pin(&mut reply);
+            let side = Side::reply(tuple, reply[0] as u16, reply[1] as u16);
+            let reply_hit = is_zero::<B>(clause.differences::<B>(&side, &packet, loose));
+            B::pin(tuple);
+            let admitted = is_zero::<B>(clause.refuses::<B>(&packet));
+            let hits = (hit | (reply_hit << 1)) * admitted;
+            let negate = u64::from(clause.flags & CLAUSE_NEGATE);
+            let one_way = u64::from(clause.flags / CLAUSE_ONE_WAY) & 1;
+            found |= hits & !spoiled & ((3 - 2 * one_way) * (1 - negate));
+            // a positive clause ends its term: the next begins unspoiled
+            spoiled = (spoiled | hits) * negate;
         }
-        false
+        // the asked direction first, when both match
+        B::forget(found & !((found & 1) << 1)) as u32
     }
 
-    /// Whether ARP and ND messages about `address` are of interest.
+    /// Whether ARP and ND messages about one of these addresses are of interest.
     #[inline(always)]
     #[must_use]
-    pub fn is_neighbor(&self, address: &[u32; 4]) -> bool {
-        let [a0, a1, a2, a3] = *address;
-        for [b0, b1, b2, b3] in self.neighbors.iter().take(self.neighbors_len as usize) {
-            if (a0 ^ b0) | (a1 ^ b1) | (a2 ^ b2) | (a3 ^ b3) == 0 {
-                return true;
-            }
+    pub fn is_neighbor<B: Barrier + ?Sized>(&self, one: &[u32; 4], other: &[u32; 4]) -> bool {
+        let differs = |a: &[u32; 4], b: &[u32; 4]| {
+            let ([a0, a1, a2, a3], [b0, b1, b2, b3]) = (*a, *b);
+            u64::from((a0 ^ b0) | (a1 ^ b1) | (a2 ^ b2) | (a3 ^ b3))
+        };
+        let mut found = 0;
+        for wanted in self.neighbors.iter().take(self.neighbors_len as usize) {
+            found |= is_zero::<B>(differs(wanted, one)) | is_zero::<B>(differs(wanted, other));
         }
-        false
+        B::forget(found) != 0
     }
 
     /// Whether the namespace with this inode is looked at.
     #[inline(always)]
     #[must_use]
-    pub fn admits_netns(&self, inode: u32) -> bool {
-        if self.netns_len == 0 {
-            return true;
-        }
+    pub fn admits_netns<B: Barrier + ?Sized>(&self, inode: u32) -> bool {
+        let mut found = is_zero::<B>(u64::from(self.netns_len));
         for wanted in self.netns.iter().take(self.netns_len as usize) {
-            if *wanted == inode {
-                return true;
-            }
+            found |= is_zero::<B>(u64::from(*wanted ^ inode));
         }
-        false
+        B::forget(found) != 0
     }
 }
 

@@ -127,7 +127,9 @@ impl Header {
                 if self.ip(bytes, protocol, at).is_none() {
                     return false;
                 }
+                B::merge(self);
                 self.transport(bytes);
+                B::merge(&mut self.l4);
                 true
             }
             _ => false,
@@ -199,9 +201,10 @@ impl Header {
     #[inline(always)]
     fn extensions<B: Bytes>(&mut self, bytes: &B, first: u8) -> Option<()> {
         let mut next = first;
-        let mut left = B::opaque(MAX_EXTENSIONS);
+        let mut left = B::opaque(u64::from(MAX_EXTENSIONS));
         while left > 0 {
             left -= 1;
+            self.l4_at = B::forget(u64::from(self.l4_at)) as u32;
             match next {
                 0 | 43 | 60 | 51 => {
                     let [word] = bytes.words::<1>(self.l4_at)?;
@@ -265,9 +268,9 @@ impl Header {
     /// The flags byte of the TCP header; zero for other packets.
     #[inline(always)]
     #[must_use]
-    pub fn tcp_flags(&self) -> u8 {
+    pub fn tcp_flags(&self) -> u32 {
         if self.tuple.proto == TCP {
-            (u32::from_be(self.l4[3]) >> 16) as u8
+            (u32::from_be(self.l4[3]) >> 16) & 0xff
         } else {
             0
         }

@@ -70,6 +70,13 @@ impl RawTuple {
         reversed
     }
 
+    /// TCP, UDP, SCTP.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_ports(&self) -> bool {
+        self.proto == 6 || self.proto == 17 || self.proto == 132
+    }
+
     /// Makes it the tuple of the answer, in place.
     #[inline(always)]
     pub const fn reverse(&mut self) {
@@ -79,7 +86,7 @@ impl RawTuple {
         core::mem::swap(s1, d1);
         core::mem::swap(s2, d2);
         core::mem::swap(s3, d3);
-        if self.proto == 6 || self.proto == 17 || self.proto == 132 {
+        if self.has_ports() {
             core::mem::swap(&mut self.sport, &mut self.dport);
         }
     }

@@ -7,6 +7,7 @@
 use core::arch::asm;
 use core::ffi::c_void;
 use core::marker::PhantomData;
+use core::mem::MaybeUninit;
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use tracer_common::layout::ABSENT;
@@ -99,9 +100,10 @@ pub(crate) struct Direct;
 
 #[inline(always)]
 fn probe<const N: usize>(base: Ptr, offset: u32) -> [u8; N] {
-    let mut bytes = [0u8; N];
-    copy(bytes.as_mut_ptr(), N as u32, Ptr(base.0.wrapping_add(u64::from(offset))));
-    bytes
+    let mut bytes = MaybeUninit::<[u8; N]>::uninit();
+    copy(bytes.as_mut_ptr().cast(), N as u32, Ptr(base.0.wrapping_add(u64::from(offset))));
+    // SAFETY: the helper writes all of it, zeros when it fails.
+    unsafe { bytes.assume_init() }
 }
 
 /// Copies kernel memory; zeros where it cannot be read. The verifier must know that `to` has `len` bytes.
@@ -176,16 +178,17 @@ impl Access for Direct {
 #[inline(always)]
 pub(crate) fn opaque(value: u64) -> u64 {
     let mut value = value;
-    // SAFETY: no instruction at all.
-    unsafe { asm!("/* {0} */", inout(reg) value, options(nomem, nostack, preserves_flags)) };
+    // SAFETY: one move to itself; no instruction at all would leave a line number twice at one place, which the
+    // kernel refuses.
+    unsafe { asm!("{0} = {0}", inout(reg) value, options(nomem, nostack, preserves_flags)) };
     value
 }
 
 /// Keeps a value in memory (see [`tracer_common::barrier::Barrier::pin`]).
 #[inline(always)]
 pub(crate) fn pin<T>(value: &mut T) {
-    // SAFETY: no instruction at all; the compiler takes it for a reader and writer of `value`.
-    unsafe { asm!("/* {0} */", in(reg) value, options(nostack, preserves_flags)) };
+    // SAFETY: one move to itself; the compiler takes it for a reader and writer of `value`.
+    unsafe { asm!("{0} = {0}", in(reg) value, options(nostack, preserves_flags)) };
 }
 
 /// The arguments of a tracepoint program.

@@ -80,6 +80,31 @@ pub(crate) static STATS: PerCpuArray<KernelStats> = PerCpuArray::with_max_entrie
 #[map]
 pub(crate) static SOCKETS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(4096, 0);
 
+/// Always zero, but the verifier cannot know.
+static ZERO: Shared<u64> = Shared::new(0);
+
+/// The same number, as one of which the verifier knows nothing: paths that differ in it become one.
+#[inline(always)]
+pub(crate) fn forget(value: u64) -> u64 {
+    // SAFETY: a static.
+    value ^ unsafe { ZERO.as_ptr().read_volatile() }
+}
+
+/// [`forget`] for all words of `value`, which stays in memory.
+#[inline(always)]
+pub(crate) fn merge<T>(value: &mut T) {
+    const { assert!(size_of::<T>().is_multiple_of(4) && align_of::<T>() == 4) };
+    let zero = forget(0) as u32;
+    let words: *mut u32 = core::ptr::from_mut(value).cast();
+    for word in 0..size_of::<T>() / 4 {
+        // SAFETY: inside `value`, whose words are integers; they keep their values.
+        unsafe {
+            let word = words.add(word);
+            word.write_volatile(word.read_volatile() ^ zero);
+        }
+    }
+}
+
 /// The filter in force; `None` until user space has armed it.
 #[inline(always)]
 pub(crate) fn filter() -> Option<&'static RawFilter> {

@@ -1,11 +1,14 @@
 //! The two places where a packet's bytes are read: a classifier's packet pointers, and kernel memory.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
 use tracer_common::barrier::Barrier;
 use tracer_common::packet::Bytes;
 
 use crate::kernel::{Ptr, copy, load_u16, load_u32, opaque, pin};
+use crate::maps::{forget, merge};
 
 /// Headers are not looked for behind this offset: the verifier wants a bound.
 const FARTHEST: u64 = 2048;
@@ -75,8 +78,18 @@ fn load_word(pointer: u64, index: usize) -> u32 {
 
 impl Barrier for Linear {
     #[inline(always)]
-    fn opaque(value: u32) -> u32 {
-        opaque(u64::from(value)) as u32
+    fn opaque(value: u64) -> u64 {
+        opaque(value)
+    }
+
+    #[inline(always)]
+    fn forget(value: u64) -> u64 {
+        forget(value)
+    }
+
+    #[inline(always)]
+    fn merge<T>(value: &mut T) {
+        merge(value);
     }
 
     #[inline(always)]
@@ -108,8 +121,12 @@ impl Bytes for Linear {
         if let Some(pointer) = self.pointer(at, 4 * N as u64) {
             return Some(core::array::from_fn(|index| load_word(pointer, index)));
         }
-        let mut words = [0u32; N];
-        self.by_helper(at, words.as_mut_ptr().cast(), 4 * N as u32).then_some(words)
+        let mut words = MaybeUninit::<[u32; N]>::uninit();
+        if !self.by_helper(at, words.as_mut_ptr().cast(), 4 * N as u32) {
+            return None;
+        }
+        // SAFETY: the helper wrote all of it.
+        Some(unsafe { words.assume_init() })
     }
 
     #[inline(always)]
@@ -141,8 +158,18 @@ impl Memory {
 
 impl Barrier for Memory {
     #[inline(always)]
-    fn opaque(value: u32) -> u32 {
-        opaque(u64::from(value)) as u32
+    fn opaque(value: u64) -> u64 {
+        opaque(value)
+    }
+
+    #[inline(always)]
+    fn forget(value: u64) -> u64 {
+        forget(value)
+    }
+
+    #[inline(always)]
+    fn merge<T>(value: &mut T) {
+        merge(value);
     }
 
     #[inline(always)]
@@ -160,8 +187,12 @@ impl Bytes for Memory {
 
     #[inline(always)]
     fn words<const N: usize>(&self, at: u32) -> Option<[u32; N]> {
-        let mut words = [0u32; N];
-        self.read(at, words.as_mut_ptr().cast(), 4 * N as u32).then_some(words)
+        let mut words = MaybeUninit::<[u32; N]>::uninit();
+        if !self.read(at, words.as_mut_ptr().cast(), 4 * N as u32) {
+            return None;
+        }
+        // SAFETY: the helper wrote all of it.
+        Some(unsafe { words.assume_init() })
     }
 
     #[inline(always)]

@@ -33,8 +33,9 @@ impl Place {
     /// By skb->network_header, or by skb->data where that is the network header and the other may be stale.
     #[inline(always)]
     pub(crate) fn find<A: Access>(&mut self, skb: Ptr, at_data: bool) {
-        let head = field!(A, u64, skb, skb_head);
-        let data = field!(A, u64, skb, skb_data);
+        // recent verifiers give these the type of what they point to
+        let head = field!(A, ptr, skb, skb_head).plain().0;
+        let data = field!(A, ptr, skb, skb_data).plain().0;
         let len = field!(A, u32, skb, skb_len);
         let paged = field!(A, u32, skb, skb_data_len);
         let end = data.wrapping_add(u64::from(len.wrapping_sub(paged)));

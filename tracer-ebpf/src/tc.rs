@@ -7,7 +7,7 @@ use tracer_common::packet::{Bytes, Link, NO_VLAN};
 
 use crate::kernel::{Probe, Ptr, field, opaque, pin};
 use crate::maps::{self, SNAPLEN};
-use crate::packet::Linear;
+use crate::packet::{Linear, Memory};
 use crate::skb::{self, Device};
 use crate::track::{Followed, follow};
 use crate::tracepoint::hop;
@@ -60,7 +60,7 @@ pub(crate) fn observe<L: LinkLayer>(ctx: *mut __sk_buff, hook: u8) {
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     let device = Device::at(field!(Probe, ptr, skb, skb_dev));
-    if !filter.admits_netns(device.netns) {
+    if !filter.admits_netns::<Memory>(device.netns) {
         return;
     }
     followed.remember(skb, filter, now);

@@ -76,7 +76,7 @@ impl Seen {
         pin(self);
         // without a device the socket knows the namespace
         filter.netns_len == 0
-            || filter.admits_netns(if self.device.netns != 0 {
+            || filter.admits_netns::<Memory>(if self.device.netns != 0 {
                 self.device.netns
             } else {
                 netns_of_socket(self.skb)
@@ -172,7 +172,7 @@ pub(crate) fn hop<A: Access>(hook: u8, followed: &Followed, skb: Ptr, device: &D
 /// The FLAG_* of a tuple that is a socket's or a lookup's.
 #[inline(always)]
 pub(crate) fn judge_loosely(tuple: &mut RawTuple, filter: &RawFilter) -> u32 {
-    let flags = filter.matches::<Memory>(tuple, &Asked::LOOSE);
+    let flags = filter.matches::<Memory>(tuple, &Asked::LOOSE, true);
     if flags != 0 {
         flags | FLAG_BY_SOCKET
     } else if tag::is_learned(tuple, filter) {
@@ -186,7 +186,7 @@ pub(crate) fn judge_loosely(tuple: &mut RawTuple, filter: &RawFilter) -> u32 {
 #[inline(always)]
 pub(crate) fn by_socket(hook: u8, socket: &mut Socket, sk: Ptr, filter: &RawFilter) -> Option<Record> {
     let flags = judge_loosely(&mut socket.tuple, filter);
-    if flags == 0 || !filter.admits_netns(socket.netns) {
+    if flags == 0 || !filter.admits_netns::<Memory>(socket.netns) {
         return None;
     }
     let mut record = Record::paid(hook, now(), Class::Side)?;

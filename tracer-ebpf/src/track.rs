@@ -39,10 +39,14 @@ pub(crate) fn follow<B: Bytes>(
     };
     let mut link = link;
     let mut inside = 0;
-    let levels = B::opaque(LEVELS);
+    let levels = B::opaque(u64::from(LEVELS)) as u32;
     let mut level = 0;
     while level < levels {
         level += 1;
+        link.at = B::forget(u64::from(link.at)) as u32;
+        link.protocol = B::forget(u64::from(link.protocol)) as u16;
+        link.vlan = B::forget(u64::from(link.vlan)) as u16;
+        inside = B::forget(u64::from(inside)) as u32;
         let mut header = Header::EMPTY;
         B::pin(&mut header);
         if !header.read(bytes, link.protocol, link.at) {
@@ -97,16 +101,19 @@ const LEVELS: u32 = 3;
 /// The FLAG_MATCH_* of one header.
 #[inline(always)]
 fn judge<B: Bytes>(bytes: &B, header: &mut Header, filter: &RawFilter, vlan: u16, inside: u32) -> u32 {
-    let neighbor = header.is_neighbor();
-    let inner = inside & FLAG_MATCH_INNER != 0;
-    let asked = Asked { tcp_flags: header.tcp_flags(), vlan, inner, neighbor, loose: false };
-    let flags = filter.matches::<B>(&mut header.tuple, &asked);
+    let asked = Asked {
+        tcp_flags: header.tcp_flags(),
+        vlan: u32::from(vlan),
+        inner: (inside / FLAG_MATCH_INNER) & 1,
+        neighbor: u32::from(header.is_neighbor()),
+    };
+    let flags = filter.matches::<B>(&mut header.tuple, &asked, false);
     if flags != 0 {
         return flags;
     }
-    if neighbor {
+    if header.is_neighbor() {
         let target = header.nd_target(bytes).unwrap_or(header.tuple.dst);
-        if filter.is_neighbor(&target) || filter.is_neighbor(&header.tuple.src) {
+        if filter.is_neighbor::<B>(&target, &header.tuple.src) {
             return FLAG_NEIGHBOR_AUX;
         }
     } else if header.is_flow() && tag::is_learned(&header.tuple, filter) {

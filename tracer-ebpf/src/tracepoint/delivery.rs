@@ -11,6 +11,7 @@ use tracer_common::tuple::RawTuple;
 use crate::budget::Class;
 use crate::emit::Record;
 use crate::kernel::{Access, Args, Probe, Ptr, field, offset};
+use crate::packet::Memory;
 use crate::maps::{self, SOCKETS};
 use crate::sock::Socket;
 use crate::tag::{self, Current, SAMPLED};
@@ -58,7 +59,7 @@ fn by_current(hook: u8, socket: &Socket, sk: Ptr, filter: &RawFilter) -> Option<
         return None;
     }
     let now = now();
-    if !is_for(current, socket, now) || !filter.admits_netns(socket.netns) {
+    if !is_for(current, socket, now) || !filter.admits_netns::<Memory>(socket.netns) {
         return None;
     }
     remember_socket(sk, now);
@@ -94,7 +95,7 @@ pub(crate) fn sock_recv_length<A: Access>(args: Args<A>) {
     }
     let Some(filter) = maps::filter() else { return };
     let Some(socket) = Socket::read::<Probe>(sk) else { return };
-    if !filter.admits_netns(socket.netns) {
+    if !filter.admits_netns::<Memory>(socket.netns) {
         return;
     }
     if let Some(mut record) = Record::paid(SOCK_RECV_LENGTH, now(), Class::Side) {

@@ -9,6 +9,7 @@ use crate::budget::Class;
 use crate::emit::Record;
 use crate::kernel::{Access, Args, Probe};
 use crate::maps;
+use crate::packet::Memory;
 use crate::skb::Device;
 use crate::tag;
 use crate::tracepoint::{Seen, hop, now, signed, socket_of};
@@ -78,7 +79,7 @@ pub(crate) fn net_dev_xmit<A: Access>(args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
     let dev = args.ptr(2).plain();
     let device = Device::at(dev);
-    if !filter.admits_netns(device.netns) {
+    if !filter.admits_netns::<Memory>(device.netns) {
         return;
     }
     let now = now();
@@ -101,7 +102,7 @@ pub(crate) fn xdp_exception<A: Access>(args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
     let dev = args.ptr(0).plain();
     let device = Device::at(dev);
-    if !filter.admits_netns(device.netns) {
+    if !filter.admits_netns::<Memory>(device.netns) {
         return;
     }
     if let Some(mut record) = Record::paid(XDP_EXCEPTION, now(), Class::Rare) {

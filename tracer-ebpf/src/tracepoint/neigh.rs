@@ -8,6 +8,7 @@ use crate::budget::Class;
 use crate::emit::Record;
 use crate::kernel::{Access, Args, Probe, Ptr, copy, field, offset};
 use crate::maps;
+use crate::packet::Memory;
 use crate::skb::Device;
 use crate::tracepoint::{now, signed};
 
@@ -37,11 +38,11 @@ fn address(table: Ptr, key: Ptr) -> Option<RawTuple> {
 /// A record of an entry with this address on this device, if someone wants it.
 #[inline(always)]
 fn record(hook: u8, tuple: &RawTuple, dev: Ptr, wanted: bool, filter: &RawFilter) -> Option<Record> {
-    if !wanted && !filter.is_neighbor(&tuple.dst) {
+    if !wanted && !filter.is_neighbor::<Memory>(&tuple.dst, &tuple.dst) {
         return None;
     }
     let device = Device::at(dev);
-    if !filter.admits_netns(device.netns) {
+    if !filter.admits_netns::<Memory>(device.netns) {
         return None;
     }
     let mut record = Record::paid(hook, now(), Class::Rare)?;

@@ -9,6 +9,7 @@ use crate::budget::Class;
 use crate::emit::Record;
 use crate::kernel::{Access, Args, Probe, Ptr, field, offset};
 use crate::maps;
+use crate::packet::Memory;
 use crate::skb::netns;
 use crate::tracepoint::{Seen, judge_loosely, now};
 
@@ -35,7 +36,7 @@ fn task_netns() -> u32 {
 #[inline(always)]
 fn record(hook: u8, flow: &mut Flow, netns: u32, filter: &RawFilter) -> Option<Record> {
     // lookups without an input interface only ask for an address's type
-    if flow.iif == 0 || !filter.admits_netns(netns) {
+    if flow.iif == 0 || !filter.admits_netns::<Memory>(netns) {
         return None;
     }
     let flags = judge_loosely(&mut flow.tuple, filter);
