@@ -61,7 +61,7 @@ pub struct Link {
 impl Link {
     /// The Ethernet header at `at`.
     #[inline(always)]
-    pub fn ethernet<B: Bytes>(bytes: &B, at: u32) -> Option<Self> {
+    pub fn ethernet<B: Bytes + ?Sized>(bytes: &B, at: u32) -> Option<Self> {
         let protocol = u16::from_be(bytes.half(at + 12)?);
         let mut link = Self {
             protocol,
@@ -73,7 +73,7 @@ impl Link {
 
     /// Steps over up to two VLAN tags. False when they cannot be read.
     #[inline(always)]
-    pub fn untag<B: Bytes>(&mut self, bytes: &B) -> bool {
+    pub fn untag<B: Bytes + ?Sized>(&mut self, bytes: &B) -> bool {
         let mut left = B::opaque(2);
         while left > 0 && (self.protocol == ETH_VLAN || self.protocol == ETH_QINQ) {
             let Some([tag]) = bytes.words::<1>(self.at) else {
@@ -120,7 +120,7 @@ impl Header {
     /// Reads the header at `at`: IPv4, IPv6 or ARP by `protocol` (Ethernet number; zero: IP by its version). False
     /// when there is none that can be read. Written in place, into an empty header: stack is dear.
     #[inline(always)]
-    pub fn read<B: Bytes>(&mut self, bytes: &B, protocol: u16, at: u32) -> bool {
+    pub fn read<B: Bytes + ?Sized>(&mut self, bytes: &B, protocol: u16, at: u32) -> bool {
         match protocol {
             ETH_ARP => self.arp(bytes, at).is_some(),
             ETH_IPV4 | ETH_IPV6 | 0 => {
@@ -137,7 +137,7 @@ impl Header {
     }
 
     #[inline(always)]
-    fn ip<B: Bytes>(&mut self, bytes: &B, protocol: u16, at: u32) -> Option<()> {
+    fn ip<B: Bytes + ?Sized>(&mut self, bytes: &B, protocol: u16, at: u32) -> Option<()> {
         let [first, second, third, fourth, fifth] = bytes.words::<5>(at)?;
         let word = u32::from_be(first);
         match word >> 28 {
@@ -178,7 +178,7 @@ impl Header {
     }
 
     #[inline(always)]
-    fn arp<B: Bytes>(&mut self, bytes: &B, at: u32) -> Option<()> {
+    fn arp<B: Bytes + ?Sized>(&mut self, bytes: &B, at: u32) -> Option<()> {
         // hardware 1, IPv4, lengths 6 and 4, operation; then sender MAC, sender IP, target MAC, target IP
         let [_, sizes] = bytes.words::<2>(at)?;
         let [sender] = bytes.words::<1>(at + 14)?;
@@ -199,7 +199,7 @@ impl Header {
 
     /// Walks the IPv6 extension headers from `l4_at` on.
     #[inline(always)]
-    fn extensions<B: Bytes>(&mut self, bytes: &B, first: u8) -> Option<()> {
+    fn extensions<B: Bytes + ?Sized>(&mut self, bytes: &B, first: u8) -> Option<()> {
         let mut next = first;
         let mut left = B::opaque(u64::from(MAX_EXTENSIONS));
         while left > 0 {
@@ -240,7 +240,7 @@ impl Header {
 
     /// Reads what stands above IP. A packet too short for it keeps zero ports.
     #[inline(always)]
-    fn transport<B: Bytes>(&mut self, bytes: &B) {
+    fn transport<B: Bytes + ?Sized>(&mut self, bytes: &B) {
         if let Some(words) = bytes.words::<4>(self.l4_at) {
             self.l4 = words;
         } else if let Some([first, second]) = bytes.words::<2>(self.l4_at) {
@@ -320,7 +320,7 @@ impl Header {
 
     /// The address that a neighbour solicitation or advertisement is about.
     #[inline(always)]
-    pub fn nd_target<B: Bytes>(&self, bytes: &B) -> Option<[u32; 4]> {
+    pub fn nd_target<B: Bytes + ?Sized>(&self, bytes: &B) -> Option<[u32; 4]> {
         if self.tuple.proto == ICMP6 && matches!(self.tuple.sport, 135..=137) {
             bytes.words::<4>(self.l4_at + 8)
         } else {
@@ -330,7 +330,7 @@ impl Header {
 
     /// Protocol (as for [`Header::parse`]) and place of the packet that this one carries, if it is a tunnel's.
     #[inline(always)]
-    pub fn inner<B: Bytes>(&self, bytes: &B, filter: &RawFilter) -> Option<Link> {
+    pub fn inner<B: Bytes + ?Sized>(&self, bytes: &B, filter: &RawFilter) -> Option<Link> {
         let none = NO_VLAN;
         if self.fragment != 0 {
             return None;
@@ -395,7 +395,7 @@ impl Header {
 
     /// The fingerprint of the packet below this header.
     #[inline(always)]
-    pub fn fingerprint<B: Bytes>(&self, bytes: &B) -> u64 {
+    pub fn fingerprint<B: Bytes + ?Sized>(&self, bytes: &B) -> u64 {
         let [w0, w1, w2, w3] = self.l4;
         let mut parts = Parts {
             ip_id: self.ip_id,
@@ -494,5 +494,40 @@ impl Bytes for [u8] {
             }
         }
         u64::from_ne_bytes(head)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Header, Link};
+    use crate::filter::{Asked, RawClause, RawFilter};
+    use zerocopy::FromZeros;
+
+    #[test]
+    fn x() {
+        let bytes: &[u8] = &[
+            2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0, 84, 0x12, 0x34, 0x40, 0, 64, 1,
+            0, 0, 10, 91, 1, 2, 10, 91, 2, 2, 8, 0, 1, 2, 0x11, 0x22, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8,
+        ];
+        let link = Link::ethernet(bytes, 0).unwrap();
+        let mut h = Header::EMPTY;
+        assert!(h.read(bytes, link.protocol, link.at));
+        let mut f = RawFilter::new_zeroed();
+        f.clauses_len = 1;
+        f.clauses[0] = RawClause {
+            proto: 1,
+            proto_mask: 255,
+            dst: [u32::from_ne_bytes([10, 91, 2, 2]), 0, 0, 0],
+            dst_mask: [!0, 0, 0, 0],
+            family: 4,
+            ..RawClause::ANY
+        };
+        let a = Asked {
+            tcp_flags: 0,
+            vlan: 0xffff,
+            inner: 0,
+            neighbor: 0,
+        };
+        assert_eq!(f.matches::<[u8]>(&mut h.tuple, &a, false), 1);
     }
 }

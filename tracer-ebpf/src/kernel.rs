@@ -28,7 +28,9 @@ impl Ptr {
     pub(crate) fn plain(self) -> Self {
         let mut address = self.0;
         // SAFETY: two negations leave the value alone and touch one register.
-        unsafe { asm!("{a} = -{a}", "{a} = -{a}", a = inout(reg) address, options(nomem, nostack)) };
+        unsafe {
+            asm!("{a} = -{a}", "{a} = -{a}", a = inout(reg) address, options(nomem, nostack))
+        };
         Self(address)
     }
 }
@@ -37,9 +39,7 @@ impl Ptr {
 macro_rules! offset {
     ($field:ident) => {{
         // SAFETY: reads one word of a static; volatile because user space sets it before load.
-        let offset = unsafe {
-            (&raw const (*crate::maps::LAYOUT.as_ptr()).$field).read_volatile()
-        };
+        let offset = unsafe { (&raw const (*crate::maps::LAYOUT.as_ptr()).$field).read_volatile() };
         $crate::kernel::present(offset)
     }};
 }
@@ -101,7 +101,11 @@ pub(crate) struct Direct;
 #[inline(always)]
 fn probe<const N: usize>(base: Ptr, offset: u32) -> [u8; N] {
     let mut bytes = MaybeUninit::<[u8; N]>::uninit();
-    copy(bytes.as_mut_ptr().cast(), N as u32, Ptr(base.0.wrapping_add(u64::from(offset))));
+    copy(
+        bytes.as_mut_ptr().cast(),
+        N as u32,
+        Ptr(base.0.wrapping_add(u64::from(offset))),
+    );
     // SAFETY: the helper writes all of it, zeros when it fails.
     unsafe { bytes.assume_init() }
 }
@@ -200,7 +204,10 @@ pub(crate) struct Args<A> {
 impl<A: Access> Args<A> {
     #[inline(always)]
     pub(crate) fn new(ctx: *mut c_void) -> Self {
-        Self { ctx, access: PhantomData }
+        Self {
+            ctx,
+            access: PhantomData,
+        }
     }
 
     /// Argument number `OFFSET / 8`.

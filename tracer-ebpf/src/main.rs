@@ -15,8 +15,8 @@ mod skb;
 mod sock;
 mod tag;
 mod tc;
-mod track;
 mod tracepoint;
+mod track;
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::macros::{btf_tracepoint, classifier, raw_tracepoint};

@@ -53,7 +53,9 @@ impl Constant<u32> {
 #[unsafe(no_mangle)]
 pub(crate) static LAYOUT: Constant<Layout> =
     // SAFETY: `Layout` is nothing but u32.
-    Constant(unsafe { core::mem::transmute::<[u32; LAYOUT_WORDS], Layout>([ABSENT; LAYOUT_WORDS]) });
+    Constant(unsafe {
+        core::mem::transmute::<[u32; LAYOUT_WORDS], Layout>([ABSENT; LAYOUT_WORDS])
+    });
 
 #[unsafe(no_mangle)]
 pub(crate) static SNAPLEN: Constant<u32> = Constant(128);
@@ -65,7 +67,11 @@ pub(crate) static BUDGET: Constant<u32> = Constant(20_000);
 #[unsafe(link_section = ".data.filter")]
 static FILTER: Shared<RawFilterPair> =
     // SAFETY: nothing but integers.
-    Shared::new(unsafe { core::mem::transmute::<[u8; size_of::<RawFilterPair>()], RawFilterPair>([0; size_of::<RawFilterPair>()]) });
+    Shared::new(unsafe {
+        core::mem::transmute::<[u8; size_of::<RawFilterPair>()], RawFilterPair>(
+            [0; size_of::<RawFilterPair>()],
+        )
+    });
 
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);

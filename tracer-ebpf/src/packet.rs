@@ -24,14 +24,22 @@ impl Linear {
     #[inline(always)]
     pub(crate) fn new(ctx: *mut __sk_buff) -> Self {
         // `data` and `data_end` of struct __sk_buff: the verifier makes pointers of them
-        Self { ctx, data: u64::from_ptr::<76>(ctx), end: u64::from_ptr::<80>(ctx) }
+        Self {
+            ctx,
+            data: u64::from_ptr::<76>(ctx),
+            end: u64::from_ptr::<80>(ctx),
+        }
     }
 
     /// The pointer to `len` bytes at `at`, when they are linear.
     #[inline(always)]
     fn pointer(&self, at: u64, len: u64) -> Option<u64> {
         let pointer = opaque(self.data.wrapping_add(at));
-        if pointer.wrapping_add(len) <= self.end { Some(pointer) } else { None }
+        if pointer.wrapping_add(len) <= self.end {
+            Some(pointer)
+        } else {
+            None
+        }
     }
 
     #[inline(always)]
@@ -109,7 +117,8 @@ impl Bytes for Linear {
             return Some(load_u16::<0>(pointer));
         }
         let mut half = 0u16;
-        self.by_helper(at, (&raw mut half).cast(), 2).then_some(half)
+        self.by_helper(at, (&raw mut half).cast(), 2)
+            .then_some(half)
     }
 
     #[inline(always)]

@@ -26,8 +26,15 @@ pub(crate) struct Place {
 impl Place {
     /// Nowhere.
     pub(crate) const NONE: Self = Self {
-        bytes: Memory { base: Ptr(0), limit: 0 },
-        link: Link { protocol: 0, vlan: NO_VLAN, at: 0 },
+        bytes: Memory {
+            base: Ptr(0),
+            limit: 0,
+        },
+        link: Link {
+            protocol: 0,
+            vlan: NO_VLAN,
+            at: 0,
+        },
     };
 
     /// By skb->network_header, or by skb->data where that is the network header and the other may be stale.
@@ -71,11 +78,20 @@ impl Place {
         let head = field!(Probe, u64, skb, skb_head);
         let start = head.wrapping_add(u64::from(mac));
         let link = self.bytes.base.0.wrapping_sub(start);
-        let link = if mac != NO_MAC && (14..=MAX_LINK).contains(&link) { link } else { 0 };
+        let link = if mac != NO_MAC && (14..=MAX_LINK).contains(&link) {
+            link
+        } else {
+            0
+        };
         let len = u64::from(self.bytes.limit) + link;
         let len = crate::kernel::opaque(len);
-        let len = if len > u64::from(room) { u64::from(room) } else { len };
-        if self.bytes.limit == 0 || !copy(to, len as u32, Ptr(self.bytes.base.0.wrapping_sub(link))) {
+        let len = if len > u64::from(room) {
+            u64::from(room)
+        } else {
+            len
+        };
+        if self.bytes.limit == 0 || !copy(to, len as u32, Ptr(self.bytes.base.0.wrapping_sub(link)))
+        {
             return (0, 0);
         }
         (len as u16, link as u8)
@@ -95,7 +111,10 @@ fn shared<A: Access>(skb: Ptr) -> (u16, u16) {
     let head = field!(A, u64, skb, skb_head);
     let end = field!(A, u32, skb, skb_end);
     let shared = Ptr(head.wrapping_add(u64::from(end)));
-    (field!(Probe, u16, shared, shinfo_gso_size), field!(Probe, u16, shared, shinfo_gso_segs))
+    (
+        field!(Probe, u16, shared, shinfo_gso_size),
+        field!(Probe, u16, shared, shinfo_gso_segs),
+    )
 }
 
 /// Fills in what the skb says of itself.
@@ -141,7 +160,10 @@ pub(crate) struct Device {
 
 impl Device {
     /// None.
-    pub(crate) const NONE: Self = Self { netns: 0, ifindex: 0 };
+    pub(crate) const NONE: Self = Self {
+        netns: 0,
+        ifindex: 0,
+    };
 
     /// The device at `dev`. In socket queues other things lie in skb->dev: what does not lead to a namespace is none.
     #[inline(always)]
@@ -179,7 +201,11 @@ impl Device {
             let qdisc = field!(Probe, ptr, dev, dev_qdisc);
             if !qdisc.is_null() {
                 let ops = field!(Probe, ptr, qdisc, qdisc_ops);
-                copy(event.qdisc.as_mut_ptr(), 12, Ptr(ops.0.wrapping_add(u64::from(id))));
+                copy(
+                    event.qdisc.as_mut_ptr(),
+                    12,
+                    Ptr(ops.0.wrapping_add(u64::from(id))),
+                );
             }
         }
         event.known |= KNOWN_DEV;
@@ -189,5 +215,9 @@ impl Device {
 /// The inode of a struct net; zero for none.
 #[inline(always)]
 pub(crate) fn netns<A: Access>(net: Ptr) -> u32 {
-    if net.is_null() { 0 } else { field!(A, u32, net, net_inum) }
+    if net.is_null() {
+        0
+    } else {
+        field!(A, u32, net, net_inum)
+    }
 }

@@ -63,7 +63,12 @@ impl Socket {
             return None;
         }
         let netns = netns::<A>(field!(A, ptr, sk, sk_net));
-        Some(Self { tuple, netns, state: field!(A, u8, sk, sk_state), kind: 0 })
+        Some(Self {
+            tuple,
+            netns,
+            state: field!(A, u8, sk, sk_state),
+            kind: 0,
+        })
     }
 
     /// A raw or ping socket: it has no port of its own, or an ICMP identifier.

@@ -31,7 +31,13 @@ pub(crate) struct Tag {
     pad: u32,
 }
 
-const NO_TAG: Tag = Tag { skb: 0, fingerprint: 0, time: 0, flags: 0, pad: 0 };
+const NO_TAG: Tag = Tag {
+    skb: 0,
+    fingerprint: 0,
+    time: 0,
+    flags: 0,
+    pad: 0,
+};
 
 static TAGS: Shared<[[Tag; 2]; SETS]> = Shared::new([const { [NO_TAG; 2] }; SETS]);
 
@@ -54,7 +60,11 @@ pub(crate) fn find(skb: Ptr) -> Option<&'static mut Tag> {
             return Some(&mut *set);
         }
         let second = set.add(1);
-        if (&raw const (*second).skb).read_volatile() == skb.0 { Some(&mut *second) } else { None }
+        if (&raw const (*second).skb).read_volatile() == skb.0 {
+            Some(&mut *second)
+        } else {
+            None
+        }
     }
 }
 
@@ -101,7 +111,12 @@ static LEARNED_FOR: Shared<u64> = Shared::new(0);
 #[inline(always)]
 fn slot(hash: u64) -> *mut u64 {
     // SAFETY: the index has FLOW_BITS bits.
-    unsafe { LEARNED.as_ptr().cast::<u64>().add((hash >> (64 - FLOW_BITS)) as usize) }
+    unsafe {
+        LEARNED
+            .as_ptr()
+            .cast::<u64>()
+            .add((hash >> (64 - FLOW_BITS)) as usize)
+    }
 }
 
 /// Whether the flow of `tuple` was learned under this filter.
@@ -126,7 +141,9 @@ pub(crate) fn learn(tuple: &RawTuple, filter: &RawFilter) {
         let slot = slot(hash);
         if slot.read_volatile() != hash {
             slot.write_volatile(hash);
-            LEARNED_FOR.as_ptr().write_volatile(u64::from(filter.generation) + 1);
+            LEARNED_FOR
+                .as_ptr()
+                .write_volatile(u64::from(filter.generation) + 1);
             stat(|stats| stats.learned += 1);
         }
     }
@@ -152,7 +169,15 @@ static CURRENT: Shared<[Current; CPUS]> = Shared::new(
             time: 0,
             skb: 0,
             fingerprint: 0,
-            tuple: RawTuple { src: [0; 4], dst: [0; 4], sport: 0, dport: 0, family: 0, proto: 0, pad: [0; 2] },
+            tuple: RawTuple {
+                src: [0; 4],
+                dst: [0; 4],
+                sport: 0,
+                dport: 0,
+                family: 0,
+                proto: 0,
+                pad: [0; 2],
+            },
             netns: 0,
             flags: 0,
         }

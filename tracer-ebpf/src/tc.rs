@@ -9,8 +9,8 @@ use crate::kernel::{Probe, Ptr, field, opaque, pin};
 use crate::maps::{self, SNAPLEN};
 use crate::packet::{Linear, Memory};
 use crate::skb::{self, Device};
-use crate::track::{Followed, follow};
 use crate::tracepoint::hop;
+use crate::track::{Followed, follow};
 
 /// What a device's packets begin with.
 pub(crate) trait LinkLayer {
@@ -39,7 +39,11 @@ impl LinkLayer for Ethernet {
 impl LinkLayer for Bare {
     #[inline(always)]
     fn link<B: Bytes>(_: &B, _: *mut __sk_buff) -> Option<Link> {
-        Some(Link { protocol: 0, vlan: NO_VLAN, at: 0 })
+        Some(Link {
+            protocol: 0,
+            vlan: NO_VLAN,
+            at: 0,
+        })
     }
 }
 
@@ -48,7 +52,9 @@ impl LinkLayer for Bare {
 pub(crate) fn observe<L: LinkLayer>(ctx: *mut __sk_buff, hook: u8) {
     let Some(filter) = maps::filter() else { return };
     let bytes = Linear::new(ctx);
-    let Some(link) = L::link(&bytes, ctx) else { return };
+    let Some(link) = L::link(&bytes, ctx) else {
+        return;
+    };
     // the context of a classifier is the skb itself
     let skb = Ptr(ctx as u64).plain();
     let mut followed = Followed::NONE;
@@ -81,7 +87,9 @@ fn send(
     l3_offset: u8,
     now: u64,
 ) {
-    let Some(mut record) = crate::tracepoint::open(hook, followed, now, false) else { return };
+    let Some(mut record) = crate::tracepoint::open(hook, followed, now, false) else {
+        return;
+    };
     record.identify(&followed.tuple, followed.fingerprint, followed.flags);
     skb::describe::<Probe>(record.event(), skb);
     device.describe(record.event(), field!(Probe, ptr, skb, skb_dev));

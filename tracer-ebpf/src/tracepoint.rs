@@ -18,8 +18,8 @@ use tracer_common::tuple::RawTuple;
 use crate::budget::Class;
 use crate::emit::Record;
 use crate::kernel::{Access, Probe, Ptr, field, pin};
-use crate::packet::Memory;
 use crate::maps::{HOPS, SNAPLEN, count, stat};
+use crate::packet::Memory;
 use crate::skb::{self, Device, Place};
 use crate::sock::Socket;
 use crate::tag;
@@ -68,7 +68,13 @@ impl Seen {
         self.skb = skb.plain();
         self.place.find::<A>(skb, at_data);
         let bytes = self.place.bytes;
-        if !follow(&mut self.followed, &bytes, self.place.link, self.skb, filter) {
+        if !follow(
+            &mut self.followed,
+            &bytes,
+            self.place.link,
+            self.skb,
+            filter,
+        ) {
             return false;
         }
         self.device.find::<A>(field!(A, ptr, skb, skb_dev));
@@ -93,9 +99,14 @@ impl Seen {
     #[inline(always)]
     pub(crate) fn record(&self, hook: u8, drop: bool) -> Option<Record> {
         let mut record = open(hook, &self.followed, self.now, drop)?;
-        record.identify(&self.followed.tuple, self.followed.fingerprint, self.followed.flags);
+        record.identify(
+            &self.followed.tuple,
+            self.followed.fingerprint,
+            self.followed.flags,
+        );
         skb::describe::<Probe>(record.event(), self.skb);
-        self.device.describe(record.event(), field!(Probe, ptr, self.skb, skb_dev));
+        self.device
+            .describe(record.event(), field!(Probe, ptr, self.skb, skb_dev));
         let room = SNAPLEN.get();
         let (caplen, l3_offset) = self.place.capture(self.skb, record.bytes(), room);
         record.event().caplen = caplen;
@@ -107,7 +118,11 @@ impl Seen {
 #[inline(always)]
 fn netns_of_socket(skb: Ptr) -> u32 {
     let sk = field!(Probe, ptr, skb, skb_sk);
-    if sk.is_null() { 0 } else { skb::netns::<Probe>(field!(Probe, ptr, sk, sk_net)) }
+    if sk.is_null() {
+        0
+    } else {
+        skb::netns::<Probe>(field!(Probe, ptr, sk, sk_net))
+    }
 }
 
 /// Fills in the socket that the skb belongs to.
@@ -130,7 +145,8 @@ pub(crate) fn socket_at(record: &mut Record, sk: Ptr) {
 /// A record for a followed packet, when the budget allows: sampled packets always, drops from a reserve.
 #[inline(always)]
 pub(crate) fn open(hook: u8, followed: &Followed, now: u64, drop: bool) -> Option<Record> {
-    let class = if followed.is_sampled() {
+    let unknown = followed.tag == 0 && !followed.is_tagged();
+    let class = if followed.is_sampled() || (unknown && Class::Packet.allows(now)) {
         Class::Packet
     } else if drop && Class::Drop.allows(now) {
         Class::Drop
@@ -162,7 +178,12 @@ pub(crate) fn hop<A: Access>(hook: u8, followed: &Followed, skb: Ptr, device: &D
             (*hop).last_ns = now;
         }
     } else {
-        let hop = HopCount { packets, bytes, first_ns: now, last_ns: now };
+        let hop = HopCount {
+            packets,
+            bytes,
+            first_ns: now,
+            last_ns: now,
+        };
         if HOPS.insert(&key, &hop, 0).is_err() {
             stat(|stats| stats.map_full += 1);
         }
@@ -184,7 +205,12 @@ pub(crate) fn judge_loosely(tuple: &mut RawTuple, filter: &RawFilter) -> u32 {
 
 /// An event known by its socket alone: by the clauses, by a learned flow, or not ours.
 #[inline(always)]
-pub(crate) fn by_socket(hook: u8, socket: &mut Socket, sk: Ptr, filter: &RawFilter) -> Option<Record> {
+pub(crate) fn by_socket(
+    hook: u8,
+    socket: &mut Socket,
+    sk: Ptr,
+    filter: &RawFilter,
+) -> Option<Record> {
     let flags = judge_loosely(&mut socket.tuple, filter);
     if flags == 0 || !filter.admits_netns::<Memory>(socket.netns) {
         return None;

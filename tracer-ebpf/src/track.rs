@@ -100,7 +100,13 @@ const LEVELS: u32 = 3;
 
 /// The FLAG_MATCH_* of one header.
 #[inline(always)]
-fn judge<B: Bytes>(bytes: &B, header: &mut Header, filter: &RawFilter, vlan: u16, inside: u32) -> u32 {
+fn judge<B: Bytes>(
+    bytes: &B,
+    header: &mut Header,
+    filter: &RawFilter,
+    vlan: u16,
+    inside: u32,
+) -> u32 {
     let asked = Asked {
         tcp_flags: header.tcp_flags(),
         vlan: u32::from(vlan),
@@ -124,8 +130,13 @@ fn judge<B: Bytes>(bytes: &B, header: &mut Header, filter: &RawFilter, vlan: u16
 
 impl Followed {
     /// Nothing yet.
-    pub(crate) const NONE: Self =
-        Self { tuple: RawTuple::NONE, fingerprint: 0, flags: 0, tag: 0, is_flow: false };
+    pub(crate) const NONE: Self = Self {
+        tuple: RawTuple::NONE,
+        fingerprint: 0,
+        flags: 0,
+        tag: 0,
+        is_flow: false,
+    };
 
     /// The skb was tagged at an earlier hook.
     #[inline(always)]

@@ -11,8 +11,8 @@ use tracer_common::tuple::RawTuple;
 use crate::budget::Class;
 use crate::emit::Record;
 use crate::kernel::{Access, Args, Probe, Ptr, field, offset};
-use crate::packet::Memory;
 use crate::maps::{self, SOCKETS};
+use crate::packet::Memory;
 use crate::sock::Socket;
 use crate::tag::{self, Current, SAMPLED};
 use crate::tracepoint::{Seen, by_socket, now, signed, socket_at, socket_of};
@@ -63,7 +63,11 @@ fn by_current(hook: u8, socket: &Socket, sk: Ptr, filter: &RawFilter) -> Option<
         return None;
     }
     remember_socket(sk, now);
-    let class = if current.flags & SAMPLED != 0 { Class::Packet } else { Class::Side };
+    let class = if current.flags & SAMPLED != 0 {
+        Class::Packet
+    } else {
+        Class::Side
+    };
     let mut record = Record::paid(hook, now, class)?;
     record.identify(&current.tuple, current.fingerprint, FLAG_BY_SOCKET);
     record.event().skb = current.skb;
@@ -94,7 +98,9 @@ pub(crate) fn sock_recv_length<A: Access>(args: Args<A>) {
         return;
     }
     let Some(filter) = maps::filter() else { return };
-    let Some(socket) = Socket::read::<Probe>(sk) else { return };
+    let Some(socket) = Socket::read::<Probe>(sk) else {
+        return;
+    };
     if !filter.admits_netns::<Memory>(socket.netns) {
         return;
     }
@@ -166,7 +172,9 @@ pub(crate) fn refused(hook: u8, skb: Ptr, sk: Ptr, filter: &RawFilter) -> Option
 pub(crate) fn inet_sk_error_report<A: Access>(args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
     let sk = args.ptr(0).plain();
-    let Some(mut socket) = Socket::read::<Probe>(sk) else { return };
+    let Some(mut socket) = Socket::read::<Probe>(sk) else {
+        return;
+    };
     let has_port = socket.tuple != RawTuple::default() && socket.tuple.sport != 0;
     if has_port && let Some(mut record) = by_socket(INET_SK_ERROR_REPORT, &mut socket, sk, filter) {
         record.event().arg0 = u64::from(field!(Probe, u32, sk, sk_err));

@@ -23,8 +23,15 @@ pub(crate) fn netif_receive_skb<A: Access>(args: Args<A>) {
         return;
     }
     seen.remember(filter);
-    seen.followed.make_current(seen.skb, seen.device.netns, seen.now);
-    hop::<Probe>(NETIF_RECEIVE_SKB, &seen.followed, seen.skb, &seen.device, seen.now);
+    seen.followed
+        .make_current(seen.skb, seen.device.netns, seen.now);
+    hop::<Probe>(
+        NETIF_RECEIVE_SKB,
+        &seen.followed,
+        seen.skb,
+        &seen.device,
+        seen.now,
+    );
     if let Some(record) = seen.record(NETIF_RECEIVE_SKB, false) {
         record.send();
     }
@@ -39,7 +46,13 @@ pub(crate) fn net_dev_queue<A: Access>(args: Args<A>) {
         return;
     }
     seen.remember(filter);
-    hop::<Probe>(NET_DEV_QUEUE, &seen.followed, seen.skb, &seen.device, seen.now);
+    hop::<Probe>(
+        NET_DEV_QUEUE,
+        &seen.followed,
+        seen.skb,
+        &seen.device,
+        seen.now,
+    );
     if let Some(mut record) = seen.record(NET_DEV_QUEUE, false) {
         socket_of::<Probe>(&mut record, seen.skb);
         record.send();
@@ -57,7 +70,13 @@ pub(crate) fn net_dev_start_xmit<A: Access>(args: Args<A>) {
     }
     let known = seen.followed.is_tagged();
     seen.remember(filter);
-    hop::<Probe>(NET_DEV_START_XMIT, &seen.followed, seen.skb, &seen.device, seen.now);
+    hop::<Probe>(
+        NET_DEV_START_XMIT,
+        &seen.followed,
+        seen.skb,
+        &seen.device,
+        seen.now,
+    );
     if known {
         return;
     }
@@ -83,7 +102,11 @@ pub(crate) fn net_dev_xmit<A: Access>(args: Args<A>) {
         return;
     }
     let now = now();
-    let class = if tag.flags & tag::SAMPLED != 0 { Class::Packet } else { Class::Drop };
+    let class = if tag.flags & tag::SAMPLED != 0 {
+        Class::Packet
+    } else {
+        Class::Drop
+    };
     if let Some(mut record) = Record::paid(NET_DEV_XMIT, now, class) {
         let event = record.event();
         event.skb = skb.0;

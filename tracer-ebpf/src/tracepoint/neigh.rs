@@ -37,7 +37,13 @@ fn address(table: Ptr, key: Ptr) -> Option<RawTuple> {
 
 /// A record of an entry with this address on this device, if someone wants it.
 #[inline(always)]
-fn record(hook: u8, tuple: &RawTuple, dev: Ptr, wanted: bool, filter: &RawFilter) -> Option<Record> {
+fn record(
+    hook: u8,
+    tuple: &RawTuple,
+    dev: Ptr,
+    wanted: bool,
+    filter: &RawFilter,
+) -> Option<Record> {
     if !wanted && !filter.is_neighbor::<Memory>(&tuple.dst, &tuple.dst) {
         return None;
     }
@@ -62,7 +68,11 @@ fn entry(hook: u8, neigh: Ptr, new: u8, filter: &RawFilter) -> Option<Record> {
     let mut record = record(hook, &tuple, dev, wanted, filter)?;
     record.event().arg0 = u64::from(state);
     if let Some(offset) = offset!(neigh_ha) {
-        copy(record.bytes(), 8, Ptr(neigh.0.wrapping_add(u64::from(offset))));
+        copy(
+            record.bytes(),
+            8,
+            Ptr(neigh.0.wrapping_add(u64::from(offset))),
+        );
     }
     record.event().caplen = 8;
     Some(record)
@@ -73,7 +83,9 @@ fn entry(hook: u8, neigh: Ptr, new: u8, filter: &RawFilter) -> Option<Record> {
 pub(crate) fn create<A: Access>(args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
     let table = args.ptr(0).plain();
-    let Some(tuple) = address(table, args.untyped(2)) else { return };
+    let Some(tuple) = address(table, args.untyped(2)) else {
+        return;
+    };
     let dev = args.ptr(1).plain();
     if let Some(record) = record(NEIGH_CREATE, &tuple, dev, false, filter) {
         record.send();

@@ -30,7 +30,11 @@ fn task_netns() -> u32 {
     // SAFETY: a helper without arguments.
     let task = Ptr(unsafe { bpf_get_current_task() });
     let proxy = field!(Probe, ptr, task, task_nsproxy);
-    if proxy.is_null() { 0 } else { netns::<Probe>(field!(Probe, ptr, proxy, nsproxy_net)) }
+    if proxy.is_null() {
+        0
+    } else {
+        netns::<Probe>(field!(Probe, ptr, proxy, nsproxy_net))
+    }
 }
 
 #[inline(always)]
@@ -99,7 +103,9 @@ pub(crate) fn fib_table_lookup<A: Access>(args: Args<A>) {
         flow.tuple.sport = u16::from_be(field!(Probe, u16, key, flow4_sport));
         flow.tuple.dport = u16::from_be(field!(Probe, u16, key, flow4_dport));
     }
-    let Some(mut record) = record(FIB_TABLE_LOOKUP, &mut flow, task_netns(), filter) else { return };
+    let Some(mut record) = record(FIB_TABLE_LOOKUP, &mut flow, task_netns(), filter) else {
+        return;
+    };
     record.event().arg0 = args.value(0) & 0xffff_ffff;
     let error = args.value(3) as i32;
     record.event().arg1 = i64::from(error) as u64;

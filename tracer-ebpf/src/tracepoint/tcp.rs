@@ -34,7 +34,11 @@ pub(crate) fn send_reset<A: Access>(args: Args<A>) {
 
 #[inline(always)]
 fn read(sk: Ptr) -> Option<Socket> {
-    if sk.is_null() { None } else { Socket::read::<Probe>(sk) }
+    if sk.is_null() {
+        None
+    } else {
+        Socket::read::<Probe>(sk)
+    }
 }
 
 /// `tcp_receive_reset(sk)`
