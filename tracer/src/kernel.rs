@@ -31,6 +31,7 @@ use tracer_common::names;
 pub use attach::{AttachError, Method, Outcome, Target};
 pub use reader::{Reader, Running};
 
+use crate::error::{Error, Kind};
 use crate::host::facts::{Probe, ProbeState};
 use crate::host::namespaces::NetnsFd;
 use crate::model::Device;
@@ -98,6 +99,20 @@ impl KernelError {
             Self::Unsupported(problems) => problems,
             _ => &[],
         }
+    }
+}
+
+impl From<KernelError> for Error {
+    fn from(error: KernelError) -> Self {
+        let kind = match &error {
+            KernelError::Map(_) | KernelError::NoMap(_) => Kind::Runtime,
+            _ => Kind::Unsupported,
+        };
+        let others = error.problems().iter().skip(1);
+        let hints = others
+            .map(|problem| format!("also: {problem}"))
+            .chain(error.hints());
+        hints.fold(Self::new(kind, error.to_string()), Self::hint)
     }
 }
 

@@ -1,8 +1,9 @@
 //! tracer follows the packets of one flow through a Linux node, hop by hop, and says what became of them.
 //!
-//! Bytes go one way through pure stages owned by one task: [`source`] → `decode` → `correlate` → `diagnose` →
-//! `render`. Only the two ends touch the kernel or the terminal; docs/architecture.md has the picture.
+//! Bytes go one way through pure stages owned by one task: [`source`] → [`decode`] → [`correlate`] → [`diagnose`] →
+//! [`render`]. Only the two ends touch the kernel or the terminal; docs/architecture.md has the picture.
 
+pub mod app;
 pub mod cli;
 pub mod config;
 pub mod correlate;
@@ -15,5 +16,6 @@ pub mod kernel;
 pub mod model;
 pub mod render;
 pub mod report;
+pub mod session;
 pub mod source;
 mod sys;

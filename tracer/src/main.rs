@@ -1,3 +1,31 @@
-//! The `tracer` binary: everything is in the library.
+//! The `tracer` binary: reads the command line, hands over to [`tracer::app`], and says what went wrong.
 
-fn main() {}
+use std::io::Write;
+use std::process::ExitCode;
+
+use tracer::app;
+use tracer::cli::{self, Invocation};
+use tracer::error::{Error, ExitStatus};
+use tracer::render;
+
+fn main() -> ExitCode {
+    match cli::parse().and_then(run) {
+        Ok(status) => status.into(),
+        Err(error) => {
+            if !error.is_broken_pipe() {
+                eprintln!("{error}");
+            }
+            error.exit_status().into()
+        }
+    }
+}
+
+fn run(invocation: Invocation) -> Result<ExitStatus, Error> {
+    match invocation {
+        Invocation::Trace(config) => app::trace(&config),
+        Invocation::Replay(config) => app::replay(&config),
+        Invocation::Schema => app::print(|out| out.write_all(render::json::schema().as_bytes())),
+        Invocation::Completions(shell) => app::print(|out| cli::completions(shell, out)),
+        Invocation::Man => app::print(|out| cli::man(out)),
+    }
+}

@@ -1,0 +1,88 @@
+//! The fold of one trace: inputs in, report out. Live runs and replays use the same one, so they say the same.
+//!
+//! It owns host facts and correlator, and does no I/O; where inputs come from and where the report goes is `app`'s.
+
+use std::collections::HashSet;
+
+use crate::correlate::{Correlator, Settings, Trace};
+use crate::decode;
+use crate::diagnose::{self, Diagnosis};
+use crate::host::Host;
+use crate::host::facts::Question;
+use crate::report::{self, Report};
+use crate::source::{EndReason, Input};
+
+/// One trace as far as its inputs have come.
+pub struct Session {
+    host: Host,
+    correlator: Correlator,
+    asked: HashSet<Question>,
+    ended: Option<EndReason>,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self::new(Settings::default())
+    }
+}
+
+impl Session {
+    /// A trace without inputs yet.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            host: Host::default(),
+            correlator: Correlator::new(settings),
+            asked: HashSet::new(),
+            ended: None,
+        }
+    }
+
+    /// Takes one input in.
+    pub fn input(&mut self, input: &Input) {
+        match input {
+            Input::Host(at, fact) => self.host.apply(*at, fact.clone()),
+            Input::Record(record) => match decode::decode(record, &self.host) {
+                Ok(event) => self.correlator.event(event, &self.host),
+                Err(_) => self.correlator.decode_error(),
+            },
+            Input::Counters(at, counters) => self.correlator.counters(*at, counters, &self.host),
+            Input::Tick(at) => self.correlator.tick(*at, &self.host),
+            Input::End(at, reason) => {
+                self.correlator.finish(*at, &self.host);
+                self.ended = Some(*reason);
+            }
+        }
+    }
+
+    /// What the diagnosis wants to know and has not asked before.
+    pub fn questions(&mut self) -> Vec<Question> {
+        let mut new = diagnose::questions(self.trace(), &self.host);
+        new.retain(|question| self.asked.insert(question.clone()));
+        new
+    }
+
+    /// The correlated trace so far.
+    #[must_use]
+    pub fn trace(&self) -> &Trace {
+        self.correlator.trace()
+    }
+
+    /// Why it ended, once it has.
+    #[must_use]
+    pub fn ended(&self) -> Option<EndReason> {
+        self.ended
+    }
+
+    /// The verdicts as of now.
+    #[must_use]
+    pub fn diagnosis(&self) -> Diagnosis {
+        diagnose::diagnose(self.trace(), &self.host)
+    }
+
+    /// The report as of now.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        report::assemble(self.trace(), &self.host, &self.diagnosis())
+    }
+}

@@ -1,0 +1,167 @@
+//! The running machine as a source of inputs: kernel probes, host facts, and answers to questions.
+//!
+//! Three threads serve one bounded channel. The *reader* passes records on from the ring buffer; the *watcher* waits for
+//! netlink; the *control* thread owns the probes and handles: it attaches to what appears, answers questions, reads
+//! counters, and tells the time. When the loop behind the channel is late, the ring buffer fills up and loses, where it is
+//! counted.
+
+mod control;
+mod pump;
+mod scope;
+
+use std::collections::VecDeque;
+use std::sync::mpsc as std_mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::host::facts::Question;
+use crate::source::Input;
+use control::{Command, Control};
+
+/// Inputs that wait for the loop. At a budget of 20 000 events a second this is a fifth of a second; what is beyond
+/// waits in the ring buffer.
+const CHANNEL: usize = 4096;
+
+/// What the threads send.
+#[derive(Debug)]
+pub enum Message {
+    /// An input of the trace.
+    Input(Input),
+    /// All questions of one [`Live::ask`] are answered; the answers came before.
+    Answered,
+    /// After [`Live::stop`]: no more records or counters will come.
+    Drained,
+    /// A thread cannot go on.
+    Failed(Error),
+}
+
+/// What is in place when a trace begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Ready {
+    /// Programs attached to tracepoints.
+    pub tracepoints: usize,
+    /// Interfaces watched.
+    pub interfaces: usize,
+    /// Network namespaces found.
+    pub namespaces: usize,
+    /// From the start of the process's work to the last attachment.
+    pub took: Duration,
+}
+
+/// A running trace's source.
+#[derive(Debug)]
+pub struct Live {
+    /// What was known when the probes were in place; comes before everything else.
+    opening: VecDeque<Input>,
+    messages: mpsc::Receiver<Message>,
+    commands: std_mpsc::Sender<Command>,
+    control: Option<thread::JoinHandle<()>>,
+    ready: Ready,
+}
+
+impl Live {
+    /// Loads and attaches everything; returns when every probe is in place.
+    ///
+    /// # Errors
+    /// When rights or kernel support are missing, or a namespace or interface that was named does not exist.
+    pub fn start(config: &Config) -> Result<Self, Error> {
+        let began = Instant::now();
+        let (send, messages) = mpsc::channel(CHANNEL);
+        let (commands, receive) = std_mpsc::channel();
+        let (started, outcome) = std_mpsc::sync_channel(1);
+        let (config, to_self) = (config.clone(), commands.clone());
+        // Namespaces are entered by this thread alone: the process's other threads stay where they are.
+        let control = thread::Builder::new()
+            .name("control".into())
+            .spawn(move || match Control::start(&config, send, to_self) {
+                Ok((control, ready, opening)) => {
+                    // The receiver waits below.
+                    let _ = started.send(Ok((ready, opening)));
+                    control.run(&receive);
+                }
+                Err(error) => {
+                    let _ = started.send(Err(error));
+                }
+            })
+            .map_err(|error| Error::io("start a thread", error))?;
+        let (mut ready, opening) = outcome
+            .recv()
+            .map_err(|_| Error::runtime("the control thread ended before it was ready"))??;
+        ready.took = began.elapsed();
+        Ok(Self {
+            opening: opening.into(),
+            messages,
+            commands,
+            control: Some(control),
+            ready,
+        })
+    }
+
+    /// What is in place.
+    #[must_use]
+    pub fn ready(&self) -> Ready {
+        self.ready
+    }
+
+    /// The next message.
+    ///
+    /// # Errors
+    /// When a thread cannot go on.
+    pub async fn recv(&mut self) -> Result<Message, Error> {
+        if let Some(input) = self.opening.pop_front() {
+            return Ok(Message::Input(input));
+        }
+        match self.messages.recv().await {
+            Some(Message::Failed(error)) => Err(error),
+            Some(message) => Ok(message),
+            None => Err(Error::runtime("the source ended by itself")),
+        }
+    }
+
+    /// Asks for host state; the answers come as inputs.
+    pub fn ask(&self, questions: Vec<Question>) {
+        if !questions.is_empty() {
+            // Without a control thread `recv` fails, which says it better.
+            let _ = self.commands.send(Command::Ask(questions));
+        }
+    }
+
+    /// Stops matching and drains what was matched; ends with [`Message::Drained`].
+    pub fn stop(&self) {
+        let _ = self.commands.send(Command::Stop);
+    }
+
+    /// After `Drained`: asks and waits for the answers, at most `limit`.
+    pub async fn ask_and_wait(&mut self, questions: Vec<Question>, limit: Duration) -> Vec<Input> {
+        self.ask(questions);
+        let mut inputs = Vec::new();
+        let _ = timeout(limit, async {
+            while let Some(message) = self.messages.recv().await {
+                match message {
+                    Message::Input(input) => inputs.push(input),
+                    Message::Answered => break,
+                    Message::Drained | Message::Failed(_) => {}
+                }
+            }
+        })
+        .await;
+        inputs
+    }
+}
+
+impl Drop for Live {
+    /// Takes the probes out, and waits until they are.
+    fn drop(&mut self) {
+        let _ = self.commands.send(Command::Quit);
+        // A control thread that waits for room in the channel must not wait for ever.
+        self.messages.close();
+        if let Some(control) = self.control.take() {
+            let _ = control.join();
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! The control thread: owns probes and namespaces, answers questions, reads counters, tells the time.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use super::pump::Pump;
+use super::scope::Scope;
+use super::{Message, Ready};
+use crate::config::Config;
+use crate::error::Error;
+use crate::host::answers;
+use crate::host::facts::{Fact, Link, Probe, ProbeState, Question, Run};
+use crate::host::machine::{self, Clock, Machine};
+use crate::host::namespaces::Namespaces;
+use crate::host::watch::{HostChange, Watcher};
+use crate::kernel::{Kernel, KernelError, LoadOptions, Running, Target};
+use crate::model::Device;
+use crate::source::Input;
+
+/// Between two ticks.
+const TICK: Duration = Duration::from_millis(100);
+/// Longest wait of the watcher: how late it sees that nobody listens any more.
+const WATCH: Duration = Duration::from_millis(250);
+/// Ticks between two reads of the counters.
+const COUNTERS_EVERY: u32 = 5;
+
+/// What the control thread is told.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Answer these.
+    Ask(Vec<Question>),
+    /// The machine changed.
+    Changes(Vec<HostChange>),
+    /// Another thread cannot go on.
+    Failed(Error),
+    /// No more records: detach, drain, say so.
+    Stop,
+    /// Take everything out and end.
+    Quit,
+}
+
+/// Why the thread ends.
+enum Exit {
+    /// It was told to, or nobody listens any more.
+    Quit,
+    /// Something broke.
+    Failed(Error),
+}
+
+impl<T> From<mpsc::error::SendError<T>> for Exit {
+    fn from(_: mpsc::error::SendError<T>) -> Self {
+        Self::Quit
+    }
+}
+
+impl From<io::Error> for Exit {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(clock(error))
+    }
+}
+
+impl From<KernelError> for Exit {
+    fn from(error: KernelError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// Of the system calls on the way only the clock has no error of its own.
+fn clock(error: io::Error) -> Error {
+    Error::io("read the clock or the machine's name", error)
+}
+
+/// The thread's state.
+pub(super) struct Control {
+    kernel: Kernel,
+    scope: Scope,
+    namespaces: Namespaces,
+    links: BTreeMap<Device, Link>,
+    reading: Option<Running>,
+    to: mpsc::Sender<Message>,
+}
+
+impl Control {
+    /// Loads and attaches everything, tracepoints first: they cover all namespaces at once. The inputs stand before
+    /// everything that comes through the channel.
+    pub(super) fn start(
+        config: &Config,
+        to: mpsc::Sender<Message>,
+        commands: Sender<Command>,
+    ) -> Result<(Self, Ready, Vec<Input>), Error> {
+        // The two slow parts, the kernel's types and the machine's namespaces, are read side by side.
+        let watching = thread::spawn(Watcher::new);
+        let mut kernel = Kernel::load(&LoadOptions {
+            btf: config.btf.clone(),
+            snaplen: config.snaplen,
+            budget: config.budget,
+            verifier_log: config.verbosity >= 2,
+        })?;
+        let (watcher, changes) = watching
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            .map_err(|e| Error::runtime("cannot follow the machine's namespaces").caused_by(e))?;
+        let scope = Scope::new(config, &changes)?;
+        kernel.set_filter(scope.filter())?;
+
+        let mut facts = vec![
+            Fact::Run(run(config).map_err(clock)?),
+            Fact::DropReasons(kernel.drop_reasons().clone()),
+            Fact::ResetReasons(kernel.reset_reasons().clone()),
+        ];
+        let probes = kernel.attach_tracepoints();
+        let tracepoints = probes
+            .iter()
+            .filter(|probe| probe.state == ProbeState::Attached)
+            .count();
+        facts.extend(probes.into_iter().map(Fact::Probe));
+
+        let reader = kernel
+            .reader()
+            .ok_or_else(|| Error::runtime("the ring buffer is already being read"))?;
+        let mut pump = Pump::new(config.btf.clone(), to.clone());
+        let mut control = Self {
+            kernel,
+            scope,
+            namespaces: Namespaces::default(),
+            links: BTreeMap::new(),
+            reading: None,
+            to,
+        };
+        facts.extend(control.changed(changes)?);
+        let reading = reader
+            .start(move |batch| pump.pass(batch))
+            .map_err(|e| Error::runtime("cannot read the ring buffer").caused_by(e))?;
+        control.reading = Some(reading);
+        spawn_watcher(watcher, commands)?;
+        let ready = Ready {
+            tracepoints,
+            interfaces: control.kernel.watched(),
+            namespaces: control.namespaces.iter().count(),
+            took: Duration::ZERO,
+        };
+        let now = machine::ktime().map_err(clock)?;
+        let inputs = facts
+            .into_iter()
+            .map(|fact| Input::Host(now, fact))
+            .collect();
+        Ok((control, ready, inputs))
+    }
+
+    /// Serves until told to end or until nobody listens.
+    pub(super) fn run(mut self, commands: &Receiver<Command>) {
+        if let Err(Exit::Failed(error)) = self.serve(commands) {
+            // If the loop is gone too, there is nobody to tell.
+            let _ = self.to.blocking_send(Message::Failed(error));
+        }
+    }
+
+    fn serve(&mut self, commands: &Receiver<Command>) -> Result<(), Exit> {
+        let mut next = Instant::now() + TICK;
+        let mut ticks = 0u32;
+        loop {
+            match commands.recv_timeout(next.saturating_duration_since(Instant::now())) {
+                Ok(Command::Ask(questions)) => self.answer(&questions)?,
+                Ok(Command::Changes(changes)) if changes.is_empty() => {}
+                Ok(Command::Changes(changes)) => {
+                    let facts = self.changed(changes)?;
+                    self.tell(facts)?;
+                }
+                Ok(Command::Failed(error)) => return Err(Exit::Failed(error)),
+                Ok(Command::Stop) => self.stop()?,
+                Ok(Command::Quit) | Err(RecvTimeoutError::Disconnected) => return Err(Exit::Quit),
+                Err(RecvTimeoutError::Timeout) => {
+                    next += TICK;
+                    ticks = ticks.wrapping_add(1);
+                    self.tick(ticks)?;
+                }
+            }
+        }
+    }
+
+    fn tick(&mut self, ticks: u32) -> Result<(), Exit> {
+        if self.reading.is_none() {
+            return Ok(());
+        }
+        if ticks.is_multiple_of(COUNTERS_EVERY) {
+            self.send_counters()?;
+        }
+        self.send(Input::Tick(machine::ktime()?))
+    }
+
+    /// Takes the probes out, hands on what they saw, and says that nothing more will come.
+    fn stop(&mut self) -> Result<(), Exit> {
+        self.kernel.detach_all();
+        if let Some(reading) = self.reading.take() {
+            reading.stop().map_err(|e| {
+                Exit::Failed(Error::runtime("cannot read the ring buffer").caused_by(e))
+            })?;
+        }
+        self.send_counters()?;
+        self.send(Input::Tick(machine::ktime()?))?;
+        Ok(self.to.blocking_send(Message::Drained)?)
+    }
+
+    fn send_counters(&self) -> Result<(), Exit> {
+        let counters = self.kernel.counters()?;
+        self.send(Input::Counters(machine::ktime()?, counters))
+    }
+
+    fn answer(&self, questions: &[Question]) -> Result<(), Exit> {
+        for question in questions {
+            self.tell(answers::answer(question, &self.namespaces))?;
+        }
+        Ok(self.to.blocking_send(Message::Answered)?)
+    }
+
+    fn tell(&self, facts: Vec<Fact>) -> Result<(), Exit> {
+        let now = machine::ktime()?;
+        facts
+            .into_iter()
+            .try_for_each(|fact| self.send(Input::Host(now, fact)))
+    }
+
+    fn send(&self, input: Input) -> Result<(), Exit> {
+        Ok(self.to.blocking_send(Message::Input(input))?)
+    }
+
+    /// Follows changes of the machine: attaches to what is new, gives up what is gone. The facts tell the rest of the
+    /// pipeline.
+    fn changed(&mut self, changes: Vec<HostChange>) -> Result<Vec<Fact>, KernelError> {
+        let mut facts: Vec<Fact> = changes.iter().map(HostChange::fact).collect();
+        let mut new = Vec::new();
+        for change in changes {
+            match change {
+                HostChange::NamespaceAdded(handle, _) => {
+                    self.namespaces.insert(handle);
+                }
+                HostChange::NamespaceGone(netns) => {
+                    let gone: Vec<Device> = self
+                        .links
+                        .keys()
+                        .filter(|device| device.netns == netns)
+                        .copied()
+                        .collect();
+                    for device in gone {
+                        self.forget(device);
+                    }
+                    self.namespaces.remove(netns);
+                }
+                HostChange::LinkAdded(link) | HostChange::LinkChanged(link) => {
+                    if self
+                        .links
+                        .insert(link.device, link.clone())
+                        .is_none_or(|old| old.name != link.name)
+                    {
+                        new.push(link.device);
+                    }
+                    if self.scope.learn(&link) {
+                        self.kernel.set_filter(self.scope.filter())?;
+                    }
+                }
+                HostChange::LinkGone(device) => self.forget(device),
+                HostChange::NamespaceRenamed(..)
+                | HostChange::Addresses(..)
+                | HostChange::Unread { .. } => {}
+            }
+        }
+        facts.extend(self.attach(&new));
+        facts.push(Fact::Coverage {
+            covered: u32::try_from(self.kernel.watched()).unwrap_or(u32::MAX),
+            total: u32::try_from(self.wanted().count()).unwrap_or(u32::MAX),
+        });
+        Ok(facts)
+    }
+
+    fn forget(&mut self, device: Device) {
+        let namespace = self.namespaces.get(device.netns);
+        self.kernel.detach(device, namespace);
+        self.links.remove(&device);
+    }
+
+    /// Interfaces that are to be watched.
+    fn wanted(&self) -> impl Iterator<Item = &Link> {
+        self.links.values().filter(|link| self.scope.wants(link))
+    }
+
+    /// Attaches to those of `devices` that are wanted; failures become facts.
+    fn attach(&mut self, devices: &[Device]) -> Vec<Fact> {
+        let targets: Vec<Target<'_>> = devices
+            .iter()
+            .filter_map(|device| {
+                let link = self
+                    .links
+                    .get(device)
+                    .filter(|link| self.scope.wants(link))?;
+                let namespace = self.namespaces.get(device.netns)?;
+                Some(Target {
+                    device: *device,
+                    arp_type: link.arp_type,
+                    namespace,
+                })
+            })
+            .collect();
+        if targets.is_empty() {
+            return Vec::new();
+        }
+        self.kernel
+            .attach_interfaces(&targets)
+            .into_iter()
+            .filter_map(|outcome| {
+                let error = outcome.result.err()?;
+                let name = self
+                    .links
+                    .get(&outcome.device)
+                    .map_or("?", |link| link.name.as_str());
+                Some(Fact::Probe(Probe {
+                    name: format!("tc {}/{name}", self.scope.namespace(outcome.device.netns)),
+                    state: ProbeState::Failed,
+                    detail: error.to_string(),
+                }))
+            })
+            .collect()
+    }
+}
+
+/// The run as the report tells of it.
+fn run(config: &Config) -> io::Result<Run> {
+    let machine = Machine::read()?;
+    let clock = Clock::read()?;
+    Ok(Run {
+        tool_version: env!("CARGO_PKG_VERSION").into(),
+        hostname: machine.hostname,
+        kernel: machine.kernel,
+        arch: machine.arch,
+        boot_id: machine.boot_id,
+        expression: config.filter.expression.clone(),
+        clauses: config.filter.words.clone(),
+        asked_src: config.filter.asked_src.clone(),
+        asked_dst: config.filter.asked_dst.clone(),
+        started_unix_ns: clock.unix_ns,
+        started_ktime: clock.ktime,
+        one_way: !config.filter.sees_replies,
+        only_netns: config.only_netns.clone(),
+        only_interfaces: config
+            .only_interfaces
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+    })
+}
+
+/// Waits for changes on a thread of its own, for as long as somebody wants them.
+fn spawn_watcher(mut watcher: Watcher, commands: Sender<Command>) -> Result<(), Error> {
+    thread::Builder::new()
+        .name("watcher".into())
+        .spawn(move || {
+            loop {
+                let command = match watcher.wait(WATCH) {
+                    // An empty list asks whether anybody still listens.
+                    Ok(changes) => Command::Changes(changes),
+                    Err(error) => Command::Failed(
+                        Error::runtime("cannot follow the machine's namespaces").caused_by(error),
+                    ),
+                };
+                if commands.send(command).is_err() {
+                    return;
+                }
+            }
+        })
+        .map(drop)
+        .map_err(|e| Error::runtime("cannot start a thread").caused_by(e))
+}

@@ -1,0 +1,75 @@
+//! What happens to each batch of records on the reader's thread: the names of the functions that a record mentions for
+//! the first time go into the channel before it.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tracer_common::event::RawEvent;
+use zerocopy::FromBytes;
+
+use super::Message;
+use crate::host::facts::Fact;
+use crate::kernel::symbols::Symbols;
+use crate::model::KtimeNs;
+use crate::source::Input;
+
+/// Hands batches on to the loop.
+pub(super) struct Pump {
+    symbols: Symbols,
+    named: HashSet<u64>,
+    to: mpsc::Sender<Message>,
+}
+
+impl Pump {
+    /// `image` as for [`Symbols::new`].
+    pub(super) fn new(image: Option<PathBuf>, to: mpsc::Sender<Message>) -> Self {
+        Self {
+            symbols: Symbols::new(image),
+            named: HashSet::new(),
+            to,
+        }
+    }
+
+    /// Hands one batch on, waiting for room; breaks when nobody listens any more.
+    pub(super) fn pass(&mut self, batch: Vec<Bytes>) -> ControlFlow<()> {
+        for record in batch {
+            if let Some(fact) = self.new_names(&record) {
+                self.send(fact)?;
+            }
+            self.send(Input::Record(record))?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn send(&self, input: Input) -> ControlFlow<()> {
+        match self.to.blocking_send(Message::Input(input)) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    }
+
+    fn new_names(&mut self, record: &[u8]) -> Option<Input> {
+        let (event, rest) = RawEvent::read_from_prefix(record).ok()?;
+        let mut new: Vec<u64> = stack(&event, rest).chain([event.location]).collect();
+        new.retain(|address| *address != 0 && self.named.insert(*address));
+        if new.is_empty() {
+            return None;
+        }
+        let names = self.symbols.names(&new);
+        Some(Input::Host(KtimeNs(event.ktime_ns), Fact::Symbols(names)))
+    }
+}
+
+/// The stack's addresses: see [`tracer_common::event`] for where they stand.
+fn stack<'a>(event: &RawEvent, rest: &'a [u8]) -> impl Iterator<Item = u64> + use<'a> {
+    let frames = rest.get(usize::from(event.cap_reserved)..).unwrap_or(&[]);
+    frames
+        .as_chunks()
+        .0
+        .iter()
+        .take(usize::from(event.stack_len))
+        .map(|bytes| u64::from_ne_bytes(*bytes))
+}

@@ -1,0 +1,163 @@
+//! Which namespaces and interfaces are looked at, and the kernel filter that follows from it and from the links.
+
+use std::collections::BTreeMap;
+
+use tracer_common::filter::{MAX_CLAUSES, MAX_NEIGHBORS, MAX_NETNS, RawClause, RawFilter};
+use zerocopy::FromZeros;
+
+use crate::config::{Config, Glob};
+use crate::error::Error;
+use crate::host::facts::Link;
+use crate::host::watch::HostChange;
+use crate::model::{NetNs, address_words};
+
+/// IANA's VXLAN port, and the one that Linux and flannel take when none is given (drivers/net/vxlan).
+const VXLAN_PORTS: [u16; 2] = [4789, 8472];
+/// IANA's Geneve port.
+const GENEVE_PORTS: [u16; 1] = [6081];
+/// flannel's UDP backend.
+const RAW_IP_PORTS: [u16; 1] = [8285];
+
+/// What the user narrowed the trace to.
+pub(super) struct Scope {
+    names: BTreeMap<NetNs, String>,
+    netns: Vec<NetNs>,
+    interfaces: Vec<Glob>,
+    filter: RawFilter,
+}
+
+impl Scope {
+    /// # Errors
+    /// When a namespace or interface that was named does not exist.
+    pub(super) fn new(config: &Config, changes: &[HostChange]) -> Result<Self, Error> {
+        let names: BTreeMap<NetNs, String> = changes
+            .iter()
+            .filter_map(|change| match change {
+                HostChange::NamespaceAdded(handle, name) => Some((handle.netns(), name.clone())),
+                _ => None,
+            })
+            .collect();
+        let netns = chosen(&config.only_netns, &names)?;
+        let mut scope = Self {
+            names,
+            netns,
+            interfaces: config.only_interfaces.clone(),
+            filter: base(config),
+        };
+        let count = scope
+            .filter
+            .netns
+            .iter_mut()
+            .zip(&scope.netns)
+            .map(|(slot, ns)| *slot = ns.0)
+            .count();
+        scope.filter.netns_len = u32::try_from(count).unwrap_or(u32::MAX);
+        scope.check_interfaces(changes)?;
+        Ok(scope)
+    }
+
+    /// The filter in force.
+    pub(super) fn filter(&self) -> &RawFilter {
+        &self.filter
+    }
+
+    /// Whether the interface is to be watched.
+    pub(super) fn wants(&self, link: &Link) -> bool {
+        (self.netns.is_empty() || self.netns.contains(&link.device.netns))
+            && (self.interfaces.is_empty()
+                || self.interfaces.iter().any(|glob| glob.matches(&link.name)))
+    }
+
+    /// The name that the namespace had at the start.
+    pub(super) fn namespace(&self, netns: NetNs) -> String {
+        self.names
+            .get(&netns)
+            .cloned()
+            .unwrap_or_else(|| format!("netns:{}", netns.0))
+    }
+
+    /// Takes the port of a tunnel device into the filter; true when the filter changed.
+    pub(super) fn learn(&mut self, link: &Link) -> bool {
+        let Some(vxlan) = &link.vxlan else {
+            return false;
+        };
+        if vxlan.port == 0 || self.filter.vxlan_ports.contains(&vxlan.port) {
+            return false;
+        }
+        match self.filter.vxlan_ports.iter_mut().find(|port| **port == 0) {
+            Some(free) => {
+                *free = vxlan.port;
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn check_interfaces(&self, changes: &[HostChange]) -> Result<(), Error> {
+        let links: Vec<&Link> = changes
+            .iter()
+            .filter_map(|change| match change {
+                HostChange::LinkAdded(link) => Some(link),
+                _ => None,
+            })
+            .collect();
+        let known: Vec<String> = links.iter().map(|link| link.name.clone()).collect();
+        match self
+            .interfaces
+            .iter()
+            .find(|glob| !links.iter().any(|link| glob.matches(&link.name)))
+        {
+            Some(glob) => Err(Error::no_such_interface(&glob.to_string(), &known)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn chosen(wanted: &[String], names: &BTreeMap<NetNs, String>) -> Result<Vec<NetNs>, Error> {
+    let mut netns = Vec::new();
+    for name in wanted {
+        let found = names
+            .iter()
+            .find(|(_, known)| *known == name)
+            .map(|(ns, _)| *ns);
+        netns.push(found.ok_or_else(|| {
+            Error::no_such_namespace(name, &names.values().cloned().collect::<Vec<_>>())
+        })?);
+    }
+    if netns.len() > MAX_NETNS {
+        return Err(Error::usage(format!(
+            "--netns names {} namespaces, at most {MAX_NETNS} can be looked at",
+            netns.len()
+        ))
+        .hint("leave --netns away to look at all of them"));
+    }
+    Ok(netns)
+}
+
+/// The filter without what links and namespaces add.
+fn base(config: &Config) -> RawFilter {
+    let mut filter = RawFilter::new_zeroed();
+    filter.generation = 1;
+    filter.clauses = [RawClause::ANY; MAX_CLAUSES];
+    filter.clauses_len = put(&mut filter.clauses, config.filter.clauses.iter().copied());
+    let addresses = config
+        .filter
+        .addresses
+        .iter()
+        .map(|address| address_words(*address));
+    filter.neighbors_len = put(&mut filter.neighbors, addresses.take(MAX_NEIGHBORS));
+    put(&mut filter.vxlan_ports, VXLAN_PORTS.into_iter());
+    put(&mut filter.geneve_ports, GENEVE_PORTS.into_iter());
+    put(&mut filter.raw_ip_ports, RAW_IP_PORTS.into_iter());
+    filter
+}
+
+/// Writes values to the front of a table and says how many.
+fn put<T>(table: &mut [T], values: impl Iterator<Item = T>) -> u32 {
+    let count = table
+        .iter_mut()
+        .zip(values)
+        .map(|(slot, value)| *slot = value)
+        .count();
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
