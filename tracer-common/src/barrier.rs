@@ -35,10 +35,16 @@ pub trait Barrier {
 /// The host.
 impl Barrier for [u8] {}
 
+/// The highest bit as 0 or 1. Opaque on both sides: a compiler that saw the shift would make a comparison of it.
+#[inline(always)]
+pub(crate) fn sign<B: Barrier + ?Sized>(value: u64) -> u64 {
+    B::opaque(B::opaque(value) >> 63)
+}
+
 /// 1 for every number but zero, without a branch.
 #[inline(always)]
 pub(crate) fn is_some<B: Barrier + ?Sized>(value: u64) -> u64 {
-    B::opaque(value | value.wrapping_neg()) >> 63
+    sign::<B>(value | value.wrapping_neg())
 }
 
 /// 1 for zero, without a branch.

@@ -12,7 +12,7 @@
 //! Two slots and the number of the active one stand side by side: user space fills the idle slot, then changes
 //! `active` with one aligned word, so no reader sees half a change.
 
-use crate::barrier::{Barrier, is_some, is_zero};
+use crate::barrier::{Barrier, is_some, is_zero, sign};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::event::{FLAG_MATCH_FORWARD, FLAG_MATCH_REPLY};
@@ -134,7 +134,7 @@ impl RawClause {
         // the sign bit of span - distance tells "outside the range"
         let port = |have: u16, low: u16, span: u16| {
             let distance = u64::from(have.wrapping_sub(low));
-            (B::opaque(u64::from(span).wrapping_sub(distance)) >> 63) * known(u64::from(have))
+            sign::<B>(u64::from(span).wrapping_sub(distance)) * known(u64::from(have))
         };
         let mut differs = address(side.src, &self.src, &self.src_mask);
         differs |= address(side.dst, &self.dst, &self.dst_mask);
@@ -302,8 +302,9 @@ impl RawFilter {
             B::pin(tuple);
             let admitted = is_zero::<B>(clause.refuses::<B>(&packet));
             let hits = (hit | (reply_hit << 1)) * admitted;
-            let negate = u64::from(clause.flags & CLAUSE_NEGATE);
-            let one_way = u64::from(clause.flags / CLAUSE_ONE_WAY) & 1;
+            let flags = B::opaque(u64::from(clause.flags));
+            let negate = B::opaque(flags & u64::from(CLAUSE_NEGATE));
+            let one_way = B::opaque((flags / u64::from(CLAUSE_ONE_WAY)) & 1);
             found |= hits & !spoiled & ((3 - 2 * one_way) * (1 - negate));
             // a positive clause ends its term: the next begins unspoiled
             spoiled = (spoiled | hits) * negate;

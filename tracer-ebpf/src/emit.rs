@@ -48,12 +48,8 @@ impl Record {
         event.ktime_ns = now;
         event.hook = hook;
         event.cap_reserved = room as u16;
-        // SAFETY: helpers that touch nothing but their buffer.
-        unsafe {
-            event.cpu = bpf_get_smp_processor_id() as u16;
-            event.pid = (bpf_get_current_pid_tgid() >> 32) as u32;
-            bpf_get_current_comm(event.comm.as_mut_ptr().cast(), 16);
-        }
+        // SAFETY: a helper without arguments.
+        event.cpu = unsafe { bpf_get_smp_processor_id() } as u16;
         Some(record)
     }
 
@@ -65,7 +61,9 @@ impl Record {
             return None;
         }
         class.spend(now);
-        Self::new(hook, now, false)
+        let mut record = Self::new(hook, now, false)?;
+        record.process();
+        Some(record)
     }
 
     /// The header.
@@ -94,6 +92,17 @@ impl Record {
             self.event().stack_len = (len / 8) as u8;
         } else {
             self.event().stack_len = 0;
+        }
+    }
+
+    /// Names the process that runs. Not in classifiers: they may not ask before 6.10 or so.
+    #[inline(always)]
+    pub(crate) fn process(&mut self) {
+        let event = self.event();
+        // SAFETY: helpers that touch nothing but their buffer.
+        unsafe {
+            event.pid = (bpf_get_current_pid_tgid() >> 32) as u32;
+            bpf_get_current_comm(event.comm.as_mut_ptr().cast(), 16);
         }
     }
 

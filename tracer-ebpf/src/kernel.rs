@@ -188,6 +188,14 @@ pub(crate) fn opaque(value: u64) -> u64 {
     value
 }
 
+/// A length that is not zero, in a form that old verifiers understand: they learn a lower bound from an order, not
+/// from an inequality, which the compiler would make of a comparison with a visible zero.
+#[inline(always)]
+pub(crate) fn at_least_one(len: u64) -> Option<u64> {
+    let len = opaque(len);
+    if len < opaque(1) { None } else { Some(len) }
+}
+
 /// Keeps a value in memory (see [`tracer_common::barrier::Barrier::pin`]).
 #[inline(always)]
 pub(crate) fn pin<T>(value: &mut T) {

@@ -99,7 +99,7 @@ pub(crate) fn forget(value: u64) -> u64 {
 /// [`forget`] for all words of `value`, which stays in memory.
 #[inline(always)]
 pub(crate) fn merge<T>(value: &mut T) {
-    const { assert!(size_of::<T>().is_multiple_of(4) && align_of::<T>() == 4) };
+    const { assert!(size_of::<T>().is_multiple_of(4) && align_of::<T>() >= 4) };
     let zero = forget(0) as u32;
     let words: *mut u32 = core::ptr::from_mut(value).cast();
     for word in 0..size_of::<T>() / 4 {

@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
 use tracer_common::barrier::Barrier;
 use tracer_common::packet::Bytes;
 
-use crate::kernel::{Ptr, copy, load_u16, load_u32, opaque, pin};
+use crate::kernel::{Ptr, at_least_one, copy, load_u16, load_u32, opaque, pin};
 use crate::maps::{forget, merge};
 
 /// Headers are not looked for behind this offset: the verifier wants a bound.
@@ -141,8 +141,10 @@ impl Bytes for Linear {
     #[inline(always)]
     fn head(&self, at: u32, len: u32) -> u64 {
         let mut head = 0u64;
-        let len = opaque(u64::from(len));
-        if len == 0 || len > 8 {
+        let Some(len) = at_least_one(u64::from(len)) else {
+            return 0;
+        };
+        if len > 8 {
             return 0;
         }
         self.by_helper(u64::from(at), (&raw mut head).cast(), len as u32);

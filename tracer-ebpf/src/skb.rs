@@ -4,6 +4,7 @@ use tracer_common::event::{FLAG_CLONED, KNOWN_CT, KNOWN_DEV, KNOWN_DST, RawEvent
 use tracer_common::packet::{ETH_QINQ, ETH_VLAN, Link, NO_VLAN};
 
 use crate::kernel::{Access, Probe, Ptr, copy, field, offset};
+use crate::maps::forget;
 use crate::packet::Memory;
 
 /// Inodes of namespaces begin here (PROC_DYNAMIC_FIRST in fs/proc/generic.c): a smaller number was read through
@@ -53,7 +54,8 @@ impl Place {
         };
         let limit = end.wrapping_sub(at);
         self.bytes.base = Ptr(at);
-        self.bytes.limit = if limit > 0xffff { 0 } else { limit as u32 };
+        let limit = if limit > 0xffff { 0 } else { limit };
+        self.bytes.limit = forget(limit) as u32;
         let tag = field!(A, u16, skb, skb_vlan_tci);
         if tag != 0 {
             self.link.vlan = tag & 0x0fff;

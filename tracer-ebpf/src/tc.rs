@@ -5,7 +5,7 @@ use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_skb_load_bytes};
 use tracer_common::hook::TC_INGRESS;
 use tracer_common::packet::{Bytes, Link, NO_VLAN};
 
-use crate::kernel::{Probe, Ptr, field, opaque, pin};
+use crate::kernel::{Probe, Ptr, at_least_one, field, opaque, pin};
 use crate::maps::{self, SNAPLEN};
 use crate::packet::{Linear, Memory};
 use crate::skb::{self, Device};
@@ -96,8 +96,7 @@ fn send(
     crate::tracepoint::socket_of::<Probe>(&mut record, skb);
     let room = u64::from(SNAPLEN.get());
     let len = opaque(u64::from(record.event().len));
-    let len = if len > room { room } else { len };
-    if len > 0 {
+    if let Some(len) = at_least_one(if len > room { room } else { len }) {
         let to = record.bytes();
         // SAFETY: `SNAPLEN` bytes were reserved and `len` is not more.
         if unsafe { bpf_skb_load_bytes(ctx.cast(), 0, to.cast(), len as u32) } == 0 {

@@ -99,6 +99,7 @@ impl Seen {
     #[inline(always)]
     pub(crate) fn record(&self, hook: u8, drop: bool) -> Option<Record> {
         let mut record = open(hook, &self.followed, self.now, drop)?;
+        record.process();
         record.identify(
             &self.followed.tuple,
             self.followed.fingerprint,

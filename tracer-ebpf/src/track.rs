@@ -11,7 +11,7 @@ use crate::budget::Class;
 use crate::kernel::Ptr;
 use crate::tag;
 
-/// A packet that is followed, as it is at this hook.
+/// A packet that is followed, as it is at this hook. Words only, for `Barrier::merge`.
 pub(crate) struct Followed {
     pub(crate) tuple: RawTuple,
     pub(crate) fingerprint: u64,
@@ -20,7 +20,7 @@ pub(crate) struct Followed {
     /// SAMPLED, TEACHES.
     pub(crate) tag: u32,
     /// The tuple may be learned.
-    is_flow: bool,
+    is_flow: u32,
 }
 
 /// Looks at the packet's headers from the outside in, down to one tunnel's inner packet. Whether it is followed;
@@ -37,6 +37,8 @@ pub(crate) fn follow<B: Bytes>(
         Some(tag) => (tag.fingerprint, tag.flags),
         None => (0, 0),
     };
+    let wanted = B::forget(wanted);
+    let tagged = B::forget(u64::from(tagged)) as u32;
     let mut link = link;
     let mut inside = 0;
     let levels = B::opaque(u64::from(LEVELS)) as u32;
@@ -47,6 +49,7 @@ pub(crate) fn follow<B: Bytes>(
         link.protocol = B::forget(u64::from(link.protocol)) as u16;
         link.vlan = B::forget(u64::from(link.vlan)) as u16;
         inside = B::forget(u64::from(inside)) as u32;
+        followed.flags = B::forget(u64::from(followed.flags)) as u32;
         let mut header = Header::EMPTY;
         B::pin(&mut header);
         if !header.read(bytes, link.protocol, link.at) {
@@ -68,7 +71,7 @@ pub(crate) fn follow<B: Bytes>(
             if same || flags != 0 || (error && followed.flags == 0) {
                 followed.tuple = header.tuple;
                 followed.fingerprint = fingerprint;
-                followed.is_flow = header.is_flow();
+                followed.is_flow = u32::from(header.is_flow());
                 followed.flags = if flags != 0 { flags | inside } else { 0 };
             }
             if same {
@@ -92,6 +95,7 @@ pub(crate) fn follow<B: Bytes>(
             break;
         }
     }
+    B::merge(followed);
     followed.flags != 0
 }
 
@@ -135,7 +139,7 @@ impl Followed {
         fingerprint: 0,
         flags: 0,
         tag: 0,
-        is_flow: false,
+        is_flow: 0,
     };
 
     /// The skb was tagged at an earlier hook.
@@ -152,11 +156,11 @@ impl Followed {
             if Class::Packet.allows(now) {
                 self.tag |= tag::SAMPLED;
             }
-            if self.is_flow && self.flags & (FLAG_MATCH_QUOTED | FLAG_NEIGHBOR_AUX) == 0 {
+            if self.is_flow != 0 && self.flags & (FLAG_MATCH_QUOTED | FLAG_NEIGHBOR_AUX) == 0 {
                 self.tag |= tag::TEACHES;
             }
             tag::store(skb, self.fingerprint, self.tag, now);
-        } else if self.flags == FLAG_TAGGED && self.is_flow && self.tag & tag::TEACHES != 0 {
+        } else if self.flags == FLAG_TAGGED && self.is_flow != 0 && self.tag & tag::TEACHES != 0 {
             tag::learn(&self.tuple, filter);
         }
     }
