@@ -119,6 +119,20 @@ const DROPS: &[Row] = &[
         why: "TIME_WAIT frees every segment it has answered",
     },
     Row {
+        reasons: &["NOT_SPECIFIED", ""],
+        functions: &["tcp_rcv_state_process"],
+        when: is_closing,
+        meaning: Meaning::Arrived,
+        why: "acknowledgements that a connection gets after the other end has closed its half",
+    },
+    Row {
+        reasons: &["NOT_SPECIFIED", ""],
+        functions: &["inet_rtm_getroute", "inet6_rtm_getroute"],
+        when: always,
+        meaning: Meaning::Nothing,
+        why: "a packet made up to ask the routing table (`ip route get`, and our own questions)",
+    },
+    Row {
         reasons: &["TCP_RESET"],
         functions: &[],
         when: is_reset,

@@ -158,6 +158,8 @@ fn ends_of_a_healthy_connection_are_no_losses() {
         40 server/eth0 rx s4 tcp 10.0.0.1:5000>10.0.0.2:80 A seq=3 pay=10 id=4
         41 server/eth0 probe s4 tcp 10.0.0.1:5000>10.0.0.2:80 A seq=3 pay=10 id=4
         42 - drop:TCP_OLD_DATA@tcp_rcv_established s4 tcp 10.0.0.1:5000>10.0.0.2:80 A seq=3 pay=10 id=4
+        50 server/eth0 rx s5 tcp 10.0.0.1:5000>10.0.0.2:80 A seq=13 id=5
+        51 - drop:NOT_SPECIFIED@tcp_rcv_state_process s5 tcp 10.0.0.1:5000>10.0.0.2:80 A seq=13 id=5
         ",
     );
     assert_eq!(
@@ -166,9 +168,21 @@ fn ends_of_a_healthy_connection_are_no_losses() {
             "reply delivered",
             "forward delivered",
             "forward delivered",
+            "forward delivered",
             "forward delivered"
         ]
     );
+}
+
+#[test]
+fn a_packet_made_up_to_ask_for_a_route_is_none() {
+    let scene = run(
+        PAIR,
+        "
+        10 server/eth0 drop:NOT_SPECIFIED@inet_rtm_getroute s1 icmp 10.0.0.1>10.0.0.2:0
+        ",
+    );
+    assert_eq!(scene.trace().packets, 0);
 }
 
 #[test]
