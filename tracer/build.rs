@@ -1,7 +1,8 @@
 //! Compiles the kernel programs of `tracer-ebpf` for the BPF target, for `kernel::load` to embed.
 //!
 //! The nightly toolchain is named only in tracer-ebpf/rust-toolchain.toml; bpf-linker is taken from
-//! target/tools/bin (where `make setup` puts it), else from PATH. A missing tool ends in one line.
+//! target/tools/bin (where `make setup` puts it), else from PATH. A missing tool ends in one line. What the loader
+//! does not need is taken out of the object: DWARF is five sixths of it, and the loader would read its relocations.
 
 use std::env;
 use std::ffi::OsString;
@@ -9,8 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use aya_build::{Package, Toolchain};
+use object::build::elf::{Builder, SectionData};
 
 const PACKAGE: &str = "tracer-ebpf";
+/// Its binary, which aya-build puts into OUT_DIR.
+const BINARY: &str = "tracer";
 const LINKER: &str = "bpf-linker";
 
 fn main() -> ExitCode {
@@ -55,7 +59,29 @@ fn build() -> Result<(), String> {
         ..Package::default()
     };
     aya_build::build_ebpf([package], Toolchain::Custom(&toolchain))
-        .map_err(|error| format!("{PACKAGE} does not build: {error:#}"))
+        .map_err(|error| format!("{PACKAGE} does not build: {error:#}"))?;
+    let built = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?).join(BINARY);
+    strip(&built).map_err(|error| format!("{}: {error}", built.display()))
+}
+
+/// Removes DWARF from an object; BTF and line numbers (.BTF.ext) stay.
+fn strip(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let data = std::fs::read(path)?;
+    let mut builder = Builder::read(data.as_slice())?;
+    for section in builder.sections.iter_mut() {
+        let name = section.name.as_slice();
+        section.delete |= name.starts_with(b".debug_") || name.starts_with(b".rel.debug_");
+    }
+    // LLVM keeps the sections' names with those of the symbols; the writer wants them apart.
+    let names = builder.sections.add();
+    names.name = b".shstrtab".as_slice().into();
+    names.sh_type = object::elf::SHT_STRTAB;
+    names.sh_addralign = 1;
+    names.data = SectionData::SectionString;
+    builder.delete_orphans();
+    let mut stripped = Vec::new();
+    builder.write(&mut stripped)?;
+    Ok(std::fs::write(path, stripped)?)
 }
 
 fn workspace() -> Result<PathBuf, String> {

@@ -75,13 +75,16 @@ fn sh(script: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Two namespaces with a veth between them, and a TUN device, whose packets have no Ethernet header.
+/// Two namespaces with a veth between them, and a device whose packets have no Ethernet header: TUN, or ipip where
+/// there is no /dev/net/tun.
 fn network() {
     sh("ip netns add ld_a; ip netns add ld_b
         ip -n ld_a link add v0 type veth peer name v0 netns ld_b
         ip -n ld_a addr add 10.77.0.1/24 dev v0; ip -n ld_a link set v0 up
         ip -n ld_b addr add 10.77.0.2/24 dev v0; ip -n ld_b link set v0 up
-        ip -n ld_a tuntap add mode tun dev t0; ip -n ld_a link set t0 up");
+        ip -n ld_a tuntap add mode tun dev t0 2>/dev/null ||
+            ip -n ld_a link add t0 type ipip local 10.77.0.1 remote 10.77.0.2
+        ip -n ld_a link set t0 up");
 }
 
 fn open(name: &str) -> NetnsFd {
@@ -187,9 +190,7 @@ fn everything_is_attached_counts_sends_and_goes() {
 
         let (send, records) = mpsc::channel();
         let reader = kernel.reader().unwrap().start(move |batch| {
-            batch
-                .into_iter()
-                .for_each(|record| send.send(record).unwrap());
+            batch.into_iter().for_each(|record| drop(send.send(record)));
             ControlFlow::Continue(())
         });
         let reader = reader.unwrap();
@@ -210,12 +211,7 @@ fn everything_is_attached_counts_sends_and_goes() {
             rows.filter(|(key, _)| (key.netns, key.hook, key.tuple.proto) == (netns, hook, 17))
                 .count()
         };
-        assert_eq!(
-            (seen(&a, TC_EGRESS), seen(&b, TC_INGRESS)),
-            (1, 1),
-            "{:#?}",
-            counters.hops
-        );
+        assert_eq!((seen(&a, TC_EGRESS), seen(&b, TC_INGRESS)), (1, 1));
         assert!(!counters.loss.events.is_empty());
 
         kernel.detach_all();

@@ -3,7 +3,8 @@
 //! Names lose what the compiler added (`.part.0`, `.constprop.0`, `.isra.0`, `.cold`): rules compare functions of the
 //! source. Not here: which addresses matter (the diagnosis asks).
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use object::{Object, ObjectSymbol, ReadCache, SymbolKind};
@@ -48,8 +49,9 @@ impl Symbols {
 }
 
 fn read(image: Option<&Path>) -> Table {
-    let table =
-        fs::read_to_string(KALLSYMS).map_or_else(|_| Table::default(), |text| kallsyms(&text));
+    let table = File::open(KALLSYMS)
+        .and_then(|file| kallsyms(BufReader::new(file)))
+        .unwrap_or_default();
     if !table.functions.is_empty() {
         return table;
     }
@@ -106,25 +108,25 @@ impl Table {
 const END_MARKS: [&str; 3] = ["_etext", "_einittext", "__end_rodata"];
 
 /// Functions in /proc/kallsyms. All addresses are zero when the kernel hides them (kernel.kptr_restrict): none then.
-fn kallsyms(text: &str) -> Table {
+/// Read line by line, for the whole text takes 10 MB.
+fn kallsyms(mut text: impl BufRead) -> io::Result<Table> {
     let mut table = Table::default();
-    for line in text.lines() {
+    let mut line = String::new();
+    while text.read_line(&mut line)? > 0 {
         let mut words = line.split_ascii_whitespace();
-        let (Some(address), Some(kind), Some(name)) = (words.next(), words.next(), words.next())
-        else {
-            continue;
-        };
-        let function = matches!(kind, "t" | "T" | "w" | "W");
-        match u64::from_str_radix(address, 16) {
-            Ok(address) if function && address != 0 => table.add(address, name),
-            _ => {}
+        if let (Some(address), Some("t" | "T" | "w" | "W"), Some(name)) =
+            (words.next(), words.next(), words.next())
+            && let Ok(address @ 1..) = u64::from_str_radix(address, 16)
+        {
+            table.add(address, name);
         }
+        line.clear();
     }
-    table.sorted()
+    Ok(table.sorted())
 }
 
 fn image_symbols(path: &Path) -> Option<Table> {
-    let cache = ReadCache::new(fs::File::open(path).ok()?);
+    let cache = ReadCache::new(File::open(path).ok()?);
     let elf = object::File::parse(&cache).ok()?;
     let mut table = Table::default();
     for symbol in elf.symbols() {
@@ -166,7 +168,7 @@ ffffffffc0000020 t module_last\t[nf_tables]
 
     #[test]
     fn an_address_inside_a_function_has_its_name() {
-        let table = kallsyms(TEXT);
+        let table = kallsyms(TEXT.as_bytes()).expect("memory");
         for (address, name) in [
             (0xffff_ffff_8100_0000, Some("_text")),
             (0xffff_ffff_8100_01ff, Some("nf_hook_slow")),
@@ -184,7 +186,8 @@ ffffffffc0000020 t module_last\t[nf_tables]
 
     #[test]
     fn hidden_addresses_give_no_names() {
-        let table = kallsyms("0000000000000000 T ip_forward\n0000000000000000 t nf_hook_slow\n");
+        let text = "0000000000000000 T ip_forward\n0000000000000000 t nf_hook_slow\n";
+        let table = kallsyms(text.as_bytes()).expect("memory");
         assert_eq!(table.name(0x1000), None);
     }
 
