@@ -126,10 +126,14 @@ impl RawClause {
     ) -> u64 {
         // a field that a loose tuple does not know is multiplied by zero
         let known = |value: u64| if loose { is_some::<B>(value) } else { 1 };
+        let any = |words: &[u32; 4]| {
+            let [w0, w1, w2, w3] = *words;
+            u64::from(w0 | w1 | w2 | w3)
+        };
         let address = |have: &[u32; 4], want: &[u32; 4], mask: &[u32; 4]| {
             let ([h0, h1, h2, h3], [w0, w1, w2, w3], [m0, m1, m2, m3]) = (*have, *want, *mask);
             let differs = ((h0 ^ w0) & m0) | ((h1 ^ w1) & m1) | ((h2 ^ w2) & m2) | ((h3 ^ w3) & m3);
-            u64::from(differs) * known(u64::from(h0 | h1 | h2 | h3))
+            u64::from(differs) * known(any(have))
         };
         // the sign bit of span - distance tells "outside the range"
         let port = |have: u16, low: u16, span: u16| {
@@ -138,10 +142,19 @@ impl RawClause {
         };
         let mut differs = address(side.src, &self.src, &self.src_mask);
         differs |= address(side.dst, &self.dst, &self.dst_mask);
+        if loose {
+            // where addresses are asked for, one of them at least must have been there to compare
+            let asked = (
+                is_some::<B>(any(&self.src_mask)),
+                is_some::<B>(any(&self.dst_mask)),
+            );
+            let compared = (asked.0 & known(any(side.src))) | (asked.1 & known(any(side.dst)));
+            differs |= (asked.0 | asked.1) & (compared ^ 1);
+        }
         differs |= port(side.sport, self.sport_lo, self.sport_span);
         differs |= port(side.dport, self.dport_lo, self.dport_span);
         let proto = u64::from(side.proto);
-        differs |= (proto ^ u64::from(self.proto)) * known(proto) & u64::from(self.proto_mask);
+        differs |= ((proto ^ u64::from(self.proto)) * known(proto)) & u64::from(self.proto_mask);
         if !loose {
             let flags = packet.tcp_flags ^ u32::from(self.tcp_flags);
             differs |= u64::from(flags & u32::from(self.tcp_mask));
@@ -281,13 +294,13 @@ impl RawFilter {
         loose: bool,
     ) -> u32 {
         let mut packet = *packet;
+        B::merge(&mut packet);
         let mut reply = [u32::from(tuple.sport), u32::from(tuple.dport)];
         if tuple.has_ports() {
             reply = [u32::from(tuple.dport), u32::from(tuple.sport)];
         }
-        B::merge(tuple);
-        B::merge(&mut packet);
         B::merge(&mut reply);
+        B::merge(tuple);
         // bit 0 for the asked direction, bit 1 for the answer
         let (mut found, mut spoiled) = (0, 0);
         for clause in self.clauses.iter().take(self.clauses_len as usize) {
@@ -342,7 +355,12 @@ impl RawFilter {
 
 #[cfg(test)]
 mod tests {
-    use super::{CLAUSE_PORTED, RawClause};
+    use zerocopy::FromZeros;
+
+    use super::{
+        Asked, CLAUSE_NEGATE, CLAUSE_ONE_WAY, CLAUSE_PORTED, RawClause, RawFilter, VLAN_SOME,
+    };
+    use crate::event::{FLAG_MATCH_FORWARD, FLAG_MATCH_REPLY};
     use crate::tuple::{FAMILY_V4, PROTO_ARP, RawTuple};
 
     fn tuple(proto: u8) -> RawTuple {
@@ -380,5 +398,101 @@ mod tests {
             let expected = [6, 17, 132].contains(&proto);
             assert_eq!(port.matches(&tuple(proto), 0), expected, "protocol {proto}");
         }
+    }
+
+    fn filter(clauses: &[RawClause]) -> RawFilter {
+        let mut filter = RawFilter::new_zeroed();
+        filter.clauses_len = clauses.len() as u32;
+        for (to, from) in filter.clauses.iter_mut().zip(clauses) {
+            *to = *from;
+        }
+        filter
+    }
+
+    fn to(dst: u32) -> RawClause {
+        RawClause {
+            dst: [dst, 0, 0, 0],
+            dst_mask: [u32::MAX, 0, 0, 0],
+            ..RawClause::ANY
+        }
+    }
+
+    fn tcp(src: u32, sport: u16, dst: u32, dport: u16) -> RawTuple {
+        RawTuple {
+            src: [src, 0, 0, 0],
+            dst: [dst, 0, 0, 0],
+            sport,
+            dport,
+            ..tuple(6)
+        }
+    }
+
+    fn asked(filter: &RawFilter, mut tuple: RawTuple) -> u32 {
+        let before = tuple;
+        let flags = filter.matches::<[u8]>(&mut tuple, &Asked::LOOSE, false);
+        assert_eq!(tuple, before);
+        flags
+    }
+
+    #[test]
+    fn replies_match_unless_one_way() {
+        let there = tcp(1, 1000, 2, 80);
+        assert_eq!(asked(&filter(&[to(2)]), there), FLAG_MATCH_FORWARD);
+        assert_eq!(asked(&filter(&[to(2)]), there.reversed()), FLAG_MATCH_REPLY);
+        let one_way = RawClause {
+            flags: CLAUSE_ONE_WAY,
+            ..to(2)
+        };
+        assert_eq!(asked(&filter(&[one_way]), there.reversed()), 0);
+        assert_eq!(asked(&filter(&[]), there), 0);
+    }
+
+    #[test]
+    fn a_negated_clause_spoils_its_own_term_in_its_own_direction() {
+        let not_80 = RawClause {
+            dport_lo: 80,
+            dport_span: 0,
+            flags: CLAUSE_NEGATE,
+            ..RawClause::ANY
+        };
+        let terms = filter(&[not_80, to(2), to(3)]);
+        assert_eq!(asked(&terms, tcp(1, 1000, 2, 80)), 0);
+        assert_eq!(asked(&terms, tcp(1, 1000, 2, 81)), FLAG_MATCH_FORWARD);
+        assert_eq!(asked(&terms, tcp(1, 1000, 3, 80)), FLAG_MATCH_FORWARD);
+        assert_eq!(asked(&terms, tcp(2, 81, 1, 80)), FLAG_MATCH_REPLY);
+    }
+
+    #[test]
+    fn vlans_are_asked_for_by_number_or_at_all() {
+        let ask = |want, have| {
+            let filter = filter(&[RawClause {
+                vlan: want,
+                ..RawClause::ANY
+            }]);
+            let packet = Asked {
+                vlan: have,
+                ..Asked::LOOSE
+            };
+            filter.matches::<[u8]>(&mut tuple(17), &packet, false) != 0
+        };
+        assert!(ask(5, 5) && !ask(5, 6) && !ask(5, 0xffff));
+        assert!(ask(VLAN_SOME, 6) && !ask(VLAN_SOME, 0xffff));
+    }
+
+    #[test]
+    fn what_a_socket_does_not_know_is_not_asked_but_an_address_must_be_compared() {
+        let port = RawClause {
+            dport_lo: 80,
+            dport_span: 0,
+            proto: 6,
+            proto_mask: 0xff,
+            ..to(2)
+        };
+        let ask = |mut tuple| filter(&[port]).matches::<[u8]>(&mut tuple, &Asked::LOOSE, true);
+        assert_eq!(ask(tcp(0, 0, 2, 0)), FLAG_MATCH_FORWARD);
+        assert_eq!(ask(tcp(0, 0, 2, 81)), 0);
+        assert_eq!(ask(tcp(2, 80, 0, 0)), FLAG_MATCH_REPLY);
+        assert_eq!(ask(tcp(0, 0, 3, 80)), 0);
+        assert_eq!(ask(tcp(0, 0, 0, 80)), 0);
     }
 }

@@ -18,7 +18,7 @@ pub struct Parts {
     pub first: u32,
     /// TCP: acknowledgement number.
     pub second: u32,
-    /// First eight payload bytes, zero padded.
+    /// First eight payload bytes, zero padded; zero for TCP and where they are not in the packet's linear part.
     pub payload: u64,
 }
 

@@ -5,7 +5,6 @@
 //! filter is [`crate::filter`]'s.
 
 use crate::barrier::Barrier;
-use crate::event::{FLAG_MATCH_FORWARD, FLAG_MATCH_REPLY};
 use crate::filter::RawFilter;
 use crate::fingerprint::Parts;
 use crate::tuple::{FAMILY_V4, FAMILY_V6, PROTO_ARP, RawTuple};
@@ -43,7 +42,8 @@ pub trait Bytes: Barrier {
     fn half(&self, at: u32) -> Option<u16>;
     /// `4 * N` bytes at `at`, as native words.
     fn words<const N: usize>(&self, at: u32) -> Option<[u32; N]>;
-    /// The first `len` (1 to 8) bytes at `at`, zero padded; zero where they cannot be read.
+    /// The first `len` (1 to 8) bytes at `at`, zero padded. Zero where they are not linear: a fingerprint must be
+    /// the same wherever it is taken, and not every place can read further.
     fn head(&self, at: u32, len: u32) -> u64;
 }
 
@@ -118,35 +118,36 @@ impl Header {
     };
 
     /// Reads the header at `at`: IPv4, IPv6 or ARP by `protocol` (Ethernet number; zero: IP by its version). False
-    /// when there is none that can be read. Written in place, into an empty header: stack is dear.
+    /// when there is none that can be read. Written in place, since stack is dear in the kernel programs.
     #[inline(always)]
     pub fn read<B: Bytes + ?Sized>(&mut self, bytes: &B, protocol: u16, at: u32) -> bool {
-        match protocol {
-            ETH_ARP => self.arp(bytes, at).is_some(),
-            ETH_IPV4 | ETH_IPV6 | 0 => {
-                if self.ip(bytes, protocol, at).is_none() {
-                    return false;
-                }
-                B::merge(self);
-                self.transport(bytes);
-                B::merge(&mut self.l4);
-                true
-            }
-            _ => false,
+        let read = match protocol {
+            ETH_ARP => self.arp(bytes, at),
+            ETH_IPV4 | ETH_IPV6 | 0 => self.ip(bytes, protocol, at),
+            _ => None,
+        };
+        if read.is_none() {
+            return false;
         }
+        // one path for the verifier from here on, whatever the header was
+        B::merge(self);
+        if self.tuple.proto != PROTO_ARP {
+            self.transport(bytes);
+        }
+        true
     }
 
     #[inline(always)]
     fn ip<B: Bytes + ?Sized>(&mut self, bytes: &B, protocol: u16, at: u32) -> Option<()> {
         let [first, second, third, fourth, fifth] = bytes.words::<5>(at)?;
         let word = u32::from_be(first);
+        let second = u32::from_be(second);
         match word >> 28 {
             4 if protocol != ETH_IPV6 => {
                 let ihl = (word >> 24) & 0xf;
                 if ihl < 5 {
                     return None;
                 }
-                let second = u32::from_be(second);
                 self.tuple.family = FAMILY_V4;
                 self.tuple.proto = (u32::from_be(third) >> 16) as u8;
                 self.tuple.src[0] = fourth;
@@ -154,27 +155,20 @@ impl Header {
                 self.ip_id = second >> 16;
                 self.fragment = (second & 0x1fff) * 8;
                 self.l4_at = at + ihl * 4;
-                // a length of zero is that of a GSO packet over 64 KiB
-                if word & 0xffff != 0 {
-                    self.end = at + (word & 0xffff);
-                }
-                Some(())
+                self.end = ending(at, word & 0xffff);
             }
             6 if protocol != ETH_IPV4 => {
-                self.tuple.family = FAMILY_V6;
-                self.tuple.src = [third, fourth, fifth, 0];
-                let second = u32::from_be(second);
-                if second >> 16 != 0 {
-                    self.end = at + 40 + (second >> 16);
-                }
-                self.l4_at = at + 40;
                 let [src, dst @ ..] = bytes.words::<5>(at + 20)?;
-                self.tuple.src[3] = src;
+                self.tuple.family = FAMILY_V6;
+                self.tuple.src = [third, fourth, fifth, src];
                 self.tuple.dst = dst;
-                self.extensions(bytes, (second >> 8) as u8)
+                self.end = ending(at + 40, second >> 16);
+                self.l4_at = at + 40;
+                self.extensions(bytes, (second >> 8) as u8)?;
             }
-            _ => None,
+            _ => return None,
         }
+        Some(())
     }
 
     #[inline(always)]
@@ -222,12 +216,10 @@ impl Header {
                     let [word, id] = bytes.words::<2>(self.l4_at)?;
                     let word = u32::from_be(word);
                     self.fragment = word & 0xfff8;
-                    if self.fragment != 0 {
-                        self.ip_id = u32::from_be(id);
-                    }
                     self.l4_at += 8;
                     next = (word >> 24) as u8;
                     if self.fragment != 0 {
+                        self.ip_id = u32::from_be(id);
                         break;
                     }
                 }
@@ -250,19 +242,20 @@ impl Header {
             return;
         }
         let first = u32::from_be(self.l4[0]);
+        let (mut sport, mut dport) = (0, 0);
         match self.tuple.proto {
-            TCP | UDP | SCTP => {
-                self.tuple.sport = (first >> 16) as u16;
-                self.tuple.dport = first as u16;
-            }
+            TCP | UDP | SCTP => (sport, dport) = (first >> 16, first & 0xffff),
             ICMP | ICMP6 => {
-                self.tuple.sport = (first >> 24) as u16;
-                if self.is_echo() {
-                    self.tuple.dport = (u32::from_be(self.l4[1]) >> 16) as u16;
+                sport = first >> 24;
+                if is_echo(self.tuple.proto, sport) {
+                    dport = u32::from_be(self.l4[1]) >> 16;
                 }
             }
             _ => {}
         }
+        B::merge(&mut self.l4);
+        self.tuple.sport = B::forget(u64::from(sport)) as u16;
+        self.tuple.dport = B::forget(u64::from(dport)) as u16;
     }
 
     /// The flags byte of the TCP header; zero for other packets.
@@ -280,11 +273,7 @@ impl Header {
     #[inline(always)]
     #[must_use]
     pub fn is_echo(&self) -> bool {
-        match self.tuple.proto {
-            ICMP => matches!(self.tuple.sport, 0 | 8 | 13 | 14),
-            ICMP6 => matches!(self.tuple.sport, 128 | 129),
-            _ => false,
-        }
+        is_echo(self.tuple.proto, u32::from(self.tuple.sport))
     }
 
     /// An ICMP error, which quotes the packet that it is about.
@@ -331,7 +320,6 @@ impl Header {
     /// Protocol (as for [`Header::parse`]) and place of the packet that this one carries, if it is a tunnel's.
     #[inline(always)]
     pub fn inner<B: Bytes + ?Sized>(&self, bytes: &B, filter: &RawFilter) -> Option<Link> {
-        let none = NO_VLAN;
         if self.fragment != 0 {
             return None;
         }
@@ -375,7 +363,7 @@ impl Header {
             ETH_TEB => Link::ethernet(bytes, at),
             ETH_IPV4 | ETH_IPV6 | 0 => Some(Link {
                 protocol,
-                vlan: none,
+                vlan: NO_VLAN,
                 at,
             }),
             _ => None,
@@ -413,7 +401,8 @@ impl Header {
                     parts.kind = (word >> 16) & 0x16;
                     parts.first = u32::from_be(w1);
                     parts.second = u32::from_be(w2);
-                    payload_at += (word >> 28) * 4;
+                    // sequence and IP id tell segments apart; the payload of a sender is seldom linear
+                    payload_at = self.end;
                 }
                 UDP => {
                     parts.first = u32::from_be(w1) >> 16;
@@ -440,6 +429,22 @@ impl Header {
     }
 }
 
+/// Whether an ICMP message of this type has an identifier.
+#[inline(always)]
+const fn is_echo(proto: u8, kind: u32) -> bool {
+    match proto {
+        ICMP => matches!(kind, 0 | 8 | 13 | 14),
+        ICMP6 => matches!(kind, 128 | 129),
+        _ => false,
+    }
+}
+
+/// Where `len` bytes at `at` end. A length of zero is that of a packet over 64 KiB: a GSO one.
+#[inline(always)]
+const fn ending(at: u32, len: u32) -> u32 {
+    if len == 0 { u32::MAX } else { at + len }
+}
+
 /// A hash of a flow that is the same for both directions and for both ICMP echo types.
 #[inline(always)]
 #[must_use]
@@ -459,13 +464,6 @@ pub fn flow_hash(tuple: &RawTuple, generation: u32) -> u64 {
     let salt = u64::from(generation) << 16 | u64::from(tuple.proto) << 8 | u64::from(tuple.family);
     let mixed = (ends ^ salt).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (mixed ^ (mixed >> 31)) | 1
-}
-
-/// Whether `flags` say that a clause matched.
-#[inline(always)]
-#[must_use]
-pub const fn matched(flags: u32) -> bool {
-    flags & (FLAG_MATCH_FORWARD | FLAG_MATCH_REPLY) != 0
 }
 
 impl Bytes for [u8] {
@@ -498,36 +496,8 @@ impl Bytes for [u8] {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Header, Link};
-    use crate::filter::{Asked, RawClause, RawFilter};
-    use zerocopy::FromZeros;
-
-    #[test]
-    fn x() {
-        let bytes: &[u8] = &[
-            2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0, 84, 0x12, 0x34, 0x40, 0, 64, 1,
-            0, 0, 10, 91, 1, 2, 10, 91, 2, 2, 8, 0, 1, 2, 0x11, 0x22, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8,
-        ];
-        let link = Link::ethernet(bytes, 0).unwrap();
-        let mut h = Header::EMPTY;
-        assert!(h.read(bytes, link.protocol, link.at));
-        let mut f = RawFilter::new_zeroed();
-        f.clauses_len = 1;
-        f.clauses[0] = RawClause {
-            proto: 1,
-            proto_mask: 255,
-            dst: [u32::from_ne_bytes([10, 91, 2, 2]), 0, 0, 0],
-            dst_mask: [!0, 0, 0, 0],
-            family: 4,
-            ..RawClause::ANY
-        };
-        let a = Asked {
-            tcp_flags: 0,
-            vlan: 0xffff,
-            inner: 0,
-            neighbor: 0,
-        };
-        assert_eq!(f.matches::<[u8]>(&mut h.tuple, &a, false), 1);
-    }
-}
+#[expect(
+    clippy::indexing_slicing,
+    reason = "packets of known length, written in the tests"
+)]
+mod tests;

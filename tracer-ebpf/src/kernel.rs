@@ -138,7 +138,7 @@ impl Access for Probe {
 
 macro_rules! load {
     ($name:ident, $type:ident, $instruction:literal) => {
-        /// One load, exactly as written.
+        /// One load, exactly as written. `nomem`: what it reads is never what these programs write.
         #[inline(always)]
         pub(crate) fn $name<const OFFSET: i16>(base: u64) -> $type {
             let value: u64;
@@ -147,7 +147,7 @@ macro_rules! load {
                 asm!(
                     concat!("{v} = *(", $instruction, " *)({b} + {o})"),
                     v = lateout(reg) value, b = in(reg) base, o = const OFFSET,
-                    options(readonly, nostack),
+                    options(nomem, nostack),
                 );
             }
             value as $type

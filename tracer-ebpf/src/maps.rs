@@ -1,6 +1,7 @@
 //! Maps and globals. Their names are a contract: `tracer_common::names`.
 
 use core::cell::UnsafeCell;
+use core::mem::MaybeUninit;
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf};
@@ -94,6 +95,20 @@ static ZERO: Shared<u64> = Shared::new(0);
 pub(crate) fn forget(value: u64) -> u64 {
     // SAFETY: a static.
     value ^ unsafe { ZERO.as_ptr().read_volatile() }
+}
+
+/// A value of zeros. Stored word by word: the compiler would call a function, and a program with functions of its
+/// own costs old verifiers many times as much.
+#[inline(always)]
+pub(crate) fn clear<T>(value: &mut MaybeUninit<T>) -> &mut T {
+    const { assert!(size_of::<T>().is_multiple_of(4) && align_of::<T>() >= 4) };
+    let words: *mut u32 = value.as_mut_ptr().cast();
+    for word in 0..size_of::<T>() / 4 {
+        // SAFETY: inside `value`.
+        unsafe { words.add(word).write_volatile(0) };
+    }
+    // SAFETY: all types here are integers, for which zero is a value.
+    unsafe { value.assume_init_mut() }
 }
 
 /// [`forget`] for all words of `value`, which stays in memory.

@@ -64,7 +64,7 @@ impl FromContext for u64 {
             core::arch::asm!(
                 "{v} = *(u32 *)({b} + {o})",
                 v = lateout(reg) value, b = in(reg) ctx, o = const OFFSET,
-                options(readonly, nostack),
+                options(nomem, nostack),
             );
         }
         value
@@ -144,7 +144,9 @@ impl Bytes for Linear {
         let Some(len) = at_least_one(u64::from(len)) else {
             return 0;
         };
-        if len > 8 {
+        // the pointers are compared as numbers: their difference is all that counts
+        let linear = self.end.wrapping_sub(self.data);
+        if len > 8 || u64::from(at) + len > linear {
             return 0;
         }
         self.by_helper(u64::from(at), (&raw mut head).cast(), len as u32);

@@ -1,5 +1,7 @@
 //! The classifiers: every packet of every interface, most of them not ours.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_skb_load_bytes};
 use tracer_common::hook::TC_INGRESS;
@@ -57,12 +59,12 @@ pub(crate) fn observe<L: LinkLayer>(ctx: *mut __sk_buff, hook: u8) {
     };
     // the context of a classifier is the skb itself
     let skb = Ptr(ctx as u64).plain();
-    let mut followed = Followed::NONE;
-    pin(&mut followed);
-    if !follow(&mut followed, &bytes, link, skb, filter) {
+    let mut followed = MaybeUninit::uninit();
+    let followed: &mut Followed = maps::clear(&mut followed);
+    if !follow(followed, &bytes, link, skb, filter) {
         return;
     }
-    pin(&mut followed);
+    pin(followed);
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     let device = Device::at(field!(Probe, ptr, skb, skb_dev));
@@ -73,8 +75,8 @@ pub(crate) fn observe<L: LinkLayer>(ctx: *mut __sk_buff, hook: u8) {
     if hook == TC_INGRESS {
         followed.make_current(skb, device.netns, now);
     }
-    hop::<Probe>(hook, &followed, skb, &device, now);
-    send(ctx, hook, &followed, skb, &device, link.at as u8, now);
+    hop::<Probe>(hook, followed, skb, &device, now);
+    send(ctx, hook, followed, skb, &device, link.at as u8, now);
 }
 
 #[inline(always)]

@@ -9,6 +9,8 @@ pub(crate) mod neigh;
 pub(crate) mod route;
 pub(crate) mod tcp;
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use tracer_common::event::{FLAG_BY_SOCKET, FLAG_MATCH_LEARNED};
 use tracer_common::filter::{Asked, RawFilter};
@@ -18,7 +20,7 @@ use tracer_common::tuple::RawTuple;
 use crate::budget::Class;
 use crate::emit::Record;
 use crate::kernel::{Access, Probe, Ptr, field, pin};
-use crate::maps::{HOPS, SNAPLEN, count, stat};
+use crate::maps::{HOPS, SNAPLEN, clear, count, stat};
 use crate::packet::Memory;
 use crate::skb::{self, Device, Place};
 use crate::sock::Socket;
@@ -164,14 +166,13 @@ pub(crate) fn open(hook: u8, followed: &Followed, now: u64, drop: bool) -> Optio
 pub(crate) fn hop<A: Access>(hook: u8, followed: &Followed, skb: Ptr, device: &Device, now: u64) {
     let packets = skb::segments::<A>(skb);
     let bytes = u64::from(field!(A, u32, skb, skb_len));
-    let key = HopKey {
-        tuple: followed.tuple,
-        netns: device.netns,
-        ifindex: device.ifindex,
-        hook,
-        pad: [0; 7],
-    };
-    if let Some(hop) = HOPS.get_ptr_mut(&key) {
+    let mut key = MaybeUninit::uninit();
+    let key: &mut HopKey = clear(&mut key);
+    key.tuple = followed.tuple;
+    key.netns = device.netns;
+    key.ifindex = device.ifindex;
+    key.hook = hook;
+    if let Some(hop) = HOPS.get_ptr_mut(&*key) {
         // SAFETY: this CPU's own value.
         unsafe {
             (*hop).packets += packets;
@@ -185,7 +186,7 @@ pub(crate) fn hop<A: Access>(hook: u8, followed: &Followed, skb: Ptr, device: &D
             first_ns: now,
             last_ns: now,
         };
-        if HOPS.insert(&key, &hop, 0).is_err() {
+        if HOPS.insert(&*key, &hop, 0).is_err() {
             stat(|stats| stats.map_full += 1);
         }
     }

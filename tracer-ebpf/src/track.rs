@@ -9,6 +9,7 @@ use tracer_common::tuple::RawTuple;
 
 use crate::budget::Class;
 use crate::kernel::Ptr;
+use crate::maps::stat;
 use crate::tag;
 
 /// A packet that is followed, as it is at this hook. Words only, for `Barrier::merge`.
@@ -51,8 +52,10 @@ pub(crate) fn follow<B: Bytes>(
         inside = B::forget(u64::from(inside)) as u32;
         followed.flags = B::forget(u64::from(followed.flags)) as u32;
         let mut header = Header::EMPTY;
-        B::pin(&mut header);
         if !header.read(bytes, link.protocol, link.at) {
+            if wanted != 0 && level == 1 {
+                stat(|stats| stats.unreadable += 1);
+            }
             break;
         }
         B::pin(&mut header);

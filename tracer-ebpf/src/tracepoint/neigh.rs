@@ -57,13 +57,13 @@ fn record(
     Some(record)
 }
 
-/// A record of the entry at `neigh`, moving to `new` (zero: not told), with its link address.
+/// A record of the entry at `neigh`, which moves to `new` where that is told, with its link address.
 #[inline(always)]
-fn entry(hook: u8, neigh: Ptr, new: u8, filter: &RawFilter) -> Option<Record> {
+fn entry(hook: u8, neigh: Ptr, new: Option<u8>, filter: &RawFilter) -> Option<Record> {
     let key = Ptr(neigh.0.wrapping_add(u64::from(offset!(neigh_primary_key)?)));
     let tuple = address(field!(Probe, ptr, neigh, neigh_tbl), key)?;
     let state = field!(Probe, u8, neigh, neigh_nud_state);
-    let wanted = (state | new) & TROUBLE != 0;
+    let wanted = new.unwrap_or(state) & TROUBLE != 0;
     let dev = field!(Probe, ptr, neigh, neigh_dev);
     let mut record = record(hook, &tuple, dev, wanted, filter)?;
     record.event().arg0 = u64::from(state);
@@ -98,7 +98,7 @@ pub(crate) fn update<A: Access>(args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
     let new = args.value(2) as u8;
     let neigh = args.ptr(0).plain();
-    if let Some(mut record) = entry(NEIGH_UPDATE, neigh, new, filter) {
+    if let Some(mut record) = entry(NEIGH_UPDATE, neigh, Some(new), filter) {
         record.event().arg1 = u64::from(new);
         let address = args.untyped(1);
         if !address.is_null() {
@@ -127,7 +127,7 @@ pub(crate) fn event_send_done<A: Access>(args: Args<A>) {
 fn with_error<A: Access>(hook: u8, args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
     let neigh = args.ptr(0).plain();
-    if let Some(mut record) = entry(hook, neigh, 0, filter) {
+    if let Some(mut record) = entry(hook, neigh, None, filter) {
         record.event().arg1 = signed(args.value(1));
         record.send();
     }
