@@ -67,6 +67,9 @@ impl Correlator {
     /// Takes an event in.
     pub fn event(&mut self, mut event: Event, host: &Host) {
         self.trace.events += 1;
+        if noise::is_no_packet(&event) {
+            return;
+        }
         self.trace.now = self.trace.now.max(event.at);
         if event.fingerprint.is_none() {
             event.fingerprint = identity::own_fingerprint(&event);

@@ -3,7 +3,7 @@
 //! Two tables, one for `kfree_skb` and one for `consume_skb`. A row names functions (and reasons) as the kernel has
 //! them; each gives its reason in words. What no row names is a real drop, or an end that tells nothing.
 
-use crate::model::{Direction, DropInfo, Event};
+use crate::model::{Detail, Direction, DropInfo, Event};
 
 use super::kind::{
     always, for_other_host, is_closing, is_echo_request, is_group_control, is_neighbor_question,
@@ -124,13 +124,6 @@ const DROPS: &[Row] = &[
         when: is_closing,
         meaning: Meaning::Arrived,
         why: "acknowledgements that a connection gets after the other end has closed its half",
-    },
-    Row {
-        reasons: &["NOT_SPECIFIED", ""],
-        functions: &["inet_rtm_getroute", "inet6_rtm_getroute"],
-        when: always,
-        meaning: Meaning::Nothing,
-        why: "a packet made up to ask the routing table (`ip route get`, and our own questions)",
     },
     Row {
         reasons: &["TCP_RESET"],
@@ -289,6 +282,18 @@ const ENDS: &[Row] = &[
         why: "a socket's reader is done with it",
     },
 ];
+
+/// Buffers that never were packets: a route question of netlink (`ip route get`, and tracer's own) makes one to look
+/// the route up with, and frees it (inet_rtm_getroute, net/ipv4/route.c).
+pub(super) fn is_no_packet(event: &Event) -> bool {
+    const QUESTIONS: [&str; 2] = ["inet_rtm_getroute", "inet6_rtm_getroute"];
+    let function = match &event.detail {
+        Detail::Drop(info) => info.function.as_deref(),
+        Detail::Consumed { function } => function.as_deref(),
+        _ => None,
+    };
+    function.is_some_and(|function| QUESTIONS.contains(&function))
+}
 
 /// What a `kfree_skb` of this packet means.
 pub(super) fn of_drop(event: &Event, info: &DropInfo, direction: Direction) -> Meaning {

@@ -77,7 +77,7 @@ impl Live {
         let (config, to_self) = (config.clone(), commands.clone());
         // Namespaces are entered by this thread alone: the process's other threads stay where they are.
         let control = thread::Builder::new()
-            .name("control".into())
+            .name(control::THREAD.into())
             .spawn(move || match Control::start(&config, send, to_self) {
                 Ok((control, ready, opening)) => {
                     // The receiver waits below.

@@ -22,6 +22,8 @@ use crate::kernel::{Kernel, KernelError, LoadOptions, Running, Target};
 use crate::model::Device;
 use crate::source::Input;
 
+/// The thread's name. What the kernel looks up when this thread asks for a route is no traffic (see `pump`).
+pub(super) const THREAD: &str = "tracer-control";
 /// Between two ticks.
 const TICK: Duration = Duration::from_millis(100);
 /// Longest wait of the watcher: how late it sees that nobody listens any more.

@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tracer_common::event::RawEvent;
+use tracer_common::hook;
 use zerocopy::FromBytes;
 
-use super::Message;
+use super::{Message, control};
 use crate::host::facts::Fact;
 use crate::kernel::symbols::Symbols;
 use crate::model::KtimeNs;
@@ -36,6 +37,9 @@ impl Pump {
     /// Hands one batch on, waiting for room; breaks when nobody listens any more.
     pub(super) fn pass(&mut self, batch: Vec<Bytes>) -> ControlFlow<()> {
         for record in batch {
+            if is_own_question(&record) {
+                continue;
+            }
             if let Some(fact) = self.new_names(&record) {
                 self.send(fact)?;
             }
@@ -52,8 +56,8 @@ impl Pump {
     }
 
     fn new_names(&mut self, record: &[u8]) -> Option<Input> {
-        let (event, rest) = RawEvent::read_from_prefix(record).ok()?;
-        let mut new: Vec<u64> = stack(&event, rest).chain([event.location]).collect();
+        let (event, rest) = RawEvent::ref_from_prefix(record).ok()?;
+        let mut new: Vec<u64> = stack(event, rest).chain([event.location]).collect();
         new.retain(|address| *address != 0 && self.named.insert(*address));
         if new.is_empty() {
             return None;
@@ -61,6 +65,15 @@ impl Pump {
         let names = self.symbols.names(&new);
         Some(Input::Host(KtimeNs(event.ktime_ns), Fact::Symbols(names)))
     }
+}
+
+/// Whether it is a route lookup that the control thread asked for.
+fn is_own_question(record: &[u8]) -> bool {
+    RawEvent::ref_from_prefix(record).is_ok_and(|(event, _)| {
+        matches!(event.hook, hook::FIB_TABLE_LOOKUP | hook::FIB6_TABLE_LOOKUP)
+            && event.pid == std::process::id()
+            && event.comm.starts_with(control::THREAD.as_bytes())
+    })
 }
 
 /// The stack's addresses: see [`tracer_common::event`] for where they stand.
