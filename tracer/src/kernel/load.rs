@@ -97,9 +97,6 @@ pub(super) fn programs(
         .map(|(name, program)| (name.to_owned(), program))
         .collect();
     let mut jobs = Vec::new();
-    for name in [names::TC_INGRESS_L2, names::TC_EGRESS_L2] {
-        jobs.extend(by_name.remove(name).map(Job::Classifier));
-    }
     let mut done = Vec::new();
     for hook in HOOKS
         .iter()
@@ -120,6 +117,10 @@ pub(super) fn programs(
             Tracepoint::BuiltIn => {}
         }
         jobs.push(Job::Tracepoint(pair));
+    }
+    // Taken from the end: the largest first, so that no CPU waits for the other.
+    for name in [names::TC_INGRESS_L2, names::TC_EGRESS_L2] {
+        jobs.extend(by_name.remove(name).map(Job::Classifier));
     }
     let workers = thread::available_parallelism()
         .map_or(1, NonZero::get)
