@@ -1,9 +1,10 @@
-//! What is checked without root: formatting, lints with warnings as errors, licences and sources of dependencies,
-//! unit and replayed tests.
+//! What is checked without root: formatting, lints with warnings as errors, the eBPF object, licences and sources of
+//! dependencies, unit and replayed tests.
 
 use anyhow::{Context, Result};
 
 use crate::command::{cargo, program, run as run_command};
+use crate::object;
 use crate::test::{Counts, cargo_test};
 use crate::workspace::Toolchain;
 
@@ -24,6 +25,7 @@ pub(crate) fn run() -> Result<Counts> {
         "warnings",
     ]))?;
     clippy_ebpf()?;
+    object::run()?;
     // The advisory database is not part of the check: it comes from the network, and changes what passes from
     // one day to the next.
     run_command(cargo(["deny", "check", "licenses", "bans", "sources"]))?;

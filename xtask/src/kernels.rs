@@ -12,10 +12,10 @@ use crate::workspace::root;
 /// Those that tracer promises to load on.
 pub(crate) const VERSIONS: [&str; 4] = ["5.10", "6.1", "6.12", "7.2"];
 
-/// The test that loads and attaches every program.
-const TEST: &str = "kernel::load";
+/// The live tests that load and attach every program.
+const TEST: &str = "load";
 
-/// Runs the loading test on each kernel; all of them, whatever fails.
+/// Runs the loading tests on each kernel; all of them, whatever fails.
 pub(crate) fn run(versions: &[String]) -> Result<()> {
     let folder = folder()?;
     ensure!(
@@ -40,7 +40,7 @@ pub(crate) fn run(versions: &[String]) -> Result<()> {
         let mut command = run_there(&[]);
         command
             .arg(&test)
-            .args([TEST, "--ignored", "--nocapture", "--test-threads", "1"]);
+            .args(["--include-ignored", "--nocapture", "--test-threads", "1"]);
         match run_command(command) {
             Ok(()) => println!("{version}: loads"),
             Err(error) => {
@@ -65,13 +65,14 @@ fn folder() -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// The test binary of the library.
+/// The executable of the loading tests.
 fn test_binary() -> Result<PathBuf> {
     let messages = output(cargo([
         "test",
         "--package",
-        "tracer",
-        "--lib",
+        "tests",
+        "--test",
+        TEST,
         "--no-run",
         "--message-format",
         "json",
@@ -79,7 +80,11 @@ fn test_binary() -> Result<PathBuf> {
     messages
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter_map(|message| Some(PathBuf::from(message.get("executable")?.as_str()?)))
-        .next_back()
-        .context("cargo did not say where the test binary is")
+        .filter(|message| {
+            message
+                .pointer("/target/name")
+                .is_some_and(|name| name == TEST)
+        })
+        .find_map(|message| Some(PathBuf::from(message.get("executable")?.as_str()?)))
+        .context("cargo did not say where the loading tests are")
 }

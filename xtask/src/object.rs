@@ -10,6 +10,7 @@ use tracer_common::hook::{Attach, HOOKS};
 use tracer_common::names;
 
 use crate::command::{cargo, output};
+use crate::workspace::root;
 
 /// The licence that the kernel asks for before it allows GPL-only helpers to a program of two licences.
 const LICENCE: &[u8] = b"Dual MIT/GPL\0";
@@ -22,7 +23,7 @@ pub(crate) fn run() -> Result<()> {
     if problems.is_empty() {
         println!(
             "{}: {} bytes, all {} programs",
-            path.display(),
+            path.strip_prefix(root()).unwrap_or(&path).display(),
             bytes.len(),
             programs().len()
         );
@@ -32,7 +33,7 @@ pub(crate) fn run() -> Result<()> {
 }
 
 /// Where tracer's build script put the object.
-pub(crate) fn build() -> Result<PathBuf> {
+fn build() -> Result<PathBuf> {
     let messages = output(cargo([
         "build",
         "--package",
