@@ -56,6 +56,10 @@ trait FromContext {
 impl FromContext for u64 {
     /// A pointer field of the context: a 32-bit load in the source, a pointer after the verifier. The value must
     /// not be cut to 32 bits by the compiler, hence no plain load.
+    #[expect(
+        clippy::pointers_in_nomem_asm_block,
+        reason = "these fields of the context stay as they are, so the load may be moved"
+    )]
     #[inline(always)]
     fn from_ptr<const OFFSET: i16>(ctx: *mut __sk_buff) -> Self {
         let value: Self;
