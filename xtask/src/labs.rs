@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 use crate::command::{cargo, is_root, program, run as run_command, run_lines};
+use crate::replays;
 use crate::test::{Counts, sum_line};
 use crate::workspace::{built, root};
 
 const LABS: &str = "tests/labs";
+/// What the last `cargo xtask test` kept of its labs.
+const KEPT: &str = "target/labs";
 const RECORDINGS: &str = "tracer/tests/recordings";
 
 /// Runs labs; `arguments` are those of `lab run`.
@@ -21,11 +24,20 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Runs labs and counts.
-pub(crate) fn count(arguments: &[&str]) -> Result<Counts> {
+/// Runs all labs, replays what they recorded, and counts.
+pub(crate) fn count_all() -> Result<Counts> {
+    let kept = root().join(KEPT);
+    if kept.exists() {
+        std::fs::remove_dir_all(&kept).with_context(|| kept.display().to_string())?;
+    }
     let mut counts = None;
-    run_labs(arguments, |line| counts = sum_line(line).or(counts))?;
-    counts.context("the labs ended without a sum: see above")
+    let keep = ["--keep-report", KEPT, "--keep-recording", KEPT];
+    run_labs(&[&[LABS][..], &keep].concat(), |line| {
+        counts = sum_line(line).or(counts);
+    })?;
+    let mut counts = counts.context("the labs ended without a sum: see above")?;
+    counts += replays::compare(&kept)?;
+    Ok(counts)
 }
 
 /// Runs all labs and shows how many of each family passed.

@@ -6,6 +6,7 @@ mod dist;
 mod kernels;
 mod labs;
 mod object;
+mod replays;
 mod setup;
 mod test;
 mod workspace;
