@@ -53,7 +53,8 @@ pub(crate) fn follow<B: Bytes>(
         followed.flags = B::forget(u64::from(followed.flags)) as u32;
         let mut header = Header::EMPTY;
         if !header.read(bytes, link.protocol, link.at) {
-            if wanted != 0 && level == 1 {
+            // the tag of a buffer that is of no network now (a Unix socket's, netlink's) is only stale
+            if wanted != 0 && level == 1 && link.protocol != 0 {
                 stat(|stats| stats.unreadable += 1);
             }
             break;
