@@ -1,7 +1,7 @@
 # Thin targets: the work is done by xtask. `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lab labs record-labs check-object check-kernels dist
+.PHONY: help setup demo test check lab labs record-labs bench check-object check-kernels dist
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -27,6 +27,9 @@ labs: setup ## run all labs, with a score for each family (root)
 
 record-labs: setup ## run labs and keep their recordings for replayed tests (root)
 	@cargo xtask record-labs $(FILES)
+
+bench: setup ## time to ready, memory, cost of a packet that does not match (root)
+	@cargo xtask bench
 
 check-object: setup ## what the built eBPF object contains
 	@cargo xtask check-object

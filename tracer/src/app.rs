@@ -21,6 +21,14 @@ use crate::source::live::{Live, Message, Ready};
 use crate::source::recording::{Ending, Reader, Writer};
 use crate::source::{EndReason, Input};
 
+/// A line for the person on stderr. When nobody reads it any more, the trace goes on all the same.
+macro_rules! say {
+    ($($words:tt)*) => {
+        // The error has nowhere to go: this is where it would be said.
+        let _ = writeln!(io::stderr(), $($words)*);
+    };
+}
+
 /// How long the end of a run waits for one round of answers about the last loss.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// Rounds of questions at the end: an answer may lead to one more question.
@@ -65,7 +73,7 @@ pub fn replay(config: &ReplayConfig) -> Result<ExitStatus, Error> {
         session.input(&input.map_err(unreadable)?);
     }
     if let Some(Ending::Cut { offset }) = reader.ending() {
-        eprintln!("tracer: the recording was cut off at byte {offset}: this is what stands before");
+        say!("tracer: the recording was cut off at byte {offset}: this is what stands before");
     }
     let report = session.report();
     write_report(&mut sink, &report, config.output, config.color)?;
@@ -116,7 +124,7 @@ async fn run(config: &Config, mut recording: Option<Recording>) -> Result<Sessio
     let mut hangup = listen(SignalKind::hangup())?;
 
     let mut live = Live::start(config)?;
-    eprintln!("{}", ready_line(live.ready()));
+    say!("{}", ready_line(live.ready()));
     let deadline = config.duration.map(|d| Instant::now() + d);
     let mut progress = Progress::new();
     let mut session = Session::default();
@@ -166,7 +174,7 @@ async fn run(config: &Config, mut recording: Option<Recording>) -> Result<Sessio
     if let Some(writer) = recording
         && let Err(error) = writer.finish()
     {
-        eprintln!("tracer: the end of the recording is missing: {error}");
+        say!("tracer: the end of the recording is missing: {error}");
     }
     Ok(session)
 }
@@ -178,7 +186,7 @@ fn take(session: &mut Session, recording: &mut Option<Recording>, input: &Input)
     if let Some(writer) = recording
         && let Err(error) = writer.write(input)
     {
-        eprintln!("tracer: the recording ends here: {error}");
+        say!("tracer: the recording ends here: {error}");
         *recording = None;
     }
 }
@@ -263,16 +271,18 @@ impl Progress {
         if self.on && now != self.last {
             self.last = now;
             let flows = trace.flows.len();
-            eprint!(
+            let _ = write!(
+                io::stderr(),
                 "\r\x1b[Ktracer: {} packets in {flows} flows, {} events; Ctrl-C ends the trace and shows the path",
-                now.0, now.1
+                now.0,
+                now.1
             );
         }
     }
 
     fn clear(&self) {
         if self.on {
-            eprint!("\r\x1b[K");
+            let _ = write!(io::stderr(), "\r\x1b[K");
         }
     }
 }

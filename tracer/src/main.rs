@@ -1,6 +1,6 @@
 //! The `tracer` binary: reads the command line, hands over to [`tracer::app`], and says what went wrong.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use tracer::app;
@@ -13,7 +13,8 @@ fn main() -> ExitCode {
         Ok(status) => status.into(),
         Err(error) => {
             if !error.is_broken_pipe() {
-                eprintln!("{error}");
+                // Without a reader on stderr the exit status still tells.
+                let _ = writeln!(io::stderr(), "{error}");
             }
             error.exit_status().into()
         }

@@ -4,11 +4,13 @@
 
 use std::collections::HashSet;
 
+use crate::config::Glob;
 use crate::correlate::{Correlator, Settings, Trace};
 use crate::decode;
 use crate::diagnose::{self, Diagnosis};
 use crate::host::Host;
-use crate::host::facts::Question;
+use crate::host::facts::{Fact, Question};
+use crate::model::{Detail, Event};
 use crate::report::{self, Report};
 use crate::source::{EndReason, Input};
 
@@ -16,6 +18,8 @@ use crate::source::{EndReason, Input};
 pub struct Session {
     host: Host,
     correlator: Correlator,
+    /// `--interface`; empty: all.
+    only_interfaces: Vec<Glob>,
     asked: HashSet<Question>,
     ended: Option<EndReason>,
 }
@@ -33,6 +37,7 @@ impl Session {
         Self {
             host: Host::default(),
             correlator: Correlator::new(settings),
+            only_interfaces: Vec::new(),
             asked: HashSet::new(),
             ended: None,
         }
@@ -41,9 +46,16 @@ impl Session {
     /// Takes one input in.
     pub fn input(&mut self, input: &Input) {
         match input {
-            Input::Host(at, fact) => self.host.apply(*at, fact.clone()),
+            Input::Host(at, fact) => {
+                if let Fact::Run(run) = fact {
+                    let globs = run.only_interfaces.iter();
+                    self.only_interfaces = globs.filter_map(|glob| Glob::new(glob).ok()).collect();
+                }
+                self.host.apply(*at, fact.clone());
+            }
             Input::Record(record) => match decode::decode(record, &self.host) {
-                Ok(event) => self.correlator.event(event, &self.host),
+                Ok(event) if self.looks_at(&event) => self.correlator.event(event, &self.host),
+                Ok(_) => {}
                 Err(_) => self.correlator.decode_error(),
             },
             Input::Counters(at, counters) => self.correlator.counters(*at, counters, &self.host),
@@ -53,6 +65,17 @@ impl Session {
                 self.ended = Some(*reason);
             }
         }
+    }
+
+    /// Whether the event is of an interface that was asked for. Tracepoints see all of them, tc only those. A drop is
+    /// told wherever it happens: it is what the trace is made for.
+    fn looks_at(&self, event: &Event) -> bool {
+        let Some(device) = event.device.filter(|_| !self.only_interfaces.is_empty()) else {
+            return true;
+        };
+        let name = self.host.interface(device);
+        matches!(event.detail, Detail::Drop(_))
+            || self.only_interfaces.iter().any(|glob| glob.matches(&name))
     }
 
     /// What the diagnosis wants to know and has not asked before.

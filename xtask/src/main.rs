@@ -1,5 +1,6 @@
 //! The chores of the workspace: `cargo xtask CHORE`. The Makefile's targets are thin calls of these.
 
+mod bench;
 mod check;
 mod command;
 mod dist;
@@ -48,6 +49,8 @@ enum Chore {
         #[arg(default_value = "tests/labs/netfilter/forward-policy-drop.toml")]
         file: PathBuf,
     },
+    /// Time to ready, memory, and what a packet that does not match costs; needs root
+    Bench,
     /// The static release binary and its checksum, in target/dist
     Dist,
     /// Check what the built eBPF object contains
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Chore::Labs { jobs } => labs::scoreboard(jobs),
         Chore::RecordLabs { files } => labs::record(&files),
         Chore::Demo { file } => labs::demo(&file),
+        Chore::Bench => bench::run(),
         Chore::Dist => dist::run(),
         Chore::CheckObject => object::run(),
         Chore::CheckKernels { versions } => kernels::run(&versions),
