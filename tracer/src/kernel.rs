@@ -43,7 +43,6 @@ use layout::{LayoutError, Types};
 use load::{How, Variant};
 use preflight::{Conditions, Problem};
 use reasons::Names;
-use symbols::Symbols;
 
 /// How many interfaces are attached or detached without shortening grace periods for the whole machine.
 const FEW: usize = 2;
@@ -139,7 +138,6 @@ pub struct Kernel {
     reader: Option<Reader>,
     drop_reasons: Names,
     reset_reasons: Names,
-    symbols: Symbols,
 }
 
 impl Kernel {
@@ -185,7 +183,6 @@ impl Kernel {
             reader: Some(reader),
             drop_reasons: reasons::drop_reasons(&types),
             reset_reasons: reasons::reset_reasons(&types),
-            symbols: Symbols::new(options.btf.clone()),
         })
     }
 
@@ -262,11 +259,6 @@ impl Kernel {
     #[must_use]
     pub fn reset_reasons(&self) -> &Names {
         &self.reset_reasons
-    }
-
-    /// Names of functions by address; what has none is left out.
-    pub fn symbols(&mut self, addresses: &[u64]) -> Vec<(u64, String)> {
-        self.symbols.names(addresses)
     }
 }
 

@@ -42,7 +42,7 @@ const ROUTE_KINDS: [&str; 12] = [
     "xresolve",
 ];
 
-/// Answers one question, as far as this machine can tell. Questions about symbols are not answered here.
+/// Answers one question, as far as this machine can tell.
 #[must_use]
 pub fn answer(question: &Question, namespaces: &Namespaces) -> Vec<Fact> {
     let (netns, what) = match question {
@@ -53,7 +53,6 @@ pub fn answer(question: &Question, namespaces: &Namespaces) -> Vec<Fact> {
         Question::Sysctl { netns, name } => (*netns, format!("sysctl {name}")),
         Question::Chains { netns } => (*netns, String::from("base chains")),
         Question::Link { device } => (device.netns, format!("interface {}", device.ifindex.0)),
-        Question::Symbols { .. } => return Vec::new(),
     };
     let unread = |what: String, why: &dyn std::fmt::Display| Fact::Unread {
         what: format!("{what} in namespace {}", netns.0),
@@ -83,7 +82,6 @@ pub fn answer(question: &Question, namespaces: &Namespaces) -> Vec<Fact> {
             Ok(facts)
         }
         Question::Link { device } => link(*device, namespaces),
-        Question::Symbols { .. } => Ok(Vec::new()),
     });
     read.flatten()
         .unwrap_or_else(|error| vec![unread(what, &error)])

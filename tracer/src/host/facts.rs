@@ -291,9 +291,4 @@ pub enum Question {
         /// Which.
         device: Device,
     },
-    /// Answered by [`Fact::Symbols`].
-    Symbols {
-        /// Addresses without a name yet.
-        addresses: Vec<u64>,
-    },
 }

@@ -1,7 +1,7 @@
 //! Names of kernel functions by address, read when the first one is asked for.
 //!
 //! Names lose what the compiler added (`.part.0`, `.constprop.0`, `.isra.0`, `.cold`): rules compare functions of the
-//! source. Not here: which addresses matter (the diagnosis asks).
+//! source. Not here: which addresses matter (`source::live` sees the records).
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
