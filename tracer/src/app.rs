@@ -50,8 +50,8 @@ pub fn trace(config: &Config) -> Result<ExitStatus, Error> {
         .map_err(|error| Error::io("start the event loop", error))?;
     // A file that cannot be made is better known before the incident than after it.
     let mut sink = Sink::open(&config.report_to)?;
-    let recording = config.record.as_deref().map(create).transpose()?;
-    let session = runtime.block_on(run(config, recording))?;
+    let file = config.record.as_deref().map(create).transpose()?;
+    let session = runtime.block_on(run(config, file))?;
     let report = session.report();
     write_report(&mut sink, &report, config.output, config.color)?;
     Ok(exit_status(&report, config.check))
@@ -94,17 +94,24 @@ pub fn print(
     Ok(ExitStatus::Done)
 }
 
-/// The file for a recording. It holds packets' bytes: nobody else may read it.
-fn create(path: &Path) -> Result<Recording, Error> {
-    let cannot = |error| Error::io(format_args!("write {}", path.display()), error);
-    let file = OpenOptions::new()
+/// The file for a recording, not yet emptied: the run may still be refused. It will hold packets' bytes: nobody else
+/// may read it.
+fn create(path: &Path) -> Result<File, Error> {
+    OpenOptions::new()
         .write(true)
         .create(true)
-        .truncate(true)
+        .truncate(false)
         .mode(0o600)
         .open(path)
-        .map_err(cannot)?;
-    Writer::new(file).map_err(cannot)
+        .map_err(|error| Error::io(format_args!("write {}", path.display()), error))
+}
+
+/// Begins the recording.
+fn begin(file: File) -> io::Result<Recording> {
+    if file.metadata()?.is_file() {
+        file.set_len(0)?;
+    }
+    Writer::new(file)
 }
 
 fn ready_line(ready: Ready) -> String {
@@ -117,13 +124,17 @@ fn ready_line(ready: Ready) -> String {
     )
 }
 
-async fn run(config: &Config, mut recording: Option<Recording>) -> Result<Session, Error> {
+async fn run(config: &Config, record_to: Option<File>) -> Result<Session, Error> {
     let listen = |kind| signal(kind).map_err(|error| Error::io("listen for signals", error));
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut terminate = listen(SignalKind::terminate())?;
     let mut hangup = listen(SignalKind::hangup())?;
 
     let mut live = Live::start(config)?;
+    let mut recording = record_to
+        .map(begin)
+        .transpose()
+        .map_err(|error| Error::io("write the recording", error))?;
     say!("{}", ready_line(live.ready()));
     let deadline = config.duration.map(|d| Instant::now() + d);
     let mut progress = Progress::new();

@@ -22,7 +22,7 @@ pub struct Sink(Inner);
 #[derive(Debug)]
 enum Inner {
     Stdout(BufWriter<io::Stdout>),
-    File(BufWriter<File>),
+    File { out: BufWriter<File>, emptied: bool },
 }
 
 impl Sink {
@@ -34,9 +34,17 @@ impl Sink {
         Ok(Self(match to {
             ReportTo::Stdout => Inner::Stdout(BufWriter::new(io::stdout())),
             ReportTo::File(path) => {
-                let file = File::create(path)
+                // Emptied by the first write: until then the run may still be refused, and the old report stays.
+                let file = File::options()
+                    .write(true)
+                    .create(true)
+                    .truncate(false)
+                    .open(path)
                     .map_err(|error| Error::io(format_args!("write {}", path.display()), error))?;
-                Inner::File(BufWriter::new(file))
+                Inner::File {
+                    out: BufWriter::new(file),
+                    emptied: false,
+                }
             }
         }))
     }
@@ -57,14 +65,23 @@ impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.0 {
             Inner::Stdout(out) => out.write(bytes),
-            Inner::File(out) => out.write(bytes),
+            Inner::File { out, emptied } => {
+                if !*emptied {
+                    // A device or a pipe has no length to cut.
+                    if out.get_ref().metadata()?.is_file() {
+                        out.get_ref().set_len(0)?;
+                    }
+                    *emptied = true;
+                }
+                out.write(bytes)
+            }
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match &mut self.0 {
             Inner::Stdout(out) => out.flush(),
-            Inner::File(out) => out.flush(),
+            Inner::File { out, .. } => out.flush(),
         }
     }
 }
