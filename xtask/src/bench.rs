@@ -69,7 +69,7 @@ pub(crate) fn run() -> Result<()> {
         for name in ["tc_ingress_l2", "tc_egress_l2"] {
             let cost = bpf::Program::loaded(name)?.nanoseconds(&FRAME)?;
             println!(
-                "  {name}, {clauses} clauses: {cost} ns, {} ns over empty",
+                "  {name}, clauses {clauses}: {cost} ns, {} ns over empty",
                 cost.saturating_sub(nothing)
             );
         }
