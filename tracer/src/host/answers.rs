@@ -21,6 +21,7 @@ use crate::model::{Device, IfIndex, Mac, NetNs, Proto, Tuple};
 
 // Of linux/rtnetlink.h.
 const RTM_F_LOOKUP_TABLE: u32 = 0x1000;
+const RTA_VIA: u16 = 18;
 const RTA_IP_PROTO: u16 = 27;
 const RTA_SPORT: u16 = 28;
 const RTA_DPORT: u16 = 29;
@@ -185,7 +186,7 @@ fn route_of(message: Message<'_>) -> Option<Route> {
             libc::RTA_OIF => route.oif = u32_of(value),
             libc::RTA_GATEWAY => route.gateway = address_of(value),
             // A gateway of the other family: its family (2), then the address.
-            libc::RTA_VIA => route.gateway = value.get(2..).and_then(address_of),
+            RTA_VIA => route.gateway = value.get(2..).and_then(address_of),
             libc::RTA_PREFSRC => route.source = address_of(value),
             libc::RTA_TABLE => route.table = u32_of(value).unwrap_or(route.table),
             libc::RTA_METRICS => {
