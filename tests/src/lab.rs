@@ -213,6 +213,14 @@ pub fn name_of(file: &Path) -> String {
     )
 }
 
+/// The family of a lab: the folder of its file.
+#[must_use]
+pub fn family_of(file: &Path) -> String {
+    file.parent()
+        .and_then(Path::file_name)
+        .map_or_else(String::new, |folder| folder.to_string_lossy().into_owned())
+}
+
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod tests {
@@ -290,8 +298,11 @@ mod tests {
         let labs = crate::suite::find(Path::new(env!("CARGO_MANIFEST_DIR")).join("labs").as_path())
             .unwrap();
         assert!(!labs.is_empty());
+        let mut names = HashSet::new();
         for file in labs {
             let lab = Lab::load(&file).unwrap();
+            // Kept reports are named by the lab alone.
+            assert!(names.insert(lab.name.clone()), "two labs {}", lab.name);
             assert!(
                 !lab.expect.cause.0.is_empty(),
                 "{} expects no cause",

@@ -8,6 +8,7 @@ pub mod lab;
 pub mod needs;
 pub mod net;
 pub mod runner;
+pub mod score;
 pub mod script;
 pub mod suite;
 pub mod tracer;

@@ -10,10 +10,11 @@ use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::compare::{differences, summary};
-use crate::lab::{Lab, name_of};
+use crate::compare::{Difference, differences, summary};
+use crate::lab::{Lab, family_of, name_of};
 use crate::needs;
 use crate::runner::{Found, Run, Variant};
+use crate::score::Marks;
 
 /// How labs are run.
 #[derive(Clone, Debug)]
@@ -44,8 +45,12 @@ pub enum Verdict {
 pub struct Line {
     /// Name of the lab.
     pub name: String,
+    /// Folder of its file: the family of faults.
+    pub family: String,
     /// How it ended.
     pub verdict: Verdict,
+    /// What was right; nothing is where it was not run.
+    pub marks: Marks,
 }
 
 impl fmt::Display for Line {
@@ -64,33 +69,12 @@ impl fmt::Display for Line {
     }
 }
 
-/// How many labs ended how.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Score {
-    /// As expected.
-    pub passed: usize,
-    /// Not as expected.
-    pub failed: usize,
-    /// Not run.
-    pub skipped: usize,
-}
-
-impl fmt::Display for Score {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} passed, {} failed, {} skipped",
-            self.passed, self.failed, self.skipped
-        )
-    }
-}
-
 impl Suite {
-    /// Runs the labs and writes a line for each as it ends.
+    /// Runs the labs and writes a line for each as it ends. Gives the lines, in the order in which they ended.
     ///
     /// # Errors
     /// A directory to keep things in cannot be made.
-    pub fn run(&self, files: &[PathBuf]) -> Result<Score> {
+    pub fn run(&self, files: &[PathBuf]) -> Result<Vec<Line>> {
         for directory in [&self.keep_report, &self.keep_recording]
             .into_iter()
             .flatten()
@@ -100,52 +84,65 @@ impl Suite {
         }
         let queue = Mutex::new(files.iter());
         let next = || queue.lock().ok()?.next();
-        let score = Mutex::new(Score::default());
+        let lines = Mutex::new(Vec::new());
         thread::scope(|scope| {
             for _ in 0..self.jobs.max(1) {
                 scope.spawn(|| {
                     while let Some(file) = next() {
-                        let line = Line {
-                            name: name_of(file),
-                            verdict: self.judge(file),
-                        };
-                        if let Ok(mut score) = score.lock() {
-                            score.count(&line.verdict);
+                        let line = self.judge(file);
+                        if let Ok(mut lines) = lines.lock() {
                             tell(&line);
+                            lines.push(line);
                         }
                     }
                 });
             }
         });
-        score.into_inner().ok().context("a worker ended early")
+        lines.into_inner().ok().context("a worker ended early")
     }
 
     /// Runs one lab and judges it.
-    fn judge(&self, file: &Path) -> Verdict {
+    fn judge(&self, file: &Path) -> Line {
+        let line = |verdict, marks| Line {
+            name: name_of(file),
+            family: family_of(file),
+            verdict,
+            marks,
+        };
         let lab = match Lab::load(file) {
             Ok(lab) => lab,
-            Err(error) => return Verdict::Fail(format!("{error:#}")),
+            Err(error) => return line(Verdict::Fail(format!("{error:#}")), Marks::default()),
         };
-        if !lab.node.is_empty() {
-            return Verdict::Skip(
-                "needs `tracer merge`, which this runner does not know yet".to_owned(),
-            );
+        let unmet = if lab.node.is_empty() {
+            needs::unmet(&lab.needs)
+        } else {
+            Some("needs `tracer merge`, which this runner does not know yet".to_owned())
+        };
+        if let Some(reason) = unmet {
+            return line(Verdict::Skip(reason), Marks::default());
         }
-        if let Some(reason) = needs::unmet(&lab.needs) {
-            return Verdict::Skip(reason);
-        }
-        let mut told = String::new();
+        let (mut marks, mut told, mut wrong) = (Marks::default(), String::new(), Vec::new());
         for variant in Variant::ALL {
             match self.judge_run(&lab, file, variant) {
-                Ok(summary) => told = summary,
-                Err(error) => return Verdict::Fail(format!("{}: {error:#}", variant.name())),
+                Ok(judged) => {
+                    marks.mark(variant, &judged.differences);
+                    if !judged.differences.is_empty() {
+                        wrong.push(format!("{}: {}", variant.name(), judged.explained()));
+                    }
+                    told = judged.summary;
+                }
+                Err(error) => wrong.push(format!("{}: {error:#}", variant.name())),
             }
         }
-        Verdict::Pass(told)
+        if wrong.is_empty() {
+            line(Verdict::Pass(told), marks)
+        } else {
+            line(Verdict::Fail(wrong.join("\n")), marks)
+        }
     }
 
-    /// Runs one variant; gives the verdict's summary when it is as expected.
-    fn judge_run(&self, lab: &Lab, file: &Path, variant: Variant) -> Result<String> {
+    /// Runs one variant and compares its report.
+    fn judge_run(&self, lab: &Lab, file: &Path, variant: Variant) -> Result<Judged> {
         let name = format!("{}.{}", lab.name, variant.name());
         let recording = self
             .keep_recording
@@ -169,18 +166,11 @@ impl Suite {
             Variant::Healthy => &lab.healthy,
             Variant::Faulty => &lab.expect,
         };
-        let differences = differences(expect, &found.report);
-        if differences.is_empty() {
-            return Ok(summary(&found.report).to_owned());
-        }
-        let differences: Vec<String> = differences.iter().map(ToString::to_string).collect();
-        bail!(
-            "{}\nverdict: {}\ntraffic: {}\nstderr: {}",
-            differences.join("\n"),
-            summary(&found.report),
-            found.traffic.trim_end(),
-            found.stderr
-        )
+        Ok(Judged {
+            differences: differences(expect, &found.report),
+            summary: summary(&found.report).to_owned(),
+            found,
+        })
     }
 
     /// A run in a process of its own, which gives what it found on stdout.
@@ -234,13 +224,24 @@ fn stage(run: &Run<'_>, file: &Path) -> Result<Command> {
     Ok(command)
 }
 
-impl Score {
-    fn count(&mut self, verdict: &Verdict) {
-        *match verdict {
-            Verdict::Pass(_) => &mut self.passed,
-            Verdict::Fail(_) => &mut self.failed,
-            Verdict::Skip(_) => &mut self.skipped,
-        } += 1;
+/// One run, compared with what the lab expects.
+struct Judged {
+    differences: Vec<Difference>,
+    summary: String,
+    found: Found,
+}
+
+impl Judged {
+    /// What is not as expected, and what helps to see why.
+    fn explained(&self) -> String {
+        let differences: Vec<String> = self.differences.iter().map(ToString::to_string).collect();
+        format!(
+            "{}\nverdict: {}\ntraffic: {}\nstderr: {}",
+            differences.join("\n"),
+            self.summary,
+            self.found.traffic.trim_end(),
+            self.found.stderr
+        )
     }
 }
 

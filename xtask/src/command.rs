@@ -90,6 +90,19 @@ pub(crate) fn output(mut command: Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// The messages of a cargo build, as it gives them to programs.
+pub(crate) fn cargo_messages<'a>(
+    arguments: impl IntoIterator<Item = &'a str>,
+) -> Result<Vec<serde_json::Value>> {
+    let messages = output(cargo(
+        arguments.into_iter().chain(["--message-format", "json"]),
+    ))?;
+    messages
+        .lines()
+        .map(|line| serde_json::from_str(line).context("cargo wrote a line that is no JSON"))
+        .collect()
+}
+
 fn announce(command: &Command) {
     eprintln!("+ {}", line(command));
 }

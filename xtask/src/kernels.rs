@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::command::{cargo, exists, output, program, run as run_command};
+use crate::command::{cargo_messages, exists, program, run as run_command};
 use crate::workspace::root;
 
 /// Those that tracer promises to load on.
@@ -67,19 +67,8 @@ fn folder() -> Result<PathBuf> {
 
 /// The executable of the loading tests.
 fn test_binary() -> Result<PathBuf> {
-    let messages = output(cargo([
-        "test",
-        "--package",
-        "tests",
-        "--test",
-        TEST,
-        "--no-run",
-        "--message-format",
-        "json",
-    ]))?;
-    messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+    cargo_messages(["test", "--package", "tests", "--test", TEST, "--no-run"])?
+        .iter()
         .filter(|message| {
             message
                 .pointer("/target/name")

@@ -1,6 +1,5 @@
 //! Builds tracer and the lab runner, and runs labs with them.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -14,6 +13,12 @@ const LABS: &str = "tests/labs";
 /// What the last `cargo xtask test` kept of its labs.
 const KEPT: &str = "target/labs";
 const RECORDINGS: &str = "tracer/tests/recordings";
+/// Where the runner leaves its table.
+const BOARD: &str = "target/scoreboard.md";
+/// The page that shows one, between these two lines.
+const MANUAL: &str = "docs/labs.md";
+const BEGIN: &str = "<!-- scoreboard -->";
+const END: &str = "<!-- end of scoreboard -->";
 
 /// Runs labs; `arguments` are those of `lab run`.
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
@@ -40,56 +45,45 @@ pub(crate) fn count_all() -> Result<Counts> {
     Ok(counts)
 }
 
-/// Runs all labs and shows how many of each family passed.
-pub(crate) fn scoreboard(jobs: usize) -> Result<()> {
-    let mut families: BTreeMap<String, Counts> = BTreeMap::new();
-    let family_of = families_by_lab()?;
-    run_labs(&[LABS, "--jobs", &jobs.to_string()], |line| {
-        let Some((word, name)) = line
-            .split_once(' ')
-            .and_then(|(word, rest)| Some((word, rest.split_once(':')?.0)))
-        else {
-            return;
-        };
-        if let (Some(one), Some(family)) = (one(word), family_of.get(name)) {
-            *families.entry(family.clone()).or_default() += one;
-        }
-    })?;
-    println!();
-    for (family, counts) in &families {
-        println!("{family:<12} {counts}");
+/// Runs all labs, `times` times in a row, and shows how each family fares; `write` puts the table of the last run
+/// into the manual.
+pub(crate) fn scoreboard(jobs: Option<usize>, times: usize, write: bool) -> Result<()> {
+    let board = root().join(BOARD);
+    let jobs = jobs.map(|jobs| jobs.to_string());
+    let mut arguments = vec![LABS, "--scoreboard", BOARD];
+    if let Some(jobs) = &jobs {
+        arguments.extend(["--jobs", jobs]);
     }
-    let failed: usize = families.values().map(|counts| counts.failed).sum();
-    ensure!(failed == 0, "{failed} labs failed");
+    let mut failed = Vec::new();
+    for time in 1..=times {
+        run_labs(&arguments, |line| {
+            if let Some(name) = line.strip_prefix("FAIL ").and_then(|l| l.split(':').next()) {
+                failed.push(format!("{name} (run {time})"));
+            }
+        })?;
+        let table = std::fs::read_to_string(&board).with_context(|| board.display().to_string())?;
+        println!("\n{table}");
+        if write && time == times {
+            write_board(&table)?;
+        }
+    }
+    ensure!(failed.is_empty(), "labs failed: {}", failed.join(", "));
     Ok(())
 }
 
-fn one(word: &str) -> Option<Counts> {
-    let none = Counts::default();
-    match word {
-        "PASS" => Some(Counts { passed: 1, ..none }),
-        "FAIL" => Some(Counts { failed: 1, ..none }),
-        "SKIP" => Some(Counts { skipped: 1, ..none }),
-        _ => None,
-    }
-}
-
-/// The folder of each lab.
-fn families_by_lab() -> Result<BTreeMap<String, String>> {
-    let mut families = BTreeMap::new();
-    for family in std::fs::read_dir(root().join(LABS))? {
-        let family = family?;
-        for lab in std::fs::read_dir(family.path())? {
-            let lab = lab?.path();
-            if let Some(name) = lab.file_stem() {
-                families.insert(
-                    name.to_string_lossy().into_owned(),
-                    family.file_name().to_string_lossy().into_owned(),
-                );
-            }
-        }
-    }
-    Ok(families)
+/// Puts the table where docs/labs.md has its last one.
+fn write_board(table: &str) -> Result<()> {
+    let path = root().join(MANUAL);
+    let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let (before, rest) = text
+        .split_once(BEGIN)
+        .with_context(|| format!("{MANUAL} has no line {BEGIN}"))?;
+    let (_, after) = rest
+        .split_once(END)
+        .with_context(|| format!("{MANUAL} has no line {END}"))?;
+    std::fs::write(&path, format!("{before}{BEGIN}\n{table}{END}{after}"))?;
+    println!("{MANUAL}: the table of this run");
+    Ok(())
 }
 
 /// Runs labs and keeps their recordings for the replayed tests.

@@ -34,9 +34,15 @@ enum Chore {
     },
     /// Run all labs and show how each family fares
     Labs {
-        /// Labs that run at the same time
+        /// Labs that run at the same time [default: two for each core]
+        #[arg(long)]
+        jobs: Option<usize>,
+        /// Runs in a row
         #[arg(long, default_value_t = 1)]
-        jobs: usize,
+        times: usize,
+        /// Put the table of the last run into docs/labs.md
+        #[arg(long)]
+        write: bool,
     },
     /// Run labs and keep their recordings where replayed tests find them
     RecordLabs {
@@ -69,7 +75,7 @@ fn main() -> ExitCode {
         Chore::Check => check::run().map(|_| ()),
         Chore::Test => test::run(),
         Chore::Lab { arguments } => labs::run(&arguments),
-        Chore::Labs { jobs } => labs::scoreboard(jobs),
+        Chore::Labs { jobs, times, write } => labs::scoreboard(jobs, times, write),
         Chore::RecordLabs { files } => labs::record(&files),
         Chore::Demo { file } => labs::demo(&file),
         Chore::Bench => bench::run(),

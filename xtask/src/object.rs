@@ -9,7 +9,7 @@ use object::{Object, ObjectSection, ObjectSymbol, RelocationTarget, SectionKind,
 use tracer_common::hook::{Attach, HOOKS};
 use tracer_common::names;
 
-use crate::command::{cargo, output};
+use crate::command::cargo_messages;
 use crate::workspace::root;
 
 /// The licence that the kernel asks for before it allows GPL-only helpers to a program of two licences.
@@ -34,17 +34,8 @@ pub(crate) fn run() -> Result<()> {
 
 /// Where tracer's build script put the object.
 fn build() -> Result<PathBuf> {
-    let messages = output(cargo([
-        "build",
-        "--package",
-        "tracer",
-        "--lib",
-        "--message-format",
-        "json",
-    ]))?;
-    messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+    cargo_messages(["build", "--package", "tracer", "--lib"])?
+        .iter()
         .filter(|message| {
             message
                 .get("reason")

@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::thread::available_parallelism;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 use tests::lab::Lab;
 use tests::net::{Sandbox, find_command};
 use tests::runner::{Run, Variant};
+use tests::score::{Score, Scoreboard};
 use tests::suite::{Suite, find, show};
 
 /// Networks with a fault in them, and what tracer must say about it.
@@ -33,9 +35,12 @@ enum Chore {
         /// Keep recordings as DIR/LAB.healthy.tracer and DIR/LAB.faulty.tracer.
         #[arg(long, value_name = "DIR")]
         keep_recording: Option<PathBuf>,
-        /// Labs that run at the same time.
-        #[arg(long, default_value_t = 1)]
-        jobs: usize,
+        /// Labs that run at the same time [default: two for each core, as most of a lab is waiting].
+        #[arg(long)]
+        jobs: Option<usize>,
+        /// Write how each family fares to FILE, as a table in Markdown.
+        #[arg(long, value_name = "FILE")]
+        scoreboard: Option<PathBuf>,
     },
     /// Run one lab and let tracer write to the terminal; nothing is compared.
     Show {
@@ -86,13 +91,14 @@ fn act(chore: Chore) -> Result<ExitCode> {
             keep_report,
             keep_recording,
             jobs,
+            scoreboard,
         } => {
             must_be_root()?;
             let suite = Suite {
                 tracer: executable(tracer)?,
                 keep_report,
                 keep_recording,
-                jobs,
+                jobs: jobs.unwrap_or_else(|| 2 * available_parallelism().map_or(1, usize::from)),
             };
             let mut labs = Vec::new();
             for file in files {
@@ -102,7 +108,12 @@ fn act(chore: Chore) -> Result<ExitCode> {
                     vec![file]
                 });
             }
-            let score = suite.run(&labs)?;
+            let lines = suite.run(&labs)?;
+            if let Some(file) = scoreboard {
+                std::fs::write(&file, Scoreboard::of(&lines).to_string())
+                    .with_context(|| format!("cannot write {}", file.display()))?;
+            }
+            let score = Score::of(&lines);
             println!("{score}");
             Ok(if score.failed == 0 {
                 ExitCode::SUCCESS
