@@ -1,12 +1,12 @@
-//! What is checked without root: formatting, lints with warnings as errors, the eBPF object, licences and sources of
+//! What is checked without root: formatting, lints with warnings as errors, the static build, the eBPF object, licences and sources of
 //! dependencies, unit and replayed tests.
 
 use anyhow::{Context, Result};
 
 use crate::command::{cargo, program, run as run_command};
-use crate::object;
 use crate::test::{Counts, cargo_test};
 use crate::workspace::Toolchain;
+use crate::{dist, object};
 
 /// Runs all checks; the first that fails ends them, failed tests are counted.
 pub(crate) fn run() -> Result<Counts> {
@@ -22,6 +22,7 @@ pub(crate) fn run() -> Result<Counts> {
         "warnings",
     ]))?;
     clippy_ebpf()?;
+    dist::check()?;
     object::run()?;
     // The advisory database is not part of the check: it comes from the network, and changes what passes from
     // one day to the next.

@@ -7,14 +7,26 @@ use anyhow::{Context, Result};
 use crate::command::{cargo, output, program, run as run_command};
 use crate::workspace::{Toolchain, root};
 
-/// Builds target/dist/tracer-ARCH-linux and its .sha256.
-pub(crate) fn run() -> Result<()> {
+/// Checks that tracer compiles for the static build: libc has less for musl than for glibc.
+pub(crate) fn check() -> Result<()> {
+    let target = target()?;
+    run_command(cargo(["check", "--package", "tracer", "--target", &target]))
+}
+
+/// The target without a shared libc, installed.
+fn target() -> Result<String> {
     let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
     let channel = Toolchain::host()?.channel;
     run_command(program(
         "rustup",
         ["target", "add", &target, "--toolchain", &channel],
     ))?;
+    Ok(target)
+}
+
+/// Builds target/dist/tracer-ARCH-linux and its .sha256.
+pub(crate) fn run() -> Result<()> {
+    let target = target()?;
     run_command(cargo([
         "build",
         "--release",
