@@ -5,7 +5,9 @@
 //! reaches a terminal ([`clean`]).
 
 pub mod clean;
+pub(crate) mod figures;
 pub mod json;
+pub(crate) mod page;
 pub mod style;
 pub mod text;
 

@@ -13,8 +13,6 @@
 //! Made from the [`Report`] alone. Readable at 60 columns and without colour. Commands are never wrapped or cut.
 
 mod completeness;
-mod figures;
-mod page;
 mod path;
 mod table;
 mod verdict;
@@ -23,10 +21,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use figures::{count, counted, duration};
-use page::{Line, Page};
-
-use super::style::{Face, Ink};
+use super::figures::{count, counted, duration};
+use super::page::{Line, Page};
+use super::style::{ASCII, Face, Ink, UNICODE};
 use crate::report::{FlowReport, Outcome, Report};
 
 /// How text is written.
@@ -61,10 +58,8 @@ const NARROWEST: usize = 40;
 /// # Errors
 /// Those of the writer.
 pub fn write(out: &mut impl Write, report: &Report, style: &TextStyle) -> io::Result<()> {
-    let mut page = Page::new(&TextStyle {
-        width: style.width.max(NARROWEST),
-        ..*style
-    });
+    let marks = if style.ascii { ASCII } else { UNICODE };
+    let mut page = Page::new(style.width.max(NARROWEST), marks);
     verdict::headline(&mut page, &report.verdict);
     header(&mut page, report);
     let shown = report.flows.len().min(style.flows);

@@ -1,7 +1,7 @@
 //! The end line: whether the trace saw everything, and if not, what it may have missed.
 
-use super::figures::{count, counted};
-use super::page::{Line, Page};
+use crate::render::figures::{count, counted};
+use crate::render::page::{Line, Page};
 use crate::render::style::Ink;
 use crate::report::{Completeness, Report};
 

@@ -1,8 +1,8 @@
 //! The paths of a flow as aligned rows: hops, rewrites between them, and the place where packets were lost.
 
-use super::figures::{count, duration};
-use super::page::Page;
 use super::table::{self, AT, Cells, Row};
+use crate::render::figures::{count, duration};
+use crate::render::page::Page;
 use crate::render::style::{Face, Ink};
 use crate::report::{FlowReport, HopReport, Outcome, PathReport, Place};
 

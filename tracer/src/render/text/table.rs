@@ -1,6 +1,6 @@
 //! Aligned rows: how wide each column is, which of them have room, and how a row looks. Knows rows, not reports.
 
-use super::page::{Line, Page, columns};
+use crate::render::page::{Line, Page, columns};
 use crate::render::style::Ink;
 
 /// Columns before the first cell: number or mark, and space.

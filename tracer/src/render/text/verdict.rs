@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::figures::{count, counted};
-use super::page::{Line, Page, columns};
+use crate::render::figures::{count, counted};
+use crate::render::page::{Line, Page, columns};
 use crate::render::style::{Face, Ink};
 use crate::report::{Advice, Confidence, Evidence, Outcome, Verdict};
 

@@ -5,22 +5,21 @@ use std::io::{self, Write};
 
 use unicode_width::UnicodeWidthStr;
 
-use super::TextStyle;
-use crate::render::clean::clean;
-use crate::render::style::{ASCII, Ink, Marks, UNICODE};
+use super::clean::clean;
+use super::style::{Ink, Marks};
 
 /// Columns that a text takes on a terminal, once cleaned.
-pub(super) fn columns(text: &str) -> usize {
+pub(crate) fn columns(text: &str) -> usize {
     clean(text).width()
 }
 
 /// A line in the making: pieces with their colours.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Line(Vec<(Ink, String)>);
+pub(crate) struct Line(Vec<(Ink, String)>);
 
 impl Line {
     /// Adds a piece. Whatever comes from outside comes through here, and is cleaned here.
-    pub(super) fn push(mut self, ink: Ink, text: &str) -> Self {
+    pub(crate) fn push(mut self, ink: Ink, text: &str) -> Self {
         let text = clean(text);
         match self.0.last_mut() {
             _ if text.is_empty() => {}
@@ -31,25 +30,25 @@ impl Line {
     }
 
     /// Adds spaces up to a column.
-    pub(super) fn to(self, column: usize) -> Self {
+    pub(crate) fn to(self, column: usize) -> Self {
         let missing = column.saturating_sub(self.width());
         self.push(Ink::Plain, &" ".repeat(missing))
     }
 
     /// Adds a cell of a column to the left.
-    pub(super) fn left(self, ink: Ink, text: &str, width: usize) -> Self {
+    pub(crate) fn left(self, ink: Ink, text: &str, width: usize) -> Self {
         let missing = width.saturating_sub(columns(text));
         self.push(ink, text).push(Ink::Plain, &" ".repeat(missing))
     }
 
     /// Adds a cell of a column to the right.
-    pub(super) fn right(self, ink: Ink, text: &str, width: usize) -> Self {
+    pub(crate) fn right(self, ink: Ink, text: &str, width: usize) -> Self {
         let missing = width.saturating_sub(columns(text));
         self.push(Ink::Plain, &" ".repeat(missing)).push(ink, text)
     }
 
     /// Columns taken.
-    pub(super) fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         self.0.iter().map(|(_, text)| text.width()).sum()
     }
 
@@ -74,40 +73,40 @@ impl Line {
 }
 
 /// All lines of a text.
-pub(super) struct Page {
+pub(crate) struct Page {
     lines: Vec<Line>,
     width: usize,
     /// The marks in use.
-    pub(super) marks: Marks,
+    pub(crate) marks: Marks,
 }
 
 impl Page {
-    pub(super) fn new(style: &TextStyle) -> Self {
+    pub(crate) fn new(width: usize, marks: Marks) -> Self {
         Self {
             lines: Vec::new(),
-            width: style.width,
-            marks: if style.ascii { ASCII } else { UNICODE },
+            width,
+            marks,
         }
     }
 
     /// Columns of the page.
-    pub(super) fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         self.width
     }
 
     /// Adds a line as it is, however long.
-    pub(super) fn line(&mut self, line: Line) {
+    pub(crate) fn line(&mut self, line: Line) {
         self.lines.push(line);
     }
 
     /// An empty line between two blocks.
-    pub(super) fn gap(&mut self) {
+    pub(crate) fn gap(&mut self) {
         self.lines.push(Line::default());
     }
 
     /// Adds `pieces` after `first`, with `between` them, in as many lines as are needed. Later lines begin where
     /// the first piece began. A piece that is longer than a line is not cut.
-    pub(super) fn flow<'a>(
+    pub(crate) fn flow<'a>(
         &mut self,
         first: Line,
         between: &str,
@@ -131,13 +130,13 @@ impl Page {
     }
 
     /// Adds prose after `first`, wrapped at spaces.
-    pub(super) fn prose(&mut self, first: Line, ink: Ink, text: &str) {
+    pub(crate) fn prose(&mut self, first: Line, ink: Ink, text: &str) {
         let words = text.split_whitespace();
         self.flow(first, " ", words.map(|word| (ink, Cow::Borrowed(word))));
     }
 
     /// The text in at most `width` columns: its middle is left out, for both ends of names tell.
-    pub(super) fn shorten(&self, text: &str, width: usize) -> String {
+    pub(crate) fn shorten(&self, text: &str, width: usize) -> String {
         let text = clean(text);
         if text.width() <= width {
             return text.into_owned();
@@ -161,7 +160,7 @@ impl Page {
         format!("{head}{}{tail}", self.marks.more)
     }
 
-    pub(super) fn write(&self, out: &mut impl Write, color: bool) -> io::Result<()> {
+    pub(crate) fn write(&self, out: &mut impl Write, color: bool) -> io::Result<()> {
         self.lines
             .iter()
             .try_for_each(|line| line.write(out, color))

@@ -1,6 +1,6 @@
 //! Numbers for people.
 
-use crate::render::style::Marks;
+use super::style::Marks;
 
 /// Units of time, the largest first: from how many nanoseconds, divisor, name; `u` stands for micro.
 const UNITS: &[(u64, f64, &str)] = &[
@@ -11,7 +11,7 @@ const UNITS: &[(u64, f64, &str)] = &[
 ];
 
 /// A duration in two or three digits: `850 ns`, `12.3 µs`, `1.2 ms`, `4.2 s`.
-pub(super) fn duration(ns: u64, marks: &Marks) -> String {
+pub(crate) fn duration(ns: u64, marks: &Marks) -> String {
     let (_, divisor, unit) = UNITS
         .iter()
         .find(|(from, ..)| ns >= *from)
@@ -28,7 +28,7 @@ pub(super) fn duration(ns: u64, marks: &Marks) -> String {
 }
 
 /// A count with its thousands apart: `1,204,331`.
-pub(super) fn count(number: u64) -> String {
+pub(crate) fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() * 4 / 3);
     for (i, digit) in digits.chars().enumerate() {
@@ -41,7 +41,7 @@ pub(super) fn count(number: u64) -> String {
 }
 
 /// `1 packet`, `3 packets`.
-pub(super) fn counted(number: u64, noun: &str) -> String {
+pub(crate) fn counted(number: u64, noun: &str) -> String {
     let s = if number == 1 { "" } else { "s" };
     format!("{} {noun}{s}", count(number))
 }
