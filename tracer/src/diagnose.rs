@@ -23,6 +23,7 @@ pub mod view;
 pub mod visits;
 pub mod words;
 
+pub use groups::LossGroup;
 pub use questions::questions;
 
 use crate::correlate::Trace;
@@ -40,9 +41,20 @@ use view::View;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Diagnosis {
     /// One for each flow, in the trace's order.
-    pub flows: Vec<(FlowId, Verdict)>,
+    pub flows: Vec<Judged>,
     /// The worst of them; or why there are none.
     pub overall: Verdict,
+}
+
+/// One flow's answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judged {
+    /// The flow.
+    pub flow: FlowId,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// What it lost, by cause and place.
+    pub losses: Vec<LossGroup>,
 }
 
 /// Judges every flow.
@@ -53,12 +65,12 @@ pub fn diagnose(trace: &Trace, host: &Host) -> Diagnosis {
         .iter()
         .map(|flow| View { trace, host, flow })
         .collect();
-    let flows: Vec<(FlowId, Verdict)> = views.iter().map(|v| (v.flow.id, judge(v))).collect();
+    let flows: Vec<Judged> = views.iter().map(judge).collect();
     let worst = views
         .iter()
         .zip(&flows)
         .filter(|(view, _)| !view.is_aside())
-        .map(|(_, (_, verdict))| verdict)
+        .map(|(_, judged)| &judged.verdict)
         // Of equals the first flow's: max_by_key would take the last.
         .reduce(|worst, next| {
             if rank(next) > rank(worst) {
@@ -86,7 +98,7 @@ fn rank(verdict: &Verdict) -> (Outcome, Confidence, u64) {
 }
 
 /// The verdict of one flow.
-fn judge(view: &View<'_>) -> Verdict {
+fn judge(view: &View<'_>) -> Judged {
     let losses = view.losses();
     let counts = Counts {
         forward: view.counts(Direction::Forward, &losses),
@@ -125,7 +137,11 @@ fn judge(view: &View<'_>) -> Verdict {
     if verdict.outcome != Outcome::Delivered {
         verdict.evidence.extend(socket_errors(view));
     }
-    verdict
+    Judged {
+        flow: view.flow.id,
+        verdict,
+        losses: groups.iter().map(groups::Group::summary).collect(),
+    }
 }
 
 /// Errors that the flow's sockets were given.

@@ -256,8 +256,36 @@ pub struct FlowReport {
     pub tuples: Vec<TupleReport>,
     /// What became of it.
     pub verdict: Verdict,
+    /// What it lost, by cause and place; the one of the verdict among them.
+    #[serde(default)]
+    pub losses: Vec<LossReport>,
     /// `forward`, then `reply` where answers were seen.
     pub paths: Vec<PathReport>,
+}
+
+/// Losses of a flow with one cause at one place.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LossReport {
+    /// `forward`, `reply` or `error`.
+    #[schemars(extend("enum" = ["forward", "reply", "error"]))]
+    pub direction: String,
+    /// Code of docs/causes.md.
+    pub cause: String,
+    /// How sure.
+    pub confidence: Confidence,
+    /// One line.
+    pub summary: String,
+    /// Where.
+    #[serde(rename = "where")]
+    pub place: Place,
+    /// How many packets.
+    pub packets: u64,
+    /// When the last one was lost, nanoseconds since the start of the trace.
+    pub last_ns: u64,
+    /// The kernel's reason, where it gives one.
+    pub reason: Option<String>,
+    /// Stack of one of them, nearest caller first.
+    pub stack: Vec<String>,
 }
 
 /// One direction of a flow.
@@ -296,6 +324,12 @@ pub struct HopReport {
     pub rewrites: Vec<String>,
     /// Packets that came no further and were lost.
     pub lost_after: u64,
+    /// Numbers of the hops that come next on some packet's way; more than one where the path forks.
+    #[serde(default)]
+    pub next: Vec<u32>,
+    /// When the last packet passed, nanoseconds since the start of the trace.
+    #[serde(default)]
+    pub last_ns: u64,
 }
 
 /// One packet.
@@ -330,6 +364,12 @@ pub struct StepReport {
     pub interface: Option<String>,
     /// Tuple, where known.
     pub tuple: Option<String>,
+    /// Bytes of the packet (skb->len).
+    #[serde(default)]
+    pub length: u32,
+    /// The headers in words: TCP flags and numbers, ICMP type, hop limit, MACs, tunnel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headers: Option<String>,
     /// How the event was joined to the packet: `first`, `skb`, `clone`, `fingerprint`, `pieces`, `cpu`.
     #[schemars(extend("enum" = ["first", "skb", "clone", "fingerprint", "pieces", "cpu"]))]
     pub joined: String,

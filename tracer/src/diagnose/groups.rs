@@ -2,7 +2,7 @@
 
 use crate::host::Host;
 use crate::model::{Device, Direction, FateCounts, KtimeNs, Proto, Transport};
-use crate::report::{Affected, Evidence, Verdict};
+use crate::report::{Affected, Confidence, Evidence, Place, Verdict};
 
 use super::candidate::{Candidate, evidence, weigh};
 use super::loss::Loss;
@@ -27,6 +27,30 @@ pub struct Group<'a> {
     /// How many.
     pub count: u64,
     first: KtimeNs,
+    last: KtimeNs,
+}
+
+/// A group as the report tells it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LossGroup {
+    /// Direction of the packets.
+    pub direction: Direction,
+    /// Code of the cause.
+    pub cause: &'static str,
+    /// How sure.
+    pub confidence: Confidence,
+    /// One line.
+    pub summary: String,
+    /// Where.
+    pub place: Place,
+    /// How many.
+    pub packets: u64,
+    /// The last one.
+    pub last: KtimeNs,
+    /// The kernel's reason for one of them.
+    pub reason: Option<String>,
+    /// Its stack, nearest caller first.
+    pub stack: Vec<String>,
 }
 
 /// What losses of the same kind have in common.
@@ -65,6 +89,7 @@ pub fn of<'a>(losses: &[Loss<'a>]) -> Vec<Group<'a>> {
             if kind.looked_at >= LOOKED_AT {
                 if let Some(group) = groups.get_mut(kind.group) {
                     group.count += 1;
+                    group.last = group.last.max(loss.event.at);
                 }
                 continue;
             }
@@ -106,6 +131,7 @@ fn join<'a>(groups: &mut Vec<Group<'a>>, loss: &Loss<'a>, candidate: Candidate) 
     });
     if let Some((at, group)) = found.and_then(|at| Some((at, groups.get_mut(at)?))) {
         group.count += 1;
+        group.last = group.last.max(loss.event.at);
         let better = refines(&candidate, &group.candidate)
             || candidate.cause == group.candidate.cause
                 && candidate.specificity > group.candidate.specificity;
@@ -121,6 +147,7 @@ fn join<'a>(groups: &mut Vec<Group<'a>>, loss: &Loss<'a>, candidate: Candidate) 
         example: *loss,
         count: 1,
         first: loss.event.at,
+        last: loss.event.at,
     });
     groups.len() - 1
 }
@@ -147,6 +174,29 @@ impl Group<'_> {
                 );
                 conversation && !syn && self.example.tuple().is_some_and(|t| t.proto == Proto::Tcp)
             }
+        }
+    }
+
+    /// For the report.
+    #[must_use]
+    pub fn summary(&self) -> LossGroup {
+        let Candidate {
+            cause,
+            confidence,
+            place,
+            summary,
+            ..
+        } = &self.candidate;
+        LossGroup {
+            direction: self.direction,
+            cause: cause.code,
+            confidence: *confidence,
+            summary: summary.clone(),
+            place: place.clone(),
+            packets: self.count,
+            last: self.last,
+            reason: self.example.info.reason.clone(),
+            stack: self.example.frames().map(str::to_owned).collect(),
         }
     }
 

@@ -63,6 +63,8 @@ fn hop(place: &str, tuple: &str, packets: u64) -> HopReport {
         latency_ns: None,
         rewrites: Vec::new(),
         lost_after: 0,
+        next: Vec::new(),
+        last_ns: 0,
     }
 }
 
@@ -154,6 +156,7 @@ fn flow(id: u32, asked: &str, verdict: Verdict, paths: Vec<PathReport>) -> FlowR
         id,
         tuples: vec![tuple("asked", asked)],
         verdict,
+        losses: Vec::new(),
         paths,
     }
 }

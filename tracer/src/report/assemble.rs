@@ -13,11 +13,11 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{
-    Completeness, FlowReport, HookLoss, HopReport, HostInfo, PathReport, ProbeReport, Report,
-    SCHEMA, Tool, TraceInfo, TupleReport,
+    Completeness, FlowReport, HookLoss, HopReport, HostInfo, LossReport, PathReport, ProbeReport,
+    Report, SCHEMA, Tool, TraceInfo, TupleReport,
 };
 use crate::correlate::Trace;
-use crate::diagnose::Diagnosis;
+use crate::diagnose::{Diagnosis, LossGroup};
 use crate::host::Host;
 use crate::host::facts::{ProbeState, Run};
 use crate::model::{Direction, Flow, FlowId, Hop, KtimeNs, Path, Tuple, TupleRole};
@@ -54,7 +54,7 @@ pub fn assemble(trace: &Trace, host: &Host, diagnosis: &Diagnosis) -> Report {
             completeness: completeness(trace, host),
         },
         verdict: diagnosis.overall.clone(),
-        flows: flows(trace, host, diagnosis),
+        flows: flows(trace, host, diagnosis, clock),
         journeys: journeys::sample(trace, host, clock),
         context: context::read(trace, host, clock),
     }
@@ -144,20 +144,27 @@ fn state_name(state: ProbeState) -> &'static str {
     }
 }
 
-fn flows(trace: &Trace, host: &Host, diagnosis: &Diagnosis) -> Vec<FlowReport> {
+fn flows(trace: &Trace, host: &Host, diagnosis: &Diagnosis, clock: Clock) -> Vec<FlowReport> {
     let known: BTreeMap<FlowId, &Flow> = trace.flows.iter().map(|flow| (flow.id, flow)).collect();
     let mut flows: Vec<FlowReport> = diagnosis
         .flows
         .iter()
-        .map(|(id, verdict)| {
-            let flow = known.get(id);
+        .map(|judged| {
+            let flow = known.get(&judged.flow);
             FlowReport {
-                id: id.0,
+                id: judged.flow.0,
                 tuples: flow
                     .map(|flow| flow.tuples.iter().map(tuple_report).collect())
                     .unwrap_or_default(),
-                verdict: verdict.clone(),
-                paths: flow.map(|flow| paths(flow, host)).unwrap_or_default(),
+                verdict: judged.verdict.clone(),
+                losses: judged
+                    .losses
+                    .iter()
+                    .map(|loss| loss_report(loss, clock))
+                    .collect(),
+                paths: flow
+                    .map(|flow| paths(flow, host, clock))
+                    .unwrap_or_default(),
             }
         })
         .collect();
@@ -188,26 +195,40 @@ fn tuple_report((role, tuple): &(TupleRole, Tuple)) -> TupleReport {
     }
 }
 
+fn loss_report(loss: &LossGroup, clock: Clock) -> LossReport {
+    LossReport {
+        direction: loss.direction.name().into(),
+        cause: loss.cause.into(),
+        confidence: loss.confidence,
+        summary: loss.summary.clone(),
+        place: loss.place.clone(),
+        packets: loss.packets,
+        last_ns: clock.since_start(loss.last),
+        reason: loss.reason.clone(),
+        stack: loss.stack.clone(),
+    }
+}
+
 /// The way there always, even when nothing was seen on it; the way back where answers were seen.
-fn paths(flow: &Flow, host: &Host) -> Vec<PathReport> {
-    let mut paths = vec![path_report(Direction::Forward, &flow.forward, host)];
+fn paths(flow: &Flow, host: &Host, clock: Clock) -> Vec<PathReport> {
+    let mut paths = vec![path_report(Direction::Forward, &flow.forward, host, clock)];
     if !flow.reply.hops.is_empty() {
-        paths.push(path_report(Direction::Reply, &flow.reply, host));
+        paths.push(path_report(Direction::Reply, &flow.reply, host, clock));
     }
     paths
 }
 
-fn path_report(direction: Direction, path: &Path, host: &Host) -> PathReport {
+fn path_report(direction: Direction, path: &Path, host: &Host, clock: Clock) -> PathReport {
     PathReport {
         direction: direction.name().into(),
         hops: (1..)
             .zip(&path.hops)
-            .map(|(n, hop)| hop_report(n, hop, host))
+            .map(|(n, hop)| hop_report(n, hop, host, clock))
             .collect(),
     }
 }
 
-fn hop_report(n: u32, hop: &Hop, host: &Host) -> HopReport {
+fn hop_report(n: u32, hop: &Hop, host: &Host, clock: Clock) -> HopReport {
     HopReport {
         n,
         namespace: host.namespace(hop.device.netns),
@@ -220,6 +241,12 @@ fn hop_report(n: u32, hop: &Hop, host: &Host) -> HopReport {
         latency_ns: hop.latency,
         rewrites: hop.rewrites.iter().map(ToString::to_string).collect(),
         lost_after: hop.lost_after,
+        next: hop
+            .next
+            .iter()
+            .filter_map(|index| u32::try_from(index + 1).ok())
+            .collect(),
+        last_ns: clock.since_start(hop.last_seen),
     }
 }
 

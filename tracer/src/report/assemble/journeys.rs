@@ -10,8 +10,8 @@ use super::Clock;
 use crate::correlate::Trace;
 use crate::host::Host;
 use crate::model::{
-    Detail, Direction, DropInfo, Event, Fate, FibEvent, FlowId, Frame, Journey, JourneyId,
-    NeighborEvent, Step,
+    Detail, Direction, DropInfo, Ethernet, Event, Fate, FibEvent, FlowId, Frame, Journey,
+    JourneyId, NeighborEvent, Packet, Step, Transport,
 };
 use crate::report::{JourneyReport, StepReport};
 
@@ -90,6 +90,8 @@ fn step_report(step: &Step, host: &Host, clock: Clock) -> StepReport {
         namespace: event.netns.map(|netns| host.namespace(netns)),
         interface: event.device.map(|device| host.interface(device)),
         tuple: tuple.map(|tuple| tuple.to_string()),
+        length: event.len,
+        headers: event.packet.as_ref().map(packet_text),
         joined: step.joined.name().into(),
         detail: detail(event),
         stack: match &event.detail {
@@ -97,6 +99,94 @@ fn step_report(step: &Step, host: &Host, clock: Clock) -> StepReport {
             _ => Vec::new(),
         },
     }
+}
+
+/// The headers in words, outermost first: `aa:… > bb:…, vxlan vni 42 …, S seq 7 win 64240, ttl 63 id 4711 df`.
+fn packet_text(packet: &Packet) -> String {
+    let mut parts = Vec::new();
+    let ethernet = |header: &Ethernet| format!("{} > {}", header.src, header.dst);
+    parts.extend(packet.ethernet.as_ref().map(ethernet));
+    parts.extend(packet.vlans.iter().map(|id| format!("vlan {id}")));
+    if let Some(tunnel) = &packet.tunnel {
+        parts.push(tunnel.to_string());
+        parts.extend(packet.inner_ethernet.as_ref().map(ethernet));
+    }
+    parts.extend(transport_text(&packet.transport));
+    if packet.ip_len > 0 {
+        let mut ip = format!("ttl {} id {}", packet.ttl, packet.ip_id);
+        if packet.dont_fragment {
+            ip += " df";
+        }
+        if let Some(fragment) = packet.fragment {
+            let more = if fragment.more { "+" } else { "" };
+            // writing to a String cannot fail
+            let _ = write!(ip, " fragment at {}{more}", fragment.offset);
+        }
+        parts.push(ip);
+    }
+    parts.join(", ")
+}
+
+/// TCP flags as tcpdump writes them, in the order of its output.
+const TCP_FLAGS: [(u8, char); 8] = [
+    (0x02, 'S'),
+    (0x01, 'F'),
+    (0x04, 'R'),
+    (0x08, 'P'),
+    (0x20, 'U'),
+    (0x40, 'E'),
+    (0x80, 'W'),
+    (0x10, '.'),
+];
+
+fn transport_text(transport: &Transport) -> Option<String> {
+    Some(match transport {
+        Transport::Tcp {
+            seq,
+            ack,
+            flags,
+            window,
+            payload,
+        } => {
+            let set = TCP_FLAGS.iter().filter(|(bit, _)| flags & bit != 0);
+            let letters: String = set.map(|(_, letter)| letter).collect();
+            let letters = if letters.is_empty() { "none" } else { &letters };
+            format!("{letters} seq {seq} ack {ack} win {window} data {payload}")
+        }
+        Transport::Udp { payload } => format!("data {payload}"),
+        Transport::Icmp {
+            icmp_type,
+            code,
+            seq,
+            quoted,
+            mtu,
+        } => {
+            let mut text = format!("type {icmp_type} code {code}");
+            // writing to a String cannot fail
+            match (quoted, mtu) {
+                (Some(tuple), _) => {
+                    let _ = write!(text, " about {tuple}");
+                }
+                (None, _) => {
+                    let _ = write!(text, " seq {seq}");
+                }
+            }
+            if let Some(mtu) = mtu {
+                let _ = write!(text, " mtu {mtu}");
+            }
+            text
+        }
+        Transport::Neighbor {
+            answer,
+            target,
+            mac,
+        } => match (answer, mac) {
+            (true, Some(mac)) => format!("{target} is at {mac}"),
+            (true, None) => format!("{target} answers"),
+            (false, _) => format!("who has {target}"),
+        },
+        Transport::Other => return None,
+    })
 }
 
 fn name(frame: &Frame, host: &Host) -> String {

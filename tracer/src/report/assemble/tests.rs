@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::assemble;
 use crate::correlate::Trace;
-use crate::diagnose::Diagnosis;
+use crate::diagnose::{Diagnosis, Judged};
 use crate::host::Host;
 use crate::host::facts::{
     BaseChain, Fact, FilterEngine, Link, Namespace, Neighbor, Probe, ProbeState, RouteAnswer, Run,
@@ -300,11 +300,19 @@ fn trace() -> Trace {
     }
 }
 
+fn judged(flow: u32, outcome: Outcome, affected: u64) -> Judged {
+    Judged {
+        flow: FlowId(flow),
+        verdict: verdict(outcome, affected),
+        losses: Vec::new(),
+    }
+}
+
 fn diagnosis() -> Diagnosis {
     Diagnosis {
         flows: vec![
-            (FlowId(0), verdict(Outcome::Delivered, 0)),
-            (FlowId(1), verdict(Outcome::Dropped, 3)),
+            judged(0, Outcome::Delivered, 0),
+            judged(1, Outcome::Dropped, 3),
         ],
         overall: verdict(Outcome::Dropped, 3),
     }
@@ -327,11 +335,11 @@ fn the_same_inputs_give_the_same_bytes() {
 fn flows_are_sorted_worst_first() {
     let mut diagnosis = diagnosis();
     diagnosis.flows = vec![
-        (FlowId(0), verdict(Outcome::Delivered, 0)),
-        (FlowId(1), verdict(Outcome::Dropped, 1)),
-        (FlowId(2), verdict(Outcome::Dropped, 7)),
-        (FlowId(3), verdict(Outcome::Unanswered, 9)),
-        (FlowId(4), verdict(Outcome::Dropped, 7)),
+        judged(0, Outcome::Delivered, 0),
+        judged(1, Outcome::Dropped, 1),
+        judged(2, Outcome::Dropped, 7),
+        judged(3, Outcome::Unanswered, 9),
+        judged(4, Outcome::Dropped, 7),
     ];
     let report = assemble(&trace(), &host(), &diagnosis);
     let ids: Vec<u32> = report.flows.iter().map(|flow| flow.id).collect();
