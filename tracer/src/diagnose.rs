@@ -177,7 +177,7 @@ fn not_sent(trace: &Trace, host: &Host, views: &[View<'_>]) -> Option<Verdict> {
                 .any(|(_, t)| t.dst == failure.dst || t.src == failure.dst)
         })
     };
-    local::failures(trace)
+    local::failures(trace, host)
         .iter()
         .filter(|f| !travelled(f))
         .find_map(|f| local::verdict(trace, host, f))

@@ -65,6 +65,8 @@ pub struct Compiled {
     pub asked_any: Vec<IpAddr>,
     /// All of them: the kernel's `neighbors` (which may hold fewer).
     pub addresses: Vec<IpAddr>,
+    /// Every term names an address or a net.
+    pub names_addresses: bool,
     /// ARP packets are asked for by name.
     pub wants_arp: bool,
     /// Replies are not followed, as asked.
@@ -177,6 +179,7 @@ pub fn compile(request: &Request) -> Result<Compiled, FilterError> {
         asked_dst: dst,
         asked_any: any,
         addresses,
+        names_addresses: terms.iter().all(|term| term.cube.names_an_address()),
         wants_arp: terms.iter().any(|term| term.cube.is_arp()),
         one_way: request.one_way,
         sees_replies: !request.one_way && terms.iter().any(answerable),

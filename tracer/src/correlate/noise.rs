@@ -72,6 +72,13 @@ const DROPS: &[Row] = &[
         why: "not a drop by the kernel's own word",
     },
     Row {
+        reasons: &["NOT_SPECIFIED", ""],
+        functions: &["skb_release_data"],
+        when: always,
+        meaning: Meaning::Nothing,
+        why: "the pieces of a reassembled packet, freed with it",
+    },
+    Row {
         reasons: &[],
         functions: &[
             "packet_rcv",

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::correlate::Trace;
 use crate::host::Host;
-use crate::model::{Detail, Event, KtimeNs, NetNs, Process, Tuple};
+use crate::model::{Detail, Event, KtimeNs, NetNs, Process, Proto, Tuple};
 use crate::report::{Affected, Confidence, Outcome, Place, Verdict};
 
 use super::advice::Shell;
@@ -42,7 +42,7 @@ pub struct Failure {
 /// Failed lookups for packets of this host itself, by destination and namespace. A table that has no match is no
 /// failure when the next one has.
 #[must_use]
-pub fn failures(trace: &Trace) -> Vec<Failure> {
+pub fn failures(trace: &Trace, host: &Host) -> Vec<Failure> {
     let lookups: Vec<(&Event, Tuple)> = trace
         .beside
         .iter()
@@ -66,7 +66,7 @@ pub fn failures(trace: &Trace) -> Vec<Failure> {
             })
         };
         // ICMPv6 and DAD look for their own addresses in the local table first.
-        if fib.error == 0 || fib.table == TABLE_LOCAL || mended() {
+        if fib.error == 0 || fib.table == TABLE_LOCAL || !is_asked_for(tuple, host) || mended() {
             continue;
         }
         let netns = event.netns.or(event.socket.map(|s| s.netns));
@@ -91,6 +91,17 @@ pub fn failures(trace: &Trace) -> Vec<Failure> {
         }
     }
     list
+}
+
+/// Whether a lookup is surely for a packet that was asked for. The kernel lets pass what a lookup does not know
+/// (its protocol, its ports): where the expression names no address, that may be any program on the machine.
+fn is_asked_for(tuple: &Tuple, host: &Host) -> bool {
+    let known = match tuple.proto {
+        Proto::Other(0) => false,
+        Proto::Tcp | Proto::Udp | Proto::Sctp => tuple.dport != 0,
+        _ => true,
+    };
+    known || host.run.as_ref().is_none_or(|run| run.names_addresses)
 }
 
 /// Why a lookup failed.

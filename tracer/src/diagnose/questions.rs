@@ -30,7 +30,7 @@ pub fn questions(trace: &Trace, host: &Host) -> Vec<Question> {
             about_silence(&view, forward.delivered + forward.consumed > 0, &mut list);
         }
     }
-    for failure in local::failures(trace) {
+    for failure in local::failures(trace, host) {
         if let Some(netns) = failure.netns {
             list.push(Question::Route {
                 netns,

@@ -78,6 +78,11 @@ impl Cube {
         tcp_flags: 0,
     };
 
+    /// Whether only packets of some addresses pass.
+    pub(super) fn names_an_address(&self) -> bool {
+        [self.src, self.dst].iter().any(|net| *net != Network::ALL)
+    }
+
     /// The packets that pass a test.
     pub(super) fn of(test: Test) -> Self {
         match test {

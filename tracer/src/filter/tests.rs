@@ -256,6 +256,19 @@ fn hosts_that_are_excluded_are_not_asked_for() {
 }
 
 #[test]
+fn every_term_must_name_an_address() {
+    for (expr, names) in [
+        ("net 10.1.0.0/16 and udp", true),
+        ("src host 10.0.0.1 or dst host fd00::1", true),
+        ("udp port 53", false),
+        ("host 10.0.0.1 or port 53", false),
+        ("", false),
+    ] {
+        assert_eq!(compiled(expr).names_addresses, names, "{expr}");
+    }
+}
+
+#[test]
 fn arp_is_wanted_only_by_name() {
     for (expr, wanted) in [
         ("arp", true),

@@ -86,6 +86,9 @@ pub struct Run {
     pub asked_src: Vec<IpAddr>,
     /// See `asked_src`.
     pub asked_dst: Vec<IpAddr>,
+    /// Every clause names an address or a net.
+    #[serde(default = "yes")]
+    pub names_addresses: bool,
     /// Start, nanoseconds since the Unix epoch.
     pub started_unix_ns: u64,
     /// Start on the kernel's clock.
@@ -96,6 +99,11 @@ pub struct Run {
     pub only_netns: Vec<String>,
     /// `--interface`: globs; empty: all.
     pub only_interfaces: Vec<String>,
+}
+
+/// What recordings say that do not know a field.
+fn yes() -> bool {
+    true
 }
 
 /// A network namespace.

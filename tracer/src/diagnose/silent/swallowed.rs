@@ -119,7 +119,7 @@ pub(super) fn answer_not_sent(view: &View<'_>, counts: &Counts) -> Option<Silenc
         .next_back()?;
     let asker = arrived.tuple?.src;
     let netns = arrived.device.map(|d| d.netns).or(arrived.netns)?;
-    let failure = local::failures(view.trace)
+    let failure = local::failures(view.trace, view.host)
         .into_iter()
         .find(|f| f.dst == asker && f.netns.is_none_or(|ns| ns == netns))?;
     Some(Silence {

@@ -183,7 +183,10 @@ fn a_neighbour_without_any_packet_counts_only_where_the_asked_sender_is() {
 }
 
 fn lookup(net: &mut Net, table: u32, error: u32, dst: &str) {
-    let tuple = echo("0.0.0.0", dst);
+    lookup_of(net, table, error, echo("0.0.0.0", dst));
+}
+
+fn lookup_of(net: &mut Net, table: u32, error: u32, tuple: Tuple) {
     let mut event = net.event(
         None,
         Some(tuple),
@@ -220,6 +223,33 @@ fn a_sender_without_a_route() {
             .iter()
             .any(|q| matches!(q, Question::Route { iif: 0, .. }))
     );
+}
+
+#[test]
+fn lookups_of_others_are_no_failure_where_no_address_is_asked_for() {
+    let unknown = Tuple {
+        proto: Proto::Other(0),
+        ..echo("0.0.0.0", "10.9.0.1")
+    };
+    let udp = |dport| Tuple {
+        proto: Proto::Udp,
+        dport,
+        ..unknown
+    };
+    for (names_addresses, tuple, outcome) in [
+        (true, unknown, Outcome::NotSent),
+        (false, unknown, Outcome::NoTraffic),
+        (false, udp(0), Outcome::NoTraffic),
+        (false, udp(53), Outcome::NotSent),
+    ] {
+        let mut net = cable();
+        net.asked("10.9.0.1");
+        if let Some(run) = &mut net.host.run {
+            run.names_addresses = names_addresses;
+        }
+        lookup_of(&mut net, 254, 11, tuple);
+        assert_eq!(net.verdict().outcome, outcome, "{tuple}");
+    }
 }
 
 #[test]

@@ -67,11 +67,10 @@ impl Pump {
     }
 }
 
-/// Whether it is a route lookup that the control thread asked for.
+/// Whether it is a route lookup that a control thread asked for: this run's, or that of another run beside it.
 fn is_own_question(record: &[u8]) -> bool {
     RawEvent::ref_from_prefix(record).is_ok_and(|(event, _)| {
         matches!(event.hook, hook::FIB_TABLE_LOOKUP | hook::FIB6_TABLE_LOOKUP)
-            && event.pid == std::process::id()
             && event.comm.starts_with(control::THREAD.as_bytes())
     })
 }
