@@ -6,6 +6,7 @@
 //! loss is judged by what did not come ([`silent`]) or was never sent ([`local`]).
 
 pub mod advice;
+mod backends;
 pub mod candidate;
 pub mod causes;
 pub mod groups;
@@ -13,12 +14,15 @@ pub mod hooks;
 pub mod local;
 pub mod loss;
 pub mod mended;
+pub mod other_way;
 mod questions;
 pub mod routing;
 pub mod rules;
 pub mod silent;
+pub mod source_address;
 #[cfg(test)]
 mod tests;
+pub mod translation;
 pub mod view;
 pub mod visits;
 pub mod words;
@@ -65,7 +69,8 @@ pub fn diagnose(trace: &Trace, host: &Host) -> Diagnosis {
         .iter()
         .map(|flow| View { trace, host, flow })
         .collect();
-    let flows: Vec<Judged> = views.iter().map(judge).collect();
+    let mut flows: Vec<Judged> = views.iter().map(judge).collect();
+    backends::compare(&views, &mut flows);
     let worst = views
         .iter()
         .zip(&flows)
@@ -120,6 +125,11 @@ fn judge(view: &View<'_>) -> Judged {
         }
         None => silent::verdict(view, &counts),
     };
+    let better = source_address::refused(view, &counts, chosen)
+        .or_else(|| other_way::taken(view, &counts, chosen));
+    if let Some(candidate) = better {
+        verdict = silent::from_candidate(view, candidate, verdict);
+    }
     let others = groups
         .iter()
         .filter(|g| !chosen.is_some_and(|c| std::ptr::eq(c, *g)));

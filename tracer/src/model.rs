@@ -609,7 +609,7 @@ pub struct Hop {
     pub bytes: u64,
     /// To the next hop of the path.
     pub latency: Option<Latency>,
-    /// What changed since the hop before.
+    /// What changed since the hop before; of packets lost behind this hop, also how they were translated first.
     pub rewrites: Vec<Rewrite>,
     /// Packets that did not come to any later hop and were lost (not delivered, not in flight).
     pub lost_after: u64,

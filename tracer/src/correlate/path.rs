@@ -37,6 +37,8 @@ pub(super) struct HopState {
     tuples: BTreeMap<Tuple, u64>,
     tunnels: BTreeMap<Option<Tunnel>, u64>,
     lost: u64,
+    /// How NAT changed those lost after this hop before the next one: only the drop shows it.
+    translated: BTreeSet<Rewrite>,
     pub(super) first: KtimeNs,
     last: KtimeNs,
 }
@@ -80,17 +82,19 @@ impl PathState {
     }
 
     fn lose(&mut self, journey: &Journey, visits: &[Visit<'_>], step: usize) {
-        let at = journey
-            .steps
-            .get(step)
-            .map_or(KtimeNs(u64::MAX), |step| step.event.at);
+        let end = journey.steps.get(step);
+        let at = end.map_or(KtimeNs(u64::MAX), |step| step.event.at);
         let before = visits
             .iter()
             .rev()
             .find(|visit| visit.first.event.at <= at)
-            .and_then(|visit| self.hops.get_mut(&visit.place));
-        if let Some(hop) = before {
-            hop.lost += 1;
+            .and_then(|visit| Some((visit, self.hops.get_mut(&visit.place)?)));
+        let Some((visit, hop)) = before else { return };
+        hop.lost += 1;
+        if let Some(end) = end
+            && hop.translated.len() < MAX_VARIANTS
+        {
+            hop.translated.extend(translations(visit.last, end));
         }
     }
 
@@ -124,6 +128,7 @@ impl PathState {
             tuples: BTreeMap::new(),
             tunnels: BTreeMap::new(),
             lost: 0,
+            translated: BTreeSet::new(),
             first: event.at,
             last: event.at,
         });
@@ -194,8 +199,11 @@ impl PathState {
             .edges
             .iter()
             .filter(|((from, to), _)| *to == place && order.keeps(*from, *to));
+        let after = self.hops.get(&place).map(|hop| hop.translated.iter());
         let all: BTreeSet<Rewrite> = into
-            .flat_map(|(_, edge)| edge.rewrites.iter().cloned())
+            .flat_map(|(_, edge)| edge.rewrites.iter())
+            .chain(after.into_iter().flatten())
+            .cloned()
             .collect();
         all.into_iter().collect()
     }
@@ -266,6 +274,25 @@ fn rewrites(from: &Step, to: &Step) -> Vec<Rewrite> {
             changes.push(Rewrite::Ttl(a.ttl - b.ttl));
         }
     }
+    changes
+}
+
+/// What NAT did between a packet's last hop and its drop in the same namespace. A drop that shows another header
+/// than the hop (a tunnel's) tells nothing.
+fn translations(last: &Step, end: &Step) -> Vec<Rewrite> {
+    let headers = |step: &Step| {
+        let packet = step.event.packet.as_ref()?;
+        Some((packet.tuple?, packet.tunnel))
+    };
+    let netns = |step: &Step| step.event.device.map(|d| d.netns).or(step.event.netns);
+    let comparable = matches!((headers(last), headers(end)), (Some(a), Some(b)) if a.1 == b.1)
+        && netns(last) == netns(end);
+    let mut changes = if comparable {
+        rewrites(last, end)
+    } else {
+        Vec::new()
+    };
+    changes.retain(|change| matches!(change, Rewrite::Dnat { .. } | Rewrite::Snat { .. }));
     changes
 }
 

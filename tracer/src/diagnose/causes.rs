@@ -136,6 +136,12 @@ causes! {
         "Fragments were missing until the time was up.";
     XFRM = "xfrm.policy", Dropped, &[], None,
         "An IPsec policy refused it.";
+    NAT_SOURCE = "nat.source-address", Unanswered, &["POSTROUTING"], Some("remote.unanswered"),
+        "It left with a source address that the network does not answer.";
+    NAT_NO_BACKEND = "nat.no-backend", Dropped, &["PREROUTING", "OUTPUT"], None,
+        "It is for a service address behind which there is no usable endpoint.";
+    NAT_ASYMMETRIC = "nat.asymmetric", Dropped, &[], Some("socket.none"),
+        "The reply does not come back through the translator.";
     REMOTE_UNANSWERED = "remote.unanswered", Unanswered, &["device"], None,
         "It left this host as it should, and nothing came back.";
     KERNEL_OTHER = "kernel.other", Dropped, &[], None,

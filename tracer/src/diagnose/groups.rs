@@ -5,6 +5,7 @@ use crate::model::{Device, Direction, FateCounts, KtimeNs, Proto, Transport};
 use crate::report::{Affected, Confidence, Evidence, Place, Verdict};
 
 use super::candidate::{Candidate, evidence, weigh};
+use super::causes::NAT_ASYMMETRIC;
 use super::loss::Loss;
 use super::mended::first_packet;
 use super::rules::RULES;
@@ -220,15 +221,21 @@ impl Group<'_> {
     }
 }
 
-/// The group that decides: the way there before the way back before errors; the most packets; the first in time.
+/// The group that decides: the way there before the way back before errors; the most packets; the first in time. An
+/// answer that missed its translator is what everything after it comes from.
 #[must_use]
 pub fn decisive<'g, 'a>(groups: &'g [Group<'a>], incidental: &[bool]) -> Option<&'g Group<'a>> {
-    groups
-        .iter()
-        .zip(incidental)
-        .filter(|(_, incidental)| !**incidental)
-        .map(|(g, _)| g)
-        .min_by_key(|g| (g.direction, std::cmp::Reverse(g.count), g.first))
+    let serious = || {
+        groups
+            .iter()
+            .zip(incidental)
+            .filter(|(_, incidental)| !**incidental)
+            .map(|(g, _)| g)
+    };
+    let first = serious().min_by_key(|g| g.first);
+    first
+        .filter(|g| g.candidate.cause == &NAT_ASYMMETRIC)
+        .or_else(|| serious().min_by_key(|g| (g.direction, std::cmp::Reverse(g.count), g.first)))
 }
 
 /// The verdict of a flow whose packets were lost.
@@ -238,6 +245,8 @@ pub fn verdict(view: &View<'_>, group: &Group<'_>, counts: &FateCounts) -> Verdi
     let mut summary = candidate.summary.clone();
     match group.direction {
         Direction::Forward => {}
+        // it speaks of the answer already
+        Direction::Reply if candidate.cause == &NAT_ASYMMETRIC => {}
         Direction::Reply => summary = format!("reply lost: {summary}"),
         Direction::Error => summary = format!("ICMP error lost: {summary}"),
     }

@@ -220,6 +220,15 @@ impl<'a> Loss<'a> {
         }
     }
 
+    /// The same for causes that name no hook.
+    #[must_use]
+    pub fn place_at_device_without_hook(&self) -> Place {
+        Place {
+            hook: None,
+            ..self.place_at_device("")
+        }
+    }
+
     /// Whether another event happened in the same call as the drop.
     #[must_use]
     pub fn same_call(&self, other: &Event) -> bool {

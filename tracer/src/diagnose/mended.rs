@@ -34,8 +34,9 @@ pub fn is_mended(loss: &Loss<'_>) -> bool {
         } => {
             let length = payload.max(u32::from(flags & FIN_OR_SYN != 0));
             let same = |other: &Transport| {
-                matches!(other, Transport::Tcp { seq: s, flags: f, .. }
-                    if *s == seq && f & FIN_OR_SYN == flags & FIN_OR_SYN)
+                // a mere acknowledgement has the number of the data after it
+                matches!(other, Transport::Tcp { seq: s, flags: f, payload: p, .. }
+                    if *s == seq && f & FIN_OR_SYN == flags & FIN_OR_SYN && (*p > 0) == (payload > 0))
             };
             length > 0 && (again(&same) || acknowledged(loss, seq.wrapping_add(length)))
         }

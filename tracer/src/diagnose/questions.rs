@@ -9,7 +9,8 @@ use crate::model::{Detail, Device, Direction, Tuple};
 
 use super::local;
 use super::loss::{Loss, peer_of};
-use super::rules::{self, neighbor};
+use super::rules::{self, nat, neighbor};
+use super::source_address;
 use super::view::{View, last_seen, total};
 
 /// Most questions in one go: a flood of different losses must not flood the host.
@@ -26,7 +27,13 @@ pub fn questions(trace: &Trace, host: &Host) -> Vec<Question> {
             about_loss(loss, &mut list);
         }
         let forward = view.counts(Direction::Forward, &losses);
-        if total(&view.counts(Direction::Reply, &losses)) == 0 && view.expects_reply() {
+        let reply = view.counts(Direction::Reply, &losses);
+        if reply.delivered == 0 && (view.expects_reply() || forward.left > 0) {
+            for question in source_address::questions(&view) {
+                list.push(question);
+            }
+        }
+        if total(&reply) == 0 && view.expects_reply() {
             about_silence(&view, forward.delivered + forward.consumed > 0, &mut list);
         }
     }
@@ -81,6 +88,9 @@ fn about_loss(loss: &Loss<'_>, list: &mut Asked) {
         iif: came_in.map_or(0, |d| d.ifindex.0),
     };
     let function = loss.function();
+    for question in nat::questions(loss) {
+        list.push(question);
+    }
     if loss.reason() == "NETFILTER_DROP" || matches!(function, "nf_hook_slow" | "nft_do_chain") {
         list.push(Question::Chains { netns });
         list.push_route(loss.tuple().map(route));

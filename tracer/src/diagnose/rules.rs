@@ -7,6 +7,7 @@ pub mod l2;
 pub mod limits;
 pub mod link;
 pub mod named;
+pub mod nat;
 pub mod neighbor;
 pub mod netfilter;
 pub mod other;
@@ -24,6 +25,8 @@ pub type Rule = fn(&Loss<'_>) -> Option<Candidate>;
 
 /// All rules. Of equally specific proposals the earlier one stands first.
 pub const RULES: &[Rule] = &[
+    nat::asymmetric,
+    nat::forgotten_on_the_way,
     netfilter::reject,
     netfilter::queue,
     netfilter::conntrack,

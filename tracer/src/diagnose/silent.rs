@@ -6,7 +6,7 @@ mod waiting;
 
 use crate::host::Host;
 use crate::model::{Detail, Direction, Event, Fate, FateCounts, NetNs, Transport};
-use crate::report::{Affected, Confidence, Outcome, Place, Verdict};
+use crate::report::{Affected, Confidence, Evidence, Outcome, Place, Verdict};
 
 use super::advice::{Shell, text};
 use super::candidate::{Candidate, evidence};
@@ -32,6 +32,7 @@ pub fn verdict(view: &View<'_>, counts: &Counts) -> Verdict {
         .or_else(|| swallowed::swallowed(view, counts))
         .or_else(|| swallowed::answer_not_sent(view, counts))
         .or_else(|| unanswered::refused_outside(view, counts))
+        .or_else(|| swallowed::answered_with_another_address(view, counts))
         .or_else(|| vanished(view, Direction::Forward, counts))
         .or_else(|| unanswered::unanswered(view, counts))
         .or_else(|| vanished(view, Direction::Reply, counts));
@@ -75,6 +76,24 @@ impl Silence {
             advice,
         }
     }
+}
+
+/// The verdict of a better explanation for what another verdict found.
+#[must_use]
+pub fn from_candidate(view: &View<'_>, candidate: Candidate, found: Verdict) -> Verdict {
+    let affected = view.seen(Direction::Forward);
+    let silence = Silence {
+        candidate,
+        direction: Direction::Forward,
+        affected,
+        vanished: false,
+    };
+    let mut verdict = silence.verdict(view);
+    let known = |e: &&Evidence| matches!(e.kind.as_str(), "drop" | "stack" | "socket");
+    verdict
+        .evidence
+        .extend(found.evidence.iter().filter(known).cloned());
+    verdict
 }
 
 fn place_of(host: &Host, event: Option<&Event>, hook: &str) -> Place {

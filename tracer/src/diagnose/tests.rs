@@ -3,3 +3,4 @@
 mod fixture;
 mod losses;
 mod silence;
+mod translated;

@@ -254,6 +254,19 @@ pub struct BaseChain {
     pub rules: Option<u32>,
 }
 
+impl BaseChain {
+    /// Whether it translates addresses: by its table's name or the priorities of NAT
+    /// (linux/netfilter_ipv4.h: NF_IP_PRI_NAT_DST, NF_IP_PRI_NAT_SRC).
+    #[must_use]
+    pub fn is_nat(&self) -> bool {
+        self.table == "nat"
+            || matches!(
+                (self.hook.as_str(), self.priority),
+                ("PREROUTING" | "OUTPUT", -100) | ("POSTROUTING" | "INPUT", 100)
+            )
+    }
+}
+
 /// Which packet filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FilterEngine {

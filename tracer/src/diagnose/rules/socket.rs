@@ -11,8 +11,8 @@ use super::super::words;
 /// `where.hook` of this family.
 const HOOK: &str = "socket";
 
-/// Nobody listens.
-pub fn none(loss: &Loss<'_>) -> Option<Candidate> {
+/// No socket expects it.
+pub(super) fn is_unexpected(loss: &Loss<'_>) -> bool {
     let placed = matches!(
         loss.function(),
         "__udp4_lib_rcv"
@@ -27,7 +27,12 @@ pub fn none(loss: &Loss<'_>) -> Option<Candidate> {
     );
     // Kernels before 5.17 give no reason: there the answer in the same call tells.
     let old = loss.info.reason.is_none() && placed && loss.told().is_some();
-    if loss.reason() != "NO_SOCKET" && !old {
+    loss.reason() == "NO_SOCKET" || old
+}
+
+/// Nobody listens.
+pub fn none(loss: &Loss<'_>) -> Option<Candidate> {
+    if !is_unexpected(loss) {
         return None;
     }
     let tuple = loss.tuple()?;

@@ -4,6 +4,7 @@ use super::super::advice::{Shell, ip, sysctl, text};
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{ROUTE_MARTIAN, ROUTE_RP_FILTER};
 use super::super::loss::Loss;
+use super::nat;
 use super::route::HOOK;
 
 /// Source checks at input.
@@ -74,6 +75,10 @@ pub fn source(loss: &Loss<'_>) -> Option<Candidate> {
                 sysctl(&format!("net/ipv4/conf/{interface}/route_localnet"))
             ),
         )])
+    } else if let Some((words, advice)) = nat::hairpin(loss) {
+        let mut candidate = candidate;
+        candidate.summary += &words;
+        candidate.advise(advice)
     } else {
         candidate.advise([text("the sender uses an address that cannot be answered: look for missing masquerading or a duplicate address")])
     })

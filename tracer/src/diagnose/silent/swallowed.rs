@@ -1,13 +1,15 @@
 //! Packets that the kernel took in and did not answer, and answers that it could not send.
 
-use crate::model::{Detail, Direction, Fate, Journey, Transport};
+use crate::model::{Detail, Direction, Fate, Journey, Proto, Transport};
 use crate::report::{Confidence, Outcome, Place};
 
 use super::super::advice::{Shell, sysctl};
 use super::super::candidate::Candidate;
-use super::super::causes::{SOCKET_BACKLOG, SOCKET_SILENT};
+use super::super::causes::{NAT_ASYMMETRIC, SOCKET_BACKLOG, SOCKET_SILENT};
 use super::super::local;
 use super::super::mended::first_packet;
+use super::super::rules::nat;
+use super::super::source_address;
 use super::super::view::{View, last_seen, total};
 use super::super::words;
 use super::{Counts, Silence};
@@ -129,6 +131,67 @@ pub(super) fn answer_not_sent(view: &View<'_>, counts: &Counts) -> Option<Silenc
                 "route",
                 format!("the request arrived; the answer to {asker} could not be sent"),
             ),
+        direction: Direction::Forward,
+        affected: view.seen(Direction::Forward),
+        vanished: false,
+    })
+}
+
+/// A UDP server that is bound to no address of its own answers with the one that its route prefers: where that is
+/// not the one that was asked, no socket of the asker takes the answer, and it is none of the flow's packets.
+pub(super) fn answered_with_another_address(view: &View<'_>, counts: &Counts) -> Option<Silence> {
+    let tuple = view.tuple()?;
+    if tuple.proto != Proto::Udp
+        || counts.forward.delivered == 0
+        || total(&counts.reply) > 0
+        || !view.expects_reply()
+    {
+        return None;
+    }
+    let (event, socket) = view.journeys(Direction::Forward).find_map(|j| {
+        j.steps
+            .iter()
+            .map(|s| &s.event)
+            .filter(|e| matches!(e.detail, Detail::SocketReached))
+            .find_map(|e| Some((e, e.socket?)))
+    })?;
+    let open = socket.tuple.is_some_and(|t| t.src.is_unspecified());
+    let arrived = event.tuple.unwrap_or(tuple);
+    let chooses = source_address::preferred(view, socket.netns, arrived.src)?;
+    if !open || chooses == arrived.dst || !view.host.is_local(socket.netns, chooses) {
+        return None;
+    }
+    let name = view.host.namespace(socket.netns);
+    let last = view.journeys(Direction::Forward).find_map(last_seen);
+    let place = Place {
+        namespace: Some(name.clone()),
+        interface: last.and_then(|e| e.device).map(|d| view.host.interface(d)),
+        hook: None,
+        function: None,
+    };
+    let shell = Shell::of(view.host, Some(socket.netns));
+    let summary = format!(
+        "no answer from {}: it reached its socket on {name}, which is bound to no address; its answers leave with source {chooses}, which {} never asked",
+        words::destination(&arrived),
+        arrived.src
+    );
+    Some(Silence {
+        candidate: Candidate::new(&NAT_ASYMMETRIC, place, summary)
+            .leads_to(Outcome::Unanswered)
+            .sure(Confidence::Likely)
+            .because(
+                "route",
+                format!(
+                    "to {}, {name} prefers source {chooses}, and {} was asked",
+                    arrived.src, arrived.dst
+                ),
+            )
+            .because(
+                "socket",
+                "could also be socket.unanswered: that the server answers at all was not seen"
+                    .to_owned(),
+            )
+            .advise(nat::answer_address(&shell, &arrived)),
         direction: Direction::Forward,
         affected: view.seen(Direction::Forward),
         vanished: false,

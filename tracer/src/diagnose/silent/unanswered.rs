@@ -150,15 +150,14 @@ fn at_the_socket(view: &View<'_>, tuple: &Tuple, rest: &str) -> Candidate {
         || "this host".to_owned(),
         |netns| view.host.namespace(netns),
     );
-    let reader = view.events().find_map(|e| {
-        let process = e.process.as_ref()?;
-        let of_flow = e
-            .tuple
-            .or(e.socket.and_then(|s| s.tuple))
-            .is_some_and(|t| view.owns(&t));
-        (matches!(e.detail, Detail::SocketRead { .. }) && of_flow)
-            .then(|| format!("{} (pid {}) read it", process.comm, process.pid))
-    });
+    let reader = view
+        .journeys(Direction::Forward)
+        .flat_map(|j| &j.steps)
+        .find_map(|s| {
+            let process = s.event.process.as_ref()?;
+            matches!(s.event.detail, Detail::SocketRead { .. })
+                .then(|| format!("{} (pid {}) read it", process.comm, process.pid))
+        });
     let who = reader.unwrap_or_else(|| "no process was seen to read it".to_owned());
     let to = words::destination(tuple);
     let summary = format!(

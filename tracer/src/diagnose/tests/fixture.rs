@@ -153,16 +153,18 @@ impl Net {
     }
 
     pub(super) fn address(&mut self, at: Device, address: &str, prefix: u8) {
-        self.fact(Fact::Addresses(
-            at,
-            vec![InterfaceAddress {
-                address: address.parse().unwrap(),
-                prefix,
-                tentative: false,
-                dad_failed: false,
-                secondary: false,
-            }],
-        ));
+        self.addresses(at, &[address], prefix);
+    }
+
+    pub(super) fn addresses(&mut self, at: Device, addresses: &[&str], prefix: u8) {
+        let list = addresses.iter().map(|address| InterfaceAddress {
+            address: address.parse().unwrap(),
+            prefix,
+            tentative: false,
+            dad_failed: false,
+            secondary: false,
+        });
+        self.fact(Fact::Addresses(at, list.collect()));
     }
 
     pub(super) fn sysctl(&mut self, ns: u32, name: &str, value: &str) {
@@ -384,6 +386,12 @@ impl Walk<'_> {
             joined: Joined::Skb,
             branch: 0,
         });
+        self
+    }
+
+    /// Translated: other headers from here on.
+    pub(super) fn becomes(mut self, tuple: Tuple) -> Self {
+        self.tuple = tuple;
         self
     }
 

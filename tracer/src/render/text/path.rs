@@ -31,8 +31,9 @@ fn path_rows<'a>(page: &Page, path: &'a PathReport, end: Option<&End>, rows: &mu
     }
     let mut before = None;
     for (i, hop) in path.hops.iter().enumerate().take(HOPS) {
-        rows.extend(changes(page, hop).map(Row::Change));
+        rows.extend(changes(page, hop, false).map(Row::Change));
         rows.push(Row::Hop(cells(page, hop, before)));
+        rows.extend(changes(page, hop, true).map(Row::Change));
         before = Some(hop.tuple.as_str());
         match end.filter(|end| end.after == i + 1) {
             Some(end) => rows.push(end.row(page)),
@@ -58,16 +59,25 @@ fn path_rows<'a>(page: &Page, path: &'a PathReport, end: Option<&End>, rows: &mu
 }
 
 /// Rewrites as a person writes them: `DNAT 10.96.0.1:443 → 10.0.0.5:6443`. A smaller hop limit alone says only that
-/// the packet was routed: it stands beside the hop.
-fn changes(page: &Page, hop: &HopReport) -> impl Iterator<Item = String> {
+/// the packet was routed: it stands beside the hop. Those that came about before the hop, or after it.
+fn changes(page: &Page, hop: &HopReport, after: bool) -> impl Iterator<Item = String> {
     let to = format!(" {} ", page.marks.to);
     hop.rewrites
         .iter()
-        .filter(|text| !text.starts_with("ttl "))
+        .filter(move |text| !text.starts_with("ttl ") && is_after(hop, text) == after)
         .map(move |text| {
             let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
             format!("{} {}", verb.to_uppercase(), rest.replace(" > ", &to))
         })
+}
+
+/// Packets lost after their last hop were changed behind it: the hop still has what was changed.
+fn is_after(hop: &HopReport, change: &str) -> bool {
+    let ends = change
+        .split_once(' ')
+        .and_then(|(_, ends)| ends.split_once(" > "));
+    let has = |end: &str| hop.tuple.split(' ').any(|word| word == end);
+    ends.is_some_and(|(from, to)| has(from) && !has(to))
 }
 
 fn cells(page: &Page, hop: &HopReport, before: Option<&str>) -> Cells {

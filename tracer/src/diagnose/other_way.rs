@@ -1,0 +1,105 @@
+//! Answers that took another way than through the translator and did not arrive: they left this host elsewhere, or
+//! died there.
+
+use crate::model::{Detail, Device, Direction, Fate, Journey};
+use crate::report::Place;
+
+use super::advice::Shell;
+use super::candidate::Candidate;
+use super::causes::NAT_ASYMMETRIC;
+use super::groups::Group;
+use super::loss::tuple_of;
+use super::rules::nat;
+use super::silent::Counts;
+use super::translation::{self, Change};
+use super::view::View;
+use super::words;
+
+/// The verdict's candidate, where answers went another way.
+#[must_use]
+pub fn taken(view: &View<'_>, counts: &Counts, chosen: Option<&Group<'_>>) -> Option<Candidate> {
+    let lost = chosen.filter(|g| g.direction == Direction::Reply);
+    let silent = chosen.is_none() && counts.reply.left + counts.reply.vanished > 0;
+    if counts.reply.delivered > 0 || lost.is_none() && !silent {
+        return None;
+    }
+    let change = translated(view)?;
+    let answer = match lost {
+        Some(group) => group.example.journey,
+        None => view
+            .journeys(Direction::Reply)
+            .find(|j| matches!(j.fate, Fate::Left { .. } | Fate::Vanished { .. }))?,
+    };
+    let (came, went) = doors(view, answer)?;
+    let passes = translation::passed(answer).any(|d| d.netns == change.netns);
+    if came == went || passes {
+        return None;
+    }
+    let translator = view.host.namespace(change.netns);
+    let mut summary = format!(
+        "the answer went around {translator}, which translates {} to {}: it came in on {} and is answered through {}",
+        ends(&change).0,
+        ends(&change).1,
+        words::interface(view.host, came),
+        words::interface(view.host, went),
+    );
+    if let Some(group) = lost {
+        summary += &format!(", where it was lost: {}", group.candidate.summary);
+    }
+    let place = Place {
+        namespace: Some(view.host.namespace(went.netns)),
+        interface: Some(view.host.interface(went)),
+        hook: None,
+        function: None,
+    };
+    let tuple = answer.steps.iter().find_map(|s| tuple_of(&s.event))?;
+    let candidate = Candidate::new(&NAT_ASYMMETRIC, place, summary).advise(nat::around_advice(
+        &Shell::of(view.host, Some(went.netns)),
+        &Shell::of(view.host, Some(change.netns)),
+        &change,
+        &tuple,
+    ));
+    Some(match lost {
+        Some(_) => candidate,
+        None => candidate
+            .leads_to(crate::report::Outcome::Unanswered)
+            .sure(crate::report::Confidence::Likely),
+    })
+}
+
+/// The last translation of the way there.
+fn translated(view: &View<'_>) -> Option<Change> {
+    view.journeys(Direction::Forward)
+        .find_map(|j| translation::changes(j).last())
+}
+
+fn ends(change: &Change) -> (String, String) {
+    let destination =
+        (change.before.dst, change.before.dport) != (change.after.dst, change.after.dport);
+    let end = |t: &crate::model::Tuple| {
+        if destination {
+            t.destination().to_string()
+        } else {
+            t.source().to_string()
+        }
+    };
+    (end(&change.before), end(&change.after))
+}
+
+/// Through which interface the request came to where it is answered, and through which the answer leaves there.
+fn doors(view: &View<'_>, answer: &Journey) -> Option<(Device, Device)> {
+    let went = answer
+        .steps
+        .iter()
+        .find(|s| matches!(s.event.detail, Detail::Egress))?
+        .event
+        .device?;
+    let came = view.journeys(Direction::Forward).find_map(|j| {
+        j.steps
+            .iter()
+            .rev()
+            .filter(|s| matches!(s.event.detail, Detail::Ingress))
+            .find_map(|s| s.event.device.filter(|d| d.netns == went.netns))
+    })?;
+    Some((came, went))
+}

@@ -1,0 +1,355 @@
+//! Answers that do not come back through the translator: from an address that was never contacted, or to one that
+//! the translator no longer knows.
+
+use crate::host::facts::Question;
+use crate::model::{Direction, NetNs, Proto, Transport, Tuple};
+use crate::report::Advice;
+
+use super::super::advice::{Shell, ip, sysctl, text};
+use super::super::candidate::{Candidate, Specificity};
+use super::super::causes::NAT_ASYMMETRIC;
+use super::super::loss::Loss;
+use super::super::translation::{self, Change};
+use super::super::view::View;
+use super::super::words;
+use super::socket;
+
+/// Whether iptables sees what a bridge forwards (net/bridge/br_netfilter_hooks.c).
+#[must_use]
+pub fn bridge_sysctl(v6: bool) -> &'static str {
+    if v6 {
+        "net/bridge/bridge-nf-call-ip6tables"
+    } else {
+        "net/bridge/bridge-nf-call-iptables"
+    }
+}
+
+/// What to read beside an answer that no socket expects.
+pub fn questions(loss: &Loss<'_>) -> Vec<Question> {
+    let view = view_of(loss);
+    let translator = translation::contacted(loss).and(translation::dnat(&view));
+    translator
+        .map(|change| Question::Sysctl {
+            netns: change.netns,
+            name: bridge_sysctl(loss.v6()).to_owned(),
+        })
+        .into_iter()
+        .collect()
+}
+
+fn view_of<'a>(loss: &Loss<'a>) -> View<'a> {
+    View {
+        trace: loss.trace,
+        host: loss.host,
+        flow: loss.flow,
+    }
+}
+
+/// An answer for which there is no socket, since its address was not translated back.
+pub fn asymmetric(loss: &Loss<'_>) -> Option<Candidate> {
+    if !socket::is_unexpected(loss) {
+        return None;
+    }
+    let answer = loss.tuple()?;
+    let view = view_of(loss);
+    let (summary, advice, why) = if let Some(asked) = translation::contacted(loss) {
+        strange_sender(loss, &view, &asked, &answer)?
+    } else {
+        forgotten_source(loss, &view, &answer)?
+    };
+    let told = loss.told();
+    Some(
+        Candidate::new(
+            &NAT_ASYMMETRIC,
+            loss.place_at_device_without_hook(),
+            summary,
+        )
+        .explains(Specificity::Linked)
+        .leads_to(if told.is_some() {
+            crate::report::Outcome::Rejected
+        } else {
+            crate::report::Outcome::Dropped
+        })
+        .because("socket", why)
+        .because(
+            "icmp",
+            told.map(|t| format!("{t} was sent back in the same call")),
+        )
+        .advise(advice),
+    )
+}
+
+type Found = (String, Vec<Advice>, Option<String>);
+
+/// The answer comes from another address than the one that was contacted.
+fn strange_sender(
+    loss: &Loss<'_>,
+    view: &View<'_>,
+    asked: &Tuple,
+    answer: &Tuple,
+) -> Option<Found> {
+    let who = loss.namespace_words();
+    let head = format!(
+        "answer not translated back: {who} contacted {}, the answer comes from {}",
+        words::destination(asked),
+        answer.source()
+    );
+    let translator = translation::dnat(view);
+    let Some(change) = translator else {
+        return other_address(loss, asked, answer, &head);
+    };
+    let at = loss.host.namespace(change.netns);
+    let why = format!(
+        "{at} translates {} to {} and would have to translate the answer back",
+        change.before.destination(),
+        change.after.destination()
+    );
+    let devices: Vec<_> = translation::passed(loss.journey)
+        .filter(|d| d.netns == change.netns)
+        .collect();
+    let bridged = devices
+        .iter()
+        .all(|d| loss.host.link(*d).is_some_and(|l| l.master.is_some()));
+    let (rest, advice) = if devices.is_empty() {
+        around(loss, &change, answer)
+    } else if bridged {
+        past_iptables(loss, &change)
+    } else {
+        forgotten(loss.host, &change, &at)
+    };
+    Some((format!("{head}{rest}"), advice, Some(why)))
+}
+
+/// A server with several addresses, without any translation.
+fn other_address(loss: &Loss<'_>, asked: &Tuple, answer: &Tuple, head: &str) -> Option<Found> {
+    let server = loss
+        .steps()
+        .iter()
+        .find_map(|s| s.event.device.map(|d| d.netns))
+        .filter(|ns| loss.host.is_local(*ns, asked.dst));
+    if answer.proto != Proto::Udp {
+        return None;
+    }
+    let shell = Shell::of(loss.host, server);
+    let summary = head.replacen(
+        "answer not translated back",
+        "answer from the wrong address",
+        1,
+    );
+    Some((
+        summary,
+        answer_address(&shell, asked),
+        server.map(|ns| {
+            format!(
+                "{} has both addresses: {} and {}",
+                loss.host.namespace(ns),
+                asked.dst,
+                answer.src
+            )
+        }),
+    ))
+}
+
+/// How a UDP server is made to answer from the address that was asked.
+#[must_use]
+pub fn answer_address(shell: &Shell, asked: &Tuple) -> Vec<Advice> {
+    vec![
+        shell.run(
+            "is the server bound to 0.0.0.0 or [::]? then the kernel chooses the source of its answers",
+            format!("ss -lunp sport = :{}", asked.dport),
+        ),
+        shell.run(
+            "the source that it chooses",
+            format!("{} route get {}", ip(asked.dst.is_ipv6()), asked.src),
+        ),
+        text(format!(
+            "bind the server to {} as well, or let it answer from the address that was asked (IP_PKTINFO)",
+            asked.dst
+        )),
+    ]
+}
+
+/// The answer took a way on which the translator is not.
+fn around(loss: &Loss<'_>, change: &Change, answer: &Tuple) -> (String, Vec<Advice>) {
+    let at = loss.host.namespace(change.netns);
+    let server = loss
+        .steps()
+        .iter()
+        .find_map(|s| s.event.device.map(|d| d.netns));
+    (
+        format!(": it went around {at}, which translates"),
+        around_advice(
+            &Shell::of(loss.host, server),
+            &Shell::of(loss.host, Some(change.netns)),
+            change,
+            answer,
+        ),
+    )
+}
+
+/// How an answer is led back through its translator.
+#[must_use]
+pub fn around_advice(
+    server: &Shell,
+    translator: &Shell,
+    change: &Change,
+    answer: &Tuple,
+) -> Vec<Advice> {
+    let v6 = answer.dst.is_ipv6();
+    let port = match answer.proto {
+        Proto::Tcp => format!(" -p tcp --dport {}", change.after.dport),
+        Proto::Udp => format!(" -p udp --dport {}", change.after.dport),
+        _ => String::new(),
+    };
+    let rule = format!("POSTROUTING -d {}{port} -j MASQUERADE", change.after.dst);
+    let program = if v6 { "ip6tables" } else { "iptables" };
+    vec![
+        server.run(
+            "look first: which way the server answers",
+            format!("{} route get {}", ip(v6), answer.dst),
+        ),
+        text("let its route for the asker lead through the translator"),
+        translator.run(
+            "or translate the source too: answers then come back here, and the server no longer sees who asks",
+            format!("{program} -t nat -A {rule}"),
+        ),
+        translator.run("to take that back", format!("{program} -t nat -D {rule}")),
+    ]
+}
+
+/// The answer crossed a bridge of the translator, where iptables did not see it.
+fn past_iptables(loss: &Loss<'_>, change: &Change) -> (String, Vec<Advice>) {
+    let at = loss.host.namespace(change.netns);
+    let name = bridge_sysctl(loss.v6());
+    let dotted = sysctl(name);
+    let value = loss
+        .host
+        .sysctls
+        .get(&(change.netns, name.to_owned()))
+        .and_then(|v| v.fact.clone());
+    let state = value.map_or_else(
+        || format!(" (see {dotted})"),
+        |v| format!(" ({dotted} = {v})"),
+    );
+    let shell = Shell::of(loss.host, Some(change.netns));
+    (
+        format!(": bridged on {at} past its address translation{state}"),
+        vec![
+            shell.run("look first", format!("sysctl {dotted}")),
+            shell.run(
+                "let bridged packets pass iptables too (needs the module br_netfilter)",
+                format!("sysctl -w {dotted}=1"),
+            ),
+            shell.run("to take that back", format!("sysctl -w {dotted}=0")),
+        ],
+    )
+}
+
+/// The answer was routed by the translator, which did not know its connection.
+fn forgotten(host: &crate::host::Host, change: &Change, at: &str) -> (String, Vec<Advice>) {
+    let shell = Shell::of(host, Some(change.netns));
+    (
+        format!(": {at} routed it without its conntrack entry, which is lost"),
+        vec![
+            shell.run(
+                "look first: the entries of the service",
+                format!("conntrack -L -d {}", change.before.dst),
+            ),
+            text("new connections are translated again: let the client reconnect"),
+            shell.run(
+                "what removes entries: a flush, a timeout, a full table, another node taking over?",
+                "conntrack -E -e DESTROY",
+            ),
+        ],
+    )
+}
+
+/// The answer came to the address that source NAT had given, and the translator does not know it.
+fn forgotten_source(loss: &Loss<'_>, view: &View<'_>, answer: &Tuple) -> Option<Found> {
+    let netns = loss.netns()?;
+    let change = view
+        .journeys(Direction::Forward)
+        .flat_map(translation::changes)
+        .find(|c| {
+            c.netns == netns
+                && (c.after.src, c.after.sport) == (answer.dst, answer.dport)
+                && c.before.src != c.after.src
+        })?;
+    let at = loss.host.namespace(netns);
+    let (rest, advice) = forgotten(loss.host, &change, &at);
+    Some((
+        format!(
+            "answer not translated back: {} for {}, which stands for {}{rest}",
+            answer.source(),
+            answer.destination(),
+            change.before.source()
+        ),
+        advice,
+        None,
+    ))
+}
+
+/// A packet of an established connection that the translator passes by, though it translated earlier ones.
+pub fn forgotten_on_the_way(loss: &Loss<'_>) -> Option<Candidate> {
+    let opening = loss
+        .event
+        .packet
+        .as_ref()
+        .is_none_or(|p| !matches!(p.transport, Transport::Tcp { flags, .. } if flags & 2 == 0));
+    if opening || loss.journey.direction != Direction::Forward {
+        return None;
+    }
+    let tuple = loss.tuple()?;
+    let netns: NetNs = loss.netns()?;
+    let view = view_of(loss);
+    let change = translation::dnat(&view).filter(|c| c.netns == netns && c.before == tuple)?;
+    let at = loss.host.namespace(netns);
+    let (_, advice) = forgotten(loss.host, &change, &at);
+    Some(
+        Candidate::new(
+            &NAT_ASYMMETRIC,
+            loss.place_at_device_without_hook(),
+            format!(
+                "connection forgotten: {at} translated {} to {} before, and no longer does (its conntrack entry is lost)",
+                change.before.destination(),
+                change.after.destination()
+            ),
+        )
+        .explains(Specificity::Linked)
+        .sure(crate::report::Confidence::Likely)
+        .advise(advice),
+    )
+}
+
+/// A packet that its own sender gets back: through a service of which the sender is a backend, and without
+/// masquerade. In words, and what to do.
+#[must_use]
+pub fn hairpin(loss: &Loss<'_>) -> Option<(String, Vec<Advice>)> {
+    let first = &loss.journey.steps.first()?.event;
+    let own = first.device.map(|d| d.netns) == loss.netns()
+        && matches!(first.detail, crate::model::Detail::Egress);
+    let change = translation::dnat(&view_of(loss)).filter(|_| own)?;
+    let at = loss.host.namespace(change.netns);
+    let (src, dst) = (change.after.src, change.after.dst);
+    let program = if loss.v6() { "ip6tables" } else { "iptables" };
+    let rule = format!("POSTROUTING -s {src} -d {dst} -j MASQUERADE");
+    let shell = Shell::of(loss.host, Some(change.netns));
+    Some((
+        format!(
+            ": its own packet came back, {at} translated {} to {} and did not masquerade (hairpin)",
+            change.before.destination(),
+            change.after.destination()
+        ),
+        vec![
+            shell.run(
+                "look first: rules that masquerade",
+                format!("{program} -t nat -nvL POSTROUTING --line-numbers"),
+            ),
+            shell.run(
+                "masquerade what goes back to its own sender",
+                format!("{program} -t nat -A {rule}"),
+            ),
+            shell.run("to take that back", format!("{program} -t nat -D {rule}")),
+        ],
+    ))
+}

@@ -1,0 +1,392 @@
+//! Packets that left with a source address to which the network has no way back: what source NAT made of them, or
+//! the wrong one of several addresses of the sender.
+//!
+//! Seen from the end: an answer that dies on the other side for want of a way to that address, a receiver that has
+//! no route to it, or silence while other addresses of the same interface are answered.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::host::facts::{BaseChain, Question};
+use crate::model::{Direction, Fate, NetNs, Tuple};
+use crate::report::{Advice, Confidence, Place};
+
+use super::advice::{Shell, chain_words, ip, show_chain, text};
+use super::candidate::Candidate;
+use super::causes::NAT_SOURCE;
+use super::groups::Group;
+use super::local;
+use super::routing;
+use super::silent::Counts;
+use super::translation::{self, Departure};
+use super::view::{View, last_seen, total};
+use super::words;
+
+/// Causes of a lost answer that say "there is no way to this address".
+const NO_WAY: &[&str] = &[
+    "route.none",
+    "route.blackhole",
+    "route.unreachable",
+    "route.prohibit",
+    "neighbor.unresolved",
+];
+
+/// How it was found out.
+enum Proof {
+    /// The network said so.
+    Told(String),
+    /// Nothing came back.
+    Silence,
+}
+
+/// The packet as the kernel is asked for a source of its own choice.
+fn without_source(to: IpAddr, like: &Tuple) -> Tuple {
+    Tuple {
+        src: match to {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        },
+        sport: 0,
+        dst: to,
+        dport: 0,
+        icmp_id: 0,
+        ..*like
+    }
+}
+
+/// The route that the kernel would choose for its own packets.
+#[must_use]
+pub fn own_route(netns: NetNs, to: IpAddr, like: &Tuple) -> Question {
+    Question::Route {
+        netns,
+        tuple: without_source(to, like),
+        iif: 0,
+    }
+}
+
+/// The source that the kernel would choose for its own packets to an address, as it answered.
+#[must_use]
+pub fn preferred(view: &View<'_>, netns: NetNs, to: IpAddr) -> Option<IpAddr> {
+    let answers = view.host.routes.iter().rev().map(|r| &r.fact);
+    answers
+        .filter(|r| r.netns == netns && r.tuple.dst == to && r.tuple.src.is_unspecified())
+        .find_map(|r| r.result.as_ref().ok()?.source)
+}
+
+fn departed(view: &View<'_>) -> Option<Departure> {
+    view.journeys(Direction::Forward)
+        .find_map(|j| translation::departure(j, view.host))
+}
+
+/// What to read while answers fail to come.
+#[must_use]
+pub fn questions(view: &View<'_>) -> Vec<Question> {
+    let mut list = Vec::new();
+    if let Some(left) = departed(view) {
+        list.push(own_route(left.device.netns, left.tuple.dst, &left.tuple));
+        list.push(Question::Link {
+            device: left.device,
+        });
+        if left.before.is_some() {
+            list.push(Question::Chains {
+                netns: left.device.netns,
+            });
+        }
+    }
+    let arrived = view
+        .journeys(Direction::Forward)
+        .filter_map(last_seen)
+        .find_map(|e| {
+            let (device, tuple) = (e.device?, e.tuple?);
+            view.host
+                .is_local(device.netns, tuple.dst)
+                .then_some((device, tuple))
+        });
+    // the way of the answer, and its source where the server leaves it to the kernel
+    list.extend(arrived.map(|(device, tuple)| own_route(device.netns, tuple.src, &tuple)));
+    list
+}
+
+/// The verdict's candidate, where the source address is why no answer came.
+#[must_use]
+pub fn refused(view: &View<'_>, counts: &Counts, chosen: Option<&Group<'_>>) -> Option<Candidate> {
+    if counts.reply.delivered > 0 || !view.expects_reply() && chosen.is_none() {
+        return None;
+    }
+    let left = departed(view)?;
+    let (netns, address) = (left.device.netns, left.tuple.src);
+    let proof = match chosen {
+        Some(group) => lost_on_the_way_back(group, &left)?,
+        None => nothing_came(view, counts, &left)?,
+    };
+    let others: Vec<IpAddr> = translation::siblings(view.host, left.device, address)
+        .map(|a| a.address)
+        .collect();
+    let own = view
+        .host
+        .addresses(left.device)
+        .iter()
+        .any(|a| a.address == address);
+    // the only address of its interface is not the wrong one
+    if own && others.is_empty() || answered(view, netns, address) {
+        return None;
+    }
+    let choice = preferred(view, netns, left.tuple.dst);
+    let alive: Vec<IpAddr> = others
+        .iter()
+        .copied()
+        .filter(|a| answered(view, netns, *a))
+        .collect();
+    let better = choice.is_some_and(|c| c != address);
+    let confidence = match proof {
+        Proof::Told(_) => Confidence::Certain,
+        Proof::Silence if !alive.is_empty() || better => Confidence::Likely,
+        // its own choice and its own address: it is rather the other end
+        Proof::Silence if left.before.is_none() || others.is_empty() => return None,
+        Proof::Silence => Confidence::Possible,
+    };
+    let mut candidate = Candidate::new(
+        &NAT_SOURCE,
+        place(view, &left),
+        summary(view, &left, (&others, &alive), &proof),
+    )
+    .sure(confidence)
+    .because(
+        "packet",
+        left.before.map(|before| {
+            format!(
+                "{} translates {} to {}",
+                view.host.namespace(netns),
+                before.source(),
+                left.tuple.source()
+            )
+        }),
+    )
+    .because("address", addresses(view, &left))
+    .because(
+        "route",
+        choice.map(|c| {
+            format!(
+                "for packets of its own to {}, {} would use source {c}",
+                left.tuple.dst,
+                view.host.namespace(netns)
+            )
+        }),
+    );
+    if let Proof::Told(why) = &proof {
+        candidate = candidate.because("other-loss", why.clone());
+    }
+    if confidence == Confidence::Possible {
+        candidate = candidate.because(
+            "other-loss",
+            format!(
+                "could also be remote.unanswered: {} may be silent to everyone",
+                left.tuple.dst
+            ),
+        );
+    }
+    let instead = choice
+        .filter(|_| better)
+        .or(alive.first().copied())
+        .or(others.first().copied());
+    Some(candidate.advise(advice(view, &left, own, instead)))
+}
+
+/// An answer that was on its way to the address and found none.
+fn lost_on_the_way_back(group: &Group<'_>, left: &Departure) -> Option<Proof> {
+    let to_it = group.example.dst() == Some(left.tuple.src);
+    let elsewhere = group.example.netns() != Some(left.device.netns);
+    let back = group.direction == Direction::Reply;
+    let no_way = NO_WAY.contains(&group.candidate.cause.code);
+    (back && to_it && elsewhere && no_way).then(|| Proof::Told(group.candidate.summary.clone()))
+}
+
+/// No answer was seen at all, or none that ended here.
+fn nothing_came(view: &View<'_>, counts: &Counts, left: &Departure) -> Option<Proof> {
+    let address = left.tuple.src;
+    let forward = &counts.forward;
+    if total(&counts.reply) > 0 {
+        return None;
+    }
+    let here = forward.delivered + forward.consumed > 0;
+    if here {
+        let receiver = view
+            .journeys(Direction::Forward)
+            .filter_map(last_seen)
+            .filter_map(|e| e.device)
+            .map(|d| d.netns)
+            .find(|ns| view.host.is_local(*ns, left.tuple.dst))?;
+        let name = view.host.namespace(receiver);
+        let failed = local::failures(view.trace)
+            .iter()
+            .any(|f| f.dst == address && f.netns.is_none_or(|ns| ns == receiver));
+        let refused = routing::answer(view.host, receiver, address)
+            .and_then(|a| a.result.as_ref().err().copied());
+        return match refused {
+            Some(error) => Some(Proof::Told(format!(
+                "{name} has no way to {address}: {}",
+                routing::errno_words(error)
+            ))),
+            None if failed => Some(Proof::Told(format!("{name} has no route to {address}"))),
+            None => None,
+        };
+    }
+    let gone = view
+        .journeys(Direction::Forward)
+        .any(|j| matches!(j.fate, Fate::Left { .. }));
+    (forward.left > 0 && gone).then_some(Proof::Silence)
+}
+
+/// Whether packets that left the namespace with this source were answered.
+fn answered(view: &View<'_>, netns: NetNs, address: IpAddr) -> bool {
+    view.trace.flows.iter().any(|flow| {
+        let delivered = flow
+            .fates
+            .get(&Direction::Reply)
+            .is_some_and(|f| f.delivered > 0);
+        delivered
+            && flow
+                .forward
+                .hops
+                .iter()
+                .any(|h| h.device.netns == netns && h.tuple.src == address)
+    })
+}
+
+fn place(view: &View<'_>, left: &Departure) -> Place {
+    Place {
+        namespace: Some(view.host.namespace(left.device.netns)),
+        interface: Some(view.host.interface(left.device)),
+        hook: Some("POSTROUTING".to_owned()),
+        function: None,
+    }
+}
+
+fn list(addresses: &[IpAddr]) -> String {
+    addresses
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn summary(
+    view: &View<'_>,
+    left: &Departure,
+    (others, alive): (&[IpAddr], &[IpAddr]),
+    proof: &Proof,
+) -> String {
+    let at = words::interface(view.host, left.device);
+    let made = left
+        .before
+        .map_or_else(String::new, |b| format!(" (source NAT of {})", b.src));
+    let mut summary = format!(
+        "nobody answers source {}{made}, with which it left through {at}",
+        left.tuple.src
+    );
+    if !alive.is_empty() {
+        summary += &format!("; {} of the same interface is answered", list(alive));
+    } else if !others.is_empty() {
+        summary += &format!("; the interface also has {}", list(others));
+    }
+    if let Proof::Told(why) = proof {
+        summary += &format!(": {why}");
+    }
+    summary
+}
+
+fn addresses(view: &View<'_>, left: &Departure) -> String {
+    let all: Vec<String> = view
+        .host
+        .addresses(left.device)
+        .iter()
+        .map(|a| {
+            let state = if answered(view, left.device.netns, a.address) {
+                " (answered)"
+            } else if a.address == left.tuple.src {
+                " (not answered)"
+            } else {
+                ""
+            };
+            format!("{}/{}{state}", a.address, a.prefix)
+        })
+        .collect();
+    let at = words::interface(view.host, left.device);
+    if all.is_empty() {
+        format!("{at} has no address")
+    } else {
+        format!("{at} has {}", all.join(", "))
+    }
+}
+
+fn advice(view: &View<'_>, left: &Departure, own: bool, better: Option<IpAddr>) -> Vec<Advice> {
+    let netns = left.device.netns;
+    let shell = Shell::of(view.host, Some(netns));
+    let device = view.host.interface(left.device);
+    let address = left.tuple.src;
+    let ip = ip(address.is_ipv6());
+    let mut advice = vec![shell.run(
+        "look first: which of these addresses is the present one?",
+        format!("{ip} addr show dev {device}"),
+    )];
+    let chains = translators(view, netns, address.is_ipv6());
+    if left.before.is_some() {
+        for chain in &chains {
+            advice.push(shell.run(
+                format!(
+                    "the rule that translates, reached from {}",
+                    chain_words(chain)
+                ),
+                show_chain(chain),
+            ));
+        }
+        if chains.is_empty() {
+            let six = if address.is_ipv6() { "6" } else { "" };
+            advice.push(shell.run(
+                "the rule that translates",
+                format!("ip{six}tables -t nat -nvL POSTROUTING --line-numbers"),
+            ));
+        }
+    }
+    if own {
+        let prefix = view
+            .host
+            .addresses(left.device)
+            .iter()
+            .find(|a| a.address == address)
+            .map_or(32, |a| a.prefix);
+        let what = format!("{address}/{prefix} dev {device}");
+        advice.push(shell.run(
+            "if it is stale, remove it: connections that use it break",
+            format!("{ip} addr del {what}"),
+        ));
+        advice.push(shell.run("to take that back", format!("{ip} addr add {what}")));
+    }
+    match better {
+        Some(better) if left.before.is_some() => advice.push(text(format!(
+            "or let the rule translate to {better} (SNAT --to-source {better}, `snat to {better}`); entries of conntrack keep the old address until they end"
+        ))),
+        Some(better) => advice.push(text(format!(
+            "or let the sender use {better}: bind it, or give the route `src {better}`"
+        ))),
+        None => advice.push(text(format!(
+            "or give the network a route for {address} to this machine"
+        ))),
+    }
+    advice
+}
+
+/// Chains of the namespace that can translate sources.
+fn translators<'a>(view: &View<'a>, netns: NetNs, v6: bool) -> Vec<&'a BaseChain> {
+    let families = if v6 { ["ip6", "inet"] } else { ["ip", "inet"] };
+    view.host
+        .chains
+        .get(&netns)
+        .map(|c| {
+            c.fact
+                .iter()
+                .filter(|c| c.hook == "POSTROUTING" && families.contains(&c.family.as_str()))
+                .filter(|c| c.is_nat())
+                .collect()
+        })
+        .unwrap_or_default()
+}
