@@ -29,8 +29,8 @@ pub struct Counts {
 #[must_use]
 pub fn verdict(view: &View<'_>, counts: &Counts) -> Verdict {
     let found = waiting::waiting(view, counts)
-        .or_else(|| swallowed::swallowed(view, counts))
         .or_else(|| swallowed::answer_not_sent(view, counts))
+        .or_else(|| swallowed::swallowed(view, counts))
         .or_else(|| unanswered::refused_outside(view, counts))
         .or_else(|| swallowed::answered_with_another_address(view, counts))
         .or_else(|| vanished(view, Direction::Forward, counts))

@@ -216,7 +216,7 @@ fn nothing_came(view: &View<'_>, counts: &Counts, left: &Departure) -> Option<Pr
             .map(|d| d.netns)
             .find(|ns| view.host.is_local(*ns, left.tuple.dst))?;
         let name = view.host.namespace(receiver);
-        let failed = local::failures(view.trace)
+        let failed = local::failures(view.trace, view.host)
             .iter()
             .any(|f| f.dst == address && f.netns.is_none_or(|ns| ns == receiver));
         let refused = routing::answer(view.host, receiver, address)

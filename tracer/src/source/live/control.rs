@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::pump::Pump;
+use super::pump::{Progress, Pump};
 use super::scope::Scope;
 use super::{Message, Ready};
 use crate::config::Config;
@@ -84,6 +84,7 @@ pub(super) struct Control {
     namespaces: Namespaces,
     links: BTreeMap<Device, Link>,
     reading: Option<Running>,
+    progress: Progress,
     to: mpsc::Sender<Message>,
 }
 
@@ -125,13 +126,15 @@ impl Control {
         let reader = kernel
             .reader()
             .ok_or_else(|| Error::runtime("the ring buffer is already being read"))?;
-        let mut pump = Pump::new(config.btf.clone(), to.clone());
+        let progress = Progress::default();
+        let mut pump = Pump::new(config.btf.clone(), to.clone(), progress.clone());
         let mut control = Self {
             kernel,
             scope,
             namespaces: Namespaces::default(),
             links: BTreeMap::new(),
             reading: None,
+            progress,
             to,
         };
         facts.extend(control.changed(changes)?);
@@ -192,7 +195,7 @@ impl Control {
         if ticks.is_multiple_of(COUNTERS_EVERY) {
             self.send_counters()?;
         }
-        self.send(Input::Tick(machine::ktime()?))
+        self.send(Input::Tick(self.progress.until(machine::ktime()?)))
     }
 
     /// Takes the probes out, hands on what they saw, and says that nothing more will come.

@@ -4,6 +4,8 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -17,26 +19,54 @@ use crate::kernel::symbols::Symbols;
 use crate::model::KtimeNs;
 use crate::source::Input;
 
+/// The time of the record that is being handed on; zero while none is. To find the names of a first stack takes
+/// long, and the clock that the loop is told must not run ahead of the records that wait meanwhile.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Progress(Arc<AtomicU64>);
+
+impl Progress {
+    fn at(&self, ktime: u64) {
+        self.0.store(ktime, Ordering::Release);
+    }
+
+    /// `now`, or the time of the record that has not been handed on yet.
+    pub(super) fn until(&self, now: KtimeNs) -> KtimeNs {
+        match self.0.load(Ordering::Acquire) {
+            0 => now,
+            waiting => now.min(KtimeNs(waiting)),
+        }
+    }
+}
+
 /// Hands batches on to the loop.
 pub(super) struct Pump {
     symbols: Symbols,
     named: HashSet<u64>,
     to: mpsc::Sender<Message>,
+    progress: Progress,
 }
 
 impl Pump {
     /// `image` as for [`Symbols::new`].
-    pub(super) fn new(image: Option<PathBuf>, to: mpsc::Sender<Message>) -> Self {
+    pub(super) fn new(
+        image: Option<PathBuf>,
+        to: mpsc::Sender<Message>,
+        progress: Progress,
+    ) -> Self {
         Self {
             symbols: Symbols::new(image),
             named: HashSet::new(),
             to,
+            progress,
         }
     }
 
     /// Hands one batch on, waiting for room; breaks when nobody listens any more.
     pub(super) fn pass(&mut self, batch: Vec<Bytes>) -> ControlFlow<()> {
         for record in batch {
+            if let Ok((event, _)) = RawEvent::ref_from_prefix(&record) {
+                self.progress.at(event.ktime_ns);
+            }
             if is_own_question(&record) {
                 continue;
             }
@@ -45,6 +75,7 @@ impl Pump {
             }
             self.send(Input::Record(record))?;
         }
+        self.progress.at(0);
         ControlFlow::Continue(())
     }
 
@@ -84,4 +115,19 @@ fn stack<'a>(event: &RawEvent, rest: &'a [u8]) -> impl Iterator<Item = u64> + us
         .iter()
         .take(usize::from(event.stack_len))
         .map(|bytes| u64::from_ne_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_waits_for_the_record_that_is_handed_on() {
+        let progress = Progress::default();
+        assert_eq!(progress.until(KtimeNs(900)), KtimeNs(900));
+        progress.at(400);
+        assert_eq!(progress.until(KtimeNs(900)), KtimeNs(400));
+        progress.at(0);
+        assert_eq!(progress.until(KtimeNs(950)), KtimeNs(950));
+    }
 }
