@@ -7,6 +7,7 @@
 
 pub mod advice;
 mod backends;
+pub mod bridging;
 pub mod candidate;
 pub mod causes;
 pub mod groups;

@@ -3,6 +3,7 @@
 pub mod answers;
 pub mod discovery;
 pub mod facts;
+mod fdb;
 mod firewall;
 pub(crate) mod links;
 pub mod machine;
@@ -14,7 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::model::{Device, KtimeNs, Mac, NetNs};
-use facts::{BaseChain, Fact, InterfaceAddress, Link, Neighbor, Probe, RouteAnswer, Run};
+use facts::{
+    BaseChain, Fact, Forwarding, InterfaceAddress, Link, Neighbor, Probe, RouteAnswer, Run,
+};
 
 /// What could not be read of the host, and why.
 struct Unreadable {
@@ -38,6 +41,7 @@ pub struct Host {
     pub run: Option<Run>,
     namespaces: BTreeMap<NetNs, String>,
     links: BTreeMap<Device, Link>,
+    gone: BTreeSet<Device>,
     addresses: BTreeMap<Device, Vec<InterfaceAddress>>,
     drop_reasons: BTreeMap<u32, String>,
     reset_reasons: BTreeMap<u32, String>,
@@ -50,6 +54,8 @@ pub struct Host {
     pub routes: Vec<Dated<RouteAnswer>>,
     /// Neighbour entries read, oldest first.
     pub neighbors: Vec<Dated<Neighbor>>,
+    /// What forwarding databases said, oldest first.
+    pub forwarding: Vec<Dated<Forwarding>>,
     /// Sysctls by namespace and name.
     pub sysctls: BTreeMap<(NetNs, String), Dated<Option<String>>>,
     /// Base chains by namespace.
@@ -67,8 +73,15 @@ impl Host {
                 self.namespaces.insert(ns.netns, ns.name);
             }
             // Names and links of what is gone stay: packets seen before still need them.
-            Fact::NamespaceGone(_) | Fact::LinkGone(_) => {}
+            Fact::NamespaceGone(netns) => {
+                let inside = self.links.keys().filter(|d| d.netns == netns);
+                self.gone.extend(inside);
+            }
+            Fact::LinkGone(device) => {
+                self.gone.insert(device);
+            }
             Fact::Link(link) => {
+                self.gone.remove(&link.device);
                 self.links.insert(link.device, link);
             }
             Fact::Addresses(device, list) => {
@@ -83,6 +96,7 @@ impl Host {
             Fact::Coverage { covered, total } => self.coverage = (covered, total),
             Fact::Route(answer) => self.routes.push(Dated { at, fact: answer }),
             Fact::Neighbor(entry) => self.neighbors.push(Dated { at, fact: entry }),
+            Fact::Forwarding(answer) => self.forwarding.push(Dated { at, fact: answer }),
             Fact::Sysctl { netns, name, value } => {
                 self.sysctls
                     .insert((netns, name), Dated { at, fact: value });
@@ -118,6 +132,12 @@ impl Host {
     #[must_use]
     pub fn link(&self, device: Device) -> Option<&Link> {
         self.links.get(&device)
+    }
+
+    /// Whether the interface was removed, or its namespace with it.
+    #[must_use]
+    pub fn is_gone(&self, device: Device) -> bool {
+        self.gone.contains(&device)
     }
 
     /// All interfaces ever known.
@@ -157,6 +177,16 @@ impl Host {
         self.links
             .values()
             .filter(move |link| link.mac == Some(mac))
+    }
+
+    /// What the forwarding database of a bridge or a VXLAN device last said about a MAC.
+    #[must_use]
+    pub fn forwarding(&self, device: Device, mac: Mac) -> Option<&Forwarding> {
+        self.forwarding
+            .iter()
+            .rev()
+            .map(|dated| &dated.fact)
+            .find(|f| f.device == device && f.mac == mac)
     }
 
     /// Name of a drop reason.

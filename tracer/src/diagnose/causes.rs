@@ -84,9 +84,11 @@ causes! {
         "Its source or destination address is impossible at this place.";
     NEIGHBOR_UNRESOLVED = "neighbor.unresolved", Dropped, &["neighbor"], None,
         "ARP or neighbour discovery got no answer for the next hop.";
+    NEIGHBOR_DUPLICATE = "neighbor.duplicate-address", Dropped, &["neighbor", "device"], None,
+        "Two machines use one address.";
     L2_WRONG_MAC = "l2.wrong-destination-mac", Dropped, &["device"], None,
         "The frame was for another MAC than the interface's.";
-    L2_BRIDGE = "l2.bridge", Dropped, &["bridge"], None,
+    L2_BRIDGE = "l2.bridge", Dropped, &["bridge"], Some("neighbor.unresolved"),
         "The bridge did not pass it on: port state, isolation, hairpin, lock or flooding.";
     LINK_DOWN = "link.down", Dropped, &["device"], Some("neighbor.unresolved"),
         "The interface or its peer is down or gone.";

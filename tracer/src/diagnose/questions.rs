@@ -1,5 +1,7 @@
 //! What to read beside losses: asked while they are fresh, answered by facts that the rules then find in the host.
 
+mod layer2;
+
 use std::collections::BTreeSet;
 
 use crate::correlate::Trace;
@@ -9,7 +11,9 @@ use crate::model::{Detail, Device, Direction, Tuple};
 
 use super::local;
 use super::loss::{Loss, peer_of};
-use super::rules::{self, nat, neighbor};
+use super::routing;
+use super::rules::neighbor::{self, Unresolved};
+use super::rules::{self, nat};
 use super::source_address;
 use super::view::{View, last_seen, total};
 
@@ -125,12 +129,20 @@ fn about_loss(loss: &Loss<'_>, list: &mut Asked) {
                 }
             }
         }
-        for link in host.links().filter(|l| l.device.netns == netns && !l.up) {
-            list.push(Question::Link {
-                device: link.device,
-            });
+        let way_out = |device: Device| {
+            let mut addresses = host.addresses(device).iter();
+            loss.dst()
+                .is_some_and(|dst| addresses.any(|a| routing::holds(a.address, a.prefix, dst)))
+        };
+        for link in host.links().filter(|l| l.device.netns == netns) {
+            if !link.up || way_out(link.device) {
+                list.push(Question::Link {
+                    device: link.device,
+                });
+            }
         }
     }
+    layer2::about_frame(loss, list);
     if let Some(device) = loss.last_device() {
         list.link(host, device);
         if loss.within("neigh_invalidate") || loss.function() == "__neigh_event_send" {
@@ -139,6 +151,7 @@ fn about_loss(loss: &Loss<'_>, list: &mut Asked) {
                 .or(loss.dst());
             if let Some(address) = address {
                 list.push(Question::Neighbor { device, address });
+                layer2::about_neighbor(host, Unresolved { device, address }, list);
             }
         }
     }
@@ -175,6 +188,7 @@ fn about_silence(view: &View<'_>, arrived: bool, list: &mut Asked) {
         if let (Some(address), true) = (entry.address, device.netns == netns) {
             list.push(Question::Neighbor { device, address });
             list.link(view.host, device);
+            layer2::about_neighbor(view.host, Unresolved { device, address }, list);
         }
     }
     if let Some(tuple) = last.tuple.filter(|_| !arrived) {

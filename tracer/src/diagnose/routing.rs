@@ -109,7 +109,7 @@ pub fn holds(network: IpAddr, prefix: u8, address: IpAddr) -> bool {
     }
 }
 
-/// An interface of the namespace that is administratively down and that the destination belongs to, or the
+/// An interface of the namespace that is administratively down or gone and that the destination belongs to, or the
 /// only way out there is. Its routes went with it.
 #[must_use]
 pub fn downed_way(host: &Host, netns: NetNs, dst: IpAddr) -> Option<&Link> {
@@ -124,11 +124,12 @@ pub fn downed_way(host: &Host, netns: NetNs, dst: IpAddr) -> Option<&Link> {
             .iter()
             .any(|a| holds(a.address, a.prefix, dst))
     };
-    links().filter(|l| !l.up).find(on_link).or_else(|| {
+    let downed = |link: &&Link| !link.up || host.is_gone(link.device);
+    links().filter(downed).find(on_link).or_else(|| {
         let with_address = |l: &&Link| !host.addresses(l.device).is_empty();
         let mut candidates = links().filter(with_address);
         let first = candidates.next()?;
-        (candidates.next().is_none() && !first.up).then_some(first)
+        (candidates.next().is_none() && downed(&first)).then_some(first)
     })
 }
 

@@ -3,9 +3,11 @@
 
 pub mod bridge;
 pub mod filter;
+pub mod flooded;
 pub mod l2;
 pub mod limits;
 pub mod link;
+pub mod macvlan;
 pub mod named;
 pub mod nat;
 pub mod neighbor;
@@ -41,6 +43,10 @@ pub const RULES: &[Rule] = &[
     link::peer_refuses,
     link::qdisc,
     link::gone_with_its_route,
+    macvlan::strayed,
+    macvlan::question,
+    flooded::strayed,
+    flooded::question,
     l2::wrong_mac,
     bridge::refused,
     bridge::port_mtu,
@@ -51,6 +57,9 @@ pub const RULES: &[Rule] = &[
     socket::full,
     tunnel::unknown,
     tunnel::no_remote,
+    tunnel::own_source,
+    tunnel::too_big,
+    l2::twin,
     named::by_reason,
     other::kernel,
 ];

@@ -16,7 +16,7 @@ use super::namespaces::Namespaces;
 use super::netlink::{
     Message, Netlink, Request, address_bytes, address_of, attributes, family_of, u16_of, u32_of,
 };
-use super::{Unreadable, firewall};
+use super::{Unreadable, fdb, firewall};
 use crate::model::{Device, IfIndex, Mac, NetNs, Proto, Tuple};
 
 // Of linux/rtnetlink.h.
@@ -51,6 +51,9 @@ pub fn answer(question: &Question, namespaces: &Namespaces) -> Vec<Fact> {
         Question::Neighbor { device, address } => {
             (device.netns, format!("neighbour entry of {address}"))
         }
+        Question::Forwarding { device, mac } => {
+            (device.netns, format!("forwarding entry of {mac}"))
+        }
         Question::Sysctl { netns, name } => (*netns, format!("sysctl {name}")),
         Question::Chains { netns } => (*netns, String::from("base chains")),
         Question::Link { device } => (device.netns, format!("interface {}", device.ifindex.0)),
@@ -68,6 +71,9 @@ pub fn answer(question: &Question, namespaces: &Namespaces) -> Vec<Fact> {
         }
         Question::Neighbor { device, address } => {
             neighbor(*device, *address).map(|n| vec![Fact::Neighbor(n)])
+        }
+        Question::Forwarding { device, mac } => {
+            fdb::read(*device, *mac).map(|f| vec![Fact::Forwarding(f)])
         }
         Question::Sysctl { name, .. } => Ok(vec![sysctl(netns, name)]),
         Question::Chains { .. } => {

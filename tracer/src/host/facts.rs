@@ -4,11 +4,15 @@
 //! And [`Question`]s: what the diagnosis wants to know beside a loss. The live source answers with facts; in a
 //! replay the answers stand in the file.
 
+mod layer2;
+
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Device, KtimeNs, Mac, NetNs, Tuple};
+
+pub use layer2::{BridgeLink, BridgePort, FdbEntry, Forwarding, PortState, VxlanLink};
 
 /// One fact. A later fact about the same thing replaces the earlier one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,6 +48,8 @@ pub enum Fact {
     Route(RouteAnswer),
     /// A neighbour entry, or that there is none (`state` 0).
     Neighbor(Neighbor),
+    /// What a forwarding database says about a MAC.
+    Forwarding(Forwarding),
     /// A sysctl's value, by its path below /proc/sys (`net/ipv4/ip_forward`).
     Sysctl {
         /// Namespace.
@@ -140,17 +146,15 @@ pub struct Link {
     pub peer: Option<Device>,
     /// VXLAN: VNI, UDP port, remote address.
     pub vxlan: Option<VxlanLink>,
-}
-
-/// A VXLAN device's settings.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct VxlanLink {
-    /// VNI.
-    pub vni: u32,
-    /// UDP destination port.
-    pub port: u16,
-    /// Default remote.
-    pub remote: Option<IpAddr>,
+    /// A bridge's settings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bridge: Option<BridgeLink>,
+    /// Its settings as a port of a bridge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<BridgePort>,
+    /// Mode of a macvlan (`private`, `vepa`, `bridge`, `passthru`, `source`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub macvlan: Option<String>,
 }
 
 /// An address of an interface.
@@ -294,6 +298,13 @@ pub enum Question {
         device: Device,
         /// Address.
         address: IpAddr,
+    },
+    /// What a bridge or a VXLAN device knows of a MAC; answered by [`Fact::Forwarding`].
+    Forwarding {
+        /// The bridge or the VXLAN device.
+        device: Device,
+        /// The MAC.
+        mac: Mac,
     },
     /// Answered by [`Fact::Sysctl`].
     Sysctl {

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 
-use super::facts::{InterfaceAddress, Link, VxlanLink};
+use super::facts::{BridgeLink, BridgePort, InterfaceAddress, Link, PortState, VxlanLink};
 use super::namespaces::{Namespaces, NetnsFd};
 use super::netlink::{
     Message, Netlink, Request, address_of, attributes, i32_of, text_of, u16_of, u32_of,
@@ -25,10 +25,27 @@ const SKIP_STATS: u32 = 1 << 3;
 // Of linux/if_link.h, the part below IFLA_LINKINFO, and of linux/net_namespace.h.
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
+const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const IFLA_VXLAN_ID: u16 = 1;
 const IFLA_VXLAN_GROUP: u16 = 2;
+const IFLA_VXLAN_LOCAL: u16 = 4;
+const IFLA_VXLAN_LEARNING: u16 = 7;
 const IFLA_VXLAN_PORT: u16 = 15;
 const IFLA_VXLAN_GROUP6: u16 = 16;
+const IFLA_VXLAN_LOCAL6: u16 = 17;
+const IFLA_VXLAN_DF: u16 = 29;
+const IFLA_BR_STP_STATE: u16 = 5;
+const IFLA_BR_VLAN_FILTERING: u16 = 7;
+const IFLA_BRPORT_STATE: u16 = 1;
+const IFLA_BRPORT_MODE: u16 = 4;
+const IFLA_BRPORT_LEARNING: u16 = 8;
+const IFLA_BRPORT_UNICAST_FLOOD: u16 = 9;
+const IFLA_BRPORT_MCAST_FLOOD: u16 = 27;
+const IFLA_BRPORT_BCAST_FLOOD: u16 = 30;
+const IFLA_BRPORT_ISOLATED: u16 = 33;
+const IFLA_BRPORT_LOCKED: u16 = 39;
+const IFLA_MACVLAN_MODE: u16 = 1;
 const NETNSA_NSID: u16 = 1;
 const NETNSA_FD: u16 = 3;
 
@@ -74,6 +91,9 @@ pub(crate) fn link_of(netns: NetNs, message: Message<'_>) -> Option<LinkMessage>
         master: None,
         peer: None,
         vxlan: None,
+        bridge: None,
+        port: None,
+        macvlan: None,
     };
     let (mut lower, mut nsid) = (None, None);
     for (kind, value) in attributes(rest) {
@@ -96,30 +116,100 @@ pub(crate) fn link_of(netns: NetNs, message: Message<'_>) -> Option<LinkMessage>
 }
 
 fn read_info(info: &[u8], link: &mut Link) {
-    let mut data: &[u8] = &[];
+    let (mut data, mut port): (&[u8], &[u8]) = (&[], &[]);
+    let mut master = String::new();
     for (kind, value) in attributes(info) {
         match kind {
             IFLA_INFO_KIND => link.kind = text_of(value),
             IFLA_INFO_DATA => data = value,
+            IFLA_INFO_SLAVE_KIND => master = text_of(value),
+            IFLA_INFO_SLAVE_DATA => port = value,
             _ => {}
         }
     }
-    if link.kind == "vxlan" {
-        let mut vxlan = VxlanLink {
-            vni: 0,
-            port: 0,
-            remote: None,
-        };
-        for (kind, value) in attributes(data) {
-            match kind {
-                IFLA_VXLAN_ID => vxlan.vni = u32_of(value).unwrap_or_default(),
-                IFLA_VXLAN_PORT => vxlan.port = u16_of(value).map_or(0, u16::from_be),
-                IFLA_VXLAN_GROUP | IFLA_VXLAN_GROUP6 => vxlan.remote = address_of(value),
-                _ => {}
-            }
-        }
-        link.vxlan = Some(vxlan);
+    match link.kind.as_str() {
+        "vxlan" => link.vxlan = Some(vxlan_of(data)),
+        "bridge" => link.bridge = Some(bridge_of(data)),
+        "macvlan" | "macvtap" => link.macvlan = macvlan_mode(data),
+        _ => {}
     }
+    if master == "bridge" {
+        link.port = Some(port_of(port));
+    }
+}
+
+fn vxlan_of(data: &[u8]) -> VxlanLink {
+    let mut vxlan = VxlanLink {
+        vni: 0,
+        port: 0,
+        remote: None,
+        local: None,
+        learning: false,
+        df: 0,
+    };
+    for (kind, value) in attributes(data) {
+        match kind {
+            IFLA_VXLAN_ID => vxlan.vni = u32_of(value).unwrap_or_default(),
+            IFLA_VXLAN_PORT => vxlan.port = u16_of(value).map_or(0, u16::from_be),
+            IFLA_VXLAN_GROUP | IFLA_VXLAN_GROUP6 => vxlan.remote = address_of(value),
+            IFLA_VXLAN_LOCAL | IFLA_VXLAN_LOCAL6 => vxlan.local = address_of(value),
+            IFLA_VXLAN_LEARNING => vxlan.learning = is_set(value),
+            IFLA_VXLAN_DF => vxlan.df = value.first().copied().unwrap_or_default(),
+            _ => {}
+        }
+    }
+    vxlan
+}
+
+fn bridge_of(data: &[u8]) -> BridgeLink {
+    let value_of = |wanted| attributes(data).find(|(kind, _)| *kind == wanted);
+    BridgeLink {
+        stp: value_of(IFLA_BR_STP_STATE)
+            .and_then(|(_, value)| u32_of(value))
+            .is_some_and(|state| state != 0),
+        vlan_filtering: value_of(IFLA_BR_VLAN_FILTERING).is_some_and(|(_, value)| is_set(value)),
+    }
+}
+
+fn port_of(data: &[u8]) -> BridgePort {
+    let mut port = BridgePort::default();
+    for (kind, value) in attributes(data) {
+        match kind {
+            IFLA_BRPORT_STATE => {
+                port.state = PortState::of(value.first().copied().unwrap_or_default());
+            }
+            IFLA_BRPORT_MODE => port.hairpin = is_set(value),
+            IFLA_BRPORT_LEARNING => port.learning = is_set(value),
+            IFLA_BRPORT_UNICAST_FLOOD => port.flood = is_set(value),
+            IFLA_BRPORT_MCAST_FLOOD => port.mcast_flood = is_set(value),
+            IFLA_BRPORT_BCAST_FLOOD => port.bcast_flood = is_set(value),
+            IFLA_BRPORT_ISOLATED => port.isolated = is_set(value),
+            IFLA_BRPORT_LOCKED => port.locked = is_set(value),
+            _ => {}
+        }
+    }
+    port
+}
+
+/// MACVLAN_MODE_* of linux/if_link.h, as ip-link(8) calls them.
+fn macvlan_mode(data: &[u8]) -> Option<String> {
+    const MODES: [(u32, &str); 5] = [
+        (1, "private"),
+        (2, "vepa"),
+        (4, "bridge"),
+        (8, "passthru"),
+        (16, "source"),
+    ];
+    let (_, value) = attributes(data).find(|(kind, _)| *kind == IFLA_MACVLAN_MODE)?;
+    let number = u32_of(value)?;
+    MODES
+        .iter()
+        .find(|(mode, _)| *mode == number)
+        .map(|(_, name)| (*name).to_owned())
+}
+
+fn is_set(value: &[u8]) -> bool {
+    value.first().is_some_and(|flag| *flag != 0)
 }
 
 /// A link-layer address that is Ethernet's; `lo` has one of zeros, which is none.

@@ -120,6 +120,9 @@ impl Scene {
             master: None,
             peer,
             vxlan: None,
+            bridge: None,
+            port: None,
+            macvlan: None,
         };
         let addresses = address
             .map(|address| InterfaceAddress {

@@ -1,12 +1,20 @@
 //! Frames that a bridge does not pass on.
 
+use crate::host::facts::Link;
+use crate::model::{Device, Mac};
+
 use super::super::advice::{Shell, text};
+use super::super::bridging::{
+    Cast, Obstacle, at_entry, bridge_of, learned_port, towards, true_way, way_to,
+};
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{L2_BRIDGE, MTU_EXCEEDED};
 use super::super::loss::Loss;
+use super::l2;
+use super::link;
 
 /// `where.hook` of this family.
-const HOOK: &str = "bridge";
+pub(super) const HOOK: &str = "bridge";
 
 /// Locations and reasons of a bridge, with what they can mean. The first that fits counts.
 const ROWS: &[(&str, &str, &str)] = &[
@@ -23,12 +31,17 @@ const ROWS: &[(&str, &str, &str)] = &[
     (
         "NO_TX_TARGET",
         "br_handle_frame_finish",
-        "no FDB entry for its MAC, and flooding is off",
+        "no FDB entry for its MAC, and no port takes what is unknown",
     ),
     (
         "NO_TX_TARGET",
         "br_flood",
-        "no FDB entry for its MAC, and flooding is off",
+        "no FDB entry for its MAC, and no port takes what is unknown",
+    ),
+    (
+        "NO_TX_TARGET",
+        "br_dev_xmit",
+        "no FDB entry for its MAC, and no port takes what is unknown",
     ),
     (
         "MAC_INVALID_SOURCE",
@@ -53,6 +66,7 @@ const ROWS: &[(&str, &str, &str)] = &[
     ),
     ("NOT_SPECIFIED", "__br_forward", "the port does not take it"),
     ("NOT_SPECIFIED", "br_forward", "the port does not take it"),
+    ("NOT_SPECIFIED", "br_flood", "no port takes it"),
     (
         "NOT_SPECIFIED",
         "br_handle_frame",
@@ -78,6 +92,9 @@ pub fn refused(loss: &Loss<'_>) -> Option<Candidate> {
     let name = loss
         .last_device()
         .map_or_else(String::new, |d| loss.host.interface(d));
+    if let Some(obstacle) = obstacle(loss) {
+        return Some(held_up(loss, &obstacle));
+    }
     let shell = Shell::of(loss.host, loss.netns());
     Some(
         Candidate::new(
@@ -94,6 +111,114 @@ pub fn refused(loss: &Loss<'_>) -> Option<Candidate> {
     )
 }
 
+/// The loss with the one setting that did it.
+fn held_up(loss: &Loss<'_>, obstacle: &Obstacle<'_>) -> Candidate {
+    let host = loss.host;
+    let mac = frame_macs(loss).map(|(_, dst)| dst);
+    if let Obstacle::LinkDown(port) = obstacle {
+        return link::down(host, port.device, loss.info.function.clone()).because(
+            "fdb",
+            mac.map(|mac| {
+                format!(
+                    "{mac} is behind {}, and the bridge cannot send there",
+                    port.name
+                )
+            }),
+        );
+    }
+    let unknown = match (obstacle, mac) {
+        (Obstacle::Flood(..) | Obstacle::NoPort(..), Some(mac)) => {
+            format!("no FDB entry for {mac}, and ")
+        }
+        _ => String::new(),
+    };
+    Candidate::new(
+        &L2_BRIDGE,
+        loss.place_at_device(HOOK),
+        format!(
+            "bridge does not pass it on{}: {unknown}{}",
+            loss.at_words(),
+            obstacle.words(host)
+        ),
+    )
+    .explains(Specificity::Fact)
+    .because("link", obstacle.read(host))
+    .because("fdb", fdb_words(loss, mac))
+    .advise(obstacle.advice(host))
+    .advise(mac.map(|mac| {
+        Shell::of(host, loss.netns()).run(
+            "which port has its MAC",
+            format!("bridge fdb show | grep -i {mac}"),
+        )
+    }))
+}
+
+/// What the bridge knows of the frame's MAC.
+fn fdb_words(loss: &Loss<'_>, mac: Option<Mac>) -> Option<String> {
+    let bridge = bridge_of(loss.host, loss.last_device()?)?;
+    let mac = mac?;
+    loss.host.forwarding(bridge.device, mac)?;
+    Some(match learned_port(loss.host, bridge, mac) {
+        Some(port) => format!("{} has {mac} on port {}", bridge.name, port.name),
+        None => format!("{} has no entry for {mac}", bridge.name),
+    })
+}
+
+/// Source and destination of the frame that the bridge got.
+fn frame_macs(loss: &Loss<'_>) -> Option<(Mac, Mac)> {
+    l2::frame(loss).map(|f| (f.src, f.dst))
+}
+
+/// The setting for which this frame was refused, where it can be told.
+fn obstacle<'a>(loss: &Loss<'a>) -> Option<Obstacle<'a>> {
+    let host = loss.host;
+    let from = host.link(loss.last_device()?)?;
+    let bridge = bridge_of(host, from.device)?;
+    let macs = frame_macs(loss);
+    if from.device != bridge.device
+        && let Some(found) = at_entry(host, bridge, from, macs.map(|(src, _)| src))
+    {
+        return Some(found);
+    }
+    let (_, mac) = macs?;
+    let learned = learned_port(host, bridge, mac);
+    let owner = || {
+        let dst = loss.dst()?;
+        host.owners(dst)
+            .filter_map(|d| host.link(d))
+            .find_map(|end| way_to(host, bridge, end))
+    };
+    let to: &Link = learned
+        .or_else(|| true_way(host, bridge, mac))
+        .or_else(owner)?;
+    let cast = match cast_of(mac) {
+        Cast::Unknown if learned.is_some() && loss.reason() != "NO_TX_TARGET" => Cast::Known,
+        other => other,
+    };
+    towards(host, bridge, from, to, cast)
+}
+
+/// By the group bit: what a bridge does with a MAC that it has not learned.
+pub(super) fn cast_of(mac: Mac) -> Cast {
+    match mac.0 {
+        [0xff, 0xff, 0xff, 0xff, 0xff, 0xff] => Cast::Broadcast,
+        [first, ..] if first & 1 != 0 => Cast::Multicast,
+        _ => Cast::Unknown,
+    }
+}
+
+/// Bridges that the packet came into before it was lost, with the port, or the bridge's own device.
+pub(super) fn entered<'a>(loss: &Loss<'a>) -> impl Iterator<Item = (&'a Link, &'a Link)> {
+    let host = loss.host;
+    loss.steps().iter().filter_map(move |step| {
+        let device: Device = step.event.device?;
+        let bridge = bridge_of(host, device)?;
+        let inwards = matches!(step.event.detail, crate::model::Detail::Ingress);
+        let from = host.link(device)?;
+        ((device == bridge.device) != inwards).then_some((bridge, from))
+    })
+}
+
 /// The egress port has a smaller MTU; nobody is told.
 pub fn port_mtu(loss: &Loss<'_>) -> Option<Candidate> {
     if !loss.unnamed()
@@ -107,6 +232,10 @@ pub fn port_mtu(loss: &Loss<'_>) -> Option<Candidate> {
     let mtu = loss.info.mtu.or_else(|| loss.link().map(|l| l.mtu));
     let limit = mtu.map_or_else(String::new, |m| format!(", the port's MTU is {m}"));
     let shell = Shell::of(loss.host, loss.netns());
+    let name = loss
+        .last_device()
+        .map_or_else(|| "PORT".to_owned(), |d| loss.host.interface(d));
+    let wanted = loss.peer().map_or(1500, |peer| peer.mtu);
     Some(
         Candidate::new(
             &MTU_EXCEEDED,
@@ -120,7 +249,17 @@ pub fn port_mtu(loss: &Loss<'_>) -> Option<Candidate> {
         .explains(Specificity::Location)
         .advise([
             shell.run("MTU of the ports", "ip link"),
-            text("give all ports and the machines behind them the same MTU"),
-        ]),
+            shell.run(
+                "give the port the MTU of the machine behind it",
+                format!("ip link set dev {name} mtu {wanted}"),
+            ),
+            text("or give all ports and the machines behind them the same, smaller MTU"),
+        ])
+        .advise(mtu.map(|mtu| {
+            shell.run(
+                "to take that back",
+                format!("ip link set dev {name} mtu {mtu}"),
+            )
+        })),
     )
 }

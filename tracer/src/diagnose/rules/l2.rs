@@ -1,15 +1,20 @@
 //! Frames that came to an interface with another MAC.
 
-use crate::model::{Ethernet, Mac};
+use std::net::IpAddr;
+
+use crate::host::facts::Link;
+use crate::model::{Detail, Device, Ethernet, IfIndex, Mac};
+use crate::report::{Advice, Place};
 
 use super::super::advice::{Shell, ip, text};
+use super::super::bridging::{bridge_of, learned_port, true_way};
 use super::super::candidate::{Candidate, Specificity};
-use super::super::causes::L2_WRONG_MAC;
+use super::super::causes::{L2_WRONG_MAC, NEIGHBOR_DUPLICATE};
 use super::super::loss::Loss;
 use super::super::words;
 
 /// The Ethernet header that the dropping interface saw: the inner one after decapsulation.
-fn frame(loss: &Loss<'_>) -> Option<Ethernet> {
+pub(in super::super) fn frame(loss: &Loss<'_>) -> Option<Ethernet> {
     let here = loss.device()?;
     let events = || {
         std::iter::once(loss.event).chain(
@@ -38,123 +43,440 @@ fn frame(loss: &Loss<'_>) -> Option<Ethernet> {
         })
 }
 
-/// OTHERHOST where no other copy was taken.
-pub fn wrong_mac(loss: &Loss<'_>) -> Option<Candidate> {
-    let strayed = loss.reason() == "OTHERHOST"
+/// Discarded by an IP stack as another machine's.
+pub(in super::super) fn is_stray(loss: &Loss<'_>) -> bool {
+    loss.reason() == "OTHERHOST"
         || loss.unnamed()
             && loss.event.pkt_type == 3
             && matches!(
                 loss.function(),
                 "ip_rcv_core" | "ip_rcv" | "ip6_rcv_core" | "ipv6_rcv"
-            );
-    if !strayed {
-        return None;
-    }
-    let device = loss.device()?;
-    let name = loss.host.interface(device);
-    let has: Option<Mac> = loss.host.link(device).and_then(|l| l.mac);
-    let carries = frame(loss).map(|f| f.dst).filter(|m| Some(*m) != has);
-    let mut summary = format!("wrong destination MAC (OTHERHOST){}", loss.at_words());
-    match (carries, has) {
-        (Some(c), Some(h)) => summary += &format!(": the frame is for {c}, the interface has {h}"),
-        (Some(c), None) => summary += &format!(": the frame is for {c}"),
-        (None, Some(h)) => summary += &format!(": the frame is not for {h}"),
-        (None, None) => {}
-    }
-    let here = Shell::of(loss.host, loss.netns());
-    let mut candidate = Candidate::new(&L2_WRONG_MAC, loss.place(Some("device")), summary)
-        .explains(Specificity::Fact);
-    let owners: Vec<_> = carries
-        .map(|mac| {
-            loss.host
-                .by_mac(mac)
-                .map(|l| words::interface(loss.host, l.device))
-                .collect()
-        })
-        .unwrap_or_default();
-    if let Some(mac) = carries {
-        candidate = candidate.because(
-            "link",
-            if owners.is_empty() {
-                format!("no interface of this host has {mac}")
-            } else {
-                format!("{mac} belongs to {}", owners.join(", "))
-            },
-        );
-    }
-    let bridged = loss.host.link(device).is_some_and(|l| l.kind == "bridge");
-    if bridged {
-        candidate = candidate.because(
-            "link",
-            format!("{name} is a bridge: an FDB entry marks the address as its own"),
-        );
-    }
-    // Who put that MAC on the frame: the last interface from which it was sent by an IP stack.
-    let sender = loss
-        .steps()
+            )
+}
+
+/// Who put its destination MAC on the frame: the first interface that an IP stack sent it from with that MAC.
+pub(in super::super) fn sender(loss: &Loss<'_>) -> Option<Device> {
+    let mac = frame(loss)?.dst;
+    loss.steps()
         .iter()
-        .filter(|s| matches!(s.event.detail, crate::model::Detail::Egress))
+        .filter(|s| matches!(s.event.detail, Detail::Egress))
         .filter(|s| {
             s.event
                 .packet
                 .as_ref()
                 .and_then(|p| p.ethernet)
-                .map(|e| e.dst)
-                == carries
+                .is_some_and(|e| e.dst == mac)
         })
-        .find_map(|s| s.event.device);
+        .find_map(|s| s.event.device)
+}
+
+/// The interface on which the packet had come into the sender's namespace, when it is only passed on there.
+pub(in super::super) fn came_to(loss: &Loss<'_>, sender: Device) -> Option<Device> {
+    let before = loss.steps().iter().take_while(|s| {
+        !(s.event.device == Some(sender) && matches!(s.event.detail, Detail::Egress))
+    });
+    before
+        .filter(|s| matches!(s.event.detail, Detail::Ingress))
+        .filter_map(|s| s.event.device)
+        .filter(|d| d.netns == sender.netns)
+        .last()
+}
+
+/// The neighbour whose MAC the sender put on the frame: the route's gateway, else the destination itself.
+pub(in super::super) fn next_hop(loss: &Loss<'_>, sender: Device) -> Option<IpAddr> {
+    let dst = loss.dst()?;
+    let route = loss.host.routes.iter().rev().find_map(|r| {
+        let answer = &r.fact;
+        let route = answer.result.as_ref().ok()?;
+        let here = answer.netns == sender.netns
+            && answer.tuple.dst == dst
+            && route.oif == Some(sender.ifindex.0);
+        here.then_some(route)
+    });
+    Some(route.and_then(|r| r.gateway).unwrap_or(dst))
+}
+
+/// What is known of a frame that came to an interface with another MAC.
+struct Stray<'a> {
+    /// The MAC that it carries, where that is not the interface's.
+    carries: Option<Mac>,
+    /// Where it should have arrived: the interface that owns the next hop; else where it was discarded.
+    here: Device,
+    /// That interface's MAC.
+    has: Option<Mac>,
+    /// Interfaces with the MAC that it carries.
+    owners: Vec<&'a Link>,
+    sender: Option<Device>,
+    next_hop: Option<IpAddr>,
+}
+
+/// Interfaces with this MAC: of the namespaces that the packet passed, else of all.
+fn owners<'a>(loss: &Loss<'a>, mac: Mac) -> Vec<&'a Link> {
+    let all: Vec<&Link> = loss.host.by_mac(mac).collect();
+    let passed = |link: &&&Link| {
+        let netns = link.device.netns;
+        loss.journey
+            .steps
+            .iter()
+            .any(|s| s.event.netns == Some(netns))
+    };
+    let near: Vec<&Link> = all.iter().filter(passed).copied().collect();
+    if near.is_empty() { all } else { near }
+}
+
+fn stray<'a>(loss: &Loss<'a>) -> Option<Stray<'a>> {
+    let host = loss.host;
+    let died = loss.device()?;
+    let carries = frame(loss).map(|f| f.dst);
+    let sender = sender(loss);
+    let next_hop = sender.and_then(|sender| next_hop(loss, sender));
+    // A flooded frame dies at every interface: what matters is the one that it was meant for.
+    let meant = |device: &Device| next_hop.is_some_and(|hop| host.is_local(device.netns, hop));
+    let copies = loss
+        .journey
+        .steps
+        .iter()
+        .filter_map(|s| match &s.event.detail {
+            Detail::Drop(info) if info.reason.as_deref() == Some("OTHERHOST") => s.event.device,
+            _ => None,
+        });
+    let here = std::iter::once(died)
+        .chain(copies)
+        .find(meant)
+        .unwrap_or(died);
+    let has = host.link(here).and_then(|l| l.mac);
+    let carries = carries.filter(|m| Some(*m) != has);
+    Some(Stray {
+        carries,
+        here,
+        has,
+        owners: carries.map_or_else(Vec::new, |mac| owners(loss, mac)),
+        sender,
+        next_hop,
+    })
+}
+
+/// OTHERHOST where no other copy was taken.
+pub fn wrong_mac(loss: &Loss<'_>) -> Option<Candidate> {
+    if !is_stray(loss) {
+        return None;
+    }
+    let host = loss.host;
+    let found = stray(loss)?;
+    let name = host.interface(found.here);
+    let mut summary = format!(
+        "wrong destination MAC (OTHERHOST) on {} at {name}",
+        host.namespace(found.here.netns)
+    );
+    match (found.carries, found.has) {
+        (Some(c), Some(h)) => summary += &format!(": the frame is for {c}, the interface has {h}"),
+        (Some(c), None) => summary += &format!(": the frame is for {c}"),
+        (None, Some(h)) => summary += &format!(": the frame is not for {h}"),
+        (None, None) => {}
+    }
+    let misled = found.carries.and_then(|mac| misled(loss, &found, mac));
+    let nobody = found.carries.is_some() && found.owners.is_empty();
+    let meant = found
+        .next_hop
+        .is_some_and(|hop| host.is_local(found.here.netns, hop));
+    if let Some(misled) = &misled {
+        summary += &format!("; {}", misled.words);
+    } else if nobody && !meant {
+        summary += "; no interface of this host has that MAC any more";
+    }
+    let place = Place {
+        namespace: Some(host.namespace(found.here.netns)),
+        interface: Some(name.clone()),
+        ..loss.place(Some("device"))
+    };
+    let mut candidate = Candidate::new(&L2_WRONG_MAC, place, summary).explains(Specificity::Fact);
+    if let Some(mac) = found.carries.filter(|_| nobody) {
+        candidate = candidate.because("link", format!("no interface of this host has {mac}"));
+    } else if let Some(mac) = found.carries {
+        let owners: Vec<_> = found
+            .owners
+            .iter()
+            .map(|l| words::interface(host, l.device))
+            .collect();
+        candidate = candidate.because("link", format!("{mac} belongs to {}", owners.join(", ")));
+    }
+    if let Some(misled) = misled {
+        return Some(
+            candidate
+                .because("fdb", misled.evidence)
+                .advise(misled.advice),
+        );
+    }
+    Some(by_neighbor_entry(loss, &found, candidate))
+}
+
+/// A bridge that sends the frame to another port than the one behind which its MAC is, or takes it for its own.
+struct Misled {
+    words: String,
+    evidence: String,
+    advice: Vec<Advice>,
+}
+
+fn misled(loss: &Loss<'_>, found: &Stray<'_>, mac: Mac) -> Option<Misled> {
+    let host = loss.host;
+    let (bridge, answer, entry) = loss
+        .steps()
+        .iter()
+        .filter_map(|s| bridge_of(host, s.event.device?))
+        .find_map(|bridge| {
+            let answer = host.forwarding(bridge.device, mac)?;
+            let entry = answer.entries.iter().find(|e| !e.default)?;
+            Some((bridge, answer, *entry))
+        })?;
+    let port = host.link(Device {
+        netns: bridge.device.netns,
+        ifindex: IfIndex(entry.port),
+    })?;
+    let truth = true_way(host, bridge, mac).filter(|t| t.device != port.device);
+    let own = entry.is_own() && found.here == bridge.device;
+    if !own && (truth.is_none() || port.device == bridge.device) {
+        return None;
+    }
+    let shell = Shell::of(host, Some(bridge.device.netns));
+    let look = shell.run(
+        "look first: the bridge's entry for the MAC",
+        format!("bridge fdb show br {} | grep -i {mac}", bridge.name),
+    );
+    let remove = shell.run(
+        "remove the wrong entry: the bridge learns the right one by itself",
+        format!("bridge fdb del {mac} dev {} master", port.name),
+    );
+    let kind = if own { "permanent" } else { "static" };
+    let back = shell.run(
+        "to take that back",
+        format!("bridge fdb replace {mac} dev {} master {kind}", port.name),
+    );
+    let mut advice = vec![look, remove, back];
+    if let Some(truth) = truth {
+        advice.push(shell.run(
+            "or name the port behind which the machine is",
+            format!("bridge fdb replace {mac} dev {} master static", truth.name),
+        ));
+    }
+    let words = if own {
+        format!(
+            "the FDB of {} marks {mac} as its own (a local entry on {})",
+            bridge.name, port.name
+        )
+    } else {
+        format!(
+            "the FDB of {} has it on port {}, but it is behind {}",
+            bridge.name,
+            port.name,
+            truth.map_or("another", |t| t.name.as_str())
+        )
+    };
+    Some(Misled {
+        words,
+        evidence: format!(
+            "{} has {} for {mac}, on {}",
+            bridge.name,
+            words::count(answer.entries.len() as u64, "entry").replace("entrys", "entries"),
+            port.name
+        ),
+        advice,
+    })
+}
+
+/// Who put the MAC on the frame had it from a neighbour entry (or, in a VXLAN, the frame went to the wrong end).
+fn by_neighbor_entry(loss: &Loss<'_>, found: &Stray<'_>, mut candidate: Candidate) -> Candidate {
+    let host = loss.host;
+    let here = Shell::of(host, Some(found.here.netns));
+    let name = host.interface(found.here);
     let ip = ip(loss.v6());
-    if let Some(sender) = sender {
-        let shell = Shell::of(loss.host, Some(sender.netns));
+    if let Some(sender) = found.sender {
+        let shell = Shell::of(host, Some(sender.netns));
+        let device = host.interface(sender);
+        let hop = found
+            .next_hop
+            .map_or_else(String::new, |hop| format!("{hop} "));
+        let entry = found.next_hop.and_then(|hop| {
+            host.neighbors
+                .iter()
+                .rev()
+                .find(|n| n.fact.device == sender && n.fact.address == hop)
+        });
         candidate = candidate
             .because(
                 "neighbor",
                 format!(
                     "that MAC was put on the frame at {}",
-                    words::interface(loss.host, sender)
+                    words::interface(host, sender)
                 ),
+            )
+            .because(
+                "neighbor",
+                entry.and_then(|e| {
+                    let kind = match e.fact.state {
+                        state if state & 0x80 != 0 => " (PERMANENT: set by hand or by a program)",
+                        _ => "",
+                    };
+                    Some(format!(
+                        "its entry for {} says {}{kind}",
+                        e.fact.address, e.fact.mac?
+                    ))
+                }),
             )
             .advise([shell.run(
                 "look first: the neighbour entry that the sender uses",
-                format!("{ip} neigh show dev {}", loss.host.interface(sender)),
+                format!("{ip} neigh show {hop}dev {device}"),
             )]);
+        let right = found
+            .next_hop
+            .filter(|hop| host.is_local(found.here.netns, *hop))
+            .zip(found.has);
+        if let Some((hop, mac)) = right {
+            candidate = candidate.advise([shell.run(
+                "give the sender's entry the right MAC",
+                format!("{ip} neigh replace {hop} lladdr {mac} dev {device}"),
+            )]);
+            if let Some(old) = found.carries {
+                candidate = candidate.advise([shell.run(
+                    "to take that back",
+                    format!("{ip} neigh replace {hop} lladdr {old} dev {device}"),
+                )]);
+            }
+        }
+        candidate = candidate.advise(tunnel_entry(loss, found.carries));
     } else {
         candidate = candidate
             .advise([here.run("look first: neighbour entries", format!("{ip} neigh show"))]);
     }
-    candidate = candidate.advise([here.run(
-        "forwarding entries of bridges and VXLANs",
-        "bridge fdb show",
-    )]);
-    if let (Some(sender), Some(mac)) = (sender, has) {
-        let next_hop = loss
-            .tuple()
-            .map(|t| t.dst)
-            .filter(|dst| loss.host.is_local(device.netns, *dst));
-        if let Some(dst) = next_hop {
-            candidate = candidate.advise([Shell::of(loss.host, Some(sender.netns)).run(
-                "give the sender's entry the right MAC",
-                format!(
-                    "{ip} neigh replace {dst} lladdr {mac} dev {}",
-                    loss.host.interface(sender)
-                ),
-            )]);
-        }
-    }
-    if let Some(mac) = carries {
-        candidate = candidate.advise([here.run(
-            "or give the interface the MAC that the others expect",
-            format!("ip link set dev {name} address {mac}"),
+    let bridged = loss
+        .steps()
+        .iter()
+        .filter_map(|s| bridge_of(host, s.event.device?))
+        .next();
+    if let (Some(bridge), Some(mac)) = (bridged, found.carries) {
+        candidate = candidate.advise([Shell::of(host, Some(bridge.device.netns)).run(
+            "what the bridge on the way knows of that MAC",
+            format!("bridge fdb show br {} | grep -i {mac}", bridge.name),
         )]);
-        if let Some(mac) = has {
-            candidate = candidate.advise([here.run(
+    }
+    let Some(mac) = found.carries else {
+        return candidate.advise([text(
+            "correct the entry that names the wrong MAC: ip link shows the right one",
+        )]);
+    };
+    let twice = match found.owners.first() {
+        Some(owner) => format!(
+            " (now {} has it: not on one segment with it)",
+            words::interface(host, owner.device)
+        ),
+        None => String::new(),
+    };
+    candidate
+        .advise([here.run(
+            format!("or give the interface the MAC that the others expect{twice}"),
+            format!("ip link set dev {name} address {mac}"),
+        )])
+        .advise(found.has.map(|mac| {
+            here.run(
                 "to take that back",
                 format!("ip link set dev {name} address {mac}"),
-            )]);
-        }
-    } else {
-        candidate = candidate.advise([text(
-            "correct the entry that names the wrong MAC: ip link shows the right one",
+            )
+        }))
+}
+
+/// In a VXLAN the frame may have gone to the wrong end: the device's own entry for the MAC.
+fn tunnel_entry(loss: &Loss<'_>, mac: Option<Mac>) -> Vec<Advice> {
+    let host = loss.host;
+    let through = loss.steps().iter().find_map(|s| {
+        let device = s.event.device?;
+        let link = host.link(device)?;
+        let out = matches!(s.event.detail, Detail::Egress);
+        (out && link.vxlan.is_some()).then_some(link)
+    });
+    let (Some(vxlan), Some(mac)) = (through, mac) else {
+        return Vec::new();
+    };
+    let shell = Shell::of(host, Some(vxlan.device.netns));
+    let mut list = vec![shell.run(
+        "and to which end the tunnel sends that MAC",
+        format!("bridge fdb show dev {} | grep -i {mac}", vxlan.name),
+    )];
+    let owner = host
+        .by_mac(mac)
+        .find(|l| l.vxlan.is_some() && l.device != vxlan.device);
+    let right = owner.and_then(|l| l.vxlan.as_ref()?.local);
+    if let Some(remote) = right {
+        list.push(shell.run(
+            "the device with that MAC is at another end: name it",
+            format!("bridge fdb replace {mac} dev {} dst {remote}", vxlan.name),
+        ));
+    }
+    list
+}
+
+/// Two machines have the MAC: the frame went to the one that does not own the address (`ip_error` there, unless it
+/// forwards).
+pub fn twin(loss: &Loss<'_>) -> Option<Candidate> {
+    let foreign = loss.reason() == "IP_INADDRERRORS"
+        && matches!(loss.function(), "ip_error" | "ip6_forward")
+        || loss.unnamed() && loss.function() == "ip_error";
+    if !foreign {
+        return None;
+    }
+    let host = loss.host;
+    let thief = loss.device()?;
+    let mac = frame(loss)?.dst;
+    if host.link(thief)?.mac != Some(mac) {
+        return None;
+    }
+    let hop = sender(loss).and_then(|sender| next_hop(loss, sender))?;
+    let owner = owners(loss, mac)
+        .into_iter()
+        .chain(host.by_mac(mac))
+        .find(|l| l.device != thief && host.is_local(l.device.netns, hop))?;
+    if host.is_local(thief.netns, hop) {
+        return None;
+    }
+    let (here, there) = (
+        words::interface(host, thief),
+        words::interface(host, owner.device),
+    );
+    let moved = loss
+        .steps()
+        .iter()
+        .filter_map(|s| bridge_of(host, s.event.device?))
+        .find_map(|bridge| Some((bridge, learned_port(host, bridge, mac)?)));
+    let place = loss.place(Some("device"));
+    let shell = Shell::of(host, Some(thief.netns));
+    let name = host.interface(thief);
+    let mut candidate = Candidate::new(
+        &NEIGHBOR_DUPLICATE,
+        place,
+        format!(
+            "duplicate MAC{}: {mac} is also that of {there}, which owns {hop}",
+            loss.at_words()
+        ),
+    )
+    .explains(Specificity::Linked)
+    .because("link", format!("{here} and {there} both have {mac}"))
+    .because(
+        "fdb",
+        moved.map(|(bridge, port)| format!("{} has {mac} on port {}", bridge.name, port.name)),
+    )
+    .advise([
+        shell.run("look first", format!("ip link show dev {name}")),
+        shell.run(
+            "give it a MAC of its own",
+            format!("ip link set dev {name} address NEW-MAC"),
+        ),
+        shell.run(
+            "to take that back",
+            format!("ip link set dev {name} address {mac}"),
+        ),
+    ]);
+    if let Some((bridge, _)) = moved {
+        candidate = candidate.advise([Shell::of(host, Some(bridge.device.netns)).run(
+            "on which port the bridge has it now",
+            format!("bridge fdb show br {} | grep -i {mac}", bridge.name),
         )]);
     }
     Some(candidate)

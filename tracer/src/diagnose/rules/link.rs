@@ -27,7 +27,15 @@ pub fn down_words(host: &Host, device: Device) -> String {
     let own = host.link(device);
     let peer = peer_of(host, device);
     match (own, peer) {
+        _ if host.is_gone(device) => format!("{place}: the interface was removed"),
         (Some(own), _) if !own.up => format!("{place}: the interface is down"),
+        (_, Some(peer)) if host.is_gone(peer.device) => format!(
+            "{place}: no carrier, its peer {} was removed",
+            words::interface(host, peer.device)
+        ),
+        (Some(own), None) if own.kind == "bridge" => {
+            format!("{place}: no carrier, {}", portless_words(host, own))
+        }
         (_, Some(peer)) if !peer.up => format!(
             "{place}: no carrier, its peer {} is down",
             words::interface(host, peer.device)
@@ -43,6 +51,25 @@ pub fn down_words(host: &Host, device: Device) -> String {
     }
 }
 
+/// Why a bridge has no carrier: it has no port that forwards (`br_port_state_selection`, net/bridge/br_stp.c).
+fn portless_words(host: &Host, bridge: &Link) -> String {
+    let closed: Vec<String> = host
+        .links()
+        .filter(|l| {
+            l.device.netns == bridge.device.netns && l.master == Some(bridge.device.ifindex.0)
+        })
+        .map(|l| match (l.up && l.carrier, l.port) {
+            (true, Some(port)) => format!("port {} is {}", l.name, port.state.name()),
+            _ => format!("port {} is down", l.name),
+        })
+        .collect();
+    if closed.is_empty() {
+        "the bridge has no port".to_owned()
+    } else {
+        format!("no port of the bridge forwards: {}", closed.join(", "))
+    }
+}
+
 /// How to raise it.
 #[must_use]
 pub fn down_advice(host: &Host, device: Device) -> Vec<Advice> {
@@ -54,7 +81,16 @@ pub fn down_advice(host: &Host, device: Device) -> Vec<Advice> {
             .run(what, format!("ip link set dev {} up", link.name))
     };
     match (host.link(device), peer_of(host, device)) {
+        (Some(own), _) if host.is_gone(device) => list.push(text(format!(
+            "make {} again, with its addresses and routes; who removed it? (the pod or VM behind it may be gone)",
+            own.name
+        ))),
         (Some(own), _) if !own.up => list.push(up(own, "raise it")),
+        (Some(own), None) if own.kind == "bridge" => list.extend([
+            shell.run("its ports and their states", "bridge -d link show"),
+            shell.run("attach a port", format!("ip link set dev PORT master {name}")),
+            shell.run("open one that is closed", "bridge link set dev PORT state forwarding"),
+        ]),
         (_, Some(peer)) => list.push(up(peer, "raise the other end")),
         (Some(own), None) if own.kind == "tun" => {
             list.push(text("start the process that serves the TUN device"));

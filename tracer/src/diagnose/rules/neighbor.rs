@@ -12,6 +12,7 @@ use super::super::candidate::{Candidate, Specificity, evidence};
 use super::super::causes::NEIGHBOR_UNRESOLVED;
 use super::super::loss::{Loss, apart, peer_of};
 use super::super::words;
+use super::tunnel;
 
 /// `where.hook` of this family.
 const HOOK: &str = "neighbor";
@@ -280,8 +281,8 @@ pub fn advice(host: &Host, who: Unresolved) -> Vec<Advice> {
     list
 }
 
-/// The packet died in the neighbour's queue.
-pub fn unresolved(loss: &Loss<'_>) -> Option<Candidate> {
+/// The neighbour for which the lost packet waited; `None` for other losses.
+pub(super) fn awaited(loss: &Loss<'_>) -> Option<Unresolved> {
     let named = matches!(
         loss.reason(),
         "NEIGH_FAILED" | "NEIGH_QUEUEFULL" | "NEIGH_CREATEFAIL" | "NEIGH_DEAD"
@@ -292,12 +293,17 @@ pub fn unresolved(loss: &Loss<'_>) -> Option<Candidate> {
         return None;
     }
     let device = loss.device();
-    let who = waited_for(loss.trace, loss.event, device).or_else(|| {
+    waited_for(loss.trace, loss.event, device).or_else(|| {
         Some(Unresolved {
             device: device?,
             address: loss.dst()?,
         })
-    })?;
+    })
+}
+
+/// The packet died in the neighbour's queue.
+pub fn unresolved(loss: &Loss<'_>) -> Option<Candidate> {
+    let who = awaited(loss)?;
     let mut candidate = Candidate::new(
         &NEIGHBOR_UNRESOLVED,
         loss.place_at_device(HOOK),
@@ -322,5 +328,29 @@ pub fn unresolved(loss: &Loss<'_>) -> Option<Candidate> {
     candidate
         .evidence
         .extend(question_evidence(loss.trace, loss.host, who));
+    if let Some((device, remote)) = tunnel::outer_of(loss) {
+        candidate = remote_end(loss, candidate, device, remote);
+    }
     Some(candidate)
+}
+
+/// The packet waited inside its tunnel: nobody is at the remote end to which the tunnel sends it.
+fn remote_end(
+    loss: &Loss<'_>,
+    mut candidate: Candidate,
+    device: Device,
+    remote: IpAddr,
+) -> Candidate {
+    let name = loss.host.interface(device);
+    candidate.summary += &format!(" (remote end {remote} of the tunnel {name})");
+    let shell = Shell::of(loss.host, Some(device.netns));
+    candidate.advise([
+        shell.run(
+            format!("which entry of {name} sends to {remote}: is it the right end?"),
+            format!("bridge fdb show dev {name} | grep -w {remote}"),
+        ),
+        text(format!(
+            "if that end has moved: bridge fdb replace MAC dev {name} dst NEW-REMOTE"
+        )),
+    ])
 }

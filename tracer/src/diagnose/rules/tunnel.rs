@@ -1,52 +1,126 @@
 //! Tunnels: packets that arrive for one that is not there, and those that find no remote end.
 
-use crate::model::Proto;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::super::advice::{Shell, text};
+use crate::host::Host;
+use crate::host::facts::{Link, VxlanLink};
+use crate::model::{Detail, Device, Mac, NetNs, Proto};
+use crate::report::Advice;
+
+use super::super::advice::{Shell, ip, text};
 use super::super::candidate::{Candidate, Specificity};
-use super::super::causes::{TUNNEL_NO_REMOTE, TUNNEL_UNKNOWN};
+use super::super::causes::{KERNEL_OTHER, MTU_EXCEEDED, TUNNEL_NO_REMOTE, TUNNEL_UNKNOWN};
 use super::super::loss::Loss;
+use super::super::words;
+use super::l2;
 
 /// `where.hook` of this family.
 const HOOK: &str = "device";
 /// IANA's ports of VXLAN and Geneve, and the one Linux used first (flannel still does).
 const TUNNEL_PORTS: &[u16] = &[4789, 8472, 6081];
 
+/// The remote end to which a VXLAN device sends frames for a MAC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remote {
+    /// Its address.
+    pub address: IpAddr,
+    /// The UDP port.
+    pub port: u16,
+    /// The address that the device sends from, where it is set.
+    pub local: Option<IpAddr>,
+}
+
+impl Remote {
+    /// The address to send from; unspecified where the route chooses it.
+    #[must_use]
+    pub fn source(&self) -> IpAddr {
+        self.local.unwrap_or(match self.address {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        })
+    }
+}
+
+/// Where a VXLAN device sends frames for this MAC: by its own entry, else by the one for all others, else by its
+/// default remote.
+#[must_use]
+pub fn remote_of(host: &Host, device: Device, mac: Mac) -> Option<Remote> {
+    let vxlan = host.link(device)?.vxlan.as_ref()?;
+    let entries = host.forwarding(device, mac).map(|f| f.entries.as_slice());
+    let entry = |default: bool| {
+        entries
+            .unwrap_or_default()
+            .iter()
+            .filter(move |e| e.default == default)
+            .find_map(|e| e.remote)
+    };
+    Some(Remote {
+        address: entry(false).or_else(|| entry(true)).or(vxlan.remote)?,
+        port: vxlan.port,
+        local: vxlan.local,
+    })
+}
+
+/// VXLAN devices of the namespace.
+fn devices(host: &Host, netns: Option<NetNs>) -> Vec<(&Link, &VxlanLink)> {
+    host.links()
+        .filter_map(|l| Some((l, l.vxlan.as_ref()?)))
+        .filter(|(l, _)| Some(l.device.netns) == netns)
+        .collect()
+}
+
 /// Decapsulation found no such tunnel.
 pub fn unknown(loss: &Loss<'_>) -> Option<Candidate> {
-    let shell = Shell::of(loss.host, loss.netns());
-    let look = shell.run("tunnels here: id, port, state", "ip -d link show");
-    if loss.reason() == "VXLAN_VNI_NOT_FOUND" {
-        let id = loss
-            .event
-            .packet
-            .as_ref()
-            .or_else(|| loss.steps().last()?.event.packet.as_ref())
-            .and_then(|p| p.tunnel)
-            .and_then(|t| t.id)
-            .map_or_else(String::new, |id| format!(" {id}"));
-        return Some(
-            Candidate::new(
-                &TUNNEL_UNKNOWN,
-                loss.place_at_device(HOOK),
-                format!("no VXLAN with VNI{id}{}", loss.at_words()),
-            )
-            .explains(Specificity::Fact)
-            .advise([
-                look,
-                text("give both ends the same VNI (ip link add … vxlan id …)"),
-            ]),
-        );
-    }
-    let outer = loss
+    let host = loss.host;
+    let tunnel = loss
         .event
         .packet
         .as_ref()
-        .and_then(|p| p.tunnel)
+        .or_else(|| loss.steps().last()?.event.packet.as_ref())
+        .and_then(|p| p.tunnel);
+    if loss.reason() == "VXLAN_VNI_NOT_FOUND" {
+        let id = tunnel.and_then(|t| t.id);
+        let words = id.map_or_else(String::new, |id| format!(" {id}"));
+        let mut candidate = Candidate::new(
+            &TUNNEL_UNKNOWN,
+            loss.place_at_device(HOOK),
+            format!("no VXLAN with VNI{words}{}", loss.at_words()),
+        )
+        .explains(Specificity::Fact);
+        let port = tunnel.map(|t| t.outer.dport);
+        let other = devices(host, loss.netns())
+            .into_iter()
+            .find(|(_, v)| port.is_none_or(|p| v.port == p) && Some(v.vni) != id);
+        let same = devices(host, loss.netns())
+            .into_iter()
+            .find(|(_, v)| Some(v.vni) == id);
+        return Some(match (same, other) {
+            (Some((link, _)), _) if !link.up => {
+                candidate.summary += &format!(": {} has it and is down", link.name);
+                candidate.advise(raise(host, link))
+            }
+            (None, Some((link, vxlan))) => {
+                candidate.summary += &format!(": {} has VNI {}", link.name, vxlan.vni);
+                candidate.advise(remade(
+                    host,
+                    link,
+                    vxlan,
+                    id.unwrap_or_default(),
+                    vxlan.port,
+                ))
+            }
+            _ => candidate.advise([
+                look(host, loss.netns()),
+                text("give both ends the same VNI (ip link add … vxlan id …)"),
+            ]),
+        });
+    }
+    let outer = tunnel
         .or_else(|| loss.steps().last()?.event.packet.as_ref()?.tunnel)
         .map(|t| t.outer)
         .or_else(|| loss.tuple())?;
-    let tunnelled = outer.proto == Proto::Udp && TUNNEL_PORTS.contains(&outer.dport);
+    let tunnelled = outer.proto == Proto::Udp
+        && (TUNNEL_PORTS.contains(&outer.dport) || tunnel.is_some_and(|t| t.outer == outer));
     let at_udp = matches!(
         loss.function(),
         "__udp4_lib_rcv" | "__udp6_lib_rcv" | "udp_rcv" | "udpv6_rcv"
@@ -54,60 +128,314 @@ pub fn unknown(loss: &Loss<'_>) -> Option<Candidate> {
     if !(at_udp && tunnelled && matches!(loss.reason(), "NO_SOCKET" | "NOT_SPECIFIED")) {
         return None;
     }
-    Some(
-        Candidate::new(
-            &TUNNEL_UNKNOWN,
-            loss.place_at_device(HOOK),
-            format!(
-                "no tunnel listens on UDP port {}{}: none with this port, or it is down",
-                outer.dport,
-                loss.at_words()
-            ),
-        )
-        .explains(Specificity::Fact)
-        .because(
-            "icmp",
-            loss.told().map(|t| format!("the other end was told: {t}")),
-        )
-        .advise([
-            look,
-            text("raise the tunnel device (ip link set … up), or give both ends the same port"),
-        ]),
+    let id = tunnel.and_then(|t| t.id);
+    let mut candidate = Candidate::new(
+        &TUNNEL_UNKNOWN,
+        loss.place_at_device(HOOK),
+        format!(
+            "no tunnel listens on UDP port {}{}",
+            outer.dport,
+            loss.at_words()
+        ),
     )
+    .explains(Specificity::Fact)
+    .because(
+        "icmp",
+        loss.told().map(|t| format!("the other end was told: {t}")),
+    );
+    let here = devices(host, loss.netns());
+    let down = here.iter().find(|(l, v)| v.port == outer.dport && !l.up);
+    let other = here
+        .iter()
+        .filter(|(_, v)| v.port != outer.dport)
+        .max_by_key(|(_, v)| Some(v.vni) == id);
+    Some(match (down, other) {
+        (Some((link, _)), _) => {
+            candidate.summary += &format!(": {} has that port and is down", link.name);
+            candidate.advise(raise(host, link))
+        }
+        (None, Some((link, vxlan))) => {
+            candidate.summary += &format!(": {} has port {}", link.name, vxlan.port);
+            candidate.advise(remade(host, link, vxlan, vxlan.vni, outer.dport))
+        }
+        (None, None) => {
+            candidate.summary += ": none with this port, or it is down";
+            candidate.advise([
+                look(host, loss.netns()),
+                text("raise the tunnel device (ip link set … up), or give both ends the same port (dstport)"),
+            ])
+        }
+    })
+}
+
+fn look(host: &Host, netns: Option<NetNs>) -> Advice {
+    Shell::of(host, netns).run(
+        "tunnels here: id, port, state",
+        "ip -d link show type vxlan",
+    )
+}
+
+fn raise(host: &Host, link: &Link) -> Vec<Advice> {
+    let shell = Shell::of(host, Some(link.device.netns));
+    vec![
+        shell.run("look first", format!("ip -d link show dev {}", link.name)),
+        shell.run("raise it", format!("ip link set dev {} up", link.name)),
+        text("routes and neighbour entries that went with the device have to be made again"),
+    ]
+}
+
+/// VNI and port of a device cannot be changed: it is made anew.
+fn remade(host: &Host, link: &Link, vxlan: &VxlanLink, vni: u32, port: u16) -> Vec<Advice> {
+    let shell = Shell::of(host, Some(link.device.netns));
+    let name = &link.name;
+    let ends: String = [("local", vxlan.local), ("remote", vxlan.remote)]
+        .into_iter()
+        .filter_map(|(word, address)| Some(format!(" {word} {}", address?)))
+        .collect();
+    let learning = if vxlan.learning { "" } else { " nolearning" };
+    let mac = link
+        .mac
+        .map_or_else(String::new, |mac| format!(" address {mac}"));
+    vec![
+        shell.run(
+            "look first: id and dstport must be the same at both ends",
+            format!("ip -d link show dev {name}"),
+        ),
+        shell.run(
+            "make it anew as the other end has it (its addresses, routes and FDB go with the old one)",
+            format!("ip link del {name}"),
+        ),
+        shell.run(
+            "then",
+            format!(
+                "ip link add {name}{mac} mtu {} type vxlan id {vni} dstport {port}{ends}{learning}",
+                link.mtu
+            ),
+        ),
+        text("or give the sending end this one's id and dstport"),
+    ]
+}
+
+/// The tunnel device that the packet went into and the remote end to which it was sent, when it died outside.
+#[must_use]
+pub fn outer_of(loss: &Loss<'_>) -> Option<(Device, IpAddr)> {
+    let host = loss.host;
+    let device = loss.steps().iter().rev().find_map(|s| {
+        let device = s.event.device?;
+        let out = matches!(s.event.detail, Detail::Egress);
+        (out && host.link(device)?.vxlan.is_some()).then_some(device)
+    })?;
+    if loss.device() == Some(device) || loss.netns() != Some(device.netns) {
+        return None;
+    }
+    let packet = loss.event.packet.as_ref().and_then(|p| p.tunnel);
+    let told = || {
+        let mac = loss.steps().iter().rev().find_map(|s| {
+            (s.event.device == Some(device)).then_some(s.event.packet.as_ref()?.ethernet?.dst)
+        })?;
+        remote_of(host, device, mac).map(|r| r.address)
+    };
+    let address = packet.map(|t| t.outer.dst).or_else(told)?;
+    Some((device, address))
 }
 
 /// Encapsulation found no remote end.
 pub fn no_remote(loss: &Loss<'_>) -> Option<Candidate> {
-    let shell = Shell::of(loss.host, loss.netns());
-    let name = loss
-        .last_device()
-        .map_or_else(String::new, |d| loss.host.interface(d));
+    let host = loss.host;
+    let device = loss.last_device();
+    let shell = Shell::of(host, loss.netns());
+    let name = device.map_or_else(String::new, |d| host.interface(d));
+    let mac = l2::frame(loss).map(|f| f.dst);
+    let remote = device
+        .zip(mac)
+        .and_then(|(device, mac)| remote_of(host, device, mac))
+        .map(|r| r.address)
+        .or_else(|| looked_up(loss));
+    let missing_route = matches!(
+        (loss.reason(), loss.function()),
+        (
+            "IP_OUTNOROUTES",
+            "vxlan_xmit_one" | "vxlan_xmit" | "geneve_xmit"
+        )
+    );
+    let for_mac = mac.map_or_else(|| "its MAC".to_owned(), |mac| mac.to_string());
     let why = match (loss.reason(), loss.function()) {
         ("NO_TX_TARGET", "vxlan_xmit" | "vxlan_xmit_one" | "geneve_xmit") => {
-            "no FDB entry names the remote end for its MAC"
+            format!("no FDB entry names the remote end for {for_mac}")
         }
-        ("VXLAN_ENTRY_EXISTS" | "VXLAN_NO_REMOTE", _) => "its FDB entry has no remote end",
-        ("IP_OUTNOROUTES", "vxlan_xmit_one" | "vxlan_xmit" | "geneve_xmit") => {
-            "no route to the remote end of the tunnel"
+        ("VXLAN_ENTRY_EXISTS" | "VXLAN_NO_REMOTE", _) => {
+            "its FDB entry has no remote end".to_owned()
         }
+        _ if missing_route => match remote {
+            Some(remote) => format!("no route to the remote end {remote} of the tunnel"),
+            None => "no route to the remote end of the tunnel".to_owned(),
+        },
         _ => return None,
     };
-    Some(
-        Candidate::new(
-            &TUNNEL_NO_REMOTE,
-            loss.place_at_device(HOOK),
-            format!("tunnel without a remote end{}: {why}", loss.at_words()),
-        )
-        .explains(Specificity::Fact)
-        .advise([
+    let mut candidate = Candidate::new(
+        &TUNNEL_NO_REMOTE,
+        loss.place_at_device(HOOK),
+        format!("tunnel without a remote end{}: {why}", loss.at_words()),
+    )
+    .explains(Specificity::Fact);
+    if missing_route {
+        let ip = ip(remote.is_some_and(|r| r.is_ipv6()));
+        let to = remote.map_or_else(|| "REMOTE".to_owned(), |r| r.to_string());
+        return Some(candidate.advise([
+            shell.run("the route to the remote end", format!("{ip} route get {to}")),
             shell.run(
-                "its forwarding entries",
+                "which end the tunnel sends to",
                 format!("bridge fdb show dev {name}"),
             ),
-            shell.run("routes to the remote ends", "ip route"),
+            shell.run(
+                "routes and links of the underlay: is its interface up, has it its address?",
+                format!("{ip} route"),
+            ),
             text(format!(
-                "add what is missing: bridge fdb append MAC dev {name} dst REMOTE, or the route"
+                "add the route to {to} (ip route add … via the underlay's gateway or dev its interface), or correct the FDB entry"
             )),
+        ]));
+    }
+    let owner = mac.and_then(|mac| {
+        host.by_mac(mac)
+            .find_map(|l| Some((l, l.vxlan.as_ref()?.local?)))
+    });
+    candidate = candidate.advise([shell.run(
+        "its forwarding entries",
+        format!("bridge fdb show dev {name}"),
+    )]);
+    Some(match (mac, owner) {
+        (Some(mac), Some((link, local))) => candidate
+            .because(
+                "link",
+                format!(
+                    "{mac} belongs to {}, whose end is {local}",
+                    words::interface(host, link.device)
+                ),
+            )
+            .advise([
+                shell.run(
+                    "add the entry",
+                    format!("bridge fdb append {mac} dev {name} dst {local}"),
+                ),
+                shell.run(
+                    "to take that back",
+                    format!("bridge fdb del {mac} dev {name} dst {local}"),
+                ),
+            ]),
+        _ => candidate.advise([text(format!(
+            "add what is missing: bridge fdb append {for_mac} dev {name} dst REMOTE"
+        ))]),
+    })
+}
+
+/// The address of the route question that failed in the same call.
+fn looked_up(loss: &Loss<'_>) -> Option<IpAddr> {
+    loss.trace
+        .beside
+        .iter()
+        .filter(|e| loss.same_call(e))
+        .find_map(|e| match &e.detail {
+            Detail::Fib(fib) if fib.error != 0 => Some(e.tuple?.dst),
+            _ => None,
+        })
+}
+
+/// The packet with its tunnel around it is too big for the underlay, and must not be fragmented. The ICMP error goes to
+/// this host, which made the outer packet: the sender inside hears nothing.
+pub fn too_big(loss: &Loss<'_>) -> Option<Candidate> {
+    let fragmenting =
+        matches!(loss.function(), "ip_fragment" | "ip6_fragment") || loss.reason() == "PKT_TOO_BIG";
+    let wrapped = [
+        "iptunnel_xmit",
+        "udp_tunnel_xmit_skb",
+        "udp_tunnel6_xmit_skb",
+        "ip6tunnel_xmit",
+    ]
+    .iter()
+    .any(|f| loss.within(f));
+    if !(fragmenting && wrapped) {
+        return None;
+    }
+    let host = loss.host;
+    let tunnel = loss.steps().iter().rev().find_map(|s| {
+        let link = host.link(s.event.device?)?;
+        (matches!(s.event.detail, Detail::Egress) && link.vxlan.is_some()).then_some(link)
+    })?;
+    let vxlan = tunnel.vxlan.as_ref()?;
+    let mtu = loss.info.mtu.or_else(|| loss.link().map(|l| l.mtu))?;
+    let overhead = match vxlan.local.or(vxlan.remote) {
+        Some(IpAddr::V6(_)) => 70,
+        _ => 50,
+    };
+    let shell = Shell::of(host, loss.netns());
+    let (name, fits) = (&tunnel.name, mtu.saturating_sub(overhead));
+    Some(
+        Candidate::new(
+            &MTU_EXCEEDED,
+            loss.place_at_device("route"),
+            format!(
+                "packet too big{}: with the tunnel {name} around it (MTU {}) it does not fit the underlay's MTU {mtu}, and may not be fragmented; the sender inside was not told",
+                loss.at_words(),
+                tunnel.mtu
+            ),
+        )
+        .explains(Specificity::Fact)
+        .because("link", (vxlan.df == 1).then(|| format!("{name} has df set")))
+        .advise([
+            shell.run("look first", format!("ip -d link show dev {name}")),
+            shell.run(
+                format!("leave room for the tunnel's {overhead} bytes"),
+                format!("ip link set dev {name} mtu {fits}"),
+            ),
+            shell.run(
+                "to take that back",
+                format!("ip link set dev {name} mtu {}", tunnel.mtu),
+            ),
+            text("the machines behind the tunnel need that MTU too; or raise the underlay's"),
         ]),
     )
+}
+
+/// The frame inside has the receiving device's own MAC as its source (`vxlan_set_mac`, drivers/net/vxlan).
+pub fn own_source(loss: &Loss<'_>) -> Option<Candidate> {
+    if loss.reason() != "LOCAL_MAC" {
+        return None;
+    }
+    let host = loss.host;
+    let device = loss.last_device()?;
+    let link = host.link(device);
+    let name = host.interface(device);
+    let mac = link.and_then(|l| l.mac);
+    let which = mac.map_or_else(|| "the device's own MAC".to_owned(), |m| m.to_string());
+    let passed = |netns| loss.steps().iter().any(|s| s.event.netns == Some(netns));
+    let twin = mac.and_then(|mac| {
+        host.by_mac(mac)
+            .filter(|l| l.device != device)
+            .max_by_key(|l| passed(l.device.netns))
+    });
+    let mut summary = format!(
+        "duplicate MAC{}: the frame's source is {which}, which is the tunnel device's own",
+        loss.at_words()
+    );
+    if let Some(twin) = twin {
+        summary += &format!(", {} has it too", words::interface(host, twin.device));
+    }
+    let shell = Shell::of(host, Some(device.netns));
+    let mut candidate = Candidate::new(&KERNEL_OTHER, loss.place_at_device(HOOK), summary)
+        .explains(Specificity::Fact)
+        .advise([shell.run("look first", format!("ip -d link show dev {name}"))]);
+    if let Some(twin) = twin {
+        let there = Shell::of(host, Some(twin.device.netns));
+        candidate = candidate.advise([
+            there.run("the other one", format!("ip -d link show dev {}", twin.name)),
+            there.run(
+                "give one of the two a MAC of its own, and tell the neighbour and FDB entries of the others",
+                format!("ip link set dev {} address NEW-MAC", twin.name),
+            ),
+        ]);
+    }
+    Some(candidate.advise([text(
+        "machines made from one image often share MACs and machine ids: /etc/machine-id too must differ",
+    )]))
 }

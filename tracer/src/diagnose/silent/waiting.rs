@@ -7,8 +7,8 @@ use crate::report::{Confidence, Place};
 
 use super::super::candidate::{Candidate, Specificity, evidence};
 use super::super::causes::NEIGHBOR_UNRESOLVED;
-use super::super::rules::link;
 use super::super::rules::neighbor::{self, Unresolved};
+use super::super::rules::{flooded, link, macvlan};
 use super::super::view::{View, last_seen};
 use super::{Counts, Silence};
 
@@ -63,6 +63,11 @@ pub fn stuck_at(trace: &Trace, host: &Host, who: Unresolved) -> Candidate {
             "neighbor",
             format!("packets wait for {}, who cannot be asked", who.address),
         );
+    }
+    let kept_back =
+        macvlan::question_lost(host, who).or_else(|| flooded::question_lost(trace, host, who));
+    if let Some(candidate) = kept_back {
+        return candidate;
     }
     let place = Place {
         namespace: Some(host.namespace(who.device.netns)),

@@ -147,6 +147,9 @@ impl Net {
             master: None,
             peer: None,
             vxlan: None,
+            bridge: None,
+            port: None,
+            macvlan: None,
         };
         change(&mut link);
         self.fact(Fact::Link(link));

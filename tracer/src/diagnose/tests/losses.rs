@@ -509,7 +509,7 @@ fn another_mac_than_the_interfaces() {
     assert_eq!(hook(&verdict), Some("device"));
     let commands = commands(&verdict);
     assert!(
-        commands.contains("ip netns exec router ip neigh show dev east"),
+        commands.contains("ip netns exec router ip neigh show 10.2.0.2 dev east"),
         "{commands}"
     );
     assert!(

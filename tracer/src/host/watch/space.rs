@@ -250,6 +250,9 @@ mod tests {
             master: None,
             peer: None,
             vxlan: None,
+            bridge: None,
+            port: None,
+            macvlan: None,
         }
     }
 

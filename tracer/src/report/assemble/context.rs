@@ -8,7 +8,7 @@ use super::journeys::error_name;
 use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::{
-    BaseChain, FilterEngine, InterfaceAddress, Link, Neighbor, Route, RouteAnswer,
+    BaseChain, FilterEngine, Forwarding, InterfaceAddress, Link, Neighbor, Route, RouteAnswer,
 };
 use crate::model::{Device, IfIndex, NetNs};
 use crate::report::ContextEntry;
@@ -67,6 +67,16 @@ pub(super) fn read(trace: &Trace, host: &Host, clock: Clock) -> Vec<ContextEntry
                 };
                 let at = Some(clock.since_start(dated.at));
                 entry("sysctl", Some(*netns), at, text)
+            })
+            .collect(),
+    );
+    groups.push(
+        host.forwarding
+            .iter()
+            .map(|dated| {
+                let at = Some(clock.since_start(dated.at));
+                let netns = Some(dated.fact.device.netns);
+                entry("fdb", netns, at, forwarding_text(&dated.fact, host))
             })
             .collect(),
     );
@@ -175,6 +185,38 @@ fn neighbor_text(entry: &Neighbor, host: &Host) -> String {
     )
 }
 
+fn forwarding_text(answer: &Forwarding, host: &Host) -> String {
+    let entries: Vec<String> = answer
+        .entries
+        .iter()
+        .map(|entry| {
+            let port = interface(host, answer.device.netns, entry.port);
+            let remote = entry.remote.map(|r| format!(" dst {r}"));
+            let kind = match entry.state {
+                state if state & 0x80 != 0 => " permanent",
+                state if state & 0x40 != 0 => " static",
+                _ => "",
+            };
+            let whose = if entry.default {
+                "every other MAC: "
+            } else {
+                ""
+            };
+            format!("{whose}dev {port}{}{kind}", remote.unwrap_or_default())
+        })
+        .collect();
+    let known = if entries.is_empty() {
+        "no entry".to_owned()
+    } else {
+        entries.join(", ")
+    };
+    format!(
+        "{} on {}: {known}",
+        answer.mac,
+        host.interface(answer.device)
+    )
+}
+
 /// State of a neighbour entry in words.
 pub(super) fn neighbor_state(state: u16) -> String {
     if state == 0 {
@@ -220,7 +262,45 @@ fn link_text(link: &Link) -> String {
     if !link.carrier {
         words.push("no carrier".into());
     }
+    words.extend(link.macvlan.as_ref().map(|mode| format!("mode {mode}")));
+    if let Some(vxlan) = &link.vxlan {
+        words.push(format!("vni {} port {}", vxlan.vni, vxlan.port));
+        words.extend(vxlan.local.map(|local| format!("local {local}")));
+        words.extend(vxlan.remote.map(|remote| format!("remote {remote}")));
+    }
+    if let Some(bridge) = &link.bridge {
+        let settings = [
+            (bridge.stp, "stp"),
+            (bridge.vlan_filtering, "vlan_filtering"),
+        ];
+        words.extend(set(&settings, true));
+    }
+    if let Some(port) = &link.port {
+        words.push(format!("port {}", port.state.name()));
+        let unusual = [
+            (port.isolated, "isolated"),
+            (port.locked, "locked"),
+            (port.hairpin, "hairpin"),
+        ];
+        words.extend(set(&unusual, true));
+        let usual = [
+            (port.learning, "learning off"),
+            (port.flood, "flood off"),
+            (port.mcast_flood, "mcast_flood off"),
+            (port.bcast_flood, "bcast_flood off"),
+        ];
+        words.extend(set(&usual, false));
+    }
     words.join(" ")
+}
+
+/// Words of the flags that have this value.
+fn set(flags: &[(bool, &str)], value: bool) -> Vec<String> {
+    flags
+        .iter()
+        .filter(|(flag, _)| *flag == value)
+        .map(|(_, word)| (*word).to_owned())
+        .collect()
 }
 
 fn address_text(interface: &str, address: &InterfaceAddress) -> String {

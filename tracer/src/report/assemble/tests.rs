@@ -173,6 +173,9 @@ fn host() -> Host {
             master: None,
             peer: None,
             vxlan: None,
+            bridge: None,
+            port: None,
+            macvlan: None,
         }),
         Fact::Probe(Probe {
             name: "kfree_skb".into(),

@@ -1,0 +1,119 @@
+//! What to read of bridges, VXLAN devices and their forwarding databases.
+
+use std::collections::BTreeSet;
+
+use crate::host::Host;
+use crate::host::facts::{Link, Question};
+use crate::model::{Detail, Device, Mac, Proto, Tuple};
+
+use super::super::bridging::{bridge_of, true_way, way_to};
+use super::super::loss::Loss;
+use super::super::rules::neighbor::Unresolved;
+use super::super::rules::{l2, tunnel};
+use super::Asked;
+
+/// A frame that a bridge or a tunnel had, or that came to the wrong interface.
+pub(super) fn about_frame(loss: &Loss<'_>, list: &mut Asked) {
+    let host = loss.host;
+    let stray = l2::is_stray(loss);
+    let at_bridge = loss.function().starts_with("br_") || loss.function() == "__br_forward";
+    if stray || at_bridge || loss.reason() == "IP_INADDRERRORS" {
+        let frame = l2::frame(loss);
+        for bridge in bridges(loss) {
+            list.push(Question::Link {
+                device: bridge.device,
+            });
+            for mac in frame.iter().flat_map(|f| [f.dst, f.src]) {
+                list.push(Question::Forwarding {
+                    device: bridge.device,
+                    mac,
+                });
+            }
+            let behind = frame.and_then(|f| true_way(host, bridge, f.dst));
+            if let Some(port) = behind {
+                list.link(host, port.device);
+            }
+        }
+    }
+    for (device, mac) in tunnelled(loss) {
+        list.push(Question::Forwarding { device, mac });
+        if loss.function().starts_with("vxlan_xmit")
+            && let Some(remote) = tunnel::remote_of(host, device, mac)
+        {
+            list.push(Question::Route {
+                netns: device.netns,
+                tuple: Tuple {
+                    proto: Proto::Udp,
+                    src: remote.source(),
+                    sport: 0,
+                    dst: remote.address,
+                    dport: remote.port,
+                    icmp_id: 0,
+                },
+                iif: 0,
+            });
+        }
+    }
+    if stray && let Some(sender) = l2::sender(loss) {
+        if let Some(tuple) = loss.tuple() {
+            list.push(Question::Route {
+                netns: sender.netns,
+                tuple,
+                iif: l2::came_to(loss, sender).map_or(0, |d| d.ifindex.0),
+            });
+        }
+        if let Some(address) = l2::next_hop(loss, sender) {
+            list.push(Question::Neighbor {
+                device: sender,
+                address,
+            });
+        }
+    }
+}
+
+/// The owner of an address that nobody answers for may be behind a bridge.
+pub(super) fn about_neighbor(host: &Host, who: Unresolved, list: &mut Asked) {
+    for owner in host.owners(who.address).filter_map(|d| host.link(d)) {
+        list.link(host, owner.device);
+        let asker = [Some(who.device), host.link(who.device).and_then(|l| l.peer)];
+        let bridges = asker
+            .into_iter()
+            .flatten()
+            .filter_map(|d| bridge_of(host, d));
+        for bridge in bridges {
+            if let (Some(_), Some(mac)) = (way_to(host, bridge, owner), owner.mac) {
+                list.push(Question::Forwarding {
+                    device: bridge.device,
+                    mac,
+                });
+            }
+        }
+    }
+}
+
+/// Bridges that the packet passed, each once.
+fn bridges<'a>(loss: &Loss<'a>) -> Vec<&'a Link> {
+    let host = loss.host;
+    let mut known = BTreeSet::new();
+    loss.steps()
+        .iter()
+        .map(|s| &s.event)
+        .chain([loss.event])
+        .filter_map(|event| bridge_of(host, event.device?))
+        .filter(|bridge| known.insert(bridge.device))
+        .collect()
+}
+
+/// VXLAN devices that the packet was handed to, with the MAC for which they had to know the remote end.
+fn tunnelled(loss: &Loss<'_>) -> Vec<(Device, Mac)> {
+    loss.steps()
+        .iter()
+        .map(|s| &s.event)
+        .filter(|e| matches!(e.detail, Detail::Egress))
+        .filter_map(|e| {
+            let device = e.device?;
+            loss.host.link(device)?.vxlan.as_ref()?;
+            Some((device, e.packet.as_ref()?.ethernet?.dst))
+        })
+        .collect()
+}

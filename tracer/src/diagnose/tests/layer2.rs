@@ -1,0 +1,475 @@
+//! Bridges, macvlans and VXLANs: one kernel location, many causes, told apart by settings that were read.
+
+use super::fixture::{Net, Walk, device, dropped, echo, mac};
+use crate::host::facts::{
+    BridgeLink, BridgePort, Fact, FdbEntry, Forwarding, PortState, Question, Route, RouteAnswer,
+    VxlanLink,
+};
+use crate::model::{Device, Direction, NetNs, Tuple};
+use crate::report::Verdict;
+
+const LEFT: u32 = 1;
+const SWITCH: u32 = 2;
+const RIGHT: u32 = 3;
+const THIRD: u32 = 4;
+const BR0: u32 = 9;
+
+/// left, right and third, each eth0 - switch/p1, p2, p3 on br0. Ports as `change` leaves them.
+fn bridged(change: impl Fn(&str, &mut Option<BridgePort>)) -> Net {
+    let mut net = Net::with(&["left", "switch", "right", "third"]);
+    net.link(device(SWITCH, BR0), "br0", |l| {
+        l.kind = "bridge".to_owned();
+        l.mac = Some(mac(9));
+        l.bridge = Some(BridgeLink {
+            stp: false,
+            vlan_filtering: false,
+        });
+    });
+    for (ns, port, name, address) in [
+        (LEFT, 1, "p1", "10.3.0.1"),
+        (RIGHT, 2, "p2", "10.3.0.2"),
+        (THIRD, 3, "p3", "10.3.0.3"),
+    ] {
+        net.link(device(ns, 2), "eth0", |l| {
+            l.peer = Some(device(SWITCH, port));
+            l.mac = u8::try_from(port).ok().map(mac);
+        });
+        net.link(device(SWITCH, port), name, |l| {
+            l.peer = Some(device(ns, 2));
+            l.port = Some(BridgePort::default());
+            change(name, &mut l.port);
+            l.master = l.port.map(|_| BR0);
+        });
+        net.address(device(ns, 2), address, 24);
+    }
+    net
+}
+
+fn ping() -> Tuple {
+    echo("10.3.0.1", "10.3.0.2")
+}
+
+fn known(net: &mut Net, last: u8, entries: &[(u32, u16)]) {
+    net.fact(Fact::Forwarding(Forwarding {
+        device: device(SWITCH, BR0),
+        mac: mac(last),
+        entries: entries
+            .iter()
+            .map(|(port, state)| FdbEntry {
+                port: *port,
+                default: false,
+                remote: None,
+                state: *state,
+            })
+            .collect(),
+    }));
+}
+
+/// Echo requests from left for the MAC `last`, as they come to the bridge; `end` says how they die.
+fn come_to_bridge(net: &mut Net, last: u8, end: impl Fn(Walk<'_>)) {
+    let flow = net.flow(ping());
+    for _ in 0..3 {
+        end(net
+            .packet(flow, Direction::Forward)
+            .bound_for(mac(last))
+            .leaves(device(LEFT, 2))
+            .enters(device(SWITCH, 1)));
+    }
+}
+
+fn die_in_bridge(net: &mut Net, reason: &'static str, function: &'static str) -> Verdict {
+    come_to_bridge(net, 2, |walk| {
+        walk.dies(
+            Some(device(SWITCH, 1)),
+            dropped(reason, function, "br_handle_frame"),
+        );
+    });
+    net.verdict()
+}
+
+fn commands(verdict: &Verdict) -> String {
+    let all: Vec<_> = verdict
+        .advice
+        .iter()
+        .filter_map(|a| a.command.clone())
+        .collect();
+    all.join("\n")
+}
+
+fn at(verdict: &Verdict) -> Option<(&str, &str)> {
+    let place = verdict.place.as_ref()?;
+    Some((place.namespace.as_deref()?, place.interface.as_deref()?))
+}
+
+#[track_caller]
+fn check(verdict: &Verdict, cause: &str, words: &str, command: &str) {
+    assert_eq!(verdict.cause.as_deref(), Some(cause), "{}", verdict.summary);
+    assert!(verdict.summary.contains(words), "{}", verdict.summary);
+    let commands = commands(verdict);
+    assert!(commands.contains(command), "{commands}");
+}
+
+#[test]
+fn one_location_is_told_apart_by_the_ports_settings() {
+    type Change = fn(&str, &mut BridgePort);
+    let cases: [(Change, &str, &str); 4] = [
+        (
+            |name, port| port.isolated = name != "p3",
+            "ports p1 and p2 are both isolated",
+            "ip netns exec switch bridge link set dev p2 isolated off",
+        ),
+        (
+            |name, port| {
+                if name == "p2" {
+                    port.state = PortState::Listening;
+                }
+            },
+            "port p2 is not forwarding, its state is listening",
+            "bridge link set dev p2 state forwarding",
+        ),
+        (
+            |name, port| port.locked = name == "p1",
+            "port p1 is locked and the bridge has no entry for its source MAC",
+            "bridge link set dev p1 locked off",
+        ),
+        (
+            |name, port| port.isolated = name == "p2",
+            "isolated, not forwarding, locked, or the one it came from",
+            "bridge -d link show",
+        ),
+    ];
+    for (change, words, command) in cases {
+        let mut net = bridged(|name, port| change(name, port.get_or_insert_default()));
+        known(&mut net, 2, &[(2, 2)]);
+        known(&mut net, 0xee, &[]);
+        let verdict = die_in_bridge(&mut net, "NOT_SPECIFIED", "br_handle_frame_finish");
+        check(&verdict, "l2.bridge", words, command);
+        assert_eq!(at(&verdict), Some(("switch", "p1")));
+    }
+}
+
+#[test]
+fn a_locked_port_lets_in_whom_it_knows() {
+    let mut net = bridged(|name, port| {
+        let port = port.get_or_insert_default();
+        port.locked = name == "p1";
+        port.isolated = true;
+    });
+    known(&mut net, 2, &[(2, 2)]);
+    known(&mut net, 0xee, &[(1, 0x40)]);
+    let verdict = die_in_bridge(&mut net, "NOT_SPECIFIED", "br_handle_frame_finish");
+    check(&verdict, "l2.bridge", "both isolated", "isolated off");
+}
+
+#[test]
+fn the_way_back_is_the_way_in() {
+    let mut net = bridged(|_, _| {});
+    known(&mut net, 2, &[(1, 2)]);
+    let verdict = die_in_bridge(&mut net, "NOT_SPECIFIED", "br_handle_frame_finish");
+    check(
+        &verdict,
+        "l2.bridge",
+        "hairpin is off on p1",
+        "bridge link set dev p1 hairpin on",
+    );
+}
+
+#[test]
+fn a_bridge_that_is_down_is_no_port_state() {
+    let mut net = bridged(|_, port| port.get_or_insert_default().state = PortState::Disabled);
+    net.link(device(SWITCH, BR0), "br0", |l| {
+        l.kind = "bridge".to_owned();
+        l.up = false;
+    });
+    let verdict = die_in_bridge(&mut net, "BRIDGE_INGRESS_STP_STATE", "br_handle_frame");
+    check(
+        &verdict,
+        "l2.bridge",
+        "the bridge br0 is down",
+        "ip link set dev br0 up",
+    );
+}
+
+#[test]
+fn what_has_no_entry_needs_flooding() {
+    let mut net = bridged(|name, port| port.get_or_insert_default().flood = name != "p2");
+    known(&mut net, 2, &[]);
+    let verdict = die_in_bridge(&mut net, "NO_TX_TARGET", "br_handle_frame_finish");
+    check(
+        &verdict,
+        "l2.bridge",
+        "no FDB entry for 02:00:00:00:00:02, and port p2 gets no frames for unknown MACs",
+        "bridge link set dev p2 flood on",
+    );
+}
+
+/// A flooded copy dies at third.
+fn strays(net: &mut Net, last: u8) -> Verdict {
+    come_to_bridge(net, last, |walk| {
+        walk.leaves(device(SWITCH, 3))
+            .enters(device(THIRD, 2))
+            .dies(
+                Some(device(THIRD, 2)),
+                dropped("OTHERHOST", "ip_rcv_core", "ip_rcv"),
+            );
+    });
+    net.verdict()
+}
+
+#[test]
+fn a_copy_at_an_innocent_interface_leads_to_the_port_that_got_none() {
+    let mut net = bridged(|name, port| {
+        if name == "p2" {
+            *port = None;
+        }
+    });
+    known(&mut net, 2, &[]);
+    let verdict = strays(&mut net, 2);
+    check(
+        &verdict,
+        "l2.bridge",
+        "p2 is no port of the bridge br0",
+        "ip netns exec switch ip link set dev p2 master br0",
+    );
+    assert_eq!(at(&verdict), Some(("switch", "p1")));
+}
+
+#[test]
+fn a_copy_at_an_innocent_interface_leads_to_the_end_that_is_down() {
+    let mut net = bridged(|_, _| {});
+    net.link(device(RIGHT, 2), "eth0", |l| {
+        l.peer = Some(device(SWITCH, 2));
+        l.mac = Some(mac(2));
+        l.up = false;
+    });
+    let verdict = strays(&mut net, 2);
+    check(
+        &verdict,
+        "link.down",
+        "right/eth0 is down",
+        "ip netns exec right ip link set dev eth0 up",
+    );
+}
+
+#[test]
+fn an_entry_for_another_port_is_named_with_the_true_one() {
+    let mut net = bridged(|_, _| {});
+    known(&mut net, 2, &[(3, 0x40)]);
+    let verdict = strays(&mut net, 2);
+    check(
+        &verdict,
+        "l2.wrong-destination-mac",
+        "the FDB of br0 has it on port p3, but it is behind p2",
+        "bridge fdb del 02:00:00:00:00:02 dev p3 master",
+    );
+    assert_eq!(at(&verdict), Some(("third", "eth0")));
+}
+
+#[test]
+fn a_flooded_frame_is_judged_where_it_should_have_arrived() {
+    let mut net = bridged(|_, _| {});
+    come_to_bridge(&mut net, 0x77, |walk| {
+        let stray = || dropped("OTHERHOST", "ip_rcv_core", "ip_rcv");
+        walk.enters(device(RIGHT, 2))
+            .step(
+                Some(device(RIGHT, 2)),
+                crate::model::Detail::Drop(Box::new(stray())),
+            )
+            .enters(device(THIRD, 2))
+            .dies(Some(device(THIRD, 2)), stray());
+    });
+    let verdict = net.verdict();
+    check(
+        &verdict,
+        "l2.wrong-destination-mac",
+        "the frame is for 02:00:00:00:00:77, the interface has 02:00:00:00:00:02",
+        "ip netns exec left ip neigh replace 10.3.0.2 lladdr 02:00:00:00:00:02 dev eth0",
+    );
+    assert_eq!(at(&verdict), Some(("right", "eth0")));
+}
+
+#[test]
+fn the_neighbour_entry_is_that_of_the_gateway() {
+    let mut net = bridged(|_, _| {});
+    net.fact(Fact::Route(RouteAnswer {
+        netns: NetNs(LEFT),
+        tuple: echo("10.3.0.1", "10.9.0.9"),
+        iif: 0,
+        result: Ok(Route {
+            kind: "unicast".to_owned(),
+            oif: Some(2),
+            gateway: "10.3.0.3".parse().ok(),
+            source: None,
+            table: 254,
+            mtu: None,
+        }),
+    }));
+    let flow = net.flow(echo("10.3.0.1", "10.9.0.9"));
+    net.packet(flow, Direction::Forward)
+        .bound_for(mac(0x77))
+        .leaves(device(LEFT, 2))
+        .enters(device(SWITCH, 1))
+        .enters(device(THIRD, 2))
+        .dies(
+            Some(device(THIRD, 2)),
+            dropped("OTHERHOST", "ip_rcv_core", "ip_rcv"),
+        );
+    assert!(net.questions().contains(&Question::Neighbor {
+        device: device(LEFT, 2),
+        address: "10.3.0.3".parse().unwrap_or([0, 0, 0, 0].into()),
+    }));
+    check(
+        &net.verdict(),
+        "l2.wrong-destination-mac",
+        "the frame is for 02:00:00:00:00:77, the interface has 02:00:00:00:00:03",
+        "ip neigh replace 10.3.0.3 lladdr 02:00:00:00:00:03 dev eth0",
+    );
+}
+
+#[test]
+fn a_question_that_no_port_passes_on_is_the_bridges_doing() {
+    let mut net = bridged(|name, port| port.get_or_insert_default().bcast_flood = name != "p2");
+    net.asked("10.3.0.2");
+    net.neighbor(device(LEFT, 2), "10.3.0.2", 0x20);
+    let verdict = net.verdict();
+    check(
+        &verdict,
+        "l2.bridge",
+        "ARP for 10.3.0.2 does not get through",
+        "bridge link set dev p2 bcast_flood on",
+    );
+    // The same without the setting: nobody knows.
+    let mut net = bridged(|_, _| {});
+    net.asked("10.3.0.2");
+    net.neighbor(device(LEFT, 2), "10.3.0.2", 0x20);
+    assert_eq!(net.verdict().cause.as_deref(), Some("neighbor.unresolved"));
+}
+
+#[test]
+fn a_mac_of_two_machines_is_named_with_its_owner() {
+    let mut net = bridged(|_, _| {});
+    net.link(device(THIRD, 2), "eth0", |l| {
+        l.peer = Some(device(SWITCH, 3));
+        l.mac = Some(mac(2));
+    });
+    known(&mut net, 2, &[(3, 2)]);
+    come_to_bridge(&mut net, 2, |walk| {
+        walk.leaves(device(SWITCH, 3))
+            .enters(device(THIRD, 2))
+            .dies(
+                Some(device(THIRD, 2)),
+                dropped("IP_INADDRERRORS", "ip_error", "ip_rcv"),
+            );
+    });
+    let verdict = net.verdict();
+    check(
+        &verdict,
+        "neighbor.duplicate-address",
+        "02:00:00:00:00:02 is also that of right/eth0, which owns 10.3.0.2",
+        "ip netns exec third ip link set dev eth0 address",
+    );
+}
+
+/// Two macvlans of one parent; the frame of the first comes to a cable's far end.
+fn macvlans(modes: [&str; 2]) -> Verdict {
+    let mut net = Net::with(&["left", "node", "right", "far"]);
+    let parent = device(2, 2);
+    net.link(parent, "eno1", |l| {
+        l.peer = Some(device(4, 2));
+        l.mac = Some(mac(9));
+    });
+    net.link(device(4, 2), "port", |l| l.mac = Some(mac(8)));
+    for (ns, mode, last) in [(LEFT, modes[0], 1), (RIGHT, modes[1], 2)] {
+        net.link(device(ns, 2), "net1", |l| {
+            l.kind = "macvlan".to_owned();
+            l.macvlan = Some(mode.to_owned());
+            l.peer = Some(parent);
+            l.mac = Some(mac(last));
+        });
+    }
+    let flow = net.flow(ping());
+    net.packet(flow, Direction::Forward)
+        .bound_for(mac(2))
+        .leaves(device(LEFT, 2))
+        .leaves(parent)
+        .enters(device(4, 2))
+        .dies(
+            Some(device(4, 2)),
+            dropped("OTHERHOST", "ip_rcv_core", "ip_rcv"),
+        );
+    net.verdict()
+}
+
+#[test]
+fn macvlans_see_each_other_in_bridge_mode_only() {
+    let verdict = macvlans(["bridge", "private"]);
+    check(
+        &verdict,
+        "l2.bridge",
+        "macvlan right/net1 is in mode private",
+        "ip netns exec right ip link set dev net1 type macvlan mode bridge",
+    );
+    assert_eq!(at(&verdict), Some(("left", "net1")));
+    assert_eq!(
+        macvlans(["bridge", "bridge"]).cause.as_deref(),
+        Some("l2.wrong-destination-mac")
+    );
+}
+
+/// A node with a VXLAN that wants VNI 5 at UDP port 4789, and the tunnel's packets at its underlay.
+fn node(change: impl FnOnce(&mut crate::host::facts::Link)) -> (Net, Device) {
+    let mut net = Net::with(&["far", "node"]);
+    let underlay = device(2, 2);
+    net.link(underlay, "eth0", |l| l.peer = Some(device(1, 2)));
+    net.link(device(2, 5), "vx5", |l| {
+        l.kind = "vxlan".to_owned();
+        l.vxlan = Some(VxlanLink {
+            vni: 5,
+            port: 4789,
+            remote: None,
+            local: "192.0.2.2".parse().ok(),
+            learning: false,
+            df: 0,
+        });
+        change(l);
+    });
+    (net, underlay)
+}
+
+#[test]
+fn a_tunnel_that_is_down_or_elsewhere_is_named() {
+    let outer = super::fixture::ports(
+        crate::model::Proto::Udp,
+        "192.0.2.1",
+        50_000,
+        "192.0.2.2",
+        4789,
+    );
+    for (port, up, words, command) in [
+        (
+            4789,
+            false,
+            "vx5 has that port and is down",
+            "ip netns exec node ip link set dev vx5 up",
+        ),
+        (
+            8472,
+            true,
+            "vx5 has port 8472",
+            "vxlan id 5 dstport 4789 local 192.0.2.2 nolearning",
+        ),
+    ] {
+        let (mut net, underlay) = node(|l| {
+            l.up = up;
+            if let Some(vxlan) = &mut l.vxlan {
+                vxlan.port = port;
+            }
+        });
+        let flow = net.flow(outer);
+        net.packet(flow, Direction::Forward).enters(underlay).dies(
+            Some(underlay),
+            dropped("NO_SOCKET", "__udp4_lib_rcv", "ip_protocol_deliver_rcu"),
+        );
+        check(&net.verdict(), "tunnel.unknown", words, command);
+    }
+}
