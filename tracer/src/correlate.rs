@@ -233,6 +233,10 @@ impl Correlator {
             Detail::Drop(info) => {
                 let meaning = noise::of_drop(&event, info, open.direction);
                 open.dropped |= meaning == Meaning::Lost && open.is_sole(placed.branch);
+                if meaning == Meaning::Answers {
+                    let from = open.taken_in;
+                    open.answered |= self.deliveries.answered(event.cpu, member, from, event.at);
+                }
             }
             Detail::Consumed { function }
                 if noise::of_end(&event, function.as_deref()) == Meaning::Answers =>

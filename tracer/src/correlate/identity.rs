@@ -58,13 +58,18 @@ impl Index {
         recreate_ns: u64,
     ) -> Option<Placement> {
         let skb = event.skb?;
-        self.by_skb(skb, event, recreate_ns)
+        self.by_skb(skb, event, (flows, recreate_ns))
             .or_else(|| self.by_fingerprint(event, flows, recreate_ns))
             .or_else(|| self.by_fragment(event, recreate_ns))
             .or_else(|| self.by_segment(event, recreate_ns))
     }
 
-    fn by_skb(&self, skb: SkbAddr, event: &Event, recreate_ns: u64) -> Option<Placement> {
+    fn by_skb(
+        &self,
+        skb: SkbAddr,
+        event: &Event,
+        (flows, recreate_ns): (&Flows, u64),
+    ) -> Option<Placement> {
         let (journey, branch) = self.skbs.get(&skb).copied()?;
         let open = self.open.get(&journey)?;
         let way = open.branches.get(usize::from(branch))?;
@@ -76,7 +81,11 @@ impl Index {
             // headers that can no longer be read: only shortly after they were
             None => event.at.since(way.last) < recreate_ns,
         };
-        if !same || (open.passed_hook(event, branch) && new_round(open, event, recreate_ns)) {
+        // an echoed payload in a recycled buffer: only the direction tells the answer from the question
+        let turned = flows
+            .of_event(event)
+            .is_some_and(|(flow, direction)| flow == open.flow && direction != open.direction);
+        if !same || turned || (open.passed_hook(event, branch) && new_round(open, event, recreate_ns)) {
             return None;
         }
         Some(Placement {

@@ -127,6 +127,13 @@ const DROPS: &[Row] = &[
     },
     Row {
         reasons: &["NOT_SPECIFIED", ""],
+        functions: &["tcp_v4_rcv", "tcp_v6_rcv"],
+        when: is_syn,
+        meaning: Meaning::Answers,
+        why: "a SYN sent again to a half-open connection, which sends its SYN-ACK again",
+    },
+    Row {
+        reasons: &["NOT_SPECIFIED", ""],
         functions: &["tcp_rcv_state_process"],
         when: is_closing,
         meaning: Meaning::Arrived,

@@ -20,7 +20,9 @@ use super::words;
 pub fn taken(view: &View<'_>, counts: &Counts, chosen: Option<&Group<'_>>) -> Option<Candidate> {
     let lost = chosen.filter(|g| g.direction == Direction::Reply);
     let silent = chosen.is_none() && counts.reply.left + counts.reply.vanished > 0;
-    if counts.reply.delivered > 0 || lost.is_none() && !silent {
+    // the loss may say it already
+    let told = lost.is_some_and(|g| g.candidate.cause == &NAT_ASYMMETRIC);
+    if counts.reply.delivered > 0 || told || lost.is_none() && !silent {
         return None;
     }
     let change = translated(view)?;
