@@ -81,11 +81,10 @@ impl Index {
             // headers that can no longer be read: only shortly after they were
             None => event.at.since(way.last) < recreate_ns,
         };
-        // an echoed payload in a recycled buffer: only the direction tells the answer from the question
-        let turned = flows
-            .of_event(event)
-            .is_some_and(|(flow, direction)| flow == open.flow && direction != open.direction);
-        if !same || turned || (open.passed_hook(event, branch) && new_round(open, event, recreate_ns)) {
+        if !same
+            || turned(open, event, flows)
+            || (open.passed_hook(event, branch) && new_round(open, event, recreate_ns))
+        {
             return None;
         }
         Some(Placement {
@@ -219,8 +218,18 @@ fn new_round(open: &Open, event: &Event, recreate_ns: u64) -> bool {
     open.birth.is_some() && open.birth == place(event) || event.at.since(open.last) > recreate_ns
 }
 
+/// Whether the packet goes against the journey: an echoed payload in a recycled buffer is an answer.
+fn turned(open: &Open, event: &Event, flows: &Flows) -> bool {
+    flows
+        .of_event(event)
+        .is_some_and(|(flow, direction)| flow == open.flow && direction != open.direction)
+}
+
 /// Another buffer with a fingerprint of this journey, or one whose buffer had ended.
 fn rejoin(open: &mut Open, event: &Event, flows: &Flows) -> Option<Placement> {
+    if turned(open, event, flows) {
+        return None;
+    }
     let shares_head = event.head != 0
         && open.heads.contains(&event.head)
         && open

@@ -66,6 +66,30 @@ fn a_recycled_buffer_is_another_packet() {
 }
 
 #[test]
+fn an_echoed_payload_in_a_recycled_buffer_is_an_answer() {
+    let scene = run(
+        CHAIN,
+        "
+        10 client/eth0 egress s1 udp 10.0.1.2:5000>10.0.2.2:53 id=0
+        20 router/ra   rx     s1 udp 10.0.1.2:5000>10.0.2.2:53 id=0
+        30 server/eth0 rx     s1 udp 10.0.1.2:5000>10.0.2.2:53 id=0
+        31 server      ready     udp 10.0.2.2:53>0.0.0.0:0
+        40 server/eth0 egress s1 udp 10.0.2.2:53>10.0.1.2:5000 id=0
+        50 client/eth0 rx     s1 udp 10.0.2.2:53>10.0.1.2:5000 id=0
+        51 client      ready     udp 10.0.1.2:5000>10.0.2.2:53
+        ",
+    );
+    assert_eq!(scene.trace().packets, 2);
+    assert_eq!(
+        scene.paths(),
+        (
+            "client/eth0> >router/ra >server/eth0".to_owned(),
+            "server/eth0> >client/eth0".to_owned()
+        )
+    );
+}
+
+#[test]
 fn a_retry_without_ip_id_in_the_same_buffer_is_another_packet() {
     let scene = run(
         CHAIN,

@@ -151,3 +151,22 @@ fn the_kernels_counters_are_the_numbers_of_the_path() {
     assert_eq!(flow.packets.get(&Direction::Forward), Some(&1000));
     assert_eq!(flow.forward.hops.first().unwrap().bytes, 100_000);
 }
+
+#[test]
+fn a_translation_that_only_the_drop_shows() {
+    let scene = run(
+        "
+        client/eth0 10.0.1.2 = router/ra 10.0.1.1
+        router/rb 10.0.2.1 = server/eth0 10.0.2.2
+        ",
+        "
+        10 client/eth0 egress s1 udp 10.0.1.2:5000>10.9.9.9:53 id=7
+        20 router/ra   rx     s1 udp 10.0.1.2:5000>10.9.9.9:53 id=7
+        30 router/rb   drop:NEIGH_FAILED@neigh_invalidate s1 udp 10.0.1.2:5000>10.0.2.9:1053 id=7
+        ",
+    );
+    let flow = scene.trace().flows.first().unwrap();
+    let hop = flow.forward.hops.last().unwrap();
+    let rewrites: Vec<_> = hop.rewrites.iter().map(ToString::to_string).collect();
+    assert_eq!(rewrites, ["dnat 10.9.9.9:53 > 10.0.2.9:1053"]);
+}
