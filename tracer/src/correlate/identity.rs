@@ -58,18 +58,13 @@ impl Index {
         recreate_ns: u64,
     ) -> Option<Placement> {
         let skb = event.skb?;
-        self.by_skb(skb, event, (flows, recreate_ns))
+        self.by_skb(skb, event, recreate_ns)
             .or_else(|| self.by_fingerprint(event, flows, recreate_ns))
             .or_else(|| self.by_fragment(event, recreate_ns))
             .or_else(|| self.by_segment(event, recreate_ns))
     }
 
-    fn by_skb(
-        &self,
-        skb: SkbAddr,
-        event: &Event,
-        (flows, recreate_ns): (&Flows, u64),
-    ) -> Option<Placement> {
+    fn by_skb(&self, skb: SkbAddr, event: &Event, recreate_ns: u64) -> Option<Placement> {
         let (journey, branch) = self.skbs.get(&skb).copied()?;
         let open = self.open.get(&journey)?;
         let way = open.branches.get(usize::from(branch))?;
@@ -82,7 +77,7 @@ impl Index {
             None => event.at.since(way.last) < recreate_ns,
         };
         if !same
-            || turned(open, event, flows)
+            || turned_round(open, event)
             || (open.passed_hook(event, branch) && new_round(open, event, recreate_ns))
         {
             return None;
@@ -218,16 +213,9 @@ fn new_round(open: &Open, event: &Event, recreate_ns: u64) -> bool {
     open.birth.is_some() && open.birth == place(event) || event.at.since(open.last) > recreate_ns
 }
 
-/// Whether the packet goes against the journey: an echoed payload in a recycled buffer is an answer.
-fn turned(open: &Open, event: &Event, flows: &Flows) -> bool {
-    flows
-        .of_event(event)
-        .is_some_and(|(flow, direction)| flow == open.flow && direction != open.direction)
-}
-
 /// Another buffer with a fingerprint of this journey, or one whose buffer had ended.
 fn rejoin(open: &mut Open, event: &Event, flows: &Flows) -> Option<Placement> {
-    if turned(open, event, flows) {
+    if turned_round(open, event) {
         return None;
     }
     let shares_head = event.head != 0
@@ -267,6 +255,14 @@ fn rejoin(open: &mut Open, event: &Event, flows: &Flows) -> Option<Placement> {
         journey: open.id,
         branch,
         joined: Joined::Fingerprint,
+    })
+}
+
+/// The answer that repeats the question: same bytes, perhaps in the very data buffer that the reader just gave back
+/// (IPv6 has no IP id that would tell them apart).
+fn turned_round(open: &Open, event: &Event) -> bool {
+    event.tuple.is_some_and(|tuple| {
+        open.tuples.contains(&tuple.reversed()) && !open.tuples.contains(&tuple)
     })
 }
 
