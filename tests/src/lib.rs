@@ -3,6 +3,8 @@
 //! The crate is the runner behind the `lab` binary; the labs themselves are `labs/FAMILY/*.toml`, and
 //! docs/adding-a-lab.md walks through a new one. Nothing here knows a fault, an address or a rule of the tool.
 
+pub mod bpf;
+pub mod cgroup;
 pub mod compare;
 pub mod lab;
 pub mod needs;

@@ -1,4 +1,4 @@
-//! What a lab needs and this machine may lack: commands, and options of the kernel.
+//! What a lab needs and this machine may lack: commands, options of the kernel, and mounted file systems.
 //!
 //! Options come from the kernel's configuration where it can be read. Where it cannot, the feature is tried in a
 //! network namespace of its own; what can be neither read nor tried is taken to be there, and the lab will tell.
@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use crate::net::find_command;
 
 const KERNEL: &str = "kernel:";
+const MOUNT: &str = "mount:";
 
 /// Commands that only work where the option is set.
 const PROBES: [(&str, &str); 8] = [
@@ -34,16 +35,25 @@ const PROBES: [(&str, &str); 8] = [
 /// The first need that is not met, in words.
 #[must_use]
 pub fn unmet(needs: &[String]) -> Option<String> {
-    needs
-        .iter()
-        .find_map(|need| match need.strip_prefix(KERNEL) {
-            None => find_command(need)
-                .is_none()
-                .then(|| format!("needs the command `{need}`")),
-            Some(option) => {
-                (has_option(option) == Some(false)).then(|| format!("needs a kernel with {option}"))
-            }
-        })
+    needs.iter().find_map(|need| {
+        if let Some(option) = need.strip_prefix(KERNEL) {
+            return (has_option(option) == Some(false))
+                .then(|| format!("needs a kernel with {option}"));
+        }
+        if let Some(kind) = need.strip_prefix(MOUNT) {
+            return (!is_mounted(kind)).then(|| format!("needs a mounted {kind}"));
+        }
+        find_command(need)
+            .is_none()
+            .then(|| format!("needs the command `{need}`"))
+    })
+}
+
+fn is_mounted(kind: &str) -> bool {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    mounts
+        .lines()
+        .any(|line| line.split(' ').nth(2) == Some(kind))
 }
 
 fn has_option(option: &str) -> Option<bool> {

@@ -16,8 +16,12 @@ use anyhow::{Context, Result, ensure};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
+use crate::cgroup;
+
 /// A directory in the private /run for what a run writes.
 pub const SCRATCH: &str = "/run/lab";
+/// The run's own bpffs.
+const PINS: &str = "/run/bpf";
 
 /// Namespaces that this process is the first in.
 #[derive(Debug)]
@@ -65,13 +69,20 @@ impl Sandbox {
             Some("mode=0755"),
         )
         .context("cannot mount a private /run")?;
-        for directory in ["/run/netns", "/run/lock", SCRATCH] {
+        for directory in ["/run/netns", "/run/lock", SCRATCH, PINS] {
             std::fs::create_dir(directory).with_context(|| format!("cannot make {directory}"))?;
         }
-        let status = Command::new(std::env::current_exe()?)
-            .args(std::env::args_os().skip(1))
-            .status()
-            .context("cannot start the first process of the lab")?;
+        mount(Some("bpf"), PINS, Some("bpf"), MsFlags::empty(), nothing)
+            .context("cannot mount a private bpffs")?;
+        let room = cgroup::room();
+        let mut first = Command::new(std::env::current_exe()?);
+        first.args(std::env::args_os().skip(1));
+        first.envs(room.iter().map(|room| (cgroup::VARIABLE, room)));
+        let status = first.status();
+        if let Some(room) = room {
+            cgroup::clear(&room);
+        }
+        let status = status.context("cannot start the first process of the lab")?;
         Ok(status
             .code()
             .and_then(|code| u8::try_from(code).ok())
@@ -113,11 +124,17 @@ pub fn find_command(name: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// PATH with the directories of system tools, which a user's PATH may lack.
+/// PATH with this executable's own directory, for `lab bpf`, and those of system tools, which a user's PATH may lack.
 #[must_use]
 pub fn search_path() -> std::ffi::OsString {
     let own = std::env::var_os("PATH").unwrap_or_default();
+    let beside = std::env::current_exe().ok();
+    let beside = beside
+        .as_deref()
+        .and_then(Path::parent)
+        .map(Path::to_path_buf);
     let system = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"]
         .map(|path| Path::new(path).to_path_buf());
-    std::env::join_paths(std::env::split_paths(&own).chain(system)).unwrap_or(own)
+    let all = std::env::split_paths(&own).chain(beside).chain(system);
+    std::env::join_paths(all).unwrap_or(own)
 }

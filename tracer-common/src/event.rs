@@ -14,6 +14,7 @@
 //! | `net_dev_xmit` | rc (as i64) | | sent only when rc is not 0; the skb may be gone: no bytes |
 //! | `neigh_*` | nud_state | new state of an update | `tuple.dst` the entry's address; bytes: ha (8), new lladdr (8) |
 //! | `fib_table_lookup`, `fib6_…` | table | err (as i64, as given) | `tuple` the flow; `ifindex` oif, `skb_iif` iif, `mark`; `sk_netns` the running task's namespace; `sk_tuple.dst` the gateway |
+//! | `kfree_skb` | | id of the socket's cgroup | |
 //! | `icmp_send` | type | code | the packet that the error is about |
 //! | `tcp_send_reset` | | | `reason`; `skb` may be zero |
 //! | `tcp_retransmit_skb` | err (as i64) where given | | `tcp_retransmit_synack` has no skb |

@@ -71,6 +71,9 @@ layout! {
     sk_net = "sock.__sk_common.skc_net.net";
     sk_protocol = "sock.sk_protocol";
     sk_type = "sock.sk_type", optional;
+    sk_cgroup = "sock.sk_cgrp_data.cgroup", optional;
+    cgroup_kn = "cgroup.kn", optional;
+    kernfs_id = "kernfs_node.id", optional;
     neigh_dev = "neighbour.dev", optional;
     neigh_nud_state = "neighbour.nud_state", optional;
     neigh_ha = "neighbour.ha", optional;

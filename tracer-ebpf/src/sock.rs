@@ -28,8 +28,7 @@ impl Socket {
     #[inline(always)]
     pub(crate) fn read<A: Access>(sk: Ptr) -> Option<Self> {
         let mut socket = Self::common::<A>(sk)?;
-        let full = socket.state != SMALL[0] && socket.state != SMALL[1];
-        if full {
+        if !is_small(socket.state) {
             socket.tuple.proto = field!(A, u16, sk, sk_protocol) as u8;
             socket.kind = field!(A, u16, sk, sk_type);
         }
@@ -87,6 +86,27 @@ impl Socket {
         event.sk_proto = self.tuple.proto;
         event.known |= KNOWN_SK;
     }
+}
+
+/// Whether it ends before the fields of a full socket.
+#[inline(always)]
+pub(crate) fn is_small(state: u8) -> bool {
+    state == SMALL[0] || state == SMALL[1]
+}
+
+/// Id of the cgroup whose programs the kernel asks about a full socket's packets (sock_cgroup_ptr, linux/cgroup.h); zero
+/// before 5.15, where the pointer was kept with other bits.
+#[inline(always)]
+pub(crate) fn cgroup<A: Access>(sk: Ptr) -> u64 {
+    let cgroup = field!(A, ptr, sk, sk_cgroup).plain();
+    if cgroup.is_null() {
+        return 0;
+    }
+    let node = field!(A, ptr, cgroup, cgroup_kn).plain();
+    if node.is_null() {
+        return 0;
+    }
+    field!(A, u64, node, kernfs_id)
 }
 
 /// An IPv4 address in the socket's IPv6 clothes: ::ffff:a.b.c.d.

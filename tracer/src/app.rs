@@ -172,7 +172,7 @@ async fn run(config: &Config, record_to: Option<File>) -> Result<Session, Error>
     // The probes are out and everything they saw is in. What the last losses make us want to know is asked now.
     for _ in 0..LAST_ROUNDS {
         let questions = session.questions();
-        if questions.is_empty() {
+        if questions.is_empty() && !live.owes_answers() {
             break;
         }
         for input in live.ask_and_wait(questions, LAST_ANSWERS).await {

@@ -47,6 +47,9 @@ const SYSCALLS: &[&str] = &[
     "__se_sys_",
     "__do_sys_",
     "__sys_",
+    // write(2) and its relatives on a socket: the entry itself ends in a jump.
+    "ksys_",
+    "do_writev",
 ];
 
 /// Decodes one record.

@@ -21,6 +21,7 @@ pub mod routing;
 pub mod rules;
 pub mod silent;
 pub mod source_address;
+pub mod standing;
 #[cfg(test)]
 mod tests;
 pub mod translation;
@@ -35,10 +36,10 @@ use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::ProbeState;
 use crate::model::{Detail, Direction, FlowId};
-use crate::report::{Affected, Confidence, Evidence, Outcome, Verdict};
+use crate::report::{Affected, Confidence, Evidence, Outcome, Place, Verdict};
 
 use candidate::evidence;
-use rules::neighbor;
+use rules::{cgroup, neighbor};
 use silent::Counts;
 use view::View;
 
@@ -194,6 +195,38 @@ fn not_sent(trace: &Trace, host: &Host, views: &[View<'_>]) -> Option<Verdict> {
         .find_map(|f| local::verdict(trace, host, f))
 }
 
+/// Nothing matched, and a cgroup's program stands where it can refuse before there is a packet.
+fn refused_by_cgroup(host: &Host) -> Option<Verdict> {
+    let (names, reason, advice) = cgroup::refused_before_packets(host)?;
+    Some(Verdict {
+        outcome: Outcome::NotSent,
+        cause: Some(causes::CGROUP_DROP.code.to_owned()),
+        confidence: Confidence::Possible,
+        summary: format!(
+            "nothing was sent: no packet matched; a cgroup's program may have refused the connection{names}"
+        ),
+        place: Some(Place {
+            namespace: None,
+            interface: None,
+            hook: Some("cgroup".to_owned()),
+            function: None,
+        }),
+        packets: Affected::default(),
+        evidence: vec![
+            evidence("cgroup", reason),
+            evidence(
+                "cgroup",
+                "a refusal there leaves no packet and no event, only EPERM in the sender: it cannot be told from a sender that did not send",
+            ),
+        ],
+        advice: std::iter::once(advice::text(
+            "what did the sender say? \"Operation not permitted\" at connect or sendto is this; else it did not send while the trace was running",
+        ))
+        .chain(advice)
+        .collect(),
+    })
+}
+
 /// Nothing matched, or only questions for a neighbour.
 fn no_traffic(trace: &Trace, host: &Host) -> Verdict {
     if let Some(who) = neighbor::unanswered(trace, host) {
@@ -208,6 +241,9 @@ fn no_traffic(trace: &Trace, host: &Host) -> Verdict {
             evidence: found.evidence,
             advice: found.advice,
         };
+    }
+    if let Some(unsent) = refused_by_cgroup(host) {
+        return unsent;
     }
     let expression = host
         .run

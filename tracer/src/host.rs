@@ -1,6 +1,7 @@
 //! What is known of the host: [`Host`] folds [`Fact`]s into one place; the modules below read them.
 
 pub mod answers;
+mod cgroups;
 pub mod discovery;
 pub mod facts;
 mod fdb;
@@ -9,6 +10,8 @@ pub(crate) mod links;
 pub mod machine;
 pub mod namespaces;
 pub(crate) mod netlink;
+mod processes;
+mod standing;
 pub mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +19,8 @@ use std::net::IpAddr;
 
 use crate::model::{Device, KtimeNs, Mac, NetNs};
 use facts::{
-    BaseChain, Fact, Forwarding, InterfaceAddress, Link, Neighbor, Probe, RouteAnswer, Run,
+    BaseChain, Cgroups, Fact, Forwarding, InterfaceAddress, Link, Neighbor, Probe, RouteAnswer, Run,
+    Standing,
 };
 
 /// What could not be read of the host, and why.
@@ -60,6 +64,12 @@ pub struct Host {
     pub sysctls: BTreeMap<(NetNs, String), Dated<Option<String>>>,
     /// Base chains by namespace.
     pub chains: BTreeMap<NetNs, Dated<Vec<BaseChain>>>,
+    /// What stands on interfaces.
+    pub standing: BTreeMap<Device, Dated<Standing>>,
+    /// Programs of the cgroup tree.
+    pub cgroups: Option<Dated<Cgroups>>,
+    /// Paths of cgroups by id.
+    pub cgroup_paths: BTreeMap<u64, String>,
     /// What could not be read: (what, why).
     pub unread: BTreeSet<(String, String)>,
 }
@@ -103,6 +113,14 @@ impl Host {
             }
             Fact::Chains(netns, list) => {
                 self.chains.insert(netns, Dated { at, fact: list });
+            }
+            Fact::Standing(device, standing) => {
+                let fact = standing;
+                self.standing.insert(device, Dated { at, fact });
+            }
+            Fact::Cgroups(fact) => self.cgroups = Some(Dated { at, fact }),
+            Fact::Cgroup(id, path) => {
+                self.cgroup_paths.extend(path.map(|path| (id, path)));
             }
             Fact::Unread { what, why } => {
                 self.unread.insert((what, why));

@@ -301,6 +301,8 @@ pub struct DropInfo {
     pub ct_attached: Option<bool>,
     /// skb->mark.
     pub mark: u32,
+    /// Id of the cgroup of the socket: the one whose programs the kernel asks.
+    pub cgroup: Option<u64>,
 }
 
 /// The hook's own part of an event.

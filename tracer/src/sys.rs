@@ -51,6 +51,55 @@ pub(crate) fn socket_option(
     Ok(usize::try_from(length).unwrap_or(0).min(value.len()))
 }
 
+/// Most programs that one place is asked for.
+const MOST_PROGRAMS: usize = 64;
+
+/// `union bpf_attr` of BPF_PROG_QUERY (include/uapi/linux/bpf.h), up to what all kernels have.
+#[repr(C)]
+struct QueryAttr {
+    target: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    prog_ids: u64,
+    prog_cnt: u32,
+    padding: u32,
+}
+
+/// Ids of the programs that are attached to a cgroup (its directory's descriptor) or an interface (its number, in the
+/// calling thread's namespace) itself: BPF_PROG_QUERY.
+///
+/// # Errors
+/// What the kernel says; `EINVAL` also where it does not know the attach type.
+pub(crate) fn bpf_attached(target: u32, attach_type: u32) -> io::Result<Vec<u32>> {
+    const BPF_PROG_QUERY: libc::c_long = 16;
+    let mut ids = [0u32; MOST_PROGRAMS];
+    let mut attr = QueryAttr {
+        target,
+        attach_type,
+        query_flags: 0,
+        attach_flags: 0,
+        prog_ids: ids.as_mut_ptr() as u64,
+        prog_cnt: MOST_PROGRAMS as u32,
+        padding: 0,
+    };
+    // SAFETY: `attr` is the command's own structure, as long as it is said to be; `ids` outlives the call and has room
+    // for `prog_cnt` ids, which is all that the kernel may write.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_PROG_QUERY,
+            &raw mut attr,
+            size_of::<QueryAttr>(),
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let count = usize::try_from(attr.prog_cnt).unwrap_or(0);
+    Ok(ids.into_iter().take(count).collect())
+}
+
 /// Starts a child process that waits until the other end of the pipe `wait` is closed everywhere, writes `value` to the
 /// begin of `file` and ends. It keeps no other descriptor and heeds no signal but SIGKILL.
 ///

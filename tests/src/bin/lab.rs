@@ -6,6 +6,7 @@ use std::thread::available_parallelism;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
+use tests::bpf::Wanted;
 use tests::lab::Lab;
 use tests::net::{Sandbox, find_command};
 use tests::runner::{Run, Variant};
@@ -56,6 +57,8 @@ enum Chore {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Load a BPF program that gives one fixed answer, for a lab's scripts; pin or attach it.
+    Bpf(Wanted),
     /// One run in this process, for `run`; ends when stdin does.
     #[command(hide = true)]
     Stage {
@@ -142,6 +145,11 @@ fn act(chore: Chore) -> Result<ExitCode> {
                 recording: None,
             };
             show(&run, &file, arguments)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Chore::Bpf(wanted) => {
+            must_be_root()?;
+            tests::bpf::put(&wanted)?;
             Ok(ExitCode::SUCCESS)
         }
         Chore::Stage {

@@ -1,10 +1,11 @@
 //! The ends of packets: kfree_skb (drops) and consume_skb.
 
-use tracer_common::event::FLAG_TAGGED;
+use tracer_common::event::{FLAG_TAGGED, KNOWN_SK};
 use tracer_common::hook::{CONSUME_SKB, KFREE_SKB};
 
-use crate::kernel::{Access, Args, Ptr, offset};
+use crate::kernel::{Access, Args, Probe, Ptr, offset};
 use crate::maps;
+use crate::sock::{cgroup, is_small};
 use crate::tag;
 use crate::tracepoint::{Seen, socket_at, socket_of};
 
@@ -24,9 +25,13 @@ pub(crate) fn kfree_skb<A: Access>(args: Args<A>) {
             None => Ptr(0),
         };
         if rx_sk.is_null() {
-            socket_of::<crate::kernel::Probe>(&mut record, seen.skb);
+            socket_of::<Probe>(&mut record, seen.skb);
         } else {
             socket_at(&mut record, rx_sk);
+        }
+        let event = record.event();
+        if event.known & KNOWN_SK != 0 && !is_small(event.sk_state) {
+            event.arg1 = cgroup::<Probe>(Ptr(event.sk));
         }
         record.event().location = args.ptr(1).plain().0;
         if let Some(number) = offset!(kfree_skb_reason) {
@@ -55,7 +60,7 @@ pub(crate) fn consume_skb<A: Access>(args: Args<A>) {
         return;
     }
     if let Some(mut record) = seen.record(CONSUME_SKB, false) {
-        socket_of::<crate::kernel::Probe>(&mut record, seen.skb);
+        socket_of::<Probe>(&mut record, seen.skb);
         if let Some(2..) = offset!(consume_skb_args) {
             record.event().location = args.ptr(1).plain().0;
         }

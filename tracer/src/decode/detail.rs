@@ -109,6 +109,7 @@ fn drop_info(raw: &RawEvent, stack: &[u8], host: &Host) -> DropInfo {
         ct_status: knows(KNOWN_CT).then_some(raw.ct_status),
         ct_attached: Some(knows(KNOWN_CT) || raw.ct_info & CT_ATTACHED != 0),
         mark: raw.mark,
+        cgroup: Some(raw.arg1).filter(|id| *id != 0),
     }
 }
 
@@ -121,14 +122,20 @@ fn frames(stack: &[u8], function: Option<&str>, host: &Host) -> Vec<Frame> {
             name: self::function(addr, host),
         })
     });
-    let mut frames: Vec<Frame> = all
-        .skip_while(|frame| {
-            frame
-                .name
-                .as_deref()
-                .is_some_and(|name| FREEING.iter().any(|prefix| name.starts_with(prefix)))
-        })
-        .collect();
+    let mut frames: Vec<Frame> = all.collect();
+    let freeing = |frame: &Frame| {
+        frame
+            .name
+            .as_deref()
+            .is_some_and(|name| FREEING.iter().any(|prefix| name.starts_with(prefix)))
+    };
+    // The first frame is tracer's own program, which the symbols may not have yet.
+    let leading = frames
+        .iter()
+        .take_while(|frame| frame.name.is_none() || freeing(frame))
+        .count();
+    let surplus = frames.iter().take(leading).rposition(freeing);
+    frames.drain(..surplus.map_or(0, |last| last + 1));
     if function.is_some()
         && frames
             .first()

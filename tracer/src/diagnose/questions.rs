@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::Question;
-use crate::model::{Detail, Device, Direction, Tuple};
+use crate::model::{Detail, Device, Direction, Fate, Tuple};
 
 use super::local;
 use super::loss::{Loss, peer_of};
@@ -15,10 +15,14 @@ use super::routing;
 use super::rules::neighbor::{self, Unresolved};
 use super::rules::{self, nat};
 use super::source_address;
+use super::standing;
 use super::view::{View, last_seen, total};
 
 /// Most questions in one go: a flood of different losses must not flood the host.
 const MOST: usize = 64;
+
+/// Journeys of a direction that are looked at for what became of them.
+const FEW: usize = 4;
 
 /// Questions, each once, those about the first losses first.
 #[must_use]
@@ -30,6 +34,9 @@ pub fn questions(trace: &Trace, host: &Host) -> Vec<Question> {
         for loss in &losses.lost {
             about_loss(loss, &mut list);
         }
+        for direction in [Direction::Forward, Direction::Reply] {
+            about_missing(&view, direction, &mut list);
+        }
         let forward = view.counts(Direction::Forward, &losses);
         let reply = view.counts(Direction::Reply, &losses);
         if reply.delivered == 0 && (view.expects_reply() || forward.left > 0) {
@@ -40,6 +47,9 @@ pub fn questions(trace: &Trace, host: &Host) -> Vec<Question> {
         if total(&reply) == 0 && view.expects_reply() {
             about_silence(&view, forward.delivered + forward.consumed > 0, &mut list);
         }
+    }
+    if nothing_matched(trace, host) {
+        list.push(Question::Cgroups);
     }
     for failure in local::failures(trace, host) {
         if let Some(netns) = failure.netns {
@@ -77,6 +87,21 @@ impl Asked {
             self.push(Question::Link {
                 device: peer.device,
             });
+        }
+    }
+}
+
+impl Asked {
+    /// What stands on an interface; also where its redirects lead.
+    fn standing(&mut self, host: &Host, device: Device) {
+        self.push(Question::Standing { device });
+        for attachment in standing::of(host, device)
+            .into_iter()
+            .flat_map(|s| &s.programs)
+        {
+            for to in standing::redirects(device, attachment) {
+                self.push(Question::Link { device: to });
+            }
         }
     }
 }
@@ -143,6 +168,24 @@ fn about_loss(loss: &Loss<'_>, list: &mut Asked) {
         }
     }
     layer2::about_frame(loss, list);
+    if rules::is_of_standing(loss)
+        && let Some(device) = loss.last_device()
+    {
+        list.standing(host, device);
+        // A redirect that failed was asked for where the packet came from.
+        let mut before = loss.steps().iter().rev().filter_map(|s| s.event.device);
+        if rules::is_redirect(loss)
+            && let Some(from) = before.find(|d| *d != device)
+        {
+            list.standing(host, from);
+        }
+    }
+    if matches!(loss.reason(), "BPF_CGROUP_EGRESS" | "SOCKET_FILTER") {
+        list.push(Question::Cgroups);
+        if let Some(id) = loss.info.cgroup {
+            list.push(Question::Cgroup { id });
+        }
+    }
     if let Some(device) = loss.last_device() {
         list.link(host, device);
         if loss.within("neigh_invalidate") || loss.function() == "__neigh_event_send" {
@@ -161,6 +204,46 @@ impl Asked {
     fn push_route(&mut self, question: Option<Question>) {
         if let Some(question) = question {
             self.push(question);
+        }
+    }
+}
+
+/// For so long nothing came that something may keep it from being sent.
+const QUIET_NS: u64 = 1_000_000_000;
+
+fn nothing_matched(trace: &Trace, host: &Host) -> bool {
+    let quiet = host
+        .run
+        .as_ref()
+        .is_some_and(|run| trace.now.since(run.started_ktime) > QUIET_NS);
+    quiet
+        && trace
+            .flows
+            .iter()
+            .all(|flow| View { trace, host, flow }.is_aside())
+}
+
+/// Packets without an end: what stands where they were seen last.
+fn about_missing(view: &View<'_>, direction: Direction, list: &mut Asked) {
+    let open = view
+        .journeys(direction)
+        .filter(|j| !view.young(j))
+        .filter(|j| match j.fate {
+            Fate::Vanished { .. } | Fate::InFlight => true,
+            // The other end of a TUN device is a process of this host.
+            Fate::Left { .. } => last_seen(j)
+                .and_then(|e| e.device)
+                .and_then(|d| view.host.link(d))
+                .is_some_and(|l| l.kind == "tun"),
+            _ => false,
+        });
+    for journey in open.take(FEW) {
+        let Some(device) = last_seen(journey).and_then(|e| e.device) else {
+            continue;
+        };
+        list.standing(view.host, device);
+        if let Some(peer) = peer_of(view.host, device) {
+            list.standing(view.host, peer.device);
         }
     }
 }

@@ -2,6 +2,7 @@
 //! `causes.rs` and a rule in one of these files (often one row in `named.rs`), in [`RULES`].
 
 pub mod bridge;
+pub mod cgroup;
 pub mod filter;
 pub mod flooded;
 pub mod l2;
@@ -13,6 +14,7 @@ pub mod nat;
 pub mod neighbor;
 pub mod netfilter;
 pub mod other;
+pub mod queue;
 pub mod route;
 pub mod socket;
 pub mod source;
@@ -39,9 +41,11 @@ pub const RULES: &[Rule] = &[
     source::source,
     limits::too_big,
     neighbor::unresolved,
+    filter::redirect,
     link::no_carrier,
     link::peer_refuses,
-    link::qdisc,
+    queue::qdisc,
+    queue::ring,
     link::gone_with_its_route,
     macvlan::strayed,
     macvlan::question,
@@ -52,7 +56,8 @@ pub const RULES: &[Rule] = &[
     bridge::port_mtu,
     filter::tc,
     filter::xdp,
-    filter::cgroup,
+    cgroup::egress,
+    cgroup::ingress,
     socket::none,
     socket::full,
     tunnel::unknown,
@@ -65,3 +70,21 @@ pub const RULES: &[Rule] = &[
 ];
 
 pub use route::forwarding_sysctls;
+
+/// Whether what stands on the drop's interface can tell more: its programs, its queue, the process behind it.
+#[must_use]
+pub fn is_of_standing(loss: &Loss<'_>) -> bool {
+    matches!(
+        loss.reason(),
+        "TC_INGRESS" | "TC_EGRESS" | "FULL_RING" | "DEV_HDR_FULL"
+    ) || loss.reason().starts_with("QDISC_")
+        || loss.reason().starts_with("FQ_")
+        || loss.function().contains("xdp")
+        || is_redirect(loss)
+}
+
+/// Whether it died while a tc program's redirect handed it on.
+#[must_use]
+pub fn is_redirect(loss: &Loss<'_>) -> bool {
+    loss.within("skb_do_redirect") || loss.within("__bpf_redirect")
+}

@@ -2,16 +2,15 @@
 
 mod swallowed;
 mod unanswered;
+mod vanished;
 mod waiting;
 
 use crate::host::Host;
-use crate::model::{Detail, Direction, Event, Fate, FateCounts, NetNs, Transport};
+use crate::model::{Direction, Event, FateCounts, NetNs};
 use crate::report::{Affected, Confidence, Evidence, Outcome, Place, Verdict};
 
-use super::advice::{Shell, text};
 use super::candidate::{Candidate, evidence};
-use super::mended::first_packet;
-use super::view::{View, last_seen, total};
+use super::view::{View, total};
 use super::words;
 
 pub use waiting::stuck_at;
@@ -33,9 +32,9 @@ pub fn verdict(view: &View<'_>, counts: &Counts) -> Verdict {
         .or_else(|| swallowed::swallowed(view, counts))
         .or_else(|| unanswered::refused_outside(view, counts))
         .or_else(|| swallowed::answered_with_another_address(view, counts))
-        .or_else(|| vanished(view, Direction::Forward, counts))
+        .or_else(|| vanished::vanished(view, Direction::Forward, counts))
         .or_else(|| unanswered::unanswered(view, counts))
-        .or_else(|| vanished(view, Direction::Reply, counts));
+        .or_else(|| vanished::vanished(view, Direction::Reply, counts));
     match found {
         Some(silence) => silence.verdict(view),
         None => delivered(view, counts),
@@ -47,7 +46,8 @@ struct Silence {
     candidate: Candidate,
     direction: Direction,
     affected: u64,
-    vanished: bool,
+    /// Whether its cause is more than that it is missing.
+    cause_known: bool,
 }
 
 impl Silence {
@@ -64,7 +64,7 @@ impl Silence {
         } = self.candidate;
         Verdict {
             outcome,
-            cause: (!self.vanished).then(|| cause.code.to_owned()),
+            cause: self.cause_known.then(|| cause.code.to_owned()),
             confidence,
             summary,
             place: Some(place),
@@ -86,7 +86,7 @@ pub fn from_candidate(view: &View<'_>, candidate: Candidate, found: Verdict) -> 
         candidate,
         direction: Direction::Forward,
         affected,
-        vanished: false,
+        cause_known: true,
     };
     let mut verdict = silence.verdict(view);
     let known = |e: &&Evidence| matches!(e.kind.as_str(), "drop" | "stack" | "socket");
@@ -107,82 +107,6 @@ fn place_of(host: &Host, event: Option<&Event>, hook: &str) -> Place {
         hook: Some(hook.to_owned()),
         function: None,
     }
-}
-
-/// No drop, no delivery: say where it was seen last.
-fn vanished(view: &View<'_>, direction: Direction, counts: &Counts) -> Option<Silence> {
-    let fates = match direction {
-        Direction::Forward => counts.forward,
-        _ => counts.reply,
-    };
-    let arrived = fates.delivered + fates.left;
-    let works = match direction {
-        // TCP's handshake and coalesced segments end without any event: an answer proves that they came.
-        Direction::Forward => arrived >= fates.vanished.max(1) || total(&counts.reply) > 0,
-        _ => arrived > 0 || !view.asker_is_here() || conversation(view),
-    };
-    if works || fates.vanished == 0 {
-        return None;
-    }
-    let last = view
-        .journeys(direction)
-        .filter(|j| matches!(j.fate, Fate::Vanished { .. } | Fate::InFlight))
-        .find_map(last_seen);
-    let place = place_of(view.host, last, "device");
-    let at = last.and_then(|e| e.device).map_or_else(
-        || "an unknown place".to_owned(),
-        |d| words::interface(view.host, d),
-    );
-    let what = if direction == Direction::Reply {
-        "reply vanished"
-    } else {
-        "vanished"
-    };
-    let side = match last.map(|e| &e.detail) {
-        Some(Detail::Egress) => "leaving",
-        Some(Detail::Ingress) => "entering",
-        _ => "at",
-    };
-    let losses = &view.trace.losses;
-    let lost: u64 = losses
-        .lost
-        .iter()
-        .chain(&losses.thinned)
-        .map(|(_, n)| n)
-        .sum();
-    let candidate = Candidate::new(
-        &super::causes::KERNEL_OTHER,
-        place,
-        format!("{what}: last seen {side} {at}; the kernel reported no drop"),
-    )
-    .leads_to(Outcome::Vanished)
-    .sure(Confidence::Possible)
-    .because(
-        "counter",
-        (lost > 0).then(|| {
-            format!("{lost} observations were lost or thinned: the end may be among them")
-        }),
-    )
-    .advise([
-        text("look at what is behind that interface: a process, a program, hardware"),
-        Shell::of(view.host, last.and_then(|e| e.netns))
-            .run("counters of its interfaces", "ip -s -s link"),
-    ]);
-    Some(Silence {
-        candidate,
-        direction,
-        affected: fates.vanished,
-        vanished: true,
-    })
-}
-
-/// A TCP connection in which the asker went on after the answer.
-fn conversation(view: &View<'_>) -> bool {
-    view.journeys(Direction::Forward).any(|j| {
-        first_packet(j).is_some_and(
-            |p| matches!(p.transport, Transport::Tcp { flags, .. } if flags & 0x16 == 0x10),
-        )
-    })
 }
 
 /// Nothing is wrong.

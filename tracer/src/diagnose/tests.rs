@@ -3,5 +3,6 @@
 mod fixture;
 mod layer2;
 mod losses;
+mod programs;
 mod silence;
 mod translated;

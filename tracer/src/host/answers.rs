@@ -16,7 +16,7 @@ use super::namespaces::Namespaces;
 use super::netlink::{
     Message, Netlink, Request, address_bytes, address_of, attributes, family_of, u16_of, u32_of,
 };
-use super::{Unreadable, fdb, firewall};
+use super::{Unreadable, cgroups, fdb, firewall, standing};
 use crate::model::{Device, IfIndex, Mac, NetNs, Proto, Tuple};
 
 // Of linux/rtnetlink.h.
@@ -47,6 +47,12 @@ const ROUTE_KINDS: [&str; 12] = [
 #[must_use]
 pub fn answer(question: &Question, namespaces: &Namespaces) -> Vec<Fact> {
     let (netns, what) = match question {
+        Question::Cgroups => return cgroup_programs(),
+        Question::Cgroup { id } => return cgroup(*id),
+        Question::Standing { device } => (
+            device.netns,
+            format!("what stands on interface {}", device.ifindex.0),
+        ),
         Question::Route { netns, tuple, .. } => (*netns, format!("route to {}", tuple.dst)),
         Question::Neighbor { device, address } => {
             (device.netns, format!("neighbour entry of {address}"))
@@ -89,6 +95,8 @@ pub fn answer(question: &Question, namespaces: &Namespaces) -> Vec<Fact> {
             Ok(facts)
         }
         Question::Link { device } => link(*device, namespaces),
+        Question::Standing { device } => standing(*device).map(|f| vec![f]),
+        Question::Cgroups | Question::Cgroup { .. } => Ok(Vec::new()),
     });
     read.flatten()
         .unwrap_or_else(|error| vec![unread(what, &error)])
@@ -250,6 +258,35 @@ fn sysctl(netns: NetNs, name: &str) -> Fact {
         netns,
         name: name.into(),
         value: value.map(|v| v.trim().to_owned()),
+    }
+}
+
+fn standing(device: Device) -> io::Result<Fact> {
+    let mut found = standing::read(device)?;
+    let link = links::list(device.netns)?
+        .links
+        .into_iter()
+        .find(|m| m.link.device == device);
+    if let Some(tun) = link.filter(|m| m.link.kind == "tun") {
+        standing::holders(&mut found, &tun.link.name);
+    }
+    Ok(Fact::Standing(device, found))
+}
+
+fn cgroup_programs() -> Vec<Fact> {
+    let read = cgroups::programs().map(Fact::Cgroups);
+    vec![read.unwrap_or_else(|error| of_cgroups_unread(&error))]
+}
+
+fn cgroup(id: u64) -> Vec<Fact> {
+    let read = cgroups::path_of(id).map(|path| Fact::Cgroup(id, path));
+    vec![read.unwrap_or_else(|error| of_cgroups_unread(&error))]
+}
+
+fn of_cgroups_unread(error: &io::Error) -> Fact {
+    Fact::Unread {
+        what: "cgroups".into(),
+        why: error.to_string(),
     }
 }
 

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Device, KtimeNs, Mac, NetNs, Tuple};
+use crate::model::{Device, KtimeNs, Mac, NetNs, Process, Tuple};
 
 pub use layer2::{BridgeLink, BridgePort, FdbEntry, Forwarding, PortState, VxlanLink};
 
@@ -61,6 +61,12 @@ pub enum Fact {
     },
     /// All base chains that filter in a namespace; an empty list says there are none.
     Chains(NetNs, Vec<BaseChain>),
+    /// What stands on an interface.
+    Standing(Device, Standing),
+    /// Programs of the cgroup tree.
+    Cgroups(Cgroups),
+    /// The cgroup with this id, as a path from the hierarchy's root; `None` when it is gone.
+    Cgroup(u64, Option<String>),
     /// Something could not be read.
     Unread {
         /// What was tried.
@@ -280,6 +286,129 @@ pub enum FilterEngine {
     Legacy,
 }
 
+/// What stands on an interface and can take, change or hold up packets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Standing {
+    /// XDP and tc programs and filters of others than tracer, in the order in which each hook was read.
+    pub programs: Vec<Attachment>,
+    /// Queueing disciplines.
+    pub qdiscs: Vec<Qdisc>,
+    /// The interface's counters of what it lost.
+    pub counters: LinkCounters,
+    /// Packets that its queue or ring takes (`txqueuelen`).
+    pub queue_length: Option<u32>,
+    /// Processes that have a TUN or TAP device open; `None` for other devices.
+    pub holders: Option<Vec<Holder>>,
+}
+
+/// A process that has a device open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// Which.
+    pub process: Process,
+    /// Its state as /proc tells it: `S` sleeps, `T` is stopped …
+    pub state: Option<char>,
+}
+
+/// A program or a filter on an interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// `xdp`, `tc-ingress` or `tc-egress`.
+    pub hook: String,
+    /// `xdpdrv`, `xdpgeneric` …; `tcx`, `netkit`; or the kind of a tc filter (`bpf`, `u32` …).
+    pub how: String,
+    /// Priority of a tc filter, zero for others.
+    pub priority: u16,
+    /// Its BPF program.
+    pub program: Option<BpfProgram>,
+    /// Actions of a tc filter.
+    pub actions: Vec<Action>,
+}
+
+/// A BPF program.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BpfProgram {
+    /// Id (`bpftool prog show id N`).
+    pub id: u32,
+    /// Name; empty where it has none.
+    pub name: String,
+}
+
+/// An action of a tc filter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Action {
+    /// `mirred`, `gact`, `police` …
+    pub kind: String,
+    /// `redirect`, `mirror`, `drop`; empty where that is not known.
+    pub verb: String,
+    /// Interface to which it leads.
+    pub to: Option<u32>,
+}
+
+/// A queueing discipline and its counters since it was made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Qdisc {
+    /// `tbf`, `fq_codel`, `noqueue` …
+    pub kind: String,
+    /// Its handle (`1:`).
+    pub handle: String,
+    /// `root`, or the class to which it belongs (`1:10`).
+    pub parent: String,
+    /// Packets that it passed.
+    pub packets: u32,
+    /// Packets that it dropped.
+    pub drops: u32,
+    /// How often something had to wait.
+    pub overlimits: u32,
+    /// Packets in it.
+    pub queued: u32,
+    /// Bytes in it.
+    pub backlog: u32,
+}
+
+/// Counters of an interface that tell of losses, since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LinkCounters {
+    /// Malformed.
+    pub rx_errors: u64,
+    /// Not transmitted.
+    pub tx_errors: u64,
+    /// Received and dropped.
+    pub rx_dropped: u64,
+    /// Dropped on the way out.
+    pub tx_dropped: u64,
+    /// No buffer in the device.
+    pub rx_missed: u64,
+    /// Carrier lost while sending.
+    pub tx_carrier_errors: u64,
+    /// No protocol took it.
+    pub rx_nohandler: u64,
+    /// For another MAC.
+    pub rx_otherhost_dropped: u64,
+}
+
+/// Programs of the cgroup tree that can refuse packets or connections.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cgroups {
+    /// Where the unified hierarchy is mounted.
+    pub mount: String,
+    /// Each with its group.
+    pub programs: Vec<CgroupProgram>,
+}
+
+/// A program of a cgroup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CgroupProgram {
+    /// The group, as a path from the hierarchy's root (`/system.slice/web.service`).
+    pub cgroup: String,
+    /// Where it is attached, as bpftool(8) names it (`cgroup_inet_egress`).
+    pub hook: String,
+    /// Which.
+    pub program: BpfProgram,
+}
+
 /// What the diagnosis wants to have read, now, in one namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Question {
@@ -322,5 +451,17 @@ pub enum Question {
     Link {
         /// Which.
         device: Device,
+    },
+    /// Answered by [`Fact::Standing`].
+    Standing {
+        /// Which.
+        device: Device,
+    },
+    /// Answered by [`Fact::Cgroups`].
+    Cgroups,
+    /// Answered by [`Fact::Cgroup`].
+    Cgroup {
+        /// Which.
+        id: u64,
     },
 }

@@ -62,6 +62,8 @@ pub struct Live {
     commands: std_mpsc::Sender<Command>,
     control: Option<thread::JoinHandle<()>>,
     ready: Ready,
+    /// Questions that were asked together and not answered yet.
+    pending: usize,
 }
 
 impl Live {
@@ -99,6 +101,7 @@ impl Live {
             commands,
             control: Some(control),
             ready,
+            pending: 0,
         })
     }
 
@@ -118,16 +121,32 @@ impl Live {
         }
         match self.messages.recv().await {
             Some(Message::Failed(error)) => Err(error),
-            Some(message) => Ok(message),
+            Some(message) => {
+                self.settle(&message);
+                Ok(message)
+            }
             None => Err(Error::runtime("the source ended by itself")),
         }
     }
 
     /// Asks for host state; the answers come as inputs.
-    pub fn ask(&self, questions: Vec<Question>) {
+    pub fn ask(&mut self, questions: Vec<Question>) {
         if !questions.is_empty() {
+            self.pending += 1;
             // Without a control thread `recv` fails, which says it better.
             let _ = self.commands.send(Command::Ask(questions));
+        }
+    }
+
+    /// Whether answers are still to come.
+    #[must_use]
+    pub fn owes_answers(&self) -> bool {
+        self.pending > 0
+    }
+
+    fn settle(&mut self, message: &Message) {
+        if matches!(message, Message::Answered) {
+            self.pending = self.pending.saturating_sub(1);
         }
     }
 
@@ -136,16 +155,17 @@ impl Live {
         let _ = self.commands.send(Command::Stop);
     }
 
-    /// After `Drained`: asks and waits for the answers, at most `limit`.
+    /// After `Drained`: asks, and waits for these answers and all that are still to come, at most `limit`.
     pub async fn ask_and_wait(&mut self, questions: Vec<Question>, limit: Duration) -> Vec<Input> {
         self.ask(questions);
         let mut inputs = Vec::new();
         let _ = timeout(limit, async {
-            while let Some(message) = self.messages.recv().await {
-                match message {
-                    Message::Input(input) => inputs.push(input),
-                    Message::Answered => break,
-                    Message::Drained | Message::Failed(_) => {}
+            while self.owes_answers()
+                && let Some(message) = self.messages.recv().await
+            {
+                self.settle(&message);
+                if let Message::Input(input) = message {
+                    inputs.push(input);
                 }
             }
         })

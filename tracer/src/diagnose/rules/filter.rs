@@ -1,37 +1,86 @@
-//! Programs that drop: tc, XDP, cgroups and socket filters.
+//! Programs on interfaces that drop: tc and XDP. The kernel says that one did; which one is read from the interface.
 
-use crate::model::Detail;
+use crate::host::facts::Attachment;
+use crate::model::{Detail, Device};
+use crate::report::Confidence;
 
 use super::super::advice::Shell;
 use super::super::candidate::{Candidate, Specificity};
-use super::super::causes::{CGROUP_DROP, SOCKET_FILTER, TC_DROP, XDP_DROP};
+use super::super::causes::{TC_DROP, XDP_DROP};
 use super::super::loss::Loss;
+use super::super::standing;
+use super::super::words;
+use super::link;
 
-fn interface(loss: &Loss<'_>) -> String {
+/// What is attached at a hook of the drop's device.
+fn attached<'a>(loss: &Loss<'a>, hook: &'a str) -> Vec<&'a Attachment> {
     loss.last_device()
-        .map_or_else(String::new, |d| loss.host.interface(d))
+        .map(|device| standing::at(loss.host, device, hook).collect())
+        .unwrap_or_default()
 }
 
-/// tc programs and actions; also a redirect that failed.
+/// `: bpf filter pref 50`, `: one of …`.
+fn named(loss: &Loss<'_>, device: Device, list: &[&Attachment]) -> String {
+    let names: Vec<String> = list
+        .iter()
+        .map(|a| standing::attachment(loss.host, device, a))
+        .collect();
+    match names.as_slice() {
+        [] => String::new(),
+        [one] => format!(": {one}"),
+        several => format!(": one of {}", several.join("; ")),
+    }
+}
+
+/// tc programs and actions; also a redirect that failed (`tcf_mirred_to_dev` refuses a device that is down).
 pub fn tc(loss: &Loss<'_>) -> Option<Candidate> {
     let (hook, side) = match loss.reason() {
         "TC_INGRESS" => ("tc-ingress", "ingress"),
         "TC_EGRESS" => ("tc-egress", "egress"),
         _ => return None,
     };
-    let name = interface(loss);
+    let device = loss.last_device()?;
+    let name = loss.host.interface(device);
     let shell = Shell::of(loss.host, loss.netns());
-    Some(
-        Candidate::new(
-            &TC_DROP,
-            loss.place_at_device(hook),
-            format!(
-                "tc {side} dropped it{}: a program, an action, or a redirect that failed",
-                loss.at_words()
-            ),
-        )
-        .explains(Specificity::Reason)
-        .advise([
+    let list = attached(loss, hook);
+    let what = if list.is_empty() {
+        ": a program, an action, or a redirect that failed".to_owned()
+    } else {
+        named(loss, device, &list)
+    };
+    let down = list
+        .iter()
+        .flat_map(|a| standing::redirects(device, a))
+        .find(|to| loss.host.link(*to).is_none_or(|l| !l.up));
+    let fate = match down {
+        Some(to) => format!(", and {} is down", loss.host.interface(to)),
+        None => String::new(),
+    };
+    let mut candidate = Candidate::new(
+        &TC_DROP,
+        loss.place_at_device(hook),
+        format!("tc {side} dropped it{}{what}{fate}", loss.at_words()),
+    )
+    .explains(Specificity::Reason);
+    if let Some(to) = down {
+        candidate = candidate
+            .because(
+                "link",
+                format!(
+                    "the redirect leads to {}, which is down",
+                    words::interface(loss.host, to)
+                ),
+            )
+            .advise([shell.run(
+                "raise the interface to which it redirects",
+                format!("ip link set dev {} up", loss.host.interface(to)),
+            )]);
+    }
+    for attachment in &list {
+        candidate = candidate.advise(standing::advice(loss.host, device, attachment));
+    }
+    if list.is_empty() {
+        candidate = candidate.advise([
             shell.run(
                 "look at the filters and their counters",
                 format!("tc -s filter show dev {name} {side}"),
@@ -41,8 +90,44 @@ pub fn tc(loss: &Loss<'_>) -> Option<Candidate> {
                 "take the filter off, if it is not wanted",
                 format!("tc filter del dev {name} {side}"),
             ),
-        ]),
-    )
+        ]);
+    }
+    Some(candidate)
+}
+
+/// A tc or XDP program's redirect to a device that cannot send: freed while being handed on, on the device that it was
+/// redirected to.
+pub fn redirect(loss: &Loss<'_>) -> Option<Candidate> {
+    if !super::is_redirect(loss) {
+        return None;
+    }
+    let device = loss.last_device()?;
+    let link = loss.host.link(device)?;
+    if link.up {
+        return None;
+    }
+    let from = loss.steps().iter().rev().find_map(|s| {
+        s.event
+            .device
+            .filter(|d| *d != device && d.netns == device.netns)
+    });
+    let mut candidate = link::down(loss.host, device, loss.info.function.clone());
+    if let Some(from) = from {
+        let programs: Vec<&Attachment> = ["tc-ingress", "tc-egress"]
+            .into_iter()
+            .flat_map(|hook| standing::at(loss.host, from, hook))
+            .collect();
+        candidate.summary = format!(
+            "{}; a program on {} redirects to it{}",
+            candidate.summary,
+            words::interface(loss.host, from),
+            named(loss, from, &programs)
+        );
+        for attachment in programs {
+            candidate = candidate.advise(standing::advice(loss.host, from, attachment));
+        }
+    }
+    Some(candidate)
 }
 
 /// XDP programs, generic or native on veth.
@@ -54,7 +139,8 @@ pub fn xdp(loss: &Loss<'_>) -> Option<Candidate> {
     if !placed {
         return None;
     }
-    let name = interface(loss);
+    let device = loss.last_device()?;
+    let name = loss.host.interface(device);
     let aborted = loss
         .trace
         .beside
@@ -66,48 +152,27 @@ pub fn xdp(loss: &Loss<'_>) -> Option<Candidate> {
         "dropped it"
     };
     let shell = Shell::of(loss.host, loss.netns());
-    Some(
-        Candidate::new(
-            &XDP_DROP,
-            loss.place_at_device("xdp"),
-            format!("XDP program {how}{}", loss.at_words()),
-        )
-        .advise([
+    let list = attached(loss, "xdp");
+    let mut candidate = Candidate::new(
+        &XDP_DROP,
+        loss.place_at_device("xdp"),
+        format!(
+            "XDP program {how}{}{}",
+            loss.at_words(),
+            named(loss, device, &list)
+        ),
+    );
+    for attachment in &list {
+        candidate = candidate.advise(standing::advice(loss.host, device, attachment));
+    }
+    if list.is_empty() {
+        candidate = candidate.advise([
             shell.run("which program", format!("ip -d link show dev {name}")),
             shell.run(
                 "take it off, if it is not wanted",
                 format!("ip link set dev {name} xdp off"),
             ),
-        ]),
-    )
-}
-
-/// cgroup programs at egress; at ingress they share the reason of socket filters.
-pub fn cgroup(loss: &Loss<'_>) -> Option<Candidate> {
-    let shell = Shell::of(loss.host, loss.netns());
-    let look = shell.run("programs of all cgroups", "bpftool cgroup tree");
-    match loss.reason() {
-        "BPF_CGROUP_EGRESS" => Some(
-            Candidate::new(
-                &CGROUP_DROP,
-                loss.place(Some("cgroup")),
-                format!("a cgroup's egress program dropped it{}", loss.at_words()),
-            )
-            .explains(Specificity::Reason)
-            .advise([look]),
-        ),
-        "SOCKET_FILTER" => Some(
-            Candidate::new(
-                &SOCKET_FILTER,
-                loss.place(Some("socket")),
-                format!(
-                    "a socket filter, or the cgroup's ingress program, dropped it{}",
-                    loss.at_words()
-                ),
-            )
-            .explains(Specificity::Reason)
-            .advise([look, shell.run("sockets with filters", "ss -0 -b -a")]),
-        ),
-        _ => None,
+        ]);
     }
+    Some(candidate.sure(Confidence::Certain))
 }

@@ -1,4 +1,4 @@
-//! Links: no carrier, peers that refuse, queues, and routes that went with their link.
+//! Links: no carrier, peers that refuse, and routes that went with their link.
 
 use crate::correlate::Trace;
 use crate::host::Host;
@@ -8,7 +8,7 @@ use crate::report::{Advice, Confidence, Place};
 
 use super::super::advice::{Shell, text};
 use super::super::candidate::{Candidate, Specificity};
-use super::super::causes::{DEVICE_FULL, LINK_DOWN, MTU_EXCEEDED, QDISC_FULL};
+use super::super::causes::{LINK_DOWN, MTU_EXCEEDED};
 use super::super::loss::{Loss, peer_of};
 use super::super::routing;
 use super::super::words;
@@ -41,7 +41,7 @@ pub fn down_words(host: &Host, device: Device) -> String {
             words::interface(host, peer.device)
         ),
         (Some(own), None) if own.kind == "tun" => {
-            format!("{place}: no carrier, no process holds the TUN device")
+            format!("{place}: no carrier, no process has the TUN device open")
         }
         (_, Some(peer)) => format!(
             "{place}: no carrier (its peer is {})",
@@ -93,7 +93,13 @@ pub fn down_advice(host: &Host, device: Device) -> Vec<Advice> {
         ]),
         (_, Some(peer)) => list.push(up(peer, "raise the other end")),
         (Some(own), None) if own.kind == "tun" => {
-            list.push(text("start the process that serves the TUN device"));
+            list.push(Shell::of(host, None).run(
+                "which processes have which TUN device open",
+                "grep -s iff: /proc/*/fdinfo/*",
+            ));
+            list.push(text(format!(
+                "start the process that serves the TUN device {name} (the VPN or tunnel daemon)"
+            )));
         }
         (_, None) => list.push(text("mend the cable, or raise the other end")),
     }
@@ -213,63 +219,6 @@ pub fn peer_refuses(loss: &Loss<'_>) -> Option<Candidate> {
             .explains(Specificity::Location)
             .sure(Confidence::Likely),
     )
-}
-
-/// A queue that had no room.
-pub fn qdisc(loss: &Loss<'_>) -> Option<Candidate> {
-    let named = matches!(
-        loss.reason(),
-        "QDISC_DROP"
-            | "QDISC_OVERLIMIT"
-            | "QDISC_CONGESTED"
-            | "QDISC_EDT_HORIZON"
-            | "CAKE_FLOOD"
-            | "FQ_BAND_LIMIT"
-            | "FQ_HORIZON_LIMIT"
-            | "FQ_FLOW_LIMIT"
-    );
-    let shell = Shell::of(loss.host, loss.netns());
-    let name = loss
-        .last_device()
-        .map_or_else(String::new, |d| loss.host.interface(d));
-    if named && loss.info.no_carrier != Some(true) {
-        let kind = loss.info.qdisc.as_deref().unwrap_or("qdisc");
-        return Some(
-            Candidate::new(
-                &QDISC_FULL,
-                loss.place_at_device("qdisc"),
-                format!("queue full or shaped (qdisc {kind}){}", loss.at_words()),
-            )
-            .explains(Specificity::Reason)
-            .advise([
-                shell.run(
-                    "look at dropped and overlimits",
-                    format!("tc -s qdisc show dev {name}"),
-                ),
-                text("raise the limit or the rate of the class, or send less"),
-            ]),
-        );
-    }
-    matches!(loss.reason(), "FULL_RING" | "DEV_HDR_FULL" | "CPU_BACKLOG").then(|| {
-        let what = if loss.reason() == "CPU_BACKLOG" {
-            "the CPU's backlog is full"
-        } else {
-            "device ring full: nobody reads it fast enough"
-        };
-        Candidate::new(
-            &DEVICE_FULL,
-            loss.place_at_device(HOOK),
-            format!("{what}{}", loss.at_words()),
-        )
-        .explains(Specificity::Reason)
-        .advise([
-            shell.run(
-                "look at its drops and its queue length",
-                format!("ip -s -d link show dev {name}"),
-            ),
-            text("is the process behind it running and reading? (a TUN or TAP device has one)"),
-        ])
-    })
 }
 
 /// No route, since the link that carried it is down.

@@ -71,6 +71,15 @@ pub fn waited_for(trace: &Trace, last: &Event, device: Option<Device>) -> Option
     then.or(itself).or(only).and_then(unresolved_in)
 }
 
+/// Neighbours that were asked for and are still not known.
+pub fn pending(trace: &Trace) -> impl Iterator<Item = Unresolved> {
+    trace
+        .beside
+        .iter()
+        .filter_map(unresolved_in)
+        .filter(|who| !answered(trace, *who))
+}
+
 /// Whether the neighbour was asked for right when `last` was seen.
 #[must_use]
 pub fn asked_at(trace: &Trace, who: Unresolved, last: &Event) -> bool {

@@ -1,6 +1,6 @@
 //! Packets that the kernel took in and did not answer, and answers that it could not send.
 
-use crate::model::{Detail, Direction, Fate, Journey, Proto, Transport};
+use crate::model::{Detail, Direction, Fate, Journey, NetNs, Proto, Transport};
 use crate::report::{Confidence, Outcome, Place};
 
 use super::super::advice::{Shell, sysctl};
@@ -9,10 +9,11 @@ use super::super::causes::{NAT_ASYMMETRIC, SOCKET_BACKLOG, SOCKET_SILENT};
 use super::super::local;
 use super::super::mended::first_packet;
 use super::super::rules::nat;
+use super::super::rules::neighbor::{self, Unresolved};
 use super::super::source_address;
 use super::super::view::{View, last_seen, total};
 use super::super::words;
-use super::{Counts, Silence};
+use super::{Counts, Silence, waiting};
 
 /// Consumed by the kernel without the answer that it should have made.
 pub(super) fn swallowed(view: &View<'_>, counts: &Counts) -> Option<Silence> {
@@ -58,7 +59,8 @@ pub(super) fn swallowed(view: &View<'_>, counts: &Counts) -> Option<Silence> {
                 .get(&(netns, name_of.to_owned()))
                 .and_then(|v| v.fact.clone());
             let confidence = match value.as_deref() {
-                Some("0") => Confidence::Possible,
+                // It is not told so. Its answer may wait for a neighbour, before any hook sees it.
+                Some("0") => return answer_waits(view, netns),
                 Some(_) => Confidence::Certain,
                 None => Confidence::Likely,
             };
@@ -106,7 +108,38 @@ pub(super) fn swallowed(view: &View<'_>, counts: &Counts) -> Option<Silence> {
         ),
         direction: Direction::Forward,
         affected: view.seen(Direction::Forward),
-        vanished: false,
+        cause_known: true,
+    })
+}
+
+/// The answer was made, and waits for a neighbour that does not answer.
+fn answer_waits(view: &View<'_>, netns: NetNs) -> Option<Silence> {
+    let asker = view.tuple()?.src;
+    let who = neighbor::pending(view.trace).find(|who| {
+        who.device.netns == netns && (who.address == asker || leads(view, netns, who))
+    })?;
+    Some(Silence {
+        candidate: waiting::stuck_at(view.trace, view.host, who).because(
+            "packet",
+            format!(
+                "the request arrived; the answer to {asker} waits for {}",
+                who.address
+            ),
+        ),
+        direction: Direction::Reply,
+        affected: view.seen(Direction::Forward),
+        cause_known: true,
+    })
+}
+
+/// Whether a neighbour is the gateway of a route that was asked for in this namespace.
+fn leads(view: &View<'_>, netns: NetNs, who: &Unresolved) -> bool {
+    view.host.routes.iter().any(|r| {
+        r.fact.netns == netns
+            && r.fact
+                .result
+                .as_ref()
+                .is_ok_and(|route| route.gateway == Some(who.address))
     })
 }
 
@@ -133,7 +166,7 @@ pub(super) fn answer_not_sent(view: &View<'_>, counts: &Counts) -> Option<Silenc
             ),
         direction: Direction::Forward,
         affected: view.seen(Direction::Forward),
-        vanished: false,
+        cause_known: true,
     })
 }
 
@@ -194,6 +227,6 @@ pub(super) fn answered_with_another_address(view: &View<'_>, counts: &Counts) ->
             .advise(nat::answer_address(&shell, &arrived)),
         direction: Direction::Forward,
         affected: view.seen(Direction::Forward),
-        vanished: false,
+        cause_known: true,
     })
 }

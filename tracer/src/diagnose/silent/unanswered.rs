@@ -5,12 +5,12 @@ use crate::report::{Confidence, Place};
 
 use super::super::advice::{Shell, ip, text};
 use super::super::candidate::Candidate;
-use super::super::causes::{REMOTE_UNANSWERED, SOCKET_NONE, SOCKET_UNANSWERED};
+use super::super::causes::{KERNEL_OTHER, REMOTE_UNANSWERED, SOCKET_NONE, SOCKET_UNANSWERED};
 use super::super::loss::is_reset;
 use super::super::mended::first_packet;
 use super::super::view::{View, last_seen, total};
 use super::super::words;
-use super::{Counts, Silence, place_of};
+use super::{Counts, Silence, place_of, vanished};
 
 /// Something outside this host refused it: a reset or an ICMP error came in.
 pub(super) fn refused_outside(view: &View<'_>, counts: &Counts) -> Option<Silence> {
@@ -41,7 +41,7 @@ pub(super) fn refused_outside(view: &View<'_>, counts: &Counts) -> Option<Silenc
         ))]),
         direction: Direction::Forward,
         affected: view.seen(Direction::Forward),
-        vanished: false,
+        cause_known: true,
     })
 }
 
@@ -67,6 +67,19 @@ pub(super) fn unanswered(view: &View<'_>, counts: &Counts) -> Option<Silence> {
     if answers > 0 {
         rest = format!(" ({answers} of {arrived} answered){rest}");
     }
+    let into_tun = || {
+        view.journeys(Direction::Forward)
+            .filter(|j| matches!(j.fate, Fate::Left { .. }))
+            .find_map(|j| vanished::into_tun(view, j))
+    };
+    if left && let Some(candidate) = into_tun() {
+        return Some(Silence {
+            cause_known: candidate.cause != &KERNEL_OTHER,
+            candidate,
+            direction: Direction::Forward,
+            affected: arrived.saturating_sub(answers),
+        });
+    }
     let candidate = if left {
         beyond(view, &tuple, &rest)
     } else {
@@ -80,7 +93,7 @@ pub(super) fn unanswered(view: &View<'_>, counts: &Counts) -> Option<Silence> {
         }),
         direction: Direction::Forward,
         affected: arrived.saturating_sub(answers),
-        vanished: false,
+        cause_known: true,
     })
 }
 

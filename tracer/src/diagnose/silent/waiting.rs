@@ -33,7 +33,7 @@ pub(super) fn waiting(view: &View<'_>, counts: &Counts) -> Option<Silence> {
             candidate: stuck_at(view.trace, view.host, who),
             direction,
             affected: fates.vanished + fates.in_flight,
-            vanished: false,
+            cause_known: true,
         });
     }
     None

@@ -92,6 +92,7 @@ pub(super) fn dropped(reason: &str, function: &str, stack: &str) -> DropInfo {
         ct_status: None,
         ct_attached: None,
         mark: 0,
+        cgroup: None,
     }
 }
 

@@ -6,12 +6,17 @@ use std::collections::BTreeSet;
 use super::Clock;
 use super::journeys::error_name;
 use crate::correlate::Trace;
+use crate::diagnose::standing;
 use crate::host::Host;
 use crate::host::facts::{
-    BaseChain, FilterEngine, Forwarding, InterfaceAddress, Link, Neighbor, Route, RouteAnswer,
+    BaseChain, CgroupProgram, FilterEngine, Forwarding, InterfaceAddress, Link, Neighbor, Route,
+    RouteAnswer,
 };
 use crate::model::{Device, IfIndex, NetNs};
 use crate::report::ContextEntry;
+
+/// Makes an entry: kind, namespace, time, text.
+type Entry<'a> = dyn Fn(&str, Option<NetNs>, Option<u64>, String) -> ContextEntry + 'a;
 
 /// Most entries of one kind.
 const ENTRIES: usize = 64;
@@ -30,7 +35,7 @@ const NUD_STATES: &[(u16, &str)] = &[
 
 /// All of it, bounded by kind; newest facts win where there are too many.
 pub(super) fn read(trace: &Trace, host: &Host, clock: Clock) -> Vec<ContextEntry> {
-    let entry = |kind: &str, netns: Option<NetNs>, at, text| ContextEntry {
+    let entry = |kind: &str, netns: Option<NetNs>, at: Option<u64>, text: String| ContextEntry {
         kind: kind.into(),
         namespace: netns.map(|netns| host.namespace(netns)),
         text,
@@ -91,6 +96,8 @@ pub(super) fn read(trace: &Trace, host: &Host, clock: Clock) -> Vec<ContextEntry
         }
     }
     groups.push(chains);
+    groups.push(standing_entries(host, &entry, clock));
+    groups.push(cgroup_entries(host, &entry, clock));
     let devices = devices(trace);
     let links = devices.iter().filter_map(|device| host.link(*device));
     groups.push(
@@ -122,6 +129,55 @@ pub(super) fn read(trace: &Trace, host: &Host, clock: Clock) -> Vec<ContextEntry
         group.drain(..surplus);
     }
     groups.concat()
+}
+
+/// What stands on interfaces.
+fn standing_entries(host: &Host, entry: &Entry<'_>, clock: Clock) -> Vec<ContextEntry> {
+    let mut list = Vec::new();
+    for (device, dated) in &host.standing {
+        let at = Some(clock.since_start(dated.at));
+        let netns = Some(device.netns);
+        let name = host.interface(*device);
+        let standing = &dated.fact;
+        for attachment in &standing.programs {
+            let words = standing::attachment(host, *device, attachment);
+            let text = format!("{} of {name}: {words}", attachment.hook);
+            list.push(entry("program", netns, at, text));
+        }
+        for qdisc in &standing.qdiscs {
+            let text = format!("{name}: {}", standing::qdisc(qdisc));
+            list.push(entry("qdisc", netns, at, text));
+        }
+        for holder in standing.holders.iter().flatten() {
+            let text = format!("{name} is open in {}", standing::holder(holder));
+            list.push(entry("process", netns, at, text));
+        }
+        if standing.holders.as_ref().is_some_and(Vec::is_empty) {
+            let text = format!("no process has {name} open");
+            list.push(entry("process", netns, at, text));
+        }
+    }
+    list
+}
+
+/// Programs of cgroups.
+fn cgroup_entries(host: &Host, entry: &Entry<'_>, clock: Clock) -> Vec<ContextEntry> {
+    let Some(dated) = &host.cgroups else {
+        return Vec::new();
+    };
+    let at = Some(clock.since_start(dated.at));
+    let words = |p: &CgroupProgram| {
+        format!(
+            "{} of cgroup {}: {}",
+            p.hook,
+            p.cgroup,
+            standing::program(&p.program)
+        )
+    };
+    let programs = dated.fact.programs.iter();
+    programs
+        .map(|p| entry("program", None, at, words(p)))
+        .collect()
 }
 
 /// The interfaces of all paths.

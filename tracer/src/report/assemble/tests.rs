@@ -255,6 +255,7 @@ fn dropped() -> Event {
             ct_status: None,
             ct_attached: None,
             mark: 0,
+            cgroup: None,
         })),
     );
     event.process = Some(Process {

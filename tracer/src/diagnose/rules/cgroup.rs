@@ -1,0 +1,246 @@
+//! Programs of control groups, and socket filters. The kernel has a reason of its own only for what a group may not
+//! send; what it may not receive looks like a socket filter, and is told from it by the programs that are attached.
+
+use crate::host::Host;
+use crate::host::facts::CgroupProgram;
+use crate::report::{Advice, Confidence};
+
+use super::super::advice::{Shell, text};
+use super::super::candidate::{Candidate, Specificity};
+use super::super::causes::{CGROUP_DROP, SOCKET_FILTER};
+use super::super::loss::Loss;
+use super::super::standing;
+
+/// Attach types as bpftool(8) names them.
+const EGRESS: &str = "cgroup_inet_egress";
+const INGRESS: &str = "cgroup_inet_ingress";
+/// Those that can refuse before a packet exists.
+const BEFORE_PACKETS: &[&str] = &[
+    "cgroup_inet_sock_create",
+    "cgroup_inet4_connect",
+    "cgroup_inet6_connect",
+    "cgroup_udp4_sendmsg",
+    "cgroup_udp6_sendmsg",
+];
+
+/// Whether a program of `group` is asked about a member of `member`: groups inherit.
+fn inherits(group: &str, member: &str) -> bool {
+    let group = group.trim_end_matches('/');
+    member
+        .strip_prefix(group)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Programs of one kind that concern a member, or all of that kind where its group is not known.
+fn concerned<'a>(host: &'a Host, hook: &str, member: Option<&str>) -> Vec<&'a CgroupProgram> {
+    host.cgroups
+        .iter()
+        .flat_map(|dated| &dated.fact.programs)
+        .filter(|p| p.hook == hook && member.is_none_or(|m| inherits(&p.cgroup, m)))
+        .collect()
+}
+
+/// The group of the drop's socket.
+fn group<'a>(loss: &Loss<'a>) -> Option<&'a str> {
+    let id = loss.info.cgroup?;
+    loss.host.cgroup_paths.get(&id).map(String::as_str)
+}
+
+fn words(program: &CgroupProgram) -> String {
+    format!(
+        "{} of cgroup {}",
+        standing::program(&program.program),
+        program.cgroup
+    )
+}
+
+/// `: guard (id 7) of cgroup /web.service`, `: one of …`.
+fn named(list: &[&CgroupProgram]) -> String {
+    let names: Vec<String> = list.iter().map(|p| words(p)).collect();
+    match names.as_slice() {
+        [] => String::new(),
+        [one] => format!(": {one}"),
+        several => format!(": one of {}", several.join("; ")),
+    }
+}
+
+/// Where a group's directory is.
+fn directory(host: &Host, program: &CgroupProgram) -> String {
+    let mount = host.cgroups.as_ref().map(|c| c.fact.mount.as_str());
+    let mount = mount.unwrap_or("/sys/fs/cgroup");
+    format!("{mount}{}", program.cgroup.trim_end_matches('/'))
+}
+
+/// How to look at these programs and take them off. Groups and programs have no network namespace.
+fn advice(host: &Host, list: &[&CgroupProgram]) -> Vec<Advice> {
+    let shell = Shell::of(host, None);
+    if list.is_empty() {
+        return vec![shell.run("programs of all cgroups", "bpftool cgroup tree")];
+    }
+    let mut advice = Vec::new();
+    for program in list {
+        let (directory, id) = (directory(host, program), program.program.id);
+        advice.push(shell.run(
+            "look first: programs of the group",
+            format!("bpftool cgroup show {directory}"),
+        ));
+        advice.push(shell.run(
+            "whose it is, and when it was loaded",
+            format!("bpftool prog show id {id}"),
+        ));
+        // The names that systemd gives the programs of IPAddressDeny= (src/core/bpf-firewall.c).
+        let unit = program.cgroup.rsplit('/').next().unwrap_or_default();
+        if program.program.name.starts_with("sd_fw_") {
+            advice.push(shell.run(
+                "systemd made it, of the unit's own settings",
+                format!("systemctl show {unit} -p IPAddressAllow -p IPAddressDeny"),
+            ));
+        }
+        advice.push(shell.run(
+            "take it off if it is not wanted; whoever put it there has to put it back",
+            format!("bpftool cgroup detach {directory} {} id {id}", program.hook),
+        ));
+    }
+    advice
+}
+
+/// What a group may not send.
+pub fn egress(loss: &Loss<'_>) -> Option<Candidate> {
+    if loss.reason() != "BPF_CGROUP_EGRESS" {
+        return None;
+    }
+    let process = loss.event.process.as_ref();
+    let group = group(loss);
+    let list = concerned(loss.host, EGRESS, group);
+    let who = process.map_or_else(String::new, |p| format!(" of {}", standing::process(p)));
+    Some(
+        Candidate::new(
+            &CGROUP_DROP,
+            loss.place(Some("cgroup")),
+            format!(
+                "a cgroup's egress program dropped a packet{who}{}{}",
+                loss.at_words(),
+                named(&list)
+            ),
+        )
+        .explains(Specificity::Reason)
+        .because(
+            "process",
+            group.map(|path| format!("the sending socket is of cgroup {path}")),
+        )
+        .advise(advice(loss.host, &list)),
+    )
+}
+
+/// What a group may not receive, or a socket does not want: one reason for both (sk_filter_trim_cap, net/core/filter.c).
+pub fn ingress(loss: &Loss<'_>) -> Option<Candidate> {
+    if loss.reason() != "SOCKET_FILTER" {
+        return None;
+    }
+    let member = group(loss);
+    let list = concerned(loss.host, INGRESS, member);
+    let unread = loss.host.cgroups.is_none();
+    let filters = Shell::of(loss.host, loss.netns()).run(
+        "else a filter of the socket itself: the process that set it (SO_ATTACH_FILTER, SO_ATTACH_BPF)",
+        "ss -0pb",
+    );
+    if list.is_empty() {
+        let what = if unread {
+            "a socket filter, or the cgroup's ingress program,"
+        } else {
+            "a filter of the receiving socket"
+        };
+        let looked = (!unread).then(|| {
+            "no ingress program is attached to the receiver's cgroup or above it".to_owned()
+        });
+        return Some(
+            Candidate::new(
+                &SOCKET_FILTER,
+                loss.place(Some("socket")),
+                format!("{what} dropped it{}", loss.at_words()),
+            )
+            .explains(Specificity::Reason)
+            .because("cgroup", looked)
+            .advise([
+                Shell::of(loss.host, None).run("programs of all cgroups", "bpftool cgroup tree"),
+                socket_owner(loss),
+                filters,
+            ]),
+        );
+    }
+    Some(
+        Candidate::new(
+            &CGROUP_DROP,
+            loss.place(Some("cgroup")),
+            format!(
+                "the receiver's cgroup ingress program dropped it{}{}",
+                loss.at_words(),
+                named(&list)
+            ),
+        )
+        .explains(Specificity::Reason)
+        // The kernel does not say which of the two it was.
+        .sure(if member.is_some() {
+            Confidence::Likely
+        } else {
+            Confidence::Possible
+        })
+        .because(
+            "cgroup",
+            member.map(|path| format!("the receiving socket is of cgroup {path}")),
+        )
+        .because(
+            "cgroup",
+            member
+                .is_none()
+                .then(|| "could also be socket.filter: a filter of the socket itself".to_owned()),
+        )
+        .advise(advice(loss.host, &list))
+        .advise([socket_owner(loss), filters]),
+    )
+}
+
+fn socket_owner(loss: &Loss<'_>) -> Advice {
+    let shell = Shell::of(loss.host, loss.netns());
+    loss.tuple().map_or_else(
+        || text("which process has the socket: ss -anp"),
+        |t| {
+            shell.run(
+                "which process has the socket, in which cgroup",
+                format!("ss -anp --cgroup sport = :{}", t.dport),
+            )
+        },
+    )
+}
+
+/// No packet at all: a program of a group may have refused the connection or the datagram before there was one. Such
+/// programs of the whole machine (the root group's) stand on many nodes and mostly translate: they are no suspicion.
+#[must_use]
+pub fn refused_before_packets(host: &Host) -> Option<(String, String, Vec<Advice>)> {
+    let list: Vec<&CgroupProgram> = host
+        .cgroups
+        .iter()
+        .flat_map(|dated| &dated.fact.programs)
+        .filter(|p| BEFORE_PACKETS.contains(&p.hook.as_str()) && p.cgroup != "/")
+        .collect();
+    let first = list.first()?;
+    Some((
+        named(&list),
+        format!("{} is attached at {}", words(first), first.hook),
+        advice(host, &list),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_inherit_programs_of_those_above() {
+        assert!(inherits("/", "/a/b"));
+        assert!(inherits("/a", "/a/b"));
+        assert!(inherits("/a", "/a"));
+        assert!(!inherits("/a", "/ab"));
+        assert!(!inherits("/a/b", "/a"));
+    }
+}

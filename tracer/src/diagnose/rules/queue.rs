@@ -1,0 +1,186 @@
+//! Queues without room: queueing disciplines, and rings of devices.
+
+use crate::host::facts::Holder;
+use crate::report::Confidence;
+
+use super::super::advice::{Shell, text};
+use super::super::candidate::{Candidate, Specificity};
+use super::super::causes::{DEVICE_FULL, QDISC_FULL};
+use super::super::loss::Loss;
+use super::super::standing;
+
+const REASONS: &[&str] = &[
+    "QDISC_DROP",
+    "QDISC_OVERLIMIT",
+    "QDISC_CONGESTED",
+    "QDISC_EDT_HORIZON",
+    "CAKE_FLOOD",
+    "FQ_BAND_LIMIT",
+    "FQ_HORIZON_LIMIT",
+    "FQ_FLOW_LIMIT",
+];
+/// Disciplines with classes, of which each has a queue of its own.
+const CLASSFUL: &[&str] = &["htb", "hfsc", "drr", "qfq", "prio", "cbq", "ets", "mqprio"];
+
+/// A queueing discipline had no room. With carrier only: a device without one has its queue taken out of work, and
+/// drops by the same reason.
+pub fn qdisc(loss: &Loss<'_>) -> Option<Candidate> {
+    if !REASONS.contains(&loss.reason()) || loss.info.no_carrier == Some(true) {
+        return None;
+    }
+    let device = loss.last_device()?;
+    let name = loss.host.interface(device);
+    let shell = Shell::of(loss.host, loss.netns());
+    let kind = loss.info.qdisc.as_deref().unwrap_or("qdisc");
+    let qdiscs = standing::of(loss.host, device).map_or(&[][..], |s| &s.qdiscs);
+    // Counters of a parent hold those of its children: the innermost with drops is the one.
+    let full = qdiscs
+        .iter()
+        .filter(|q| q.drops > 0)
+        .max_by_key(|q| (q.parent != "root", q.drops));
+    let inner = full
+        .filter(|q| q.parent != "root")
+        .map_or_else(String::new, |q| {
+            format!(
+                ", its {} {} under {} has no room",
+                q.kind, q.handle, q.parent
+            )
+        });
+    let mut candidate = Candidate::new(
+        &QDISC_FULL,
+        loss.place_at_device("qdisc"),
+        format!(
+            "queue full or shaped (qdisc {kind}{inner}){}",
+            loss.at_words()
+        ),
+    )
+    .explains(Specificity::Reason)
+    .advise([shell.run(
+        "look first: dropped and overlimits",
+        format!("tc -s qdisc show dev {name}"),
+    )]);
+    for qdisc in qdiscs.iter().filter(|q| q.drops > 0) {
+        candidate = candidate.because("qdisc", standing::qdisc(qdisc));
+    }
+    if CLASSFUL.contains(&kind) {
+        candidate = candidate.advise([shell.run(
+            "which class is over its rate",
+            format!("tc -s class show dev {name}"),
+        )]);
+    }
+    let root = qdiscs.iter().find(|q| q.parent == "root");
+    let fifo = full.filter(|q| matches!(q.kind.as_str(), "pfifo" | "bfifo"));
+    if let Some(fifo) = fifo {
+        let parent = match fifo.parent.as_str() {
+            "root" => "root".to_owned(),
+            parent => format!("parent {parent}"),
+        };
+        let (limit, unit) = match fifo.kind.as_str() {
+            "bfifo" => (1_000_000, "bytes"),
+            _ => (1000, "packets"),
+        };
+        candidate = candidate.advise([shell.run(
+            format!("give the queue more room ({unit}; the old limit is in the output above)"),
+            format!(
+                "tc qdisc change dev {name} {parent} handle {} {} limit {limit}",
+                fifo.handle, fifo.kind
+            ),
+        )]);
+    }
+    candidate = candidate.advise([text(
+        "raise the rate or the limit of the shaper, or send less and in smaller bursts",
+    )]);
+    if root.is_some_and(|q| q.handle != "0:") {
+        candidate = candidate.advise([shell.run(
+            "to see whether it is the shaper, take it off: the rate is not limited then (note its settings first)",
+            format!("tc qdisc del dev {name} root"),
+        )]);
+    }
+    Some(candidate)
+}
+
+/// The ring of a TUN or TAP device that its process does not read, or another device's own queue.
+pub fn ring(loss: &Loss<'_>) -> Option<Candidate> {
+    if !matches!(loss.reason(), "FULL_RING" | "DEV_HDR_FULL" | "CPU_BACKLOG") {
+        return None;
+    }
+    let device = loss.last_device();
+    let name = device.map_or_else(String::new, |d| loss.host.interface(d));
+    let shell = Shell::of(loss.host, loss.netns());
+    if loss.reason() == "CPU_BACKLOG" {
+        return Some(
+            Candidate::new(
+                &DEVICE_FULL,
+                loss.place_at_device("device"),
+                format!("the CPU's backlog is full{}", loss.at_words()),
+            )
+            .explains(Specificity::Reason)
+            .advise([
+                shell.run(
+                    "look first: the second column counts what was dropped",
+                    "cat /proc/net/softnet_stat",
+                ),
+                shell.run(
+                    "the longest backlog, for the whole machine",
+                    "sysctl net.core.netdev_max_backlog",
+                ),
+            ]),
+        );
+    }
+    let read = device.and_then(|d| standing::of(loss.host, d));
+    let holders: &[Holder] = read.and_then(|s| s.holders.as_deref()).unwrap_or_default();
+    let length = read.and_then(|s| s.queue_length);
+    let who = match holders {
+        [] => "nobody reads it fast enough".to_owned(),
+        [one] => format!("{} does not read it", standing::holder(one)),
+        several => format!(
+            "its processes do not read it: {}",
+            several
+                .iter()
+                .map(standing::holder)
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
+    };
+    let mut candidate = Candidate::new(
+        &DEVICE_FULL,
+        loss.place_at_device("device"),
+        format!("device ring full{}: {who}", loss.at_words()),
+    )
+    .explains(Specificity::Reason)
+    .sure(Confidence::Certain)
+    .because(
+        "link",
+        length.map(|n| {
+            format!(
+                "its ring takes {} (txqueuelen)",
+                super::super::words::count(u64::from(n), "packet")
+            )
+        }),
+    )
+    .advise([shell.run(
+        "look first: its drops and its queue length",
+        format!("ip -s -d link show dev {name}"),
+    )]);
+    for holder in holders {
+        let pid = holder.process.pid;
+        candidate = candidate.advise([Shell::of(loss.host, None).run(
+            "what the process that has it open is doing",
+            format!("ps -o pid,stat,wchan:32,cmd -p {pid}"),
+        )]);
+        if matches!(holder.state, Some('T' | 't')) {
+            candidate = candidate.advise([Shell::of(loss.host, None)
+                .run("it is stopped: let it go on", format!("kill -CONT {pid}"))]);
+        }
+    }
+    Some(candidate.advise([
+        text("mend or restart the process that has to read it"),
+        shell.run(
+            "only for short bursts: a longer ring (txqueuelen)",
+            format!(
+                "ip link set dev {name} txqueuelen {}",
+                length.unwrap_or(500).saturating_mul(4).max(1000)
+            ),
+        ),
+    ]))
+}

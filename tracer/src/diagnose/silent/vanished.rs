@@ -1,0 +1,338 @@
+//! Packets without an end: nothing dropped them, nothing took them in. All that can be told is where they were seen
+//! last, how many came to the place before and after, and what stands between; never that it was the one.
+
+use crate::model::{Detail, Device, Direction, Event, Fate, Hop, Journey, Proto, Side, Transport};
+use crate::report::{Confidence, Outcome, Place};
+
+use super::super::advice::{Shell, text};
+use super::super::candidate::Candidate;
+use super::super::causes::{DEVICE_FULL, KERNEL_OTHER, XDP_DROP};
+use super::super::mended::first_packet;
+use super::super::rules::macvlan;
+use super::super::standing;
+use super::super::view::{View, last_seen, total};
+use super::super::words;
+use super::{Counts, Silence, place_of};
+
+/// Where veth makes a buffer that its XDP program may write to, and frees the old one (drivers/net/veth.c): a packet
+/// that ends there was given to the program, which passed nothing on.
+const GIVEN_TO_XDP: &[&str] = &["skb_pp_cow_data", "veth_convert_skb_to_xdp_buff"];
+/// Of a direction that works otherwise, so many have to be missing before they are worth a verdict.
+const WORTH_A_VERDICT: u64 = 2;
+
+/// No drop, no delivery: say where it was seen last.
+pub(super) fn vanished(view: &View<'_>, direction: Direction, counts: &Counts) -> Option<Silence> {
+    let fates = match direction {
+        Direction::Forward => counts.forward,
+        _ => counts.reply,
+    };
+    let arrived = fates.delivered + fates.left;
+    let works = match direction {
+        // TCP's handshake and coalesced segments end without any event: an answer proves that they came.
+        Direction::Forward => arrived >= fates.vanished.max(1) || total(&counts.reply) > 0,
+        _ => arrived > 0 || !view.asker_is_here() || conversation(view),
+    };
+    if fates.vanished == 0 {
+        return None;
+    }
+    if works {
+        return partly(view, direction);
+    }
+    let journey = view.journeys(direction).find(|j| is_open(j))?;
+    Some(Silence {
+        candidate: explain(view, direction, journey, ""),
+        direction,
+        affected: fates.vanished,
+        cause_known: known(view, journey),
+    })
+}
+
+/// Some came through and some did not, between the same two hops, by the exact counters of both.
+fn partly(view: &View<'_>, direction: Direction) -> Option<Silence> {
+    // TCP sends again, and frees arrived segments without an event: its missing journeys mean nothing.
+    if !matches!(view.tuple()?.proto, Proto::Icmp | Proto::Icmp6 | Proto::Udp)
+        || lost_observations(view) > 0
+    {
+        return None;
+    }
+    let path = match direction {
+        Direction::Forward => &view.flow.forward,
+        _ => &view.flow.reply,
+    };
+    let missing = |journey: &&Journey| {
+        let at = last_place(journey);
+        path.hops
+            .iter()
+            .position(|h| Some((h.device, h.side)) == at)
+            .and_then(|n| Some((n, path.hops.get(n)?)))
+            .filter(|(_, hop)| gap(&path.hops, hop) >= WORTH_A_VERDICT)
+            .is_some()
+    };
+    let open: Vec<&Journey> = view
+        .journeys(direction)
+        .filter(|j| is_open(j) && !view.young(j))
+        .filter(missing)
+        .collect();
+    let first = *open.first()?;
+    let at = last_place(first)?;
+    let hop = path.hops.iter().find(|h| (h.device, h.side) == at)?;
+    let count = open.iter().filter(|j| last_place(j) == Some(at)).count() as u64;
+    let gap = gap(&path.hops, hop);
+    if count < WORTH_A_VERDICT {
+        return None;
+    }
+    let next = hop
+        .next
+        .iter()
+        .filter_map(|n| path.hops.get(*n))
+        .max_by_key(|h| h.packets)?;
+    let between = format!(
+        " on the way to {} ({} of {} came there)",
+        words::interface(view.host, next.device),
+        next.packets,
+        hop.packets
+    );
+    Some(Silence {
+        candidate: explain(view, direction, first, &between),
+        direction,
+        affected: count.min(gap),
+        cause_known: known(view, first),
+    })
+}
+
+/// How many packets passed a hop and none of the next ones. Copies of a flood make up for others: then it is none.
+fn gap(hops: &[Hop], hop: &Hop) -> u64 {
+    let after: u64 = hop
+        .next
+        .iter()
+        .filter_map(|n| hops.get(*n))
+        .map(|next| next.packets)
+        .sum();
+    if after == 0 {
+        return 0;
+    }
+    hop.packets.saturating_sub(after)
+}
+
+fn is_open(journey: &Journey) -> bool {
+    matches!(journey.fate, Fate::Vanished { .. } | Fate::InFlight)
+}
+
+fn last_place(journey: &Journey) -> Option<(Device, Side)> {
+    journey.steps.iter().rev().find_map(|s| {
+        let side = match s.event.detail {
+            Detail::Ingress => Side::Ingress,
+            Detail::Egress => Side::Egress,
+            _ => return None,
+        };
+        Some((s.event.device?, side))
+    })
+}
+
+/// Observations that are missing: what has no end may have had one.
+fn lost_observations(view: &View<'_>) -> u64 {
+    let losses = &view.trace.losses;
+    losses
+        .lost
+        .iter()
+        .chain(&losses.thinned)
+        .map(|(_, n)| n)
+        .sum()
+}
+
+/// The device whose XDP program was the last to get it.
+fn given_to_xdp(journey: &Journey) -> Option<Device> {
+    let last = &journey.steps.last()?.event;
+    match &last.detail {
+        Detail::Consumed {
+            function: Some(function),
+        } if GIVEN_TO_XDP.contains(&function.as_str()) => last.device,
+        _ => None,
+    }
+}
+
+/// Whether what happened is known by more than its place.
+fn known(view: &View<'_>, journey: &Journey) -> bool {
+    given_to_xdp(journey).is_some() || macvlan::kept_apart(view.host, journey).is_some()
+}
+
+fn explain(view: &View<'_>, direction: Direction, journey: &Journey, between: &str) -> Candidate {
+    if let Some(candidate) = macvlan::kept_apart(view.host, journey) {
+        return candidate.leads_to(Outcome::Vanished);
+    }
+    let what = if direction == Direction::Reply {
+        "reply vanished"
+    } else {
+        "vanished"
+    };
+    let last = last_seen(journey);
+    let device = last.and_then(|e| e.device);
+    let at = device.map_or_else(
+        || "an unknown place".to_owned(),
+        |d| words::interface(view.host, d),
+    );
+    let candidate = match given_to_xdp(journey) {
+        Some(device) => by_xdp(view, device, &format!("{what}{between}")),
+        None => {
+            let side = match last.map(|e| &e.detail) {
+                Some(Detail::Egress) => "leaving",
+                Some(Detail::Ingress) => "entering",
+                _ => "at",
+            };
+            Candidate::new(
+                &KERNEL_OTHER,
+                place_of(view.host, last, "device"),
+                format!("{what}: last seen {side} {at}{between}; the kernel reported no drop"),
+            )
+            .sure(Confidence::Possible)
+        }
+    };
+    let lost = lost_observations(view);
+    let mut candidate = candidate.leads_to(Outcome::Vanished).because(
+        "counter",
+        (lost > 0).then(|| {
+            format!("{lost} observations were lost or thinned: the end may be among them")
+        }),
+    );
+    let suspects = device
+        .map(|d| standing::suspects(view.host, d))
+        .unwrap_or_default();
+    for suspect in suspects {
+        candidate = candidate.because("between", suspect);
+    }
+    let shell = Shell::of(view.host, last.and_then(|e| e.netns));
+    candidate.advise([
+        text("look at what is behind that interface: a program, a process, hardware; the evidence lists what was found"),
+        shell.run("counters of its interfaces, twice: which rises?", "ip -s -s link"),
+        shell.run("queues that drop", "tc -s qdisc show"),
+        shell.run("programs on the interfaces", "bpftool net show"),
+    ])
+}
+
+/// A native XDP program got it.
+fn by_xdp(view: &View<'_>, device: Device, what: &str) -> Candidate {
+    let programs: Vec<_> = standing::at(view.host, device, "xdp").collect();
+    let names: Vec<String> = programs
+        .iter()
+        .map(|a| standing::attachment(view.host, device, a))
+        .collect();
+    let name = if names.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", names.join("; "))
+    };
+    let place = Place {
+        namespace: Some(view.host.namespace(device.netns)),
+        interface: Some(view.host.interface(device)),
+        hook: Some("xdp".to_owned()),
+        function: None,
+    };
+    let mut candidate = Candidate::new(
+        &XDP_DROP,
+        place,
+        format!(
+            "{what}: the XDP program on {}{name} got it and passed nothing on; the kernel reported no drop",
+            words::interface(view.host, device)
+        ),
+    )
+    .sure(Confidence::Likely)
+    .because(
+        "xdp",
+        "it was copied for an XDP program, and no packet came out: it was sent back (XDP_TX), redirected, or lost on that way"
+            .to_owned(),
+    );
+    for attachment in programs {
+        candidate = candidate.advise(standing::advice(view.host, device, attachment));
+    }
+    candidate
+}
+
+/// A TCP connection in which the asker went on after the answer.
+fn conversation(view: &View<'_>) -> bool {
+    view.journeys(Direction::Forward).any(|j| {
+        first_packet(j).is_some_and(
+            |p| matches!(p.transport, Transport::Tcp { flags, .. } if flags & 0x16 == 0x10),
+        )
+    })
+}
+
+/// Handed to a TUN device. A process of this host is at the other end: it read the packet and passed on nothing that
+/// belongs to it, or has not read it. `None` for other devices.
+pub(super) fn into_tun(view: &View<'_>, journey: &Journey) -> Option<Candidate> {
+    let last = last_seen(journey)?;
+    let device = last.device?;
+    let link = view.host.link(device).filter(|l| l.kind == "tun")?;
+    let at = words::interface(view.host, device);
+    let reader = journey.steps.iter().rev().find_map(|s| {
+        let Event {
+            detail: Detail::SocketRead { .. },
+            process: Some(process),
+            ..
+        } = &s.event
+        else {
+            return None;
+        };
+        Some(process)
+    });
+    let shell = Shell::of(view.host, Some(device.netns));
+    let machine = Shell::of(view.host, None);
+    let place = place_of(view.host, Some(last), "device");
+    if let Some(process) = reader {
+        let who = standing::process(process);
+        return Some(
+            Candidate::new(
+                &KERNEL_OTHER,
+                place,
+                format!("vanished: {who} read it from the TUN device {at}, and nothing of it was seen after that"),
+            )
+            .leads_to(Outcome::Vanished)
+            .sure(Confidence::Possible)
+            .because(
+                "process",
+                format!("{who} has {} open and read the packet; it discarded it, or sends it on in a form that this trace cannot recognise (encrypted)", link.name),
+            )
+            .advise([
+                machine.run(
+                    format!("what {} sends, and to whom", process.comm),
+                    format!("ss -anp | grep pid={},", process.pid),
+                ),
+                text(format!(
+                    "look at the log and the configuration of {}: does it know a peer for this destination?",
+                    process.comm
+                )),
+                text("trace its own packets: tracer 'udp and host PEER'"),
+            ]),
+        );
+    }
+    let holders = standing::of(view.host, device)?.holders.as_ref()?;
+    let names: Vec<String> = holders.iter().map(standing::holder).collect();
+    let first = holders.first()?;
+    let mut candidate = Candidate::new(
+        &DEVICE_FULL,
+        place,
+        format!(
+            "vanished: it waits in the ring of the TUN device {at}, which {} has open and does not read",
+            names.join(" and ")
+        ),
+    )
+    .leads_to(Outcome::Vanished)
+    .sure(Confidence::Likely)
+    .because(
+        "process",
+        "no process was seen to read it from the device".to_owned(),
+    )
+    .advise([
+        shell.run("look first", format!("ip -s -d link show dev {}", link.name)),
+        machine.run(
+            "what the process that has it open is doing",
+            format!("ps -o pid,stat,wchan:32,cmd -p {}", first.process.pid),
+        ),
+    ]);
+    if matches!(first.state, Some('T' | 't')) {
+        candidate = candidate.advise([machine.run(
+            "it is stopped: let it go on",
+            format!("kill -CONT {}", first.process.pid),
+        )]);
+    }
+    Some(candidate.advise([text(format!("mend or restart {}", first.process.comm))]))
+}

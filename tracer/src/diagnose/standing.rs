@@ -1,0 +1,221 @@
+//! What stands on an interface, in words and as commands: programs, actions, queues and the processes of TUN devices.
+//! Rules choose from it; nothing here says that it did anything.
+
+use crate::host::Host;
+use crate::host::facts::{Attachment, BpfProgram, Holder, Qdisc, Standing};
+use crate::model::{Device, IfIndex, Process};
+use crate::report::Advice;
+
+use super::advice::Shell;
+use super::loss::peer_of;
+use super::words;
+
+/// What was read of an interface.
+#[must_use]
+pub fn of(host: &Host, device: Device) -> Option<&Standing> {
+    host.standing.get(&device).map(|dated| &dated.fact)
+}
+
+/// Programs and filters at one hook of an interface.
+pub fn at<'a>(
+    host: &'a Host,
+    device: Device,
+    hook: &'a str,
+) -> impl Iterator<Item = &'a Attachment> {
+    of(host, device)
+        .into_iter()
+        .flat_map(|s| &s.programs)
+        .filter(move |a| a.hook == hook)
+}
+
+/// `guard (id 7)`.
+#[must_use]
+pub fn program(program: &BpfProgram) -> String {
+    if program.name.is_empty() {
+        format!("id {}", program.id)
+    } else {
+        format!("{} (id {})", program.name, program.id)
+    }
+}
+
+/// `program guard (id 7)`, `bpf filter pref 50`, `u32 filter pref 60: mirred redirect to insp0`.
+#[must_use]
+pub fn attachment(host: &Host, device: Device, attachment: &Attachment) -> String {
+    let what = attachment.program.as_ref().map(program);
+    let mut text = match (attachment.hook.as_str(), attachment.how.as_str(), what) {
+        ("xdp", mode, Some(what)) => format!("{what}, {mode}"),
+        (_, "tcx" | "netkit", Some(what)) => format!("{} program {what}", attachment.how),
+        (_, kind, Some(what)) => {
+            format!("{kind} filter pref {}, program {what}", attachment.priority)
+        }
+        (_, kind, None) => format!("{kind} filter pref {}", attachment.priority),
+    };
+    for action in &attachment.actions {
+        text += &format!(": {}", action.kind);
+        if !action.verb.is_empty() {
+            text += &format!(" {}", action.verb);
+        }
+        if let Some(to) = action.to {
+            text += &format!(" to {}", host.interface(beside(device, to)));
+        }
+    }
+    text
+}
+
+/// Devices to which the actions of a filter redirect.
+pub fn redirects(device: Device, attachment: &Attachment) -> impl Iterator<Item = Device> {
+    attachment
+        .actions
+        .iter()
+        .filter(|action| action.verb == "redirect")
+        .filter_map(move |action| Some(beside(device, action.to?)))
+}
+
+fn beside(device: Device, ifindex: u32) -> Device {
+    Device {
+        ifindex: IfIndex(ifindex),
+        ..device
+    }
+}
+
+/// How to look at an attachment and how to take it off.
+#[must_use]
+pub fn advice(host: &Host, device: Device, attachment: &Attachment) -> Vec<Advice> {
+    let shell = Shell::of(host, Some(device.netns));
+    let name = host.interface(device);
+    let side = attachment.hook.trim_start_matches("tc-");
+    let mut list = Vec::new();
+    match (attachment.hook.as_str(), attachment.how.as_str()) {
+        ("xdp", _) => list.push(shell.run(
+            "look first: the program on the interface",
+            format!("ip -d link show dev {name}"),
+        )),
+        (_, "tcx" | "netkit") => list.push(shell.run(
+            "look first: programs on the interface, with their links",
+            format!("bpftool net show dev {name}"),
+        )),
+        _ => list.push(shell.run(
+            "look first: the filters and their counters",
+            format!("tc -s filter show dev {name} {side}"),
+        )),
+    }
+    if let Some(program) = &attachment.program {
+        // Programs have no namespace.
+        list.push(Shell::of(host, None).run(
+            "whose it is, and when it was loaded",
+            format!("bpftool prog show id {}", program.id),
+        ));
+    }
+    list.push(match (attachment.hook.as_str(), attachment.how.as_str()) {
+        ("xdp", mode) => shell.run(
+            "take it off if it is not wanted; whoever put it there has to put it back",
+            format!("ip link set dev {name} {mode} off"),
+        ),
+        (_, "tcx" | "netkit") => shell.run(
+            "take it off if it is not wanted (one with a link: bpftool link detach id LINK)",
+            format!("bpftool net detach tcx_{side} dev {name}"),
+        ),
+        (_, kind) => shell.run(
+            "take it off if it is not wanted; note first what the command above shows",
+            format!(
+                "tc filter del dev {name} {side} pref {} {kind}",
+                attachment.priority
+            ),
+        ),
+    });
+    list
+}
+
+/// `tbf 8001: (root): 17 dropped, 40 times over its limit`.
+#[must_use]
+pub fn qdisc(qdisc: &Qdisc) -> String {
+    let parent = match qdisc.parent.as_str() {
+        "root" => "root".to_owned(),
+        parent => format!("parent {parent}"),
+    };
+    format!(
+        "{} {} ({parent}): {} dropped, {} times over its limit, {} waiting",
+        qdisc.kind,
+        qdisc.handle,
+        qdisc.drops,
+        qdisc.overlimits,
+        words::count(u64::from(qdisc.queued), "packet")
+    )
+}
+
+/// `socat (pid 7)`.
+#[must_use]
+pub fn process(process: &Process) -> String {
+    format!("{} (pid {})", process.comm, process.pid)
+}
+
+/// A holder with what keeps it from reading: `socat (pid 7, stopped)`.
+#[must_use]
+pub fn holder(holder: &Holder) -> String {
+    let state = match holder.state {
+        Some('T' | 't') => ", stopped",
+        Some('D') => ", waiting for a driver",
+        Some('Z' | 'X') => ", dead",
+        _ => "",
+    };
+    format!(
+        "{} (pid {}{state})",
+        holder.process.comm, holder.process.pid
+    )
+}
+
+/// Everything between a device on which packets were seen and the next that did not see them: what stands on the
+/// device, on its other end, and what kind of device it is. One line each.
+#[must_use]
+pub fn suspects(host: &Host, device: Device) -> Vec<String> {
+    let mut list = Vec::new();
+    let peer = peer_of(host, device).map(|link| link.device);
+    for at in std::iter::once(device).chain(peer) {
+        let place = words::interface(host, at);
+        let Some(standing) = of(host, at) else {
+            continue;
+        };
+        list.extend(
+            standing
+                .programs
+                .iter()
+                .map(|a| format!("{} on {place}: {}", a.hook, attachment(host, at, a))),
+        );
+        list.extend(
+            standing
+                .qdiscs
+                .iter()
+                .filter(|q| q.drops > 0)
+                .map(|q| format!("queue of {place}: {}", qdisc(q))),
+        );
+        let mode = host.link(at).and_then(|link| link.macvlan.as_deref());
+        list.extend(mode.map(|mode| format!("{place} is a macvlan in mode {mode}")));
+        list.extend(
+            standing
+                .holders
+                .iter()
+                .flatten()
+                .map(|h| format!("process behind {place}: {}", holder(h))),
+        );
+        let counters = standing.counters;
+        let lost: Vec<String> = [
+            ("rx errors", counters.rx_errors),
+            ("rx dropped", counters.rx_dropped),
+            ("rx missed", counters.rx_missed),
+            ("tx errors", counters.tx_errors),
+            ("tx dropped", counters.tx_dropped),
+            ("for another MAC", counters.rx_otherhost_dropped),
+        ]
+        .into_iter()
+        .filter(|(_, n)| *n > 0)
+        .map(|(what, n)| format!("{what} {n}"))
+        .collect();
+        if !lost.is_empty() {
+            list.push(format!(
+                "counters of {place} since it was made: {}",
+                lost.join(", ")
+            ));
+        }
+    }
+    list
+}
