@@ -662,10 +662,50 @@ pub struct Flow {
     pub journeys_seen: BTreeMap<Direction, u64>,
     /// Counts of fates by direction over all journeys (also those not kept).
     pub fates: BTreeMap<Direction, FateCounts>,
+    /// What TCP acknowledged, by the direction of the acknowledgements, over all journeys (also those not kept).
+    pub acked: BTreeMap<Direction, Acked>,
     /// First and last event.
     pub first: KtimeNs,
     /// Last event.
     pub last: KtimeNs,
+}
+
+/// The highest acknowledgement numbers of one direction of a TCP connection, each with the time of the last segment
+/// that had it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Acked {
+    /// In a segment that was sent: its sender has all before this.
+    pub sent: Option<(u32, KtimeNs)>,
+    /// In a segment that arrived: its receiver knows it.
+    pub arrived: Option<(u32, KtimeNs)>,
+}
+
+impl Acked {
+    /// Sequence numbers so far ahead are behind (RFC 793 arithmetic, half the windows that TCP allows).
+    const AHEAD: u32 = 1 << 30;
+
+    /// Whether all before `end` was acknowledged after a time.
+    #[must_use]
+    pub fn covers(number: Option<(u32, KtimeNs)>, end: u32, after: KtimeNs) -> bool {
+        number.is_some_and(|(number, at)| at > after && number.wrapping_sub(end) < Self::AHEAD)
+    }
+
+    /// Takes a segment's number in.
+    pub fn note(&mut self, number: u32, at: KtimeNs, arrived: bool) {
+        let raise = |known: &mut Option<(u32, KtimeNs)>| {
+            let older = |(other, seen): (u32, KtimeNs)| {
+                number == other && at > seen
+                    || number != other && number.wrapping_sub(other) < 1 << 31
+            };
+            if known.is_none_or(older) {
+                *known = Some((number, at));
+            }
+        };
+        raise(&mut self.sent);
+        if arrived {
+            raise(&mut self.arrived);
+        }
+    }
 }
 
 /// How many journeys ended how.

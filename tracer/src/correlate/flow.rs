@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use crate::host::Host;
 use crate::model::{
-    Device, Direction, Event, FateCounts, Flow, FlowId, JourneyId, Path, Proto, Side, Transport,
-    Tuple, TupleRole,
+    Acked, Device, Direction, Event, FateCounts, Flow, FlowId, JourneyId, Path, Proto, Side,
+    Transport, Tuple, TupleRole,
 };
 
 use super::Trace;
@@ -29,6 +29,8 @@ pub(super) struct State {
     pub(super) open: BTreeSet<JourneyId>,
     /// Fates of closed journeys.
     pub(super) fates: BTreeMap<Direction, FateCounts>,
+    /// What closed journeys acknowledged.
+    pub(super) acked: BTreeMap<Direction, Acked>,
     /// Kernel's counters by direction, place and hook.
     pub(super) exact: BTreeMap<(Direction, Device, Side), BTreeMap<u8, HookCount>>,
     /// Closed healthy journeys that are kept.
@@ -121,6 +123,7 @@ impl Flows {
             journeys: Vec::new(),
             journeys_seen: BTreeMap::new(),
             fates: BTreeMap::new(),
+            acked: BTreeMap::new(),
             first: event.at,
             last: event.at,
         });

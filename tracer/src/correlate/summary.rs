@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use crate::model::{
-    Direction, Event, Fate, FateCounts, Fingerprint, Flow, FlowId, JourneyId, Path, Tuple,
-    TupleRole,
+    Acked, Direction, Event, Fate, FateCounts, Fingerprint, Flow, FlowId, Journey, JourneyId,
+    KtimeNs, Path, Transport, Tuple, TupleRole,
 };
 
 use super::beside::Concerns;
@@ -40,6 +40,9 @@ pub(super) fn fold(trace: &mut Trace, flows: &mut Flows, open: &Open, judged: &J
     state.open.remove(&open.id);
     state.dirty = true;
     count(state.fates.entry(open.direction).or_default(), &judged.fate);
+    if let Some(journey) = trace.journeys.get(&open.id) {
+        note_acknowledgement(&mut state.acked, journey, &judged.fate);
+    }
     let path = match open.direction {
         Direction::Forward => &mut state.forward,
         Direction::Reply => &mut state.reply,
@@ -47,6 +50,26 @@ pub(super) fn fold(trace: &mut Trace, flows: &mut Flows, open: &Open, judged: &J
     };
     if let Some(journey) = trace.journeys.get(&open.id) {
         path.fold(journey, open, judged);
+    }
+}
+
+/// Takes the acknowledgement number of a TCP segment in.
+fn note_acknowledgement(acked: &mut BTreeMap<Direction, Acked>, journey: &Journey, fate: &Fate) {
+    const RST: u8 = 4;
+    const ACK: u8 = 16;
+    let mut packets = journey
+        .steps
+        .iter()
+        .filter_map(|step| step.event.packet.as_ref());
+    if let Some(Transport::Tcp { ack, flags, .. }) = packets.next().map(|packet| packet.transport)
+        && flags & (ACK | RST) == ACK
+    {
+        let at = journey
+            .steps
+            .last()
+            .map_or(KtimeNs(0), |step| step.event.at);
+        let entry = acked.entry(journey.direction).or_default();
+        entry.note(ack, at, *fate == Fate::Delivered);
     }
 }
 
@@ -80,6 +103,7 @@ struct Sums {
     forward: PathState,
     reply: PathState,
     fates: BTreeMap<Direction, FateCounts>,
+    acked: BTreeMap<Direction, Acked>,
 }
 
 fn sums(
@@ -92,6 +116,7 @@ fn sums(
         forward: state.forward.clone(),
         reply: state.reply.clone(),
         fates: state.fates.clone(),
+        acked: state.acked.clone(),
     };
     for id in &state.open {
         let (Some(open), Some(journey), Some(judged)) =
@@ -100,6 +125,7 @@ fn sums(
             continue;
         };
         count(sums.fates.entry(open.direction).or_default(), &judged.fate);
+        note_acknowledgement(&mut sums.acked, journey, &judged.fate);
         match open.direction {
             Direction::Forward => sums.forward.fold(journey, open, judged),
             Direction::Reply => sums.reply.fold(journey, open, judged),
@@ -120,6 +146,7 @@ fn show(flow: &mut Flow, state: &State, sums: Sums) {
     flow.forward = sums.forward.path(exact(Direction::Forward));
     flow.reply = sums.reply.path(exact(Direction::Reply));
     flow.fates = sums.fates;
+    flow.acked = sums.acked;
     flow.packets = flow
         .journeys_seen
         .iter()

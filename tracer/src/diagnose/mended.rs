@@ -1,17 +1,16 @@
 //! Losses that a later copy of the same data made good: no verdict, but worth a line. What was no loss at all the
 //! correlator has told already.
 
-use crate::model::{Direction, Fate, Journey, Packet, Transport};
+use crate::model::{Acked, Direction, Fate, Journey, Packet, Transport};
 
 use super::loss::Loss;
 
 const FIN_OR_SYN: u8 = 3;
 const RST: u8 = 4;
 const ACK: u8 = 16;
-/// Sequence numbers so far ahead are behind (RFC 793 arithmetic, half the windows that TCP allows).
-const AHEAD: u32 = 1 << 30;
 
-/// Whether the same data came through: sent again, or acknowledged by the other end later.
+/// Whether the same data came through: sent again, or acknowledged by the other end. What is kept of healthy packets
+/// is a sample; acknowledgements are noted of all.
 #[must_use]
 pub fn is_mended(loss: &Loss<'_>) -> bool {
     let packet = loss.event.packet.as_ref();
@@ -28,11 +27,16 @@ pub fn is_mended(loss: &Loss<'_>) -> bool {
     match packet.transport {
         Transport::Tcp {
             seq,
+            ack,
             payload,
             flags,
             ..
         } => {
             let length = payload.max(u32::from(flags & FIN_OR_SYN != 0));
+            if length == 0 {
+                // a mere acknowledgement: a later one that arrived says the same and more
+                return flags & (ACK | RST) == ACK && acknowledged(loss, ack);
+            }
             let same = |other: &Transport| {
                 // a mere acknowledgement has the number of the data after it
                 matches!(other, Transport::Tcp { seq: s, flags: f, payload: p, .. }
@@ -41,7 +45,7 @@ pub fn is_mended(loss: &Loss<'_>) -> bool {
             // a copy that seems to have arrived, and to which nothing at all came back, proves nothing
             let answers = loss.host.run.as_ref().is_some_and(|r| r.one_way)
                 || loss.journeys(Direction::Reply).next().is_some();
-            length > 0 && (answers && again(&same) || acknowledged(loss, seq.wrapping_add(length)))
+            answers && again(&same) || received(loss, seq.wrapping_add(length))
         }
         Transport::Icmp {
             seq,
@@ -55,24 +59,26 @@ pub fn is_mended(loss: &Loss<'_>) -> bool {
     }
 }
 
-/// The other end acknowledged data up to `end` after the loss.
-fn acknowledged(loss: &Loss<'_>, end: u32) -> bool {
+/// The other end sent an acknowledgement of all up to `end`: it has the data, whatever became of its answer.
+fn received(loss: &Loss<'_>, end: u32) -> bool {
     let back = match loss.journey.direction {
         Direction::Forward => Direction::Reply,
         Direction::Reply => Direction::Forward,
         Direction::Error => return false,
     };
-    loss.journeys(back).any(|other| {
-        other.fate == Fate::Delivered
-            && other
-                .steps
-                .last()
-                .is_some_and(|s| s.event.at > loss.event.at)
-            && first_packet(other).is_some_and(|p| {
-                matches!(p.transport, Transport::Tcp { ack, flags, .. }
-                    if flags & ACK != 0 && flags & RST == 0 && ack.wrapping_sub(end) < AHEAD)
-            })
-    })
+    let acked = loss.flow.acked.get(&back).copied().unwrap_or_default();
+    Acked::covers(acked.sent, end, loss.event.at)
+}
+
+/// An acknowledgement of as much arrived in the loss's own direction.
+fn acknowledged(loss: &Loss<'_>, number: u32) -> bool {
+    let acked = loss
+        .flow
+        .acked
+        .get(&loss.journey.direction)
+        .copied()
+        .unwrap_or_default();
+    Acked::covers(acked.arrived, number, loss.event.at)
 }
 
 /// The first headers that a journey shows.

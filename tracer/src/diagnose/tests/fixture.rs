@@ -210,6 +210,7 @@ impl Net {
             reply: Default::default(),
             journeys: Vec::new(),
             journeys_seen: Default::default(),
+            acked: Default::default(),
             fates: Default::default(),
             first: KtimeNs(self.clock),
             last: KtimeNs(self.clock),

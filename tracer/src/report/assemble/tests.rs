@@ -71,6 +71,7 @@ fn flow(id: u32, forward: Vec<Hop>) -> Flow {
         reply: Path::default(),
         journeys: Vec::new(),
         journeys_seen: BTreeMap::new(),
+        acked: BTreeMap::new(),
         fates: BTreeMap::new(),
         first: KtimeNs(START),
         last: KtimeNs(START),
