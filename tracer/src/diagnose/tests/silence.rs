@@ -2,7 +2,9 @@
 
 use super::fixture::{Net, device, dropped, echo, ports, tcp};
 use crate::host::facts::Question;
-use crate::model::{Detail, Direction, FibEvent, FlowId, NetNs, Process, Proto, Tuple};
+use crate::model::{
+    Acked, Detail, Direction, FibEvent, FlowId, KtimeNs, NetNs, Process, Proto, Transport, Tuple,
+};
 use crate::report::{Confidence, Outcome};
 
 const CLIENT: u32 = 1;
@@ -327,4 +329,71 @@ fn a_lost_segment_that_was_sent_again_is_no_verdict() {
     let verdict = net.verdict();
     assert_eq!((verdict.outcome, verdict.cause), (Outcome::Delivered, None));
     assert!(verdict.evidence.iter().any(|e| e.kind == "other-loss"));
+}
+
+#[test]
+fn what_the_other_end_acknowledged_later_was_not_lost() {
+    let conversation = ports(Proto::Tcp, "10.1.0.2", 40000, "10.1.0.3", 80);
+    let drop = || {
+        dropped(
+            "NETFILTER_DROP",
+            "nft_do_chain",
+            "nf_hook_slow ip_local_deliver",
+        )
+    };
+    for (lost, sent, arrived, outcome) in [
+        // data up to 200, of which the other end speaks later
+        (tcp(0x18, 100, 1), Some(200), None, Outcome::Delivered),
+        (tcp(0x18, 100, 1), Some(150), None, Outcome::Dropped),
+        // a mere acknowledgement
+        (tcp(0x10, 100, 500), None, Some(600), Outcome::Delivered),
+        (tcp(0x10, 100, 500), None, None, Outcome::Dropped),
+    ] {
+        let mut net = cable();
+        let flow = net.flow(conversation);
+        for direction in [Direction::Forward, Direction::Reply] {
+            let (from, to) = match direction {
+                Direction::Forward => (device(CLIENT, 2), device(SERVER, 2)),
+                _ => (device(SERVER, 2), device(CLIENT, 2)),
+            };
+            net.packet(flow, direction)
+                .transport(tcp(0x10, 1, 1))
+                .leaves(from)
+                .enters(to)
+                .arrives(to);
+        }
+        net.packet(flow, Direction::Forward)
+            .transport(match lost {
+                Transport::Tcp {
+                    flags,
+                    seq,
+                    ack,
+                    window,
+                    ..
+                } => Transport::Tcp {
+                    flags,
+                    seq,
+                    ack,
+                    window,
+                    payload: if flags == 0x18 { 100 } else { 0 },
+                },
+                other => other,
+            })
+            .leaves(device(CLIENT, 2))
+            .enters(device(SERVER, 2))
+            .dies(Some(device(SERVER, 2)), drop());
+        let late = KtimeNs(u64::MAX);
+        let flow = net.trace.flows.first_mut().unwrap();
+        let noted = |number: Option<u32>| Acked {
+            sent: number.map(|n| (n, late)),
+            arrived: number.map(|n| (n, late)),
+        };
+        flow.acked.insert(Direction::Reply, noted(sent));
+        flow.acked.insert(Direction::Forward, noted(arrived));
+        assert_eq!(
+            net.verdict().outcome,
+            outcome,
+            "{lost:?} {sent:?} {arrived:?}"
+        );
+    }
 }
