@@ -15,6 +15,12 @@ use crate::tracepoint::{Seen, judge_loosely, now};
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
+/// Interface from which lookups of this host itself come (LOOPBACK_IFINDEX).
+const LOOPBACK: u32 = 1;
+const UDP: u8 = 17;
+/// ping of iputils connects a UDP socket to this port to learn its source address, and gives up when that fails: the
+/// only lookup of an echo request that is never sent (main in ping/ping.c).
+const PING_PROBE_PORT: u16 = 1025;
 
 /// What was looked up.
 struct Flow {
@@ -42,6 +48,12 @@ fn record(hook: u8, flow: &mut Flow, netns: u32, filter: &RawFilter) -> Option<R
     // lookups without an input interface only ask for an address's type
     if flow.iif == 0 || !filter.admits_netns::<Memory>(netns) {
         return None;
+    }
+    if flow.iif == LOOPBACK && flow.tuple.proto == UDP && flow.tuple.dport == PING_PROBE_PORT {
+        // whatever is asked about this destination may be meant
+        flow.tuple.proto = 0;
+        flow.tuple.sport = 0;
+        flow.tuple.dport = 0;
     }
     let flags = judge_loosely(&mut flow.tuple, filter);
     if flags == 0 {
