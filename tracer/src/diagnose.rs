@@ -16,6 +16,7 @@ pub mod local;
 pub mod loss;
 pub mod mended;
 pub mod other_way;
+pub mod policy;
 mod questions;
 pub mod routing;
 pub mod rules;

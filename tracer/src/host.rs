@@ -10,6 +10,8 @@ pub(crate) mod links;
 pub mod machine;
 pub mod namespaces;
 pub(crate) mod netlink;
+mod policy;
+pub mod prefix;
 mod processes;
 mod standing;
 pub mod watch;
@@ -19,8 +21,8 @@ use std::net::IpAddr;
 
 use crate::model::{Device, KtimeNs, Mac, NetNs};
 use facts::{
-    BaseChain, Cgroups, Fact, Forwarding, InterfaceAddress, Link, Neighbor, Probe, RouteAnswer, Run,
-    Standing,
+    BaseChain, Cgroups, Fact, Forwarding, InterfaceAddress, Link, Neighbor, PolicyRule, Probe,
+    RouteAnswer, Run, Standing, TableRoute,
 };
 
 /// What could not be read of the host, and why.
@@ -56,6 +58,10 @@ pub struct Host {
     pub coverage: (u32, u32),
     /// Routes asked for, oldest first.
     pub routes: Vec<Dated<RouteAnswer>>,
+    /// Policy rules by namespace and family (`true`: IPv6), by priority.
+    pub rules: BTreeMap<(NetNs, bool), Dated<Vec<PolicyRule>>>,
+    /// Routes that hold a destination, by namespace, longest prefix first.
+    pub towards: BTreeMap<(NetNs, IpAddr), Dated<Vec<TableRoute>>>,
     /// Neighbour entries read, oldest first.
     pub neighbors: Vec<Dated<Neighbor>>,
     /// What forwarding databases said, oldest first.
@@ -105,6 +111,12 @@ impl Host {
             }
             Fact::Coverage { covered, total } => self.coverage = (covered, total),
             Fact::Route(answer) => self.routes.push(Dated { at, fact: answer }),
+            Fact::Rules(netns, v6, list) => {
+                self.rules.insert((netns, v6), Dated { at, fact: list });
+            }
+            Fact::RoutesTowards(netns, dst, list) => {
+                self.towards.insert((netns, dst), Dated { at, fact: list });
+            }
             Fact::Neighbor(entry) => self.neighbors.push(Dated { at, fact: entry }),
             Fact::Forwarding(answer) => self.forwarding.push(Dated { at, fact: answer }),
             Fact::Sysctl { netns, name, value } => {

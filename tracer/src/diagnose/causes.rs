@@ -84,8 +84,8 @@ causes! {
         "Its source or destination address is impossible at this place.";
     NEIGHBOR_UNRESOLVED = "neighbor.unresolved", Dropped, &["neighbor"], None,
         "ARP or neighbour discovery got no answer for the next hop.";
-    NEIGHBOR_DUPLICATE = "neighbor.duplicate-address", Dropped, &["neighbor", "device"], None,
-        "Two machines use one address.";
+    NEIGHBOR_DUPLICATE = "neighbor.duplicate-address", Dropped, &["neighbor", "device"], Some("socket.none"),
+        "Two machines of one network have the same address: the packet came to the wrong one.";
     L2_WRONG_MAC = "l2.wrong-destination-mac", Dropped, &["device"], None,
         "The frame was for another MAC than the interface's.";
     L2_BRIDGE = "l2.bridge", Dropped, &["bridge"], Some("neighbor.unresolved"),

@@ -10,8 +10,10 @@ use crate::report::{Affected, Confidence, Outcome, Place, Verdict};
 use super::advice::Shell;
 use super::candidate::{Candidate, Specificity, evidence};
 use super::loss::{apart, tuple_of};
+use super::policy::Asked;
 use super::routing::{self, TABLE_LOCAL};
-use super::rules::{link, route};
+use super::rules::refusal::Refusal;
+use super::rules::{link, ready, route};
 
 /// Interface number of `lo`: lookups for packets of this host itself say that they came from it.
 const LOOPBACK: u32 = 1;
@@ -65,8 +67,20 @@ pub fn failures(trace: &Trace, host: &Host) -> Vec<Failure> {
                     && matches!(&other.detail, Detail::Fib(f) if f.error == 0)
             })
         };
-        // ICMPv6 and DAD look for their own addresses in the local table first.
-        if fib.error == 0 || fib.table == TABLE_LOCAL || !is_asked_for(tuple, host) || mended() {
+        // The local table is searched first; where nothing else is, a policy rule may have ended the lookup.
+        let goes_on = || {
+            lookups.iter().any(|(other, t)| {
+                t.dst == tuple.dst
+                    && other.cpu == event.cpu
+                    && apart(other.at, event.at) < SAME_SEND_NS
+                    && matches!(&other.detail, Detail::Fib(f) if f.table != TABLE_LOCAL)
+            })
+        };
+        if fib.error == 0
+            || !is_asked_for(tuple, host)
+            || mended()
+            || fib.table == TABLE_LOCAL && goes_on()
+        {
             continue;
         }
         let netns = event.netns.or(event.socket.map(|s| s.netns));
@@ -76,7 +90,9 @@ pub fn failures(trace: &Trace, host: &Host) -> Vec<Failure> {
         match known {
             Some(failure) => {
                 failure.count += 1;
-                failure.error = fib.error;
+                if fib.table != TABLE_LOCAL {
+                    (failure.error, failure.table) = (fib.error, fib.table);
+                }
             }
             None => list.push(Failure {
                 tuple: *tuple,
@@ -114,23 +130,30 @@ pub fn candidate(
 ) -> Option<Candidate> {
     let netns = failure.netns.or(netns);
     let dst = failure.dst;
-    if let Some(down) = netns.and_then(|ns| routing::downed_way(host, ns, dst))
-        && link::is_down(trace, host, down.device)
-    {
-        return Some(link::down(host, down.device, None).because(
-            "route",
-            format!("no route to {dst}: it went with {}", down.name),
-        ));
-    }
     // The answer to a question tells IPv6's unreachable routes from none.
-    let answered = netns
-        .and_then(|ns| routing::answer(host, ns, dst))
-        .and_then(|a| a.result.as_ref().err().copied());
-    let cause = match answered {
+    let answer = netns.and_then(|ns| routing::answer(host, ns, dst));
+    let answered = answer.and_then(|a| a.result.as_ref().err().copied());
+    let told = match answered {
         Some(error) => route::cause_of_answer(error),
         None => None,
     }
     .or_else(|| route::cause_of_errno(failure.error, dst.is_ipv6()))?;
+    let asked = Asked {
+        tuple: failure.tuple,
+        iif: "lo",
+        mark: 0,
+    };
+    let refusal = Refusal::new(told, host, netns, asked);
+    if refusal.by.is_none() {
+        // A lookup in the local table alone is no failure where no rule ended it.
+        if failure.table == TABLE_LOCAL && answered.is_none() {
+            return None;
+        }
+        let gone = netns.and_then(|ns| without_way(trace, host, ns, dst));
+        if gone.is_some() {
+            return gone;
+        }
+    }
     let name = netns.map_or_else(|| "the sender".to_owned(), |ns| host.namespace(ns));
     let place = Place {
         namespace: netns.map(|ns| host.namespace(ns)),
@@ -141,14 +164,12 @@ pub fn candidate(
     let shell = Shell::of(host, netns);
     Some(
         Candidate::new(
-            cause,
+            refusal.cause,
             place,
-            format!(
-                "{} on {name}",
-                route::refusal_words(cause, &dst.to_string())
-            ),
+            format!("{} on {name}", refusal.words()),
         )
         .explains(Specificity::Fact)
+        .because("route", refusal.evidence())
         .because(
             "route",
             format!(
@@ -157,14 +178,23 @@ pub fn candidate(
                 routing::errno_words(failure.error)
             ),
         )
-        .because(
-            "route",
-            netns
-                .and_then(|ns| routing::answer(host, ns, dst))
-                .map(|a| routing::answer_words(host, a)),
-        )
-        .advise(route::refusal_advice(cause, &shell, dst, None)),
+        .because("route", answer.map(|a| routing::answer_words(host, a)))
+        .advise(refusal.advice(&shell, None)),
     )
+}
+
+/// No route, since the interface is down or IPv6 is turned off.
+fn without_way(trace: &Trace, host: &Host, netns: NetNs, dst: IpAddr) -> Option<Candidate> {
+    if let Some(off) = ready::disabled(host, netns, dst) {
+        return Some(off);
+    }
+    let down = routing::downed_way(host, netns, dst)?;
+    link::is_down(trace, host, down.device).then(|| {
+        link::down(host, down.device, None).because(
+            "route",
+            format!("no route to {dst}: it went with {}", down.name),
+        )
+    })
 }
 
 /// The verdict of a sender that got an error instead of sending.

@@ -7,13 +7,13 @@ use std::collections::BTreeSet;
 use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::Question;
-use crate::model::{Detail, Device, Direction, Fate, Tuple};
+use crate::model::{Detail, Device, Direction, Fate, NetNs, Proto, Tuple};
 
 use super::local;
 use super::loss::{Loss, peer_of};
 use super::routing;
 use super::rules::neighbor::{self, Unresolved};
-use super::rules::{self, nat};
+use super::rules::{self, nat, ready, unheard};
 use super::source_address;
 use super::standing;
 use super::view::{View, last_seen, total};
@@ -53,6 +53,14 @@ pub fn questions(trace: &Trace, host: &Host) -> Vec<Question> {
     }
     for failure in local::failures(trace, host) {
         if let Some(netns) = failure.netns {
+            list.decision(netns, failure.tuple);
+            if failure.dst.is_ipv6() {
+                let all = std::iter::once("all".to_owned());
+                for name in all.chain(ready::carriers(host, netns).map(|l| l.name.clone())) {
+                    let name = ready::disable_sysctl(&name);
+                    list.push(Question::Sysctl { netns, name });
+                }
+            }
             list.push(Question::Route {
                 netns,
                 tuple: failure.tuple,
@@ -63,6 +71,11 @@ pub fn questions(trace: &Trace, host: &Host) -> Vec<Question> {
                     device: link.device,
                 });
             }
+        }
+    }
+    for who in unheard::pending(trace, host) {
+        for question in unheard::questions(trace, host, who) {
+            list.push(question);
         }
     }
     list.questions
@@ -79,6 +92,18 @@ impl Asked {
         if self.questions.len() < MOST && self.known.insert(format!("{question:?}")) {
             self.questions.push(question);
         }
+    }
+
+    /// Rules and routes that decide over a packet.
+    fn decision(&mut self, netns: NetNs, tuple: Tuple) {
+        self.push(Question::Rules {
+            netns,
+            v6: tuple.dst.is_ipv6(),
+        });
+        self.push(Question::RoutesTowards {
+            netns,
+            dst: tuple.dst,
+        });
     }
 
     fn link(&mut self, host: &Host, device: Device) {
@@ -137,6 +162,9 @@ fn about_loss(loss: &Loss<'_>, list: &mut Asked) {
             | "dst_discard_out"
     ) {
         list.push_route(loss.tuple().map(route));
+        if let Some(tuple) = loss.tuple() {
+            list.decision(netns, tuple);
+        }
         if let Some(device) = came_in {
             let name = host.interface(device);
             for sysctl in rules::forwarding_sysctls(&name, loss.v6()) {
@@ -146,6 +174,17 @@ fn about_loss(loss: &Loss<'_>, list: &mut Asked) {
                 });
             }
             if loss.reason() == "IP_RPFILTER" {
+                // where an answer would go, asked as this host's own
+                list.push_route(loss.tuple().map(|t| Question::Route {
+                    netns,
+                    tuple: Tuple {
+                        proto: Proto::Arp,
+                        sport: 0,
+                        dport: 0,
+                        ..t.reversed()
+                    },
+                    iif: 0,
+                }));
                 for interface in ["all", name.as_str()] {
                     list.push(Question::Sysctl {
                         netns,
@@ -192,6 +231,9 @@ fn about_loss(loss: &Loss<'_>, list: &mut Asked) {
             let address = neighbor::waited_for(loss.trace, loss.event, Some(device))
                 .map(|u| u.address)
                 .or(loss.dst());
+            if let Some(tuple) = loss.tuple() {
+                list.decision(netns, tuple);
+            }
             if let Some(address) = address {
                 list.push(Question::Neighbor { device, address });
                 layer2::about_neighbor(host, Unresolved { device, address }, list);

@@ -8,6 +8,7 @@ use crate::host::facts::{Link, RouteAnswer};
 use crate::model::{Detail, Event, FibEvent, NetNs};
 
 use super::loss::{apart, tuple_of};
+pub use crate::host::prefix::{holds, network};
 
 /// Table `local`: its misses are part of every lookup.
 pub const TABLE_LOCAL: u32 = 255;
@@ -94,19 +95,27 @@ pub fn errno_words(error: u32) -> String {
     }
 }
 
-/// Whether a prefix holds an address.
+/// Whether a lookup right before the event asked the local table alone: a policy rule ended it before any other.
 #[must_use]
-pub fn holds(network: IpAddr, prefix: u8, address: IpAddr) -> bool {
-    let shift = |width: u32| width.saturating_sub(u32::from(prefix));
-    match (network, address) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => (u32::from(a) ^ u32::from(b))
-            .checked_shr(shift(32))
-            .is_none_or(|x| x == 0),
-        (IpAddr::V6(a), IpAddr::V6(b)) => (u128::from(a) ^ u128::from(b))
-            .checked_shr(shift(128))
-            .is_none_or(|x| x == 0),
-        _ => false,
+pub fn stopped_by_rule(trace: &Trace, event: &Event, dst: IpAddr) -> bool {
+    let mut local = false;
+    for e in &trace.beside {
+        let Detail::Fib(fib) = &e.detail else {
+            continue;
+        };
+        let same = e.at <= event.at
+            && e.cpu == event.cpu
+            && apart(e.at, event.at) < SAME_LOOKUP_NS
+            && tuple_of(e).is_some_and(|t| t.dst == dst);
+        if !same {
+            continue;
+        }
+        if fib.table != TABLE_LOCAL || fib.error == 0 {
+            return false;
+        }
+        local = true;
     }
+    local
 }
 
 /// An interface of the namespace that is administratively down or gone and that the destination belongs to, or the
@@ -124,28 +133,21 @@ pub fn downed_way(host: &Host, netns: NetNs, dst: IpAddr) -> Option<&Link> {
             .iter()
             .any(|a| holds(a.address, a.prefix, dst))
     };
-    let downed = |link: &&Link| !link.up || host.is_gone(link.device);
-    links().filter(downed).find(on_link).or_else(|| {
-        let with_address = |l: &&Link| !host.addresses(l.device).is_empty();
-        let mut candidates = links().filter(with_address);
-        let first = candidates.next()?;
-        (candidates.next().is_none() && downed(&first)).then_some(first)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn prefixes_hold_their_addresses() {
-        let ip = |s: &str| s.parse::<IpAddr>().ok();
-        let check = |n, p, a| Some(holds(ip(n)?, p, ip(a)?));
-        assert_eq!(check("10.1.2.1", 24, "10.1.2.200"), Some(true));
-        assert_eq!(check("10.1.2.1", 24, "10.1.3.1"), Some(false));
-        assert_eq!(check("0.0.0.0", 0, "10.1.3.1"), Some(true));
-        assert_eq!(check("fd00::1", 64, "fd00::ffff"), Some(true));
-        assert_eq!(check("fd00::1", 64, "10.1.3.1"), Some(false));
-        assert_eq!(check("10.1.2.1", 32, "10.1.2.2"), Some(false));
-    }
+    let downed = |link: &Link| !link.up || host.is_gone(link.device);
+    let only = |list: &mut dyn Iterator<Item = &'_ Link>| {
+        let first = list.next()?;
+        (list.next().is_none() && downed(first)).then_some(first.device)
+    };
+    links()
+        .filter(|l| downed(l))
+        .find(on_link)
+        .map(|l| l.device)
+        .or_else(|| only(&mut links().filter(|l| !host.addresses(l.device).is_empty())))
+        // IPv6 takes its addresses away from an interface that goes down (addrconf_ifdown, net/ipv6/addrconf.c).
+        .or_else(|| only(&mut links()))
+        .or_else(|| {
+            let bare = |l: &&Link| downed(l) && host.addresses(l.device).is_empty();
+            only(&mut links().filter(bare)).filter(|_| dst.is_ipv6())
+        })
+        .and_then(|device| host.link(device))
 }

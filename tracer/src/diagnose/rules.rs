@@ -3,6 +3,7 @@
 
 pub mod bridge;
 pub mod cgroup;
+pub mod duplicate;
 pub mod filter;
 pub mod flooded;
 pub mod l2;
@@ -15,10 +16,13 @@ pub mod neighbor;
 pub mod netfilter;
 pub mod other;
 pub mod queue;
+pub mod ready;
+pub mod refusal;
 pub mod route;
 pub mod socket;
 pub mod source;
 pub mod tunnel;
+pub mod unheard;
 
 use super::candidate::Candidate;
 use super::loss::Loss;
@@ -42,6 +46,7 @@ pub const RULES: &[Rule] = &[
     limits::too_big,
     neighbor::unresolved,
     filter::redirect,
+    duplicate::address,
     link::no_carrier,
     link::peer_refuses,
     queue::qdisc,

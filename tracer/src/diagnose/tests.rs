@@ -4,5 +4,6 @@ mod fixture;
 mod layer2;
 mod losses;
 mod programs;
+mod routing;
 mod silence;
 mod translated;

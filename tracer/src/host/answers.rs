@@ -16,7 +16,7 @@ use super::namespaces::Namespaces;
 use super::netlink::{
     Message, Netlink, Request, address_bytes, address_of, attributes, family_of, u16_of, u32_of,
 };
-use super::{Unreadable, cgroups, fdb, firewall, standing};
+use super::{Unreadable, cgroups, fdb, firewall, policy, standing};
 use crate::model::{Device, IfIndex, Mac, NetNs, Proto, Tuple};
 
 // Of linux/rtnetlink.h.
@@ -28,7 +28,7 @@ const RTA_DPORT: u16 = 29;
 const RTAX_MTU: u16 = 2;
 
 /// `rtm_type` by number (RTN_*), as ip-route(8) calls them.
-const ROUTE_KINDS: [&str; 12] = [
+pub(super) const ROUTE_KINDS: [&str; 12] = [
     "unspecified",
     "unicast",
     "local",
@@ -61,6 +61,8 @@ pub fn answer(question: &Question, namespaces: &Namespaces) -> Vec<Fact> {
             (device.netns, format!("forwarding entry of {mac}"))
         }
         Question::Sysctl { netns, name } => (*netns, format!("sysctl {name}")),
+        Question::Rules { netns, .. } => (*netns, String::from("policy rules")),
+        Question::RoutesTowards { netns, dst } => (*netns, format!("routes towards {dst}")),
         Question::Chains { netns } => (*netns, String::from("base chains")),
         Question::Link { device } => (device.netns, format!("interface {}", device.ifindex.0)),
     };
@@ -80,6 +82,12 @@ pub fn answer(question: &Question, namespaces: &Namespaces) -> Vec<Fact> {
         }
         Question::Forwarding { device, mac } => {
             fdb::read(*device, *mac).map(|f| vec![Fact::Forwarding(f)])
+        }
+        Question::Rules { v6, .. } => {
+            policy::rules(*v6).map(|list| vec![Fact::Rules(netns, *v6, list)])
+        }
+        Question::RoutesTowards { dst, .. } => {
+            policy::towards(*dst).map(|list| vec![Fact::RoutesTowards(netns, *dst, list)])
         }
         Question::Sysctl { name, .. } => Ok(vec![sysctl(netns, name)]),
         Question::Chains { .. } => {

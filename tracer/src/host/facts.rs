@@ -10,6 +10,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::prefix::holds;
 use crate::model::{Device, KtimeNs, Mac, NetNs, Process, Tuple};
 
 pub use layer2::{BridgeLink, BridgePort, FdbEntry, Forwarding, PortState, VxlanLink};
@@ -59,6 +60,10 @@ pub enum Fact {
         /// Value without white space at its ends; `None` when it cannot be read.
         value: Option<String>,
     },
+    /// Policy rules of one family in a namespace (`true`: IPv6), by priority.
+    Rules(NetNs, bool, Vec<PolicyRule>),
+    /// Routes of all tables of a namespace whose prefix holds an address, longest prefix first.
+    RoutesTowards(NetNs, IpAddr, Vec<TableRoute>),
     /// All base chains that filter in a namespace; an empty list says there are none.
     Chains(NetNs, Vec<BaseChain>),
     /// What stands on an interface.
@@ -228,6 +233,67 @@ pub struct Route {
     pub table: u32,
     /// Path MTU known for it.
     pub mtu: Option<u32>,
+}
+
+/// A policy rule (ip-rule(8)). What is `None` is not asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PolicyRule {
+    /// Its place in the order.
+    pub priority: u32,
+    /// `lookup`, `goto`, `nop`, `blackhole`, `unreachable`, `prohibit`.
+    pub action: String,
+    /// Table of `lookup`.
+    pub table: u32,
+    /// Priority at which `goto` goes on.
+    pub goto: Option<u32>,
+    /// `not`: holds where the selectors do not.
+    pub inverted: bool,
+    /// Source prefix.
+    pub src: Option<(IpAddr, u8)>,
+    /// Destination prefix.
+    pub dst: Option<(IpAddr, u8)>,
+    /// Input interface; `lo` for what this host sends itself.
+    pub iif: Option<String>,
+    /// Output interface that a socket is bound to.
+    pub oif: Option<String>,
+    /// skb->mark under `mark_mask`.
+    pub mark: Option<u32>,
+    /// See `mark`.
+    pub mark_mask: u32,
+    /// IP protocol number.
+    pub protocol: Option<u8>,
+    /// First and last source port.
+    pub sport: Option<(u16, u16)>,
+    /// First and last destination port.
+    pub dport: Option<(u16, u16)>,
+}
+
+/// A route as an entry of a table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableRoute {
+    /// `unicast`, `local`, `blackhole`, `unreachable`, `prohibit`, `throw` …
+    pub kind: String,
+    /// Table.
+    pub table: u32,
+    /// Destination.
+    pub prefix: IpAddr,
+    /// Its length; 0 is the default route.
+    pub length: u8,
+    /// Next hop.
+    pub gateway: Option<IpAddr>,
+    /// Output interface.
+    pub oif: Option<u32>,
+    /// Metric: of equal prefixes the lower wins.
+    pub metric: u32,
+}
+
+impl TableRoute {
+    /// Whether it is for this destination.
+    #[must_use]
+    pub fn holds(&self, dst: IpAddr) -> bool {
+        holds(self.prefix, self.length, dst)
+    }
 }
 
 /// A neighbour entry.
@@ -441,6 +507,20 @@ pub enum Question {
         netns: NetNs,
         /// Path with slashes.
         name: String,
+    },
+    /// Answered by [`Fact::Rules`].
+    Rules {
+        /// Where.
+        netns: NetNs,
+        /// IPv6.
+        v6: bool,
+    },
+    /// Answered by [`Fact::RoutesTowards`].
+    RoutesTowards {
+        /// Where.
+        netns: NetNs,
+        /// Which destination.
+        dst: IpAddr,
     },
     /// Answered by [`Fact::Chains`].
     Chains {

@@ -1,10 +1,11 @@
 //! Limits that a router enforces: hops and packet sizes.
 
-use crate::model::{Detail, Direction, NetNs, Proto, Transport};
+use crate::model::{Detail, Direction, Journey, NetNs, Proto, Step, Transport};
 
 use super::super::advice::{Shell, ip, text};
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{MTU_EXCEEDED, TTL_EXPIRED};
+use super::super::hooks;
 use super::super::loss::Loss;
 use super::super::visits;
 use super::super::words;
@@ -37,7 +38,7 @@ pub fn ttl(loss: &Loss<'_>) -> Option<Candidate> {
         candidate = candidate.advise([
             Shell::of(loss.host, loss.netns())
                 .run("where it would have gone", format!("{ip} route get {dst}")),
-            text("raise the sender's TTL, or look for a loop outside this host"),
+            text(hop_limit_words(loss.v6())),
         ]);
     } else {
         let names: Vec<_> = loops
@@ -70,6 +71,46 @@ pub fn ttl(loss: &Loss<'_>) -> Option<Candidate> {
     Some(candidate)
 }
 
+/// What sets the number of hops at a sender.
+fn hop_limit_words(v6: bool) -> &'static str {
+    if v6 {
+        "raise the sender's hop limit (its route's `hoplimit`: ip -6 route show; sysctl net.ipv6.conf.IF.hop_limit; ping -t), or look for a loop outside this host"
+    } else {
+        "raise the sender's TTL (sysctl net.ipv4.ip_default_ttl; ping -t), or look for a loop outside this host"
+    }
+}
+
+/// Where an ICMP error about the flow died: the second half of a path MTU black hole.
+fn error_lost(loss: &Loss<'_>) -> Option<(NetNs, String)> {
+    let mut lost = loss.journeys(Direction::Error).filter_map(|j| {
+        let step = j
+            .steps
+            .iter()
+            .rev()
+            .find(|s| matches!(s.event.detail, Detail::Drop(_)))?;
+        let own = Loss::at((loss.trace, loss.host), loss.flow, j, step_of(j, step)?)?;
+        Some((own.netns()?, own))
+    });
+    let (netns, first) = lost.next()?;
+    let count = lost.count() as u64 + 1;
+    let hook =
+        hooks::of(&first.info.stack).map_or_else(String::new, |h| format!(", hook {}", h.name));
+    Some((
+        netns,
+        format!(
+            "{} about it died{}: {} in {}{hook}: a path MTU black hole",
+            words::count(count, "ICMP error"),
+            first.at_words(),
+            first.reason(),
+            first.function(),
+        ),
+    ))
+}
+
+fn step_of(journey: &Journey, step: &Step) -> Option<usize> {
+    journey.steps.iter().position(|s| std::ptr::eq(s, step))
+}
+
 /// Too big for the next link, said by the router or the fragmenting side.
 pub fn too_big(loss: &Loss<'_>) -> Option<Candidate> {
     let named = loss.reason() == "PKT_TOO_BIG";
@@ -96,20 +137,25 @@ pub fn too_big(loss: &Loss<'_>) -> Option<Candidate> {
     );
     let shell = Shell::of(loss.host, loss.netns());
     let dst = loss.dst()?;
-    let dropped_errors = loss
-        .journeys(Direction::Error)
-        .filter(|j| {
-            j.steps
-                .iter()
-                .any(|s| matches!(s.event.detail, Detail::Drop(_)))
-        })
-        .count();
-    let blackhole = (dropped_errors > 0).then(|| {
-        format!(
-            "{} about it dropped on the way: a path MTU black hole",
-            words::count(dropped_errors as u64, "ICMP error")
+    let lost_error = error_lost(loss);
+    let told = match &lost_error {
+        Some((netns, _)) => format!(
+            "; the ICMP error that tells the sender was lost on {} (path MTU black hole)",
+            loss.host.namespace(*netns)
+        ),
+        None => told,
+    };
+    let let_pass = lost_error.as_ref().map(|(netns, _)| {
+        Shell::of(loss.host, Some(*netns)).run(
+            "look first: the filter that drops the ICMP error; it should let \"fragmentation needed\" and \"packet too big\" pass",
+            if loss.v6() {
+                "nft list ruleset; ip6tables -nvL"
+            } else {
+                "nft list ruleset; iptables -nvL"
+            },
         )
     });
+    let blackhole = lost_error.map(|(_, words)| words);
     let tcp = loss.tuple().is_some_and(|t| t.proto == Proto::Tcp);
     let clamp = tcp.then(|| {
         shell.run(
@@ -128,6 +174,7 @@ pub fn too_big(loss: &Loss<'_>) -> Option<Candidate> {
         )
         .explains(Specificity::Reason)
         .because("icmp", blackhole)
+        .advise(let_pass)
         .advise([
             shell.run("MTU of the links", "ip link"),
             shell.run(

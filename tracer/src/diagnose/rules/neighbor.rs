@@ -4,21 +4,25 @@ use std::net::IpAddr;
 
 use crate::correlate::Trace;
 use crate::host::Host;
-use crate::model::{Detail, Device, Event, NeighborEvent, Transport};
-use crate::report::{Advice, Evidence};
+use crate::host::facts::{PolicyRule, TableRoute};
+use crate::model::{Detail, Device, Event, NeighborEvent, Transport, Tuple};
+use crate::report::{Advice, Evidence, Outcome};
 
 use super::super::advice::{Shell, ip, text};
 use super::super::candidate::{Candidate, Specificity, evidence};
 use super::super::causes::NEIGHBOR_UNRESOLVED;
 use super::super::loss::{Loss, apart, peer_of};
+use super::super::policy::{self, Asked, Decision};
 use super::super::words;
-use super::tunnel;
+use super::{tunnel, unheard};
 
 /// `where.hook` of this family.
 const HOOK: &str = "neighbor";
 /// NUD_INCOMPLETE and NUD_FAILED (include/uapi/linux/neighbour.h).
 const INCOMPLETE: u8 = 0x01;
 const FAILED: u8 = 0x20;
+/// Interface of look-ups for what this host sends itself.
+const LOOPBACK: u32 = 1;
 /// A packet waits in the call in which its neighbour was asked for.
 const SAME_CALL_NS: u64 = 1_000_000;
 
@@ -31,7 +35,9 @@ pub struct Unresolved {
     pub address: IpAddr,
 }
 
-fn unresolved_in(event: &Event) -> Option<Unresolved> {
+/// The neighbour of an event that tells of one without a MAC.
+#[must_use]
+pub fn unresolved_in(event: &Event) -> Option<Unresolved> {
     match &event.detail {
         Detail::Neighbor(NeighborEvent {
             address: Some(address),
@@ -106,23 +112,35 @@ pub fn answered(trace: &Trace, who: Unresolved) -> bool {
 /// for itself, or a sender in its namespace looked up a route for what is.
 #[must_use]
 pub fn unanswered(trace: &Trace, host: &Host) -> Option<Unresolved> {
-    let asked = |address: &IpAddr| {
-        host.run
-            .as_ref()
-            .is_some_and(|r| r.asked_src.contains(address) || r.asked_dst.contains(address))
-    };
-    let sender = |who: &Unresolved| {
-        trace.beside.iter().any(|e| {
-            matches!(e.detail, Detail::Fib(_) | Detail::Retransmit { .. })
-                && e.netns.or(e.socket.map(|s| s.netns)) == Some(who.device.netns)
-                && e.tuple.is_some_and(|t| asked(&t.dst))
-        })
-    };
-    trace
-        .beside
-        .iter()
-        .filter_map(unresolved_in)
-        .find(|who| (asked(&who.address) || sender(who)) && !answered(trace, *who))
+    trace.beside.iter().filter_map(unresolved_in).find(|who| {
+        let concerns = is_asked_for(host, who.address) || senders(trace, *who).next().is_some();
+        concerns && !answered(trace, *who)
+    })
+}
+
+/// Whether the trace was narrowed to this address.
+#[must_use]
+pub fn is_asked_for(host: &Host, address: IpAddr) -> bool {
+    host.run
+        .as_ref()
+        .is_some_and(|r| r.asked_src.contains(&address) || r.asked_dst.contains(&address))
+}
+
+/// What was looked up (or sent again) by senders in the namespace of a neighbour's interface, to leave through it.
+/// Only look-ups that the trace asked for are there at all.
+pub fn senders(trace: &Trace, who: Unresolved) -> impl Iterator<Item = Tuple> {
+    trace.beside.iter().filter_map(move |e| {
+        let through = match &e.detail {
+            Detail::Fib(fib) => {
+                let out = fib.oif == 0 || fib.oif == who.device.ifindex.0;
+                fib.iif <= LOOPBACK && fib.error == 0 && out
+            }
+            Detail::Retransmit { .. } => true,
+            _ => false,
+        };
+        let here = e.netns.or(e.socket.map(|s| s.netns)) == Some(who.device.netns);
+        (through && here).then_some(e.tuple).flatten()
+    })
 }
 
 fn events_of(trace: &Trace, who: Unresolved) -> impl DoubleEndedIterator<Item = &NeighborEvent> {
@@ -134,15 +152,21 @@ fn events_of(trace: &Trace, who: Unresolved) -> impl DoubleEndedIterator<Item = 
     })
 }
 
+/// What asks for a neighbour.
+#[must_use]
+pub fn question_words(address: IpAddr) -> &'static str {
+    if address.is_ipv6() {
+        "neighbour solicitation"
+    } else {
+        "ARP request"
+    }
+}
+
 /// What was seen of the question: requests on the wire, answers, and who owns the address.
 #[must_use]
 pub fn question_evidence(trace: &Trace, host: &Host, who: Unresolved) -> Vec<Evidence> {
     let mut list = Vec::new();
-    let question = if who.address.is_ipv6() {
-        "neighbour solicitation"
-    } else {
-        "ARP request"
-    };
+    let question = question_words(who.address);
     let about = |event: &&Event| {
         matches!(event.packet.as_ref().map(|p| p.transport),
             Some(Transport::Neighbor { answer: false, target, .. }) if target == who.address)
@@ -290,6 +314,57 @@ pub fn advice(host: &Host, who: Unresolved) -> Vec<Advice> {
     list
 }
 
+/// The route that names a next hop, and the rule that led to it.
+fn next_hop<'a>(loss: &Loss<'a>, who: Unresolved) -> Option<(&'a PolicyRule, &'a TableRoute)> {
+    let came_in = loss.came_in().filter(|d| Some(*d) != loss.device());
+    let iif = came_in.map_or_else(|| "lo".to_owned(), |d| loss.host.interface(d));
+    let asked = Asked {
+        tuple: loss.tuple()?,
+        iif: &iif,
+        mark: loss.info.mark,
+    };
+    match policy::decision(loss.host, who.device.netns, &asked)? {
+        Decision::Route(rule, route) if route.gateway == Some(who.address) => Some((rule, route)),
+        _ => None,
+    }
+}
+
+fn next_hop_words(loss: &Loss<'_>, who: Unresolved) -> Option<String> {
+    let (rule, route) = next_hop(loss, who)?;
+    Some(format!(
+        "{} is the next hop by the route {} (policy rule {}: {})",
+        who.address,
+        policy::route_words(loss.host, who.device.netns, route),
+        rule.priority,
+        policy::rule_words(rule)
+    ))
+}
+
+/// Where the next hop is the wrong one: the route, and the rule when it is not one of the usual three.
+fn next_hop_advice(loss: &Loss<'_>, who: Unresolved) -> Vec<Advice> {
+    let Some((rule, route)) = next_hop(loss, who) else {
+        return Vec::new();
+    };
+    let shell = Shell::of(loss.host, Some(who.device.netns));
+    let ip = ip(who.address.is_ipv6());
+    let words = policy::route_words(loss.host, who.device.netns, route);
+    let mut list = vec![
+        shell.run(
+            "if the next hop is the wrong one: this route names it",
+            format!("{ip} route del {words}"),
+        ),
+        shell.run("to take that back", format!("{ip} route add {words}")),
+    ];
+    if !matches!(rule.table, 253..=255) {
+        let rule = format!("pref {} {}", rule.priority, policy::rule_words(rule));
+        list.push(shell.run(
+            "or the policy rule that leads to its table",
+            format!("{ip} rule del {rule}"),
+        ));
+    }
+    list
+}
+
 /// The neighbour for which the lost packet waited; `None` for other losses.
 pub(super) fn awaited(loss: &Loss<'_>) -> Option<Unresolved> {
     let named = matches!(
@@ -313,6 +388,9 @@ pub(super) fn awaited(loss: &Loss<'_>) -> Option<Unresolved> {
 /// The packet died in the neighbour's queue.
 pub fn unresolved(loss: &Loss<'_>) -> Option<Candidate> {
     let who = awaited(loss)?;
+    if let Some(candidate) = unheard::unheard(loss.trace, loss.host, who) {
+        return Some(candidate.leads_to(Outcome::Dropped));
+    }
     let mut candidate = Candidate::new(
         &NEIGHBOR_UNRESOLVED,
         loss.place_at_device(HOOK),
@@ -323,7 +401,9 @@ pub fn unresolved(loss: &Loss<'_>) -> Option<Candidate> {
         "icmp",
         loss.told().map(|t| format!("the sender was told: {t}")),
     )
-    .advise(advice(loss.host, who));
+    .because("route", next_hop_words(loss, who))
+    .advise(advice(loss.host, who))
+    .advise(next_hop_advice(loss, who));
     if loss.reason() == "NEIGH_QUEUEFULL" {
         candidate.summary += " (its queue is full)";
     }

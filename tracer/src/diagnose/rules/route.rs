@@ -1,17 +1,17 @@
 //! Routing: no route, routes that refuse, forwarding off.
 
-use std::net::IpAddr;
-
 use crate::model::{Device, NetNs};
-use crate::report::{Advice, Confidence};
+use crate::report::Confidence;
 
-use super::super::advice::{Shell, ip, sysctl, text};
+use super::super::advice::{Shell, sysctl, text};
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{
     Cause, ROUTE_BLACKHOLE, ROUTE_FORWARDING, ROUTE_NONE, ROUTE_PROHIBIT, ROUTE_UNREACHABLE,
 };
 use super::super::loss::Loss;
+use super::super::policy::Asked;
 use super::super::routing::{self, errno};
+use super::refusal::Refusal;
 
 /// dst handlers that only discard: the route itself says so (net/ipv4/route.c, net/ipv6/route.c, net/core/dst.c).
 const DISCARDERS: &[&str] = &[
@@ -48,49 +48,6 @@ pub fn cause_of_answer(error: u32) -> Option<&'static Cause> {
     cause_of_errno(error, false)
 }
 
-/// A refusal in words: `no route to 10.9.9.9`.
-#[must_use]
-pub fn refusal_words(cause: &Cause, dst: &str) -> String {
-    match cause.code {
-        "route.blackhole" => format!("blackhole route for {dst}"),
-        "route.prohibit" => format!("prohibit route for {dst}"),
-        "route.unreachable" => format!("unreachable route for {dst}"),
-        _ => format!("no route to {dst}"),
-    }
-}
-
-/// Advice for a refusal: what the kernel would do, then what to change.
-#[must_use]
-pub fn refusal_advice(
-    cause: &Cause,
-    shell: &Shell,
-    dst: IpAddr,
-    iif: Option<(IpAddr, String)>,
-) -> Vec<Advice> {
-    let ip = ip(dst.is_ipv6());
-    let from = iif.map_or_else(String::new, |(src, name)| format!(" from {src} iif {name}"));
-    let mut list = vec![
-        shell.run(
-            "what the kernel decides now",
-            format!("{ip} route get {dst}{from}"),
-        ),
-        shell.run("its routes", format!("{ip} route show table all")),
-    ];
-    match cause.code {
-        "route.none" => list.push(text(format!(
-            "add the missing route: {ip} route add {dst} via GATEWAY, or a default route"
-        ))),
-        code => {
-            let kind = code.trim_start_matches("route.");
-            list.push(shell.run("policy rules", format!("{ip} rule")));
-            list.push(text(format!(
-                "remove what should not match: {ip} route del {kind} PREFIX, or the rule"
-            )));
-        }
-    }
-    list
-}
-
 /// The route, or its absence, discarded the packet.
 pub fn lookup(loss: &Loss<'_>) -> Option<Candidate> {
     if !DISCARDERS.contains(&loss.function()) && loss.reason() != "IP_INNOROUTES" {
@@ -117,15 +74,24 @@ pub fn lookup(loss: &Loss<'_>) -> Option<Candidate> {
     }
     let shell = Shell::of(loss.host, loss.netns());
     let came_in = loss.came_in().or(loss.device());
-    let summary = format!(
-        "{}{}",
-        refusal_words(cause, &dst.to_string()),
-        loss.at_words()
-    );
-    let iif = loss
-        .tuple()
-        .zip(came_in)
-        .map(|(t, d)| (t.src, loss.host.interface(d)));
+    let iif = came_in.map_or_else(|| "lo".to_owned(), |d| loss.host.interface(d));
+    let tuple = loss.tuple()?;
+    let asked = Asked {
+        tuple,
+        iif: &iif,
+        mark: loss.info.mark,
+    };
+    let mut refusal = Refusal::new(cause, loss.host, loss.netns(), asked);
+    // Without the rules themselves: a lookup that only the local table saw was ended by one.
+    let by_rule = refusal.by.is_none()
+        && refusal.cause == &ROUTE_NONE
+        && !loss.v6()
+        && routing::stopped_by_rule(loss.trace, loss.event, dst);
+    if by_rule {
+        refusal.cause = &ROUTE_UNREACHABLE;
+    }
+    let summary = format!("{}{}", refusal.words(), loss.at_words());
+    let from = came_in.map(|d| (tuple.src, loss.host.interface(d)));
     let answer = loss
         .netns()
         .and_then(|ns| routing::answer(loss.host, ns, dst))
@@ -141,13 +107,34 @@ pub fn lookup(loss: &Loss<'_>) -> Option<Candidate> {
             }
         )
     });
-    Some(
-        Candidate::new(cause, loss.place(Some(HOOK)), summary)
-            .explains(Specificity::Fact)
-            .because("route", found)
-            .because("route", answer)
-            .advise(refusal_advice(cause, &shell, dst, iif)),
-    )
+    let candidate = Candidate::new(refusal.cause, loss.place(Some(HOOK)), summary)
+        .explains(Specificity::Fact)
+        .sure(if by_rule {
+            Confidence::Likely
+        } else {
+            Confidence::Certain
+        })
+        .because("route", refusal.evidence())
+        .because("route", found)
+        .because("route", answer)
+        .because(
+            "route",
+            by_rule.then(|| {
+                "only the local table was searched: a policy rule (ip rule) ended the lookup"
+                    .to_owned()
+            }),
+        )
+        .because("icmp", untold(loss, refusal.cause));
+    Some(candidate.advise(refusal.advice(&shell, from)))
+}
+
+/// Refusals that the sender should have been told, and was not.
+fn untold(loss: &Loss<'_>, cause: &Cause) -> Option<String> {
+    let silent = cause == &ROUTE_BLACKHOLE || loss.told().is_some();
+    (!silent).then(|| {
+        "no ICMP error was built about this packet: the sender was not told (rate limit: icmp_ratelimit)"
+            .to_owned()
+    })
 }
 
 /// Sysctls that decide whether a packet from this interface is forwarded; the last one is the interface's own.

@@ -1,85 +1,238 @@
 //! Checks of the source address at input: reverse-path filter and martians.
 
+use std::net::IpAddr;
+
+use crate::host::Host;
+use crate::model::{Device, NetNs};
+use crate::report::{Advice, Place};
+
 use super::super::advice::{Shell, ip, sysctl, text};
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{ROUTE_MARTIAN, ROUTE_RP_FILTER};
 use super::super::loss::Loss;
+use super::super::routing;
+use super::super::words;
 use super::nat;
 use super::route::HOOK;
 
 /// Source checks at input.
 pub fn source(loss: &Loss<'_>) -> Option<Candidate> {
     let tuple = loss.tuple()?;
-    let shell = Shell::of(loss.host, loss.netns());
-    let (cause, why) = match loss.reason() {
-        "IP_RPFILTER" => (
-            &ROUTE_RP_FILTER,
-            format!(
-                "reverse-path filter (rp_filter) refused source {}",
-                tuple.src
-            ),
+    if loss.reason() == "IP_RPFILTER" {
+        let device = loss.device()?;
+        return Some(
+            reverse_path(
+                loss.host,
+                device,
+                tuple.src,
+                mode(loss.host, device),
+                loss.place(Some(HOOK)),
+            )
+            .explains(Specificity::Reason),
+        );
+    }
+    let why = match loss.reason() {
+        "IP_LOCAL_SOURCE" => format!(
+            "martian source: {} is an address of this namespace itself",
+            tuple.src
         ),
-        "IP_LOCAL_SOURCE" => (
-            &ROUTE_MARTIAN,
-            format!(
-                "martian source: {} is an address of this namespace itself",
-                tuple.src
-            ),
+        "IP_LOCALNET" => format!(
+            "martian: a loopback address came in from outside ({} > {})",
+            tuple.src, tuple.dst
         ),
-        "IP_LOCALNET" => (
-            &ROUTE_MARTIAN,
-            format!(
-                "martian: a loopback address came in from outside ({} > {})",
-                tuple.src, tuple.dst
-            ),
-        ),
-        "IP_INVALID_SOURCE" => (&ROUTE_MARTIAN, format!("martian source {}", tuple.src)),
-        "IP_INVALID_DEST" => (&ROUTE_MARTIAN, format!("martian destination {}", tuple.dst)),
+        "IP_INVALID_SOURCE" => format!("martian source {}", tuple.src),
+        "IP_INVALID_DEST" => format!("martian destination {}", tuple.dst),
         _ => return None,
     };
-    let interface = loss
-        .device()
-        .map_or_else(|| "all".to_owned(), |d| loss.host.interface(d));
-    let name = |interface: &str| sysctl(&format!("net/ipv4/conf/{interface}/rp_filter"));
     let candidate = Candidate::new(
-        cause,
+        &ROUTE_MARTIAN,
         loss.place(Some(HOOK)),
         format!("{why}{}", loss.at_words()),
     )
-    .explains(Specificity::Reason)
-    .advise([shell.run(
-        "where an answer would go",
-        format!("{} route get {}", ip(loss.v6()), tuple.src),
-    )]);
-    Some(if cause == &ROUTE_RP_FILTER {
-        candidate.advise([
+    .explains(Specificity::Reason);
+    let netns = loss.netns()?;
+    let shell = Shell::of(loss.host, Some(netns));
+    if loss.reason() == "IP_LOCALNET" && tuple.dst.is_loopback() {
+        let interface = loss
+            .device()
+            .map_or_else(|| "all".to_owned(), |d| loss.host.interface(d));
+        let setting = sysctl(&format!("net/ipv4/conf/{interface}/route_localnet"));
+        return Some(candidate.advise([
+            shell.run("look first", format!("sysctl {setting}")),
             shell.run(
-                "look first: the larger of both counts",
-                format!("sysctl {} {}", name("all"), name(&interface)),
+                "only where a DNAT to 127.0.0.1 is wanted: it exposes what listens on loopback",
+                format!("sysctl -w {setting}=1"),
             ),
-            text("best: route the answer to the interface the packet comes in on (ip route add …)"),
-            shell.run(
-                "or filter loosely",
-                format!("sysctl -w {}=2", name(&interface)),
-            ),
-            shell.run(
-                "to take that back",
-                format!("sysctl -w {}=1", name(&interface)),
-            ),
-        ])
-    } else if loss.reason() == "IP_LOCALNET" {
-        candidate.advise([shell.run(
-            "only where a DNAT to 127.0.0.1 is wanted: it exposes what listens on loopback",
-            format!(
-                "sysctl -w {}=1",
-                sysctl(&format!("net/ipv4/conf/{interface}/route_localnet"))
-            ),
-        )])
-    } else if let Some((words, advice)) = nat::hairpin(loss) {
+            shell.run("to take that back", format!("sysctl -w {setting}=0")),
+            text("better: let the server listen on the interface's address, and translate to that"),
+        ]));
+    }
+    if loss.reason() == "IP_INVALID_DEST" {
+        return Some(candidate.advise([text(format!(
+            "mend what sends to {}: a variable that was never set, or a translation to nowhere",
+            tuple.dst
+        ))]));
+    }
+    if let Some((words, advice)) = nat::hairpin(loss) {
         let mut candidate = candidate;
         candidate.summary += &words;
-        candidate.advise(advice)
+        return Some(candidate.advise(advice));
+    }
+    let asker = loss
+        .steps()
+        .iter()
+        .find_map(|s| s.event.device)
+        .filter(|d| d.netns != netns);
+    Some(candidate.advise(martian_advice(loss.host, netns, tuple.src, asker)))
+}
+
+/// What to do about a source that cannot be answered. `sender`: an interface of the namespace that sends it.
+#[must_use]
+pub fn martian_advice(
+    host: &Host,
+    netns: NetNs,
+    source: IpAddr,
+    sender: Option<Device>,
+) -> Vec<Advice> {
+    let mut list = vec![Shell::of(host, Some(netns)).run(
+        "what this namespace makes of the source",
+        format!("{} route get {source}", ip(source.is_ipv6())),
+    )];
+    let owned = sender.and_then(|sender| {
+        let owner = host.owners(source).find(|d| d.netns == sender.netns)?;
+        let entry = host.addresses(owner).iter().find(|a| a.address == source)?;
+        Some((owner, entry.prefix))
+    });
+    if let Some((owner, prefix)) = owned {
+        let name = host.interface(owner);
+        let shell = Shell::of(host, Some(owner.netns));
+        list.extend([
+            shell.run(
+                "the sender has the address too: look",
+                format!("ip addr show dev {name}"),
+            ),
+            shell.run(
+                "take it away there",
+                format!("ip addr del {source}/{prefix} dev {name}"),
+            ),
+            shell.run(
+                "to put it back",
+                format!("ip addr add {source}/{prefix} dev {name}"),
+            ),
+        ]);
     } else {
-        candidate.advise([text("the sender uses an address that cannot be answered: look for missing masquerading or a duplicate address")])
-    })
+        list.push(text("the sender uses an address that cannot be answered: look for missing masquerading, a wrong SNAT rule (iptables -t nat -nvL, nft list ruleset) or a duplicate address"));
+    }
+    list
+}
+
+/// The setting that counts for an interface: the larger of `all` and its own (IN_DEV_RPFILTER).
+fn mode(host: &Host, device: Device) -> (String, u32) {
+    let own = host.interface(device);
+    let name = |interface: &str| format!("net/ipv4/conf/{interface}/rp_filter");
+    let value = |interface: &str| -> Option<u32> {
+        let read = host.sysctls.get(&(device.netns, name(interface)))?;
+        read.fact.as_deref()?.parse().ok()
+    };
+    match (value("all"), value(&own)) {
+        (Some(all), Some(one)) if all > one => (name("all"), all),
+        (_, one) => (name(&own), one.unwrap_or(1)),
+    }
+}
+
+/// The reverse-path filter refuses a source on an interface.
+#[must_use]
+pub fn reverse_path(
+    host: &Host,
+    device: Device,
+    source: IpAddr,
+    (name, mode): (String, u32),
+    place: Place,
+) -> Candidate {
+    let setting = sysctl(&name);
+    let interface = host.interface(device);
+    let shell = Shell::of(host, Some(device.netns));
+    let ip = ip(source.is_ipv6());
+    let answer = routing::answer(host, device.netns, source);
+    let way = answer.map(|a| match &a.result {
+        Ok(route) => match route.oif {
+            Some(oif) if oif != device.ifindex.0 => format!(
+                ": an answer would leave through {}",
+                host.interface(Device {
+                    netns: device.netns,
+                    ifindex: crate::model::IfIndex(oif),
+                })
+            ),
+            _ => String::new(),
+        },
+        Err(_) => ": no route leads back to it".to_owned(),
+    });
+    let kind = if mode == 2 { "loose" } else { "strict" };
+    let back = host
+        .links()
+        .find(|l| {
+            host.is_local(l.device.netns, source)
+                && super::super::loss::peer_of(host, l.device).is_some_and(|p| p.device == device)
+        })
+        .and_then(|l| {
+            host.addresses(l.device)
+                .iter()
+                .map(|a| a.address)
+                .find(|a| {
+                    a.is_ipv4()
+                        && host
+                            .addresses(device)
+                            .iter()
+                            .any(|own| routing::holds(own.address, own.prefix, *a))
+                })
+        });
+    let via = back
+        .filter(|gateway| *gateway != source)
+        .map_or_else(String::new, |gateway| format!(" via {gateway}"));
+    let verb = match answer.map(|a| a.result.is_ok()) {
+        Some(true) => "replace",
+        _ => "add",
+    };
+    let mut candidate = Candidate::new(
+        &ROUTE_RP_FILTER,
+        place,
+        format!(
+            "reverse-path filter (rp_filter) refused source {source} on {}{}",
+            words::interface(host, device),
+            way.unwrap_or_default()
+        ),
+    )
+    .explains(Specificity::Linked)
+    .because("sysctl", format!("{setting} = {mode} ({kind})"))
+    .because("route", answer.map(|a| routing::answer_words(host, a)))
+    .advise([
+        shell.run(
+            "where an answer would go",
+            format!("{ip} route get {source}"),
+        ),
+        shell.run(
+            "look first: the larger of both counts",
+            format!(
+                "sysctl net.ipv4.conf.all.rp_filter {}",
+                sysctl(&format!("net/ipv4/conf/{interface}/rp_filter"))
+            ),
+        ),
+        shell.run(
+            format!("best, if {source} belongs behind {interface}: route the answer there"),
+            format!("{ip} route {verb} {source}{via} dev {interface}"),
+        ),
+    ]);
+    let weaker = if mode == 2 { 0 } else { 2 };
+    candidate = candidate.advise([
+        shell.run(
+            if mode == 2 {
+                "or turn the filter off: forged sources come in then"
+            } else {
+                "or filter loosely: any route back will do"
+            },
+            format!("sysctl -w {setting}={weaker}"),
+        ),
+        shell.run("to take that back", format!("sysctl -w {setting}={mode}")),
+    ]);
+    candidate
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::Clock;
 use super::journeys::error_name;
 use crate::correlate::Trace;
-use crate::diagnose::standing;
+use crate::diagnose::{policy, standing};
 use crate::host::Host;
 use crate::host::facts::{
     BaseChain, CgroupProgram, FilterEngine, Forwarding, InterfaceAddress, Link, Neighbor, Route,
@@ -49,6 +49,34 @@ pub(super) fn read(trace: &Trace, host: &Host, clock: Clock) -> Vec<ContextEntry
                 let answer = &dated.fact;
                 let at = Some(clock.since_start(dated.at));
                 entry("route", Some(answer.netns), at, route_text(answer, host))
+            })
+            .collect(),
+    );
+    groups.push(
+        host.rules
+            .iter()
+            .flat_map(|((netns, _), dated)| {
+                dated.fact.iter().map(move |rule| (netns, dated.at, rule))
+            })
+            .map(|(netns, at, rule)| {
+                let text = format!("{}: {}", rule.priority, policy::rule_words(rule));
+                entry("rule", Some(*netns), Some(clock.since_start(at)), text)
+            })
+            .collect(),
+    );
+    groups.push(
+        host.towards
+            .iter()
+            .flat_map(|((netns, dst), dated)| {
+                dated
+                    .fact
+                    .iter()
+                    .map(move |route| (*netns, dst, dated.at, route))
+            })
+            .map(|(netns, dst, at, route)| {
+                let words = policy::route_words(host, netns, route);
+                let text = format!("holds {dst}: {words}");
+                entry("table", Some(netns), Some(clock.since_start(at)), text)
             })
             .collect(),
     );

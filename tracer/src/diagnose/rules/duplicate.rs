@@ -1,0 +1,139 @@
+//! One address on two machines of a network: the packet came to the one that was not meant.
+
+use std::net::IpAddr;
+
+use crate::correlate::Trace;
+use crate::host::Host;
+use crate::host::facts::Link;
+use crate::model::{Detail, Device, Mac, Transport};
+use crate::report::{Confidence, Outcome};
+
+use super::super::advice::{Shell, ip};
+use super::super::candidate::{Candidate, Specificity};
+use super::super::causes::NEIGHBOR_DUPLICATE;
+use super::super::loss::{Loss, peer_of};
+use super::super::words;
+
+/// Reasons that a host has for what it was not meant to get.
+const AT_A_HOST: &[&str] = &["NO_SOCKET", "NETFILTER_DROP"];
+
+/// The bridge to whose port an interface leads, or that it is.
+fn segment(host: &Host, device: Device) -> Option<Device> {
+    let link: &Link = host.link(device)?;
+    if link.kind == "bridge" {
+        return Some(device);
+    }
+    let port = peer_of(host, device)?;
+    Some(Device {
+        netns: port.device.netns,
+        ifindex: crate::model::IfIndex(port.master?),
+    })
+}
+
+/// MACs that answered for an address, as far as answers were seen.
+fn answers(trace: &Trace, address: IpAddr) -> Vec<Mac> {
+    let mut macs: Vec<Mac> = trace
+        .beside
+        .iter()
+        .filter_map(|e| match &e.detail {
+            Detail::Neighbor(n) if n.address == Some(address) => n.new_mac,
+            _ => match e.packet.as_ref()?.transport {
+                Transport::Neighbor {
+                    answer: true,
+                    target,
+                    mac,
+                } if target == address => mac,
+                _ => None,
+            },
+        })
+        .filter(|mac| mac.0 != [0; 6])
+        .collect();
+    macs.sort_unstable();
+    macs.dedup();
+    macs
+}
+
+/// The packet died in a host that has the destination's address, and is not the only one.
+pub fn address(loss: &Loss<'_>) -> Option<Candidate> {
+    if !AT_A_HOST.contains(&loss.reason()) {
+        return None;
+    }
+    let dst = loss.dst()?;
+    let netns = loss.netns()?;
+    let host = loss.host;
+    let own = host.owners(dst).find(|d| d.netns == netns)?;
+    let net = segment(host, own)?;
+    let other = host
+        .owners(dst)
+        .find(|d| d.netns != netns && segment(host, *d) == Some(net))?;
+    let macs = answers(loss.trace, dst);
+    let seen = macs.len() > 1;
+    let mac_of = |device: Device| {
+        host.link(device)
+            .and_then(|l| l.mac)
+            .map_or_else(String::new, |mac| format!(" ({mac})"))
+    };
+    let (here, there) = (words::interface(host, own), words::interface(host, other));
+    let entry = host.addresses(own).iter().find(|a| a.address == dst)?;
+    let full = format!("{dst}/{}", entry.prefix);
+    let name = host.interface(own);
+    let ip = ip(dst.is_ipv6());
+    let told = loss.told();
+    let outcome = if told.is_some() {
+        Outcome::Rejected
+    } else {
+        Outcome::Dropped
+    };
+    let shell = Shell::of(host, Some(netns));
+    let sender = loss
+        .steps()
+        .iter()
+        .find_map(|s| s.event.device)
+        .filter(|d| d.netns != netns);
+    let mut candidate = Candidate::new(
+        &NEIGHBOR_DUPLICATE,
+        loss.place_at_device("neighbor"),
+        format!(
+            "duplicate address: {dst} is on {here}{} and on {there}{}; this packet came to {here}",
+            mac_of(own),
+            mac_of(other)
+        ),
+    )
+    .explains(Specificity::Linked)
+    .leads_to(outcome)
+    .sure(if seen {
+        Confidence::Certain
+    } else {
+        Confidence::Likely
+    })
+    .because(
+        "neighbor",
+        seen.then(|| {
+            let macs: Vec<_> = macs.iter().map(ToString::to_string).collect();
+            format!("answers for {dst} came from {}", macs.join(" and "))
+        }),
+    )
+    .because("icmp", told.map(|t| format!("{here} told the sender: {t}")))
+    .advise([
+        shell.run(
+            "look first: who has it?",
+            format!("{ip} addr show dev {name}"),
+        ),
+        Shell::of(host, Some(other.netns)).run(
+            "and the other one",
+            format!("{ip} addr show dev {}", host.interface(other)),
+        ),
+        shell.run(
+            "take it from the one that should not have it",
+            format!("{ip} addr del {full} dev {name}"),
+        ),
+        shell.run("to put it back", format!("{ip} addr add {full} dev {name}")),
+    ]);
+    if let Some(sender) = sender {
+        candidate = candidate.advise([Shell::of(host, Some(sender.netns)).run(
+            "then let the sender ask anew",
+            format!("{ip} neigh flush {dst}"),
+        )]);
+    }
+    Some(candidate)
+}

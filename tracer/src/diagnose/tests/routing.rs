@@ -1,0 +1,421 @@
+//! Who refused a packet, and neighbours that may not answer: settings read beside the loss.
+
+use super::fixture::{Net, device, dropped, echo, ports};
+use crate::host::facts::{
+    Fact, InterfaceAddress, PolicyRule, Question, Route, RouteAnswer, TableRoute,
+};
+use crate::model::{Detail, Device, Direction, FibEvent, NetNs, Proto, Tuple};
+use crate::report::{Confidence, Outcome, Verdict};
+
+const CLIENT: u32 = 1;
+const ROUTER: u32 = 2;
+const EAST: u32 = 3;
+
+/// client/eth0 10.1.0.2 - router/west 10.1.0.1, router/east 10.2.0.1 - server/eth0 10.2.0.2.
+fn routed() -> Net {
+    let mut net = Net::with(&["client", "router", "server"]);
+    for (at, name, peer) in [
+        (device(CLIENT, 2), "eth0", device(ROUTER, 2)),
+        (device(ROUTER, 2), "west", device(CLIENT, 2)),
+        (device(ROUTER, 3), "east", device(EAST, 2)),
+        (device(EAST, 2), "eth0", device(ROUTER, 3)),
+    ] {
+        net.link(at, name, |l| l.peer = Some(peer));
+    }
+    net.address(device(CLIENT, 2), "10.1.0.2", 24);
+    net.address(device(ROUTER, 2), "10.1.0.1", 24);
+    net.address(device(ROUTER, 3), "10.2.0.1", 24);
+    net.address(device(EAST, 2), "10.2.0.2", 24);
+    net
+}
+
+fn commands(verdict: &Verdict) -> String {
+    let all: Vec<_> = verdict
+        .advice
+        .iter()
+        .filter_map(|a| a.command.clone())
+        .collect();
+    all.join("\n")
+}
+
+fn refused(net: &mut Net, reason: &str, error: u32) {
+    let flow = net.flow(echo("10.1.0.2", "10.2.0.2"));
+    let mut info = dropped(reason, "ip_error", "");
+    info.dst_error = Some(error);
+    net.packet(flow, Direction::Forward)
+        .leaves(device(CLIENT, 2))
+        .enters(device(ROUTER, 2))
+        .dies(Some(device(ROUTER, 2)), info);
+}
+
+fn rules(net: &mut Net, ns: u32, action: &str) {
+    let lookup = |priority, table| PolicyRule {
+        priority,
+        action: "lookup".to_owned(),
+        table,
+        mark_mask: u32::MAX,
+        ..PolicyRule::default()
+    };
+    let refusing = PolicyRule {
+        priority: 90,
+        action: action.to_owned(),
+        src: "10.1.0.0".parse().ok().map(|a| (a, 24)),
+        mark_mask: u32::MAX,
+        ..PolicyRule::default()
+    };
+    net.fact(Fact::Rules(
+        NetNs(ns),
+        false,
+        vec![lookup(0, 255), refusing, lookup(32766, 254)],
+    ));
+}
+
+fn towards(net: &mut Net, ns: u32, kind: &str) {
+    let Ok(prefix) = "10.2.0.0".parse() else {
+        return;
+    };
+    let route = TableRoute {
+        kind: kind.to_owned(),
+        table: 254,
+        prefix,
+        length: 24,
+        gateway: None,
+        oif: Some(3),
+        metric: 0,
+    };
+    if let Ok(dst) = "10.2.0.2".parse() {
+        net.fact(Fact::RoutesTowards(NetNs(ns), dst, vec![route]));
+    }
+}
+
+fn answer(net: &mut Net, ns: u32, dst: &str, result: Result<u32, u32>) {
+    let result = result.map(|oif| Route {
+        kind: "unicast".to_owned(),
+        oif: Some(oif),
+        gateway: None,
+        source: None,
+        table: 254,
+        mtu: None,
+    });
+    net.fact(Fact::Route(RouteAnswer {
+        netns: NetNs(ns),
+        tuple: echo("10.1.0.1", dst),
+        iif: 0,
+        result,
+    }));
+}
+
+#[test]
+fn a_rule_that_refuses_is_named_with_its_command() {
+    for (action, reason, error, cause) in [
+        ("unreachable", "IP_INNOROUTES", 101, "route.unreachable"),
+        ("blackhole", "NOT_SPECIFIED", 22, "route.blackhole"),
+        ("prohibit", "NOT_SPECIFIED", 13, "route.prohibit"),
+    ] {
+        let mut net = routed();
+        refused(&mut net, reason, error);
+        let asked = net.questions();
+        assert!(asked.contains(&Question::Rules {
+            netns: NetNs(ROUTER),
+            v6: false
+        }));
+        rules(&mut net, ROUTER, action);
+        towards(&mut net, ROUTER, "unicast");
+        let verdict = net.verdict();
+        assert_eq!(verdict.cause.as_deref(), Some(cause), "{action}");
+        let command = format!("ip rule del pref 90 from 10.1.0.0/24 {action}");
+        assert!(commands(&verdict).contains(&command), "{verdict:?}");
+    }
+}
+
+#[test]
+fn a_rule_that_does_not_fit_what_the_kernel_said_is_not_named() {
+    let mut net = routed();
+    refused(&mut net, "NOT_SPECIFIED", 22);
+    rules(&mut net, ROUTER, "prohibit");
+    towards(&mut net, ROUTER, "unicast");
+    let verdict = net.verdict();
+    assert_eq!(verdict.cause.as_deref(), Some("route.blackhole"));
+    assert!(!commands(&verdict).contains("pref 90"));
+}
+
+#[test]
+fn a_lookup_that_only_the_local_table_saw_was_ended_by_a_rule() {
+    for (table, cause) in [(255, "route.unreachable"), (254, "route.none")] {
+        let mut net = routed();
+        let looked_up = FibEvent {
+            table,
+            error: 11,
+            iif: 2,
+            oif: 0,
+            local: false,
+        };
+        let tuple = Some(echo("10.1.0.2", "10.2.0.2"));
+        net.wait(9);
+        refused(&mut net, "IP_INNOROUTES", 101);
+        let mut event = net.event(None, tuple, Detail::Fib(looked_up));
+        let died = net
+            .trace
+            .journeys
+            .values()
+            .filter_map(|j| j.steps.last())
+            .map(|s| s.event.at)
+            .next_back();
+        event.at = died.unwrap_or_default();
+        net.trace.beside.push(event);
+        assert_eq!(net.verdict().cause.as_deref(), Some(cause), "table {table}");
+    }
+}
+
+#[test]
+fn a_missing_route_to_what_a_neighbouring_namespace_owns_can_be_typed() {
+    let mut net = routed();
+    refused(&mut net, "IP_INNOROUTES", 101);
+    let verdict = net.verdict();
+    assert_eq!(verdict.cause.as_deref(), Some("route.none"));
+    assert!(
+        commands(&verdict).contains("ip netns exec router ip route add 10.2.0.0/24 dev east"),
+        "{}",
+        commands(&verdict)
+    );
+}
+
+fn sender_looks_up(net: &mut Net, table: u32, error: u32) {
+    let lookup = FibEvent {
+        table,
+        error,
+        iif: 1,
+        oif: 2,
+        local: true,
+    };
+    let tuple = ports(Proto::Tcp, "10.1.0.2", 0, "10.2.0.2", 80);
+    let mut event = net.event(None, Some(tuple), Detail::Fib(lookup));
+    event.netns = Some(NetNs(CLIENT));
+    net.trace.beside.push(event);
+}
+
+#[test]
+fn a_rule_of_the_sender_ends_its_lookup_after_the_local_table() {
+    let mut net = routed();
+    sender_looks_up(&mut net, 255, 11);
+    assert_eq!(net.verdict().outcome, Outcome::NoTraffic);
+    rules(&mut net, CLIENT, "prohibit");
+    towards(&mut net, CLIENT, "unicast");
+    answer(&mut net, CLIENT, "10.2.0.2", Err(13));
+    let verdict = net.verdict();
+    assert_eq!(
+        (verdict.outcome, verdict.cause.as_deref()),
+        (Outcome::NotSent, Some("route.prohibit"))
+    );
+}
+
+/// The client sends to 10.2.0.2 and waits for its gateway's MAC; no packet was seen.
+fn waits_for_the_gateway() -> Net {
+    let mut net = routed();
+    sender_looks_up(&mut net, 254, 0);
+    net.neighbor(device(CLIENT, 2), "10.1.0.1", 0x01);
+    net
+}
+
+fn at(verdict: &Verdict) -> Option<(&str, Option<&str>, Option<&str>)> {
+    let place = verdict.place.as_ref()?;
+    Some((
+        place.namespace.as_deref()?,
+        place.interface.as_deref(),
+        place.hook.as_deref(),
+    ))
+}
+
+#[test]
+fn a_gateway_without_an_answer_is_told_before_the_kernel_gives_up() {
+    let mut net = waits_for_the_gateway();
+    let verdict = net.verdict();
+    assert_eq!(verdict.cause.as_deref(), Some("neighbor.unresolved"));
+    assert_eq!(verdict.confidence, Confidence::Likely);
+    assert_eq!(
+        at(&verdict),
+        Some(("client", Some("eth0"), Some("neighbor")))
+    );
+}
+
+#[test]
+fn a_neighbour_of_another_namespace_is_not_the_traces() {
+    let mut net = routed();
+    sender_looks_up(&mut net, 254, 0);
+    net.neighbor(device(EAST, 2), "10.2.0.1", 0x01);
+    assert_eq!(net.verdict().outcome, Outcome::NoTraffic);
+    assert!(
+        !net.questions()
+            .iter()
+            .any(|q| matches!(q, Question::Sysctl { .. }))
+    );
+}
+
+#[test]
+fn a_reverse_path_filter_refuses_the_question_first() {
+    for (mode, back, cause) in [
+        ("1", Ok(3), "route.rp-filter"),
+        ("1", Ok(2), "neighbor.unresolved"),
+        ("2", Ok(3), "neighbor.unresolved"),
+        ("2", Err(101), "route.rp-filter"),
+        ("0", Err(101), "neighbor.unresolved"),
+    ] {
+        let mut net = waits_for_the_gateway();
+        assert!(net.questions().contains(&Question::Sysctl {
+            netns: NetNs(ROUTER),
+            name: "net/ipv4/conf/west/rp_filter".to_owned()
+        }));
+        net.sysctl(ROUTER, "net/ipv4/conf/all/rp_filter", "0");
+        net.sysctl(ROUTER, "net/ipv4/conf/west/rp_filter", mode);
+        answer(&mut net, ROUTER, "10.1.0.2", back);
+        let verdict = net.verdict();
+        assert_eq!(verdict.cause.as_deref(), Some(cause), "{mode} {back:?}");
+        if cause == "route.rp-filter" {
+            assert_eq!(at(&verdict), Some(("router", Some("west"), Some("route"))));
+            assert!(commands(&verdict).contains("sysctl -w net.ipv4.conf.west.rp_filter="));
+        }
+    }
+}
+
+#[test]
+fn an_asker_with_the_gateways_own_address_gets_no_answer() {
+    let mut net = waits_for_the_gateway();
+    net.address(device(ROUTER, 3), "10.1.0.2", 32);
+    let verdict = net.verdict();
+    assert_eq!(verdict.cause.as_deref(), Some("route.martian"));
+    assert_eq!(at(&verdict), Some(("router", Some("west"), Some("route"))));
+    assert!(
+        commands(&verdict).contains("ip netns exec client ip addr del 10.1.0.2/24 dev eth0"),
+        "{}",
+        commands(&verdict)
+    );
+}
+
+#[test]
+fn arp_ignore_silences_what_is_not_on_the_interface() {
+    for (value, elsewhere, cause) in [
+        ("8", false, "socket.silent"),
+        ("1", false, "neighbor.unresolved"),
+        ("1", true, "socket.silent"),
+        ("0", true, "neighbor.unresolved"),
+    ] {
+        let mut net = waits_for_the_gateway();
+        if elsewhere {
+            net.address(device(ROUTER, 2), "10.1.0.9", 24);
+            net.address(device(ROUTER, 3), "10.1.0.1", 32);
+        }
+        net.sysctl(ROUTER, "net/ipv4/conf/all/arp_ignore", "0");
+        net.sysctl(ROUTER, "net/ipv4/conf/west/arp_ignore", value);
+        let verdict = net.verdict();
+        assert_eq!(verdict.cause.as_deref(), Some(cause), "{value} {elsewhere}");
+        if cause == "socket.silent" {
+            assert_eq!(
+                at(&verdict),
+                Some(("router", Some("west"), Some("neighbor")))
+            );
+            assert!(commands(&verdict).contains("sysctl -w net.ipv4.conf.west.arp_ignore=0"));
+        }
+    }
+}
+
+/// The client asks for fd00::1 on its cable and gets no answer.
+fn waits_for_ipv6() -> Net {
+    let mut net = routed();
+    let lookup = FibEvent {
+        table: 254,
+        error: 0,
+        iif: 1,
+        oif: 2,
+        local: true,
+    };
+    let mut event = net.event(None, Some(echo("fd00::2", "fd00::1")), Detail::Fib(lookup));
+    event.netns = Some(NetNs(CLIENT));
+    net.trace.beside.push(event);
+    net.neighbor(device(CLIENT, 2), "fd00::1", 0x01);
+    net
+}
+
+fn owned(net: &mut Net, at: Device, tentative: bool, dad_failed: bool) {
+    if let Ok(address) = "fd00::1".parse() {
+        net.fact(Fact::Addresses(
+            at,
+            vec![InterfaceAddress {
+                address,
+                prefix: 64,
+                tentative,
+                dad_failed,
+                secondary: false,
+            }],
+        ));
+    }
+}
+
+#[test]
+fn an_address_under_detection_or_found_twice_does_not_answer() {
+    for (tentative, failed, cause, word) in [
+        (true, false, "address.not-ready", "tentative"),
+        (true, true, "address.not-ready", "dadfailed"),
+        (false, false, "neighbor.unresolved", "ND miss"),
+    ] {
+        let mut net = waits_for_ipv6();
+        owned(&mut net, device(ROUTER, 2), tentative, failed);
+        let verdict = net.verdict();
+        assert_eq!(verdict.cause.as_deref(), Some(cause));
+        assert!(verdict.summary.contains(word), "{}", verdict.summary);
+    }
+}
+
+#[test]
+fn ipv6_turned_off_at_the_other_end_of_the_cable() {
+    let mut net = waits_for_ipv6();
+    let name = "net/ipv6/conf/west/disable_ipv6";
+    assert!(net.questions().contains(&Question::Sysctl {
+        netns: NetNs(ROUTER),
+        name: name.to_owned()
+    }));
+    net.sysctl(ROUTER, name, "0");
+    assert_eq!(net.verdict().cause.as_deref(), Some("neighbor.unresolved"));
+    net.sysctl(ROUTER, name, "1");
+    let verdict = net.verdict();
+    assert_eq!(verdict.cause.as_deref(), Some("address.not-ready"));
+    assert_eq!(at(&verdict), Some(("router", Some("west"), Some("device"))));
+}
+
+#[test]
+fn a_packet_that_came_to_the_wrong_one_of_two_with_its_address() {
+    let bridge = device(4, 9);
+    let port = |n| device(4, n);
+    for (shared, cause) in [(true, "neighbor.duplicate-address"), (false, "socket.none")] {
+        let mut net = Net::with(&["asker", "meant", "wrong", "host"]);
+        net.link(bridge, "br0", |l| l.kind = "bridge".to_owned());
+        for ns in 1..4 {
+            let master = if shared || ns != 2 { 9 } else { 8 };
+            net.link(device(ns, 2), "eth0", |l| l.peer = Some(port(ns)));
+            net.link(port(ns), "tap", |l| {
+                l.peer = Some(device(ns, 2));
+                l.master = Some(master);
+            });
+        }
+        net.address(device(1, 2), "10.5.0.10", 24);
+        net.address(device(2, 2), "10.5.0.11", 24);
+        net.address(device(3, 2), "10.5.0.11", 24);
+        let tuple: Tuple = ports(Proto::Udp, "10.5.0.10", 4000, "10.5.0.11", 9000);
+        let flow = net.flow(tuple);
+        net.packet(flow, Direction::Forward)
+            .leaves(device(1, 2))
+            .enters(device(3, 2))
+            .dies(
+                Some(device(3, 2)),
+                dropped("NO_SOCKET", "__udp4_lib_rcv", "ip_protocol_deliver_rcu"),
+            );
+        let verdict = net.verdict();
+        assert_eq!(verdict.cause.as_deref(), Some(cause));
+        if shared {
+            assert_eq!(
+                at(&verdict),
+                Some(("wrong", Some("eth0"), Some("neighbor")))
+            );
+            assert!(commands(&verdict).contains("ip addr del 10.5.0.11/24 dev eth0"));
+        }
+    }
+}
