@@ -232,12 +232,34 @@ pub fn verdict(trace: &Trace, host: &Host, failure: &Failure) -> Option<Verdict>
     })
 }
 
-/// The sysctl that silences echo.
+/// The sysctl that silences echo to this destination.
 #[must_use]
-pub fn echo_sysctl(v6: bool) -> &'static str {
-    if v6 {
-        "net/ipv6/icmp/echo_ignore_all"
-    } else {
-        "net/ipv4/icmp_echo_ignore_all"
+pub fn echo_sysctl(host: &Host, netns: NetNs, dst: IpAddr) -> &'static str {
+    match (dst.is_ipv6(), dst.is_multicast()) {
+        (true, true) => "net/ipv6/icmp/echo_ignore_multicast",
+        (true, false) => "net/ipv6/icmp/echo_ignore_all",
+        (false, false) if !is_broadcast(host, netns, dst) => "net/ipv4/icmp_echo_ignore_all",
+        (false, _) => "net/ipv4/icmp_echo_ignore_broadcasts",
     }
+}
+
+/// Whether an address is a broadcast of one of the namespace's networks.
+#[must_use]
+pub fn is_broadcast(host: &Host, netns: NetNs, address: IpAddr) -> bool {
+    let IpAddr::V4(asked) = address else {
+        return false;
+    };
+    let last = |own: IpAddr, prefix: u8| match own {
+        IpAddr::V4(v4) if prefix < 31 => {
+            let rest = u32::MAX.checked_shr(prefix.into()).unwrap_or(0);
+            u32::from(v4) | rest == u32::from(asked)
+        }
+        _ => false,
+    };
+    asked.is_broadcast()
+        || host
+            .links()
+            .filter(|l| l.device.netns == netns)
+            .flat_map(|l| host.addresses(l.device))
+            .any(|a| last(a.address, a.prefix))
 }

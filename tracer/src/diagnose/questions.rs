@@ -303,7 +303,7 @@ fn about_silence(view: &View<'_>, arrived: bool, list: &mut Asked) {
     if arrived && let Some(tuple) = view.tuple() {
         list.push(Question::Sysctl {
             netns,
-            name: local::echo_sysctl(tuple.dst.is_ipv6()).to_owned(),
+            name: local::echo_sysctl(view.host, netns, tuple.dst).to_owned(),
         });
     }
     for event in &view.trace.beside {

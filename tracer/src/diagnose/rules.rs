@@ -6,6 +6,7 @@ pub mod cgroup;
 pub mod duplicate;
 pub mod filter;
 pub mod flooded;
+pub mod group;
 pub mod l2;
 pub mod limits;
 pub mod link;
@@ -70,6 +71,8 @@ pub const RULES: &[Rule] = &[
     tunnel::own_source,
     tunnel::too_big,
     l2::twin,
+    group::multicast,
+    group::broadcast,
     named::by_reason,
     other::kernel,
 ];

@@ -311,42 +311,13 @@ static ROWS: &[Row] = &[
     ),
 ];
 
-/// Locations without a reason: multicast that nobody wants.
-fn unwanted_multicast(loss: &Loss<'_>) -> bool {
-    loss.unnamed()
-        && loss.dst().is_some_and(|d| d.is_multicast())
-        && matches!(
-            loss.function(),
-            "ip_rcv_finish_core"
-                | "ip_rcv_finish"
-                | "ip_mr_input"
-                | "udp_rcv"
-                | "__udp4_lib_rcv"
-                | "__udp6_lib_rcv"
-        )
-}
-
 /// A row of the table.
 pub fn by_reason(loss: &Loss<'_>) -> Option<Candidate> {
-    let shell = Shell::of(loss.host, loss.netns());
-    if unwanted_multicast(loss) {
-        return Some(
-            Candidate::new(
-                &MULTICAST,
-                loss.place_at_device("route"),
-                format!(
-                    "nobody joined group {}{}",
-                    loss.dst_words(),
-                    loss.at_words()
-                ),
-            )
-            .advise([shell.run("groups joined here", "ip maddr")]),
-        );
-    }
     let row = ROWS.iter().find(|row| {
         row.reason == loss.reason()
             && (row.functions.is_empty() || row.functions.contains(&loss.function()))
     })?;
+    let shell = Shell::of(loss.host, loss.netns());
     let (why, command) = row.look;
     Some(
         Candidate::new(

@@ -44,7 +44,6 @@ pub(super) fn swallowed(view: &View<'_>, counts: &Counts) -> Option<Silence> {
         hook: Some("socket".to_owned()),
         function: Some(function.clone()),
     };
-    let v6 = view.tuple()?.dst.is_ipv6();
     let candidate = match (transport, function.as_str()) {
         (
             Transport::Icmp {
@@ -52,7 +51,7 @@ pub(super) fn swallowed(view: &View<'_>, counts: &Counts) -> Option<Silence> {
             },
             "icmp_rcv" | "icmpv6_rcv",
         ) => {
-            let name_of = local::echo_sysctl(v6);
+            let name_of = local::echo_sysctl(view.host, netns, view.tuple()?.dst);
             let value = view
                 .host
                 .sysctls

@@ -1,0 +1,107 @@
+//! Packets for many: multicast that nobody joined, broadcasts that nobody listens to.
+
+use super::super::advice::{Shell, text};
+use super::super::candidate::Candidate;
+use super::super::causes::{MULTICAST, SOCKET_NONE};
+use super::super::local::is_broadcast;
+use super::super::loss::Loss;
+use crate::report::Outcome;
+
+/// Where multicast ends that neither a socket nor a multicast route wants (Linux 6.18 gives no reason there).
+const UNWANTED: &[&str] = &[
+    "ip_rcv_finish_core",
+    "ip_rcv_finish",
+    "ip_mr_input",
+    "ip6_mc_input",
+    "ip6_mr_input",
+    "udp_rcv",
+    "__udp4_lib_rcv",
+    "__udp6_lib_rcv",
+    "__udp4_lib_mcast_deliver",
+    "__udp6_lib_mcast_deliver",
+];
+/// Where a broadcast ends for which no socket is open.
+const UNHEARD: &[&str] = &["udp_rcv", "__udp4_lib_rcv", "__udp4_lib_mcast_deliver"];
+
+/// Nobody joined the group.
+pub fn multicast(loss: &Loss<'_>) -> Option<Candidate> {
+    let group = loss.dst().filter(|d| d.is_multicast())?;
+    if !loss.unnamed() || !UNWANTED.contains(&loss.function()) {
+        return None;
+    }
+    let shell = Shell::of(loss.host, loss.netns());
+    let ip = if loss.v6() { "ip -6" } else { "ip" };
+    let dev = loss
+        .last_device()
+        .map_or_else(String::new, |d| format!(" dev {}", loss.host.interface(d)));
+    Some(
+        Candidate::new(
+            &MULTICAST,
+            loss.place_at_device("route"),
+            format!("nobody joined group {group}{}", loss.at_words()),
+        )
+        .advise([
+            shell.run("groups joined here", format!("ip maddr show{dev}")),
+            shell.run(
+                "on a router: is the group routed on? (a multicast routing daemon or smcroute sets this)",
+                format!("{ip} mroute show"),
+            ),
+            text(format!(
+                "let the receiver join {group} on the interface where it arrives{dev}; its socket must be bound to the port, too"
+            )),
+        ]),
+    )
+}
+
+/// Nobody listens for the broadcast: no answer is ever sent about one.
+pub fn broadcast(loss: &Loss<'_>) -> Option<Candidate> {
+    let tuple = loss.tuple()?;
+    let netns = loss.netns()?;
+    let heard = !loss.unnamed() || !UNHEARD.contains(&loss.function());
+    if heard || !is_broadcast(loss.host, netns, tuple.dst) {
+        return None;
+    }
+    let shell = Shell::of(loss.host, Some(netns));
+    let device = loss.last_device();
+    let own = device.is_some_and(|d| {
+        loss.host
+            .addresses(d)
+            .iter()
+            .any(|a| super::super::routing::holds(a.address, a.prefix, tuple.dst))
+    });
+    let mut candidate = Candidate::new(
+        &SOCKET_NONE,
+        loss.place_at_device("socket"),
+        format!(
+            "nobody listens for the broadcast to {}:{}{}",
+            tuple.dst,
+            tuple.dport,
+            loss.at_words()
+        ),
+    )
+    .leads_to(Outcome::Dropped)
+    .advise([shell.run(
+        "who listens? a socket bound to one address gets no broadcasts",
+        format!("ss -lunp sport = :{}", tuple.dport),
+    )]);
+    if let (Some(device), false) = (device, own) {
+        let name = loss.host.interface(device);
+        let setting = format!("net.ipv4.conf.{name}.bc_forwarding");
+        candidate = candidate
+            .because(
+                "route",
+                format!(
+                    "{} is the broadcast address of another network of this namespace: a directed broadcast, which a router takes for itself",
+                    tuple.dst
+                ),
+            )
+            .advise([
+                shell.run("is it passed on?", format!("sysctl {setting}")),
+                shell.run(
+                    "pass directed broadcasts on (all and the interface): they can be abused to multiply traffic",
+                    format!("sysctl -w net.ipv4.conf.all.bc_forwarding=1 {setting}=1"),
+                ),
+            ]);
+    }
+    Some(candidate)
+}
