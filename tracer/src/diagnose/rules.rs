@@ -73,6 +73,7 @@ pub const RULES: &[Rule] = &[
     l2::twin,
     group::multicast,
     group::broadcast,
+    group::echo,
     named::by_reason,
     other::kernel,
 ];

@@ -1,9 +1,9 @@
 //! Packets for many: multicast that nobody joined, broadcasts that nobody listens to.
 
-use super::super::advice::{Shell, text};
+use super::super::advice::{Shell, sysctl, text};
 use super::super::candidate::Candidate;
-use super::super::causes::{MULTICAST, SOCKET_NONE};
-use super::super::local::is_broadcast;
+use super::super::causes::{MULTICAST, SOCKET_NONE, SOCKET_SILENT};
+use super::super::local::{echo_sysctl, is_broadcast};
 use super::super::loss::Loss;
 use crate::report::Outcome;
 
@@ -49,6 +49,36 @@ pub fn multicast(loss: &Loss<'_>) -> Option<Candidate> {
             text(format!(
                 "let the receiver join {group} on the interface where it arrives{dev}; its socket must be bound to the port, too"
             )),
+        ]),
+    )
+}
+
+/// An echo request to many that this host is told to ignore (icmp_rcv frees it as INVALID_PROTO, net/ipv4/icmp.c).
+pub fn echo(loss: &Loss<'_>) -> Option<Candidate> {
+    let dst = loss.dst()?;
+    let netns = loss.netns()?;
+    let to_many = dst.is_multicast() || is_broadcast(loss.host, netns, dst);
+    if loss.reason() != "INVALID_PROTO" || loss.function() != "icmp_rcv" || !to_many {
+        return None;
+    }
+    let setting = sysctl(echo_sysctl(loss.host, netns, dst));
+    let shell = Shell::of(loss.host, Some(netns));
+    Some(
+        Candidate::new(
+            &SOCKET_SILENT,
+            loss.place_at_device("socket"),
+            format!(
+                "echo request to {dst}, which is for many, reached {} and is not answered ({setting})",
+                loss.namespace_words()
+            ),
+        )
+        .advise([
+            shell.run("look first", format!("sysctl {setting}")),
+            shell.run(
+                "let it answer: floods of answers can be provoked then",
+                format!("sysctl -w {setting}=0"),
+            ),
+            shell.run("to take that back", format!("sysctl -w {setting}=1")),
         ]),
     )
 }

@@ -419,3 +419,61 @@ fn a_packet_that_came_to_the_wrong_one_of_two_with_its_address() {
         }
     }
 }
+
+#[test]
+fn packets_for_many_that_nobody_wants() {
+    for (tuple, reason, function, cause, word) in [
+        (
+            ports(Proto::Udp, "10.1.0.2", 4000, "239.1.1.1", 5004),
+            "NOT_SPECIFIED",
+            "ip_rcv_finish_core",
+            "multicast.no-member",
+            "ip maddr show dev west",
+        ),
+        (
+            ports(Proto::Udp, "fd00::2", 4000, "ff15::7", 5004),
+            "NOT_SPECIFIED",
+            "ip6_mc_input",
+            "multicast.no-member",
+            "ip -6 mroute",
+        ),
+        (
+            ports(Proto::Udp, "10.1.0.2", 4000, "10.1.0.255", 5004),
+            "NOT_SPECIFIED",
+            "__udp4_lib_rcv",
+            "socket.none",
+            "ss -lunp sport = :5004",
+        ),
+        (
+            ports(Proto::Udp, "10.1.0.2", 4000, "10.2.0.255", 5004),
+            "NOT_SPECIFIED",
+            "__udp4_lib_rcv",
+            "socket.none",
+            "net.ipv4.conf.west.bc_forwarding",
+        ),
+        (
+            echo("10.1.0.2", "10.1.0.255"),
+            "INVALID_PROTO",
+            "icmp_rcv",
+            "socket.silent",
+            "net.ipv4.icmp_echo_ignore_broadcasts",
+        ),
+        (
+            ports(Proto::Udp, "10.1.0.2", 4000, "10.1.0.1", 5004),
+            "NOT_SPECIFIED",
+            "__udp4_lib_rcv",
+            "kernel.other",
+            "",
+        ),
+    ] {
+        let mut net = routed();
+        let flow = net.flow(tuple);
+        net.packet(flow, Direction::Forward)
+            .leaves(device(CLIENT, 2))
+            .enters(device(ROUTER, 2))
+            .dies(Some(device(ROUTER, 2)), dropped(reason, function, ""));
+        let verdict = net.verdict();
+        assert_eq!(verdict.cause.as_deref(), Some(cause), "{function} {tuple}");
+        assert!(commands(&verdict).contains(word), "{}", commands(&verdict));
+    }
+}
