@@ -74,19 +74,22 @@ pub fn diagnose(trace: &Trace, host: &Host) -> Diagnosis {
         .collect();
     let mut flows: Vec<Judged> = views.iter().map(judge).collect();
     backends::compare(&views, &mut flows);
-    let worst = views
-        .iter()
-        .zip(&flows)
-        .filter(|(view, _)| !view.is_aside())
-        .map(|(_, judged)| &judged.verdict)
-        // Of equals the first flow's: max_by_key would take the last.
-        .reduce(|worst, next| {
-            if rank(next) > rank(worst) {
-                next
-            } else {
-                worst
-            }
-        });
+    let worst = |meant: &dyn Fn(&View<'_>) -> bool| {
+        views
+            .iter()
+            .zip(&flows)
+            .filter(|(view, _)| !view.is_aside() && meant(view))
+            .map(|(_, judged)| &judged.verdict)
+            // Of equals the first flow's: max_by_key would take the last.
+            .reduce(|worst, next| {
+                if rank(next) > rank(worst) {
+                    next
+                } else {
+                    worst
+                }
+            })
+    };
+    let worst = worst(&|view| !view.is_chatter()).or_else(|| worst(&|_| true));
     let overall = match (worst, not_sent(trace, host, &views)) {
         (Some(flow), Some(unsent)) if rank(flow) >= rank(&unsent) => flow.clone(),
         (_, Some(unsent)) => unsent,

@@ -179,9 +179,18 @@ fn silent(journey: &Journey, step: usize, around: &Around<'_>) -> Fate {
     }
     match tuple.proto {
         Proto::Tcp => Fate::Delivered,
-        Proto::Udp if !sees_sockets(around) => Fate::Delivered,
+        // sockets of tunnels take what comes without a word
+        Proto::Udp if !sees_sockets(around) || is_tunnel(around.host, tuple.dport) => {
+            Fate::Delivered
+        }
         _ => vanished,
     }
+}
+
+/// Whether a tunnel device that is up takes what comes to this port. Its socket may be in another namespace than it.
+fn is_tunnel(host: &Host, port: u16) -> bool {
+    let mut tunnels = host.links().filter(|link| link.up);
+    tunnels.any(|link| link.vxlan.as_ref().is_some_and(|vxlan| vxlan.port == port))
 }
 
 /// Whether every delivery to a socket would have been seen.

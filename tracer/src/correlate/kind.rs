@@ -42,6 +42,12 @@ pub(super) fn is_syn(event: &Event) -> bool {
     tcp_flags(event).is_some_and(|(flags, _)| flags & (SYN | ACK) == SYN)
 }
 
+/// A part of a datagram.
+pub(super) fn is_fragment(event: &Event) -> bool {
+    let packet = event.packet.as_ref();
+    packet.is_some_and(|packet| packet.fragment.is_some())
+}
+
 /// An ICMP echo request of either version.
 pub(super) fn is_echo_request(event: &Event) -> bool {
     match event.packet.as_ref().map(|p| (p.tuple, p.transport)) {

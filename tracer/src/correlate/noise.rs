@@ -6,8 +6,8 @@
 use crate::model::{Detail, Direction, DropInfo, Event};
 
 use super::kind::{
-    always, for_other_host, is_closing, is_echo_request, is_group_control, is_neighbor_question,
-    is_reset, is_syn, is_unsolicited,
+    always, for_other_host, is_closing, is_echo_request, is_fragment, is_group_control,
+    is_neighbor_question, is_reset, is_syn, is_unsolicited,
 };
 
 /// What a freed buffer says of its packet.
@@ -206,6 +206,13 @@ const ENDS: &[Row] = &[
         when: always,
         meaning: Meaning::Nothing,
         why: "a clone that the neighbour code looks at; the packet waits",
+    },
+    Row {
+        reasons: &[],
+        functions: &["skb_release_data"],
+        when: is_fragment,
+        meaning: Meaning::Arrived,
+        why: "a fragment, freed with the reassembled datagram that its reader was done with",
     },
     Row {
         reasons: &[],

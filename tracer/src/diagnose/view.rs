@@ -1,5 +1,7 @@
 //! One flow as the verdict needs it: its losses, and counts of fates in which noise is no loss.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use tracer_common::event::FLAG_NEIGHBOR_AUX;
 
 use crate::correlate::Trace;
@@ -16,6 +18,16 @@ pub const GRACE_NS: u64 = 500_000_000;
 
 /// UDP services whose requests are always answered: DNS, DHCP, NTP, NetBIOS names, SNMP, IKE, mDNS.
 const ANSWERING_UDP: &[u16] = &[53, 67, 68, 123, 137, 161, 500, 547, 4500];
+
+/// Groups by which hosts find each other: mDNS, LLMNR, SSDP.
+const DISCOVERY: &[IpAddr] = &[
+    IpAddr::V4(Ipv4Addr::new(224, 0, 0, 251)),
+    IpAddr::V4(Ipv4Addr::new(224, 0, 0, 252)),
+    IpAddr::V4(Ipv4Addr::new(239, 255, 255, 250)),
+    IpAddr::V6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb)),
+    IpAddr::V6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 3)),
+    IpAddr::V6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xc)),
+];
 
 /// Lost packets of a flow.
 #[derive(Default)]
@@ -166,6 +178,18 @@ impl<'a> View<'a> {
                     .map(|h| h.side == Side::Egress)
             })
             .unwrap_or(false)
+    }
+
+    /// To a group or to all, by a host that was asked for, when the group was not: what hosts say to each other all
+    /// the time. It is judged like any flow, but does not stand for those that were meant.
+    #[must_use]
+    pub fn is_chatter(&self) -> bool {
+        let (Some(tuple), Some(run)) = (self.tuple(), &self.host.run) else {
+            return false;
+        };
+        let group = tuple.dst.is_multicast() || tuple.dst == IpAddr::V4(Ipv4Addr::BROADCAST);
+        let meant = run.asked.is_empty() || run.asked.contains(&tuple.dst);
+        group && (!meant || DISCOVERY.contains(&tuple.dst) && !run.asked.contains(&tuple.dst))
     }
 
     /// Only ARP or neighbour discovery beside what was asked for.

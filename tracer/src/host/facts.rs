@@ -103,6 +103,9 @@ pub struct Run {
     pub asked_src: Vec<IpAddr>,
     /// See `asked_src`.
     pub asked_dst: Vec<IpAddr>,
+    /// All hosts that are named, on whichever side.
+    #[serde(default)]
+    pub asked: Vec<IpAddr>,
     /// Every clause names an address or a net.
     #[serde(default = "yes")]
     pub names_addresses: bool,

@@ -48,6 +48,7 @@ fn run_fact(src: &[&str], dst: &[&str]) -> Fact {
         clauses: Vec::new(),
         asked_src: all(src),
         asked_dst: all(dst),
+        asked: Vec::new(),
         names_addresses: true,
         started_unix_ns: 0,
         started_ktime: KtimeNs(0),

@@ -125,6 +125,7 @@ impl Net {
             clauses: Vec::new(),
             asked_src: Vec::new(),
             asked_dst: vec![dst.parse().unwrap()],
+            asked: Vec::new(),
             names_addresses: true,
             started_unix_ns: 0,
             started_ktime: KtimeNs(0),

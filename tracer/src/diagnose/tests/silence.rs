@@ -397,3 +397,31 @@ fn what_the_other_end_acknowledged_later_was_not_lost() {
         );
     }
 }
+
+#[test]
+fn chatter_to_groups_does_not_stand_for_the_flow_that_was_meant() {
+    let nobody = || dropped("NOT_SPECIFIED", "ip_rcv_finish_core", "ip_rcv");
+    let group = ports(Proto::Udp, "10.1.0.2", 5353, "224.0.0.251", 5353);
+    for (asked, outcome) in [
+        (vec!["10.1.0.2"], Outcome::Delivered),
+        (vec![], Outcome::Delivered),
+        (vec!["10.1.0.2", "224.0.0.251"], Outcome::Dropped),
+    ] {
+        let mut net = cable();
+        net.asked("10.1.0.2");
+        if let Some(run) = &mut net.host.run {
+            run.asked = asked.iter().map(|text| text.parse().unwrap()).collect();
+        }
+        let flow = net.flow(ping());
+        there(&mut net, flow);
+        net.packet(flow, Direction::Reply)
+            .leaves(device(SERVER, 2))
+            .arrives(device(CLIENT, 2));
+        let chatter = net.flow(group);
+        net.packet(chatter, Direction::Forward)
+            .leaves(device(CLIENT, 2))
+            .enters(device(SERVER, 2))
+            .dies(Some(device(SERVER, 2)), nobody());
+        assert_eq!(net.verdict().outcome, outcome, "{asked:?}");
+    }
+}

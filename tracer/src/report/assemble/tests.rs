@@ -151,6 +151,7 @@ fn host() -> Host {
             clauses: vec!["tcp, host 10.96.0.1".into()],
             asked_src: Vec::new(),
             asked_dst: Vec::new(),
+            asked: Vec::new(),
             names_addresses: true,
             started_unix_ns: 1_790_000_000_123_456_789,
             started_ktime: KtimeNs(START),

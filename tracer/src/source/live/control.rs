@@ -346,6 +346,7 @@ fn run(config: &Config) -> io::Result<Run> {
         clauses: config.filter.words.clone(),
         asked_src: config.filter.asked_src.clone(),
         asked_dst: config.filter.asked_dst.clone(),
+        asked: config.filter.addresses.clone(),
         names_addresses: config.filter.names_addresses,
         started_unix_ns: clock.unix_ns,
         started_ktime: clock.ktime,
