@@ -111,7 +111,8 @@ pub fn failures(trace: &Trace, host: &Host) -> Vec<Failure> {
 
 /// Whether a lookup is surely for a packet that was asked for. The kernel lets pass what a lookup does not know
 /// (its protocol, its ports): where the expression names no address, that may be any program on the machine.
-fn is_asked_for(tuple: &Tuple, host: &Host) -> bool {
+#[must_use]
+pub fn is_asked_for(tuple: &Tuple, host: &Host) -> bool {
     let known = match tuple.proto {
         Proto::Other(0) => false,
         Proto::Tcp | Proto::Udp | Proto::Sctp => tuple.dport != 0,

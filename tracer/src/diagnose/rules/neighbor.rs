@@ -11,6 +11,7 @@ use crate::report::{Advice, Evidence, Outcome};
 use super::super::advice::{Shell, ip, text};
 use super::super::candidate::{Candidate, Specificity, evidence};
 use super::super::causes::NEIGHBOR_UNRESOLVED;
+use super::super::local;
 use super::super::loss::{Loss, apart, peer_of};
 use super::super::policy::{self, Asked, Decision};
 use super::super::words;
@@ -113,7 +114,10 @@ pub fn answered(trace: &Trace, who: Unresolved) -> bool {
 #[must_use]
 pub fn unanswered(trace: &Trace, host: &Host) -> Option<Unresolved> {
     trace.beside.iter().filter_map(unresolved_in).find(|who| {
-        let concerns = is_asked_for(host, who.address) || senders(trace, *who).next().is_some();
+        // An expression without an address lets look-ups of every program in.
+        let mut senders = senders(trace, *who);
+        let concerns = is_asked_for(host, who.address)
+            || senders.any(|tuple| local::is_asked_for(&tuple, host));
         concerns && !answered(trace, *who)
     })
 }
