@@ -3,6 +3,7 @@
 mod layer2;
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::correlate::Trace;
 use crate::host::Host;
@@ -177,12 +178,7 @@ fn about_loss(loss: &Loss<'_>, list: &mut Asked) {
                 // where an answer would go, asked as this host's own
                 list.push_route(loss.tuple().map(|t| Question::Route {
                     netns,
-                    tuple: Tuple {
-                        proto: Proto::Arp,
-                        sport: 0,
-                        dport: 0,
-                        ..t.reversed()
-                    },
+                    tuple: unsourced(t.reversed()),
                     iif: 0,
                 }));
                 for interface in ["all", name.as_str()] {
@@ -239,6 +235,20 @@ fn about_loss(loss: &Loss<'_>, list: &mut Asked) {
                 layer2::about_neighbor(host, Unresolved { device, address }, list);
             }
         }
+    }
+}
+
+/// Only the destination: a source that is not this host's own would be refused.
+fn unsourced(tuple: Tuple) -> Tuple {
+    Tuple {
+        proto: Proto::Arp,
+        src: match tuple.src {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        },
+        sport: 0,
+        dport: 0,
+        ..tuple
     }
 }
 

@@ -146,8 +146,10 @@ pub fn downed_way(host: &Host, netns: NetNs, dst: IpAddr) -> Option<&Link> {
         // IPv6 takes its addresses away from an interface that goes down (addrconf_ifdown, net/ipv6/addrconf.c).
         .or_else(|| only(&mut links()))
         .or_else(|| {
-            let bare = |l: &&Link| downed(l) && host.addresses(l.device).is_empty();
-            only(&mut links().filter(bare)).filter(|_| dst.is_ipv6())
+            // One interface with addresses is down: the way through its gateway went with it.
+            let suspect =
+                |l: &&Link| downed(l) && (dst.is_ipv6() || !host.addresses(l.device).is_empty());
+            only(&mut links().filter(suspect))
         })
         .and_then(|device| host.link(device))
 }
