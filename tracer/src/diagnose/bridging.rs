@@ -1,6 +1,8 @@
 //! What keeps two ends of a bridge apart: settings of the bridge and its ports, as they were read, against the way
 //! that a frame should have gone. Says nothing of why a packet was lost; the rules do.
 
+use std::collections::BTreeSet;
+
 use crate::host::Host;
 use crate::host::facts::{Link, PortState};
 use crate::model::{Device, IfIndex, Mac};
@@ -58,11 +60,39 @@ pub fn bridge_of(host: &Host, device: Device) -> Option<&Link> {
     (master.kind == "bridge").then_some(master)
 }
 
-/// The interface behind which an end is, as the bridge's namespace sees it: the other end of its veth.
+/// The interface of the bridge's namespace behind which an end is: the port that leads there, through other bridges
+/// too. Where none does, the interface that stands unattached, or in another bridge, where a port should be.
 #[must_use]
-pub fn way_to<'a>(host: &'a Host, bridge: &Link, end: &Link) -> Option<&'a Link> {
-    peer_of(host, end.device)
-        .filter(|port| port.device.netns == bridge.device.netns && port.device != bridge.device)
+pub fn way_to<'a>(host: &'a Host, bridge: &Link, end: &'a Link) -> Option<&'a Link> {
+    let mut known = BTreeSet::new();
+    let mut next = vec![end];
+    let (mut unattached, mut elsewhere) = (None, None);
+    while let Some(link) = next.pop() {
+        let Some(port) = peer_of(host, link.device) else {
+            continue;
+        };
+        if port.device == bridge.device || !known.insert(port.device) {
+            continue;
+        }
+        let other = bridge_of(host, port.device);
+        let here = port.device.netns == bridge.device.netns;
+        match other {
+            Some(other) if other.device == bridge.device => return Some(port),
+            Some(other) => {
+                elsewhere = elsewhere.or(here.then_some(port));
+                next.extend(ports(host, other).filter(|p| p.device != port.device));
+            }
+            None => unattached = unattached.or(here.then_some(port)),
+        }
+    }
+    unattached.or(elsewhere)
+}
+
+/// Ports of a bridge.
+pub fn ports<'a>(host: &'a Host, bridge: &Link) -> impl Iterator<Item = &'a Link> {
+    let (netns, master) = (bridge.device.netns, bridge.device.ifindex.0);
+    host.links()
+        .filter(move |l| l.device.netns == netns && l.master == Some(master))
 }
 
 /// The port to which the bridge sends frames for this MAC, by its forwarding database.
@@ -108,7 +138,7 @@ pub fn at_entry<'a>(
     if port.state != PortState::Forwarding {
         return Some(Obstacle::State(from, port.state));
     }
-    let stranger = source.filter(|mac| known_on(host, bridge, *mac, from) != Some(true));
+    let stranger = source.filter(|mac| known_on(host, bridge, *mac, from) == Some(false));
     match (port.locked, stranger) {
         (true, Some(mac)) => Some(Obstacle::Locked(from, mac)),
         _ => None,

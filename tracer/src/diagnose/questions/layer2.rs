@@ -81,7 +81,12 @@ pub(super) fn about_neighbor(host: &Host, who: Unresolved, list: &mut Asked) {
             .flatten()
             .filter_map(|d| bridge_of(host, d));
         for bridge in bridges {
-            if let (Some(_), Some(mac)) = (way_to(host, bridge, owner), owner.mac) {
+            let Some(port) = way_to(host, bridge, owner) else {
+                continue;
+            };
+            list.link(host, port.device);
+            let asker = host.link(who.device).and_then(|l| l.mac);
+            for mac in [owner.mac, asker].into_iter().flatten() {
                 list.push(Question::Forwarding {
                     device: bridge.device,
                     mac,

@@ -1,11 +1,11 @@
 //! Frames that a bridge does not pass on.
 
-use crate::host::facts::Link;
+use crate::host::facts::{Link, PortState};
 use crate::model::{Device, Mac};
 
 use super::super::advice::{Shell, text};
 use super::super::bridging::{
-    Cast, Obstacle, at_entry, bridge_of, learned_port, towards, true_way, way_to,
+    self, Cast, Obstacle, at_entry, bridge_of, learned_port, towards, true_way, way_to,
 };
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{L2_BRIDGE, MTU_EXCEEDED};
@@ -95,6 +95,11 @@ pub fn refused(loss: &Loss<'_>) -> Option<Candidate> {
     if let Some(obstacle) = obstacle(loss) {
         return Some(held_up(loss, &obstacle));
     }
+    if loss.reason() == "NO_TX_TARGET"
+        && let Some(lonely) = lonely(loss)
+    {
+        return Some(lonely);
+    }
     let shell = Shell::of(loss.host, loss.netns());
     Some(
         Candidate::new(
@@ -108,6 +113,64 @@ pub fn refused(loss: &Loss<'_>) -> Option<Candidate> {
             shell.run("the port it came in on", format!("bridge -d link show dev {name}")),
             text("set what is wrong with: bridge link set dev PORT isolated off | hairpin on | flood on | locked off | state 3"),
         ]),
+    )
+}
+
+/// The bridge has no other port to send it to: one is missing.
+fn lonely(loss: &Loss<'_>) -> Option<Candidate> {
+    let host = loss.host;
+    let from = loss.last_device()?;
+    let bridge = bridge_of(host, from)?;
+    let others: Vec<String> = bridging::ports(host, bridge)
+        .filter(|p| p.device != from)
+        .filter(|p| p.up && p.port.is_none_or(|s| s.state == PortState::Forwarding))
+        .map(|p| p.name.clone())
+        .collect();
+    if !others.is_empty() {
+        return None;
+    }
+    /// ARPHRD_ETHER.
+    const ETHERNET: u16 = 1;
+    let loose: Vec<&Link> = host
+        .links()
+        .filter(|l| l.device.netns == bridge.device.netns && l.device != from)
+        .filter(|l| l.up && l.master.is_none() && l.arp_type == ETHERNET && l.kind != "bridge")
+        .filter(|l| !host.addresses(l.device).iter().any(|a| a.address.is_ipv4()))
+        .collect();
+    let names: Vec<&str> = loose.iter().map(|l| l.name.as_str()).collect();
+    let suspects = if names.is_empty() {
+        String::new()
+    } else {
+        format!("; {} stands without a bridge", names.join(", "))
+    };
+    let shell = Shell::of(host, loss.netns());
+    Some(
+        Candidate::new(
+            &L2_BRIDGE,
+            loss.place_at_device(HOOK),
+            format!(
+                "bridge does not pass it on{}: {} has no other port that forwards{suspects}",
+                loss.at_words(),
+                bridge.name
+            ),
+        )
+        .explains(Specificity::Fact)
+        .advise([shell.run(
+            "ports of the bridge",
+            format!("ip link show master {}", bridge.name),
+        )])
+        .advise(loose.iter().flat_map(|l| {
+            [
+                shell.run(
+                    "attach what is missing",
+                    format!("ip link set dev {} master {}", l.name, bridge.name),
+                ),
+                shell.run(
+                    "to take that back",
+                    format!("ip link set dev {} nomaster", l.name),
+                ),
+            ]
+        })),
     )
 }
 

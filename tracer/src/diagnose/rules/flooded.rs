@@ -70,12 +70,18 @@ pub fn question_lost(trace: &Trace, host: &Host, who: Unresolved) -> Option<Cand
     };
     let (bridge, from, obstacle) = seen.chain([next]).find_map(|device| {
         let (bridge, from) = (bridge_of(host, device)?, host.link(device)?);
+        let asker = host.link(who.device).and_then(|l| l.mac);
         host.owners(who.address)
             .filter_map(|owner| host.link(owner))
-            .filter(|owner| owner.device.netns != bridge.device.netns)
             .find_map(|owner| {
+                if owner.device == bridge.device && from.device != bridge.device {
+                    let obstacle = at_entry(host, bridge, from, asker)?;
+                    return Some((bridge, from, obstacle));
+                }
+                if owner.device.netns == bridge.device.netns {
+                    return None;
+                }
                 let to = way_to(host, bridge, owner)?;
-                let asker = host.link(who.device).and_then(|l| l.mac);
                 let there = || match from.device == bridge.device {
                     true => towards(host, bridge, from, to, cast),
                     false => at_entry(host, bridge, from, asker)

@@ -7,7 +7,7 @@ use crate::model::{Detail, Device, Ethernet, IfIndex, Mac};
 use crate::report::{Advice, Place};
 
 use super::super::advice::{Shell, ip, text};
-use super::super::bridging::{bridge_of, learned_port, true_way};
+use super::super::bridging::{bridge_of, learned_port, true_way, way_to};
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{L2_WRONG_MAC, NEIGHBOR_DUPLICATE};
 use super::super::loss::Loss;
@@ -429,10 +429,18 @@ pub fn twin(loss: &Loss<'_>) -> Option<Candidate> {
         return None;
     }
     let hop = sender(loss).and_then(|sender| next_hop(loss, sender))?;
-    let owner = owners(loss, mac)
-        .into_iter()
-        .chain(host.by_mac(mac))
-        .find(|l| l.device != thief && host.is_local(l.device.netns, hop))?;
+    // The one on the same bridge, if there is one: namespaces elsewhere may be of another network.
+    let near = |end: &Link| {
+        let mut bridges = loss
+            .steps()
+            .iter()
+            .filter_map(|s| bridge_of(host, s.event.device?));
+        bridges.any(|bridge| way_to(host, bridge, end).is_some())
+    };
+    let owner = host
+        .by_mac(mac)
+        .filter(|l| l.device != thief && host.is_local(l.device.netns, hop))
+        .max_by_key(|l| near(l))?;
     if host.is_local(thief.netns, hop) {
         return None;
     }

@@ -7,6 +7,7 @@ use crate::model::{Detail, Device, DropInfo, Event};
 use crate::report::{Advice, Confidence, Place};
 
 use super::super::advice::{Shell, text};
+use super::super::bridging;
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{LINK_DOWN, MTU_EXCEEDED};
 use super::super::loss::{Loss, peer_of};
@@ -53,11 +54,7 @@ pub fn down_words(host: &Host, device: Device) -> String {
 
 /// Why a bridge has no carrier: it has no port that forwards (`br_port_state_selection`, net/bridge/br_stp.c).
 fn portless_words(host: &Host, bridge: &Link) -> String {
-    let closed: Vec<String> = host
-        .links()
-        .filter(|l| {
-            l.device.netns == bridge.device.netns && l.master == Some(bridge.device.ifindex.0)
-        })
+    let closed: Vec<String> = bridging::ports(host, bridge)
         .map(|l| match (l.up && l.carrier, l.port) {
             (true, Some(port)) => format!("port {} is {}", l.name, port.state.name()),
             _ => format!("port {} is down", l.name),
