@@ -9,6 +9,8 @@ use super::{array, be16, be32, ethertype, transport, tunnel};
 
 /// Deepest nesting that is read.
 const MAX_DEPTH: usize = 4;
+/// Bytes of a transport header within which ports and identifiers stand.
+const PORTS: usize = 6;
 /// Most IPv6 extension headers that are read.
 const MAX_EXTENSIONS: usize = 8;
 
@@ -67,7 +69,7 @@ fn descend(bytes: &[u8], outer: &Layer, followed: Option<&Tuple>, depth: usize) 
     tunnel::nested(bytes, outer.at, tuple)
         .into_iter()
         .find_map(|nested| {
-            let layer = read(bytes, nested.protocol, nested.at, 0);
+            let mut layer = read(bytes, nested.protocol, nested.at, 0);
             let inner = layer.tuple?;
             let tunnel = Tunnel {
                 kind: nested.kind,
@@ -77,9 +79,19 @@ fn descend(bytes: &[u8], outer: &Layer, followed: Option<&Tuple>, depth: usize) 
             if let Some(deeper) = descend(bytes, &layer, followed, depth - 1) {
                 return Some(deeper);
             }
+            // IPv6 in IPv6 leaves no room for ports and identifiers in a short capture: the kernel has seen them.
+            let cut = bytes.len() < layer.at + PORTS;
+            if let Some(wanted) = followed.filter(|wanted| cut && same_ends(wanted, &inner)) {
+                layer.tuple = Some(*wanted);
+                return Some((layer, Some(tunnel), nested.ethernet));
+            }
             let ours = followed.map_or(nested.certain, |wanted| *wanted == inner);
             ours.then_some((layer, Some(tunnel), nested.ethernet))
         })
+}
+
+fn same_ends(a: &Tuple, b: &Tuple) -> bool {
+    (a.proto, a.src, a.dst) == (b.proto, b.src, b.dst)
 }
 
 /// Reads the network header at `at` and the transport below it, as far as there are bytes.

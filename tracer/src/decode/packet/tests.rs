@@ -396,3 +396,24 @@ fn protocol_numbers_go_both_ways() {
         assert_eq!(build::number(crate::decode::proto(number)), number);
     }
 }
+
+#[test]
+fn a_capture_that_ends_before_the_identifier_still_shows_the_tunnel() {
+    let inner = v6(Proto::Icmp6);
+    let request = ip(&inner, Ip::default(), &echo(&inner, false, 1, &[0; 56]));
+    let outer = tuple(Proto::Udp, "fd01::1", 40_000, "fd01::2", 4789);
+    let datagram = udp(&outer, &vxlan(7, &frame(0x86dd, &[], &request)));
+    let mut bytes = frame(0x86dd, &[], &ip(&outer, Ip::default(), &datagram));
+    bytes.truncate(128);
+    let packet = parse(&bytes, FRAMED, Some(&inner)).unwrap();
+    assert_eq!(packet.tuple, Some(inner));
+    assert_eq!(packet.tunnel.and_then(|t| t.id), Some(7));
+    let other = Tuple {
+        dst: "fd00::3".parse().unwrap(),
+        ..inner
+    };
+    assert_eq!(
+        parse(&bytes, FRAMED, Some(&other)).unwrap().tuple,
+        Some(outer)
+    );
+}

@@ -12,6 +12,7 @@ use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{L2_WRONG_MAC, NEIGHBOR_DUPLICATE};
 use super::super::loss::Loss;
 use super::super::words;
+use super::tunnel;
 
 /// The Ethernet header that the dropping interface saw: the inner one after decapsulation.
 pub(in super::super) fn frame(loss: &Loss<'_>) -> Option<Ethernet> {
@@ -174,7 +175,9 @@ pub fn wrong_mac(loss: &Loss<'_>) -> Option<Candidate> {
         (None, Some(h)) => summary += &format!(": the frame is not for {h}"),
         (None, None) => {}
     }
-    let misled = found.carries.and_then(|mac| misled(loss, &found, mac));
+    let misled = found
+        .carries
+        .and_then(|mac| misled(loss, &found, mac).or_else(|| wrong_end(loss, &found, mac)));
     let nobody = found.carries.is_some() && found.owners.is_empty();
     let meant = found
         .next_hop
@@ -208,6 +211,46 @@ pub fn wrong_mac(loss: &Loss<'_>) -> Option<Candidate> {
         );
     }
     Some(by_neighbor_entry(loss, &found, candidate))
+}
+
+/// A VXLAN device that sends the frame to another end than the one at which its MAC is.
+fn wrong_end(loss: &Loss<'_>, found: &Stray<'_>, mac: Mac) -> Option<Misled> {
+    let host = loss.host;
+    let device = loss.steps().iter().find_map(|s| {
+        let device = s.event.device?;
+        let out = matches!(s.event.detail, Detail::Egress);
+        (out && host.link(device)?.vxlan.is_some()).then_some(device)
+    })?;
+    let remote = tunnel::remote_of(host, device, mac)?.address;
+    let (owner, truth) = found
+        .owners
+        .iter()
+        .filter(|l| l.device != device)
+        .find_map(|l| Some((l, l.vxlan.as_ref()?.local?)))
+        .filter(|(_, truth)| *truth != remote)?;
+    let name = host.interface(device);
+    let shell = Shell::of(host, Some(device.netns));
+    Some(Misled {
+        words: format!(
+            "the FDB of {name} sends it to {remote}, but it is at {truth} ({})",
+            words::interface(host, owner.device)
+        ),
+        evidence: format!("{name} sends frames for {mac} to {remote}"),
+        advice: vec![
+            shell.run(
+                "look first: to which end the tunnel sends that MAC",
+                format!("bridge fdb show dev {name} | grep -i {mac}"),
+            ),
+            shell.run(
+                "name the end at which it is",
+                format!("bridge fdb replace {mac} dev {name} dst {truth}"),
+            ),
+            shell.run(
+                "to take that back",
+                format!("bridge fdb replace {mac} dev {name} dst {remote}"),
+            ),
+        ],
+    })
 }
 
 /// A bridge that sends the frame to another port than the one behind which its MAC is, or takes it for its own.
@@ -396,21 +439,10 @@ fn tunnel_entry(loss: &Loss<'_>, mac: Option<Mac>) -> Vec<Advice> {
         return Vec::new();
     };
     let shell = Shell::of(host, Some(vxlan.device.netns));
-    let mut list = vec![shell.run(
+    vec![shell.run(
         "and to which end the tunnel sends that MAC",
         format!("bridge fdb show dev {} | grep -i {mac}", vxlan.name),
-    )];
-    let owner = host
-        .by_mac(mac)
-        .find(|l| l.vxlan.is_some() && l.device != vxlan.device);
-    let right = owner.and_then(|l| l.vxlan.as_ref()?.local);
-    if let Some(remote) = right {
-        list.push(shell.run(
-            "the device with that MAC is at another end: name it",
-            format!("bridge fdb replace {mac} dev {} dst {remote}", vxlan.name),
-        ));
-    }
-    list
+    )]
 }
 
 /// Two machines have the MAC: the frame went to the one that does not own the address (`ip_error` there, unless it
