@@ -473,3 +473,23 @@ fn a_tunnel_that_is_down_or_elsewhere_is_named() {
         check(&net.verdict(), "tunnel.unknown", words, command);
     }
 }
+
+#[test]
+fn a_host_on_either_side_is_asked_for_too() {
+    let mut net = bridged(|name, port| {
+        if name == "p1" {
+            port.get_or_insert_default().state = PortState::Listening;
+        }
+    });
+    net.asked("10.3.0.2");
+    if let Some(run) = &mut net.host.run {
+        run.asked = std::mem::take(&mut run.asked_dst);
+    }
+    net.neighbor(device(LEFT, 2), "10.3.0.2", 1);
+    check(
+        &net.verdict(),
+        "l2.bridge",
+        "port p1 is not forwarding, its state is listening",
+        "bridge link set dev p1 state forwarding",
+    );
+}
