@@ -125,13 +125,11 @@ pub fn unanswered(trace: &Trace, host: &Host) -> Option<Unresolved> {
 /// Whether the trace was narrowed to this address.
 #[must_use]
 pub fn is_asked_for(host: &Host, address: IpAddr) -> bool {
-    host.run
-        .as_ref()
-        .is_some_and(|r| {
-            [&r.asked_src, &r.asked_dst, &r.asked]
-                .iter()
-                .any(|list| list.contains(&address))
-        })
+    host.run.as_ref().is_some_and(|r| {
+        [&r.asked_src, &r.asked_dst, &r.asked]
+            .iter()
+            .any(|list| list.contains(&address))
+    })
 }
 
 /// What was looked up (or sent again) by senders in the namespace of a neighbour's interface, to leave through it.
