@@ -2,6 +2,7 @@
 
 pub mod answers;
 mod cgroups;
+mod conntrack;
 pub mod discovery;
 pub mod facts;
 mod fdb;
@@ -21,8 +22,8 @@ use std::net::IpAddr;
 
 use crate::model::{Device, KtimeNs, Mac, NetNs};
 use facts::{
-    BaseChain, Cgroups, Fact, Forwarding, InterfaceAddress, Link, Neighbor, PolicyRule, Probe,
-    RouteAnswer, Run, Standing, TableRoute,
+    BaseChain, Cgroups, ConntrackAnswer, ConntrackCounters, Fact, Forwarding, InterfaceAddress,
+    Link, Neighbor, PolicyRule, Probe, RouteAnswer, Run, Standing, TableRoute,
 };
 
 /// What could not be read of the host, and why.
@@ -76,6 +77,12 @@ pub struct Host {
     pub cgroups: Option<Dated<Cgroups>>,
     /// Paths of cgroups by id.
     pub cgroup_paths: BTreeMap<u64, String>,
+    /// Base chains as they were read first, where they were read again; and how often.
+    pub chains_before: BTreeMap<NetNs, (Dated<Vec<BaseChain>>, u8)>,
+    /// Connections read, oldest first.
+    pub connections: Vec<Dated<ConntrackAnswer>>,
+    /// Counters of conntrack by namespace.
+    pub conntrack: BTreeMap<NetNs, Dated<ConntrackCounters>>,
     /// What could not be read: (what, why).
     pub unread: BTreeSet<(String, String)>,
 }
@@ -124,7 +131,18 @@ impl Host {
                     .insert((netns, name), Dated { at, fact: value });
             }
             Fact::Chains(netns, list) => {
-                self.chains.insert(netns, Dated { at, fact: list });
+                if let Some(before) = self.chains.insert(netns, Dated { at, fact: list }) {
+                    let (_, again) = self
+                        .chains_before
+                        .entry(netns)
+                        .or_insert_with(|| (before, 0));
+                    *again = again.saturating_add(1);
+                }
+            }
+            Fact::Conntrack(answer) => self.connections.push(Dated { at, fact: answer }),
+            Fact::ConntrackCounters(netns, counters) => {
+                let fact = counters;
+                self.conntrack.insert(netns, Dated { at, fact });
             }
             Fact::Standing(device, standing) => {
                 let fact = standing;

@@ -58,19 +58,9 @@ pub fn chain_words(chain: &BaseChain) -> String {
     }
 }
 
-/// Whether `iptables` made this chain, or can at least show and change it.
-fn is_iptables(chain: &BaseChain) -> bool {
-    matches!(chain.family.as_str(), "ip" | "ip6")
-        && matches!(
-            chain.table.as_str(),
-            "filter" | "mangle" | "raw" | "nat" | "security"
-        )
-        && chain.chain == chain.hook
-}
-
 /// The iptables command for a chain (`ip6tables-legacy -t raw`), where there is one.
 fn iptables(chain: &BaseChain) -> Option<String> {
-    if !is_iptables(chain) {
+    if !chain.is_iptables() {
         return None;
     }
     let six = if chain.family == "ip6" { "6" } else { "" };
@@ -188,6 +178,9 @@ mod tests {
             priority: 0,
             policy_drop: true,
             rules: None,
+            policy_packets: None,
+            stops: Vec::new(),
+            more_stops: false,
         }
     }
 

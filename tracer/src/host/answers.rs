@@ -16,7 +16,7 @@ use super::namespaces::Namespaces;
 use super::netlink::{
     Message, Netlink, Request, address_bytes, address_of, attributes, family_of, u16_of, u32_of,
 };
-use super::{Unreadable, cgroups, fdb, firewall, policy, standing};
+use super::{Unreadable, cgroups, conntrack, fdb, firewall, policy, standing};
 use crate::model::{Device, IfIndex, Mac, NetNs, Proto, Tuple};
 
 // Of linux/rtnetlink.h.
@@ -63,7 +63,11 @@ pub fn answer(question: &Question, namespaces: &Namespaces) -> Vec<Fact> {
         Question::Sysctl { netns, name } => (*netns, format!("sysctl {name}")),
         Question::Rules { netns, .. } => (*netns, String::from("policy rules")),
         Question::RoutesTowards { netns, dst } => (*netns, format!("routes towards {dst}")),
-        Question::Chains { netns } => (*netns, String::from("base chains")),
+        Question::Chains { netns } | Question::ChainsAgain { netns, .. } => {
+            (*netns, String::from("base chains"))
+        }
+        Question::Conntrack { netns, tuple } => (*netns, format!("connection of {tuple}")),
+        Question::ConntrackCounters { netns } => (*netns, String::from("counters of conntrack")),
         Question::Link { device } => (device.netns, format!("interface {}", device.ifindex.0)),
     };
     let unread = |what: String, why: &dyn std::fmt::Display| Fact::Unread {
@@ -90,7 +94,7 @@ pub fn answer(question: &Question, namespaces: &Namespaces) -> Vec<Fact> {
             policy::towards(*dst).map(|list| vec![Fact::RoutesTowards(netns, *dst, list)])
         }
         Question::Sysctl { name, .. } => Ok(vec![sysctl(netns, name)]),
-        Question::Chains { .. } => {
+        Question::Chains { .. } | Question::ChainsAgain { .. } => {
             let (chains, missing) = firewall::base_chains();
             let mut facts: Vec<Fact> = missing
                 .into_iter()
@@ -101,6 +105,12 @@ pub fn answer(question: &Question, namespaces: &Namespaces) -> Vec<Fact> {
                 facts.push(Fact::Chains(netns, chains));
             }
             Ok(facts)
+        }
+        Question::Conntrack { tuple, .. } => {
+            conntrack::entry(netns, *tuple).map(|c| vec![Fact::Conntrack(c)])
+        }
+        Question::ConntrackCounters { .. } => {
+            conntrack::counters().map(|c| vec![Fact::ConntrackCounters(netns, c)])
         }
         Question::Link { device } => link(*device, namespaces),
         Question::Standing { device } => standing(*device).map(|f| vec![f]),

@@ -5,6 +5,8 @@
 //! replay the answers stand in the file.
 
 mod layer2;
+mod conntrack;
+mod filter;
 
 use std::net::IpAddr;
 
@@ -14,6 +16,9 @@ use super::prefix::holds;
 use crate::model::{Device, KtimeNs, Mac, NetNs, Process, Tuple};
 
 pub use layer2::{BridgeLink, BridgePort, FdbEntry, Forwarding, PortState, VxlanLink};
+
+pub use conntrack::{ConntrackAnswer, ConntrackCounters, ConntrackEntry};
+pub use filter::{BaseChain, FilterEngine, FilterRule, Side, Stop, Test};
 
 /// One fact. A later fact about the same thing replaces the earlier one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,6 +77,10 @@ pub enum Fact {
     Cgroups(Cgroups),
     /// The cgroup with this id, as a path from the hierarchy's root; `None` when it is gone.
     Cgroup(u64, Option<String>),
+    /// The connection that conntrack knows for a packet.
+    Conntrack(ConntrackAnswer),
+    /// What conntrack counted in a namespace, all processors together.
+    ConntrackCounters(NetNs, ConntrackCounters),
     /// Something could not be read.
     Unread {
         /// What was tried.
@@ -312,49 +321,6 @@ pub struct Neighbor {
     pub mac: Option<Mac>,
 }
 
-/// A base chain of netfilter.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BaseChain {
-    /// nftables (iptables-nft included) or legacy xtables.
-    pub engine: FilterEngine,
-    /// `ip`, `ip6`, `inet`, `bridge`, `netdev`, `arp`.
-    pub family: String,
-    /// Table.
-    pub table: String,
-    /// Chain.
-    pub chain: String,
-    /// `PREROUTING`, `INPUT`, `FORWARD`, `OUTPUT`, `POSTROUTING`, `INGRESS`, `EGRESS`.
-    pub hook: String,
-    /// Priority.
-    pub priority: i32,
-    /// Whether its policy drops.
-    pub policy_drop: bool,
-    /// How many rules it holds itself; `None` where unknown.
-    pub rules: Option<u32>,
-}
-
-impl BaseChain {
-    /// Whether it translates addresses: by its table's name or the priorities of NAT
-    /// (linux/netfilter_ipv4.h: NF_IP_PRI_NAT_DST, NF_IP_PRI_NAT_SRC).
-    #[must_use]
-    pub fn is_nat(&self) -> bool {
-        self.table == "nat"
-            || matches!(
-                (self.hook.as_str(), self.priority),
-                ("PREROUTING" | "OUTPUT", -100) | ("POSTROUTING" | "INPUT", 100)
-            )
-    }
-}
-
-/// Which packet filter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FilterEngine {
-    /// nf_tables.
-    Nftables,
-    /// x_tables (iptables-legacy).
-    Legacy,
-}
-
 /// What stands on an interface and can take, change or hold up packets.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -527,6 +493,25 @@ pub enum Question {
     },
     /// Answered by [`Fact::Chains`].
     Chains {
+        /// Where.
+        netns: NetNs,
+    },
+    /// The base chains once more, for their counters; answered by [`Fact::Chains`].
+    ChainsAgain {
+        /// Where.
+        netns: NetNs,
+        /// How often they were read before.
+        round: u8,
+    },
+    /// Answered by [`Fact::Conntrack`].
+    Conntrack {
+        /// Where.
+        netns: NetNs,
+        /// The packet.
+        tuple: Tuple,
+    },
+    /// Answered by [`Fact::ConntrackCounters`].
+    ConntrackCounters {
         /// Where.
         netns: NetNs,
     },

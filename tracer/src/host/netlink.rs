@@ -80,12 +80,17 @@ impl Request {
 
     /// Adds an attribute that holds attributes.
     pub(crate) fn nested(self, kind: u16, attributes: &[(u16, Vec<u8>)]) -> Self {
-        let inner = attributes
-            .iter()
-            .fold(Self(Vec::new()), |nest, (kind, value)| {
-                nest.attribute(*kind, value)
-            });
-        self.attribute(kind, &inner.0)
+        let inner = Self::attributes_only(attributes);
+        self.attribute(kind, &inner)
+    }
+
+    /// Attributes one after the other, to be put into another one.
+    pub(crate) fn attributes_only(attributes: &[(u16, Vec<u8>)]) -> Vec<u8> {
+        let none = Self(Vec::new());
+        let all = attributes.iter().fold(none, |nest, (kind, value)| {
+            nest.attribute(*kind, value)
+        });
+        all.0
     }
 
     /// What follows the netlink header.

@@ -193,6 +193,9 @@ impl Net {
                 priority: 0,
                 policy_drop: drop,
                 rules: Some(0),
+                policy_packets: None,
+                stops: Vec::new(),
+                more_stops: false,
             }],
         ));
     }

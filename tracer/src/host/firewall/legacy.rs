@@ -7,9 +7,13 @@ use std::io;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use super::IP_HOOKS;
+use super::rules::{self, Chains};
+use super::words::Dialect;
 use crate::host::facts::{BaseChain, FilterEngine};
-use crate::host::netlink::{i32_of, u16_of, u32_of};
+use crate::host::netlink::u32_of;
 use crate::sys;
+
+mod table;
 
 /// How a family's tables are asked for and laid out.
 pub(super) struct Layout {
@@ -18,26 +22,25 @@ pub(super) struct Layout {
     names: &'static str,
     domain: AddressFamily,
     level: libc::c_int,
-    /// Where `target_offset` and `next_offset` (2 bytes each) stand in an entry.
-    offsets_at: usize,
+    v6: bool,
 }
 
-/// IPv4: struct ipt_entry begins with struct ipt_ip (84 bytes) and `nfcache` (4).
+/// Tables of IPv4.
 pub(super) const V4: Layout = Layout {
     family: "ip",
     names: "/proc/thread-self/net/ip_tables_names",
     domain: AddressFamily::Inet,
     level: libc::IPPROTO_IP,
-    offsets_at: 88,
+    v6: false,
 };
 
-/// IPv6: struct ip6t_entry begins with struct ip6t_ip6 (136 bytes) and `nfcache` (4).
+/// Tables of IPv6.
 pub(super) const V6: Layout = Layout {
     family: "ip6",
     names: "/proc/thread-self/net/ip6_tables_names",
     domain: AddressFamily::Inet6,
     level: libc::IPPROTO_IPV6,
-    offsets_at: 140,
+    v6: true,
 };
 
 /// IPT_SO_GET_INFO and IP6T_SO_GET_INFO.
@@ -49,10 +52,6 @@ const NAME_BYTES: usize = 32;
 const INFO_BYTES: usize = NAME_BYTES + 13 * 4;
 /// struct ipt_get_entries: name (32), size (4), then the entries, which are aligned to 8 bytes.
 const ENTRIES_AT: usize = 40;
-/// struct xt_entry_target is 32 bytes; a standard target's verdict follows.
-const VERDICT_AFTER: usize = 32;
-/// `-NF_DROP - 1`, as verdicts of rules are written.
-const VERDICT_DROP: i32 = -1;
 /// A table is never this large; a size beyond it is a misreading.
 const MAX_TABLE: usize = 256 * 1024 * 1024;
 
@@ -154,48 +153,40 @@ impl Info {
 
     fn chains(&self, layout: &Layout, table: &str, entries: &[u8]) -> Option<Vec<BaseChain>> {
         let priorities = PRIORITIES.iter().find(|(name, _)| *name == table);
+        let read = table::read(entries, layout.v6)?;
+        let mut own = Chains::new();
         let mut chains = Vec::new();
         for (number, (first, policy)) in self.first.iter().zip(self.policy).enumerate() {
             if self.valid_hooks & 1 << number == 0 {
                 continue;
             }
-            let hook = IP_HOOKS.get(number)?;
-            let (rules, policy_drop) = walk(layout, entries, *first, policy)?;
+            let hook = *IP_HOOKS.get(number)?;
+            let (rules, policy) = read.built_in(*first, policy)?;
             chains.push(BaseChain {
                 engine: FilterEngine::Legacy,
                 family: layout.family.into(),
                 table: table.into(),
-                chain: (*hook).into(),
-                hook: (*hook).into(),
+                chain: hook.into(),
+                hook: hook.into(),
                 priority: priorities
                     .and_then(|(_, p)| p.get(number))
                     .copied()
                     .unwrap_or(0),
-                policy_drop,
-                rules: Some(rules),
+                policy_drop: policy.drops,
+                rules: u32::try_from(rules.len()).ok(),
+                policy_packets: Some(policy.packets),
+                stops: Vec::new(),
+                more_stops: false,
             });
+            own.insert(hook.into(), rules);
+        }
+        own.extend(read.user_chains());
+        for chain in &mut chains {
+            (chain.stops, chain.more_stops) =
+                rules::stops(&own, &chain.chain, Dialect::Iptables);
         }
         Some(chains)
     }
-}
-
-/// From a chain's first entry to its policy: how many rules stand before it, and whether it drops.
-fn walk(layout: &Layout, entries: &[u8], first: u32, policy: u32) -> Option<(u32, bool)> {
-    let policy = usize::try_from(policy).ok()?;
-    let mut at = usize::try_from(first).ok()?;
-    let mut rules = 0;
-    while at < policy {
-        let next = usize::from(u16_of(entries.get(at..)?.get(layout.offsets_at + 2..)?)?);
-        if next == 0 {
-            return None;
-        }
-        at += next;
-        rules += 1;
-    }
-    let entry = entries.get(policy..)?;
-    let target = usize::from(u16_of(entry.get(layout.offsets_at..)?)?);
-    let verdict = i32_of(entry.get(target..)?.get(VERDICT_AFTER..)?)?;
-    Some((rules, verdict == VERDICT_DROP))
 }
 
 #[cfg(test)]
@@ -203,23 +194,15 @@ fn walk(layout: &Layout, entries: &[u8], first: u32, policy: u32) -> Option<(u32
 mod tests {
     use super::*;
 
-    /// An entry of IPv4 with a standard target: 112 bytes, then 40 of the target.
-    fn entry(verdict: i32) -> Vec<u8> {
-        let (mut bytes, offsets) = (vec![0; 88], [112, 0, 152, 0]);
-        bytes.extend(offsets);
-        bytes.resize(144, 0);
-        bytes.extend(verdict.to_ne_bytes());
-        bytes.resize(152, 0);
-        bytes
-    }
-
     #[test]
     fn the_policy_is_the_entry_after_the_rules() {
+        let entry = |verdict| table::fixture::entry(&[], "", &i32::to_ne_bytes(verdict));
         let table: Vec<u8> = [entry(-2), entry(-1), entry(-2), entry(-2)].concat();
+        let size = u32::try_from(entry(-1).len()).unwrap();
         let info = Info {
             valid_hooks: 0b110,
-            first: [0, 0, 304, 0, 0],
-            policy: [0, 152, 456, 0, 0],
+            first: [0, 0, 2 * size, 0, 0],
+            policy: [0, size, 3 * size, 0, 0],
             size: table.len(),
         };
         let chains = info.chains(&V4, "filter", &table).unwrap();
@@ -231,16 +214,6 @@ mod tests {
             told,
             [("INPUT", Some(1), true), ("FORWARD", Some(1), false)]
         );
-    }
-
-    #[test]
-    fn a_cut_table_is_refused() {
-        let table = entry(-1);
-        for end in 0..148 {
-            assert_eq!(walk(&V4, table.get(..end).unwrap(), 0, 0), None, "{end}");
-        }
-        assert_eq!(walk(&V4, &table, 0, 0), Some((0, true)));
-        assert_eq!(walk(&V4, &[0; 300], 0, 152), None, "entries of no length");
     }
 
     #[test]

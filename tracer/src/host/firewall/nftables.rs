@@ -1,11 +1,17 @@
-//! Base chains of nf_tables, by its netlink interface (linux/netfilter/nf_tables.h).
+//! Base chains of nf_tables and the rules below them, by its netlink interface (linux/netfilter/nf_tables.h).
 
-use std::fs;
-use std::io::{self, BufRead, BufReader};
+mod expression;
+mod rules;
+mod sets;
+mod verdict;
+
+use std::io;
 
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
-use super::IP_HOOKS;
+use super::{IP_HOOKS, in_use};
+use super::rules::stops;
+use super::words::Dialect;
 use crate::host::facts::{BaseChain, FilterEngine};
 use crate::host::netlink::{Message, Netlink, Request, attributes, be32_of, text_of};
 
@@ -16,6 +22,8 @@ const NFTA_CHAIN_NAME: u16 = 3;
 const NFTA_CHAIN_HOOK: u16 = 4;
 const NFTA_CHAIN_POLICY: u16 = 5;
 const NFTA_CHAIN_USE: u16 = 6;
+const NFTA_CHAIN_COUNTERS: u16 = 8;
+const NFTA_COUNTER_PACKETS: u16 = 2;
 const NFTA_HOOK_HOOKNUM: u16 = 1;
 const NFTA_HOOK_PRIORITY: u16 = 2;
 const NF_DROP: u32 = 0;
@@ -32,34 +40,33 @@ const FAMILIES: [(u8, &str, &[&str]); 6] = [
 
 /// All base chains of the calling thread's namespace.
 pub(super) fn base_chains() -> io::Result<Vec<BaseChain>> {
-    if !in_use() {
+    if !in_use("nf_tables", "nft_do_chain") {
         return Ok(Vec::new());
     }
     let mut socket = Netlink::open(NETLINK_NETFILTER)?;
     // struct nfgenmsg: family (0: all), version, resource (2)
     let request = Request::all(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETCHAIN, &[0; 4]);
-    socket.ask(&request, chain_of)
-}
-
-/// Whether this kernel has nf_tables now. The first message to an absent one would load its module
-/// (nfnetlink_rcv_msg, net/netfilter/nfnetlink.c).
-fn in_use() -> bool {
-    let Ok(modules) = fs::read_to_string("/proc/modules") else {
-        // A kernel without modules: nothing can be loaded.
-        return true;
-    };
-    // A kernel that has it built in does not list it: then its functions are among the kernel's own.
-    modules.lines().any(|line| line.starts_with("nf_tables ")) || built_in("nft_do_chain")
-}
-
-fn built_in(function: &str) -> bool {
-    let Ok(symbols) = fs::File::open("/proc/kallsyms") else {
-        return false;
-    };
-    BufReader::new(symbols)
-        .lines()
-        .map_while(Result::ok)
-        .any(|line| line.split(' ').nth(2) == Some(function))
+    let mut chains = socket.ask(&request, chain_of)?;
+    if chains.is_empty() {
+        return Ok(chains);
+    }
+    let tables = rules::read(&mut socket, NFNL_SUBSYS_NFTABLES)?;
+    for chain in &mut chains {
+        let family = FAMILIES
+            .iter()
+            .find(|(_, name, _)| *name == chain.family)
+            .map(|(number, ..)| *number);
+        let Some(table) = family.and_then(|f| tables.get(&(f, chain.table.clone()))) else {
+            continue;
+        };
+        let dialect = if chain.is_iptables() {
+            Dialect::Iptables
+        } else {
+            Dialect::Nft
+        };
+        (chain.stops, chain.more_stops) = stops(table, &chain.chain, dialect);
+    }
+    Ok(chains)
 }
 
 /// Reads NFT_MSG_NEWCHAIN; `None` for chains that are not base chains.
@@ -76,6 +83,9 @@ fn chain_of(message: Message<'_>) -> Option<BaseChain> {
         priority: 0,
         policy_drop: false,
         rules: None,
+        policy_packets: None,
+        stops: Vec::new(),
+        more_stops: false,
     };
     let mut is_base = false;
     for (kind, value) in attributes(rest) {
@@ -86,6 +96,12 @@ fn chain_of(message: Message<'_>) -> Option<BaseChain> {
             // References to a chain: its rules, and jumps to it, of which a base chain has none
             // (nft_verdict_init, net/netfilter/nf_tables_api.c).
             NFTA_CHAIN_USE => chain.rules = be32_of(value),
+            NFTA_CHAIN_COUNTERS => {
+                chain.policy_packets = attributes(value)
+                    .find(|(kind, _)| *kind == NFTA_COUNTER_PACKETS)
+                    .and_then(|(_, packets)| packets.first_chunk())
+                    .map(|packets| u64::from_be_bytes(*packets));
+            }
             NFTA_CHAIN_HOOK => {
                 is_base = true;
                 read_hook(value, known.map_or(&[], |(.., hooks)| *hooks), &mut chain);

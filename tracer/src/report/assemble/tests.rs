@@ -216,6 +216,9 @@ fn host() -> Host {
                 priority: 0,
                 policy_drop: true,
                 rules: Some(1),
+                policy_packets: None,
+                stops: Vec::new(),
+                more_stops: false,
             }],
         ),
         Fact::Unread {

@@ -67,6 +67,9 @@ fn fact() -> impl Strategy<Value = Fact> {
                     priority,
                     policy_drop: true,
                     rules: None,
+                    policy_packets: None,
+                    stops: Vec::new(),
+                    more_stops: false,
                 }],
             )
         }),
