@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::host::Host;
-use crate::host::facts::{BaseChain, FilterEngine};
+use crate::host::facts::{BaseChain, FilterEngine, FilterRule};
 use crate::model::{NetNs, Proto, Tuple};
 use crate::report::Advice;
 
@@ -75,18 +75,64 @@ fn iptables(chain: &BaseChain) -> Option<String> {
     Some(format!("ip{six}tables{legacy}{table}"))
 }
 
-/// The command that shows a chain with its counters.
+/// The command that shows a base chain with its counters.
 #[must_use]
 pub fn show_chain(chain: &BaseChain) -> String {
-    iptables(chain).map_or_else(
-        || {
-            format!(
-                "nft -a list chain {} {} {}",
-                chain.family, chain.table, chain.chain
-            )
-        },
-        |program| format!("{program} -nvL {} --line-numbers", chain.chain),
+    show_reached(chain, &chain.chain)
+}
+
+/// The command that shows a chain that is reached from a base chain.
+#[must_use]
+pub fn show_reached(base: &BaseChain, name: &str) -> String {
+    iptables(base).map_or_else(
+        || format!("nft -a list chain {} {} {name}", base.family, base.table),
+        |program| format!("{program} -nvL {name} --line-numbers"),
     )
+}
+
+/// The program other than nft that makes and shows such a chain: ebtables and arptables use the names of iptables.
+#[must_use]
+pub fn other_program(base: &BaseChain, name: &str) -> Option<String> {
+    if base.table != "filter" && base.table != "nat" {
+        return None;
+    }
+    match base.family.as_str() {
+        "bridge" => Some(format!("ebtables -t {} -L {name} --Lc --Ln", base.table)),
+        "arp" => Some(format!("arptables -nvL {name} --line-numbers")),
+        _ => None,
+    }
+}
+
+/// The command that takes a rule out of its chain, and the one that puts it back where the rule is known in full.
+#[must_use]
+pub fn delete_rule(base: &BaseChain, rule: &FilterRule) -> (String, Option<String>) {
+    let (name, number, text) = (&rule.chain, rule.number, &rule.text);
+    let handle = rule.handle.filter(|_| !base.is_iptables());
+    match (handle, iptables(base)) {
+        (None, Some(program)) => (
+            format!("{program} -D {name} {number}"),
+            rule.whole
+                .then(|| format!("{program} -I {name} {number} {text}")),
+        ),
+        (handle, _) => {
+            let place = format!("{} {} {name}", base.family, base.table);
+            let handle = handle.unwrap_or_default();
+            (
+                format!("nft delete rule {place} handle {handle}"),
+                rule.whole
+                    .then(|| format!("nft insert rule {place} {}", quoted(text))),
+            )
+        }
+    }
+}
+
+/// A rule of nft as one argument of the shell, where it has characters that the shell would take for its own.
+fn quoted(text: &str) -> String {
+    if text.contains(['"', '{', '&', '*', '<', '>', '!', ';']) {
+        format!("'{}'", text.replace('\'', ""))
+    } else {
+        text.to_owned()
+    }
 }
 
 /// The command that sets a chain's policy.
@@ -108,9 +154,12 @@ pub fn set_policy(chain: &BaseChain, accept: bool) -> String {
 }
 
 /// The command that lets one flow pass at the head of a chain, and the one that takes it back where that is one
-/// command too.
+/// command too. ARP has no flows.
 #[must_use]
-pub fn let_pass(chain: &BaseChain, tuple: &Tuple) -> (String, Option<String>) {
+pub fn let_pass(chain: &BaseChain, tuple: &Tuple) -> Option<(String, Option<String>)> {
+    if tuple.proto == Proto::Arp || chain.family == "arp" {
+        return None;
+    }
     if let Some(program) = iptables(chain) {
         let what = format!(
             "{} -s {} -d {}{} -j ACCEPT",
@@ -123,10 +172,10 @@ pub fn let_pass(chain: &BaseChain, tuple: &Tuple) -> (String, Option<String>) {
                 _ => String::new(),
             }
         );
-        return (
+        return Some((
             format!("{program} -I {what}"),
             Some(format!("{program} -D {what}")),
-        );
+        ));
     }
     let family = match tuple.dst {
         IpAddr::V4(_) => "ip",
@@ -137,13 +186,13 @@ pub fn let_pass(chain: &BaseChain, tuple: &Tuple) -> (String, Option<String>) {
         Proto::Udp => format!(" udp dport {}", tuple.dport),
         _ => String::new(),
     };
-    (
+    Some((
         format!(
             "nft insert rule {} {} {} {family} saddr {} {family} daddr {}{port} accept",
             chain.family, chain.table, chain.chain, tuple.src, tuple.dst
         ),
         None,
-    )
+    ))
 }
 
 /// `ip` or `ip -6`.

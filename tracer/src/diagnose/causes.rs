@@ -68,6 +68,8 @@ causes! {
         "A rule dropped it for want of a conntrack entry (state INVALID).";
     CONNTRACK_INSERT = "conntrack.insert-failed", Dropped, NETFILTER_HOOKS, Some("netfilter.drop"),
         "Its conntrack entry could not be confirmed: an insertion clash, or no free port for source NAT.";
+    CONNTRACK_FULL = "conntrack.full", Dropped, NETFILTER_HOOKS, Some("netfilter.drop"),
+        "The table of connections is full: no new one is let in.";
     ROUTE_NONE = "route.none", Dropped, &["route"], None,
         "The namespace has no route to the destination.";
     ROUTE_BLACKHOLE = "route.blackhole", Dropped, &["route"], None,

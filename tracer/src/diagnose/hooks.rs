@@ -14,6 +14,8 @@ pub struct Hook {
     pub chain_hook: &'static str,
     /// The stack shows a chain of the bridge family.
     pub bridge: bool,
+    /// A chain of IP was called for a packet that a bridge carries (br_netfilter).
+    pub bridged: bool,
 }
 
 struct Row {
@@ -100,6 +102,7 @@ pub fn of(stack: &[Frame]) -> Option<Hook> {
         name: if sent { "BRIDGE-OUTPUT" } else { row.name },
         chain_hook: if sent { "OUTPUT" } else { row.chain_hook },
         bridge: row.name.starts_with("BRIDGE-"),
+        bridged: row.frame.starts_with("br_nf_"),
     })
 }
 

@@ -1,7 +1,9 @@
 //! One drop with everything around it that a rule may look at: its packet, its place, what this host did at the
 //! same moment, what is known of the interface. Reads only; decides nothing.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::LazyLock;
 
 use tracer_common::tuple::{FAMILY_V4, FAMILY_V6};
 
@@ -9,8 +11,8 @@ use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::Link;
 use crate::model::{
-    Detail, Device, Direction, DropInfo, Event, Flow, Journey, KtimeNs, NetNs, Proto, Step,
-    Transport, Tuple,
+    Detail, Device, Direction, DropInfo, Event, Fate, Flow, FlowId, Journey, JourneyId, KtimeNs,
+    NetNs, Path, Proto, Step, Transport, Tuple,
 };
 use crate::report::Place;
 
@@ -18,6 +20,31 @@ use super::words;
 
 /// An answer that belongs to a drop is built in the same call: microseconds apart, on the same CPU.
 const SAME_CALL_NS: u64 = 2_000_000;
+
+/// Flow and journey of what has none.
+static NOTHING: LazyLock<(Flow, Journey)> = LazyLock::new(|| {
+    let flow = Flow {
+        id: FlowId(u32::MAX),
+        tuples: Vec::new(),
+        packets: BTreeMap::new(),
+        forward: Path::default(),
+        reply: Path::default(),
+        journeys: Vec::new(),
+        journeys_seen: BTreeMap::new(),
+        fates: BTreeMap::new(),
+        first: KtimeNs(0),
+        last: KtimeNs(0),
+    };
+    let journey = Journey {
+        id: JourneyId(u64::MAX),
+        flow: flow.id,
+        direction: Direction::Forward,
+        steps: Vec::new(),
+        steps_dropped: 0,
+        fate: Fate::InFlight,
+    };
+    (flow, journey)
+});
 
 /// A dropped packet.
 #[derive(Clone, Copy)]
@@ -55,6 +82,24 @@ impl<'a> Loss<'a> {
                 flow,
                 journey,
                 step,
+                event,
+                info,
+            }),
+            _ => None,
+        }
+    }
+
+    /// A drop that belongs to no packet of a flow, such as that of a question for a neighbour.
+    #[must_use]
+    pub fn beside(trace: &'a Trace, host: &'a Host, event: &'a Event) -> Option<Self> {
+        let (flow, journey) = &*NOTHING;
+        match &event.detail {
+            Detail::Drop(info) => Some(Self {
+                trace,
+                host,
+                flow,
+                journey,
+                step: 0,
                 event,
                 info,
             }),

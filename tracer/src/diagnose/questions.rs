@@ -14,7 +14,7 @@ use super::local;
 use super::loss::{Loss, peer_of};
 use super::routing;
 use super::rules::neighbor::{self, Unresolved};
-use super::rules::{self, nat, ready, unheard};
+use super::rules::{self, conntrack, nat, netfilter, ready, unheard};
 use super::source_address;
 use super::standing;
 use super::view::{View, last_seen, total};
@@ -47,6 +47,11 @@ pub fn questions(trace: &Trace, host: &Host) -> Vec<Question> {
         }
         if total(&reply) == 0 && view.expects_reply() {
             about_silence(&view, forward.delivered + forward.consumed > 0, &mut list);
+        }
+    }
+    for (_, loss) in netfilter::questions_dropped(trace, host) {
+        if let Some(netns) = loss.netns() {
+            about_filters(&loss, netns, &mut list);
         }
     }
     if nothing_matched(trace, host) {
@@ -146,8 +151,13 @@ fn about_loss(loss: &Loss<'_>, list: &mut Asked) {
     for question in nat::questions(loss) {
         list.push(question);
     }
-    if loss.reason() == "NETFILTER_DROP" || matches!(function, "nf_hook_slow" | "nft_do_chain") {
-        list.push(Question::Chains { netns });
+    if loss.reason() == "NETFILTER_DROP"
+        || matches!(
+            function,
+            "nf_hook_slow" | "nft_do_chain" | "nf_queue" | "nf_reinject"
+        )
+    {
+        about_filters(loss, netns, list);
         list.push_route(loss.tuple().map(route));
     }
     if matches!(
@@ -249,6 +259,32 @@ fn unsourced(tuple: Tuple) -> Tuple {
         sport: 0,
         dport: 0,
         ..tuple
+    }
+}
+
+/// Chains, twice where more is lost later: then it shows whose counters move. And what conntrack knows.
+fn about_filters(loss: &Loss<'_>, netns: NetNs, list: &mut Asked) {
+    list.push(Question::Chains { netns });
+    if let Some(round) = netfilter::look_again(loss, netns) {
+        list.push(Question::ChainsAgain { netns, round });
+    }
+    let sysctl = |name: &str| Question::Sysctl {
+        netns,
+        name: name.to_owned(),
+    };
+    if loss.frames().any(|f| f.starts_with("br_nf_")) {
+        list.push(sysctl(netfilter::switch(loss.v6())));
+    }
+    if loss.function() == "nf_hook_slow" {
+        list.push(sysctl(conntrack::COUNT));
+        list.push(sysctl(conntrack::MOST));
+        list.push(Question::ConntrackCounters { netns });
+    }
+    if loss.info.ct_attached == Some(false) {
+        list.push(Question::ConntrackCounters { netns });
+    }
+    if let Some(tuple) = loss.tuple().filter(|t| t.proto != Proto::Arp) {
+        list.push(Question::Conntrack { netns, tuple });
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod bridge;
 pub mod cgroup;
+pub mod conntrack;
 pub mod duplicate;
 pub mod filter;
 pub mod flooded;
@@ -38,7 +39,9 @@ pub const RULES: &[Rule] = &[
     nat::forgotten_on_the_way,
     netfilter::reject,
     netfilter::queue,
-    netfilter::conntrack,
+    conntrack::full,
+    conntrack::insert_failed,
+    conntrack::invalid,
     netfilter::drop,
     route::lookup,
     route::forwarding,

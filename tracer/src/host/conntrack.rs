@@ -51,7 +51,7 @@ pub(super) fn entry(netns: NetNs, tuple: Tuple) -> io::Result<ConntrackAnswer> {
         entry,
     };
     // A question to an absent ctnetlink would load its module.
-    if !in_use("nf_conntrack_netlink", "ctnetlink_get_conntrack") {
+    if !in_use("nf_conntrack_netlink") {
         return Err(io::Error::other("this kernel has not loaded ctnetlink"));
     }
     let Some(request) = request(tuple) else {
@@ -169,7 +169,11 @@ pub(super) fn counters() -> io::Result<ConntrackCounters> {
 /// A line of names, then one of hexadecimal numbers for each processor.
 fn sum(text: &str) -> ConntrackCounters {
     let mut lines = text.lines();
-    let names: Vec<&str> = lines.next().unwrap_or_default().split_whitespace().collect();
+    let names: Vec<&str> = lines
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect();
     let mut total = ConntrackCounters::default();
     for line in lines {
         for (name, value) in names.iter().zip(line.split_whitespace()) {

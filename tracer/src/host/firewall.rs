@@ -11,7 +11,7 @@ mod words;
 mod xt;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::sync::LazyLock;
 
 use super::Unreadable;
 use super::facts::BaseChain;
@@ -43,9 +43,36 @@ pub(super) fn base_chains() -> (Vec<BaseChain>, Vec<Unreadable>) {
     (chains, missing)
 }
 
-/// Whether this kernel has a module now, or the function that stands for it built in. The first message to an absent one
-/// would load it (nfnetlink_rcv_msg, net/netfilter/nfnetlink.c).
-pub(super) fn in_use(module: &str, function: &str) -> bool {
+/// Functions that stand for their modules: nf_tables, nf_conntrack_netlink.
+const STANDING_FOR: [(&str, &str); 2] = [
+    ("nf_tables", "nft_do_chain"),
+    ("nf_conntrack_netlink", "ctnetlink_get_conntrack"),
+];
+
+/// Modules that the kernel has built in: it does not list them, but their functions are among its own. The list of those
+/// is long, and does not change.
+static BUILT_IN: LazyLock<Vec<&str>> = LazyLock::new(|| {
+    let Ok(symbols) = fs::read("/proc/kallsyms") else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    // address, type, name; of a module also its name.
+    for line in symbols.split(|byte| *byte == b'\n') {
+        let known = STANDING_FOR
+            .iter()
+            .find(|(_, function)| line.ends_with(function.as_bytes()));
+        if let Some((module, function)) = known
+            && line.split(|byte| *byte == b' ').nth(2) == Some(function.as_bytes())
+        {
+            found.push(*module);
+        }
+    }
+    found
+});
+
+/// Whether this kernel has a module now. The first message to an absent one would load it (nfnetlink_rcv_msg,
+/// net/netfilter/nfnetlink.c).
+pub(super) fn in_use(module: &str) -> bool {
     let Ok(modules) = fs::read_to_string("/proc/modules") else {
         // A kernel without modules: nothing can be loaded.
         return true;
@@ -53,16 +80,5 @@ pub(super) fn in_use(module: &str, function: &str) -> bool {
     let loaded = modules
         .lines()
         .any(|line| line.split(' ').next() == Some(module));
-    // A kernel that has it built in does not list it: then its functions are among the kernel's own.
-    loaded || built_in(function)
-}
-
-fn built_in(function: &str) -> bool {
-    let Ok(symbols) = fs::File::open("/proc/kallsyms") else {
-        return false;
-    };
-    BufReader::new(symbols)
-        .lines()
-        .map_while(Result::ok)
-        .any(|line| line.split(' ').nth(2) == Some(function))
+    loaded || BUILT_IN.contains(&module)
 }

@@ -87,9 +87,9 @@ impl Request {
     /// Attributes one after the other, to be put into another one.
     pub(crate) fn attributes_only(attributes: &[(u16, Vec<u8>)]) -> Vec<u8> {
         let none = Self(Vec::new());
-        let all = attributes.iter().fold(none, |nest, (kind, value)| {
-            nest.attribute(*kind, value)
-        });
+        let all = attributes
+            .iter()
+            .fold(none, |nest, (kind, value)| nest.attribute(*kind, value));
         all.0
     }
 

@@ -15,7 +15,7 @@ use super::super::local;
 use super::super::loss::{Loss, apart, peer_of};
 use super::super::policy::{self, Asked, Decision};
 use super::super::words;
-use super::{tunnel, unheard};
+use super::{netfilter, tunnel, unheard};
 
 /// `where.hook` of this family.
 const HOOK: &str = "neighbor";
@@ -394,6 +394,9 @@ pub(super) fn awaited(loss: &Loss<'_>) -> Option<Unresolved> {
 /// The packet died in the neighbour's queue.
 pub fn unresolved(loss: &Loss<'_>) -> Option<Candidate> {
     let who = awaited(loss)?;
+    if let Some(first_cause) = netfilter::of_question(loss.trace, loss.host, who.address) {
+        return Some(first_cause);
+    }
     if let Some(candidate) = unheard::unheard(loss.trace, loss.host, who) {
         return Some(candidate.leads_to(Outcome::Dropped));
     }

@@ -1,25 +1,29 @@
-//! Drops by packet filters: the hook from the stack, the engine from the freeing function, the chains from the
-//! host. The kernel never tells the rule.
+//! Drops by packet filters: the hook from the stack, the engine from the freeing function, the chains and rules from
+//! the host. The kernel never tells the rule: it is named where only one can have done it.
 
+mod answer;
+mod suspects;
+
+use std::net::IpAddr;
+
+use crate::correlate::Trace;
 use crate::host::Host;
-use crate::host::facts::{BaseChain, FilterEngine};
-use crate::model::{Detail, Device, NetNs};
-use crate::report::{Advice, Confidence};
+use crate::host::facts::{BaseChain, FilterEngine, Stop};
+use crate::model::{Device, Transport};
+use crate::report::{Advice, Evidence};
 
-use super::super::advice::{Shell, chain_words, let_pass, set_policy, show_chain, text};
+use super::super::advice::{Shell, text};
 use super::super::candidate::{Candidate, Specificity};
-use super::super::causes::{
-    CONNTRACK_INSERT, CONNTRACK_INVALID, Cause, NETFILTER_DROP, NETFILTER_QUEUE, NETFILTER_REJECT,
-};
+use super::super::causes::{Cause, NETFILTER_DROP, NETFILTER_QUEUE, NETFILTER_REJECT};
 use super::super::hooks::{self, Hook};
 use super::super::loss::Loss;
-use super::super::words;
 
-/// IPS_CONFIRMED of nf_conn.status (include/uapi/linux/netfilter/nf_conntrack_common.h).
-const CONFIRMED: u32 = 1 << 3;
+pub use answer::switch;
+pub use suspects::Suspects;
+pub use suspects::look_again;
 
 /// The hook, when a packet filter freed the packet. Kernels before 5.17 give no reason: the function tells.
-fn filtered(loss: &Loss<'_>) -> Option<Option<Hook>> {
+pub(super) fn filtered(loss: &Loss<'_>) -> Option<Option<Hook>> {
     let by_name = loss.reason() == "NETFILTER_DROP";
     let by_place = loss.info.reason.is_none()
         && (matches!(loss.function(), "nf_hook_slow" | "nft_do_chain")
@@ -28,7 +32,7 @@ fn filtered(loss: &Loss<'_>) -> Option<Option<Hook>> {
 }
 
 /// nf_tables frees in its own chain walker; x_tables and conntrack leave it to nf_hook_slow.
-fn engine(loss: &Loss<'_>) -> FilterEngine {
+pub(super) fn engine(loss: &Loss<'_>) -> FilterEngine {
     if loss.within("nft_do_chain") || loss.frames().any(|f| f.starts_with("nft_do_chain")) {
         FilterEngine::Nftables
     } else {
@@ -37,16 +41,37 @@ fn engine(loss: &Loss<'_>) -> FilterEngine {
 }
 
 /// Base chains that see packets of this family at this hook, of one engine.
-fn filter_chains(host: &Host, netns: NetNs, hook: Hook, family: u8) -> Option<Vec<&BaseChain>> {
-    let chains = host.chains.get(&netns)?;
-    let families = hooks::families(hook, family);
-    Some(
-        chains
-            .fact
-            .iter()
-            .filter(|c| c.hook == hook.chain_hook && families.contains(&c.family.as_str()))
-            .collect(),
-    )
+fn filter_chains<'a>(
+    loss: &Loss<'a>,
+    hook: Hook,
+    engine: FilterEngine,
+) -> Option<Vec<&'a BaseChain>> {
+    let chains = loss.host.chains.get(&loss.netns()?)?;
+    let families = hooks::families(hook, loss.family());
+    let mut list: Vec<_> = chains
+        .fact
+        .iter()
+        .filter(|c| c.hook == hook.chain_hook && families.contains(&c.family.as_str()))
+        .filter(|c| c.engine == engine)
+        .collect();
+    list.sort_by_key(|c| c.priority);
+    Some(list)
+}
+
+/// Base chains of the loss's hook and engine that were read, and who of them may have ended its way in one of these
+/// manners.
+pub(super) fn suspected<'a>(
+    loss: &Loss<'a>,
+    hook: Hook,
+    manners: &[Stop],
+) -> Option<(Vec<&'a BaseChain>, Suspects<'a>)> {
+    let chains = filter_chains(loss, hook, engine(loss))?;
+    let goes_out = match hook.name {
+        "POSTROUTING" | "EGRESS" | "BRIDGE-POSTROUTING" | "BRIDGE-FORWARD" => loss.device(),
+        _ => going_out(loss),
+    };
+    let found = suspects::of(loss, (hook, goes_out), &chains, manners);
+    Some((chains, found))
 }
 
 /// ` at ra → rb`: where it came in and, as far as known, where it was going.
@@ -88,7 +113,12 @@ fn hook_name(hook: Option<Hook>) -> &'static str {
     hook.map_or("netfilter", |h| h.name)
 }
 
-fn propose(loss: &Loss<'_>, cause: &'static Cause, hook: Option<Hook>, verb: &str) -> Candidate {
+pub(super) fn propose(
+    loss: &Loss<'_>,
+    cause: &'static Cause,
+    hook: Option<Hook>,
+    verb: &str,
+) -> Candidate {
     let summary = format!(
         "{} {verb} on {}{}",
         hook_name(hook),
@@ -103,103 +133,119 @@ pub fn drop(loss: &Loss<'_>) -> Option<Candidate> {
     let hook = filtered(loss)?;
     let mut candidate = propose(loss, &NETFILTER_DROP, hook, "DROP");
     let shell = Shell::of(loss.host, loss.netns());
-    if loss.frames().any(|f| f.starts_with("nf_nat_")) {
-        candidate.summary += ": a NAT rule could not translate it (has the interface an address?)";
-        let show = shell.run("look at the addresses", "ip addr");
-        return Some(candidate.explains(Specificity::Fact).advise([show]));
+    if let Some(failed) = untranslated(loss, hook, &shell) {
+        candidate.summary += &failed.summary;
+        candidate.evidence.extend(failed.evidence);
+        return Some(candidate.explains(Specificity::Fact).advise(failed.advice));
     }
-    let engine = engine(loss);
-    let known = hook.and_then(|h| filter_chains(loss.host, loss.netns()?, h, loss.family()));
-    let Some(known) = known else {
+    let found = hook.and_then(|h| Some((h, suspected(loss, h, &[Stop::Drop])?)));
+    let Some((hook, (chains, mut found))) = found else {
         candidate.summary += ": a rule or policy of its chains dropped it";
         return Some(candidate.advise(look_everywhere(loss, hook, &shell)));
     };
-    let chains: Vec<_> = known
-        .iter()
-        .copied()
-        .filter(|c| c.engine == engine)
-        .collect();
-    candidate = candidate.advise(
-        chains
-            .iter()
-            .map(|c| shell.run("look first: which counter rises", show_chain(c))),
-    );
-    for chain in &chains {
-        candidate = candidate.because("chain", chain_state(chain));
+    if found.list.is_empty() {
+        // A REJECT whose answer was not sent (there is a limit to them) is a drop to the kernel.
+        found = suspected(loss, hook, &[Stop::Reject])?.1;
     }
-    let dropping: Vec<_> = chains.iter().filter(|c| c.policy_drop).collect();
-    match (dropping.as_slice(), chains.as_slice()) {
-        ([chain, ..], _) => {
-            candidate.summary += &format!(": chain {} has policy drop", chain_words(chain));
-            for other in dropping.iter().skip(1) {
-                candidate.summary += &format!(", and {} too", chain_words(other));
-            }
-            candidate.advice.extend(open_policy(loss, chain, &shell));
-        }
-        ([], [chain]) => {
-            candidate.summary += &format!(": a rule reached from chain {}", chain_words(chain));
-            candidate.advice.extend(let_through(loss, chain, &shell));
-        }
-        ([], [first, ..]) => {
-            let names: Vec<_> = chains.iter().map(|c| chain_words(c)).collect();
-            candidate.summary += &format!(": a rule reached from one of {}", names.join(", "));
-            candidate.advice.extend(let_through(loss, first, &shell));
-        }
-        ([], []) => {
-            candidate.summary += ": no chain of this hook was found when it was read";
-            candidate.confidence = Confidence::Likely;
-            candidate.advice.extend(look_everywhere(loss, hook, &shell));
-        }
-    }
-    Some(candidate)
+    Some(answer::with(candidate, (loss, hook), &chains, &found))
 }
 
-fn chain_state(chain: &BaseChain) -> String {
-    let policy = if chain.policy_drop { "drop" } else { "accept" };
-    let rules = chain.rules.map_or_else(String::new, |n| {
-        format!(", {}", words::count(u64::from(n), "rule"))
+/// Questions for neighbours, and answers, that a packet filter dropped, with the neighbour's address. They are packets of
+/// no flow that was asked for.
+pub fn questions_dropped<'a>(
+    trace: &'a Trace,
+    host: &'a Host,
+) -> impl Iterator<Item = (IpAddr, Loss<'a>)> {
+    let steps = trace.journeys.values().flat_map(|j| &j.steps);
+    steps
+        .map(|s| &s.event)
+        .chain(&trace.beside)
+        .filter_map(move |event| {
+            let Transport::Neighbor { target, .. } = event.packet.as_ref()?.transport else {
+                return None;
+            };
+            let loss = Loss::beside(trace, host, event)?;
+            filtered(&loss).map(|_| (target, loss))
+        })
+}
+
+/// What dropped the question for a neighbour, or the answer: the first cause of all that waits for it.
+#[must_use]
+pub fn of_question(trace: &Trace, host: &Host, address: IpAddr) -> Option<Candidate> {
+    let (_, loss) = questions_dropped(trace, host).find(|(target, _)| *target == address)?;
+    let question = if address.is_ipv6() {
+        "neighbour discovery"
+    } else {
+        "ARP"
+    };
+    let mut candidate = drop(&loss)?;
+    candidate.summary = format!("{question} for {address}: {}", candidate.summary);
+    Some(candidate.explains(Specificity::Linked))
+}
+
+/// What NAT could not translate: nf_tables' own frames say so; of legacy tables a rule that masquerades does, where the
+/// interface has no address (masquerade_tg, nf_nat_masquerade_ipv4: no address, NF_DROP).
+fn untranslated(loss: &Loss<'_>, hook: Option<Hook>, shell: &Shell) -> Option<Untranslated> {
+    /// IPS_SRC_NAT_DONE of nf_conn.status (include/uapi/linux/netfilter/nf_conntrack_common.h).
+    const SOURCE_DONE: u32 = 1 << 7;
+    let framed = loss.frames().any(|f| f.starts_with("nf_nat_"));
+    let device = loss.device();
+    let bare = device.is_some_and(|d| {
+        let mut own = loss.host.addresses(d).iter();
+        !own.any(|a| a.address.is_ipv6() == loss.v6())
     });
-    format!(
-        "{} ({}) at hook {} priority {}: policy {policy}{rules}",
-        chain_words(chain),
-        match chain.engine {
-            FilterEngine::Nftables => "nf_tables",
-            FilterEngine::Legacy => "legacy x_tables",
+    let masquerades = || {
+        let hook = hook.filter(|h| h.name == "POSTROUTING")?;
+        let (_, found) = suspected(loss, hook, &[Stop::Nat])?;
+        let mut rules = found.list.iter().filter_map(|s| s.rule);
+        rules.find(|rule| rule.text.contains("MASQUERADE") || rule.text.contains("masquerade"))
+    };
+    let undone = loss.info.ct_status.is_some_and(|s| s & SOURCE_DONE == 0);
+    if !framed && !(undone && bare && masquerades().is_some()) {
+        return None;
+    }
+    let name = device.map(|d| loss.host.interface(d));
+    let mut evidence = Vec::new();
+    let (summary, command) = match name {
+        Some(name) if bare => {
+            let family = if loss.v6() { "IPv6" } else { "IPv4" };
+            evidence.push(super::super::candidate::evidence(
+                "address",
+                format!("{name} has no {family} address"),
+            ));
+            (
+                format!(": {name} has no address to which it could be translated"),
+                format!("ip addr show dev {name}"),
+            )
+        }
+        _ => (
+            ": a NAT rule could not translate it (has the interface an address?)".to_owned(),
+            "ip addr".to_owned(),
+        ),
+    };
+    let mut advice = vec![shell.run("look at the addresses", command)];
+    advice.push(shell.run(
+        "the rule that translates",
+        match engine(loss) {
+            FilterEngine::Legacy => "iptables-legacy -t nat -nvL POSTROUTING --line-numbers",
+            FilterEngine::Nftables => "nft -a list ruleset",
         },
-        chain.hook,
-        chain.priority
-    )
-}
-
-fn open_policy(loss: &Loss<'_>, chain: &BaseChain, shell: &Shell) -> Vec<Advice> {
-    let mut list = Vec::new();
-    if let Some(tuple) = loss.tuple() {
-        list.push(shell.run(
-            "let this flow pass (its answers need a rule of their own unless established ones pass)",
-            let_pass(chain, &tuple).0,
-        ));
-    }
-    list.push(shell.run(
-        "or let all pass: this opens the firewall for everything that no rule drops",
-        set_policy(chain, true),
     ));
-    list.push(shell.run("to take that back", set_policy(chain, false)));
-    list
+    advice.push(text(
+        "give the interface an address (ip addr add …), or translate to one of another interface (SNAT)",
+    ));
+    Some(Untranslated {
+        summary,
+        evidence,
+        advice,
+    })
 }
 
-fn let_through(loss: &Loss<'_>, chain: &BaseChain, shell: &Shell) -> Vec<Advice> {
-    let mut list = vec![text(
-        "remove or amend the rule whose counter rises with each packet",
-    )];
-    if let Some(tuple) = loss.tuple() {
-        let (insert, revert) = let_pass(chain, &tuple);
-        list.push(shell.run(
-            "or let this flow pass before it: this opens the firewall for it",
-            insert,
-        ));
-        list.extend(revert.map(|r| shell.run("to take that back", r)));
-    }
-    list
+/// A failed translation in words.
+struct Untranslated {
+    summary: String,
+    evidence: Vec<Evidence>,
+    advice: Vec<Advice>,
 }
 
 fn look_everywhere(loss: &Loss<'_>, hook: Option<Hook>, shell: &Shell) -> Vec<Advice> {
@@ -237,25 +283,18 @@ pub fn reject(loss: &Loss<'_>) -> Option<Candidate> {
         "tcp"
     };
     let shell = Shell::of(loss.host, loss.netns());
-    let plain = drop(loss)?;
-    Some(
-        candidate
-            .explains(Specificity::Linked)
-            .because(
-                kind,
-                format!("{told} was built for this packet in the same call"),
-            )
-            .advise(plain.advice.into_iter().filter(|a| {
-                // A REJECT is a rule: the policy is not what to change.
-                a.command
-                    .as_ref()
-                    .is_none_or(|c| !c.contains(" -P ") && !c.contains("policy"))
-            }))
-            .advise([shell.run(
-                "a service without endpoints is rejected the same way: are there backends?",
-                "nft list ruleset",
-            )]),
-    )
+    candidate = candidate.explains(Specificity::Linked).because(
+        kind,
+        format!("{told} was built for this packet in the same call"),
+    );
+    let candidate = match hook.and_then(|h| Some((h, suspected(loss, h, &[Stop::Reject])?))) {
+        Some((hook, (chains, found))) => answer::with(candidate, (loss, hook), &chains, &found),
+        None => candidate.advise(look_everywhere(loss, hook, &shell)),
+    };
+    Some(candidate.advise([shell.run(
+        "a service without endpoints is rejected the same way: are there backends?",
+        "nft list ruleset",
+    )]))
 }
 
 /// NFQUEUE without a process behind it.
@@ -268,69 +307,26 @@ pub fn queue(loss: &Loss<'_>) -> Option<Candidate> {
     let mut candidate = propose(loss, &NETFILTER_QUEUE, hook, "NFQUEUE");
     candidate.summary += ": no process listens on the queue that the rule names";
     let shell = Shell::of(loss.host, loss.netns());
+    candidate = candidate.advise([shell.run(
+        "queues with a listener",
+        "cat /proc/net/netfilter/nfnetlink_queue",
+    )]);
+    // The kernel frees in the same place for both engines.
+    let found = hook.and_then(|h| {
+        [FilterEngine::Nftables, FilterEngine::Legacy]
+            .into_iter()
+            .filter_map(|engine| {
+                let chains = filter_chains(loss, h, engine)?;
+                let found = suspects::of(loss, (h, going_out(loss)), &chains, &[Stop::Queue]);
+                (!found.list.is_empty()).then_some((h, chains, found))
+            })
+            .next()
+    });
+    candidate = match found {
+        Some((hook, chains, found)) => answer::with(candidate, (loss, hook), &chains, &found),
+        None => candidate.advise([shell.run("the rule", "nft list ruleset")]),
+    };
     Some(candidate.advise([
-        shell.run("queues with a listener", "cat /proc/net/netfilter/nfnetlink_queue"),
-        shell.run("the rule", "nft list ruleset"),
         text("start the listener, or let the rule bypass a missing one (`queue flags bypass`, `--queue-bypass`)"),
     ]))
-}
-
-/// Conntrack itself: freed after all chains of POSTROUTING or INPUT had their say, with an entry not confirmed.
-pub fn conntrack(loss: &Loss<'_>) -> Option<Candidate> {
-    let hook = filtered(loss)??;
-    let shell = Shell::of(loss.host, loss.netns());
-    let look = shell.run("counters of conntrack", "conntrack -S");
-    let unconfirmed = loss.info.ct_status.is_some_and(|s| s & CONFIRMED == 0);
-    let translated = loss.info.ct_status.is_some_and(|s| s & 0x30 != 0);
-    let nft_nat = loss.frames().any(|f| f.starts_with("nf_nat_"));
-    if loss.function() == "nf_hook_slow"
-        && matches!(hook.name, "POSTROUTING" | "INPUT")
-        && unconfirmed
-        && !nft_nat
-    {
-        let legacy = filter_chains(loss.host, loss.netns()?, hook, loss.family())
-            .is_none_or(|c| c.iter().any(|c| c.engine == FilterEngine::Legacy));
-        let mut candidate = propose(loss, &CONNTRACK_INSERT, Some(hook), "DROP");
-        candidate.summary += ": its conntrack entry could not be inserted";
-        if translated {
-            candidate.summary += " (are the ports for source NAT used up?)";
-        }
-        let sure = if legacy {
-            Confidence::Possible
-        } else {
-            Confidence::Likely
-        };
-        return Some(
-            candidate
-                .explains(if legacy {
-                    Specificity::Reason
-                } else {
-                    Specificity::Fact
-                })
-                .sure(sure)
-                .advise([look, text("watch insert_failed and drop rise")]),
-        );
-    }
-    // The packet has no entry although others of its flow's namespace have: state INVALID.
-    let others_tracked = loss.info.ct_attached == Some(false)
-        && loss
-            .trace
-            .journeys
-            .values()
-            .flat_map(|j| &j.steps)
-            .any(|s| {
-                matches!(&s.event.detail, Detail::Drop(d) if d.ct_attached == Some(true))
-                    && s.event.netns == loss.netns()
-            });
-    if others_tracked && matches!(hook.name, "FORWARD" | "INPUT" | "OUTPUT") {
-        let mut candidate = propose(loss, &CONNTRACK_INVALID, Some(hook), "DROP");
-        candidate.summary += ": no conntrack entry belongs to it (state INVALID)";
-        return Some(
-            candidate
-                .explains(Specificity::Reason)
-                .sure(Confidence::Possible)
-                .advise([look]),
-        );
-    }
-    None
 }

@@ -8,7 +8,7 @@ use crate::report::{Confidence, Place};
 use super::super::candidate::{Candidate, Specificity, evidence};
 use super::super::causes::NEIGHBOR_UNRESOLVED;
 use super::super::rules::neighbor::{self, Unresolved};
-use super::super::rules::{flooded, link, macvlan, unheard};
+use super::super::rules::{flooded, link, macvlan, netfilter, unheard};
 use super::super::view::{View, last_seen};
 use super::{Counts, Silence};
 
@@ -64,7 +64,8 @@ pub fn stuck_at(trace: &Trace, host: &Host, who: Unresolved) -> Candidate {
             format!("packets wait for {}, who cannot be asked", who.address),
         );
     }
-    let kept_back = unheard::unheard(trace, host, who)
+    let kept_back = netfilter::of_question(trace, host, who.address)
+        .or_else(|| unheard::unheard(trace, host, who))
         .or_else(|| macvlan::question_lost(host, who))
         .or_else(|| flooded::question_lost(trace, host, who));
     if let Some(candidate) = kept_back {

@@ -182,8 +182,7 @@ impl Info {
         }
         own.extend(read.user_chains());
         for chain in &mut chains {
-            (chain.stops, chain.more_stops) =
-                rules::stops(&own, &chain.chain, Dialect::Iptables);
+            (chain.stops, chain.more_stops) = rules::stops(&own, &chain.chain, Dialect::Iptables);
         }
         Some(chains)
     }

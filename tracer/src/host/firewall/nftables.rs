@@ -9,9 +9,9 @@ use std::io;
 
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
-use super::{IP_HOOKS, in_use};
 use super::rules::stops;
 use super::words::Dialect;
+use super::{IP_HOOKS, in_use};
 use crate::host::facts::{BaseChain, FilterEngine};
 use crate::host::netlink::{Message, Netlink, Request, attributes, be32_of, text_of};
 
@@ -40,7 +40,7 @@ const FAMILIES: [(u8, &str, &[&str]); 6] = [
 
 /// All base chains of the calling thread's namespace.
 pub(super) fn base_chains() -> io::Result<Vec<BaseChain>> {
-    if !in_use("nf_tables", "nft_do_chain") {
+    if !in_use("nf_tables") {
         return Ok(Vec::new());
     }
     let mut socket = Netlink::open(NETLINK_NETFILTER)?;

@@ -41,16 +41,20 @@ pub(super) fn rule(dialect: Dialect, rule: &Rule, way: &Way, said: &str) -> (Str
         Dialect::Nft => nft(&way.tests),
         Dialect::Iptables => way.tests.iter().map(iptables).collect(),
     };
+    let target = match dialect {
+        Dialect::Iptables if !said.starts_with('-') => format!("-j {}", said.to_uppercase()),
+        _ => said.to_owned(),
+    };
     match (&rule.comment, dialect) {
         (Some(comment), Dialect::Nft) => {
-            parts.push(said.to_owned());
+            parts.push(target);
             parts.push(format!("comment \"{comment}\""));
         }
         (Some(comment), Dialect::Iptables) => {
             parts.push(format!("-m comment --comment \"{comment}\""));
-            parts.push(said.to_owned());
+            parts.push(target);
         }
-        (None, _) => parts.push(said.to_owned()),
+        (None, _) => parts.push(target),
     }
     let text = parts.join(" ");
     let whole = !text.contains(MORE) && rule.ways.len() == 1;

@@ -130,7 +130,11 @@ pub(super) fn target(name: &str, data: &[u8], v6: bool) -> End {
             let reset = u32_of(data) == RESET.get(usize::from(v6)).copied();
             End::Stop(
                 Stop::Reject,
-                said(if reset { " --reject-with tcp-reset" } else { "" }),
+                said(if reset {
+                    " --reject-with tcp-reset"
+                } else {
+                    ""
+                }),
             )
         }
         "NFQUEUE" => {

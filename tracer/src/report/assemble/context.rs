@@ -2,6 +2,7 @@
 //! of the paths.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 
 use super::Clock;
 use super::journeys::error_name;
@@ -9,8 +10,8 @@ use crate::correlate::Trace;
 use crate::diagnose::{policy, standing};
 use crate::host::Host;
 use crate::host::facts::{
-    BaseChain, CgroupProgram, FilterEngine, Forwarding, InterfaceAddress, Link, Neighbor, Route,
-    RouteAnswer,
+    BaseChain, CgroupProgram, ConntrackAnswer, ConntrackCounters, FilterEngine, FilterRule,
+    Forwarding, InterfaceAddress, Link, Neighbor, Route, RouteAnswer, Stop,
 };
 use crate::model::{Device, IfIndex, NetNs};
 use crate::report::ContextEntry;
@@ -121,11 +122,42 @@ pub(super) fn read(trace: &Trace, host: &Host, clock: Clock) -> Vec<ContextEntry
         }
         for chain in &dated.fact {
             chains.push(entry("chain", Some(*netns), at, chain_text(chain)));
+            let rules = chain.stops.iter().filter(|r| r.stop != Stop::Accept);
+            let texts = rules.map(|rule| rule_text(chain, rule));
+            chains.extend(texts.map(|text| entry("rule", Some(*netns), at, text)));
         }
     }
     groups.push(chains);
     groups.push(standing_entries(host, &entry, clock));
     groups.push(cgroup_entries(host, &entry, clock));
+    groups.push(
+        host.connections
+            .iter()
+            .map(|dated| {
+                let at = Some(clock.since_start(dated.at));
+                let netns = Some(dated.fact.netns);
+                entry("conntrack", netns, at, connection_text(&dated.fact))
+            })
+            .collect(),
+    );
+    groups.push(
+        host.conntrack
+            .iter()
+            .map(|(netns, dated)| {
+                let ConntrackCounters {
+                    invalid,
+                    insert_failed,
+                    drop,
+                    early_drop,
+                } = dated.fact;
+                let text = format!(
+                    "invalid {invalid}, insert_failed {insert_failed}, drop {drop}, early_drop {early_drop}"
+                );
+                let at = Some(clock.since_start(dated.at));
+                entry("conntrack", Some(*netns), at, text)
+            })
+            .collect(),
+    );
     let devices = devices(trace);
     let links = devices.iter().filter_map(|device| host.link(*device));
     groups.push(
@@ -332,6 +364,48 @@ fn chain_text(chain: &BaseChain) -> String {
     format!(
         "{engine} {} {} {}: hook {} priority {} policy {policy}{rules}",
         chain.family, chain.table, chain.chain, chain.hook, chain.priority
+    )
+}
+
+/// A rule that can end a packet's way, below its base chain.
+fn rule_text(base: &BaseChain, rule: &FilterRule) -> String {
+    let which = match rule.handle {
+        Some(handle) => format!("handle {handle}"),
+        None => format!("number {}", rule.number),
+    };
+    let packets = rule
+        .packets
+        .map_or_else(String::new, |packets| format!(", {packets} packets"));
+    format!(
+        "{} {} {} {which}{packets}: {}",
+        base.family, base.table, rule.chain, rule.text
+    )
+}
+
+fn connection_text(answer: &ConntrackAnswer) -> String {
+    let Some(entry) = &answer.entry else {
+        return format!("{}: no entry", answer.tuple);
+    };
+    let ends = |[(src, sport), (dst, dport)]: [(IpAddr, u16); 2]| {
+        if sport == 0 && dport == 0 {
+            format!("{src} > {dst}")
+        } else {
+            format!(
+                "{} > {}",
+                SocketAddr::new(src, sport),
+                SocketAddr::new(dst, dport)
+            )
+        }
+    };
+    let timeout = entry
+        .timeout
+        .map_or_else(String::new, |seconds| format!(", for {seconds} s more"));
+    format!(
+        "{}: entry {}, answers {}, status {:#x}{timeout}",
+        answer.tuple,
+        ends(entry.original),
+        ends(entry.reply),
+        entry.status
     )
 }
 

@@ -211,7 +211,10 @@ fn revision(head: &[u8]) -> u32 {
 fn head_tests(entry: &[u8], fields: &Fields) -> Option<Vec<Test>> {
     let inverted = *entry.get(fields.inverted)?;
     let mut tests = Vec::new();
-    for (side, number, bit) in [(Side::Source, 0, INVERT_IN), (Side::Destination, 1, INVERT_OUT)] {
+    for (side, number, bit) in [
+        (Side::Source, 0, INVERT_IN),
+        (Side::Destination, 1, INVERT_OUT),
+    ] {
         let at = fields.interfaces + number * NAME;
         let text = text_of(entry.get(at..at + NAME)?);
         let mask = entry.get(at + 2 * NAME..at + 3 * NAME)?;
@@ -280,11 +283,7 @@ pub(super) mod fixture {
     use super::*;
 
     /// An entry of IPv4 that asks for nothing but these matches (name, data).
-    pub(in super::super) fn entry(
-        matches: &[(&str, &[u8])],
-        target: &str,
-        data: &[u8],
-    ) -> Vec<u8> {
+    pub(in super::super) fn entry(matches: &[(&str, &[u8])], target: &str, data: &[u8]) -> Vec<u8> {
         let part = |name: &str, revision, data: &[u8]| {
             let mut bytes = vec![0, 0];
             bytes.extend(name.bytes());
@@ -328,7 +327,9 @@ mod tests {
         let policy = made(&[], "", &(-2i32).to_ne_bytes());
         let bytes = [jump, policy, head, drop].concat();
         let table = read(&bytes, false).unwrap();
-        let (rules, policy) = table.built_in(0, u32::try_from(jump_size).unwrap()).unwrap();
+        let (rules, policy) = table
+            .built_in(0, u32::try_from(jump_size).unwrap())
+            .unwrap();
         let first = rules.first().and_then(|r| r.ways.first()).unwrap();
         assert_eq!(first.end, End::Jump("DOCKER-USER".to_owned()));
         assert_eq!((policy.drops, policy.packets), (false, 5));
@@ -348,11 +349,17 @@ mod tests {
             "REJECT",
             &[3, 0, 0, 0],
         );
-        let entry = super::entry(&bytes, false).unwrap();
-        assert_eq!(entry.rule.comment.as_deref(), Some("why"));
-        let tests = &entry.rule.ways.first().unwrap().tests;
-        assert!(matches!(tests.as_slice(), [Test::Port { .. }, Test::Other(_)]));
-        assert!(matches!(entry.target, Target::End(End::Stop(Stop::Reject, _))));
+        let read = entry(&bytes, false).unwrap();
+        assert_eq!(read.rule.comment.as_deref(), Some("why"));
+        let tests = &read.rule.ways.first().unwrap().tests;
+        assert!(matches!(
+            tests.as_slice(),
+            [Test::Port { .. }, Test::Other(_)]
+        ));
+        assert!(matches!(
+            read.target,
+            Target::End(End::Stop(Stop::Reject, _))
+        ));
     }
 
     #[test]

@@ -123,9 +123,14 @@ impl<'a> Reading<'a> {
             "nat" | "redir" => self.end = stop(Stop::Nat, "nat …"),
             "limit" => self.tests.push(Test::Other(limit(&read))),
             "connlimit" => {
-                let over = if read.number(2) == Some(1) { "over " } else { "" };
+                let over = if read.number(2) == Some(1) {
+                    "over "
+                } else {
+                    ""
+                };
                 let count = read.number(1).unwrap_or_default();
-                self.tests.push(Test::Other(format!("ct count {over}{count}")));
+                self.tests
+                    .push(Test::Other(format!("ct count {over}{count}")));
             }
             // They tell of the packet or change it, and let it go on.
             "log" | "notrack" | "objref" | "dup" | "exthdr" | "byteorder" => {}
@@ -398,7 +403,11 @@ fn limit(read: &Attributes<'_>) -> String {
     } else {
         ""
     };
-    let bytes = if read.number(4) == Some(1) { " bytes" } else { "" };
+    let bytes = if read.number(4) == Some(1) {
+        " bytes"
+    } else {
+        ""
+    };
     let unit = UNITS
         .iter()
         .find(|(seconds, _)| Some(*seconds) == read.long(2))
@@ -594,14 +603,17 @@ fn other(register: &Register, said: &str, value: &[u8]) -> String {
     let value = match (what.as_str(), value) {
         ("arp operation", [0, 1]) => "request".to_owned(),
         ("arp operation", [0, 2]) => "reply".to_owned(),
-        ("arp saddr ip" | "arp daddr ip", _) => padded(value, false, 0)
-            .map_or_else(|| "…".to_owned(), |address| address.to_string()),
+        ("arp saddr ip" | "arp daddr ip", _) => {
+            padded(value, false, 0).map_or_else(|| "…".to_owned(), |address| address.to_string())
+        }
         ("ether saddr" | "ether daddr", _) => {
             let parts: Vec<_> = value.iter().map(|byte| format!("{byte:02x}")).collect();
             parts.join(":")
         }
-        ("ether type", _) => u16_of(value)
-            .map_or_else(|| "…".to_owned(), |kind| format!("{:#06x}", u16::from_be(kind))),
+        ("ether type", _) => u16_of(value).map_or_else(
+            || "…".to_owned(),
+            |kind| format!("{:#06x}", u16::from_be(kind)),
+        ),
         _ => "…".to_owned(),
     };
     format!("{what} {said}{value}")

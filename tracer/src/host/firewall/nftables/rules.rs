@@ -181,14 +181,22 @@ mod tests {
     fn a_rule_of_iptables_nft_is_understood() {
         // -s 10.1.2.3 -p tcp --dport 80:90 -j DROP
         let rule = read(&[
-            expression("payload", &[(1, be(1)), (2, be(1)), (3, be(12)), (4, be(4))]),
+            expression(
+                "payload",
+                &[(1, be(1)), (2, be(1)), (3, be(12)), (4, be(4))],
+            ),
             expression("cmp", &[(1, be(1)), (2, be(0)), (3, data(&[10, 1, 2, 3]))]),
             expression("meta", &[(2, be(16)), (1, be(1))]),
             expression("cmp", &[(1, be(1)), (2, be(0)), (3, data(&[6]))]),
             expression("payload", &[(1, be(1)), (2, be(2)), (3, be(2)), (4, be(2))]),
             expression(
                 "range",
-                &[(1, be(1)), (2, be(0)), (3, data(&[0, 80])), (4, data(&[0, 90]))],
+                &[
+                    (1, be(1)),
+                    (2, be(0)),
+                    (3, data(&[0, 80])),
+                    (4, data(&[0, 90])),
+                ],
             ),
             counter(4),
             verdict(0),
@@ -228,7 +236,13 @@ mod tests {
             verdict(0),
         ]);
         let way = rule.ways.first().unwrap();
-        assert_eq!(way.tests, [Test::State { mask: 1, not: false }]);
+        assert_eq!(
+            way.tests,
+            [Test::State {
+                mask: 1,
+                not: false
+            }]
+        );
     }
 
     #[test]

@@ -1,0 +1,243 @@
+//! Conntrack itself: packets that it refuses, and rules that drop for the state that it found.
+
+use crate::host::facts::{ConntrackCounters, Stop, Test};
+use crate::model::{Proto, Transport};
+use crate::report::{Advice, Confidence};
+
+use super::super::advice::{Shell, text};
+use super::super::candidate::{Candidate, Specificity};
+use super::super::causes::{CONNTRACK_FULL, CONNTRACK_INSERT, CONNTRACK_INVALID};
+use super::super::hooks::Hook;
+use super::super::loss::Loss;
+use super::netfilter::{self, Suspects, filtered, propose, suspected};
+
+/// IPS_CONFIRMED of nf_conn.status (include/uapi/linux/netfilter/nf_conntrack_common.h).
+const CONFIRMED: u32 = 1 << 3;
+/// IPS_SRC_NAT and IPS_DST_NAT.
+const TRANSLATED: u32 = 3 << 4;
+/// Bit of the state INVALID in [`Test::State`].
+const INVALID: u32 = 1;
+/// How many connections there are, and how many there may be.
+pub const COUNT: &str = "net/netfilter/nf_conntrack_count";
+/// See [`COUNT`].
+pub const MOST: &str = "net/netfilter/nf_conntrack_max";
+
+/// Freed by nf_hook_slow: a legacy table did it, or conntrack. The hook, and whether a legacy rule or policy can have
+/// been it; `None` there: not known.
+fn by_a_hook(loss: &Loss<'_>) -> Option<(Hook, Option<bool>)> {
+    let hook = filtered(loss)??;
+    // nf_tables' own chains show themselves among the callers.
+    let framed = |f: &str| f.starts_with("nft_do_chain") || f.starts_with("nf_nat_");
+    if loss.function() != "nf_hook_slow" || loss.frames().any(framed) {
+        return None;
+    }
+    let legacy = suspected(loss, hook, &[Stop::Drop, Stop::Reject, Stop::Queue]);
+    let may = legacy.map(|(chains, Suspects { list, complete })| {
+        !list.is_empty() || !complete && !chains.is_empty()
+    });
+    Some((hook, may))
+}
+
+fn counters(loss: &Loss<'_>) -> Option<ConntrackCounters> {
+    loss.host.conntrack.get(&loss.netns()?).map(|d| d.fact)
+}
+
+fn sysctl(loss: &Loss<'_>, name: &str) -> Option<u64> {
+    let value = loss.host.sysctls.get(&(loss.netns()?, name.to_owned()))?;
+    value.fact.as_ref()?.parse().ok()
+}
+
+fn look(loss: &Loss<'_>) -> Vec<Advice> {
+    let shell = Shell::of(loss.host, loss.netns());
+    vec![
+        shell.run(
+            "counters of conntrack: insert_failed, drop, early_drop, invalid",
+            "conntrack -S",
+        ),
+        shell.run("the connections that it knows", "conntrack -L"),
+    ]
+}
+
+/// Its connection could not be confirmed: freed after all chains of POSTROUTING or INPUT had their say
+/// (nf_conntrack_confirm, the last of those hooks), with an entry that is not confirmed.
+pub fn insert_failed(loss: &Loss<'_>) -> Option<Candidate> {
+    let (hook, legacy) = by_a_hook(loss)?;
+    let unconfirmed = loss.info.ct_status.is_some_and(|s| s & CONFIRMED == 0);
+    if !matches!(hook.name, "POSTROUTING" | "INPUT") || !unconfirmed || legacy == Some(true) {
+        return None;
+    }
+    let counters = counters(loss);
+    let counted = counters.is_some_and(|c| c.insert_failed > 0 || c.drop > 0);
+    let mut candidate = propose(loss, &CONNTRACK_INSERT, Some(hook), "DROP");
+    candidate.summary += ": its conntrack entry could not be inserted";
+    if loss.info.ct_status.is_some_and(|s| s & TRANSLATED != 0) {
+        candidate.summary += " (are the ports for source NAT used up?)";
+    }
+    // Where the chains could not be read, a legacy rule may have done it.
+    let (specificity, confidence) = match (legacy, counted) {
+        (Some(false), true) => (Specificity::Linked, Confidence::Certain),
+        (Some(false), false) => (Specificity::Fact, Confidence::Likely),
+        _ => (Specificity::Reason, Confidence::Possible),
+    };
+    Some(
+        candidate
+            .explains(specificity)
+            .sure(confidence)
+            .because(
+                "conntrack",
+                counters.map(|c| {
+                    format!("insert_failed {}, drop {} so far", c.insert_failed, c.drop)
+                }),
+            )
+            .advise(look(loss))
+            .advise([text(
+                "watch insert_failed and drop rise; give source NAT more ports or addresses (a range, --random-fully)",
+            )]),
+    )
+}
+
+/// No room for a new connection (init_conntrack, "nf_conntrack: table full, dropping packet"): refused where conntrack
+/// looks at packets first, and left without an entry.
+pub fn full(loss: &Loss<'_>) -> Option<Candidate> {
+    let (hook, legacy) = by_a_hook(loss)?;
+    if !matches!(hook.name, "PREROUTING" | "OUTPUT")
+        || loss.info.ct_attached != Some(false)
+        || legacy == Some(true)
+    {
+        return None;
+    }
+    let counters = counters(loss);
+    let (count, most) = (sysctl(loss, COUNT)?, sysctl(loss, MOST)?);
+    let dropped = counters.is_some_and(|c| c.drop > 0 || c.early_drop > 0);
+    // Entries come and go: shortly after the drop there may be a little room again.
+    let crowded = most > 0 && count.saturating_mul(20) >= most.saturating_mul(19);
+    if !crowded {
+        return None;
+    }
+    let shell = Shell::of(loss.host, loss.netns());
+    let mut candidate = propose(loss, &CONNTRACK_FULL, Some(hook), "DROP");
+    candidate.summary += &format!(": the table of connections is full ({count} of {most} entries)");
+    Some(
+        candidate
+            .explains(Specificity::Linked)
+            .sure(if dropped && count >= most {
+                Confidence::Certain
+            } else {
+                Confidence::Likely
+            })
+            .because(
+                "sysctl",
+                format!("nf_conntrack_count = {count}, nf_conntrack_max = {most}"),
+            )
+            .because(
+                "conntrack",
+                counters.map(|c| format!("drop {}, early_drop {} so far", c.drop, c.early_drop)),
+            )
+            .advise(look(loss))
+            .advise([
+                shell.run("who fills it", "conntrack -L -o extended | sort | head -50"),
+                Advice {
+                    text: "more room (on the host itself; each entry takes about 300 bytes)"
+                        .to_owned(),
+                    command: Some(format!(
+                        "sysctl -w net.netfilter.nf_conntrack_max={}",
+                        most.saturating_mul(2)
+                    )),
+                },
+                Advice {
+                    text: "to take that back".to_owned(),
+                    command: Some(format!("sysctl -w net.netfilter.nf_conntrack_max={most}")),
+                },
+            ]),
+    )
+}
+
+/// A rule dropped it since no connection belongs to it: it has no entry, and a rule that asks for the state INVALID
+/// fits; or a policy dropped what no rule for established connections let pass.
+pub fn invalid(loss: &Loss<'_>) -> Option<Candidate> {
+    let hook = filtered(loss)??;
+    // Before conntrack looked at it, no packet has an entry.
+    if loss.info.ct_attached != Some(false)
+        || !matches!(
+            hook.name,
+            "FORWARD" | "INPUT" | "OUTPUT" | "POSTROUTING" | "PREROUTING"
+        )
+    {
+        return None;
+    }
+    let (chains, found) = suspected(loss, hook, &[Stop::Drop])?;
+    let asks = |tests: &[Test]| {
+        let invalid =
+            |t: &Test| matches!(t, Test::State { mask, not } if (mask & INVALID != 0) != *not);
+        tests.iter().any(invalid)
+    };
+    let by_rule = found
+        .list
+        .iter()
+        .any(|s| s.rule.is_some_and(|r| asks(&r.tests)));
+    let established = chains.iter().any(|c| {
+        c.policy_drop
+            && c.stops.iter().any(|r| {
+                let states =
+                    |t: &Test| matches!(t, Test::State { mask, not: false } if mask & INVALID == 0);
+                r.stop == Stop::Accept && r.tests.iter().any(states)
+            })
+    });
+    let by_policy =
+        established && found.only().is_some_and(|s| s.rule.is_none()) && belongs_to_something(loss);
+    if !by_rule && !by_policy {
+        return None;
+    }
+    let only = found.only().is_some();
+    let mut candidate = propose(loss, &CONNTRACK_INVALID, Some(hook), "DROP");
+    candidate.summary += ": no conntrack entry belongs to it (state INVALID)";
+    let plain = netfilter::drop(loss)?;
+    if let Some((_, which)) = plain.summary.split_once(": ") {
+        candidate.summary += &format!("; {which}");
+    }
+    candidate.evidence = plain.evidence;
+    let entry = loss.netns().zip(loss.tuple()).and_then(|(netns, tuple)| {
+        let mut answers = loss.host.connections.iter().rev();
+        answers.find(|c| c.fact.netns == netns && c.fact.tuple == tuple)
+    });
+    Some(
+        candidate
+            .explains(if by_rule { Specificity::Linked } else { Specificity::Fact })
+            .sure(match (only, by_rule) {
+                (true, true) => Confidence::Certain,
+                _ => Confidence::Likely,
+            })
+            .because("conntrack", "the packet has no conntrack entry".to_owned())
+            .because(
+                "conntrack",
+                entry
+                    .filter(|c| c.fact.entry.is_none())
+                    .map(|_| "conntrack knows no connection of its addresses and ports".to_owned()),
+            )
+            .because(
+                "conntrack",
+                counters(loss).map(|c| format!("invalid {} so far", c.invalid)),
+            )
+            .advise(look(loss))
+            .advise([text(
+                "did the way there pass another router, or was the table emptied or restarted? then new connections work: \
+                 connect anew, or make both directions pass this node",
+            )])
+            .advise(plain.advice),
+    )
+}
+
+/// Not the first packet of a connection: an answer, or a segment of TCP in its midst.
+fn belongs_to_something(loss: &Loss<'_>) -> bool {
+    let Some(packet) = &loss.event.packet else {
+        return false;
+    };
+    match packet.transport {
+        Transport::Tcp { flags, .. } => flags & 0x02 == 0 || flags & 0x10 != 0,
+        Transport::Icmp { icmp_type, .. } => !matches!(icmp_type, 8 | 128),
+        _ => {
+            loss.tuple().is_some_and(|t| t.proto != Proto::Arp)
+                && loss.journey.direction != crate::model::Direction::Forward
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Words and advice for what is suspected: the rule or policy where it is the only one, the list where it is not.
+
+use crate::host::facts::{BaseChain, FilterEngine, Stop};
+use crate::report::{Advice, Confidence};
+
+use super::super::super::advice::{
+    Shell, chain_words, delete_rule, let_pass, other_program, set_policy, show_reached, text,
+};
+use super::super::super::candidate::Candidate;
+use super::super::super::hooks::Hook;
+use super::super::super::loss::Loss;
+use super::look_everywhere;
+use super::suspects::{Suspect, Suspects, counted, words};
+
+/// Most suspects that are listed.
+const LISTED: usize = 6;
+
+/// Adds what is known of the chains, and of who did it.
+pub(super) fn with(
+    mut candidate: Candidate,
+    (loss, hook): (&Loss<'_>, Hook),
+    chains: &[&BaseChain],
+    found: &Suspects<'_>,
+) -> Candidate {
+    let shell = Shell::of(loss.host, loss.netns());
+    candidate = bridged(candidate, loss, hook, &shell);
+    for chain in chains {
+        candidate = candidate.because("chain", state(chain));
+    }
+    if let Some(only) = found.only() {
+        return named(candidate, loss, only, &shell);
+    }
+    for suspect in found.list.iter().take(LISTED) {
+        candidate = candidate.because(
+            "chain",
+            format!("perhaps {}{}", words(suspect), counted(suspect)),
+        );
+    }
+    candidate = candidate.advise(looks(&shell, chains, found));
+    let policies: Vec<_> = found
+        .list
+        .iter()
+        .filter(|s| s.rule.is_none())
+        .map(|s| s.chain)
+        .collect();
+    let rules = found.list.len() - policies.len();
+    match (policies.as_slice(), chains) {
+        ([chain, ..], _) => {
+            candidate.summary += &format!(": chain {} has policy drop", chain_words(chain));
+            for other in policies.iter().skip(1) {
+                candidate.summary += &format!(", and {} too", chain_words(other));
+            }
+            if rules > 0 {
+                candidate.summary += &format!(", or {} did it", one_of(rules));
+            }
+            candidate.advice.extend(open_policy(loss, chain, &shell));
+        }
+        ([], [_, ..]) if rules > 0 => {
+            let mut names: Vec<_> = found.list.iter().map(|s| chain_words(s.chain)).collect();
+            names.dedup();
+            candidate.summary += &format!(
+                ": {} reached from chain {}",
+                one_of(rules),
+                names.join(", ")
+            );
+            let first = found.list.first().map(|s| s.chain);
+            candidate
+                .advice
+                .extend(first.into_iter().flat_map(|c| let_through(loss, c, &shell)));
+        }
+        ([], [chain]) => {
+            candidate.summary += &format!(": a rule reached from chain {}", chain_words(chain));
+            candidate.advice.extend(let_through(loss, chain, &shell));
+        }
+        ([], [first, ..]) => {
+            let names: Vec<_> = chains.iter().map(|c| chain_words(c)).collect();
+            candidate.summary += &format!(": a rule reached from one of {}", names.join(", "));
+            candidate.advice.extend(let_through(loss, first, &shell));
+        }
+        ([], []) => {
+            candidate.summary += ": no chain of this hook was found when it was read";
+            candidate.confidence = Confidence::Likely;
+            candidate
+                .advice
+                .extend(look_everywhere(loss, Some(hook), &shell));
+        }
+    }
+    candidate
+}
+
+fn one_of(rules: usize) -> String {
+    if rules == 1 {
+        "a rule".to_owned()
+    } else {
+        format!("one of {rules} rules")
+    }
+}
+
+/// The only one that can have done it.
+fn named(mut candidate: Candidate, loss: &Loss<'_>, who: Suspect<'_>, shell: &Shell) -> Candidate {
+    candidate.summary += &format!(": {}", words(&who));
+    candidate = candidate.because(
+        "rule",
+        format!(
+            "nothing else at this hook fits: {}{}",
+            words(&who),
+            counted(&who)
+        ),
+    );
+    let chain = who.chain;
+    let Some(rule) = who.rule else {
+        candidate = candidate.advise(look(shell, chain, &chain.chain));
+        candidate.advice.extend(open_policy(loss, chain, shell));
+        return candidate;
+    };
+    candidate = candidate.advise(look(shell, chain, &rule.chain));
+    if let Some(source) = loss.tuple().map(|t| t.src)
+        && ["fib saddr", "rpfilter"]
+            .iter()
+            .any(|word| rule.text.contains(word))
+    {
+        let came = loss.came_in().map_or_else(String::new, |d| {
+            format!(": it came in through {}", loss.host.interface(d))
+        });
+        candidate = candidate.advise([shell.run(
+            format!("the rule filters by the way back; where would an answer go{came}"),
+            format!("ip route get {source}"),
+        )]);
+    }
+    if rule.stop != Stop::Queue {
+        let (delete, revert) = delete_rule(chain, rule);
+        candidate = candidate.advise([shell.run(
+            "take the rule out: this opens the firewall for all that it matches",
+            delete,
+        )]);
+        candidate
+            .advice
+            .extend(revert.map(|r| shell.run("to take that back", r)));
+    }
+    candidate.advice.extend(pass_before(loss, chain, shell));
+    candidate
+}
+
+/// How to look at a chain reached from a base chain.
+fn look(shell: &Shell, base: &BaseChain, name: &str) -> Vec<Advice> {
+    let show = show_reached(base, name);
+    let mut list = vec![shell.run("look first: which counter rises", show)];
+    let other = other_program(base, name);
+    list.extend(other.map(|c| shell.run("or by the program that made it", c)));
+    list
+}
+
+/// The chains of the suspects; where nobody is suspected, all of the hook.
+fn looks(shell: &Shell, chains: &[&BaseChain], found: &Suspects<'_>) -> Vec<Advice> {
+    let base = chains.iter().map(|c| (*c, c.chain.as_str()));
+    let suspects = found.list.iter().take(LISTED);
+    let below = suspects.filter_map(|s| Some((s.chain, s.rule?.chain.as_str())));
+    let mut list: Vec<Advice> = Vec::new();
+    for (base, name) in base.chain(below) {
+        for advice in look(shell, base, name) {
+            if !list.contains(&advice) {
+                list.push(advice);
+            }
+        }
+    }
+    list
+}
+
+fn state(chain: &BaseChain) -> String {
+    let policy = if chain.policy_drop { "drop" } else { "accept" };
+    let rules = match chain.rules {
+        Some(1) => ", 1 rule".to_owned(),
+        Some(n) => format!(", {n} rules"),
+        None => String::new(),
+    };
+    let engine = match chain.engine {
+        FilterEngine::Nftables => "nftables",
+        FilterEngine::Legacy => "iptables-legacy",
+    };
+    format!(
+        "{engine} chain {} {}, hook {}, priority {}, policy {policy}{rules}",
+        chain.family,
+        format_args!("{}/{}", chain.table, chain.chain),
+        chain.hook,
+        chain.priority
+    )
+}
+
+/// Why chains of IP see packets that a bridge only carries.
+fn bridged(candidate: Candidate, loss: &Loss<'_>, hook: Hook, shell: &Shell) -> Candidate {
+    if !hook.bridged {
+        return candidate;
+    }
+    let name = switch(loss.v6());
+    let value = loss
+        .netns()
+        .and_then(|ns| loss.host.sysctls.get(&(ns, name.to_owned())))
+        .and_then(|v| v.fact.clone());
+    let dotted = name.replace('/', ".");
+    candidate
+        .because(
+            "sysctl",
+            format!(
+                "the packet is only bridged; chains of IP see it by br_netfilter{}",
+                value.map_or_else(String::new, |v| format!(" ({dotted} = {v})"))
+            ),
+        )
+        .advise([shell.run(
+            "why the IP firewall sees bridged packets (0: it does not; some container networks need 1)",
+            format!("sysctl {dotted}"),
+        )])
+}
+
+/// The switch of br_netfilter.
+pub fn switch(v6: bool) -> &'static str {
+    if v6 {
+        "net/bridge/bridge-nf-call-ip6tables"
+    } else {
+        "net/bridge/bridge-nf-call-iptables"
+    }
+}
+
+fn open_policy(loss: &Loss<'_>, chain: &BaseChain, shell: &Shell) -> Vec<Advice> {
+    let mut list = Vec::new();
+    if let Some((insert, _)) = loss.tuple().and_then(|t| let_pass(chain, &t)) {
+        list.push(shell.run(
+            "let this flow pass (its answers need a rule of their own unless established ones pass)",
+            insert,
+        ));
+    }
+    list.push(shell.run(
+        "or let all pass: this opens the firewall for everything that no rule drops",
+        set_policy(chain, true),
+    ));
+    list.push(shell.run("to take that back", set_policy(chain, false)));
+    list
+}
+
+fn let_through(loss: &Loss<'_>, chain: &BaseChain, shell: &Shell) -> Vec<Advice> {
+    let mut list = vec![text(
+        "remove or amend the rule whose counter rises with each packet",
+    )];
+    list.extend(pass_before(loss, chain, shell));
+    list
+}
+
+fn pass_before(loss: &Loss<'_>, chain: &BaseChain, shell: &Shell) -> Vec<Advice> {
+    let mut list = Vec::new();
+    if let Some((insert, revert)) = loss.tuple().and_then(|t| let_pass(chain, &t)) {
+        list.push(shell.run(
+            "or let this flow pass before it: this opens the firewall for it",
+            insert,
+        ));
+        list.extend(revert.map(|r| shell.run("to take that back", r)));
+    }
+    list
+}
