@@ -32,6 +32,15 @@ const fn row(frame: &'static str, name: &'static str) -> Row {
     }
 }
 
+/// A hook of ARP.
+const fn arp(frame: &'static str, chain_hook: &'static str) -> Row {
+    Row {
+        frame,
+        name: "ARP",
+        chain_hook,
+    }
+}
+
 /// Callers of the hooks by name (Linux 5.10 to 7.2); `.part.0` and its like are gone already.
 const ROWS: &[Row] = &[
     row("ip_rcv", "PREROUTING"),
@@ -55,14 +64,14 @@ const ROWS: &[Row] = &[
     row("ip6_output", "POSTROUTING"),
     row("__netif_receive_skb_core", "INGRESS"),
     row("__dev_queue_xmit", "EGRESS"),
-    row("arp_rcv", "ARP"),
-    row("arp_xmit", "ARP"),
-    row("arp_send_dst", "ARP"),
+    arp("arp_rcv", "INPUT"),
+    arp("arp_xmit", "OUTPUT"),
+    arp("arp_send_dst", "OUTPUT"),
     // IP chains called for bridged packets by br_netfilter.
     row("br_nf_pre_routing", "PREROUTING"),
     row("br_nf_pre_routing_ipv6", "PREROUTING"),
     row("br_nf_forward_ip", "FORWARD"),
-    row("br_nf_forward_arp", "ARP"),
+    arp("br_nf_forward_arp", "FORWARD"),
     row("br_nf_forward", "FORWARD"),
     row("br_nf_post_routing", "POSTROUTING"),
     // Chains of the bridge family itself.

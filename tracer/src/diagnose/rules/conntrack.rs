@@ -66,6 +66,9 @@ pub fn insert_failed(loss: &Loss<'_>) -> Option<Candidate> {
     if !matches!(hook.name, "POSTROUTING" | "INPUT") || !unconfirmed || legacy == Some(true) {
         return None;
     }
+    if netfilter::is_untranslated(loss, hook) {
+        return None;
+    }
     let counters = counters(loss);
     let counted = counters.is_some_and(|c| c.insert_failed > 0 || c.drop > 0);
     let mut candidate = propose(loss, &CONNTRACK_INSERT, Some(hook), "DROP");

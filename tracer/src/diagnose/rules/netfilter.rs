@@ -241,6 +241,12 @@ fn untranslated(loss: &Loss<'_>, hook: Option<Hook>, shell: &Shell) -> Option<Un
     })
 }
 
+/// Whether it was NAT that failed.
+pub(super) fn is_untranslated(loss: &Loss<'_>, hook: Hook) -> bool {
+    let shell = Shell::of(loss.host, loss.netns());
+    untranslated(loss, Some(hook), &shell).is_some()
+}
+
 /// A failed translation in words.
 struct Untranslated {
     summary: String,
