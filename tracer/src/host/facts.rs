@@ -4,9 +4,9 @@
 //! And [`Question`]s: what the diagnosis wants to know beside a loss. The live source answers with facts; in a
 //! replay the answers stand in the file.
 
-mod layer2;
 mod conntrack;
 mod filter;
+mod layer2;
 
 use std::net::IpAddr;
 

@@ -9,6 +9,7 @@ use super::super::super::advice::{
 use super::super::super::candidate::Candidate;
 use super::super::super::hooks::Hook;
 use super::super::super::loss::Loss;
+use super::super::super::words::count;
 use super::look_everywhere;
 use super::suspects::{Suspect, Suspects, counted, words};
 
@@ -30,7 +31,8 @@ pub(super) fn with(
     if let Some(only) = found.only() {
         return named(candidate, loss, only, &shell);
     }
-    for suspect in found.list.iter().take(LISTED) {
+    let several = found.list.len() > 1 || found.list.iter().any(|s| s.rule.is_some());
+    for suspect in found.list.iter().take(if several { LISTED } else { 0 }) {
         candidate = candidate.because(
             "chain",
             format!("perhaps {}{}", words(suspect), counted(suspect)),
@@ -168,19 +170,16 @@ fn looks(shell: &Shell, chains: &[&BaseChain], found: &Suspects<'_>) -> Vec<Advi
 
 fn state(chain: &BaseChain) -> String {
     let policy = if chain.policy_drop { "drop" } else { "accept" };
-    let rules = match chain.rules {
-        Some(1) => ", 1 rule".to_owned(),
-        Some(n) => format!(", {n} rules"),
-        None => String::new(),
-    };
-    let engine = match chain.engine {
-        FilterEngine::Nftables => "nftables",
-        FilterEngine::Legacy => "iptables-legacy",
-    };
+    let rules = chain.rules.map_or_else(String::new, |n| {
+        format!(", {}", count(u64::from(n), "rule"))
+    });
     format!(
-        "{engine} chain {} {}, hook {}, priority {}, policy {policy}{rules}",
-        chain.family,
-        format_args!("{}/{}", chain.table, chain.chain),
+        "{} ({}) at hook {} priority {}: policy {policy}{rules}",
+        chain_words(chain),
+        match chain.engine {
+            FilterEngine::Nftables => "nf_tables",
+            FilterEngine::Legacy => "legacy x_tables",
+        },
         chain.hook,
         chain.priority
     )
