@@ -32,6 +32,7 @@ static NOTHING: LazyLock<(Flow, Journey)> = LazyLock::new(|| {
         journeys: Vec::new(),
         journeys_seen: BTreeMap::new(),
         fates: BTreeMap::new(),
+        acked: Default::default(),
         first: KtimeNs(0),
         last: KtimeNs(0),
     };
