@@ -17,6 +17,7 @@ pub mod loss;
 pub mod mended;
 pub mod other_way;
 pub mod policy;
+pub mod ports;
 mod questions;
 pub mod routing;
 pub mod rules;

@@ -14,16 +14,17 @@ pub(crate) mod netlink;
 mod policy;
 pub mod prefix;
 mod processes;
+mod sockets;
 mod standing;
 pub mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::model::{Device, KtimeNs, Mac, NetNs};
+use crate::model::{Device, KtimeNs, Mac, NetNs, Proto};
 use facts::{
     BaseChain, Cgroups, ConntrackAnswer, ConntrackCounters, Fact, Forwarding, InterfaceAddress,
-    Link, Neighbor, PolicyRule, Probe, RouteAnswer, Run, Standing, TableRoute,
+    Link, Neighbor, OpenSocket, PolicyRule, Probe, RouteAnswer, Run, Standing, TableRoute,
 };
 
 /// What could not be read of the host, and why.
@@ -73,6 +74,8 @@ pub struct Host {
     pub chains: BTreeMap<NetNs, Dated<Vec<BaseChain>>>,
     /// What stands on interfaces.
     pub standing: BTreeMap<Device, Dated<Standing>>,
+    /// Sockets by namespace, transport and local port.
+    pub sockets: BTreeMap<(NetNs, Proto, u16), Dated<Vec<OpenSocket>>>,
     /// Programs of the cgroup tree.
     pub cgroups: Option<Dated<Cgroups>>,
     /// Paths of cgroups by id.
@@ -147,6 +150,11 @@ impl Host {
             Fact::Standing(device, standing) => {
                 let fact = standing;
                 self.standing.insert(device, Dated { at, fact });
+            }
+            Fact::Sockets(found) => {
+                let key = (found.netns, found.proto, found.port);
+                let fact = found.sockets;
+                self.sockets.insert(key, Dated { at, fact });
             }
             Fact::Cgroups(fact) => self.cgroups = Some(Dated { at, fact }),
             Fact::Cgroup(id, path) => {

@@ -2,7 +2,7 @@
 
 use crate::host::Host;
 use crate::model::{Device, Direction, FateCounts, KtimeNs, Proto, Transport};
-use crate::report::{Affected, Confidence, Evidence, Place, Verdict};
+use crate::report::{Affected, Confidence, Evidence, Outcome, Place, Verdict};
 
 use super::candidate::{Candidate, evidence, weigh};
 use super::causes::NAT_ASYMMETRIC;
@@ -169,6 +169,14 @@ impl Group<'_> {
                 false
             }
             Direction::Reply if reply.delivered >= self.count.max(1) => true,
+            // Data that the connection refused and that never came is missing.
+            _ if self.candidate.cause.code == "socket.refused-segment"
+                && first_packet(self.example.journey).is_some_and(
+                    |p| matches!(p.transport, Transport::Tcp { payload, .. } if payload > 0),
+                ) =>
+            {
+                false
+            }
             _ => {
                 let syn = first_packet(self.example.journey).is_some_and(
                     |p| matches!(p.transport, Transport::Tcp { flags, .. } if flags & 2 != 0),
@@ -257,6 +265,14 @@ pub fn verdict(view: &View<'_>, group: &Group<'_>, counts: &FateCounts) -> Verdi
         } else {
             0
         });
+    // A segment that TCP answers with a reset is refused, whatever the kernel calls its end.
+    let reset = group.example.told().is_some_and(|told| told == "TCP reset");
+    let outcome = match candidate.outcome {
+        Outcome::Dropped if reset && candidate.cause.code.starts_with("socket.") => {
+            Outcome::Rejected
+        }
+        outcome => outcome,
+    };
     let mut list = drop_evidence(view.host, &group.example, group.count);
     list.extend(candidate.evidence.iter().cloned());
     let told = group.example.told();
@@ -272,7 +288,7 @@ pub fn verdict(view: &View<'_>, group: &Group<'_>, counts: &FateCounts) -> Verdi
         ));
     }
     Verdict {
-        outcome: candidate.outcome,
+        outcome,
         cause: Some(candidate.cause.code.to_owned()),
         confidence: candidate.confidence,
         summary,

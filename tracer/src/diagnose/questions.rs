@@ -12,6 +12,7 @@ use crate::model::{Detail, Device, Direction, Fate, NetNs, Proto, Tuple};
 
 use super::local;
 use super::loss::{Loss, peer_of};
+use super::ports;
 use super::routing;
 use super::rules::neighbor::{self, Unresolved};
 use super::rules::{self, conntrack, nat, netfilter, ready, unheard};
@@ -151,6 +152,26 @@ fn about_loss(loss: &Loss<'_>, list: &mut Asked) {
     for question in nat::questions(loss) {
         list.push(question);
     }
+    if matches!(
+        loss.reason(),
+        "NO_SOCKET"
+            | "SOCKET_RCVBUFF"
+            | "UDP_RCVBUFF"
+            | "SOCKET_BACKLOG"
+            | "PROTO_MEM"
+            | "TCP_LISTEN_OVERFLOW"
+    ) {
+        list.push_some(loss.tuple().and_then(|t| ports::question(netns, &t)));
+    }
+    if loss.unnamed()
+        && function == "icmpv6_rcv"
+        && let Some(dst) = loss.dst()
+    {
+        list.push(Question::Sysctl {
+            netns,
+            name: local::echo_sysctl(host, netns, dst).to_owned(),
+        });
+    }
     if loss.reason() == "NETFILTER_DROP"
         || matches!(
             function,
@@ -158,7 +179,7 @@ fn about_loss(loss: &Loss<'_>, list: &mut Asked) {
         )
     {
         about_filters(loss, netns, list);
-        list.push_route(loss.tuple().map(route));
+        list.push_some(loss.tuple().map(route));
     }
     if matches!(
         loss.reason(),
@@ -172,7 +193,7 @@ fn about_loss(loss: &Loss<'_>, list: &mut Asked) {
             | "ip6_pkt_prohibit"
             | "dst_discard_out"
     ) {
-        list.push_route(loss.tuple().map(route));
+        list.push_some(loss.tuple().map(route));
         if let Some(tuple) = loss.tuple() {
             list.decision(netns, tuple);
         }
@@ -186,7 +207,7 @@ fn about_loss(loss: &Loss<'_>, list: &mut Asked) {
             }
             if loss.reason() == "IP_RPFILTER" {
                 // where an answer would go, asked as this host's own
-                list.push_route(loss.tuple().map(|t| Question::Route {
+                list.push_some(loss.tuple().map(|t| Question::Route {
                     netns,
                     tuple: unsourced(t.reversed()),
                     iif: 0,
@@ -289,7 +310,7 @@ fn about_filters(loss: &Loss<'_>, netns: NetNs, list: &mut Asked) {
 }
 
 impl Asked {
-    fn push_route(&mut self, question: Option<Question>) {
+    fn push_some(&mut self, question: Option<Question>) {
         if let Some(question) = question {
             self.push(question);
         }
@@ -347,6 +368,7 @@ fn about_silence(view: &View<'_>, arrived: bool, list: &mut Asked) {
         return;
     };
     if arrived && let Some(tuple) = view.tuple() {
+        list.push_some(ports::question(netns, &last.tuple.unwrap_or(tuple)));
         list.push(Question::Sysctl {
             netns,
             name: local::echo_sysctl(view.host, netns, tuple.dst).to_owned(),

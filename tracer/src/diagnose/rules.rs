@@ -68,6 +68,8 @@ pub const RULES: &[Rule] = &[
     cgroup::egress,
     cgroup::ingress,
     socket::none,
+    socket::echo_ignored,
+    socket::closing,
     socket::full,
     tunnel::unknown,
     tunnel::no_remote,

@@ -7,4 +7,5 @@ mod losses;
 mod programs;
 mod routing;
 mod silence;
+mod sockets;
 mod translated;

@@ -16,7 +16,7 @@ use super::namespaces::Namespaces;
 use super::netlink::{
     Message, Netlink, Request, address_bytes, address_of, attributes, family_of, u16_of, u32_of,
 };
-use super::{Unreadable, cgroups, conntrack, fdb, firewall, policy, standing};
+use super::{Unreadable, cgroups, conntrack, fdb, firewall, policy, sockets, standing};
 use crate::model::{Device, IfIndex, Mac, NetNs, Proto, Tuple};
 
 // Of linux/rtnetlink.h.
@@ -68,6 +68,7 @@ pub fn answer(question: &Question, namespaces: &Namespaces) -> Vec<Fact> {
         }
         Question::Conntrack { netns, tuple } => (*netns, format!("connection of {tuple}")),
         Question::ConntrackCounters { netns } => (*netns, String::from("counters of conntrack")),
+        Question::Sockets { netns, port, .. } => (*netns, format!("sockets on port {port}")),
         Question::Link { device } => (device.netns, format!("interface {}", device.ifindex.0)),
     };
     let unread = |what: String, why: &dyn std::fmt::Display| Fact::Unread {
@@ -113,6 +114,9 @@ pub fn answer(question: &Question, namespaces: &Namespaces) -> Vec<Fact> {
             conntrack::counters().map(|c| vec![Fact::ConntrackCounters(netns, c)])
         }
         Question::Link { device } => link(*device, namespaces),
+        Question::Sockets { proto, port, .. } => {
+            sockets::read(netns, *proto, *port).map(|s| vec![Fact::Sockets(s)])
+        }
         Question::Standing { device } => standing(*device).map(|f| vec![f]),
         Question::Cgroups | Question::Cgroup { .. } => Ok(Vec::new()),
     });

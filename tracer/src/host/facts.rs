@@ -7,15 +7,17 @@
 mod conntrack;
 mod filter;
 mod layer2;
+mod sockets;
 
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use super::prefix::holds;
-use crate::model::{Device, KtimeNs, Mac, NetNs, Process, Tuple};
+use crate::model::{Device, KtimeNs, Mac, NetNs, Process, Proto, Tuple};
 
 pub use layer2::{BridgeLink, BridgePort, FdbEntry, Forwarding, PortState, VxlanLink};
+pub use sockets::{OpenSocket, PortSockets};
 
 pub use conntrack::{ConntrackAnswer, ConntrackCounters, ConntrackEntry};
 pub use filter::{BaseChain, FilterEngine, FilterRule, Side, Stop, Test};
@@ -73,6 +75,8 @@ pub enum Fact {
     Chains(NetNs, Vec<BaseChain>),
     /// What stands on an interface.
     Standing(Device, Standing),
+    /// All sockets on a port.
+    Sockets(PortSockets),
     /// Programs of the cgroup tree.
     Cgroups(Cgroups),
     /// The cgroup with this id, as a path from the hierarchy's root; `None` when it is gone.
@@ -524,6 +528,15 @@ pub enum Question {
     Standing {
         /// Which.
         device: Device,
+    },
+    /// Answered by [`Fact::Sockets`].
+    Sockets {
+        /// Where.
+        netns: NetNs,
+        /// TCP or UDP.
+        proto: Proto,
+        /// Local port.
+        port: u16,
     },
     /// Answered by [`Fact::Cgroups`].
     Cgroups,

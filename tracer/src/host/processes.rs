@@ -1,5 +1,6 @@
-//! Processes by what they hold: the descriptor of a TUN or TAP device. One bounded walk through /proc.
+//! Processes by what they hold: the descriptor of a TUN or TAP device, or sockets. One bounded walk through /proc.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -41,6 +42,44 @@ pub(super) fn holding_tun(proc: &Path, name: &str) -> Vec<Holder> {
         }
     }
     found
+}
+
+/// Processes that hold sockets with these inodes, by inode: their descriptors are links to `socket:[INODE]`.
+pub(super) fn holding_sockets(proc: &Path, inodes: BTreeSet<u64>) -> BTreeMap<u64, Vec<Process>> {
+    let mut found: BTreeMap<u64, Vec<Process>> = BTreeMap::new();
+    let mut looked = 0;
+    if inodes.is_empty() {
+        return found;
+    }
+    for pid in numbers(proc).take(MOST_PROCESSES) {
+        let directory = proc.join(pid.to_string());
+        let held: BTreeSet<u64> = numbers(&directory.join("fd"))
+            .take(MOST_DESCRIPTORS.saturating_sub(looked))
+            .inspect(|_| looked += 1)
+            .filter_map(|fd| socket_inode(&fs::read_link(directory.join(format!("fd/{fd}"))).ok()?))
+            .filter(|inode| inodes.contains(inode))
+            .collect();
+        if held.is_empty() {
+            continue;
+        }
+        let comm = fs::read_to_string(directory.join("comm")).unwrap_or_default();
+        for inode in held {
+            let holders = found.entry(inode).or_default();
+            if holders.len() < MOST_HOLDERS {
+                holders.push(Process {
+                    pid,
+                    comm: clean(comm.trim_end()),
+                });
+            }
+        }
+    }
+    found
+}
+
+/// `socket:[4711]`.
+fn socket_inode(target: &Path) -> Option<u64> {
+    let inside = target.to_str()?.strip_prefix("socket:[")?;
+    inside.strip_suffix(']')?.parse().ok()
 }
 
 /// The letter after the command's name, which may hold anything (proc_pid_stat(5)).

@@ -1,11 +1,16 @@
 //! Drops at sockets: nobody listens, no room.
 
 use crate::model::{Proto, Transport};
+use crate::report::Confidence;
 
-use super::super::advice::{Shell, text};
+use super::super::advice::{Shell, sysctl, text};
 use super::super::candidate::{Candidate, Specificity};
-use super::super::causes::{SOCKET_BACKLOG, SOCKET_BUFFER, SOCKET_NONE};
-use super::super::loss::Loss;
+use super::super::causes::{
+    SOCKET_BACKLOG, SOCKET_BUFFER, SOCKET_NONE, SOCKET_REFUSED, SOCKET_SILENT,
+};
+use super::super::local;
+use super::super::loss::{Loss, is_reset};
+use super::super::ports;
 use super::super::words;
 
 /// `where.hook` of this family.
@@ -51,11 +56,21 @@ pub fn none(loss: &Loss<'_>) -> Option<Candidate> {
     let foreign = loss.netns().is_some_and(|ns| {
         loss.host.owners(tuple.dst).next().is_some() && !loss.host.is_local(ns, tuple.dst)
     });
+    let sockets = loss
+        .netns()
+        .and_then(|ns| ports::on_port(loss.host, ns, &tuple));
+    let elsewhere = loss
+        .netns()
+        .map(|ns| ports::elsewhere(loss.host, ns, &tuple))
+        .unwrap_or_default();
+    let but = elsewhere
+        .first()
+        .map_or_else(String::new, |who| format!("; {who}"));
     let mut candidate = Candidate::new(
         &SOCKET_NONE,
         loss.place_at_device(HOOK),
         format!(
-            "port closed on {}: nobody listens on {}{answer}",
+            "port closed on {}: nobody listens on {}{but}{answer}",
             loss.namespace_words(),
             words::destination(&tuple)
         ),
@@ -64,8 +79,23 @@ pub fn none(loss: &Loss<'_>) -> Option<Candidate> {
     .because("icmp", told.map(|t| format!("{t} was sent back in the same call")))
     .advise([
         shell.run(format!("who listens on this {what}, and on which address"), listing),
-        text("start the server; one bound to 127.0.0.1, another address, device or peer does not take it either"),
+        match elsewhere.first() {
+            Some(who) => text(format!(
+                "{who}: have it listen on {} or on all addresses (0.0.0.0, ::), from all interfaces and peers",
+                tuple.dst
+            )),
+            None => text("start the server; one bound to 127.0.0.1, another address, device or peer does not take it either"),
+        },
     ]);
+    if sockets.is_some_and(<[_]>::is_empty) {
+        candidate = candidate.because(
+            "socket",
+            format!("no {} socket has port {} there", tuple.proto, tuple.dport),
+        );
+    }
+    for who in &elsewhere {
+        candidate = candidate.because("socket", who.clone());
+    }
     if foreign {
         candidate = candidate.because(
             "socket",
@@ -84,6 +114,90 @@ pub fn none(loss: &Loss<'_>) -> Option<Candidate> {
     Some(candidate)
 }
 
+/// An echo request over IPv6 that is not answered: icmpv6_rcv (net/ipv6/icmp.c) leaves the reason as it was when
+/// echo_ignore_all says so. With the setting at 0 it is something else.
+pub fn echo_ignored(loss: &Loss<'_>) -> Option<Candidate> {
+    let echo = loss
+        .event
+        .packet
+        .as_ref()
+        .is_some_and(|p| matches!(p.transport, Transport::Icmp { icmp_type: 128, .. }));
+    if !loss.unnamed() || loss.function() != "icmpv6_rcv" || !echo {
+        return None;
+    }
+    let name = local::echo_sysctl(loss.host, loss.netns()?, loss.dst()?);
+    let value = loss
+        .host
+        .sysctls
+        .get(&(loss.netns()?, name.to_owned()))
+        .and_then(|v| v.fact.clone());
+    if value.as_deref() == Some("0") {
+        return None;
+    }
+    let (shell, dotted) = (Shell::of(loss.host, loss.netns()), sysctl(name));
+    Some(
+        Candidate::new(
+            &SOCKET_SILENT,
+            loss.place_at_device(HOOK),
+            format!(
+                "echo request reached {} and is not answered: this host is told to ignore it",
+                loss.namespace_words()
+            ),
+        )
+        .explains(if value.is_some() {
+            Specificity::Fact
+        } else {
+            Specificity::Location
+        })
+        .sure(if value.is_some() {
+            Confidence::Certain
+        } else {
+            Confidence::Likely
+        })
+        .because("sysctl", value.map(|v| format!("{dotted} = {v}")))
+        .advise([
+            shell.run("look first", format!("sysctl {dotted}")),
+            shell.run("let it answer", format!("sysctl -w {dotted}=0")),
+            shell.run("to take that back", format!("sysctl -w {dotted}=1")),
+        ]),
+    )
+}
+
+/// A segment for a connection that is closing or half open: tcp_v4_rcv and its IPv6 twin free it without a reason
+/// (TCP_TW_ACK, TCP_TW_RST, and what tcp_check_req refuses).
+pub fn closing(loss: &Loss<'_>) -> Option<Candidate> {
+    let segment = loss
+        .event
+        .packet
+        .as_ref()
+        .is_some_and(|p| matches!(p.transport, Transport::Tcp { .. }) && !is_reset(p));
+    let here = matches!(loss.function(), "tcp_v4_rcv" | "tcp_v6_rcv");
+    if !loss.unnamed() || !here || !segment {
+        return None;
+    }
+    let tuple = loss.tuple()?;
+    let state = match loss.event.socket.map(|s| s.state) {
+        Some(6) => "in TIME_WAIT: it was closed a short while ago",
+        Some(12) => "half open: its handshake is not done",
+        _ => "closed (TIME_WAIT) or half open",
+    };
+    let shell = Shell::of(loss.host, loss.netns());
+    Some(
+        Candidate::new(
+            &SOCKET_REFUSED,
+            loss.place_at_device(HOOK),
+            format!(
+                "TCP refused a segment on {}: the connection {tuple} is {state}",
+                loss.namespace_words()
+            ),
+        )
+        .advise([shell.run(
+            "connections of this port and their states",
+            format!("ss -tanp sport = :{}", tuple.dport),
+        )]),
+    )
+}
+
 /// Queues without room.
 pub fn full(loss: &Loss<'_>) -> Option<Candidate> {
     let shell = Shell::of(loss.host, loss.netns());
@@ -91,15 +205,24 @@ pub fn full(loss: &Loss<'_>) -> Option<Candidate> {
     let to = tuple
         .as_ref()
         .map_or_else(String::new, |t| format!(" for {}", words::destination(t)));
+    let owner = loss.netns().zip(tuple).and_then(|(ns, t)| {
+        let found = ports::on_port(loss.host, ns, &t)?;
+        found.iter().max_by_key(|s| s.waiting)
+    });
     match loss.reason() {
         "SOCKET_RCVBUFF" | "SOCKET_BACKLOG" | "PROTO_MEM" | "UDP_RCVBUFF" => Some(
             Candidate::new(
                 &SOCKET_BUFFER,
                 loss.place_at_device(HOOK),
                 format!(
-                    "receive buffer full on {}{to}: the process does not read fast enough",
-                    loss.namespace_words()
+                    "receive buffer full on {}{to}: {} does not read fast enough",
+                    loss.namespace_words(),
+                    owner.map_or_else(|| "the process".to_owned(), ports::holder)
                 ),
+            )
+            .because(
+                "socket",
+                owner.map(|s| format!("{} bytes wait to be read", s.waiting)),
             )
             .explains(Specificity::Reason)
             .advise([

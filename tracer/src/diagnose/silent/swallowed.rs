@@ -8,6 +8,7 @@ use super::super::candidate::Candidate;
 use super::super::causes::{NAT_ASYMMETRIC, SOCKET_BACKLOG, SOCKET_SILENT};
 use super::super::local;
 use super::super::mended::first_packet;
+use super::super::ports;
 use super::super::rules::nat;
 use super::super::rules::neighbor::{self, Unresolved};
 use super::super::source_address;
@@ -44,6 +45,9 @@ pub(super) fn swallowed(view: &View<'_>, counts: &Counts) -> Option<Silence> {
         hook: Some("socket".to_owned()),
         function: Some(function.clone()),
     };
+    let arrived = last.and_then(|e| e.tuple).or(view.tuple())?;
+    let listener = ports::listener(view.host, netns, &arrived);
+    let full = listener.filter(|l| l.is_full());
     let candidate = match (transport, function.as_str()) {
         (
             Transport::Icmp {
@@ -82,15 +86,36 @@ pub(super) fn swallowed(view: &View<'_>, counts: &Counts) -> Option<Silence> {
                 &SOCKET_BACKLOG,
                 place,
                 format!(
-                    "accept queue full on {name}: the SYN for {} was taken and not answered",
-                    words::destination(&view.tuple()?)
+                    "accept queue full on {name}: the SYN for {} was taken and not answered{}",
+                    words::destination(&arrived),
+                    full.map_or_else(String::new, |l| format!(
+                        "; {} does not accept its connections",
+                        ports::holder(l)
+                    ))
                 ),
             )
-            .sure(Confidence::Likely)
+            .sure(match (full, listener) {
+                (Some(_), _) => Confidence::Certain,
+                (None, Some(_)) => Confidence::Possible,
+                (None, None) => Confidence::Likely,
+            })
+            .because(
+                "socket",
+                listener.map(|l| {
+                    format!(
+                        "{} connections wait to be accepted, the backlog is {} (Recv-Q and Send-Q of the listener)",
+                        l.waiting, l.limit
+                    )
+                }),
+            )
             .advise([
                 shell.run(
                     "Recv-Q at or above Send-Q: the accept queue is full",
                     "ss -ltn",
+                ),
+                shell.run(
+                    "the largest backlog that a process may ask for",
+                    "sysctl net.core.somaxconn net.ipv4.tcp_max_syn_backlog",
                 ),
                 shell.run(
                     "which counter rises",

@@ -11,7 +11,7 @@ use crate::diagnose::{policy, standing};
 use crate::host::Host;
 use crate::host::facts::{
     BaseChain, CgroupProgram, ConntrackAnswer, ConntrackCounters, FilterEngine, FilterRule,
-    Forwarding, InterfaceAddress, Link, Neighbor, Route, RouteAnswer, Stop,
+    Forwarding, InterfaceAddress, Link, Neighbor, OpenSocket, Route, RouteAnswer, Stop,
 };
 use crate::model::{Device, IfIndex, NetNs};
 use crate::report::ContextEntry;
@@ -111,6 +111,25 @@ pub(super) fn read(trace: &Trace, host: &Host, clock: Clock) -> Vec<ContextEntry
                 let at = Some(clock.since_start(dated.at));
                 let netns = Some(dated.fact.device.netns);
                 entry("fdb", netns, at, forwarding_text(&dated.fact, host))
+            })
+            .collect(),
+    );
+    groups.push(
+        host.sockets
+            .iter()
+            .flat_map(|((netns, proto, port), dated)| {
+                let at = Some(clock.since_start(dated.at));
+                let mut texts: Vec<String> = dated
+                    .fact
+                    .iter()
+                    .map(|s| format!("{proto} port {port}: {}", socket_text(s)))
+                    .collect();
+                if texts.is_empty() {
+                    texts.push(format!("{proto} port {port}: no socket"));
+                }
+                texts
+                    .into_iter()
+                    .map(move |text| entry("socket", Some(*netns), at, text))
             })
             .collect(),
     );
@@ -330,6 +349,26 @@ fn forwarding_text(answer: &Forwarding, host: &Host) -> String {
         "{} on {}: {known}",
         answer.mac,
         host.interface(answer.device)
+    )
+}
+
+fn socket_text(socket: &OpenSocket) -> String {
+    let peer = socket.peer.map_or_else(String::new, |(peer, port)| {
+        format!(" to {peer} port {port}")
+    });
+    let holders: Vec<String> = socket
+        .holders
+        .iter()
+        .map(|p| format!("{} (pid {})", p.comm, p.pid))
+        .collect();
+    let whose = if holders.is_empty() {
+        "no known process".to_owned()
+    } else {
+        holders.join(", ")
+    };
+    format!(
+        "{}{peer}, queues {}/{}, of {whose}",
+        socket.local, socket.waiting, socket.limit
     )
 }
 

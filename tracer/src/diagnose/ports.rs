@@ -1,0 +1,84 @@
+//! Sockets on a port, as they were read beside a loss: who has them, and why none took the packet.
+
+use crate::host::Host;
+use crate::host::facts::{OpenSocket, Question};
+use crate::model::{Device, IfIndex, NetNs, Proto, Tuple};
+
+/// Most sockets that are put into words.
+const TOLD: usize = 3;
+
+/// What to read about the sockets for which a packet was.
+#[must_use]
+pub fn question(netns: NetNs, tuple: &Tuple) -> Option<Question> {
+    let known = matches!(tuple.proto, Proto::Tcp | Proto::Udp) && tuple.dport != 0;
+    known.then_some(Question::Sockets {
+        netns,
+        proto: tuple.proto,
+        port: tuple.dport,
+    })
+}
+
+/// Sockets on a packet's destination port; `None` when they were not read.
+#[must_use]
+pub fn on_port<'a>(host: &'a Host, netns: NetNs, tuple: &Tuple) -> Option<&'a [OpenSocket]> {
+    let key = (netns, tuple.proto, tuple.dport);
+    host.sockets.get(&key).map(|dated| dated.fact.as_slice())
+}
+
+/// `nginx (pid 12)`, `a process`.
+#[must_use]
+pub fn holder(socket: &OpenSocket) -> String {
+    socket.holders.first().map_or_else(
+        || "a process".to_owned(),
+        |p| format!("{} (pid {})", p.comm, p.pid),
+    )
+}
+
+/// Why a socket does not take a packet, in words; `None` where nothing stands against it.
+fn refuses(host: &Host, netns: NetNs, socket: &OpenSocket, tuple: &Tuple) -> Option<String> {
+    if let Some((peer, port)) = socket.peer {
+        let theirs = (peer, port) == (tuple.src, tuple.sport);
+        return (!theirs).then(|| format!("is connected to {peer} port {port} alone"));
+    }
+    if let Some(ifindex) = socket.interface {
+        let device = Device {
+            netns,
+            ifindex: IfIndex(ifindex),
+        };
+        return Some(format!(
+            "is bound to interface {} alone",
+            host.interface(device)
+        ));
+    }
+    let (local, v6) = (socket.local, tuple.dst.is_ipv6());
+    if local.is_unspecified() {
+        return match (local.is_ipv6(), v6) {
+            (false, true) => Some("listens on IPv4 alone".to_owned()),
+            (true, false) if socket.only_v6 => Some("listens on IPv6 alone".to_owned()),
+            _ => None,
+        };
+    }
+    (local != tuple.dst).then(|| format!("listens on {local} alone"))
+}
+
+/// Sockets on the port that do not take a packet for this tuple, in words: the open ones before the connected ones.
+#[must_use]
+pub fn elsewhere(host: &Host, netns: NetNs, tuple: &Tuple) -> Vec<String> {
+    let sockets = on_port(host, netns, tuple).unwrap_or_default();
+    // Connections of a TCP server say nothing of its listener.
+    let tells = |s: &&OpenSocket| tuple.proto == Proto::Udp || s.state == 10;
+    sockets
+        .iter()
+        .filter(tells)
+        .filter_map(|s| Some(format!("{} {}", holder(s), refuses(host, netns, s, tuple)?)))
+        .take(TOLD)
+        .collect()
+}
+
+/// The listener that a SYN meets.
+#[must_use]
+pub fn listener<'a>(host: &'a Host, netns: NetNs, tuple: &Tuple) -> Option<&'a OpenSocket> {
+    on_port(host, netns, tuple)?
+        .iter()
+        .find(|s| s.state == 10 && refuses(host, netns, s, tuple).is_none())
+}

@@ -1,0 +1,94 @@
+//! Sockets on the port of a lost packet, and what refuses without a reason.
+#![expect(clippy::unwrap_used, reason = "a test's own mistakes may end it")]
+
+use crate::host::facts::{Fact, OpenSocket, PortSockets};
+use crate::model::{Direction, NetNs, Process, Proto};
+use crate::report::Verdict;
+
+use super::fixture::{Net, device, dropped, echo, ports, tcp};
+
+fn closed(local: &str, interface: Option<u32>) -> Verdict {
+    let mut net = Net::with(&["shop", "db"]);
+    net.link(device(2, 1), "db0", |_| {});
+    net.link(device(2, 7), "mgmt0", |_| {});
+    let flow = net.flow(ports(Proto::Tcp, "10.4.0.1", 40000, "10.4.0.2", 5432));
+    net.packet(flow, Direction::Forward)
+        .transport(tcp(2, 1, 0))
+        .enters(device(2, 1))
+        .dies(
+            Some(device(2, 1)),
+            dropped("NO_SOCKET", "tcp_v4_rcv", "ip_protocol_deliver_rcu"),
+        );
+    net.fact(Fact::Sockets(PortSockets {
+        netns: NetNs(2),
+        proto: Proto::Tcp,
+        port: 5432,
+        sockets: vec![OpenSocket {
+            local: local.parse().unwrap(),
+            peer: None,
+            interface,
+            state: 10,
+            waiting: 0,
+            limit: 128,
+            only_v6: false,
+            holders: vec![Process {
+                pid: 12,
+                comm: "postgres".to_owned(),
+            }],
+        }],
+    }));
+    net.verdict()
+}
+
+#[test]
+fn who_listens_elsewhere_is_named() {
+    let verdict = closed("127.0.0.1", None);
+    assert_eq!(verdict.cause.as_deref(), Some("socket.none"));
+    let words = "postgres (pid 12) listens on 127.0.0.1 alone";
+    assert!(verdict.summary.contains(words), "{}", verdict.summary);
+    let verdict = closed("0.0.0.0", Some(7));
+    let words = "is bound to interface mgmt0 alone";
+    assert!(verdict.summary.contains(words), "{}", verdict.summary);
+}
+
+#[test]
+fn a_socket_that_would_take_it_now_is_not_blamed() {
+    let verdict = closed("0.0.0.0", None);
+    assert!(!verdict.summary.contains("alone"), "{}", verdict.summary);
+}
+
+fn echo_lost(setting: &str) -> Verdict {
+    let mut net = Net::with(&["mon", "sealed"]);
+    net.link(device(2, 1), "se0", |_| {});
+    net.sysctl(2, "net/ipv6/icmp/echo_ignore_all", setting);
+    let flow = net.flow(echo("fd00::1", "fd00::2"));
+    net.packet(flow, Direction::Forward)
+        .enters(device(2, 1))
+        .dies(
+            Some(device(2, 1)),
+            dropped("NOT_SPECIFIED", "icmpv6_rcv", "ip6_protocol_deliver_rcu"),
+        );
+    net.verdict()
+}
+
+#[test]
+fn an_echo_request_over_ipv6_is_ignored_only_where_the_host_is_told_so() {
+    assert_eq!(echo_lost("1").cause.as_deref(), Some("socket.silent"));
+    assert_ne!(echo_lost("0").cause.as_deref(), Some("socket.silent"));
+}
+
+#[test]
+fn a_segment_for_a_closing_connection_is_refused() {
+    let mut net = Net::with(&["a", "b"]);
+    net.link(device(2, 1), "eth0", |_| {});
+    let flow = net.flow(ports(Proto::Tcp, "10.4.0.1", 40000, "10.4.0.2", 80));
+    net.packet(flow, Direction::Forward)
+        .transport(tcp(24, 5, 5))
+        .enters(device(2, 1))
+        .dies(
+            Some(device(2, 1)),
+            dropped("NOT_SPECIFIED", "tcp_v4_rcv", "ip_protocol_deliver_rcu"),
+        );
+    let verdict = net.verdict();
+    assert_eq!(verdict.cause.as_deref(), Some("socket.refused-segment"));
+}

@@ -1,0 +1,59 @@
+//! Facts of sockets: which stand on a port, whose they are, and how full their queues.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{NetNs, Process, Proto};
+
+/// All sockets of a transport with one local port in a namespace; an empty list says there are none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortSockets {
+    /// Where.
+    pub netns: NetNs,
+    /// TCP or UDP.
+    pub proto: Proto,
+    /// Local port.
+    pub port: u16,
+    /// Listening and unconnected ones first.
+    pub sockets: Vec<OpenSocket>,
+}
+
+/// A socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenSocket {
+    /// Address to which it is bound; unspecified: any.
+    pub local: IpAddr,
+    /// The other end, where it is connected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<(IpAddr, u16)>,
+    /// Interface to which it is bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<u32>,
+    /// TCP state number (10 listens, 7 is an unconnected UDP socket).
+    pub state: u8,
+    /// A listener's connections that wait for accept(); else bytes that wait to be read.
+    pub waiting: u32,
+    /// How many connections may wait at a listener; else bytes that wait to be sent.
+    pub limit: u32,
+    /// Takes IPv6 alone.
+    #[serde(default)]
+    pub only_v6: bool,
+    /// Processes that hold it.
+    #[serde(default)]
+    pub holders: Vec<Process>,
+}
+
+impl OpenSocket {
+    /// Whether it waits for anybody.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.peer.is_none()
+    }
+
+    /// A listener that takes no further connection (sk_acceptq_is_full of include/net/sock.h).
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.state == 10 && self.waiting > self.limit
+    }
+}

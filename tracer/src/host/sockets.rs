@@ -1,0 +1,109 @@
+//! Reads the sockets on a port by NETLINK_SOCK_DIAG (what `ss` asks too), and whose they are from /proc.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr};
+use std::path::Path;
+
+use netlink_sys::protocols::NETLINK_SOCK_DIAG;
+
+use super::facts::{OpenSocket, PortSockets};
+use super::netlink::{Message, Netlink, Request, address_of, attributes, u32_of};
+use super::processes;
+use crate::model::{NetNs, Proto};
+
+/// linux/sock_diag.h: SOCK_DIAG_BY_FAMILY.
+const BY_FAMILY: u16 = 20;
+/// linux/inet_diag.h: INET_DIAG_SKV6ONLY.
+const ONLY_V6: u16 = 11;
+/// Length of struct inet_diag_msg.
+const HEADER: usize = 72;
+/// Most sockets that are told of one port.
+const MOST: usize = 16;
+/// A TCP socket in TIME_WAIT or on its way to it belongs to no process; an embryo neither.
+const NO_STATES: u32 = 1 << 6 | 1 << 12;
+
+/// The sockets of the calling thread's namespace on a port.
+pub(super) fn read(netns: NetNs, proto: Proto, port: u16) -> io::Result<PortSockets> {
+    let protocol = match proto {
+        Proto::Tcp => libc::IPPROTO_TCP,
+        _ => libc::IPPROTO_UDP,
+    };
+    let mut netlink = Netlink::open(NETLINK_SOCK_DIAG)?;
+    let mut found: Vec<(OpenSocket, u64)> = Vec::new();
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        found.extend(netlink.ask(&request(family, protocol, port), |m| socket_of(m, port))?);
+    }
+    found.sort_by_key(|(socket, _)| !socket.is_open());
+    found.truncate(MOST);
+    let inodes = found.iter().map(|(_, inode)| *inode).filter(|i| *i != 0);
+    let mut holders = processes::holding_sockets(Path::new("/proc"), inodes.collect());
+    Ok(PortSockets {
+        netns,
+        proto,
+        port,
+        sockets: with_holders(found, &mut holders),
+    })
+}
+
+fn with_holders(
+    found: Vec<(OpenSocket, u64)>,
+    holders: &mut BTreeMap<u64, Vec<crate::model::Process>>,
+) -> Vec<OpenSocket> {
+    found
+        .into_iter()
+        .map(|(socket, inode)| OpenSocket {
+            holders: holders.remove(&inode).unwrap_or_default(),
+            ..socket
+        })
+        .collect()
+}
+
+/// struct inet_diag_req_v2: all states but those without a process, one local port.
+fn request(family: i32, protocol: i32, port: u16) -> Request {
+    let byte = |n: i32| u8::try_from(n).unwrap_or_default();
+    let mut header = vec![byte(family), byte(protocol), 0, 0];
+    header.extend((!NO_STATES).to_ne_bytes());
+    header.extend(port.to_be_bytes());
+    header.resize(56, 0);
+    Request::all(BY_FAMILY, &header)
+}
+
+/// struct inet_diag_msg with its socket's inode.
+fn socket_of(message: Message<'_>, port: u16) -> Option<(OpenSocket, u64)> {
+    let bytes = message.payload;
+    let number = |at: usize| u32_of(bytes.get(at..at + 4)?);
+    let port_at = |at: usize| Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
+    let long = i32::from(*bytes.first()?) == libc::AF_INET6;
+    let address = |at: usize| address_of(bytes.get(at..at + if long { 16 } else { 4 })?).map(plain);
+    // Old kernels do not filter.
+    if port_at(4)? != port {
+        return None;
+    }
+    let only_v6 = attributes(bytes.get(HEADER..)?)
+        .any(|(kind, value)| kind == ONLY_V6 && value.first().is_some_and(|v| *v != 0));
+    let (peer, peer_port) = (address(24)?, port_at(6)?);
+    Some((
+        OpenSocket {
+            local: address(8)?,
+            peer: (peer_port != 0 || !peer.is_unspecified()).then_some((peer, peer_port)),
+            interface: number(40).filter(|i| *i != 0),
+            state: *bytes.get(1)?,
+            waiting: number(56)?,
+            limit: number(60)?,
+            only_v6,
+            holders: Vec::new(),
+        },
+        u64::from(number(68)?),
+    ))
+}
+
+/// An IPv4 address within IPv6 is the IPv4 address.
+fn plain(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(v6) if v6 != Ipv6Addr::UNSPECIFIED => {
+            v6.to_ipv4_mapped().map_or(address, IpAddr::V4)
+        }
+        other => other,
+    }
+}
