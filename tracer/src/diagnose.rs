@@ -21,6 +21,7 @@ pub mod ports;
 mod questions;
 pub mod routing;
 pub mod rules;
+pub mod service;
 pub mod silent;
 pub mod source_address;
 pub mod standing;
@@ -133,7 +134,8 @@ fn judge(view: &View<'_>) -> Judged {
         None => silent::verdict(view, &counts),
     };
     let better = source_address::refused(view, &counts, chosen)
-        .or_else(|| other_way::taken(view, &counts, chosen));
+        .or_else(|| other_way::taken(view, &counts, chosen))
+        .or_else(|| service::without_endpoint(view, &counts, (chosen, &verdict)));
     if let Some(candidate) = better {
         verdict = silent::from_candidate(view, candidate, verdict);
     }

@@ -16,6 +16,7 @@ use super::ports;
 use super::routing;
 use super::rules::neighbor::{self, Unresolved};
 use super::rules::{self, conntrack, nat, netfilter, ready, unheard};
+use super::service;
 use super::source_address;
 use super::standing;
 use super::view::{View, last_seen, total};
@@ -43,6 +44,11 @@ pub fn questions(trace: &Trace, host: &Host) -> Vec<Question> {
         let reply = view.counts(Direction::Reply, &losses);
         if reply.delivered == 0 && (view.expects_reply() || forward.left > 0) {
             for question in source_address::questions(&view) {
+                list.push(question);
+            }
+        }
+        if reply.delivered == 0 {
+            for question in service::questions(&view) {
                 list.push(question);
             }
         }

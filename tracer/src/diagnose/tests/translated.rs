@@ -1,7 +1,7 @@
 //! Flows whose addresses are translated on the way.
 
 use super::fixture::{Net, device, dropped, echo, ports, tcp};
-use crate::host::facts::{Fact, Question, Route, RouteAnswer};
+use crate::host::facts::{Fact, FilterEngine, Question, Route, RouteAnswer};
 use crate::model::{Direction, FlowId, Hop, KtimeNs, NetNs, Proto, Side, Tuple};
 use crate::report::{Confidence, Outcome, Verdict};
 
@@ -386,4 +386,55 @@ fn one_of_two_backends_fails() {
             .iter()
             .any(|e| e.text.contains("192.0.2.9:8080"))
     );
+}
+
+/// A SYN to the service that no rule translates, for which the gateway has no route.
+fn astray(net: &mut Net) {
+    let flow = net.flow(service());
+    net.packet(flow, Direction::Forward)
+        .leaves(device(CLIENT, 2))
+        .enters(device(GATE, 2))
+        .dies(Some(device(GATE, 2)), {
+            let mut info = dropped("IP_INNOROUTES", "ip_error", "");
+            info.dst_error = Some(101);
+            info
+        });
+}
+
+#[test]
+fn a_service_address_that_no_rule_translates() {
+    let mut net = gateway();
+    astray(&mut net);
+    assert!(
+        net.questions()
+            .contains(&Question::Chains { netns: NetNs(GATE) })
+    );
+    assert_eq!(cause(&net.verdict()), Some("route.none"));
+    net.chain(
+        GATE,
+        FilterEngine::Nftables,
+        ["ip", "nat", "PREROUTING", "PREROUTING"],
+        false,
+    );
+    let verdict = net.verdict();
+    assert_eq!(cause(&verdict), Some("nat.no-backend"));
+    assert_eq!(verdict.confidence, Confidence::Possible);
+    let place = verdict.place.as_ref();
+    assert_eq!(place.and_then(|p| p.hook.as_deref()), Some("PREROUTING"));
+    assert_eq!(place.and_then(|p| p.interface.as_deref()), Some("in0"));
+    assert!(verdict.summary.contains("10.9.9.9:80"));
+}
+
+#[test]
+fn an_address_that_somebody_has_is_no_service() {
+    let mut net = gateway();
+    net.addresses(device(SERVER, 2), &["192.0.2.9", "10.9.9.9"], 24);
+    astray(&mut net);
+    net.chain(
+        GATE,
+        FilterEngine::Nftables,
+        ["ip", "nat", "PREROUTING", "PREROUTING"],
+        false,
+    );
+    assert_eq!(cause(&net.verdict()), Some("route.none"));
 }

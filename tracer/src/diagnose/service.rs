@@ -1,0 +1,176 @@
+//! Service addresses without a usable endpoint: no rule translates what is for them any more, and it goes astray.
+
+use std::net::IpAddr;
+
+use crate::host::facts::{BaseChain, Question};
+use crate::model::{Detail, Device, Direction, NetNs};
+use crate::report::{Confidence, Outcome, Place, Verdict};
+
+use super::advice::{Shell, text};
+use super::candidate::Candidate;
+use super::causes::NAT_NO_BACKEND;
+use super::groups::Group;
+use super::routing;
+use super::silent::Counts;
+use super::translation;
+use super::view::View;
+use super::words;
+
+/// What becomes of a packet that should have been translated and was not.
+const ASTRAY: &[&str] = &[
+    "route.forwarding-disabled",
+    "route.none",
+    "route.unreachable",
+    "route.blackhole",
+    "route.prohibit",
+    "ttl.expired",
+    "neighbor.unresolved",
+    "remote.unanswered",
+];
+
+/// Namespaces that packets pass one after the other, with the interface on which they come in; none for the sender's.
+fn passed(view: &View<'_>) -> Vec<(NetNs, Option<Device>)> {
+    let mut list: Vec<(NetNs, Option<Device>)> = Vec::new();
+    let steps = view.journeys(Direction::Forward).next().map(|j| &j.steps);
+    for event in steps.into_iter().flatten().map(|s| &s.event) {
+        let Some(netns) = event.device.map(|d| d.netns).or(event.netns) else {
+            continue;
+        };
+        if !list.iter().any(|(known, _)| *known == netns) {
+            let came_in = event
+                .device
+                .filter(|_| matches!(event.detail, Detail::Ingress));
+            list.push((netns, came_in));
+        }
+    }
+    list
+}
+
+/// The destination, where it may be a service's: a private address that no interface has, not translated yet.
+fn service(view: &View<'_>) -> Option<IpAddr> {
+    let tuple = view.tuple()?;
+    let private = match tuple.dst {
+        IpAddr::V4(v4) => {
+            let [a, b, ..] = v4.octets();
+            // RFC 1918, and RFC 6598's shared space
+            v4.is_private() || (a == 100 && b & 0xc0 == 64)
+        }
+        IpAddr::V6(v6) => v6.is_unique_local(),
+    };
+    let unowned = view.host.owners(tuple.dst).next().is_none();
+    (private && unowned && translation::dnat(view).is_none()).then_some(tuple.dst)
+}
+
+/// Chains to read while nobody owns the destination.
+#[must_use]
+pub fn questions(view: &View<'_>) -> Vec<Question> {
+    if service(view).is_none() {
+        return Vec::new();
+    }
+    passed(view)
+        .into_iter()
+        .map(|(netns, _)| Question::Chains { netns })
+        .collect()
+}
+
+/// The verdict's candidate, where the destination is a service without an endpoint.
+#[must_use]
+pub fn without_endpoint(
+    view: &View<'_>,
+    counts: &Counts,
+    (chosen, found): (Option<&Group<'_>>, &Verdict),
+) -> Option<Candidate> {
+    let address = service(view).filter(|_| counts.reply.delivered == 0)?;
+    let code = found.cause.as_deref()?;
+    if !ASTRAY.contains(&code) || chosen.is_some_and(|g| g.direction != Direction::Forward) {
+        return None;
+    }
+    let (netns, came_in) = translator(view, address)?;
+    let why = format!("no rule translates it: {}", found.summary);
+    let confidence = Confidence::Possible;
+    let name = view.host.namespace(netns);
+    let hook = if came_in.is_some() {
+        "PREROUTING"
+    } else {
+        "OUTPUT"
+    };
+    let place = Place {
+        namespace: Some(name.clone()),
+        interface: came_in.map(|d| view.host.interface(d)),
+        hook: Some(hook.to_owned()),
+        function: None,
+    };
+    let to = view.tuple().map(|t| words::destination(&t))?;
+    let outcome = match found.outcome {
+        Outcome::Rejected | Outcome::Unanswered => found.outcome,
+        _ => NAT_NO_BACKEND.outcome,
+    };
+    let candidate = Candidate::new(
+        &NAT_NO_BACKEND,
+        place,
+        format!("no backend for service address {to} on {name}: {why}"),
+    )
+    .leads_to(outcome)
+    .sure(confidence)
+    .because(
+        "address",
+        format!("no interface that was seen has {address}, and {name} translates destinations"),
+    )
+    .because(
+        "other-loss",
+        (confidence != Confidence::Certain).then(|| {
+            format!(
+                "could also be {}: {}",
+                found.cause.as_deref().unwrap_or("another cause"),
+                found.summary
+            )
+        }),
+    );
+    let shell = Shell::of(view.host, Some(netns));
+    let six = if address.is_ipv6() { "6" } else { "" };
+    Some(candidate.advise([
+        shell.run(
+            "look first: the service's rules (nftables, iptables-nft)",
+            format!("nft list ruleset | grep -F {address}"),
+        ),
+        shell.run(
+            "the same of legacy tables",
+            format!("ip{six}tables-legacy-save -t nat | grep -F {address}"),
+        ),
+        text(format!(
+            "start a backend: has the service of {address} ready endpoints (kubectl get endpointslices -A), and do its selector and ports fit?"
+        )),
+        text("with endpoints in place: does the program that writes the rules (kube-proxy, the balancer) still run on this node?"),
+    ]))
+}
+
+fn chains<'a>(view: &View<'a>, netns: NetNs) -> impl Iterator<Item = &'a BaseChain> {
+    view.host
+        .chains
+        .get(&netns)
+        .into_iter()
+        .flat_map(|c| &c.fact)
+}
+
+/// A chain that can translate destinations.
+fn translates(chain: &BaseChain) -> bool {
+    chain.is_nat() && matches!(chain.hook.as_str(), "PREROUTING" | "OUTPUT")
+}
+
+/// The first namespace on the way that translates destinations, unless the address is one of its neighbours'.
+fn translator(view: &View<'_>, address: IpAddr) -> Option<(NetNs, Option<Device>)> {
+    passed(view).into_iter().find(|(netns, came_in)| {
+        let hook = if came_in.is_some() {
+            "PREROUTING"
+        } else {
+            "OUTPUT"
+        };
+        let on_link = view
+            .host
+            .links()
+            .filter(|l| l.device.netns == *netns)
+            .flat_map(|l| view.host.addresses(l.device))
+            .any(|a| routing::holds(a.address, a.prefix, address));
+        !on_link && chains(view, *netns).any(|c| translates(c) && c.hook == hook)
+    })
+}
