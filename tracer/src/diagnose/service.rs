@@ -1,8 +1,9 @@
-//! Service addresses without a usable endpoint: no rule translates what is for them any more, and it goes astray.
+//! Service addresses without a usable endpoint: a rule rejects what is for them, or no rule translates it any more and
+//! it goes astray.
 
 use std::net::IpAddr;
 
-use crate::host::facts::{BaseChain, Question};
+use crate::host::facts::{BaseChain, FilterRule, Question, Side, Stop, Test};
 use crate::model::{Detail, Device, Direction, NetNs};
 use crate::report::{Confidence, Outcome, Place, Verdict};
 
@@ -81,13 +82,39 @@ pub fn without_endpoint(
     (chosen, found): (Option<&Group<'_>>, &Verdict),
 ) -> Option<Candidate> {
     let address = service(view).filter(|_| counts.reply.delivered == 0)?;
-    let code = found.cause.as_deref()?;
-    if !ASTRAY.contains(&code) || chosen.is_some_and(|g| g.direction != Direction::Forward) {
-        return None;
-    }
-    let (netns, came_in) = translator(view, address)?;
-    let why = format!("no rule translates it: {}", found.summary);
-    let confidence = Confidence::Possible;
+    let rejected = chosen.filter(|g| g.candidate.cause.code == "netfilter.reject");
+    let (netns, came_in, why, confidence) = match rejected {
+        Some(group) => {
+            let netns = group.example.netns()?;
+            let came_in = passed(view)
+                .into_iter()
+                .find(|(ns, _)| *ns == netns)
+                .and_then(|(_, device)| device);
+            let (why, confidence) = refusal(view, netns, address)?;
+            (netns, came_in, why, confidence)
+        }
+        None => {
+            let code = found.cause.as_deref()?;
+            if !ASTRAY.contains(&code) || chosen.is_some_and(|g| g.direction != Direction::Forward)
+            {
+                return None;
+            }
+            let (netns, came_in) = translator(view, address)?;
+            let kin = kin(view, netns, came_in, address);
+            let confidence = if kin.is_some() {
+                Confidence::Likely
+            } else {
+                Confidence::Possible
+            };
+            let like = kin.map_or_else(String::new, |k| format!(" (it translates {k})"));
+            (
+                netns,
+                came_in,
+                format!("no rule translates it{like}: {}", found.summary),
+                confidence,
+            )
+        }
+    };
     let name = view.host.namespace(netns);
     let hook = if came_in.is_some() {
         "PREROUTING"
@@ -144,6 +171,46 @@ pub fn without_endpoint(
     ]))
 }
 
+/// The rule that rejects, as far as it tells that it does so for want of endpoints.
+fn refusal(view: &View<'_>, netns: NetNs, address: IpAddr) -> Option<(String, Confidence)> {
+    let rules = chains(view, netns)
+        .filter(|c| !c.is_nat())
+        .flat_map(|c| &c.stops);
+    let rule = rules
+        .filter(|r| r.stop == Stop::Reject && r.packets != Some(0))
+        .find(|r| names(r, address) != Some(false));
+    let said = rule.is_some_and(|r| {
+        let words = format!("{} {}", r.chain, r.text).to_lowercase();
+        ["endpoint", "kube", "backend"]
+            .iter()
+            .any(|w| words.contains(w))
+    });
+    let translates = chains(view, netns).any(translates);
+    let about = rule.is_some_and(|r| names(r, address) == Some(true));
+    let confidence = match (said, translates) {
+        (true, _) => Confidence::Certain,
+        (false, true) if about => Confidence::Possible,
+        _ => return None,
+    };
+    let rule = rule.map_or_else(
+        || "a rule rejects it".to_owned(),
+        |r| format!("a rule of chain {} rejects it ({})", r.chain, r.text),
+    );
+    Some((rule, confidence))
+}
+
+/// Whether a rule speaks of a destination address; `None` when of none.
+fn names(rule: &FilterRule, address: IpAddr) -> Option<bool> {
+    rule.tests.iter().find_map(|test| match test {
+        Test::Address {
+            side: Side::Destination,
+            ranges,
+            not: false,
+        } => Some(ranges.iter().any(|(a, b)| *a <= address && address <= *b)),
+        _ => None,
+    })
+}
+
 fn chains<'a>(view: &View<'a>, netns: NetNs) -> impl Iterator<Item = &'a BaseChain> {
     view.host
         .chains
@@ -173,4 +240,30 @@ fn translator(view: &View<'_>, address: IpAddr) -> Option<(NetNs, Option<Device>
             .any(|a| routing::holds(a.address, a.prefix, address));
         !on_link && chains(view, *netns).any(|c| translates(c) && c.hook == hook)
     })
+}
+
+/// A service address near this one that the namespace translates.
+fn kin(view: &View<'_>, netns: NetNs, came_in: Option<Device>, address: IpAddr) -> Option<IpAddr> {
+    let hook = if came_in.is_some() {
+        "PREROUTING"
+    } else {
+        "OUTPUT"
+    };
+    let prefix = if address.is_ipv6() { 64 } else { 16 };
+    chains(view, netns)
+        .filter(|c| translates(c) && c.hook == hook)
+        .flat_map(|c| &c.stops)
+        .filter(|r| r.stop == Stop::Nat)
+        .flat_map(|r| &r.tests)
+        .find_map(|test| match test {
+            Test::Address {
+                side: Side::Destination,
+                ranges,
+                not: false,
+            } => ranges
+                .iter()
+                .map(|(first, _)| *first)
+                .find(|first| routing::holds(*first, prefix, address)),
+            _ => None,
+        })
 }

@@ -1,7 +1,10 @@
 //! Flows whose addresses are translated on the way.
 
 use super::fixture::{Net, device, dropped, echo, ports, tcp};
-use crate::host::facts::{Fact, FilterEngine, Question, Route, RouteAnswer};
+use crate::host::facts::{
+    BaseChain, Fact, FilterEngine, FilterRule, Question, Route, RouteAnswer, Side as End, Stop,
+    Test,
+};
 use crate::model::{Direction, FlowId, Hop, KtimeNs, NetNs, Proto, Side, Tuple};
 use crate::report::{Confidence, Outcome, Verdict};
 
@@ -388,6 +391,39 @@ fn one_of_two_backends_fails() {
     );
 }
 
+/// A base chain with one rule about a destination.
+#[expect(clippy::unwrap_used, reason = "a test's own mistakes may end it")]
+fn chain(table: &str, hook: &str, rule: (&str, Stop, &str)) -> BaseChain {
+    let (text, stop, address) = rule;
+    let address = address.parse().unwrap();
+    BaseChain {
+        engine: FilterEngine::Nftables,
+        family: "ip".to_owned(),
+        table: table.to_owned(),
+        chain: hook.to_owned(),
+        hook: hook.to_owned(),
+        priority: 0,
+        policy_drop: false,
+        rules: Some(1),
+        policy_packets: None,
+        stops: vec![FilterRule {
+            chain: "SERVICES".to_owned(),
+            handle: None,
+            number: 1,
+            stop,
+            text: text.to_owned(),
+            whole: true,
+            packets: Some(1),
+            tests: vec![Test::Address {
+                side: End::Destination,
+                ranges: vec![(address, address)],
+                not: false,
+            }],
+        }],
+        more_stops: false,
+    }
+}
+
 /// A SYN to the service that no rule translates, for which the gateway has no route.
 fn astray(net: &mut Net) {
     let flow = net.flow(service());
@@ -410,19 +446,20 @@ fn a_service_address_that_no_rule_translates() {
             .contains(&Question::Chains { netns: NetNs(GATE) })
     );
     assert_eq!(cause(&net.verdict()), Some("route.none"));
-    net.chain(
-        GATE,
-        FilterEngine::Nftables,
-        ["ip", "nat", "PREROUTING", "PREROUTING"],
-        false,
-    );
-    let verdict = net.verdict();
-    assert_eq!(cause(&verdict), Some("nat.no-backend"));
-    assert_eq!(verdict.confidence, Confidence::Possible);
-    let place = verdict.place.as_ref();
-    assert_eq!(place.and_then(|p| p.hook.as_deref()), Some("PREROUTING"));
-    assert_eq!(place.and_then(|p| p.interface.as_deref()), Some("in0"));
-    assert!(verdict.summary.contains("10.9.9.9:80"));
+    for (neighbour, sure) in [
+        ("10.9.4.4", Confidence::Likely),
+        ("10.77.4.4", Confidence::Possible),
+    ] {
+        let translates = chain("nat", "PREROUTING", ("dnat", Stop::Nat, neighbour));
+        net.fact(Fact::Chains(NetNs(GATE), vec![translates]));
+        let verdict = net.verdict();
+        assert_eq!(cause(&verdict), Some("nat.no-backend"));
+        assert_eq!(verdict.confidence, sure, "{neighbour}");
+        let place = verdict.place.as_ref();
+        assert_eq!(place.and_then(|p| p.hook.as_deref()), Some("PREROUTING"));
+        assert_eq!(place.and_then(|p| p.interface.as_deref()), Some("in0"));
+        assert!(verdict.summary.contains("10.9.9.9:80"));
+    }
 }
 
 #[test]
@@ -430,11 +467,38 @@ fn an_address_that_somebody_has_is_no_service() {
     let mut net = gateway();
     net.addresses(device(SERVER, 2), &["192.0.2.9", "10.9.9.9"], 24);
     astray(&mut net);
-    net.chain(
-        GATE,
-        FilterEngine::Nftables,
-        ["ip", "nat", "PREROUTING", "PREROUTING"],
-        false,
-    );
+    let translates = chain("nat", "PREROUTING", ("dnat", Stop::Nat, "10.9.4.4"));
+    net.fact(Fact::Chains(NetNs(GATE), vec![translates]));
     assert_eq!(cause(&net.verdict()), Some("route.none"));
+}
+
+#[test]
+fn a_service_rejected_for_want_of_endpoints() {
+    for (text, expected) in [
+        (
+            "-d 10.9.9.9 -m comment --comment \"shop has no endpoints\" -j REJECT",
+            "nat.no-backend",
+        ),
+        ("-d 10.9.9.9 -j REJECT", "netfilter.reject"),
+    ] {
+        let mut net = gateway();
+        let flow = net.flow(service());
+        net.packet(flow, Direction::Forward)
+            .leaves(device(CLIENT, 2))
+            .enters(device(GATE, 2))
+            .icmp_sent(device(GATE, 2), 3, 3)
+            .dies(
+                Some(device(GATE, 2)),
+                dropped(
+                    "NETFILTER_DROP",
+                    "nft_do_chain",
+                    "nft_do_chain_ipv4<nf_hook_slow<ip_forward",
+                ),
+            );
+        let rejects = chain("filter", "FORWARD", (text, Stop::Reject, "10.9.9.9"));
+        net.fact(Fact::Chains(NetNs(GATE), vec![rejects]));
+        let verdict = net.verdict();
+        assert_eq!(cause(&verdict), Some(expected), "{text}");
+        assert_eq!(verdict.outcome, Outcome::Rejected);
+    }
 }
