@@ -30,7 +30,7 @@ macro_rules! say {
 }
 
 /// How long the end of a run waits for one round of answers about the last loss.
-const LAST_ANSWERS: Duration = Duration::from_secs(2);
+const LAST_ANSWERS: Duration = Duration::from_secs(5);
 /// Rounds of questions at the end: an answer may lead to one more question.
 const LAST_ROUNDS: u32 = 3;
 /// Width of text that goes to a file or a pipe.

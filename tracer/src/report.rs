@@ -383,7 +383,8 @@ pub struct StepReport {
 /// Something read beside a loss.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ContextEntry {
-    /// `route`, `neighbor`, `sysctl`, `chain`, `link`, `address`, `unread`.
+    /// `route`, `rule` (of routing, or of a packet filter), `table`, `neighbor`, `fdb`, `sysctl`, `chain`, `conntrack`,
+    /// `socket`, `program`, `qdisc`, `process`, `link`, `address`, `unread`.
     pub kind: String,
     /// Name of the namespace.
     pub namespace: Option<String>,
