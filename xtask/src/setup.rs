@@ -18,18 +18,25 @@ const TOOLS: [(&str, &str, &[&str]); 2] = [
 ];
 
 /// Programs that labs use, and the Debian package of each.
-const PROGRAMS: [(&str, &str); 11] = [
+const PROGRAMS: [(&str, &str); 18] = [
+    ("arptables-nft", "iptables"),
     ("bridge", "iproute2"),
+    ("conntrack", "conntrack"),
+    ("ebtables-nft", "iptables"),
+    ("ethtool", "ethtool"),
     ("gzip", "gzip"),
     ("ip", "iproute2"),
+    ("ipset", "ipset"),
     ("iptables-legacy", "iptables"),
     ("iptables-nft", "iptables"),
     ("nft", "nftables"),
     ("ping", "iputils-ping"),
+    ("python3", "python3"),
     ("socat", "socat"),
     ("ss", "iproute2"),
     ("sysctl", "procps"),
     ("tc", "iproute2"),
+    ("tcpdump", "tcpdump"),
 ];
 
 /// Installs all that is missing.
