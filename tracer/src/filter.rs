@@ -67,6 +67,8 @@ pub struct Compiled {
     pub addresses: Vec<IpAddr>,
     /// Every term names an address or a net.
     pub names_addresses: bool,
+    /// Ports that packets which are sent to a service can have as destination, first and last; empty: any.
+    pub asked_ports: Vec<(u16, u16)>,
     /// ARP packets are asked for by name.
     pub wants_arp: bool,
     /// Replies are not followed, as asked.
@@ -179,12 +181,28 @@ pub fn compile(request: &Request) -> Result<Compiled, FilterError> {
         asked_dst: dst,
         asked_any: any,
         addresses,
+        asked_ports: asked_ports(&terms, request.one_way),
         names_addresses: terms.iter().all(|term| term.cube.names_an_address()),
         wants_arp: terms.iter().any(|term| term.cube.is_arp()),
         one_way: request.one_way,
         sees_replies: !request.one_way && terms.iter().any(answerable),
         expression: asked.text,
     })
+}
+
+/// Destination ports of terms that leave the source port open; each term stands for its replies too.
+fn asked_ports(terms: &[Term], one_way: bool) -> Vec<(u16, u16)> {
+    let mut ports = Vec::new();
+    for Cube { sport, dport, .. } in terms.iter().map(|term| term.cube) {
+        let there = (sport == Span::ALL).then_some(dport);
+        let back = (dport == Span::ALL && !one_way).then_some(sport);
+        match there.or(back) {
+            Some(Span::ALL) => return Vec::new(),
+            Some(span) => ports.push((span.first, span.last)),
+            None => {}
+        }
+    }
+    ports
 }
 
 /// Expression and shorthands together.

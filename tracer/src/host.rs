@@ -94,7 +94,7 @@ impl Host {
     /// Takes one fact in.
     pub fn apply(&mut self, at: KtimeNs, fact: Fact) {
         match fact {
-            Fact::Run(run) => self.run = Some(run),
+            Fact::Run(run) => self.run = Some(*run),
             Fact::Namespace(ns) => {
                 self.namespaces.insert(ns.netns, ns.name);
             }

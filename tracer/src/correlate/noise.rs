@@ -150,6 +150,13 @@ const DROPS: &[Row] = &[
         why: "a reset that did its work",
     },
     Row {
+        reasons: &["TCP_ABORT_ON_DATA"],
+        functions: &[],
+        when: always,
+        meaning: Meaning::Arrived,
+        why: "data for a connection that its process has closed: it got as far as it could",
+    },
+    Row {
         reasons: &["TCP_OLD_DATA", "TCP_OLD_SEQUENCE", "TCP_OLD_ACK"],
         functions: &[],
         when: always,

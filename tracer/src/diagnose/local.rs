@@ -113,12 +113,17 @@ pub fn failures(trace: &Trace, host: &Host) -> Vec<Failure> {
 /// (its protocol, its ports): where the expression names no address, that may be any program on the machine.
 #[must_use]
 pub fn is_asked_for(tuple: &Tuple, host: &Host) -> bool {
-    let known = match tuple.proto {
-        Proto::Other(0) => false,
-        Proto::Tcp | Proto::Udp | Proto::Sctp => tuple.dport != 0,
-        _ => true,
-    };
-    known || host.run.as_ref().is_none_or(|run| run.names_addresses)
+    let Some(run) = &host.run else { return true };
+    let has_ports = matches!(tuple.proto, Proto::Tcp | Proto::Udp | Proto::Sctp);
+    match tuple.proto {
+        _ if has_ports && tuple.dport != 0 => {
+            let mut ports = run.asked_ports.iter();
+            run.asked_ports.is_empty()
+                || ports.any(|(first, last)| (*first..=*last).contains(&tuple.dport))
+        }
+        Proto::Other(0) => run.names_addresses,
+        _ => !has_ports || run.names_addresses,
+    }
 }
 
 /// Why a lookup failed.

@@ -269,6 +269,24 @@ fn every_term_must_name_an_address() {
 }
 
 #[test]
+fn ports_of_services_are_those_that_requests_go_to() {
+    for (expr, ports) in [
+        ("tcp port 443", vec![(443, 443)]),
+        (
+            "dst port 53 or dst portrange 8000-8100",
+            vec![(53, 53), (8000, 8100)],
+        ),
+        ("src port 5000 and dst port 80", vec![]),
+        ("host 10.0.0.1", vec![]),
+        ("port 53 or icmp", vec![]),
+    ] {
+        let mut found = compiled(expr).asked_ports;
+        found.sort_unstable();
+        assert_eq!(found, ports, "{expr}");
+    }
+}
+
+#[test]
 fn arp_is_wanted_only_by_name() {
     for (expr, wanted) in [
         ("arp", true),

@@ -26,7 +26,7 @@ pub use filter::{BaseChain, FilterEngine, FilterRule, Side, Stop, Test};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Fact {
     /// The machine and this run of tracer.
-    Run(Run),
+    Run(Box<Run>),
     /// A namespace appeared or got its name.
     Namespace(Namespace),
     /// A namespace is gone.
@@ -119,6 +119,9 @@ pub struct Run {
     /// All hosts that are named, on whichever side.
     #[serde(default)]
     pub asked: Vec<IpAddr>,
+    /// Destination ports asked for, first and last; empty: any.
+    #[serde(default)]
+    pub asked_ports: Vec<(u16, u16)>,
     /// Every clause names an address or a net.
     #[serde(default = "yes")]
     pub names_addresses: bool,

@@ -29,10 +29,6 @@ const CHANNEL: usize = 4096;
 
 /// What the threads send.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every message is an input: a box would be an allocation for each"
-)]
 pub enum Message {
     /// An input of the trace.
     Input(Input),

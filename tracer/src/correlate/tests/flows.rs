@@ -38,7 +38,7 @@ fn the_initiator_is_told_by_what_only_one_side_sends() {
 
 fn run_fact(src: &[&str], dst: &[&str]) -> Fact {
     let all = |list: &[&str]| list.iter().map(|a| a.parse().unwrap()).collect();
-    Fact::Run(Run {
+    Fact::Run(Box::new(Run {
         tool_version: String::new(),
         hostname: String::new(),
         kernel: String::new(),
@@ -50,12 +50,13 @@ fn run_fact(src: &[&str], dst: &[&str]) -> Fact {
         asked_dst: all(dst),
         asked: Vec::new(),
         names_addresses: true,
+        asked_ports: Vec::new(),
         started_unix_ns: 0,
         started_ktime: KtimeNs(0),
         one_way: false,
         only_netns: Vec::new(),
         only_interfaces: Vec::new(),
-    })
+    }))
 }
 
 #[test]

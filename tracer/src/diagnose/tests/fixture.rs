@@ -115,7 +115,7 @@ impl Net {
 
     /// The address that the trace asks for.
     pub(super) fn asked(&mut self, dst: &str) {
-        self.fact(Fact::Run(Run {
+        self.fact(Fact::Run(Box::new(Run {
             tool_version: String::new(),
             hostname: String::new(),
             kernel: String::new(),
@@ -127,12 +127,13 @@ impl Net {
             asked_dst: vec![dst.parse().unwrap()],
             asked: Vec::new(),
             names_addresses: true,
+            asked_ports: Vec::new(),
             started_unix_ns: 0,
             started_ktime: KtimeNs(0),
             one_way: false,
             only_netns: Vec::new(),
             only_interfaces: Vec::new(),
-        }));
+        })));
     }
 
     /// An interface that is up.

@@ -243,11 +243,13 @@ fn lookups_of_others_are_no_failure_where_no_address_is_asked_for() {
         (false, unknown, Outcome::NoTraffic),
         (false, udp(0), Outcome::NoTraffic),
         (false, udp(53), Outcome::NotSent),
+        (true, udp(9911), Outcome::NoTraffic),
     ] {
         let mut net = cable();
         net.asked("10.9.0.1");
         if let Some(run) = &mut net.host.run {
             run.names_addresses = names_addresses;
+            run.asked_ports = vec![(53, 53)];
         }
         lookup_of(&mut net, 254, 11, tuple);
         assert_eq!(net.verdict().outcome, outcome, "{tuple}");

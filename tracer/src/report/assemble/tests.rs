@@ -141,7 +141,7 @@ fn journey(id: u64, fate: Fate, events: Vec<Event>) -> (JourneyId, Journey) {
 
 fn host() -> Host {
     let facts = [
-        Fact::Run(Run {
+        Fact::Run(Box::new(Run {
             tool_version: "0.1.0".into(),
             hostname: "node1".into(),
             kernel: "6.18.5".into(),
@@ -153,12 +153,13 @@ fn host() -> Host {
             asked_dst: Vec::new(),
             asked: Vec::new(),
             names_addresses: true,
+            asked_ports: Vec::new(),
             started_unix_ns: 1_790_000_000_123_456_789,
             started_ktime: KtimeNs(START),
             one_way: false,
             only_netns: Vec::new(),
             only_interfaces: Vec::new(),
-        }),
+        })),
         Fact::Namespace(Namespace {
             netns: NetNs(1),
             name: "pod".into(),

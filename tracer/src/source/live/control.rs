@@ -112,7 +112,7 @@ impl Control {
         kernel.set_filter(scope.filter())?;
 
         let mut facts = vec![
-            Fact::Run(run(config).map_err(clock)?),
+            Fact::Run(Box::new(run(config).map_err(clock)?)),
             Fact::DropReasons(kernel.drop_reasons().clone()),
             Fact::ResetReasons(kernel.reset_reasons().clone()),
         ];
@@ -348,6 +348,7 @@ fn run(config: &Config) -> io::Result<Run> {
         asked_dst: config.filter.asked_dst.clone(),
         asked: config.filter.addresses.clone(),
         names_addresses: config.filter.names_addresses,
+        asked_ports: config.filter.asked_ports.clone(),
         started_unix_ns: clock.unix_ns,
         started_ktime: clock.ktime,
         one_way: !config.filter.sees_replies,
