@@ -15,6 +15,7 @@ use std::thread;
 use anyhow::{Context, Result, ensure};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{SigHandler, Signal, signal};
 
 use crate::cgroup;
 
@@ -74,6 +75,10 @@ impl Sandbox {
         }
         mount(Some("bpf"), PINS, Some("bpf"), MsFlags::empty(), nothing)
             .context("cannot mount a private bpffs")?;
+        // A shell starts jobs in the background with SIGINT ignored, and children inherit that: an interrupted tracer
+        // would not end.
+        // SAFETY: the default action runs no code of ours.
+        unsafe { signal(Signal::SIGINT, SigHandler::SigDfl) }.context("cannot reset SIGINT")?;
         let room = cgroup::room();
         let mut first = Command::new(std::env::current_exe()?);
         first.args(std::env::args_os().skip(1));
