@@ -51,6 +51,8 @@ pub struct Host {
     links: BTreeMap<Device, Link>,
     gone: BTreeSet<Device>,
     addresses: BTreeMap<Device, Vec<InterfaceAddress>>,
+    /// What interfaces had before they lost their last address.
+    former_addresses: BTreeMap<Device, Vec<InterfaceAddress>>,
     drop_reasons: BTreeMap<u32, String>,
     reset_reasons: BTreeMap<u32, String>,
     symbols: BTreeMap<u64, String>,
@@ -111,7 +113,11 @@ impl Host {
                 self.links.insert(link.device, link);
             }
             Fact::Addresses(device, list) => {
-                self.addresses.insert(device, list);
+                let empty = list.is_empty();
+                let before = self.addresses.insert(device, list).unwrap_or_default();
+                if empty && !before.is_empty() {
+                    self.former_addresses.insert(device, before);
+                }
             }
             Fact::DropReasons(names) => self.drop_reasons.extend(names),
             Fact::ResetReasons(names) => self.reset_reasons.extend(names),
@@ -206,6 +212,19 @@ impl Host {
         self.namespaces
             .iter()
             .map(|(ns, name)| (*ns, name.as_str()))
+    }
+
+    /// Addresses of an interface; those that it had last when it has none any more. The kernel takes them away
+    /// before it removes an interface, and IPv6's from one that goes down (addrconf_ifdown, net/ipv6/addrconf.c).
+    #[must_use]
+    pub fn last_addresses(&self, device: Device) -> &[InterfaceAddress] {
+        match self.addresses(device) {
+            [] => self
+                .former_addresses
+                .get(&device)
+                .map_or(&[], Vec::as_slice),
+            present => present,
+        }
     }
 
     /// Addresses of an interface.

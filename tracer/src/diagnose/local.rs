@@ -77,7 +77,7 @@ pub fn failures(trace: &Trace, host: &Host) -> Vec<Failure> {
             })
         };
         if fib.error == 0
-            || !is_asked_for(tuple, host)
+            || !is_asked_for(tuple, trace, host)
             || mended()
             || fib.table == TABLE_LOCAL && goes_on()
         {
@@ -109,21 +109,37 @@ pub fn failures(trace: &Trace, host: &Host) -> Vec<Failure> {
     list
 }
 
-/// Whether a lookup is surely for a packet that was asked for. The kernel lets pass what a lookup does not know
-/// (its protocol, its ports): where the expression names no address, that may be any program on the machine.
+/// Whether a lookup is surely for a packet that was asked for, or for the answer to one. The kernel lets pass what a
+/// lookup does not know (its protocol, its ports): where the expression names no address, that may be any program on
+/// the machine.
 #[must_use]
-pub fn is_asked_for(tuple: &Tuple, host: &Host) -> bool {
+pub fn is_asked_for(tuple: &Tuple, trace: &Trace, host: &Host) -> bool {
     let Some(run) = &host.run else { return true };
     let has_ports = matches!(tuple.proto, Proto::Tcp | Proto::Udp | Proto::Sctp);
     match tuple.proto {
         _ if has_ports && tuple.dport != 0 => {
-            let mut ports = run.asked_ports.iter();
+            let asked = |port| {
+                let mut ports = run.asked_ports.iter();
+                ports.any(|(first, last)| (*first..=*last).contains(&port))
+            };
             run.asked_ports.is_empty()
-                || ports.any(|(first, last)| (*first..=*last).contains(&tuple.dport))
+                || asked(tuple.dport)
+                || asked(tuple.sport)
+                || is_followed(tuple, trace)
         }
         Proto::Other(0) => run.names_addresses,
         _ => !has_ports || run.names_addresses,
     }
+}
+
+/// Whether a lookup goes to an end of a flow: translation gives it ports that nobody asked for.
+fn is_followed(tuple: &Tuple, trace: &Trace) -> bool {
+    let to = (tuple.dst, tuple.dport);
+    trace
+        .flows
+        .iter()
+        .flat_map(|flow| &flow.tuples)
+        .any(|(_, own)| to == (own.dst, own.dport) || to == (own.src, own.sport))
 }
 
 /// Why a lookup failed.

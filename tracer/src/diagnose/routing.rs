@@ -129,7 +129,7 @@ pub fn downed_way(host: &Host, netns: NetNs, dst: IpAddr) -> Option<&Link> {
             .filter(|l| l.device.netns == netns && l.arp_type != LOOPBACK && l.name != "lo")
     };
     let on_link = |link: &&Link| {
-        host.addresses(link.device)
+        host.last_addresses(link.device)
             .iter()
             .any(|a| holds(a.address, a.prefix, dst))
     };
@@ -142,13 +142,14 @@ pub fn downed_way(host: &Host, netns: NetNs, dst: IpAddr) -> Option<&Link> {
         .filter(|l| downed(l))
         .find(on_link)
         .map(|l| l.device)
-        .or_else(|| only(&mut links().filter(|l| !host.addresses(l.device).is_empty())))
-        // IPv6 takes its addresses away from an interface that goes down (addrconf_ifdown, net/ipv6/addrconf.c).
+        .or_else(|| only(&mut links().filter(|l| !host.last_addresses(l.device).is_empty())))
+        // Its addresses may have gone before this run began.
         .or_else(|| only(&mut links()))
         .or_else(|| {
             // One interface with addresses is down: the way through its gateway went with it.
-            let suspect =
-                |l: &&Link| downed(l) && (dst.is_ipv6() || !host.addresses(l.device).is_empty());
+            let suspect = |l: &&Link| {
+                downed(l) && (dst.is_ipv6() || !host.last_addresses(l.device).is_empty())
+            };
             only(&mut links().filter(suspect))
         })
         .and_then(|device| host.link(device))

@@ -16,6 +16,7 @@ use super::causes::NAT_SOURCE;
 use super::groups::Group;
 use super::local;
 use super::routing;
+use super::rules::neighbor;
 use super::silent::Counts;
 use super::translation::{self, Departure};
 use super::view::{View, last_seen, total};
@@ -227,7 +228,9 @@ fn nothing_came(view: &View<'_>, counts: &Counts, left: &Departure) -> Option<Pr
                 routing::errno_words(error)
             ))),
             None if failed => Some(Proof::Told(format!("{name} has no route to {address}"))),
-            None => None,
+            None => neighbor::pending(view.trace)
+                .find(|who| who.device.netns == receiver && who.address == address)
+                .map(|who| Proof::Told(neighbor::summary(view.host, who))),
         };
     }
     let gone = view

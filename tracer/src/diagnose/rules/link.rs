@@ -128,6 +128,7 @@ pub fn is_down(trace: &Trace, host: &Host, device: Device) -> bool {
         .map(|s| &s.event)
         .chain(&trace.beside)
         .any(died)
+        || host.is_gone(device)
         || host.link(device).is_some_and(|l| !l.up || !l.carrier)
         || peer_of(host, device).is_some_and(|p| !p.up)
 }

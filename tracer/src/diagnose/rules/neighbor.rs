@@ -117,7 +117,7 @@ pub fn unanswered(trace: &Trace, host: &Host) -> Option<Unresolved> {
         // An expression without an address lets look-ups of every program in.
         let mut senders = senders(trace, *who);
         let concerns = is_asked_for(host, who.address)
-            || senders.any(|tuple| local::is_asked_for(&tuple, host));
+            || senders.any(|tuple| local::is_asked_for(&tuple, trace, host));
         concerns && !answered(trace, *who)
     })
 }

@@ -1,5 +1,7 @@
 //! Packets that the kernel took in and did not answer, and answers that it could not send.
 
+use std::net::IpAddr;
+
 use crate::model::{Detail, Direction, Fate, Journey, NetNs, Proto, Transport};
 use crate::report::{Confidence, Outcome, Place};
 
@@ -48,6 +50,7 @@ pub(super) fn swallowed(view: &View<'_>, counts: &Counts) -> Option<Silence> {
     let arrived = last.and_then(|e| e.tuple).or(view.tuple())?;
     let listener = ports::listener(view.host, netns, &arrived);
     let full = listener.filter(|l| l.is_full());
+    let waits = || answer_waits(view, netns, arrived.src);
     let candidate = match (transport, function.as_str()) {
         (
             Transport::Icmp {
@@ -63,7 +66,7 @@ pub(super) fn swallowed(view: &View<'_>, counts: &Counts) -> Option<Silence> {
                 .and_then(|v| v.fact.clone());
             let confidence = match value.as_deref() {
                 // It is not told so. Its answer may wait for a neighbour, before any hook sees it.
-                Some("0") => return answer_waits(view, netns),
+                Some("0") => return waits(),
                 Some(_) => Confidence::Certain,
                 None => Confidence::Likely,
             };
@@ -82,6 +85,11 @@ pub(super) fn swallowed(view: &View<'_>, counts: &Counts) -> Option<Silence> {
             ])
         }
         (Transport::Tcp { flags, .. }, "tcp_rcv_state_process") if flags & 0x12 == 0x02 => {
+            if full.is_none()
+                && let Some(silence) = waits()
+            {
+                return Some(silence);
+            }
             Candidate::new(
                 &SOCKET_BACKLOG,
                 place,
@@ -136,9 +144,8 @@ pub(super) fn swallowed(view: &View<'_>, counts: &Counts) -> Option<Silence> {
     })
 }
 
-/// The answer was made, and waits for a neighbour that does not answer.
-fn answer_waits(view: &View<'_>, netns: NetNs) -> Option<Silence> {
-    let asker = view.tuple()?.src;
+/// The answer to `asker` was made in this namespace, and waits for a neighbour that does not answer.
+fn answer_waits(view: &View<'_>, netns: NetNs, asker: IpAddr) -> Option<Silence> {
     let who = neighbor::pending(view.trace).find(|who| {
         who.device.netns == netns && (who.address == asker || leads(view, netns, who))
     })?;

@@ -1,7 +1,7 @@
 //! Flows without a loss that the kernel tells: well, unanswered, waiting, vanished, never sent.
 
 use super::fixture::{Net, device, dropped, echo, ports, tcp};
-use crate::host::facts::Question;
+use crate::host::facts::{Fact, Question};
 use crate::model::{
     Acked, Detail, Direction, FibEvent, FlowId, KtimeNs, NetNs, Process, Proto, Transport, Tuple,
 };
@@ -134,6 +134,20 @@ fn a_syn_that_was_taken_and_not_answered() {
         .enters(device(SERVER, 2))
         .consumed(device(SERVER, 2), "tcp_rcv_state_process");
     assert_eq!(net.verdict().cause.as_deref(), Some("socket.backlog-full"));
+}
+
+#[test]
+fn a_syn_whose_answer_waits_for_a_neighbour() {
+    let mut net = cable();
+    let flow = net.flow(ports(Proto::Tcp, "10.1.0.2", 4000, "10.1.0.3", 80));
+    net.packet(flow, Direction::Forward)
+        .leaves(device(CLIENT, 2))
+        .enters(device(SERVER, 2))
+        .consumed(device(SERVER, 2), "tcp_rcv_state_process");
+    net.neighbor(device(SERVER, 2), "10.1.0.2", 0x01);
+    let verdict = net.verdict();
+    assert_eq!(verdict.cause.as_deref(), Some("neighbor.unresolved"));
+    assert!(verdict.summary.contains("10.1.0.2"), "{}", verdict.summary);
 }
 
 #[test]
@@ -282,6 +296,37 @@ fn a_sender_whose_only_link_is_down() {
         (verdict.outcome, verdict.cause.as_deref()),
         (Outcome::NotSent, Some("link.down"))
     );
+}
+
+#[test]
+fn a_route_that_went_with_a_removed_interface_whose_addresses_went_before() {
+    let mut net = cable();
+    let uplink = device(CLIENT, 3);
+    net.link(uplink, "eth1", |_| {});
+    net.address(uplink, "10.9.0.2", 24);
+    net.addresses(uplink, &[], 24);
+    net.fact(Fact::LinkGone(uplink));
+    lookup(&mut net, 254, 11, "10.9.0.1");
+    let verdict = net.verdict();
+    assert_eq!(verdict.cause.as_deref(), Some("link.down"));
+    assert!(verdict.summary.contains("eth1"), "{}", verdict.summary);
+}
+
+#[test]
+fn an_answer_to_a_translated_port_that_has_no_route() {
+    for (port, outcome) in [(2023, Outcome::Unanswered), (2024, Outcome::Delivered)] {
+        let mut net = cable();
+        net.asked("10.1.0.3");
+        if let Some(run) = &mut net.host.run {
+            run.asked_ports = vec![(443, 443)];
+        }
+        let flow = net.flow(ports(Proto::Udp, "10.1.0.2", 2023, "10.1.0.3", 6443));
+        there(&mut net, flow);
+        let answer = ports(Proto::Udp, "10.1.0.3", 6443, "10.1.0.2", port);
+        lookup_of(&mut net, 254, 11, answer);
+        net.trace.beside.last_mut().unwrap().netns = Some(NetNs(SERVER));
+        assert_eq!(net.verdict().outcome, outcome, "port {port}");
+    }
 }
 
 #[test]
