@@ -142,7 +142,8 @@ pub struct RawEvent {
     pub gso_segs: u16,
     /// See [`crate::hook`].
     pub hook: u8,
-    /// skb->pkt_type: 0 host, 1 broadcast, 2 multicast, 3 otherhost, 4 outgoing.
+    /// skb->pkt_type: 0 host, 1 broadcast, 2 multicast, 3 otherhost, 4 outgoing, 5 the own copy of what is
+    /// sent to many.
     pub pkt_type: u8,
     /// Offset of the outermost network header in the captured bytes: 14 after an Ethernet header, 0 without.
     pub l3_offset: u8,

@@ -14,6 +14,9 @@ use crate::skb::{self, Device};
 use crate::tracepoint::hop;
 use crate::track::{Followed, follow};
 
+/// skb->pkt_type of a host's own copy of what it sends to many (include/uapi/linux/if_packet.h).
+const PACKET_LOOPBACK: u32 = 5;
+
 /// What a device's packets begin with.
 pub(crate) trait LinkLayer {
     fn link<B: Bytes>(bytes: &B, ctx: *mut __sk_buff) -> Option<Link>;
@@ -27,6 +30,11 @@ pub(crate) struct Bare;
 impl LinkLayer for Ethernet {
     #[inline(always)]
     fn link<B: Bytes>(bytes: &B, ctx: *mut __sk_buff) -> Option<Link> {
+        // What the host sends to many comes back to it without a header (dev_loopback_xmit, net/core/dev.c).
+        // SAFETY: a field of the context.
+        if unsafe { (*ctx).pkt_type } == PACKET_LOOPBACK {
+            return Bare::link(bytes, ctx);
+        }
         let mut link = Link::ethernet(bytes, 0)?;
         // SAFETY: fields of the context.
         unsafe {

@@ -42,7 +42,7 @@ use crate::model::{Detail, Direction, FlowId};
 use crate::report::{Affected, Confidence, Evidence, Outcome, Place, Verdict};
 
 use candidate::evidence;
-use rules::{cgroup, neighbor};
+use rules::{cgroup, ipsec, neighbor};
 use silent::Counts;
 use view::View;
 
@@ -249,7 +249,7 @@ fn no_traffic(trace: &Trace, host: &Host) -> Verdict {
             advice: found.advice,
         };
     }
-    if let Some(unsent) = refused_by_cgroup(host) {
+    if let Some(unsent) = ipsec::not_sent(trace, host).or_else(|| refused_by_cgroup(host)) {
         return unsent;
     }
     let expression = host

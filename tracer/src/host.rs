@@ -17,6 +17,7 @@ mod processes;
 mod sockets;
 mod standing;
 pub mod watch;
+mod xfrm;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -25,6 +26,7 @@ use crate::model::{Device, KtimeNs, Mac, NetNs, Proto};
 use facts::{
     BaseChain, Cgroups, ConntrackAnswer, ConntrackCounters, Fact, Forwarding, InterfaceAddress,
     Link, Neighbor, OpenSocket, PolicyRule, Probe, RouteAnswer, Run, Standing, TableRoute,
+    XfrmPolicy,
 };
 
 /// What could not be read of the host, and why.
@@ -64,6 +66,8 @@ pub struct Host {
     pub routes: Vec<Dated<RouteAnswer>>,
     /// Policy rules by namespace and family (`true`: IPv6), by priority.
     pub rules: BTreeMap<(NetNs, bool), Dated<Vec<PolicyRule>>>,
+    /// IPsec policies by namespace.
+    pub xfrm: BTreeMap<NetNs, Dated<Vec<XfrmPolicy>>>,
     /// Routes that hold a destination, by namespace, longest prefix first.
     pub towards: BTreeMap<(NetNs, IpAddr), Dated<Vec<TableRoute>>>,
     /// Neighbour entries read, oldest first.
@@ -129,6 +133,9 @@ impl Host {
             Fact::Route(answer) => self.routes.push(Dated { at, fact: answer }),
             Fact::Rules(netns, v6, list) => {
                 self.rules.insert((netns, v6), Dated { at, fact: list });
+            }
+            Fact::XfrmPolicies(netns, list) => {
+                self.xfrm.insert(netns, Dated { at, fact: list });
             }
             Fact::RoutesTowards(netns, dst, list) => {
                 self.towards.insert((netns, dst), Dated { at, fact: list });

@@ -441,7 +441,8 @@ pub struct Event {
     pub len: u32,
     /// Segments of a GSO packet, 1 for others.
     pub segments: u16,
-    /// skb->pkt_type: 0 host, 1 broadcast, 2 multicast, 3 otherhost, 4 outgoing.
+    /// skb->pkt_type: 0 host, 1 broadcast, 2 multicast, 3 otherhost, 4 outgoing, 5 the own copy of what is
+    /// sent to many.
     pub pkt_type: u8,
     /// How it matched: FLAG_* of [`tracer_common::event`].
     pub flags: u32,

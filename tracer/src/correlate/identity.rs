@@ -259,10 +259,16 @@ fn rejoin(open: &mut Open, event: &Event, flows: &Flows) -> Option<Placement> {
 }
 
 /// The answer that repeats the question: same bytes, perhaps in the very data buffer that the reader just gave back
-/// (IPv6 has no IP id that would tell them apart).
+/// (IPv6 has no IP id that would tell them apart). It goes to the asker's port, even from another address.
 fn turned_round(open: &Open, event: &Event) -> bool {
     event.tuple.is_some_and(|tuple| {
-        open.tuples.contains(&tuple.reversed()) && !open.tuples.contains(&tuple)
+        let back = |asked: &Tuple| {
+            *asked == tuple.reversed()
+                || tuple.dport != 0
+                    && asked.proto == tuple.proto
+                    && (asked.src, asked.sport) == (tuple.dst, tuple.dport)
+        };
+        open.tuples.iter().any(back) && !open.tuples.contains(&tuple)
     })
 }
 

@@ -7,8 +7,12 @@ pub(super) fn always(_: &Event) -> bool {
     true
 }
 
-/// PACKET_OTHERHOST (include/uapi/linux/if_packet.h).
+/// PACKET_BROADCAST (include/uapi/linux/if_packet.h).
+const BROADCAST: u8 = 1;
+/// PACKET_OTHERHOST (the same).
 pub(super) const OTHERHOST: u8 = 3;
+/// PACKET_LOOPBACK (the same).
+const OWN_COPY: u8 = 5;
 const FIN: u8 = 1;
 const SYN: u8 = 2;
 const RST: u8 = 4;
@@ -16,6 +20,16 @@ const ACK: u8 = 16;
 
 pub(super) fn for_other_host(event: &Event) -> bool {
     event.pkt_type == OTHERHOST
+}
+
+/// A frame for everybody on the link.
+pub(super) fn is_broadcast_frame(event: &Event) -> bool {
+    event.pkt_type == BROADCAST
+}
+
+/// The copy of what this host sends to many that it gets itself.
+pub(super) fn is_own_copy(event: &Event) -> bool {
+    event.pkt_type == OWN_COPY
 }
 
 /// TCP flags and payload.

@@ -6,8 +6,8 @@
 use crate::model::{Detail, Direction, DropInfo, Event};
 
 use super::kind::{
-    always, for_other_host, is_closing, is_echo_request, is_fragment, is_group_control,
-    is_neighbor_question, is_reset, is_syn, is_unsolicited,
+    always, for_other_host, is_broadcast_frame, is_closing, is_echo_request, is_fragment,
+    is_group_control, is_neighbor_question, is_own_copy, is_reset, is_syn, is_unsolicited,
 };
 
 /// What a freed buffer says of its packet.
@@ -108,6 +108,13 @@ const DROPS: &[Row] = &[
         why: "a flooded frame at a port it is not for",
     },
     Row {
+        reasons: &["IP_INADDRERRORS", "NOT_SPECIFIED", ""],
+        functions: &["ip_error"],
+        when: is_broadcast_frame,
+        meaning: Meaning::Copy,
+        why: "a broadcast also comes to those who have no address of its network, as a bridge that only switches",
+    },
+    Row {
         reasons: &["NOT_SPECIFIED", ""],
         functions: &["ip_rcv_core", "ip6_rcv_core", "ip_rcv", "ipv6_rcv"],
         when: for_other_host,
@@ -188,6 +195,22 @@ const DROPS: &[Row] = &[
         when: is_group_control,
         meaning: Meaning::Ended,
         why: "a multicast report on a link going down",
+    },
+    Row {
+        reasons: &[],
+        functions: &[
+            "udp_rcv",
+            "__udp4_lib_rcv",
+            "__udp4_lib_mcast_deliver",
+            "__udp6_lib_rcv",
+            "__udp6_lib_mcast_deliver",
+            "icmp_rcv",
+            "ip6_mc_input",
+            "ip_mr_input",
+        ],
+        when: is_own_copy,
+        meaning: Meaning::Nothing,
+        why: "the sender's own copy of what it sends to many (dev_loopback_xmit), which none of its sockets wants",
     },
 ];
 

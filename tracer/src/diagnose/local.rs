@@ -109,6 +109,14 @@ pub fn failures(trace: &Trace, host: &Host) -> Vec<Failure> {
     list
 }
 
+/// Lookups that found a route for packets of this host itself that were asked for.
+pub fn successes<'t>(trace: &'t Trace, host: &'t Host) -> impl Iterator<Item = &'t Event> {
+    trace.beside.iter().filter(move |e| {
+        let own = matches!(&e.detail, Detail::Fib(f) if f.error == 0 && (f.iif == LOOPBACK || f.local && f.iif == 0));
+        own && tuple_of(e).is_some_and(|t| is_asked_for(&t, trace, host))
+    })
+}
+
 /// Whether a lookup is surely for a packet that was asked for, or for the answer to one. The kernel lets pass what a
 /// lookup does not know (its protocol, its ports): where the expression names no address, that may be any program on
 /// the machine.

@@ -15,7 +15,7 @@ use super::loss::{Loss, peer_of};
 use super::ports;
 use super::routing;
 use super::rules::neighbor::{self, Unresolved};
-use super::rules::{self, conntrack, nat, netfilter, ready, unheard};
+use super::rules::{self, conntrack, ipsec, nat, netfilter, ready, unheard};
 use super::service;
 use super::source_address;
 use super::standing;
@@ -63,6 +63,9 @@ pub fn questions(trace: &Trace, host: &Host) -> Vec<Question> {
     }
     if nothing_matched(trace, host) {
         list.push(Question::Cgroups);
+        for question in ipsec::questions(trace, host) {
+            list.push(question);
+        }
     }
     for failure in local::failures(trace, host) {
         if let Some(netns) = failure.netns {
@@ -158,6 +161,7 @@ fn about_loss(loss: &Loss<'_>, list: &mut Asked) {
     for question in nat::questions(loss) {
         list.push(question);
     }
+    list.push_some(ipsec::question(loss));
     if matches!(
         loss.reason(),
         "NO_SOCKET"

@@ -8,6 +8,7 @@ pub mod duplicate;
 pub mod filter;
 pub mod flooded;
 pub mod group;
+pub mod ipsec;
 pub mod l2;
 pub mod limits;
 pub mod link;
@@ -56,6 +57,7 @@ pub const RULES: &[Rule] = &[
     queue::qdisc,
     queue::ring,
     link::gone_with_its_route,
+    ipsec::refused,
     macvlan::strayed,
     macvlan::question,
     flooded::strayed,

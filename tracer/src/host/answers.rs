@@ -16,7 +16,7 @@ use super::namespaces::Namespaces;
 use super::netlink::{
     Message, Netlink, Request, address_bytes, address_of, attributes, family_of, u16_of, u32_of,
 };
-use super::{Unreadable, cgroups, conntrack, fdb, firewall, policy, sockets, standing};
+use super::{Unreadable, cgroups, conntrack, fdb, firewall, policy, sockets, standing, xfrm};
 use crate::model::{Device, IfIndex, Mac, NetNs, Proto, Tuple};
 
 // Of linux/rtnetlink.h.
@@ -62,6 +62,7 @@ pub fn answer(question: &Question, namespaces: &Namespaces) -> Vec<Fact> {
         }
         Question::Sysctl { netns, name } => (*netns, format!("sysctl {name}")),
         Question::Rules { netns, .. } => (*netns, String::from("policy rules")),
+        Question::XfrmPolicies { netns } => (*netns, String::from("IPsec policies")),
         Question::RoutesTowards { netns, dst } => (*netns, format!("routes towards {dst}")),
         Question::Chains { netns } | Question::ChainsAgain { netns, .. } => {
             (*netns, String::from("base chains"))
@@ -90,6 +91,9 @@ pub fn answer(question: &Question, namespaces: &Namespaces) -> Vec<Fact> {
         }
         Question::Rules { v6, .. } => {
             policy::rules(*v6).map(|list| vec![Fact::Rules(netns, *v6, list)])
+        }
+        Question::XfrmPolicies { .. } => {
+            xfrm::policies().map(|list| vec![Fact::XfrmPolicies(netns, list)])
         }
         Question::RoutesTowards { dst, .. } => {
             policy::towards(*dst).map(|list| vec![Fact::RoutesTowards(netns, *dst, list)])

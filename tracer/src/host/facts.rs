@@ -8,6 +8,7 @@ mod conntrack;
 mod filter;
 mod layer2;
 mod sockets;
+mod xfrm;
 
 use std::net::IpAddr;
 
@@ -18,6 +19,7 @@ use crate::model::{Device, KtimeNs, Mac, NetNs, Process, Proto, Tuple};
 
 pub use layer2::{BridgeLink, BridgePort, FdbEntry, Forwarding, PortState, VxlanLink};
 pub use sockets::{OpenSocket, PortSockets};
+pub use xfrm::{XfrmDirection, XfrmPolicy};
 
 pub use conntrack::{ConntrackAnswer, ConntrackCounters, ConntrackEntry};
 pub use filter::{BaseChain, FilterEngine, FilterRule, Side, Stop, Test};
@@ -69,6 +71,8 @@ pub enum Fact {
     },
     /// Policy rules of one family in a namespace (`true`: IPv6), by priority.
     Rules(NetNs, bool, Vec<PolicyRule>),
+    /// All IPsec policies of a namespace.
+    XfrmPolicies(NetNs, Vec<XfrmPolicy>),
     /// Routes of all tables of a namespace whose prefix holds an address, longest prefix first.
     RoutesTowards(NetNs, IpAddr, Vec<TableRoute>),
     /// All base chains that filter in a namespace; an empty list says there are none.
@@ -490,6 +494,11 @@ pub enum Question {
         netns: NetNs,
         /// IPv6.
         v6: bool,
+    },
+    /// Answered by [`Fact::XfrmPolicies`].
+    XfrmPolicies {
+        /// Where.
+        netns: NetNs,
     },
     /// Answered by [`Fact::RoutesTowards`].
     RoutesTowards {

@@ -90,6 +90,20 @@ fn an_echoed_payload_in_a_recycled_buffer_is_an_answer() {
 }
 
 #[test]
+fn an_answer_from_another_address_in_the_buffer_of_the_question_is_an_answer() {
+    let scene = run(
+        CHAIN,
+        "
+        10 client/eth0 egress s1 udp 10.0.1.2:5000>10.0.2.2:53 id=0 head=9
+        30 server/eth0 rx     s1 udp 10.0.1.2:5000>10.0.2.2:53 id=0 head=9
+        40 server/eth0 egress s2 udp 10.0.2.3:53>10.0.1.2:5000 id=0 head=9
+        50 client/eth0 rx     s2 udp 10.0.2.3:53>10.0.1.2:5000 id=0 head=9
+        ",
+    );
+    assert_eq!(scene.trace().packets, 2);
+}
+
+#[test]
 fn a_retry_without_ip_id_in_the_same_buffer_is_another_packet() {
     let scene = run(
         CHAIN,

@@ -4,7 +4,7 @@ use super::super::advice::Shell;
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{
     ADDRESS_NOT_READY, CHECKSUM, Cause, FRAGMENT, HEADER, MULTICAST, SOCKET_AUTHENTICATION,
-    SOCKET_REFUSED, XFRM,
+    SOCKET_REFUSED,
 };
 use super::super::loss::Loss;
 
@@ -133,13 +133,6 @@ static ROWS: &[Row] = &[
         Some("route"),
         "fragments came too far apart",
         ("counters of reassembly", "nstat -az | grep -i reasm"),
-    ),
-    row(
-        "XFRM_POLICY",
-        &XFRM,
-        STAGE,
-        "an IPsec policy refused it",
-        ("policies", "ip xfrm policy"),
     ),
     row(
         "TCP_MD5NOTFOUND",

@@ -1,7 +1,7 @@
 //! Flows without a loss that the kernel tells: well, unanswered, waiting, vanished, never sent.
 
 use super::fixture::{Net, device, dropped, echo, ports, tcp};
-use crate::host::facts::{Fact, Question};
+use crate::host::facts::{Fact, Question, XfrmDirection, XfrmPolicy};
 use crate::model::{
     Acked, Detail, Direction, FibEvent, FlowId, KtimeNs, NetNs, Process, Proto, Transport, Tuple,
 };
@@ -271,6 +271,46 @@ fn lookups_of_others_are_no_failure_where_no_address_is_asked_for() {
 }
 
 #[test]
+fn a_sender_that_an_ipsec_policy_refuses() {
+    for (blocks, protocol, outcome) in [
+        (true, 0, Outcome::NotSent),
+        (false, 0, Outcome::NoTraffic),
+        // of another protocol
+        (true, 6, Outcome::NoTraffic),
+    ] {
+        let mut net = cable();
+        net.asked("10.9.0.1");
+        lookup(&mut net, 254, 0, "10.9.0.1");
+        net.wait(2000);
+        assert!(net.questions().contains(&Question::XfrmPolicies {
+            netns: NetNs(CLIENT)
+        }));
+        net.fact(Fact::XfrmPolicies(
+            NetNs(CLIENT),
+            vec![XfrmPolicy {
+                src: "0.0.0.0".parse().unwrap(),
+                src_prefix: 0,
+                dst: "10.9.0.0".parse().unwrap(),
+                dst_prefix: 16,
+                protocol,
+                sport: None,
+                dport: None,
+                direction: XfrmDirection::Out,
+                blocks,
+                priority: 0,
+                index: 97,
+            }],
+        ));
+        let verdict = net.verdict();
+        assert_eq!(verdict.outcome, outcome, "{}", verdict.summary);
+        if outcome == Outcome::NotSent {
+            assert_eq!(verdict.cause.as_deref(), Some("xfrm.policy"));
+            assert!(verdict.summary.contains("ping (pid 42)"));
+        }
+    }
+}
+
+#[test]
 fn senders_routes_that_refuse() {
     for (error, cause) in [
         (22, "route.blackhole"),
@@ -324,7 +364,10 @@ fn an_answer_to_a_translated_port_that_has_no_route() {
         there(&mut net, flow);
         let answer = ports(Proto::Udp, "10.1.0.3", 6443, "10.1.0.2", port);
         lookup_of(&mut net, 254, 11, answer);
-        net.trace.beside.last_mut().unwrap().netns = Some(NetNs(SERVER));
+        net.trace
+            .beside
+            .iter_mut()
+            .for_each(|e| e.netns = Some(NetNs(SERVER)));
         assert_eq!(net.verdict().outcome, outcome, "port {port}");
     }
 }

@@ -105,6 +105,19 @@ pub(super) fn read(trace: &Trace, host: &Host, clock: Clock) -> Vec<ContextEntry
             .collect(),
     );
     groups.push(
+        host.xfrm
+            .iter()
+            .flat_map(|(netns, dated)| {
+                let at = Some(clock.since_start(dated.at));
+                dated
+                    .fact
+                    .iter()
+                    .map(move |policy| (*netns, at, policy.to_string()))
+            })
+            .map(|(netns, at, text)| entry("policy", Some(netns), at, text))
+            .collect(),
+    );
+    groups.push(
         host.forwarding
             .iter()
             .map(|dated| {

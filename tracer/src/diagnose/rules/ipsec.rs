@@ -1,0 +1,154 @@
+//! IPsec policies that refuse: what a host takes in or passes on is freed with a reason; what it sends itself is
+//! refused before there is a packet.
+
+use crate::correlate::Trace;
+use crate::host::Host;
+use crate::host::facts::{Question, XfrmDirection, XfrmPolicy};
+use crate::model::{NetNs, Process, Tuple};
+use crate::report::{Advice, Affected, Confidence, Outcome, Place, Verdict};
+
+use super::super::advice::Shell;
+use super::super::candidate::{Candidate, Specificity, evidence};
+use super::super::causes::XFRM;
+use super::super::local;
+use super::super::loss::Loss;
+use super::super::words;
+
+/// The policy that decides over a packet: of those that select it, the one with the smallest priority value.
+fn decides<'h>(
+    host: &'h Host,
+    netns: NetNs,
+    direction: XfrmDirection,
+    tuple: &Tuple,
+) -> Option<&'h XfrmPolicy> {
+    let policies = &host.xfrm.get(&netns)?.fact;
+    policies
+        .iter()
+        .filter(|p| p.direction == direction && p.selects(tuple))
+        .min_by_key(|p| (p.priority, p.index))
+}
+
+/// What is taken in or passed on: the reason tells, and the policies say which.
+pub fn refused(loss: &Loss<'_>) -> Option<Candidate> {
+    if loss.reason() != "XFRM_POLICY" {
+        return None;
+    }
+    let netns = loss.netns()?;
+    let forwarded = loss.function().ends_with("forward");
+    let direction = if forwarded {
+        XfrmDirection::Forward
+    } else {
+        XfrmDirection::In
+    };
+    let policy = loss
+        .tuple()
+        .and_then(|t| decides(loss.host, netns, direction, &t));
+    let words = match policy {
+        Some(policy) if policy.blocks => {
+            format!("an IPsec policy refused it{} ({policy})", loss.at_words())
+        }
+        Some(policy) => format!(
+            "an IPsec policy refused it{}: it came unprotected, and the policy wants it protected ({policy})",
+            loss.at_words()
+        ),
+        None => format!("an IPsec policy refused it{}", loss.at_words()),
+    };
+    let shell = Shell::of(loss.host, Some(netns));
+    Some(
+        Candidate::new(&XFRM, loss.place(None), words)
+            .explains(if policy.is_some() {
+                Specificity::Fact
+            } else {
+                Specificity::Reason
+            })
+            .because("policy", policy.map(ToString::to_string))
+            .advise(advice(&shell, policy)),
+    )
+}
+
+/// What to read where an IPsec policy refused.
+#[must_use]
+pub fn question(loss: &Loss<'_>) -> Option<Question> {
+    let netns = loss.netns().filter(|_| loss.reason() == "XFRM_POLICY")?;
+    Some(Question::XfrmPolicies { netns })
+}
+
+fn advice(shell: &Shell, policy: Option<&XfrmPolicy>) -> Vec<Advice> {
+    let mut list = vec![
+        shell.run("policies", "ip xfrm policy"),
+        shell.run("what they refused", "grep -v ' 0$' /proc/net/xfrm_stat"),
+    ];
+    if let Some(policy) = policy.filter(|p| p.blocks) {
+        let direction = match policy.direction {
+            XfrmDirection::In => "in",
+            XfrmDirection::Out => "out",
+            XfrmDirection::Forward => "fwd",
+        };
+        list.push(shell.run(
+            "if it is wrong, remove it: what it keeps from being sent in clear then is sent",
+            format!(
+                "ip xfrm policy delete dir {direction} index {}",
+                policy.index
+            ),
+        ));
+    }
+    list
+}
+
+/// Lookups for what this host sends that found a route: an answer that a policy may have refused then.
+fn lookups<'t>(
+    trace: &'t Trace,
+    host: &'t Host,
+) -> impl Iterator<Item = (NetNs, Tuple, Option<&'t Process>)> {
+    local::successes(trace, host).filter_map(|e| {
+        let netns = e.netns.or(e.socket.map(|s| s.netns))?;
+        Some((netns, e.tuple?, e.process.as_ref()))
+    })
+}
+
+/// What to read where routes were found and no packet came.
+#[must_use]
+pub fn questions(trace: &Trace, host: &Host) -> Vec<Question> {
+    let asked = |(netns, ..): (NetNs, Tuple, Option<&Process>)| Question::XfrmPolicies { netns };
+    lookups(trace, host).map(asked).collect()
+}
+
+/// A sender that a policy refused: its route was found, no packet came, and a policy blocks it.
+#[must_use]
+pub fn not_sent(trace: &Trace, host: &Host) -> Option<Verdict> {
+    let (netns, tuple, process, policy) =
+        lookups(trace, host).find_map(|(netns, tuple, process)| {
+            let policy = decides(host, netns, XfrmDirection::Out, &tuple)?;
+            policy.blocks.then_some((netns, tuple, process, policy))
+        })?;
+    let shell = Shell::of(host, Some(netns));
+    let name = host.namespace(netns);
+    let who = process.map_or_else(
+        || "the sender".to_owned(),
+        |p| format!("{} (pid {})", p.comm, p.pid),
+    );
+    Some(Verdict {
+        outcome: Outcome::NotSent,
+        cause: Some(XFRM.code.to_owned()),
+        confidence: Confidence::Likely,
+        summary: format!(
+            "not sent: an IPsec policy on {name} blocks {}, {who} got an error ({policy})",
+            words::destination(&tuple)
+        ),
+        place: Some(Place {
+            namespace: Some(name),
+            interface: None,
+            hook: Some("route".to_owned()),
+            function: None,
+        }),
+        packets: Affected::default(),
+        evidence: vec![
+            evidence("policy", policy.to_string()),
+            evidence(
+                "route",
+                format!("a route to {} was found, and no packet was made", tuple.dst),
+            ),
+        ],
+        advice: advice(&shell, Some(policy)),
+    })
+}
