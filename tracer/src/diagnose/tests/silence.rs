@@ -288,9 +288,9 @@ fn a_sender_that_an_ipsec_policy_refuses() {
         net.fact(Fact::XfrmPolicies(
             NetNs(CLIENT),
             vec![XfrmPolicy {
-                src: "0.0.0.0".parse().unwrap(),
+                src: [0; 4].into(),
                 src_prefix: 0,
-                dst: "10.9.0.0".parse().unwrap(),
+                dst: [10, 9, 0, 0].into(),
                 dst_prefix: 16,
                 protocol,
                 sport: None,
