@@ -28,6 +28,7 @@ pub mod standing;
 #[cfg(test)]
 mod tests;
 pub mod translation;
+mod unseen;
 pub mod view;
 pub mod visits;
 pub mod words;
@@ -37,12 +38,10 @@ pub use questions::questions;
 
 use crate::correlate::Trace;
 use crate::host::Host;
-use crate::host::facts::ProbeState;
 use crate::model::{Detail, Direction, FlowId};
-use crate::report::{Affected, Confidence, Evidence, Outcome, Place, Verdict};
+use crate::report::{Confidence, Evidence, Outcome, Verdict};
 
 use candidate::evidence;
-use rules::{cgroup, ipsec, neighbor};
 use silent::Counts;
 use view::View;
 
@@ -92,11 +91,11 @@ pub fn diagnose(trace: &Trace, host: &Host) -> Diagnosis {
             })
     };
     let worst = worst(&|view| !view.is_chatter()).or_else(|| worst(&|_| true));
-    let overall = match (worst, not_sent(trace, host, &views)) {
+    let overall = match (worst, unseen::not_sent(trace, host, &views)) {
         (Some(flow), Some(unsent)) if rank(flow) >= rank(&unsent) => flow.clone(),
         (_, Some(unsent)) => unsent,
         (Some(flow), None) => flow.clone(),
-        (None, None) => no_traffic(trace, host),
+        (None, None) => unseen::no_traffic(trace, host),
     };
     Diagnosis { flows, overall }
 }
@@ -184,113 +183,4 @@ fn socket_errors(view: &View<'_>) -> Option<Evidence> {
         other => format!("errno {other}"),
     };
     Some(evidence("socket", format!("the socket was given {name}")))
-}
-
-/// Senders that got an error, for destinations to which no packet went.
-fn not_sent(trace: &Trace, host: &Host, views: &[View<'_>]) -> Option<Verdict> {
-    let travelled = |failure: &local::Failure| {
-        views.iter().filter(|v| !v.is_aside()).any(|v| {
-            v.flow
-                .tuples
-                .iter()
-                .any(|(_, t)| t.dst == failure.dst || t.src == failure.dst)
-        })
-    };
-    local::failures(trace, host)
-        .iter()
-        .filter(|f| !travelled(f))
-        .find_map(|f| local::verdict(trace, host, f))
-}
-
-/// Nothing matched, and a cgroup's program stands where it can refuse before there is a packet.
-fn refused_by_cgroup(host: &Host) -> Option<Verdict> {
-    let (names, reason, advice) = cgroup::refused_before_packets(host)?;
-    Some(Verdict {
-        outcome: Outcome::NotSent,
-        cause: Some(causes::CGROUP_DROP.code.to_owned()),
-        confidence: Confidence::Possible,
-        summary: format!(
-            "nothing was sent: no packet matched; a cgroup's program may have refused the connection{names}"
-        ),
-        place: Some(Place {
-            namespace: None,
-            interface: None,
-            hook: Some("cgroup".to_owned()),
-            function: None,
-        }),
-        packets: Affected::default(),
-        evidence: vec![
-            evidence("cgroup", reason),
-            evidence(
-                "cgroup",
-                "a refusal there leaves no packet and no event, only EPERM in the sender: it cannot be told from a sender that did not send",
-            ),
-        ],
-        advice: std::iter::once(advice::text(
-            "what did the sender say? \"Operation not permitted\" at connect or sendto is this; else it did not send while the trace was running",
-        ))
-        .chain(advice)
-        .collect(),
-    })
-}
-
-/// Nothing matched, or only questions for a neighbour.
-fn no_traffic(trace: &Trace, host: &Host) -> Verdict {
-    if let Some(who) = neighbor::unanswered(trace, host) {
-        let found = silent::stuck_at(trace, host, who);
-        return Verdict {
-            outcome: found.outcome,
-            cause: Some(found.cause.code.to_owned()),
-            confidence: Confidence::Likely,
-            summary: found.summary,
-            place: Some(found.place),
-            packets: Affected::default(),
-            evidence: found.evidence,
-            advice: found.advice,
-        };
-    }
-    if let Some(unsent) = ipsec::not_sent(trace, host).or_else(|| refused_by_cgroup(host)) {
-        return unsent;
-    }
-    let expression = host
-        .run
-        .as_ref()
-        .map(|r| r.expression.as_str())
-        .filter(|e| !e.is_empty())
-        .map_or_else(String::new, |e| format!(" {e}"));
-    let (covered, total) = host.coverage;
-    let failed: Vec<_> = host
-        .probes
-        .values()
-        .filter(|p| p.state == ProbeState::Failed)
-        .map(|p| p.name.clone())
-        .collect();
-    let mut list = vec![evidence(
-        "counter",
-        format!("{covered} of {total} interfaces were watched"),
-    )];
-    if !failed.is_empty() {
-        list.push(evidence(
-            "counter",
-            format!("probes that failed: {}", failed.join(", ")),
-        ));
-    }
-    Verdict {
-        outcome: Outcome::NoTraffic,
-        cause: None,
-        confidence: Confidence::Certain,
-        summary: format!("no traffic: no packet matched{expression}"),
-        place: None,
-        packets: Affected::default(),
-        evidence: list,
-        advice: vec![
-            advice::text(
-                "was the traffic running while the trace was? make it repeat (ping -i 0.2 …)",
-            ),
-            advice::text(
-                "is the address the one on the wire? a service address may be translated before the first interface: trace the backend's",
-            ),
-            advice::text("does the sender run on this host at all? trace on its node"),
-        ],
-    }
 }

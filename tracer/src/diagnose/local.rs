@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use crate::correlate::Trace;
 use crate::host::Host;
-use crate::model::{Detail, Event, KtimeNs, NetNs, Process, Proto, Tuple};
-use crate::report::{Affected, Confidence, Outcome, Place, Verdict};
+use crate::model::{Detail, Device, Event, IfIndex, KtimeNs, NetNs, Process, Proto, Tuple};
+use crate::report::{Advice, Affected, Confidence, Evidence, Outcome, Place, Verdict};
 
-use super::advice::Shell;
+use super::advice::{Shell, text};
 use super::candidate::{Candidate, Specificity, evidence};
 use super::loss::{apart, tuple_of};
 use super::policy::Asked;
@@ -115,6 +115,39 @@ pub fn successes<'t>(trace: &'t Trace, host: &'t Host) -> impl Iterator<Item = &
         let own = matches!(&e.detail, Detail::Fib(f) if f.error == 0 && (f.iif == LOOPBACK || f.local && f.iif == 0));
         own && tuple_of(e).is_some_and(|t| is_asked_for(&t, trace, host))
     })
+}
+
+/// Who found a route for what was asked for, where no packet came: it only asked, or got an error for another reason
+/// than the route, which leaves no event. With what to ask it.
+#[must_use]
+pub fn found_a_way(trace: &Trace, host: &Host) -> Option<(Evidence, Advice)> {
+    let (event, tuple, fib) = successes(trace, host).find_map(|e| match &e.detail {
+        Detail::Fib(fib) => Some((e, tuple_of(e)?, fib)),
+        _ => None,
+    })?;
+    let who = event.process.as_ref()?;
+    let through = event
+        .netns
+        .map(|netns| Device {
+            netns,
+            ifindex: IfIndex(fib.oif),
+        })
+        .and_then(|device| host.link(device));
+    let way = through.map_or_else(String::new, |link| {
+        format!(" through {} (MTU {})", link.name, link.mtu)
+    });
+    let found = evidence(
+        "route",
+        format!(
+            "{} (pid {}) looked up a route to {} and found one{way}; no packet followed",
+            who.comm, who.pid, tuple.dst
+        ),
+    );
+    let why = text(format!(
+        "what did {} say? \"Message too long\" (EMSGSIZE): larger than the MTU, and it may not be fragmented; \"Operation not permitted\" (EPERM): a cgroup's program, an LSM or IPsec refused it",
+        who.comm
+    ));
+    Some((found, why))
 }
 
 /// Whether a lookup is surely for a packet that was asked for, or for the answer to one. The kernel lets pass what a

@@ -1,0 +1,127 @@
+//! Verdicts where no packet was seen: senders that got an error instead, neighbours that never answered, or nothing
+//! at all.
+
+use crate::correlate::Trace;
+use crate::host::Host;
+use crate::host::facts::ProbeState;
+use crate::report::{Affected, Confidence, Outcome, Place, Verdict};
+
+use super::advice::text;
+use super::candidate::evidence;
+use super::causes::CGROUP_DROP;
+use super::rules::{cgroup, ipsec, neighbor};
+use super::view::View;
+use super::{local, silent};
+
+/// Senders that got an error, for destinations to which no packet went.
+pub(super) fn not_sent(trace: &Trace, host: &Host, views: &[View<'_>]) -> Option<Verdict> {
+    let travelled = |failure: &local::Failure| {
+        views.iter().filter(|v| !v.is_aside()).any(|v| {
+            v.flow
+                .tuples
+                .iter()
+                .any(|(_, t)| t.dst == failure.dst || t.src == failure.dst)
+        })
+    };
+    local::failures(trace, host)
+        .iter()
+        .filter(|f| !travelled(f))
+        .find_map(|f| local::verdict(trace, host, f))
+}
+
+/// Nothing matched, and a cgroup's program stands where it can refuse before there is a packet.
+fn refused_by_cgroup(host: &Host) -> Option<Verdict> {
+    let (names, reason, advice) = cgroup::refused_before_packets(host)?;
+    Some(Verdict {
+        outcome: Outcome::NotSent,
+        cause: Some(CGROUP_DROP.code.to_owned()),
+        confidence: Confidence::Possible,
+        summary: format!(
+            "nothing was sent: no packet matched; a cgroup's program may have refused the connection{names}"
+        ),
+        place: Some(Place {
+            namespace: None,
+            interface: None,
+            hook: Some("cgroup".to_owned()),
+            function: None,
+        }),
+        packets: Affected::default(),
+        evidence: vec![
+            evidence("cgroup", reason),
+            evidence(
+                "cgroup",
+                "a refusal there leaves no packet and no event, only EPERM in the sender: it cannot be told from a sender that did not send",
+            ),
+        ],
+        advice: std::iter::once(text(
+            "what did the sender say? \"Operation not permitted\" at connect or sendto is this; else it did not send while the trace was running",
+        ))
+        .chain(advice)
+        .collect(),
+    })
+}
+
+/// Nothing matched, or only questions for a neighbour.
+pub(super) fn no_traffic(trace: &Trace, host: &Host) -> Verdict {
+    if let Some(who) = neighbor::unanswered(trace, host) {
+        let found = silent::stuck_at(trace, host, who);
+        return Verdict {
+            outcome: found.outcome,
+            cause: Some(found.cause.code.to_owned()),
+            confidence: Confidence::Likely,
+            summary: found.summary,
+            place: Some(found.place),
+            packets: Affected::default(),
+            evidence: found.evidence,
+            advice: found.advice,
+        };
+    }
+    if let Some(unsent) = ipsec::not_sent(trace, host).or_else(|| refused_by_cgroup(host)) {
+        return unsent;
+    }
+    let unsent = local::found_a_way(trace, host);
+    let expression = host
+        .run
+        .as_ref()
+        .map(|r| r.expression.as_str())
+        .filter(|e| !e.is_empty())
+        .map_or_else(String::new, |e| format!(" {e}"));
+    let (covered, total) = host.coverage;
+    let failed: Vec<_> = host
+        .probes
+        .values()
+        .filter(|p| p.state == ProbeState::Failed)
+        .map(|p| p.name.clone())
+        .collect();
+    let mut list = vec![evidence(
+        "counter",
+        format!("{covered} of {total} interfaces were watched"),
+    )];
+    if !failed.is_empty() {
+        list.push(evidence(
+            "counter",
+            format!("probes that failed: {}", failed.join(", ")),
+        ));
+    }
+    let mut advice = vec![
+        text("was the traffic running while the trace was? make it repeat (ping -i 0.2 …)"),
+        text(
+            "is the address the one on the wire? a service address may be translated before the first interface: trace the backend's",
+        ),
+        text("does the sender run on this host at all? trace on its node"),
+    ];
+    if let Some((found, why)) = unsent {
+        list.push(found);
+        advice.insert(0, why);
+    }
+    Verdict {
+        outcome: Outcome::NoTraffic,
+        cause: None,
+        confidence: Confidence::Certain,
+        summary: format!("no traffic: no packet matched{expression}"),
+        place: None,
+        packets: Affected::default(),
+        evidence: list,
+        advice,
+    }
+}
