@@ -1,13 +1,15 @@
 //! Losses that a later copy of the same data made good: no verdict, but worth a line. What was no loss at all the
 //! correlator has told already.
 
-use crate::model::{Acked, Direction, Fate, Journey, Packet, Transport};
+use crate::model::{Acked, Direction, Event, Fate, Journey, Packet, Transport};
 
-use super::loss::Loss;
+use super::loss::{Loss, apart};
 
 const FIN_OR_SYN: u8 = 3;
 const RST: u8 = 4;
 const ACK: u8 = 16;
+/// So long a packet is at one place.
+const SAME_MOMENT_NS: u64 = 1_000_000;
 
 /// Whether the same data came through: sent again, or acknowledged by the other end. What is kept of healthy packets
 /// is a sample; acknowledgements are noted of all.
@@ -20,6 +22,7 @@ pub fn is_mended(loss: &Loss<'_>) -> bool {
     let again = |same: &dyn Fn(&Transport) -> bool| {
         loss.journeys(loss.journey.direction).any(|other| {
             other.id != loss.journey.id
+                && !is_same_packet(loss, other)
                 && other.fate == Fate::Delivered
                 && first_packet(other).is_some_and(|p| same(&p.transport))
         })
@@ -57,6 +60,17 @@ pub fn is_mended(loss: &Loss<'_>) -> bool {
         }),
         _ => false,
     }
+}
+
+/// Whether another journey is the lost packet itself, whose end could not be joined to it: the same bytes, seen just
+/// before. (A retransmission is as alike where there is no IP id, but takes longer.)
+fn is_same_packet(loss: &Loss<'_>, other: &Journey) -> bool {
+    let alike = |e: &Event| {
+        e.fingerprint.is_some()
+            && e.fingerprint == loss.event.fingerprint
+            && apart(e.at, loss.event.at) < SAME_MOMENT_NS
+    };
+    other.steps.iter().any(|s| alike(&s.event))
 }
 
 /// The other end sent an acknowledgement of all up to `end`: it has the data, whatever became of its answer.
