@@ -53,6 +53,9 @@ pub const FLAG_CLONED: u32 = 1 << 7;
 /// Matched by the socket's tuple or by nearness on the CPU: `skb` is not known to be this packet.
 pub const FLAG_BY_SOCKET: u32 = 1 << 8;
 
+/// Matched by what conntrack says that the packet was before translation: `sk_tuple` is that, not the socket's.
+pub const FLAG_MATCH_ORIGINAL: u32 = 1 << 9;
+
 /// dst->error was read (it may be zero). Bit of [`RawEvent::known`].
 pub const KNOWN_DST: u32 = 1 << 0;
 /// `dev_state`, `dev_flags`, `mtu` and `qdisc` were read from the packet's device.

@@ -60,6 +60,14 @@ layout! {
     qdisc_ops_id = "Qdisc_ops.id", optional;
     net_inum = "net.ns.inum";
     ct_status = "nf_conn.status", optional;
+    ct_hashes = "nf_conn.tuplehash", optional;
+    hash_tuple = "nf_conntrack_tuple_hash.tuple", optional;
+    ct_src = "nf_conntrack_tuple.src.u3", optional;
+    ct_sport = "nf_conntrack_tuple.src.u", optional;
+    ct_family = "nf_conntrack_tuple.src.l3num", optional;
+    ct_dst = "nf_conntrack_tuple.dst.u3", optional;
+    ct_dport = "nf_conntrack_tuple.dst.u", optional;
+    ct_proto = "nf_conntrack_tuple.dst.protonum", optional;
     sk_family = "sock.__sk_common.skc_family";
     sk_state = "sock.__sk_common.skc_state";
     sk_num = "sock.__sk_common.skc_num";

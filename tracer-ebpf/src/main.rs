@@ -7,6 +7,7 @@
 #![feature(asm_experimental_arch)]
 
 mod budget;
+mod conntrack;
 mod emit;
 mod kernel;
 mod maps;

@@ -4,15 +4,17 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_skb_load_bytes};
-use tracer_common::hook::TC_INGRESS;
+use tracer_common::event::FLAG_MATCH_ORIGINAL;
+use tracer_common::hook::{TC_EGRESS, TC_INGRESS};
 use tracer_common::packet::{Bytes, Link, NO_VLAN};
 
+use crate::conntrack;
 use crate::kernel::{Probe, Ptr, at_least_one, field, opaque, pin};
 use crate::maps::{self, SNAPLEN};
 use crate::packet::{Linear, Memory};
 use crate::skb::{self, Device};
 use crate::tracepoint::hop;
-use crate::track::{Followed, follow};
+use crate::track::{Followed, follow, follow_connection};
 
 /// skb->pkt_type of a host's own copy of what it sends to many (include/uapi/linux/if_packet.h).
 const PACKET_LOOPBACK: u32 = 5;
@@ -70,7 +72,10 @@ pub(crate) fn observe<L: LinkLayer>(ctx: *mut __sk_buff, hook: u8) {
     let mut followed = MaybeUninit::uninit();
     let followed: &mut Followed = maps::clear(&mut followed);
     if !follow(followed, &bytes, link, skb, filter) {
-        return;
+        let own = hook == TC_EGRESS;
+        if !own || !follow_connection(followed, &bytes, link, skb, filter) {
+            return;
+        }
     }
     pin(followed);
     // SAFETY: a helper without arguments.
@@ -104,6 +109,11 @@ fn send(
     skb::describe::<Probe>(record.event(), skb);
     device.describe(record.event(), field!(Probe, ptr, skb, skb_dev));
     crate::tracepoint::socket_of::<Probe>(&mut record, skb);
+    if followed.flags & FLAG_MATCH_ORIGINAL != 0
+        && let Some(original) = conntrack::original(skb)
+    {
+        record.event().sk_tuple = original;
+    }
     let room = u64::from(SNAPLEN.get());
     let len = opaque(u64::from(record.event().len));
     if let Some(len) = at_least_one(if len > room { room } else { len }) {

@@ -1,13 +1,15 @@
 //! Which packets are followed: by the filter, by a learned flow, or by their tag.
 
 use tracer_common::event::{
-    FLAG_MATCH_INNER, FLAG_MATCH_LEARNED, FLAG_MATCH_QUOTED, FLAG_NEIGHBOR_AUX, FLAG_TAGGED,
+    FLAG_MATCH_INNER, FLAG_MATCH_LEARNED, FLAG_MATCH_ORIGINAL, FLAG_MATCH_QUOTED,
+    FLAG_NEIGHBOR_AUX, FLAG_TAGGED,
 };
 use tracer_common::filter::{Asked, RawFilter};
 use tracer_common::packet::{Bytes, Header, Link};
 use tracer_common::tuple::RawTuple;
 
 use crate::budget::Class;
+use crate::conntrack;
 use crate::kernel::Ptr;
 use crate::maps::stat;
 use crate::tag;
@@ -101,6 +103,43 @@ pub(crate) fn follow<B: Bytes>(
     }
     B::merge(followed);
     followed.flags != 0
+}
+
+/// Looks at what the packet was before its connection was translated, for one that [`follow`] does not know: whether
+/// it is followed by that. The flow is learned, so its next packet is known by its own headers.
+#[inline(always)]
+pub(crate) fn follow_connection<B: Bytes>(
+    followed: &mut Followed,
+    bytes: &B,
+    link: Link,
+    skb: Ptr,
+    filter: &RawFilter,
+) -> bool {
+    let Some(mut original) = conntrack::original(skb) else {
+        return false;
+    };
+    let mut header = Header::EMPTY;
+    if !header.read(bytes, link.protocol, link.at) || !header.is_flow() {
+        return false;
+    }
+    B::pin(&mut header);
+    let asked = Asked {
+        tcp_flags: header.tcp_flags(),
+        vlan: u32::from(link.vlan),
+        inner: 0,
+        neighbor: 0,
+    };
+    let flags = filter.matches::<B>(&mut original, &asked, false);
+    if flags == 0 {
+        return false;
+    }
+    followed.tuple = header.tuple;
+    followed.fingerprint = header.fingerprint(bytes);
+    followed.is_flow = 1;
+    followed.flags = flags | FLAG_MATCH_ORIGINAL;
+    tag::learn(&followed.tuple, filter);
+    B::merge(followed);
+    true
 }
 
 /// Outer packet, inner packet, and the one that an ICMP error quotes.

@@ -8,7 +8,7 @@ mod detail;
 pub mod packet;
 
 use bytes::Bytes;
-use tracer_common::event::{FLAG_CLONED, RAW_EVENT_SIZE, RawEvent};
+use tracer_common::event::{FLAG_CLONED, FLAG_MATCH_ORIGINAL, RAW_EVENT_SIZE, RawEvent};
 use tracer_common::hook;
 use tracer_common::tuple::{PROTO_ARP, RawTuple};
 use zerocopy::FromBytes;
@@ -123,6 +123,9 @@ fn event(raw: &RawEvent, bytes: Bytes, stack: &[u8], host: &Host) -> Event {
         socket,
         process: process(raw, &detail),
         tuple,
+        original: (raw.flags & FLAG_MATCH_ORIGINAL != 0)
+            .then(|| self::tuple(&raw.sk_tuple))
+            .flatten(),
         len: raw.len,
         segments: raw.gso_segs.max(1),
         pkt_type: raw.pkt_type,

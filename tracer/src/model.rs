@@ -437,6 +437,9 @@ pub struct Event {
     pub process: Option<Process>,
     /// Tuple that the kernel followed.
     pub tuple: Option<Tuple>,
+    /// What the packet was before its connection was translated, in its own direction: known where it was recognised
+    /// by that.
+    pub original: Option<Tuple>,
     /// skb->len.
     pub len: u32,
     /// Segments of a GSO packet, 1 for others.

@@ -65,7 +65,8 @@ impl Flows {
             return Some((flow, Direction::Error));
         }
         let tuple = event.tuple?;
-        let (flow, direction) = self.of(&tuple).or_else(|| {
+        let original = || event.original.and_then(|original| self.of(&original));
+        let (flow, direction) = self.of(&tuple).or_else(original).or_else(|| {
             let portless = tuple.sport == 0 && tuple.dport == 0 && is_fragment(event);
             portless.then(|| self.of_hosts(&tuple)).flatten()
         })?;
@@ -100,7 +101,7 @@ impl Flows {
                 (asked, Direction::Error)
             }
             None => {
-                let tuple = event.tuple?;
+                let tuple = event.original.or(event.tuple)?;
                 if reversed(event, &tuple, host) {
                     (tuple.reversed(), Direction::Reply)
                 } else {

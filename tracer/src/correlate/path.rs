@@ -37,7 +37,8 @@ pub(super) struct HopState {
     tuples: BTreeMap<Tuple, u64>,
     tunnels: BTreeMap<Option<Tunnel>, u64>,
     lost: u64,
-    /// How NAT changed those lost after this hop before the next one: only the drop shows it.
+    /// How NAT changed those lost after this hop before the next one, which only the drop shows, and those of this
+    /// host's own before the first, which conntrack tells.
     translated: BTreeSet<Rewrite>,
     pub(super) first: KtimeNs,
     last: KtimeNs,
@@ -138,6 +139,11 @@ impl PathState {
         hop.last = hop.last.max(visit.last.event.at);
         if let Some(tuple) = event.tuple {
             count(&mut hop.tuples, tuple);
+            let before = event
+                .original
+                .filter(|_| hop.translated.len() < MAX_VARIANTS);
+            hop.translated
+                .extend(before.into_iter().flat_map(|b| translated(b, tuple)));
         }
         if let Some(packet) = &event.packet {
             count(&mut hop.tunnels, packet.tunnel);
@@ -258,12 +264,7 @@ fn rewrites(from: &Step, to: &Step) -> Vec<Rewrite> {
         && !portless(from)
         && !portless(to)
     {
-        if (a.dst, a.dport) != (b.dst, b.dport) {
-            changes.push(Rewrite::Dnat { from: a, to: b });
-        }
-        if (a.src, a.sport, a.icmp_id) != (b.src, b.sport, b.icmp_id) {
-            changes.push(Rewrite::Snat { from: a, to: b });
-        }
+        changes.extend(translated(a, b));
     }
     if let (Some(a), Some(b)) = (&from.event.packet, &to.event.packet) {
         if a.tunnel != b.tunnel {
@@ -275,6 +276,15 @@ fn rewrites(from: &Step, to: &Step) -> Vec<Rewrite> {
         }
     }
     changes
+}
+
+/// What NAT made of a tuple.
+fn translated(from: Tuple, to: Tuple) -> impl Iterator<Item = Rewrite> {
+    let dnat = (from.dst, from.dport) != (to.dst, to.dport);
+    let snat = (from.src, from.sport, from.icmp_id) != (to.src, to.sport, to.icmp_id);
+    let dnat = dnat.then_some(Rewrite::Dnat { from, to });
+    dnat.into_iter()
+        .chain(snat.then_some(Rewrite::Snat { from, to }))
 }
 
 /// What NAT did between a packet's last hop and its drop in the same namespace. A drop that shows another header

@@ -37,6 +37,10 @@ pub fn changes(journey: &Journey) -> impl Iterator<Item = Change> {
             (placed && !tunnelled).then_some((event, tuple_of(event)?))
         })
     };
+    // what conntrack tells of a packet that was translated before it was seen
+    let first = shown().next();
+    let before = first.and_then(|(event, _)| Some((event, event.original?)));
+    let shown = move || before.into_iter().chain(shown());
     shown()
         .zip(shown().skip(1))
         .filter_map(|((_, before), (event, after))| {

@@ -79,6 +79,34 @@ fn what_was_asked_for_tells_the_direction_before_all() {
 }
 
 #[test]
+fn a_hosts_own_packets_that_were_translated_before_the_first_interface_are_of_the_asked_flow() {
+    let network = "node/eth0 192.0.2.1 = far/eth0 192.0.2.9";
+    let scene = run(
+        network,
+        "
+        30 node/eth0 egress s1 udp 192.0.2.1:5000>192.0.2.9:5353 id=1 was=udp,192.0.2.1:5000>10.96.0.10:53
+        40 far/eth0  rx     s1 udp 192.0.2.1:5000>192.0.2.9:5353 id=1
+        42 far       ready  s1 udp 192.0.2.9:5353>192.0.2.1:5000 id=1
+        50 far/eth0  egress s2 udp 192.0.2.9:5353>192.0.2.1:5000 id=3
+        60 node/eth0 rx     s2 udp 192.0.2.9:5353>192.0.2.1:5000 id=3
+        130 node/eth0 egress s3 udp 192.0.2.1:5000>192.0.2.9:5353 id=2
+        ",
+    );
+    assert_eq!(scene.trace().flows.len(), 1);
+    let flow = scene.trace().flows.first().unwrap();
+    assert_eq!(
+        flow.asked().unwrap().to_string(),
+        "udp 192.0.2.1:5000 > 10.96.0.10:53"
+    );
+    let there = scene.rewrites(&flow.forward);
+    assert_eq!(
+        there.get("node/eth0").unwrap(),
+        &["dnat 10.96.0.10:53 > 192.0.2.9:5353"]
+    );
+    assert_eq!(flow.packets.get(&Direction::Forward), Some(&2));
+}
+
+#[test]
 fn a_translated_flow_and_its_answer_are_one() {
     let network = "
         pod/eth0 10.0.0.2 = node/pa 10.0.0.1

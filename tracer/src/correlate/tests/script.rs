@@ -16,14 +16,16 @@
 //! `consume@FUNCTION`, `probe`, `ready`, `read:LENGTH`, `copy:LENGTH`, `reset`, `icmp_send:TYPE`, `fib:ERROR`,
 //! `neigh:STATE`, `retransmit`. Settings: `id ttl head cpu n` (sequence number of echoes), `pay` (payload bytes),
 //! `seq ack`, TCP flags by letters, `frag=OFFSET` (`+` behind it: more follow), `type code` and `quote=TUPLE` of ICMP
-//! errors, `vxlan=VNI:TUPLE`, `segs`, `pt` (pkt_type), `clone`, `iif`, `reply` (echo), `aux`. Everything goes through
+//! errors, `vxlan=VNI:TUPLE`, `segs`, `pt` (pkt_type), `clone`, `iif`, `reply` (echo), `aux`, `was=TUPLE` (before translation, as conntrack tells). Everything goes through
 //! the decoder.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use tracer_common::event::{FLAG_BY_SOCKET, FLAG_CLONED, FLAG_NEIGHBOR_AUX, RawEvent};
+use tracer_common::event::{
+    FLAG_BY_SOCKET, FLAG_CLONED, FLAG_MATCH_ORIGINAL, FLAG_NEIGHBOR_AUX, RawEvent,
+};
 use tracer_common::fingerprint::Parts;
 use tracer_common::hook;
 use tracer_common::tuple::{FAMILY_V4, FAMILY_V6, RawTuple};
@@ -337,6 +339,11 @@ impl Spec {
             "clone" => raw.flags |= FLAG_CLONED,
             "aux" => raw.flags |= FLAG_NEIGHBOR_AUX,
             "reply" => self.reply = true,
+            "was" => {
+                let (proto, ends) = value.split_once(',').unwrap();
+                raw.sk_tuple = raw_tuple(&tuple(proto, ends), 0);
+                raw.flags |= FLAG_MATCH_ORIGINAL;
+            }
             "quote" => {
                 let (proto, ends) = value.split_once(',').unwrap();
                 self.quote = Some(tuple(proto, ends));

@@ -261,6 +261,7 @@ impl Net {
             socket: None,
             process: None,
             tuple,
+            original: None,
             len: 98,
             segments: 1,
             pkt_type: 0,

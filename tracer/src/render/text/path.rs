@@ -16,7 +16,12 @@ pub(super) fn rows(page: &mut Page, flow: &FlowReport) {
     for (i, path) in flow.paths.iter().enumerate() {
         let asked = flow.tuples.first().map_or("", |tuple| tuple.text.as_str());
         let first = path.hops.first().map_or("", |hop| hop.tuple.as_str());
-        if i > 0 || (first != asked && !first.is_empty()) {
+        // translated before its first hop: that stands there
+        let explained = path
+            .hops
+            .first()
+            .is_some_and(|h| changes(page, h, false).next().is_some());
+        if i > 0 || (first != asked && !first.is_empty() && !explained) {
             rows.push(Row::Way(&path.direction, first));
         }
         let end = end.as_ref().filter(|end| end.path == i);

@@ -106,6 +106,7 @@ fn event(at: u64, hook: u8, device: Option<Device>, detail: Detail) -> Event {
         socket: None,
         process: None,
         tuple: Some(tuple("10.96.0.1", 443)),
+        original: None,
         len: 60,
         segments: 1,
         pkt_type: 0,
