@@ -3,7 +3,8 @@
 use super::fixture::{Net, device, dropped, echo, ports, tcp};
 use crate::host::facts::{Fact, Question, XfrmDirection, XfrmPolicy};
 use crate::model::{
-    Acked, Detail, Direction, FibEvent, FlowId, KtimeNs, NetNs, Process, Proto, Transport, Tuple,
+    Acked, Detail, Direction, Event, FibEvent, Fingerprint, FlowId, KtimeNs, NetNs, Process, Proto,
+    Transport, Tuple,
 };
 use crate::report::{Confidence, Outcome};
 
@@ -419,6 +420,61 @@ fn a_lost_segment_that_was_sent_again_is_no_verdict() {
     let verdict = net.verdict();
     assert_eq!((verdict.outcome, verdict.cause), (Outcome::Delivered, None));
     assert!(verdict.evidence.iter().any(|e| e.kind == "other-loss"));
+}
+
+#[test]
+fn a_packets_own_end_that_was_seen_apart_is_no_later_copy_of_it() {
+    for (apart_ns, outcome) in [
+        (30_000, Outcome::Dropped),
+        (300_000_000, Outcome::Delivered),
+    ] {
+        let mut net = cable();
+        let flow = net.flow(ports(Proto::Tcp, "10.1.0.2", 4000, "10.1.0.3", 80));
+        net.packet(flow, Direction::Reply)
+            .transport(tcp(0x10, 1, 1))
+            .leaves(device(SERVER, 2))
+            .arrives(device(CLIENT, 2));
+        let seen = move |at: u64| {
+            move |e: &mut Event| {
+                e.at = KtimeNs(at);
+                e.fingerprint = Some(Fingerprint(7));
+                if let Some(packet) = e.packet.as_mut() {
+                    packet.transport = data();
+                }
+            }
+        };
+        let at = 1_000_000_000;
+        net.packet(flow, Direction::Forward)
+            .with(seen(at - apart_ns))
+            .leaves(device(CLIENT, 2))
+            .enters(device(SERVER, 2))
+            .arrives(device(SERVER, 2));
+        net.packet(flow, Direction::Forward).with(seen(at)).dies(
+            Some(device(SERVER, 2)),
+            dropped("TCP_FLAGS", "tcp_v4_do_rcv", ""),
+        );
+        assert_eq!(net.verdict().outcome, outcome, "{apart_ns}");
+    }
+}
+
+/// A segment with 100 bytes.
+fn data() -> Transport {
+    match tcp(0x18, 100, 1) {
+        Transport::Tcp {
+            flags,
+            seq,
+            ack,
+            window,
+            ..
+        } => Transport::Tcp {
+            flags,
+            seq,
+            ack,
+            window,
+            payload: 100,
+        },
+        other => other,
+    }
 }
 
 #[test]
