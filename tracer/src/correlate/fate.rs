@@ -64,9 +64,19 @@ pub(super) fn judge(journey: &Journey, open: &Open, around: &Around<'_>) -> Judg
             Some((number, branch.kind, end(journey, open, number, around)))
         })
         .collect();
-    let best = ends
-        .iter()
-        .min_by_key(|(number, kind, end)| (rank(journey, *kind, *end), *number));
+    // What carried the packet to a daemon arrived there, and the packet went on.
+    let carried_on = |number: u16| {
+        ends.iter().any(|(other, kind, end)| {
+            let parent = open.branches.get(usize::from(*other)).map(|b| b.parent);
+            *other > number
+                && *kind == BranchKind::Whole
+                && *end == End::Arrived
+                && parent == Some(number)
+        })
+    };
+    let best = ends.iter().min_by_key(|(number, kind, end)| {
+        (rank(journey, *kind, *end), carried_on(*number), *number)
+    });
     let (branch, end) = best.map_or((0, End::Nothing), |(branch, _, end)| (*branch, *end));
     let last = journey.steps.len().saturating_sub(1);
     let fate = match end {

@@ -205,6 +205,36 @@ fn a_tun_daemon_makes_the_packet_anew_even_in_the_same_buffer() {
 }
 
 #[test]
+fn the_path_goes_on_behind_a_daemon_whose_datagram_ends_last() {
+    let network = "
+        client/eth0 10.0.1.2 = node/pa 10.0.1.1
+        node/tun0 - tun
+        node/eth0 192.0.2.1 = far/eth0 192.0.2.2
+        far/tun0 10.0.9.2 tun
+    ";
+    let scene = run(
+        network,
+        "
+        10 client/eth0 egress s1 icmp 10.0.1.2>10.0.9.2:5 id=3
+        12 node/pa     rx     s1 icmp 10.0.1.2>10.0.9.2:5 id=3
+        14 node/tun0   egress s1 icmp 10.0.1.2>10.0.9.2:5 id=3 ttl=63
+        16 node/tun0   copy:84 s1 icmp 10.0.1.2>10.0.9.2:5 id=3 ttl=63 pid=9
+        17 node/tun0   consume@tun_do_read s1 icmp 10.0.1.2>10.0.9.2:5 id=3 ttl=63
+        40 node/eth0   egress s5 icmp 10.0.1.2>10.0.9.2:5 id=3 ttl=63 vxlan=1:192.0.2.1:4000>192.0.2.2:8285
+        42 far/eth0    rx     s5 icmp 10.0.1.2>10.0.9.2:5 id=3 ttl=63 vxlan=1:192.0.2.1:4000>192.0.2.2:8285
+        60 far/tun0    rx     s6 icmp 10.0.1.2>10.0.9.2:5 id=3 ttl=63
+        62 far/tun0    egress s7 icmp 10.0.9.2>10.0.1.2:5 id=9 reply
+        63 far/tun0    consume@icmp_rcv s6 icmp 10.0.1.2>10.0.9.2:5 id=3 ttl=63
+        64 -           consume@skb_defer_free_flush s5 icmp 10.0.1.2>10.0.9.2:5 id=3 ttl=63 vxlan=1:192.0.2.1:4000>192.0.2.2:8285
+        ",
+    );
+    assert_eq!(
+        scene.paths().0,
+        "client/eth0> >node/pa node/tun0> node/eth0> >far/eth0 >far/tun0"
+    );
+}
+
+#[test]
 fn a_daemon_that_swallows_packets_is_where_they_left() {
     let network = "
         client/eth0 10.0.1.2 = node/pa 10.0.1.1

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::{PolicyRule, TableRoute};
-use crate::model::{Detail, Device, Event, NeighborEvent, Transport, Tuple};
+use crate::model::{Detail, Device, Event, KtimeNs, NeighborEvent, Transport, Tuple};
 use crate::report::{Advice, Evidence, Outcome};
 
 use super::super::advice::{Shell, ip, text};
@@ -85,6 +85,15 @@ pub fn pending(trace: &Trace) -> impl Iterator<Item = Unresolved> {
         .iter()
         .filter_map(unresolved_in)
         .filter(|who| !answered(trace, *who))
+}
+
+/// Whether the neighbour was asked for in this time, up to `end` in nanoseconds since boot.
+#[must_use]
+pub fn asked_between(trace: &Trace, who: Unresolved, start: KtimeNs, end: u64) -> bool {
+    trace
+        .beside
+        .iter()
+        .any(|e| (start.0..=end).contains(&e.at.0) && unresolved_in(e) == Some(who))
 }
 
 /// Whether the neighbour was asked for right when `last` was seen.

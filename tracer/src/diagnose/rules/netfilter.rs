@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::{BaseChain, FilterEngine, Stop};
-use crate::model::{Device, Transport};
+use crate::model::{Device, IfIndex, Transport};
 use crate::report::{Advice, Evidence};
 
 use super::super::advice::{Shell, text};
@@ -96,16 +96,15 @@ fn between(loss: &Loss<'_>, hook: Option<Hook>) -> String {
 /// The interface that the route names, where the kernel was asked.
 fn going_out(loss: &Loss<'_>) -> Option<Device> {
     let (netns, dst) = (loss.netns()?, loss.dst()?);
-    let answer = loss
-        .host
-        .routes
-        .iter()
-        .rev()
-        .find(|r| r.fact.netns == netns && r.fact.tuple.dst == dst)?;
-    let route = answer.fact.result.as_ref().ok()?;
+    // As this host's own, a packet from elsewhere may have been refused.
+    let mut answers = loss.host.routes.iter().rev().map(|r| &r.fact);
+    let oif = answers.find_map(|answer| {
+        let here = answer.netns == netns && answer.tuple.dst == dst;
+        answer.result.as_ref().ok().filter(|_| here)?.oif
+    })?;
     Some(Device {
         netns,
-        ifindex: crate::model::IfIndex(route.oif?),
+        ifindex: IfIndex(oif),
     })
 }
 

@@ -8,11 +8,11 @@ use super::super::advice::{Shell, text};
 use super::super::candidate::Candidate;
 use super::super::causes::{DEVICE_FULL, KERNEL_OTHER, XDP_DROP};
 use super::super::mended::first_packet;
-use super::super::rules::macvlan;
+use super::super::rules::{macvlan, neighbor};
 use super::super::standing;
 use super::super::view::{View, last_seen, total};
 use super::super::words;
-use super::{Counts, Silence, place_of};
+use super::{Counts, Silence, place_of, waiting};
 
 /// Where veth makes a buffer that its XDP program may write to, and frees the old one (drivers/net/veth.c): a packet
 /// that ends there was given to the program, which passed nothing on.
@@ -256,6 +256,9 @@ fn conversation(view: &View<'_>) -> bool {
     })
 }
 
+/// A daemon passes on what it read so soon.
+const PASSED_ON_NS: u64 = 50_000_000;
+
 /// Handed to a TUN device. A process of this host is at the other end: it read the packet and passed on nothing that
 /// belongs to it, or has not read it. `None` for other devices.
 pub(super) fn into_tun(view: &View<'_>, journey: &Journey) -> Option<Candidate> {
@@ -272,13 +275,31 @@ pub(super) fn into_tun(view: &View<'_>, journey: &Journey) -> Option<Candidate> 
         else {
             return None;
         };
-        Some(process)
+        Some((process, s.event.at))
     });
     let shell = Shell::of(view.host, Some(device.netns));
     let machine = Shell::of(view.host, None);
     let place = place_of(view.host, Some(last), "device");
-    if let Some(process) = reader {
+    if let Some((process, read)) = reader {
         let who = standing::process(process);
+        // what the process made of it has other headers, but waits in the same namespace
+        let waits = neighbor::pending(view.trace).find(|n| {
+            n.device.netns == device.netns
+                && neighbor::asked_between(view.trace, *n, read, read.0 + PASSED_ON_NS)
+        });
+        if let Some(waits) = waits {
+            return Some(
+                waiting::stuck_at(view.trace, view.host, waits)
+                    .sure(Confidence::Likely)
+                    .because(
+                        "process",
+                        format!(
+                            "{who} read the packet from {at}; right then {} was asked for",
+                            waits.address
+                        ),
+                    ),
+            );
+        }
         return Some(
             Candidate::new(
                 &KERNEL_OTHER,
