@@ -19,3 +19,4 @@ pub mod report;
 pub mod session;
 pub mod source;
 mod sys;
+pub mod tui;

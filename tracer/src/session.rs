@@ -91,6 +91,12 @@ impl Session {
         self.correlator.trace()
     }
 
+    /// What is known of the host so far.
+    #[must_use]
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
     /// Why it ended, once it has.
     #[must_use]
     pub fn ended(&self) -> Option<EndReason> {

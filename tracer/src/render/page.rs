@@ -52,6 +52,16 @@ impl Line {
         self.0.iter().map(|(_, text)| text.width()).sum()
     }
 
+    /// Its pieces with their colours.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = (Ink, &str)> {
+        self.0.iter().map(|(ink, text)| (*ink, text.as_str()))
+    }
+
+    /// The text without colours.
+    pub(crate) fn text(&self) -> String {
+        self.0.iter().map(|(_, text)| text.as_str()).collect()
+    }
+
     fn write(&self, out: &mut impl Write, color: bool) -> io::Result<()> {
         let used = |(_, text): &(Ink, String)| !text.trim_end().is_empty();
         let count = self.0.iter().rposition(used).map_or(0, |last| last + 1);
@@ -158,6 +168,11 @@ impl Page {
             tail.insert(0, c);
         }
         format!("{head}{}{tail}", self.marks.more)
+    }
+
+    /// Its lines, for a renderer of its own.
+    pub(crate) fn into_lines(self) -> Vec<Line> {
+        self.lines
     }
 
     pub(crate) fn write(&self, out: &mut impl Write, color: bool) -> io::Result<()> {

@@ -13,9 +13,9 @@
 //! Made from the [`Report`] alone. Readable at 60 columns and without colour. Commands are never wrapped or cut.
 
 mod completeness;
-mod path;
+pub(crate) mod path;
 mod table;
-mod verdict;
+pub(crate) mod verdict;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -13,8 +13,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{
-    Completeness, FlowReport, HookLoss, HopReport, HostInfo, LossReport, PathReport, ProbeReport,
-    Report, SCHEMA, Tool, TraceInfo, TupleReport,
+    Completeness, FlowReport, HookLoss, HopReport, HostInfo, JourneyReport, LossReport, PathReport,
+    ProbeReport, Report, SCHEMA, Tool, TraceInfo, TupleReport,
 };
 use crate::correlate::Trace;
 use crate::diagnose::{Diagnosis, LossGroup};
@@ -58,6 +58,16 @@ pub fn assemble(trace: &Trace, host: &Host, diagnosis: &Diagnosis) -> Report {
         journeys: journeys::sample(trace, host, clock),
         context: context::read(trace, host, clock),
     }
+}
+
+/// The newest packets that are kept, newest first, at most so many.
+#[must_use]
+pub fn journeys_newest_first(trace: &Trace, host: &Host, most: usize) -> Vec<JourneyReport> {
+    let clock = Clock::of(host);
+    let newest = trace.journeys.values().rev().take(most);
+    newest
+        .map(|journey| journeys::journey_report(journey, host, clock))
+        .collect()
 }
 
 /// The start of the trace, from which the report's times count.

@@ -111,10 +111,11 @@ fn cells(page: &Page, hop: &HopReport, before: Option<&str>) -> Cells {
 }
 
 /// Where the verdict stands in the rows.
-struct End {
-    path: usize,
+pub(crate) struct End {
+    /// Index of the path.
+    pub(crate) path: usize,
     /// Hops before it.
-    after: usize,
+    pub(crate) after: usize,
     face: Face,
     place: Option<Place>,
     packets: u64,
@@ -153,7 +154,7 @@ impl End {
 
 /// Where the verdict's row belongs: after the hop that it names, of those that lost packets where any did; else at the
 /// end of the way there.
-fn end_of(flow: &FlowReport) -> Option<End> {
+pub(crate) fn end_of(flow: &FlowReport) -> Option<End> {
     let verdict = &flow.verdict;
     let delivered = verdict.outcome == Outcome::Delivered;
     if verdict.outcome == Outcome::NoTraffic || (delivered && verdict.place.is_none()) {

@@ -22,13 +22,13 @@ pub(super) fn headline(page: &mut Page, verdict: &Verdict) {
 }
 
 /// Evidence and advice.
-pub(super) fn reasons(page: &mut Page, verdict: &Verdict) {
+pub(crate) fn reasons(page: &mut Page, verdict: &Verdict) {
     evidence(page, &verdict.evidence);
     advice(page, &verdict.advice);
 }
 
 /// Outcome, cause and confidence; what happened; why; what to type.
-pub(super) fn block(page: &mut Page, verdict: &Verdict) {
+pub(crate) fn block(page: &mut Page, verdict: &Verdict) {
     if verdict.cause.is_none() && verdict.evidence.is_empty() {
         headline(page, verdict);
         advice(page, &verdict.advice);
@@ -62,7 +62,8 @@ pub(super) fn block(page: &mut Page, verdict: &Verdict) {
     reasons(page, verdict);
 }
 
-fn confidence(confidence: Confidence) -> &'static str {
+/// The word of a confidence.
+pub(crate) fn confidence(confidence: Confidence) -> &'static str {
     match confidence {
         Confidence::Certain => "certain",
         Confidence::Likely => "likely",
@@ -70,7 +71,8 @@ fn confidence(confidence: Confidence) -> &'static str {
     }
 }
 
-fn packets(verdict: &Verdict) -> Option<String> {
+/// How many packets met the fate of the verdict, of how many.
+pub(crate) fn packets(verdict: &Verdict) -> Option<String> {
     let seen = verdict.packets.seen;
     match verdict.outcome {
         _ if seen == 0 => None,

@@ -58,7 +58,7 @@ fn is_lost(fate: &Fate) -> bool {
 }
 
 /// The first steps, and the last one, where the packet ended.
-fn journey_report(journey: &Journey, host: &Host, clock: Clock) -> JourneyReport {
+pub(super) fn journey_report(journey: &Journey, host: &Host, clock: Clock) -> JourneyReport {
     let count = journey.steps.len();
     let steps: Vec<StepReport> = journey
         .steps

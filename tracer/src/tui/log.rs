@@ -1,0 +1,179 @@
+//! The log: what happened to the trace itself, folded from its inputs. Probes, interfaces that come and go, losses of
+//! observations, what could not be read. The same in a replay.
+
+use crate::host::Host;
+use crate::host::facts::{Fact, ProbeState};
+use crate::model::KtimeNs;
+use crate::render::style::Ink;
+use crate::source::{Counters, Input};
+
+/// One line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Nanoseconds since the start of the trace.
+    pub at_ns: u64,
+    /// How it is to be taken.
+    pub ink: Ink,
+    /// The words.
+    pub text: String,
+}
+
+/// Lines that are kept.
+const LINES: usize = 500;
+
+/// The fold.
+#[derive(Clone, Debug, Default)]
+pub struct Log {
+    entries: Vec<Entry>,
+    start: Option<KtimeNs>,
+    /// Probes attached, missing, failed, until the first packets may come.
+    probes: (u32, u32, u32),
+    begun: bool,
+    lost: u64,
+    thinned: u64,
+}
+
+impl Log {
+    /// The lines, oldest first.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Adds a line that no input tells.
+    pub fn say(&mut self, at_ns: u64, ink: Ink, text: impl Into<String>) {
+        self.entries.push(Entry {
+            at_ns,
+            ink,
+            text: text.into(),
+        });
+        let over = self.entries.len().saturating_sub(LINES);
+        self.entries.drain(..over);
+    }
+
+    /// Takes an input in, before `host` does: what it knows is what was before.
+    pub fn input(&mut self, input: &Input, host: &Host) {
+        match input {
+            Input::Host(at, Fact::Run(run)) => {
+                self.start = Some(run.started_ktime);
+                let what = match run.expression.as_str() {
+                    "" => "all packets",
+                    expression => expression,
+                };
+                self.at(*at, Ink::Plain, format!("following {what}"));
+            }
+            Input::Host(at, fact) => self.fact(*at, fact, host),
+            Input::Counters(at, counters) => self.counters(*at, counters),
+            Input::Tick(at) if !self.begun => {
+                self.begun = true;
+                let (attached, missing, failed) = self.probes;
+                let ink = if failed > 0 { Ink::Doubt } else { Ink::Good };
+                self.at(
+                    *at,
+                    ink,
+                    format!(
+                        "{attached} probes attached, {missing} not in this kernel, {failed} failed"
+                    ),
+                );
+            }
+            Input::Tick(_) | Input::Record(_) => {}
+            Input::End(at, reason) => self.at(
+                *at,
+                Ink::Plain,
+                format!("the trace ended: {reason:?}").to_lowercase(),
+            ),
+        }
+    }
+
+    fn at(&mut self, at: KtimeNs, ink: Ink, text: String) {
+        let at_ns = self.start.map_or(0, |start| at.since(start));
+        self.say(at_ns, ink, text);
+    }
+
+    fn fact(&mut self, at: KtimeNs, fact: &Fact, host: &Host) {
+        match fact {
+            Fact::Probe(probe) => match probe.state {
+                ProbeState::Attached => self.probes.0 += 1,
+                ProbeState::Missing => {
+                    self.probes.1 += 1;
+                    self.at(
+                        at,
+                        Ink::Quiet,
+                        format!("{} is not in this kernel", probe.name),
+                    );
+                }
+                ProbeState::Failed => {
+                    self.probes.2 += 1;
+                    self.at(
+                        at,
+                        Ink::Doubt,
+                        format!("{} failed: {}", probe.name, probe.detail),
+                    );
+                }
+            },
+            Fact::Namespace(ns) if self.begun => {
+                self.at(at, Ink::Plain, format!("namespace {} appeared", ns.name));
+            }
+            Fact::NamespaceGone(ns) => {
+                self.at(
+                    at,
+                    Ink::Plain,
+                    format!("namespace {} is gone", host.namespace(*ns)),
+                );
+            }
+            Fact::Link(link) => {
+                let place = format!("{}/{}", host.namespace(link.device.netns), link.name);
+                let state = |up, carrier| match (up, carrier) {
+                    (false, _) => "down",
+                    (true, false) => "up, no carrier",
+                    (true, true) => "up",
+                };
+                let now = state(link.up, link.carrier);
+                match host.link(link.device) {
+                    None if self.begun => {
+                        self.at(at, Ink::Plain, format!("interface {place} appeared, {now}"));
+                    }
+                    Some(before) if state(before.up, before.carrier) != now => {
+                        let ink = if now == "up" { Ink::Plain } else { Ink::Doubt };
+                        self.at(at, ink, format!("interface {place} is {now}"));
+                    }
+                    _ => {}
+                }
+            }
+            Fact::LinkGone(device) => {
+                let place = format!(
+                    "{}/{}",
+                    host.namespace(device.netns),
+                    host.interface(*device)
+                );
+                self.at(at, Ink::Doubt, format!("interface {place} is gone"));
+            }
+            Fact::Unread { what, why } => {
+                self.at(at, Ink::Doubt, format!("could not read {what}: {why}"));
+            }
+            _ => {}
+        }
+    }
+
+    fn counters(&mut self, at: KtimeNs, counters: &Counters) {
+        let sum = |list: &[(String, u64)]| list.iter().map(|(_, n)| n).sum::<u64>();
+        let (lost, thinned) = (sum(&counters.loss.lost), sum(&counters.loss.thinned));
+        if lost > self.lost {
+            let more = lost - self.lost;
+            self.at(
+                at,
+                Ink::Bad,
+                format!("{more} events lost: the buffer was full"),
+            );
+        }
+        if thinned > self.thinned {
+            let more = thinned - self.thinned;
+            self.at(
+                at,
+                Ink::Doubt,
+                format!("{more} events left out by the budget; counts stay exact"),
+            );
+        }
+        (self.lost, self.thinned) = (lost, thinned);
+    }
+}
