@@ -1,25 +1,33 @@
 //! The one loop: owns the session, the recording and the run's end. Live runs and replays differ only in where their
 //! inputs come from; neither kernel nor rendering knowledge lives here.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, IsTerminal, Write};
-use std::os::unix::fs::OpenOptionsExt;
+mod front;
+mod tape;
+
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 
-use crate::config::{Config, OutputFormat, ReplayConfig, Sink};
+use crate::config::{Config, OutputFormat, ReplayConfig, ReportTo, ScreenConfig, Sink};
 use crate::error::{Error, ExitStatus};
+use crate::filter::{self, Request};
 use crate::host::machine;
 use crate::render;
+use crate::render::style::{ASCII, UNICODE};
 use crate::render::text::TextStyle;
 use crate::report::{Confidence, Outcome, Report};
 use crate::session::Session;
 use crate::source::live::{Live, Message, Ready};
-use crate::source::recording::{Ending, Reader, Writer};
+use crate::source::recording::{Ending, Reader};
 use crate::source::{EndReason, Input};
+use crate::tui::theme::Depth;
+use crate::tui::{Driver, Effect, Settings, settings};
+use front::{Front, Progress};
+use tape::Tape;
 
 /// A line for the person on stderr. When nobody reads it any more, the trace goes on all the same.
 macro_rules! say {
@@ -36,25 +44,26 @@ const LAST_ROUNDS: u32 = 3;
 /// Width of text that goes to a file or a pipe.
 const PLAIN_WIDTH: u16 = 100;
 
-/// A recording being written.
-type Recording = Writer<File>;
-
 /// Traces until asked to end, then writes the report. Gives the exit status.
 ///
 /// # Errors
 /// When rights or kernel support are missing, or an output cannot be written.
 pub fn trace(config: &Config) -> Result<ExitStatus, Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::io("start the event loop", error))?;
+    let runtime = runtime()?;
     // A file that cannot be made is better known before the incident than after it.
     let mut sink = Sink::open(&config.report_to)?;
-    let file = config.record.as_deref().map(create).transpose()?;
+    let file = config.record.as_deref().map(tape::create).transpose()?;
     let session = runtime.block_on(run(config, file))?;
     let report = session.report();
     write_report(&mut sink, &report, config.output, config.color)?;
     Ok(exit_status(&report, config.check))
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Error> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::io("start the event loop", error))
 }
 
 /// Reads a recording, then writes the report. Gives the exit status.
@@ -66,15 +75,25 @@ pub fn replay(config: &ReplayConfig) -> Result<ExitStatus, Error> {
         .map_err(|error| Error::io(format_args!("read {}", config.file.display()), error))?;
     let mut sink = Sink::open(&config.report_to)?;
     let mut session = Session::default();
+    let mut front = front(config.screen, &session)?;
     let unreadable =
         |error| Error::runtime(format!("cannot replay {}", config.file.display())).caused_by(error);
     let mut reader = Reader::new(file).map_err(unreadable)?;
     for input in &mut reader {
-        session.input(&input.map_err(unreadable)?);
+        let input = input.map_err(unreadable)?;
+        front.input(&input, &session);
+        session.input(&input);
     }
     if let Some(Ending::Cut { offset }) = reader.ending() {
-        say!("tracer: the recording was cut off at byte {offset}: this is what stands before");
+        front.say(&format!(
+            "the recording was cut off at byte {offset}: this is what stands before"
+        ));
     }
+    if config.screen.is_some() {
+        front.look(&session);
+        runtime()?.block_on(show(&mut front, &mut Tape::default()))?;
+    }
+    front.close();
     let report = session.report();
     write_report(&mut sink, &report, config.output, config.color)?;
     Ok(exit_status(&report, config.check))
@@ -94,24 +113,17 @@ pub fn print(
     Ok(ExitStatus::Done)
 }
 
-/// The file for a recording, not yet emptied: the run may still be refused. It will hold packets' bytes: nobody else
-/// may read it.
-fn create(path: &Path) -> Result<File, Error> {
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(|error| Error::io(format_args!("write {}", path.display()), error))
-}
-
-/// Begins the recording.
-fn begin(file: File) -> io::Result<Recording> {
-    if file.metadata()?.is_file() {
-        file.set_len(0)?;
+/// Prints keys and colours in force, as a settings file.
+///
+/// # Errors
+/// When the standard output cannot be written.
+pub fn keys() -> Result<ExitStatus, Error> {
+    let (settings, note) = Settings::load(Depth::True);
+    if let Some(note) = note {
+        say!("tracer: {note}");
     }
-    Writer::new(file)
+    let text = settings::listing(&settings, settings::path().as_deref());
+    print(|out| out.write_all(text.as_bytes()))
 }
 
 fn ready_line(ready: Ready) -> String {
@@ -124,37 +136,85 @@ fn ready_line(ready: Ready) -> String {
     )
 }
 
-async fn run(config: &Config, record_to: Option<File>) -> Result<Session, Error> {
-    let listen = |kind| signal(kind).map_err(|error| Error::io("listen for signals", error));
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut hangup = listen(SignalKind::hangup())?;
+/// What the person looks at.
+fn front(screen: Option<ScreenConfig>, session: &Session) -> Result<Front, Error> {
+    let Some(ScreenConfig { depth }) = screen else {
+        return Ok(Front::Line(Progress::new()));
+    };
+    let (settings, note) = Settings::load(depth);
+    let marks = if speaks_utf8() { UNICODE } else { ASCII };
+    let driver = Driver::start(settings, marks, note, session).map_err(|error| {
+        Error::io("draw on the terminal", error).hint("--output text needs no terminal")
+    })?;
+    Ok(Front::Screen(Box::new(driver)))
+}
 
+/// The signals that end a trace.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Error> {
+        let listen = |kind| signal(kind).map_err(|error| Error::io("listen for signals", error));
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    async fn any(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
+}
+
+async fn run(config: &Config, record_to: Option<File>) -> Result<Session, Error> {
+    let mut signals = Signals::listen()?;
     let mut live = Live::start(config)?;
-    let mut recording = record_to
-        .map(begin)
-        .transpose()
+    let mut tape = Tape::begin(record_to, config.screen.is_some())
         .map_err(|error| Error::io("write the recording", error))?;
     say!("{}", ready_line(live.ready()));
     let deadline = config.duration.map(|d| Instant::now() + d);
-    let mut progress = Progress::new();
     let mut session = Session::default();
+    let mut front = front(config.screen, &session)?;
     let mut ending: Option<EndReason> = None;
+    // The person has seen enough: the screen closes as soon as the trace is over.
+    let mut left = false;
 
     loop {
         let open = ending.is_none();
         let end = tokio::select! {
             biased;
-            _ = interrupt.recv(), if open => EndReason::Asked,
-            _ = terminate.recv(), if open => EndReason::Asked,
-            _ = hangup.recv(), if open => EndReason::Asked,
+            () = signals.any(), if open => {
+                left = true;
+                EndReason::Asked
+            }
             () = until(deadline), if open => EndReason::Duration,
+            effect = front.next(), if open => {
+                match effect? {
+                    Effect::Quit => {
+                        left = true;
+                        EndReason::Asked
+                    }
+                    effect => {
+                        serve(effect, &mut front, &mut tape, Some((&live, config)), &mut session);
+                        continue;
+                    }
+                }
+            }
             message = live.recv() => match message? {
                 Message::Input(input) => {
-                    take(&mut session, &mut recording, &input);
+                    take(&mut session, &mut tape, &mut front, &input);
                     let Input::Tick(_) = input else { continue };
                     live.ask(session.questions());
-                    progress.show(&session);
+                    front.look(&session);
                     match reached(config, &session) {
                         Some(reason) if open => reason,
                         _ => continue,
@@ -166,8 +226,10 @@ async fn run(config: &Config, record_to: Option<File>) -> Result<Session, Error>
         };
         ending = Some(end);
         live.stop();
+        if left {
+            front.close();
+        }
     }
-    progress.clear();
 
     // The probes are out and everything they saw is in. What the last losses make us want to know is asked now.
     for _ in 0..LAST_ROUNDS {
@@ -176,29 +238,104 @@ async fn run(config: &Config, record_to: Option<File>) -> Result<Session, Error>
             break;
         }
         for input in live.ask_and_wait(questions, LAST_ANSWERS).await {
-            take(&mut session, &mut recording, &input);
+            take(&mut session, &mut tape, &mut front, &input);
         }
     }
     let now = machine::ktime().map_err(|error| Error::io("read the clock", error))?;
     let end = Input::End(now, ending.unwrap_or(EndReason::Asked));
-    take(&mut session, &mut recording, &end);
-    if let Some(writer) = recording
-        && let Err(error) = writer.finish()
-    {
-        say!("tracer: the end of the recording is missing: {error}");
+    take(&mut session, &mut tape, &mut front, &end);
+    drop(live);
+    if !left {
+        front.look(&session);
+        tokio::select! {
+            () = signals.any() => {}
+            shown = show(&mut front, &mut tape) => shown?,
+        }
+    }
+    front.close();
+    if let Err(text) = tape.finish() {
+        front.say(&text);
     }
     Ok(session)
 }
 
-/// Folds one input and records it. A recording that cannot be written any more (full disk) is said once and does not
-/// end the trace.
-fn take(session: &mut Session, recording: &mut Option<Recording>, input: &Input) {
+/// Shows what there is until the person leaves. Without a screen there is nothing to wait for.
+async fn show(front: &mut Front, tape: &mut Tape) -> Result<(), Error> {
+    while front.snapshot().is_some() {
+        match front.next().await? {
+            Effect::Quit => break,
+            effect => serve(effect, front, tape, None, &mut Session::default()),
+        }
+    }
+    Ok(())
+}
+
+/// Does what a key asked for, and says what came of it.
+fn serve(
+    effect: Effect,
+    front: &mut Front,
+    tape: &mut Tape,
+    running: Option<(&Live, &Config)>,
+    session: &mut Session,
+) {
+    let done = match (effect, running) {
+        (Effect::Save(path), _) => save(&path, front, tape),
+        (Effect::Filter(text), Some((live, config))) => refilter(&text, live, config),
+        (Effect::Reset, Some(_)) => {
+            session.reset();
+            front.look(session);
+            Ok("counting from zero".to_owned())
+        }
+        (Effect::Filter(_) | Effect::Reset, None) => Err(Error::usage(
+            "the trace is over: its packets stay as they were",
+        )),
+        (Effect::Copy(_) | Effect::Quit, _) => return,
+    };
+    match done {
+        Ok(text) => front.say(&text),
+        Err(error) => front.say(&error.one_line()),
+    }
+}
+
+/// Writes the report or the recording, as the file's ending asks.
+fn save(path: &Path, front: &Front, tape: &mut Tape) -> Result<String, Error> {
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    let format = match ending {
+        Some("tracer") => return tape.save(path),
+        Some("json") => OutputFormat::Json,
+        Some("txt") => OutputFormat::Text,
+        _ => {
+            return Err(Error::usage(
+                "the name tells what is saved: it must end in .json, .txt or .tracer",
+            ));
+        }
+    };
+    let snapshot = front
+        .snapshot()
+        .ok_or_else(|| Error::runtime("there is nothing to save"))?;
+    let mut sink = Sink::open(&ReportTo::File(path.to_owned()))?;
+    write_report(&mut sink, &snapshot.report, format, false)?;
+    Ok(format!("report saved: {}", path.display()))
+}
+
+/// Follows another expression from now on.
+fn refilter(text: &str, live: &Live, config: &Config) -> Result<String, Error> {
+    let compiled = filter::compile(&Request {
+        expr: text.to_owned(),
+        one_way: config.filter.one_way,
+        ..Request::default()
+    })?;
+    let said = format!("following {}", compiled.expression);
+    live.refilter(compiled);
+    Ok(said)
+}
+
+/// Folds one input and keeps it.
+fn take(session: &mut Session, tape: &mut Tape, front: &mut Front, input: &Input) {
+    front.input(input, session);
     session.input(input);
-    if let Some(writer) = recording
-        && let Err(error) = writer.write(input)
-    {
-        say!("tracer: the recording ends here: {error}");
-        *recording = None;
+    if let Err(text) = tape.write(input) {
+        front.say(&text);
     }
 }
 
@@ -259,41 +396,5 @@ fn exit_status(report: &Report, check: bool) -> ExitStatus {
         ExitStatus::NotDelivered
     } else {
         ExitStatus::Done
-    }
-}
-
-/// One line on a terminal's stderr that says that something happens; nothing elsewhere.
-struct Progress {
-    on: bool,
-    last: (u64, u64),
-}
-
-impl Progress {
-    fn new() -> Self {
-        Self {
-            on: io::stderr().is_terminal(),
-            last: (u64::MAX, 0),
-        }
-    }
-
-    fn show(&mut self, session: &Session) {
-        let trace = session.trace();
-        let now = (trace.packets, trace.events);
-        if self.on && now != self.last {
-            self.last = now;
-            let flows = trace.flows.len();
-            let _ = write!(
-                io::stderr(),
-                "\r\x1b[Ktracer: {} packets in {flows} flows, {} events; Ctrl-C ends the trace and shows the path",
-                now.0,
-                now.1
-            );
-        }
-    }
-
-    fn clear(&self) {
-        if self.on {
-            let _ = write!(io::stderr(), "\r\x1b[K");
-        }
     }
 }

@@ -15,10 +15,10 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use tracer_common::event::MAX_SNAPLEN;
 
 use crate::config::{
-    Config, DEFAULT_BUDGET, DEFAULT_SNAPLEN, MAX_BUDGET, MIN_SNAPLEN, OutputFormat, ReplayConfig,
-    Surroundings,
+    Config, DEFAULT_BUDGET, DEFAULT_SNAPLEN, MAX_BUDGET, MIN_SNAPLEN, ReplayConfig, Surroundings,
 };
 use crate::error::Error;
+use crate::tui::theme::Depth;
 pub use clap_complete::Shell;
 
 /// What is to be done.
@@ -32,6 +32,8 @@ pub enum Invocation {
     Schema,
     /// Print the completions of a shell.
     Completions(Shell),
+    /// Print keys and colours of the full screen.
+    Keys,
     /// Print the man page.
     Man,
 }
@@ -89,6 +91,8 @@ enum Command {
         /// Which shell
         shell: Shell,
     },
+    /// Print keys and colours of the full screen, as a settings file
+    Keys,
     /// Print the man page (read it with `tracer man | man -l -`)
     Man,
 }
@@ -168,9 +172,9 @@ pub struct Shorthands {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Report")]
 pub struct OutputArgs {
-    /// Format of the report
-    #[arg(long = "output", value_name = "FORMAT", value_enum, default_value_t = OutputFormat::Text)]
-    pub format: OutputFormat,
+    /// The full screen, or the report's format [default: tui on a terminal, else text]
+    #[arg(long = "output", value_name = "FORMAT", value_enum)]
+    pub format: Option<FormatChoice>,
     /// The same as --output json
     #[arg(long, conflicts_with = "format")]
     pub json: bool,
@@ -183,6 +187,17 @@ pub struct OutputArgs {
     /// Exit with status 10 when the outcome is not `delivered`
     #[arg(long)]
     pub check: bool,
+}
+
+/// What is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FormatChoice {
+    /// The full screen while the trace runs, then text.
+    Tui,
+    /// For people.
+    Text,
+    /// `tracer.report/1`, see `tracer schema`.
+    Json,
 }
 
 /// When to use colours.
@@ -216,9 +231,13 @@ pub struct ReplayArgs {
 /// What cannot be, with what to write instead.
 pub fn parse() -> Result<Invocation, Error> {
     let set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
+    let word = |name| env::var(name).unwrap_or_default();
+    let term = word("TERM");
+    let drawable = io::stdin().is_terminal() && !term.is_empty() && term != "dumb";
     let surroundings = Surroundings {
         terminal: io::stdout().is_terminal(),
-        plain: set("NO_COLOR") || env::var_os("TERM").is_some_and(|term| term == "dumb"),
+        plain: set("NO_COLOR") || term == "dumb",
+        screen: drawable.then(|| Depth::of(set("NO_COLOR"), &word("COLORTERM"), &term)),
     };
     match Cli::try_parse() {
         Ok(cli) => invocation(cli, surroundings),
@@ -246,6 +265,7 @@ fn invocation(cli: Cli, surroundings: Surroundings) -> Result<Invocation, Error>
         Some(Command::Replay(args)) => Invocation::Replay(ReplayConfig::new(args, surroundings)?),
         Some(Command::Schema) => Invocation::Schema,
         Some(Command::Completions { shell }) => Invocation::Completions(shell),
+        Some(Command::Keys) => Invocation::Keys,
         Some(Command::Man) => Invocation::Man,
     })
 }

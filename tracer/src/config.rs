@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use tracer_common::event::MAX_SNAPLEN;
 
-use crate::cli::{Args, ColorChoice, OutputArgs, ReplayArgs};
+use crate::cli::{Args, ColorChoice, FormatChoice, OutputArgs, ReplayArgs};
 use crate::error::Error;
 use crate::filter::{self, Compiled, Request};
+use crate::tui::theme::Depth;
 pub use glob::Glob;
 pub use sink::{ReportTo, Sink};
 
@@ -27,12 +28,19 @@ pub const DEFAULT_BUDGET: u32 = 20_000;
 pub const MAX_BUDGET: u32 = 10_000_000;
 
 /// Formats of the report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputFormat {
     /// For people.
     Text,
     /// `tracer.report/1`, see `tracer schema`.
     Json,
+}
+
+/// The full screen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScreenConfig {
+    /// Colours of the terminal.
+    pub depth: Depth,
 }
 
 /// A live trace.
@@ -50,6 +58,8 @@ pub struct Config {
     pub packets: Option<u64>,
     /// End when the verdict is certain.
     pub until_verdict: bool,
+    /// The full screen while the trace runs.
+    pub screen: Option<ScreenConfig>,
     /// Format of the report.
     pub output: OutputFormat,
     /// Where it goes.
@@ -75,6 +85,8 @@ pub struct Config {
 pub struct ReplayConfig {
     /// The recording.
     pub file: PathBuf,
+    /// The full screen.
+    pub screen: Option<ScreenConfig>,
     /// Format of the report.
     pub output: OutputFormat,
     /// Where it goes.
@@ -94,6 +106,8 @@ pub struct Surroundings {
     pub terminal: bool,
     /// `NO_COLOR` is set and not empty (no-color.org), or `TERM` is `dumb`.
     pub plain: bool,
+    /// The standard input is a terminal too, and `TERM` names one that can be drawn on: its colours.
+    pub screen: Option<Depth>,
 }
 
 impl Config {
@@ -131,6 +145,7 @@ impl Config {
             duration,
             packets: args.packets,
             until_verdict: args.until_verdict,
+            screen: output.screen,
             output: output.format,
             report_to: output.report_to,
             color: output.color,
@@ -154,6 +169,7 @@ impl ReplayConfig {
         let output = Output::new(&args.output, surroundings)?;
         Ok(Self {
             file: args.file,
+            screen: output.screen,
             output: output.format,
             report_to: output.report_to,
             color: output.color,
@@ -164,6 +180,7 @@ impl ReplayConfig {
 }
 
 struct Output {
+    screen: Option<ScreenConfig>,
     format: OutputFormat,
     report_to: ReportTo,
     color: bool,
@@ -181,11 +198,31 @@ impl Output {
             Some(path) => ReportTo::File(path.to_owned()),
         };
         let to_terminal = report_to == ReportTo::Stdout && surroundings.terminal;
+        let screen = surroundings.screen.filter(|_| surroundings.terminal);
+        let screen = match args.format {
+            Some(FormatChoice::Tui) if screen.is_none() => {
+                return Err(
+                    Error::usage("the full screen needs a terminal that can be drawn on")
+                        .hint("run it in a terminal with TERM set, or take --output text"),
+                );
+            }
+            Some(FormatChoice::Tui) => screen,
+            None if !args.json && to_terminal => screen,
+            _ => None,
+        };
+        let depth = |depth| match args.color {
+            ColorChoice::Never => Depth::Mono,
+            ColorChoice::Always if depth == Depth::Mono => Depth::Ansi,
+            _ => depth,
+        };
         Ok(Self {
-            format: if args.json {
-                OutputFormat::Json
-            } else {
-                args.format
+            screen: screen.map(|screen| ScreenConfig {
+                depth: depth(screen),
+            }),
+            format: match args.format {
+                _ if args.json => OutputFormat::Json,
+                Some(FormatChoice::Json) => OutputFormat::Json,
+                _ => OutputFormat::Text,
             },
             color: match args.color {
                 ColorChoice::Always => true,

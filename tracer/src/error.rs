@@ -176,6 +176,21 @@ impl Error {
         }
     }
 
+    /// Message and causes in one line, without hints.
+    #[must_use]
+    pub fn one_line(&self) -> String {
+        let mut line = self.message.clone();
+        for cause in self.causes() {
+            let text = cause.to_string();
+            // many error types repeat their cause in their own words
+            if !line.ends_with(&text) {
+                line.push_str(": ");
+                line.push_str(&text);
+            }
+        }
+        printable(&line)
+    }
+
     fn causes(&self) -> impl Iterator<Item = &(dyn StdError + 'static)> {
         std::iter::successors(self.source(), |&cause| cause.source())
     }
@@ -263,16 +278,7 @@ impl StdError for Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut line = self.message.clone();
-        for cause in self.causes() {
-            let text = cause.to_string();
-            // many error types repeat their cause in their own words
-            if !line.ends_with(&text) {
-                line.push_str(": ");
-                line.push_str(&text);
-            }
-        }
-        write!(f, "error: {}", printable(&line))?;
+        write!(f, "error: {}", self.one_line())?;
         for row in self.excerpt.iter().flat_map(|excerpt| excerpt.lines()) {
             write!(f, "\n  {}", printable(row))?;
         }

@@ -27,6 +27,7 @@ fn run(invocation: Invocation) -> Result<ExitStatus, Error> {
         Invocation::Replay(config) => app::replay(&config),
         Invocation::Schema => app::print(|out| out.write_all(render::json::schema().as_bytes())),
         Invocation::Completions(shell) => app::print(|out| cli::completions(shell, out)),
+        Invocation::Keys => app::keys(),
         Invocation::Man => app::print(cli::man),
     }
 }

@@ -12,12 +12,16 @@ use crate::host::Host;
 use crate::host::facts::{Fact, Question};
 use crate::model::{Detail, Event};
 use crate::report::{self, Report};
-use crate::source::{EndReason, Input};
+use crate::source::{Counters, EndReason, Input};
 
 /// One trace as far as its inputs have come.
 pub struct Session {
     host: Host,
     correlator: Correlator,
+    settings: Settings,
+    /// The kernel's counters as last read, and as they were when counting began again.
+    counted: Counters,
+    counted_before: Counters,
     /// `--interface`; empty: all.
     only_interfaces: Vec<Glob>,
     asked: HashSet<Question>,
@@ -36,7 +40,10 @@ impl Session {
     pub fn new(settings: Settings) -> Self {
         Self {
             host: Host::default(),
-            correlator: Correlator::new(settings),
+            correlator: Correlator::new(settings.clone()),
+            settings,
+            counted: Counters::default(),
+            counted_before: Counters::default(),
             only_interfaces: Vec::new(),
             asked: HashSet::new(),
             ended: None,
@@ -58,7 +65,11 @@ impl Session {
                 Ok(_) => {}
                 Err(_) => self.correlator.decode_error(),
             },
-            Input::Counters(at, counters) => self.correlator.counters(*at, counters, &self.host),
+            Input::Counters(at, counters) => {
+                let since = counters.since(&self.counted_before);
+                self.correlator.counters(*at, &since, &self.host);
+                self.counted.clone_from(counters);
+            }
             Input::Tick(at) => self.correlator.tick(*at, &self.host),
             Input::End(at, reason) => {
                 self.correlator.finish(*at, &self.host);
@@ -95,6 +106,26 @@ impl Session {
     #[must_use]
     pub fn host(&self) -> &Host {
         &self.host
+    }
+
+    /// Nanoseconds from the start of the trace to its last input.
+    #[must_use]
+    pub fn elapsed_ns(&self) -> u64 {
+        let start = self.host.run.as_ref().map(|run| run.started_ktime);
+        start.map_or(0, |start| self.trace().now.since(start))
+    }
+
+    /// Counts from zero again, as of now; what is known of the host stays.
+    pub fn reset(&mut self) {
+        let now = self.trace().now;
+        if let Some(run) = &mut self.host.run {
+            run.started_unix_ns += now.since(run.started_ktime);
+            run.started_ktime = now;
+        }
+        self.correlator = Correlator::new(self.settings.clone());
+        self.correlator.tick(now, &self.host);
+        self.counted_before.clone_from(&self.counted);
+        self.asked.clear();
     }
 
     /// Why it ended, once it has.

@@ -6,9 +6,12 @@
 pub mod live;
 pub mod recording;
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tracer_common::stats::HopKey;
+use tracer_common::stats::{HopCount, HopKey};
+use zerocopy::IntoBytes;
 
 use crate::host::facts::Fact;
 use crate::model::KtimeNs;
@@ -32,9 +35,59 @@ pub enum Input {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// One row for each hop and tuple.
-    pub hops: Vec<(HopKey, tracer_common::stats::HopCount)>,
+    pub hops: Vec<(HopKey, HopCount)>,
     /// Losses by place.
     pub loss: Losses,
+}
+
+impl Counters {
+    /// What was counted after `before`.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        if before.hops.is_empty() && before.loss == Losses::default() {
+            return self.clone();
+        }
+        let known: BTreeMap<&[u8], &HopCount> = before
+            .hops
+            .iter()
+            .map(|(key, count)| (key.as_bytes(), count))
+            .collect();
+        let hops = self.hops.iter().filter_map(|(key, count)| {
+            let Some(old) = known.get(key.as_bytes()) else {
+                return Some((*key, *count));
+            };
+            let new = HopCount {
+                packets: count.packets.saturating_sub(old.packets),
+                bytes: count.bytes.saturating_sub(old.bytes),
+                first_ns: count.first_ns.max(old.last_ns),
+                last_ns: count.last_ns,
+            };
+            (new.packets > 0).then_some((*key, new))
+        });
+        Self {
+            hops: hops.collect(),
+            loss: self.loss.since(&before.loss),
+        }
+    }
+}
+
+impl Losses {
+    fn since(&self, before: &Self) -> Self {
+        let list = |now: &[(String, u64)], old: &[(String, u64)]| {
+            let old = |name: &str| old.iter().find(|(n, _)| n == name).map_or(0, |(_, n)| *n);
+            now.iter()
+                .map(|(name, n)| (name.clone(), n.saturating_sub(old(name))))
+                .collect()
+        };
+        Self {
+            events: list(&self.events, &before.events),
+            lost: list(&self.lost, &before.lost),
+            thinned: list(&self.thinned, &before.thinned),
+            map_full: self.map_full.saturating_sub(before.map_full),
+            tags_evicted: self.tags_evicted.saturating_sub(before.tags_evicted),
+            unreadable: self.unreadable.saturating_sub(before.unreadable),
+        }
+    }
 }
 
 /// Observations that were lost or thinned, by place. Cumulative.

@@ -9,6 +9,7 @@
 //! program comes out of the state as an [`Effect`].
 
 pub mod chord;
+pub mod driver;
 pub mod frame;
 pub mod keys;
 pub mod log;
@@ -16,9 +17,11 @@ pub mod rows;
 pub mod settings;
 pub mod snapshot;
 pub mod state;
+pub mod terminal;
 pub mod theme;
 pub mod view;
 
+pub use driver::Driver;
 pub use settings::Settings;
 pub use snapshot::Snapshot;
 pub use state::{Effect, State};

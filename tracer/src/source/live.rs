@@ -19,6 +19,7 @@ use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::error::Error;
+use crate::filter::Compiled;
 use crate::host::facts::Question;
 use crate::source::Input;
 use control::{Command, Control};
@@ -136,6 +137,12 @@ impl Live {
             // Without a control thread `recv` fails, which says it better.
             let _ = self.commands.send(Command::Ask(questions));
         }
+    }
+
+    /// Follows another expression from now on; the run's fact comes again, with it.
+    pub fn refilter(&self, filter: Compiled) {
+        // Without a control thread `recv` fails, which says it better.
+        let _ = self.commands.send(Command::Refilter(Box::new(filter)));
     }
 
     /// Whether answers are still to come.

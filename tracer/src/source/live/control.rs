@@ -13,6 +13,7 @@ use super::scope::Scope;
 use super::{Message, Ready};
 use crate::config::Config;
 use crate::error::Error;
+use crate::filter::Compiled;
 use crate::host::answers;
 use crate::host::facts::{Fact, Link, Probe, ProbeState, Question, Run};
 use crate::host::machine::{self, Clock, Machine};
@@ -36,6 +37,8 @@ const COUNTERS_EVERY: u32 = 5;
 pub(super) enum Command {
     /// Answer these.
     Ask(Vec<Question>),
+    /// Follow this from now on.
+    Refilter(Box<Compiled>),
     /// The machine changed.
     Changes(Vec<HostChange>),
     /// Another thread cannot go on.
@@ -85,6 +88,7 @@ pub(super) struct Control {
     links: BTreeMap<Device, Link>,
     reading: Option<Running>,
     progress: Progress,
+    run: Run,
     to: mpsc::Sender<Message>,
 }
 
@@ -111,8 +115,9 @@ impl Control {
         let scope = Scope::new(config, &changes)?;
         kernel.set_filter(scope.filter())?;
 
+        let run = run(config).map_err(clock)?;
         let mut facts = vec![
-            Fact::Run(Box::new(run(config).map_err(clock)?)),
+            Fact::Run(Box::new(run.clone())),
             Fact::DropReasons(kernel.drop_reasons().clone()),
             Fact::ResetReasons(kernel.reset_reasons().clone()),
         ];
@@ -135,6 +140,7 @@ impl Control {
             links: BTreeMap::new(),
             reading: None,
             progress,
+            run,
             to,
         };
         facts.extend(control.changed(changes)?);
@@ -171,6 +177,7 @@ impl Control {
         loop {
             match commands.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Ok(Command::Ask(questions)) => self.answer(&questions)?,
+                Ok(Command::Refilter(filter)) => self.refilter(&filter)?,
                 Ok(Command::Changes(changes)) if changes.is_empty() => {}
                 Ok(Command::Changes(changes)) => {
                     let facts = self.changed(changes)?;
@@ -209,6 +216,13 @@ impl Control {
         self.send_counters()?;
         self.send(Input::Tick(machine::ktime()?))?;
         Ok(self.to.blocking_send(Message::Drained)?)
+    }
+
+    fn refilter(&mut self, filter: &Compiled) -> Result<(), Exit> {
+        self.scope.follow(filter);
+        self.kernel.set_filter(self.scope.filter())?;
+        follow(&mut self.run, filter);
+        self.tell(vec![Fact::Run(Box::new(self.run.clone()))])
     }
 
     fn send_counters(&self) -> Result<(), Exit> {
@@ -336,29 +350,43 @@ impl Control {
 fn run(config: &Config) -> io::Result<Run> {
     let machine = Machine::read()?;
     let clock = Clock::read()?;
-    Ok(Run {
+    let mut run = Run {
         tool_version: env!("CARGO_PKG_VERSION").into(),
         hostname: machine.hostname,
         kernel: machine.kernel,
         arch: machine.arch,
         boot_id: machine.boot_id,
-        expression: config.filter.expression.clone(),
-        clauses: config.filter.words.clone(),
-        asked_src: config.filter.asked_src.clone(),
-        asked_dst: config.filter.asked_dst.clone(),
-        asked: config.filter.addresses.clone(),
-        names_addresses: config.filter.names_addresses,
-        asked_ports: config.filter.asked_ports.clone(),
+        expression: String::new(),
+        clauses: Vec::new(),
+        asked_src: Vec::new(),
+        asked_dst: Vec::new(),
+        asked: Vec::new(),
+        names_addresses: false,
+        asked_ports: Default::default(),
         started_unix_ns: clock.unix_ns,
         started_ktime: clock.ktime,
-        one_way: !config.filter.sees_replies,
+        one_way: false,
         only_netns: config.only_netns.clone(),
         only_interfaces: config
             .only_interfaces
             .iter()
             .map(ToString::to_string)
             .collect(),
-    })
+    };
+    follow(&mut run, &config.filter);
+    Ok(run)
+}
+
+/// Enters an expression into the run.
+fn follow(run: &mut Run, filter: &Compiled) {
+    run.expression.clone_from(&filter.expression);
+    run.clauses.clone_from(&filter.words);
+    run.asked_src.clone_from(&filter.asked_src);
+    run.asked_dst.clone_from(&filter.asked_dst);
+    run.asked.clone_from(&filter.addresses);
+    run.names_addresses = filter.names_addresses;
+    run.asked_ports.clone_from(&filter.asked_ports);
+    run.one_way = !filter.sees_replies;
 }
 
 /// Waits for changes on a thread of its own, for as long as somebody wants them.

@@ -7,6 +7,7 @@ use zerocopy::FromZeros;
 
 use crate::config::{Config, Glob};
 use crate::error::Error;
+use crate::filter::Compiled;
 use crate::host::facts::Link;
 use crate::host::watch::HostChange;
 use crate::model::{NetNs, address_words};
@@ -59,6 +60,12 @@ impl Scope {
     /// The filter in force.
     pub(super) fn filter(&self) -> &RawFilter {
         &self.filter
+    }
+
+    /// Takes another expression; what links and namespaces added stays.
+    pub(super) fn follow(&mut self, compiled: &Compiled) {
+        self.filter.generation = self.filter.generation.wrapping_add(1);
+        ask(&mut self.filter, compiled);
     }
 
     /// Whether the interface is to be watched.
@@ -138,18 +145,21 @@ fn chosen(wanted: &[String], names: &BTreeMap<NetNs, String>) -> Result<Vec<NetN
 fn base(config: &Config) -> RawFilter {
     let mut filter = RawFilter::new_zeroed();
     filter.generation = 1;
-    filter.clauses = [RawClause::ANY; MAX_CLAUSES];
-    filter.clauses_len = put(&mut filter.clauses, config.filter.clauses.iter().copied());
-    let addresses = config
-        .filter
-        .addresses
-        .iter()
-        .map(|address| address_words(*address));
-    filter.neighbors_len = put(&mut filter.neighbors, addresses.take(MAX_NEIGHBORS));
+    ask(&mut filter, &config.filter);
     put(&mut filter.vxlan_ports, VXLAN_PORTS.into_iter());
     put(&mut filter.geneve_ports, GENEVE_PORTS.into_iter());
     put(&mut filter.raw_ip_ports, RAW_IP_PORTS.into_iter());
     filter
+}
+
+/// Enters an expression.
+fn ask(filter: &mut RawFilter, compiled: &Compiled) {
+    filter.clauses = [RawClause::ANY; MAX_CLAUSES];
+    filter.clauses_len = put(&mut filter.clauses, compiled.clauses.iter().copied());
+    filter.neighbors = FromZeros::new_zeroed();
+    let addresses = compiled.addresses.iter();
+    let addresses = addresses.map(|address| address_words(*address));
+    filter.neighbors_len = put(&mut filter.neighbors, addresses.take(MAX_NEIGHBORS));
 }
 
 /// Writes values to the front of a table and says how many.

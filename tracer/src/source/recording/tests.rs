@@ -232,7 +232,7 @@ fn a_kill_costs_no_more_than_the_last_second() {
         writer.write(input).unwrap();
     }
     // what the inner writer had when the process died: blocks end at the first input of seconds 1 and 2
-    let file = writer.to_written();
+    let file = writer.written().to_vec();
     let (read, ..) = replay(&file).unwrap();
     assert_eq!(read[..5], inputs[..5]);
     assert_eq!(

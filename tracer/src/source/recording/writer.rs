@@ -86,13 +86,16 @@ impl<W: Write> Writer<W> {
     }
 }
 
-#[cfg(test)]
 impl Writer<Vec<u8>> {
     /// What has reached the inner writer so far.
-    pub(super) fn to_written(&self) -> Vec<u8> {
-        self.to.clone()
+    #[must_use]
+    pub fn written(&self) -> &[u8] {
+        &self.to
     }
+}
 
+#[cfg(test)]
+impl Writer<Vec<u8>> {
     /// Puts bytes into the block as they are.
     pub(super) fn append_raw(&mut self, bytes: &[u8]) {
         self.pending.extend_from_slice(bytes);

@@ -1,0 +1,100 @@
+//! Where inputs are kept while the trace runs: the recording that was asked for, and for the full screen a copy in
+//! memory, so that a trace can be saved that nobody meant to record.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use crate::error::Error;
+use crate::source::Input;
+use crate::source::recording::Writer;
+
+/// Most bytes of the copy in memory: some million events.
+const KEPT: usize = 64 << 20;
+
+/// The recording and the copy.
+#[derive(Default)]
+pub(super) struct Tape {
+    file: Option<Writer<File>>,
+    copy: Option<Writer<Vec<u8>>>,
+    /// The copy was full: it holds the beginning.
+    full: bool,
+}
+
+/// A file for packets' bytes: nobody else may read it. Not yet emptied: the run may still be refused.
+///
+/// # Errors
+/// When it cannot be made.
+pub(super) fn create(path: &Path) -> Result<File, Error> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(|error| Error::io(format_args!("write {}", path.display()), error))
+}
+
+impl Tape {
+    /// Begins the recording, and the copy where one is wanted.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(super) fn begin(file: Option<File>, copy: bool) -> io::Result<Self> {
+        let emptied = |file: File| {
+            if file.metadata()?.is_file() {
+                file.set_len(0)?;
+            }
+            Writer::new(file)
+        };
+        Ok(Self {
+            file: file.map(emptied).transpose()?,
+            copy: copy.then(|| Writer::new(Vec::new())).transpose()?,
+            full: false,
+        })
+    }
+
+    /// Keeps an input. A recording that cannot be written any more (full disk) is told once and does not end the
+    /// trace.
+    pub(super) fn write(&mut self, input: &Input) -> Result<(), String> {
+        if let Some(copy) = self.copy.as_mut().filter(|_| !self.full) {
+            // Memory does not fail; a frame that is too large is left out.
+            let _ = copy.write(input);
+            self.full = copy.written().len() > KEPT;
+        }
+        let Some(writer) = &mut self.file else {
+            return Ok(());
+        };
+        writer.write(input).map_err(|error| {
+            self.file = None;
+            format!("the recording ends here: {error}")
+        })
+    }
+
+    /// Writes the copy to a file. Gives what to say.
+    pub(super) fn save(&mut self, path: &Path) -> Result<String, Error> {
+        let Some(copy) = &mut self.copy else {
+            return Err(Error::usage("this is a recording already"));
+        };
+        let failed = |error| Error::io(format_args!("write {}", path.display()), error);
+        copy.flush().map_err(failed)?;
+        let mut file = create(path)?;
+        file.set_len(0).map_err(failed)?;
+        file.write_all(copy.written()).map_err(failed)?;
+        let note = if self.full {
+            " (its beginning: the rest was too much to keep)"
+        } else {
+            ""
+        };
+        Ok(format!("recording saved: {}{note}", path.display()))
+    }
+
+    /// Ends the recording.
+    pub(super) fn finish(self) -> Result<(), String> {
+        match self.file.map(Writer::finish) {
+            Some(Err(error)) => Err(format!("the end of the recording is missing: {error}")),
+            _ => Ok(()),
+        }
+    }
+}
