@@ -52,6 +52,7 @@ pub fn trace(config: &Config) -> Result<ExitStatus, Error> {
     let runtime = runtime()?;
     // A file that cannot be made is better known before the incident than after it.
     let mut sink = Sink::open(&config.report_to)?;
+    tell_of_text(config.text_because);
     let file = config.record.as_deref().map(tape::create).transpose()?;
     let session = runtime.block_on(run(config, file))?;
     let report = session.report();
@@ -75,6 +76,7 @@ pub fn replay(config: &ReplayConfig) -> Result<ExitStatus, Error> {
         .map_err(|error| Error::io(format_args!("read {}", config.file.display()), error))?;
     let mut sink = Sink::open(&config.report_to)?;
     let mut session = Session::default();
+    tell_of_text(config.text_because);
     let mut front = front(config.screen, &session)?;
     let unreadable =
         |error| Error::runtime(format!("cannot replay {}", config.file.display())).caused_by(error);
@@ -91,12 +93,19 @@ pub fn replay(config: &ReplayConfig) -> Result<ExitStatus, Error> {
     }
     if config.screen.is_some() {
         front.look(&session);
-        runtime()?.block_on(show(&mut front, &mut Tape::default()))?;
+        runtime()?.block_on(show_replay(&mut front))?;
     }
     front.close();
     let report = session.report();
     write_report(&mut sink, &report, config.output, config.color)?;
     Ok(exit_status(&report, config.check))
+}
+
+/// Says why there is text where a person would expect the full screen.
+fn tell_of_text(because: Option<&str>) {
+    if let Some(reason) = because {
+        say!("tracer: {reason}: text instead of the full screen");
+    }
 }
 
 /// Prints a document about tracer itself.
@@ -257,6 +266,16 @@ async fn run(config: &Config, record_to: Option<File>) -> Result<Session, Error>
         front.say(&text);
     }
     Ok(session)
+}
+
+/// Shows a recording until the person leaves, or a signal ends it: either way the terminal is given back.
+async fn show_replay(front: &mut Front) -> Result<(), Error> {
+    let mut signals = Signals::listen()?;
+    let mut tape = Tape::default();
+    tokio::select! {
+        () = signals.any() => Ok(()),
+        shown = show(front, &mut tape) => shown,
+    }
 }
 
 /// Shows what there is until the person leaves. Without a screen there is nothing to wait for.

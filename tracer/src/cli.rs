@@ -15,10 +15,9 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use tracer_common::event::MAX_SNAPLEN;
 
 use crate::config::{
-    Config, DEFAULT_BUDGET, DEFAULT_SNAPLEN, MAX_BUDGET, MIN_SNAPLEN, ReplayConfig, Surroundings,
+    Config, DEFAULT_BUDGET, DEFAULT_SNAPLEN, Drawable, MAX_BUDGET, MIN_SNAPLEN, ReplayConfig, Surroundings,
 };
 use crate::error::Error;
-use crate::tui::theme::Depth;
 pub use clap_complete::Shell;
 
 /// What is to be done.
@@ -233,11 +232,16 @@ pub fn parse() -> Result<Invocation, Error> {
     let set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
     let word = |name| env::var(name).unwrap_or_default();
     let term = word("TERM");
-    let drawable = io::stdin().is_terminal() && !term.is_empty() && term != "dumb";
+    let no_color = set("NO_COLOR");
     let surroundings = Surroundings {
         terminal: io::stdout().is_terminal(),
-        plain: set("NO_COLOR") || term == "dumb",
-        screen: drawable.then(|| Depth::of(set("NO_COLOR"), &word("COLORTERM"), &term)),
+        plain: no_color || term == "dumb",
+        screen: Drawable::of(
+            io::stdin().is_terminal(),
+            &term,
+            no_color,
+            &word("COLORTERM"),
+        ),
     };
     match Cli::try_parse() {
         Ok(cli) => invocation(cli, surroundings),

@@ -60,6 +60,8 @@ pub struct Config {
     pub until_verdict: bool,
     /// The full screen while the trace runs.
     pub screen: Option<ScreenConfig>,
+    /// Why there is text where a person would expect the full screen.
+    pub text_because: Option<&'static str>,
     /// Format of the report.
     pub output: OutputFormat,
     /// Where it goes.
@@ -87,6 +89,8 @@ pub struct ReplayConfig {
     pub file: PathBuf,
     /// The full screen.
     pub screen: Option<ScreenConfig>,
+    /// Why there is text where a person would expect the full screen.
+    pub text_because: Option<&'static str>,
     /// Format of the report.
     pub output: OutputFormat,
     /// Where it goes.
@@ -106,8 +110,36 @@ pub struct Surroundings {
     pub terminal: bool,
     /// `NO_COLOR` is set and not empty (no-color.org), or `TERM` is `dumb`.
     pub plain: bool,
-    /// The standard input is a terminal too, and `TERM` names one that can be drawn on: its colours.
-    pub screen: Option<Depth>,
+    /// Whether the full screen can be drawn here.
+    pub screen: Drawable,
+}
+
+/// Whether the full screen can be drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drawable {
+    /// With so many colours.
+    Yes(Depth),
+    /// Not, for this reason.
+    No(&'static str),
+}
+
+impl Default for Drawable {
+    fn default() -> Self {
+        Self::No("there is no terminal")
+    }
+}
+
+impl Drawable {
+    /// As standard input and `TERM` tell; `no_color` and `colorterm` as in [`Depth::of`].
+    #[must_use]
+    pub fn of(input: bool, term: &str, no_color: bool, colorterm: &str) -> Self {
+        match term {
+            _ if !input => Self::No("the standard input is no terminal"),
+            "" => Self::No("TERM is not set"),
+            "dumb" => Self::No("TERM is dumb"),
+            term => Self::Yes(Depth::of(no_color, colorterm, term)),
+        }
+    }
 }
 
 impl Config {
@@ -146,6 +178,7 @@ impl Config {
             packets: args.packets,
             until_verdict: args.until_verdict,
             screen: output.screen,
+            text_because: output.text_because,
             output: output.format,
             report_to: output.report_to,
             color: output.color,
@@ -170,6 +203,7 @@ impl ReplayConfig {
         Ok(Self {
             file: args.file,
             screen: output.screen,
+            text_because: output.text_because,
             output: output.format,
             report_to: output.report_to,
             color: output.color,
@@ -181,6 +215,7 @@ impl ReplayConfig {
 
 struct Output {
     screen: Option<ScreenConfig>,
+    text_because: Option<&'static str>,
     format: OutputFormat,
     report_to: ReportTo,
     color: bool,
@@ -198,17 +233,23 @@ impl Output {
             Some(path) => ReportTo::File(path.to_owned()),
         };
         let to_terminal = report_to == ReportTo::Stdout && surroundings.terminal;
-        let screen = surroundings.screen.filter(|_| surroundings.terminal);
-        let screen = match args.format {
-            Some(FormatChoice::Tui) if screen.is_none() => {
+        let drawable = match surroundings.screen {
+            Drawable::Yes(_) if !surroundings.terminal => {
+                Drawable::No("the standard output is no terminal")
+            }
+            drawable => drawable,
+        };
+        let (screen, text_because) = match (args.format, drawable) {
+            (Some(FormatChoice::Tui), Drawable::No(reason)) => {
                 return Err(
-                    Error::usage("the full screen needs a terminal that can be drawn on")
+                    Error::usage(format!("the full screen cannot be drawn: {reason}"))
                         .hint("run it in a terminal with TERM set, or take --output text"),
                 );
             }
-            Some(FormatChoice::Tui) => screen,
-            None if !args.json && to_terminal => screen,
-            _ => None,
+            (Some(FormatChoice::Tui), Drawable::Yes(depth)) => (Some(depth), None),
+            (None, Drawable::Yes(depth)) if !args.json && to_terminal => (Some(depth), None),
+            (None, Drawable::No(reason)) if !args.json && to_terminal => (None, Some(reason)),
+            _ => (None, None),
         };
         let depth = |depth| match args.color {
             ColorChoice::Never => Depth::Mono,
@@ -219,6 +260,7 @@ impl Output {
             screen: screen.map(|screen| ScreenConfig {
                 depth: depth(screen),
             }),
+            text_because,
             format: match args.format {
                 _ if args.json => OutputFormat::Json,
                 Some(FormatChoice::Json) => OutputFormat::Json,

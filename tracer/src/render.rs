@@ -12,4 +12,4 @@ pub mod style;
 pub mod text;
 
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;

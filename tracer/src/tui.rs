@@ -10,7 +10,9 @@
 
 pub mod chord;
 pub mod driver;
+pub mod feed;
 pub mod frame;
+pub mod fresh;
 pub mod keys;
 pub mod log;
 pub mod rows;
@@ -22,6 +24,7 @@ pub mod theme;
 pub mod view;
 
 pub use driver::Driver;
+pub use feed::Feed;
 pub use settings::Settings;
 pub use snapshot::Snapshot;
 pub use state::{Effect, State};

@@ -59,7 +59,11 @@ fn everything_given() {
 #[test]
 fn colour_follows_the_terminal_unless_told() {
     let on = |words, terminal, plain| {
-        parse(words, Surroundings { terminal, plain })
+        parse(words, Surroundings {
+                terminal,
+                plain,
+                ..Surroundings::default()
+            })
             .unwrap()
             .color
     };
@@ -105,4 +109,31 @@ fn refused() {
     })
     .collect();
     insta::assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
+fn the_full_screen_is_for_terminals_that_can_be_drawn_on() {
+    let on = |words, terminal, screen| {
+        let surroundings = Surroundings {
+            terminal,
+            screen,
+            ..Surroundings::default()
+        };
+        parse(words, surroundings).map(|config| (config.screen.is_some(), config.text_because))
+    };
+    let term = |term| Drawable::of(true, term, false, "");
+    assert_eq!(on("", true, term("xterm")).unwrap(), (true, None));
+    assert_eq!(
+        on("", true, term("dumb")).unwrap(),
+        (false, Some("TERM is dumb"))
+    );
+    assert_eq!(
+        on("", true, term("")).unwrap(),
+        (false, Some("TERM is not set"))
+    );
+    assert_eq!(on("", false, term("xterm")).unwrap(), (false, None));
+    assert_eq!(on("--json", true, term("xterm")).unwrap(), (false, None));
+    assert_eq!(on("-o file", true, term("xterm")).unwrap(), (false, None));
+    let forced = on("--output tui", true, term("dumb")).unwrap_err();
+    assert!(forced.to_string().contains("TERM is dumb"), "{forced}");
 }

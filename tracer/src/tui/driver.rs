@@ -1,5 +1,5 @@
-//! The screen at work: folds inputs into log and history, makes snapshots, draws when something changed and at most
-//! thirty times a second, and turns keys into effects.
+//! The screen at work: takes snapshots of what comes in, draws when something changed and at most thirty times a
+//! second, and turns keys into effects.
 
 use std::io;
 use std::sync::Arc;
@@ -8,32 +8,29 @@ use std::time::Duration;
 use crossterm::event::{Event, KeyEventKind};
 use tokio::time::{Instant, sleep_until};
 
-use super::log::Log;
+use super::feed::Feed;
+use super::frame;
 use super::settings::Settings;
-use super::snapshot::{History, Snapshot};
+use super::snapshot::Snapshot;
 use super::state::{Effect, State};
 use super::terminal::Screen;
-use super::{frame, keys::Action};
-use crate::render::style::{Ink, Marks};
+use crate::render::style::Marks;
 use crate::session::Session;
 use crate::source::Input;
 
 /// Shortest time between two frames.
 const FRAME: Duration = Duration::from_millis(33);
-/// A picture in which nothing moved is renewed so often, for the clock and the ages.
-const CLOCK_NS: u64 = 1_000_000_000;
+/// Making a snapshot takes at most this part of the time: a large trace is looked at less often.
+const SHARE: u32 = 4;
 
 /// The full screen.
 pub struct Driver {
     screen: Screen,
     settings: Settings,
     state: State,
-    snapshot: Arc<Snapshot>,
-    history: History,
-    log: Log,
-    /// Events, packets and facts of the session when the snapshot was made, and its time.
-    made_from: (u64, u64, usize),
-    made_at_ns: u64,
+    feed: Feed,
+    /// Not before then is another snapshot made.
+    rest_until: Option<Instant>,
     dirty: bool,
     drawn: Option<Instant>,
 }
@@ -52,22 +49,17 @@ impl Driver {
         let screen = Screen::take()?;
         let size = screen.terminal.size()?;
         let mut state = State::new((size.width, size.height), marks);
-        let mut log = Log::default();
+        let mut feed = Feed::new(session);
         if let Some(note) = note {
-            log.say(0, Ink::Doubt, note.as_str());
+            feed.say(&note);
             state.say(note);
         }
-        let history = History::default();
-        let snapshot = Arc::new(Snapshot::of(session, &history, log.entries()));
         Ok(Self {
             screen,
             settings,
             state,
-            snapshot,
-            history,
-            log,
-            made_from: (0, 0, 0),
-            made_at_ns: 0,
+            feed,
+            rest_until: None,
             dirty: true,
             drawn: None,
         })
@@ -75,36 +67,32 @@ impl Driver {
 
     /// Looks at an input before the session takes it.
     pub fn input(&mut self, input: &Input, session: &Session) {
-        self.log.input(input, session.host());
+        self.feed.input(input, session);
     }
 
     /// Something to tell the person.
     pub fn say(&mut self, text: &str) {
-        let at = self.made_at_ns;
-        self.log.say(at, Ink::Doubt, text);
+        self.feed.say(text);
         self.state.say(text);
         self.dirty = true;
     }
 
-    /// The session is at rest: makes a snapshot when something changed.
+    /// The session is at rest: makes a snapshot when something changed, and the last one did not take too long.
     pub fn look(&mut self, session: &Session) {
-        let trace = session.trace();
-        let at_ns = session.elapsed_ns();
-        self.history.note(at_ns, trace.packets, trace.events);
-        let from = (trace.events, trace.packets, self.log.entries().len());
-        let same = from == self.made_from && session.ended() == self.snapshot.ended;
-        if same && at_ns.saturating_sub(self.made_at_ns) < CLOCK_NS {
+        let begun = Instant::now();
+        let resting = self.rest_until.is_some_and(|until| begun < until);
+        if !self.feed.is_stale(session) || (resting && session.ended().is_none()) {
             return;
         }
-        (self.made_from, self.made_at_ns) = (from, at_ns);
-        self.snapshot = Arc::new(Snapshot::of(session, &self.history, self.log.entries()));
+        self.feed.look(session);
+        self.rest_until = Some(begun + begun.elapsed() * SHARE);
         self.dirty = true;
     }
 
     /// The report as it is shown now.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        Arc::clone(&self.snapshot)
+        Arc::clone(self.feed.snapshot())
     }
 
     /// Draws and waits for keys until one of them asks something of the rest of the program. Can be dropped at any
@@ -137,7 +125,7 @@ impl Driver {
         self.dirty = true;
         match event {
             Event::Key(key) if key.kind != KeyEventKind::Release => {
-                let effect = self.state.key(key.into(), keys, &self.snapshot);
+                let effect = self.state.key(key.into(), keys, self.feed.snapshot());
                 if let Some(Effect::Copy(text)) = &effect {
                     self.screen.copy(text)?;
                     self.state.say(format!("copied: {text}"));
@@ -145,7 +133,7 @@ impl Driver {
                 }
                 return Ok(effect);
             }
-            Event::Mouse(mouse) => self.state.mouse(mouse, keys, &self.snapshot),
+            Event::Mouse(mouse) => self.state.mouse(mouse, keys, self.feed.snapshot()),
             Event::Resize(columns, rows) => self.state.resize(columns, rows),
             _ => {}
         }
@@ -156,21 +144,15 @@ impl Driver {
         let Self {
             screen,
             state,
-            snapshot,
+            feed,
             settings,
             ..
         } = self;
         screen
             .terminal
-            .draw(|frame| frame::draw(frame, state, snapshot, settings))?;
+            .draw(|frame| frame::draw(frame, state, feed.snapshot(), settings))?;
         self.dirty = false;
         self.drawn = Some(Instant::now());
         Ok(())
-    }
-
-    /// The key that ends, for messages.
-    #[must_use]
-    pub fn quit_key(&self) -> String {
-        self.settings.keys.hint(Action::Quit)
     }
 }

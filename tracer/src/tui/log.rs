@@ -25,6 +25,8 @@ const LINES: usize = 500;
 #[derive(Clone, Debug, Default)]
 pub struct Log {
     entries: Vec<Entry>,
+    /// Lines ever written: those that were dropped count.
+    written: u64,
     start: Option<KtimeNs>,
     /// Probes attached, missing, failed, until the first packets may come.
     probes: (u32, u32, u32),
@@ -40,6 +42,12 @@ impl Log {
         &self.entries
     }
 
+    /// How many lines were ever written.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
     /// Adds a line that no input tells.
     pub fn say(&mut self, at_ns: u64, ink: Ink, text: impl Into<String>) {
         self.entries.push(Entry {
@@ -47,6 +55,7 @@ impl Log {
             ink,
             text: text.into(),
         });
+        self.written += 1;
         let over = self.entries.len().saturating_sub(LINES);
         self.entries.drain(..over);
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::fresh::{Fresh, HopId};
 use super::log::Entry;
 use crate::host::Host;
 use crate::model::Device;
@@ -26,6 +27,8 @@ pub struct Snapshot {
     pub packet_rates: Vec<u64>,
     /// Events in each second.
     pub event_rates: Vec<u64>,
+    /// Hops that have just come or changed.
+    pub fresh: BTreeMap<HopId, Fresh>,
     /// The log, oldest first.
     pub log: Vec<Entry>,
     /// Why the trace ended, once it has.
@@ -78,6 +81,7 @@ impl Snapshot {
             namespaces,
             packet_rates: history.packets.clone(),
             event_rates: history.events.clone(),
+            fresh: BTreeMap::new(),
             log: log.to_vec(),
             ended: session.ended(),
         }
