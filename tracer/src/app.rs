@@ -316,16 +316,17 @@ fn serve(
     }
 }
 
-/// Writes the report or the recording, as the file's ending asks.
+/// Writes the report, the frame or the recording, as the file's ending asks.
 fn save(path: &Path, front: &Front, tape: &mut Tape) -> Result<String, Error> {
     let ending = path.extension().and_then(|ending| ending.to_str());
     let format = match ending {
         Some("tracer") => return tape.save(path),
+        Some("svg") => return save_picture(path, front),
         Some("json") => OutputFormat::Json,
         Some("txt") => OutputFormat::Text,
         _ => {
             return Err(Error::usage(
-                "the name tells what is saved: it must end in .json, .txt or .tracer",
+                "the name tells what is saved: it must end in .json, .txt, .svg or .tracer",
             ));
         }
     };
@@ -335,6 +336,18 @@ fn save(path: &Path, front: &Front, tape: &mut Tape) -> Result<String, Error> {
     let mut sink = Sink::open(&ReportTo::File(path.to_owned()))?;
     write_report(&mut sink, &snapshot.report, format, false)?;
     Ok(format!("report saved: {}", path.display()))
+}
+
+/// Writes what is on the screen.
+fn save_picture(path: &Path, front: &Front) -> Result<String, Error> {
+    let picture = front
+        .picture()
+        .ok_or_else(|| Error::runtime("there is nothing to save"))?;
+    let mut sink = Sink::open(&ReportTo::File(path.to_owned()))?;
+    sink.write_all(picture.as_bytes())
+        .and_then(|()| sink.flush())
+        .map_err(|error| Error::io(format_args!("write {}", path.display()), error))?;
+    Ok(format!("frame saved: {}", path.display()))
 }
 
 /// Follows another expression from now on.

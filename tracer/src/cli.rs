@@ -15,7 +15,8 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use tracer_common::event::MAX_SNAPLEN;
 
 use crate::config::{
-    Config, DEFAULT_BUDGET, DEFAULT_SNAPLEN, Drawable, MAX_BUDGET, MIN_SNAPLEN, ReplayConfig, Surroundings,
+    Config, DEFAULT_BUDGET, DEFAULT_SNAPLEN, Drawable, MAX_BUDGET, MIN_SNAPLEN, ReplayConfig,
+    Surroundings,
 };
 use crate::error::Error;
 pub use clap_complete::Shell;

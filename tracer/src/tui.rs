@@ -15,12 +15,14 @@ pub mod frame;
 pub mod fresh;
 pub mod keys;
 pub mod log;
+pub mod picture;
 pub mod rows;
 pub mod settings;
 pub mod snapshot;
 pub mod state;
 pub mod terminal;
 pub mod theme;
+pub mod together;
 pub mod view;
 
 pub use driver::Driver;

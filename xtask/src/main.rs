@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod command;
 mod dist;
+mod frame;
 mod kernels;
 mod labs;
 mod object;
@@ -55,6 +56,8 @@ enum Chore {
         #[arg(default_value = "tests/labs/netfilter/forward-policy-drop.toml")]
         file: PathBuf,
     },
+    /// Draw the picture of the full screen that the README shows, docs/tui.svg
+    Frame,
     /// Time to ready, memory, and what a packet that does not match costs; needs root
     Bench,
     /// The static release binary and its checksum, in target/dist
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
         Chore::Labs { jobs, times, write } => labs::scoreboard(jobs, times, write),
         Chore::RecordLabs { files } => labs::record(&files),
         Chore::Demo { file } => labs::demo(&file),
+        Chore::Frame => frame::run(),
         Chore::Bench => bench::run(),
         Chore::Dist => dist::run(),
         Chore::CheckObject => object::run(),

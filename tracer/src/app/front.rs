@@ -63,6 +63,14 @@ impl Front {
         }
     }
 
+    /// What is on the screen, as SVG, where there is one.
+    pub(super) fn picture(&self) -> Option<String> {
+        match self {
+            Self::Line(_) => None,
+            Self::Screen(screen) => Some(screen.picture()),
+        }
+    }
+
     /// Gives the terminal back: what follows goes to the ordinary one.
     pub(super) fn close(&mut self) {
         if let Self::Line(line) = self {

@@ -59,13 +59,16 @@ fn everything_given() {
 #[test]
 fn colour_follows_the_terminal_unless_told() {
     let on = |words, terminal, plain| {
-        parse(words, Surroundings {
+        parse(
+            words,
+            Surroundings {
                 terminal,
                 plain,
                 ..Surroundings::default()
-            })
-            .unwrap()
-            .color
+            },
+        )
+        .unwrap()
+        .color
     };
     assert!(on("", true, false));
     assert!(!on("", true, true));
@@ -121,7 +124,7 @@ fn the_full_screen_is_for_terminals_that_can_be_drawn_on() {
         };
         parse(words, surroundings).map(|config| (config.screen.is_some(), config.text_because))
     };
-    let term = |term| Drawable::of(true, term, false, "");
+    let term = |term| crate::config::Drawable::of(true, term, false, "");
     assert_eq!(on("", true, term("xterm")).unwrap(), (true, None));
     assert_eq!(
         on("", true, term("dumb")).unwrap(),

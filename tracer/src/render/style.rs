@@ -23,6 +23,8 @@ pub enum Ink {
     Change,
     /// What to type.
     Command,
+    /// What has just come or changed.
+    Fresh,
 }
 
 /// The table of colours: the sixteen that every terminal has and its user chose.
@@ -37,6 +39,7 @@ const STYLES: &[(Ink, Style)] = &[
         colored(AnsiColor::Yellow).effects(Effects::BOLD),
     ),
     (Ink::Change, colored(AnsiColor::Magenta)),
+    (Ink::Fresh, colored(AnsiColor::Blue).effects(Effects::BOLD)),
     (
         Ink::Command,
         colored(AnsiColor::Cyan).effects(Effects::BOLD),

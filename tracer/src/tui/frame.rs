@@ -1,9 +1,12 @@
 //! The picture: a function of choices and snapshot. Where each part is, and how rows become cells.
 
+use std::borrow::Cow;
+
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 use ratatui::style::Style;
+use unicode_width::UnicodeWidthChar;
 
 use super::keys::{Action, Keymap};
 use super::rows::{Row, cut};
@@ -25,7 +28,6 @@ pub(crate) struct Layout {
     title: u16,
     /// Rows of the view.
     pub(crate) content: u16,
-    footer: u16,
 }
 
 impl Layout {
@@ -45,7 +47,6 @@ impl Layout {
             tabs: 1,
             title,
             content: rows.saturating_sub(fixed),
-            footer: 1,
         }
     }
 
@@ -83,6 +84,20 @@ pub fn draw(frame: &mut Frame<'_>, state: &State, latest: &Snapshot, settings: &
     }
 }
 
+/// The picture on a screen of so many columns and rows, without a terminal.
+#[must_use]
+pub fn buffer(
+    (columns, rows): (u16, u16),
+    state: &State,
+    latest: &Snapshot,
+    settings: &Settings,
+) -> Buffer {
+    let area = Rect::new(0, 0, columns, rows);
+    let mut buffer = Buffer::empty(area);
+    paint(&mut buffer, area, state, latest, settings);
+    buffer
+}
+
 /// Draws into a buffer; gives where the terminal's cursor belongs.
 fn paint(
     buffer: &mut Buffer,
@@ -100,6 +115,7 @@ fn paint(
         buffer,
         area,
         theme,
+        ascii: picture.is_ascii(),
         row: 0,
     };
 
@@ -118,11 +134,6 @@ fn paint(
     pen.tabs(state.view());
     if let Some(title) = title {
         let title = format!("── {title} ");
-        let title = if picture.marks.micro == "u" {
-            title.replace('─', "-")
-        } else {
-            title
-        };
         pen.text(
             &cut(&title, usize::from(area.width), picture.marks.more),
             theme.style(Role::Ink(Ink::Change)),
@@ -139,9 +150,35 @@ fn paint(
             None => pen.row += 1,
         }
     }
-    pen.scroll_mark(rows.len(), top, height, layout.content_row());
-    debug_assert_eq!(layout.footer, 1);
-    pen.footer(state, keys)
+    let seen = if rows.len() > height {
+        format!(
+            " {}-{} of {} ",
+            top + 1,
+            (top + height).min(rows.len()),
+            rows.len()
+        )
+    } else {
+        String::new()
+    };
+    pen.footer(state, keys, &seen)
+}
+
+/// What a terminal without Unicode shows of a text, in as many columns.
+fn to_ascii(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            c if c.is_ascii() => out.push(c),
+            '→' => out.push('>'),
+            '─' => out.push('-'),
+            '…' => out.push('~'),
+            c => (0..c.width().unwrap_or_default()).for_each(|_| out.push('?')),
+        }
+    }
+    Cow::Owned(out)
 }
 
 /// Draws row after row.
@@ -149,6 +186,8 @@ struct Pen<'a> {
     buffer: &'a mut Buffer,
     area: Rect,
     theme: &'a Theme,
+    /// The terminal shows nothing but ASCII.
+    ascii: bool,
     row: u16,
 }
 
@@ -162,6 +201,11 @@ impl Pen<'_> {
             return x;
         };
         let room = usize::from(self.area.width - x);
+        let text = if self.ascii {
+            to_ascii(text)
+        } else {
+            Cow::Borrowed(text)
+        };
         let (end, _) = self
             .buffer
             .set_stringn(self.area.x + x, y, text, room, style);
@@ -264,25 +308,8 @@ impl Pen<'_> {
         }
     }
 
-    /// How much of the rows is above and below, at the right end of the last row of the view.
-    fn scroll_mark(&mut self, rows: usize, top: usize, height: usize, first: u16) {
-        if rows <= height || height == 0 {
-            return;
-        }
-        let text = format!(" {}-{} of {rows} ", top + 1, (top + height).min(rows));
-        let width = u16::try_from(columns(&text)).unwrap_or_default();
-        let row = self.row;
-        self.row = first.saturating_sub(1);
-        self.put(
-            self.area.width.saturating_sub(width),
-            &text,
-            self.theme.style(Role::Rule),
-        );
-        self.row = row;
-    }
-
-    /// What is typed, else what is said, else the keys.
-    fn footer(&mut self, state: &State, keys: &Keymap) -> Option<Position> {
+    /// What is typed, else what is said, else the keys; at the right end which rows of the view are seen.
+    fn footer(&mut self, state: &State, keys: &Keymap, seen: &str) -> Option<Position> {
         self.row = self.area.height.saturating_sub(1);
         let bar = self.theme.style(Role::Bar);
         if let Some((prompt, text, before)) = state.typed() {
@@ -299,8 +326,10 @@ impl Pen<'_> {
             ));
         }
         self.fill(bar);
+        let room = usize::from(self.area.width).saturating_sub(columns(seen));
+        self.put(u16::try_from(room).unwrap_or(u16::MAX), seen, bar);
         if let Some(message) = state.message() {
-            let text = cut(&format!(" {message}"), usize::from(self.area.width), "~");
+            let text = cut(&format!(" {message}"), room, "~");
             self.put(0, &text, bar);
             return None;
         }
@@ -321,7 +350,7 @@ impl Pen<'_> {
             let hint = keys.hint(action);
             let text = format!(" {hint} {word} ");
             let end = usize::from(x) + columns(&text);
-            if hint.is_empty() || end > usize::from(self.area.width) {
+            if hint.is_empty() || end > room {
                 continue;
             }
             x = self.put(x, &text, bar);

@@ -45,12 +45,12 @@ impl Changes {
                 Some(old) if *old != packets => Fresh::More,
                 Some(_) => continue,
             };
-            self.until.insert(id.clone(), at_ns + FLASH_NS);
-            let kept = self.hops.entry(id).or_insert(fresh);
-            // A new hop stays new for as long as it flashes.
-            if fresh == Fresh::New {
-                *kept = Fresh::New;
+            // A new hop flashes as new first, however many packets follow at once.
+            if fresh == Fresh::More && self.hops.get(&id) == Some(&Fresh::New) {
+                continue;
             }
+            self.until.insert(id.clone(), at_ns + FLASH_NS);
+            self.hops.insert(id, fresh);
         }
     }
 
@@ -68,10 +68,7 @@ impl Changes {
 }
 
 /// Names the hops of one path, in order.
-pub fn ids<'a>(
-    flow: u32,
-    path: &'a crate::report::PathReport,
-) -> impl Iterator<Item = HopId> + 'a {
+pub fn ids<'a>(flow: u32, path: &'a crate::report::PathReport) -> impl Iterator<Item = HopId> + 'a {
     let mut seen: BTreeMap<(&str, u32, &str), usize> = BTreeMap::new();
     path.hops.iter().map(move |hop| {
         let count = seen
@@ -132,5 +129,7 @@ mod tests {
         changes.take(&before, &now, 0);
         changes.take(&now, &more, 1);
         assert_eq!(changes.hops().values().next(), Some(&Fresh::New));
+        changes.take(&now, &more, FLASH_NS);
+        assert_eq!(changes.hops().values().next(), Some(&Fresh::More));
     }
 }

@@ -30,6 +30,8 @@ pub enum Action {
     PreviousFlow,
     /// The flow after it.
     NextFlow,
+    /// All flows in one picture.
+    AllFlows,
     /// Opens what the cursor is on.
     Open,
     /// Closes what is open.
@@ -161,6 +163,12 @@ pub static KEYS: &[Key] = &[
         "next flow",
     ),
     key(
+        Action::AllFlows,
+        "all-flows",
+        &["a"],
+        "all flows as one path, with its branches",
+    ),
+    key(
         Action::Open,
         "open",
         &["enter"],
@@ -208,7 +216,7 @@ pub static KEYS: &[Key] = &[
         Action::Save,
         "save",
         &["s"],
-        "save the report or the recording",
+        "save report (.json .txt), frame (.svg), recording (.tracer)",
     ),
     key(
         Action::Copy,

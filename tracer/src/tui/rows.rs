@@ -104,10 +104,13 @@ impl Cursor {
         let Some(row) = self.row(rows).filter(|_| self.target.is_some()) else {
             return self.top.min(last);
         };
-        // The words above the first row that can be selected belong to it.
-        let first = rows.iter().position(|row| row.target.is_some());
-        if first == Some(row) {
-            return 0;
+        // The words above the first row that can be selected belong to it, those below the last one to that.
+        let ends = |row: &Row| row.target.is_some();
+        if rows.iter().position(ends) == Some(row) {
+            return (row + 1).saturating_sub(height);
+        }
+        if rows.iter().rposition(ends) == Some(row) {
+            return row.min(last);
         }
         self.top
             .clamp((row + 1).saturating_sub(height), row)

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use super::fresh::{Fresh, HopId};
 use super::log::Entry;
+use super::together::together;
 use crate::host::Host;
 use crate::model::Device;
 use crate::report::assemble::journeys_newest_first;
-use crate::report::{JourneyReport, Report};
+use crate::report::{FlowReport, JourneyReport, Report};
 use crate::session::Session;
 use crate::source::EndReason;
 
@@ -19,6 +20,8 @@ const PACKETS: usize = 256;
 pub struct Snapshot {
     /// The report as of this moment.
     pub report: Report,
+    /// All flows as one, where there are several.
+    pub together: Option<FlowReport>,
     /// The newest packets, newest first, in full.
     pub packets: Vec<JourneyReport>,
     /// Namespaces with their interfaces, by name.
@@ -69,6 +72,20 @@ pub struct Interface {
     pub packets: (u64, u64),
 }
 
+impl Interface {
+    /// Kind, master and peer in a few words: `veth in cni0 → pod/eth0`.
+    #[must_use]
+    pub fn relations(&self, to: &str) -> String {
+        let mut words = Vec::new();
+        if !self.kind.is_empty() {
+            words.push(self.kind.clone());
+        }
+        words.extend(self.master.as_ref().map(|master| format!("in {master}")));
+        words.extend(self.peer.as_ref().map(|peer| format!("{to} {peer}")));
+        words.join(" ")
+    }
+}
+
 impl Snapshot {
     /// The session as of now.
     #[must_use]
@@ -77,6 +94,7 @@ impl Snapshot {
         let namespaces = namespaces(session.host(), &report);
         Self {
             packets: journeys_newest_first(session.trace(), session.host(), PACKETS),
+            together: together(&report),
             report,
             namespaces,
             packet_rates: history.packets.clone(),

@@ -50,9 +50,19 @@ impl Asks {
         match self {
             Self::Search => "/",
             Self::Filter => "expression: ",
-            Self::Save => "save as (.json .txt .tracer): ",
+            Self::Save => "save as (.json .txt .svg .tracer): ",
         }
     }
+}
+
+/// Which flow is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Chosen {
+    /// The first of the report: the worst.
+    Worst,
+    One(u32),
+    /// All as one.
+    All,
 }
 
 /// A line being typed.
@@ -70,7 +80,7 @@ pub struct State {
     view: View,
     cursors: [Cursor; View::COUNT],
     above: Vec<(Above, Cursor)>,
-    flow: Option<u32>,
+    flow: Chosen,
     way: usize,
     line: Option<Line>,
     search: String,
@@ -88,7 +98,7 @@ impl State {
             view: View::Path,
             cursors: Default::default(),
             above: Vec::new(),
-            flow: None,
+            flow: Chosen::Worst,
             way: 0,
             line: None,
             search: String::new(),
@@ -102,6 +112,12 @@ impl State {
     /// The screen has another size now.
     pub fn resize(&mut self, columns: u16, rows: u16) {
         self.size = (columns, rows);
+    }
+
+    /// Columns and rows of the screen.
+    #[must_use]
+    pub fn size(&self) -> (u16, u16) {
+        self.size
     }
 
     /// Says something in the last line, until the next key.
@@ -154,7 +170,11 @@ impl State {
     /// What the views are made from.
     pub(crate) fn picture<'a>(&self, snapshot: &'a Snapshot) -> Picture<'a> {
         let flows = &snapshot.report.flows;
-        let chosen = flows.iter().find(|flow| Some(flow.id) == self.flow);
+        let chosen = match self.flow {
+            Chosen::Worst => None,
+            Chosen::One(id) => flows.iter().find(|flow| flow.id == id),
+            Chosen::All => snapshot.together.as_ref(),
+        };
         Picture {
             snapshot,
             flow: chosen.or(flows.first()),
@@ -226,6 +246,16 @@ impl State {
             Action::Bottom => self.go(Move::Bottom, keys, latest),
             Action::PreviousFlow => self.other_flow(-1, latest),
             Action::NextFlow => self.other_flow(1, latest),
+            Action::AllFlows => {
+                self.flow = match self.flow {
+                    Chosen::All => Chosen::Worst,
+                    _ if self.shown(latest).together.is_some() => Chosen::All,
+                    chosen => {
+                        self.say("there are no other flows");
+                        chosen
+                    }
+                };
+            }
             Action::OtherWay => self.way = usize::from(self.way == 0),
             Action::Open => self.open(keys, latest),
             Action::Back => {
@@ -307,7 +337,7 @@ impl State {
         let at = flows.iter().position(|flow| Some(flow.id) == now);
         let next = at.unwrap_or_default().saturating_add_signed(by);
         if let Some(flow) = flows.get(next) {
-            self.flow = Some(flow.id);
+            self.flow = Chosen::One(flow.id);
         } else {
             self.say("there is no further flow");
         }

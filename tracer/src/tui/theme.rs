@@ -51,8 +51,6 @@ pub enum Role {
     Match,
     /// Lines between the parts.
     Rule,
-    /// What has just come or changed.
-    Fresh,
 }
 
 /// One row of the table.
@@ -182,7 +180,7 @@ pub static ROLES: &[Row] = &[
     ),
     row(Role::Rule, "rule", "lines between the parts", DIM, NONE),
     row(
-        Role::Fresh,
+        Role::Ink(Ink::Fresh),
         "fresh",
         "what has just come or changed",
         BOLD,

@@ -51,6 +51,11 @@ pub(crate) struct Picture<'a> {
 }
 
 impl<'a> Picture<'a> {
+    /// Whether the terminal knows no more than ASCII.
+    pub(crate) fn is_ascii(&self) -> bool {
+        self.marks.more.is_ascii()
+    }
+
     /// Nanoseconds since the start of the trace, now.
     pub(crate) fn now_ns(&self) -> u64 {
         self.snapshot

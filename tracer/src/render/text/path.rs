@@ -3,7 +3,7 @@
 use super::table::{self, AT, Cells, Row};
 use crate::render::figures::{count, duration};
 use crate::render::page::Page;
-use crate::render::style::{Face, Ink};
+use crate::render::style::{Face, Ink, Marks};
 use crate::report::{FlowReport, HopReport, Outcome, PathReport, Place};
 
 /// Most hops of a path that are shown.
@@ -36,9 +36,9 @@ fn path_rows<'a>(page: &Page, path: &'a PathReport, end: Option<&End>, rows: &mu
     }
     let mut before = None;
     for (i, hop) in path.hops.iter().enumerate().take(HOPS) {
-        rows.extend(changes(page, hop, false).map(Row::Change));
+        rows.extend(changes(&page.marks, hop, false).map(Row::Change));
         rows.push(Row::Hop(cells(page, hop, before)));
-        rows.extend(changes(page, hop, true).map(Row::Change));
+        rows.extend(changes(&page.marks, hop, true).map(Row::Change));
         before = Some(hop.tuple.as_str());
         match end.filter(|end| end.after == i + 1) {
             Some(end) => rows.push(end.row(page)),
@@ -65,8 +65,8 @@ fn path_rows<'a>(page: &Page, path: &'a PathReport, end: Option<&End>, rows: &mu
 
 /// Rewrites as a person writes them: `DNAT 10.96.0.1:443 → 10.0.0.5:6443`. A smaller hop limit alone says only that
 /// the packet was routed: it stands beside the hop. Those that came about before the hop, or after it.
-fn changes(page: &Page, hop: &HopReport, after: bool) -> impl Iterator<Item = String> {
-    let to = format!(" {} ", page.marks.to);
+pub(crate) fn changes(marks: &Marks, hop: &HopReport, after: bool) -> impl Iterator<Item = String> {
+    let to = format!(" {} ", marks.to);
     hop.rewrites
         .iter()
         .filter(move |text| !text.starts_with("ttl ") && is_after(hop, text) == after)

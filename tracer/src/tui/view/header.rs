@@ -4,8 +4,9 @@ use super::Picture;
 use crate::render::figures::{count, counted, duration};
 use crate::render::page::{Line, columns};
 use crate::render::style::Ink;
-use crate::report::{Completeness, FlowReport};
+use crate::report::{Completeness, FlowReport, TupleReport};
 use crate::tui::rows::cut;
+use crate::tui::together::ALL;
 
 /// Heights of a sparkline's columns.
 const BARS: [&str; 8] = ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"];
@@ -27,14 +28,22 @@ pub(crate) fn first(picture: &Picture<'_>, state: &str) -> (String, String) {
     let packets = rate(&picture.snapshot.packet_rates);
     let events = rate(&picture.snapshot.event_rates);
     let bars = if picture.width >= 100 { 20 } else { 8 };
-    let spark = sparkline(
-        &picture.snapshot.packet_rates,
-        bars,
-        picture.marks.micro == "u",
-    );
-    let mut right = format!("{time}  {spark} {} p/s", count(packets));
+    let spark = sparkline(&picture.snapshot.packet_rates, bars, picture.is_ascii());
+    let ended = picture.snapshot.ended.is_some();
+    let figures = match ended {
+        true => [
+            counted(trace.packets, "packet"),
+            counted(trace.events, "event"),
+        ],
+        false => [
+            format!("{} p/s", count(packets)),
+            format!("{} ev/s", count(events)),
+        ],
+    };
+    let [packets, events] = figures;
+    let mut right = format!("{time}  {spark} {packets}");
     if picture.width >= 80 {
-        right += &format!("  {} ev/s", count(events));
+        right += &format!("  {events}");
     }
     right += &format!("  {state} ");
     let room = picture.width.saturating_sub(columns(&right) + 2);
@@ -68,7 +77,10 @@ pub(crate) fn second(picture: &Picture<'_>) -> Line {
     let (ink, meter) = completeness(picture);
     let room = picture.width.saturating_sub(columns(&meter) + 4);
     let mut left = String::from("no flow yet");
-    if let Some(flow) = picture.flow {
+    if picture.flow.is_some_and(|flow| flow.id == ALL) {
+        let flows = picture.snapshot.report.flows.len();
+        left = format!("all {} as one", counted(flows as u64, "flow"));
+    } else if let Some(flow) = picture.flow {
         let flows = &picture.snapshot.report.flows;
         let at = flows
             .iter()
@@ -93,11 +105,20 @@ fn tuples(flow: &FlowReport) -> String {
     for tuple in &flow.tuples {
         match tuple.role.as_str() {
             "asked" => parts.push(tuple.text.clone()),
-            "reply" => {}
+            // the asked tuple turned round says nothing new
+            "reply" if mirrored(flow, tuple) => {}
             role => parts.push(format!("{role} {}", tuple.text)),
         }
     }
     parts.join("  ")
+}
+
+fn mirrored(flow: &FlowReport, reply: &TupleReport) -> bool {
+    let asked = flow.tuples.iter().filter(|tuple| tuple.role == "asked");
+    let ends = |t: &TupleReport| (t.src.clone(), t.sport, t.dst.clone(), t.dport);
+    asked
+        .map(ends)
+        .any(|(src, sport, dst, dport)| (dst, dport, src, sport) == ends(reply))
 }
 
 /// Green when nothing is missing; else what is.

@@ -2,23 +2,28 @@
 
 use super::Picture;
 use crate::render::figures::count;
-use crate::render::page::{Line, Page};
+use crate::render::page::{Line, Page, columns};
 use crate::render::style::Ink;
 use crate::tui::rows::{Row, Target, cut, plain};
-use crate::tui::snapshot::Interface;
+use crate::tui::snapshot::{Interface, Namespace};
 
 /// The rows.
 pub(super) fn rows(picture: &Picture<'_>) -> Vec<Row> {
+    let is_used = |ns: &&Namespace| ns.interfaces.iter().any(|i| i.packets != (0, 0));
+    let all = || picture.snapshot.namespaces.iter();
+    // those that the flows pass stand first, for there may be hundreds of others
+    let in_order = all().filter(is_used).chain(all().filter(|ns| !is_used(ns)));
+    let names = all().flat_map(|ns| &ns.interfaces);
+    let width = names.map(|i| columns(&i.name)).max().unwrap_or_default();
+    let width = width.clamp(4, if picture.width < 80 { 12 } else { 18 });
     let mut rows = Vec::new();
-    for namespace in &picture.snapshot.namespaces {
-        let used = namespace.interfaces.iter().any(|i| i.packets != (0, 0));
-        let ink = if used { Ink::Strong } else { Ink::Plain };
+    for namespace in in_order {
+        let ink = if is_used(&namespace) {
+            Ink::Strong
+        } else {
+            Ink::Plain
+        };
         rows.push(Row::words(ink, &format!(" {}", namespace.name)));
-        let names = namespace
-            .interfaces
-            .iter()
-            .map(|i| crate::render::page::columns(&i.name));
-        let width = names.max().unwrap_or_default().clamp(4, 18);
         for interface in &namespace.interfaces {
             let target = Target::Interface(namespace.name.clone(), interface.ifindex);
             rows.push(Row::of(line(interface, width, picture), target));
@@ -33,22 +38,6 @@ fn state(interface: &Interface) -> (Ink, &'static str) {
         (true, false) => (Ink::Doubt, "no carrier"),
         (true, true) => (Ink::Quiet, "up"),
     }
-}
-
-/// Kind, master and peer.
-fn relations(interface: &Interface, to: &str) -> String {
-    let mut words: Vec<String> = Vec::new();
-    if !interface.kind.is_empty() {
-        words.push(interface.kind.clone());
-    }
-    words.extend(
-        interface
-            .master
-            .as_ref()
-            .map(|master| format!("in {master}")),
-    );
-    words.extend(interface.peer.as_ref().map(|peer| format!("{to} {peer}")));
-    words.join(" ")
 }
 
 fn line(interface: &Interface, width: usize, picture: &Picture<'_>) -> Line {
@@ -81,7 +70,7 @@ fn line(interface: &Interface, width: usize, picture: &Picture<'_>) -> Line {
             &packets,
             if picture.width >= 80 { 20 } else { 16 },
         );
-    let mut rest = vec![relations(interface, marks.to)];
+    let mut rest = vec![interface.relations(marks.to)];
     rest.push(interface.addresses.join(" "));
     rest.push(format!("mtu {}", interface.mtu));
     rest.extend(interface.mac.clone());
@@ -111,7 +100,7 @@ pub(super) fn open(
     };
     field("number", &ifindex.to_string());
     field("state", state(interface).1);
-    field("about", &relations(interface, picture.marks.to));
+    field("about", &interface.relations(picture.marks.to));
     field("mtu", &interface.mtu.to_string());
     field("mac", interface.mac.as_deref().unwrap_or("none"));
     for address in &interface.addresses {

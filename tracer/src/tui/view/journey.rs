@@ -1,11 +1,16 @@
-//! One packet: every event with the time since the one before, headers, how it was joined, and the stack of a drop.
+//! One packet: every event with the time since the one before, headers where they change, how it was joined, and the stack of a drop.
 
 use super::Picture;
 use super::packets::{ink, took};
 use crate::render::figures::duration;
 use crate::render::page::{Line, Page};
 use crate::render::style::Ink;
+use crate::report::StepReport;
 use crate::tui::rows::{Row, plain};
+
+/// Widths of the names of hooks and of places; longer ones push the rest aside.
+const HOOK: usize = 17;
+const PLACE: usize = 18;
 
 /// Title and rows.
 pub(super) fn rows(id: u64, picture: &Picture<'_>) -> Option<(String, Vec<Row>)> {
@@ -17,43 +22,10 @@ pub(super) fn rows(id: u64, picture: &Picture<'_>) -> Option<(String, Vec<Row>)>
         .find(|packet| packet.id == id)?;
     let marks = &picture.marks;
     let mut page = Page::new(picture.width, *marks);
-    let mut before = None;
+    let mut before: Option<&StepReport> = None;
     for step in &packet.steps {
-        let since = before.map_or_else(
-            || String::from("0"),
-            |at| format!("+{}", duration(step.at_ns.saturating_sub(at), marks)),
-        );
-        before = Some(step.at_ns);
-        let place = match (&step.namespace, &step.interface) {
-            (Some(namespace), Some(interface)) => format!("{namespace}/{interface}"),
-            (Some(namespace), None) => namespace.clone(),
-            (None, Some(interface)) => interface.clone(),
-            (None, None) => String::new(),
-        };
-        let lost = step.hook == "kfree_skb";
-        let name = if lost { Ink::Bad } else { Ink::Strong };
-        let line = Line::default()
-            .right(Ink::Quiet, &since, 10)
-            .push(Ink::Plain, "  ")
-            .push(name, &step.hook)
-            .push(Ink::Plain, "  ")
-            .push(Ink::Plain, &place);
-        page.line(line);
-        let indent = || Line::default().push(Ink::Plain, "            ");
-        if let Some(detail) = &step.detail {
-            page.prose(indent(), if lost { Ink::Bad } else { Ink::Plain }, detail);
-        }
-        if let Some(tuple) = &step.tuple {
-            page.prose(indent(), Ink::Change, tuple);
-        }
-        let mut quiet = vec![format!("{} bytes", step.length)];
-        quiet.extend(step.headers.clone());
-        quiet.push(format!("joined by {}", step.joined));
-        page.prose(indent(), Ink::Quiet, &quiet.join(", "));
-        if !step.stack.is_empty() {
-            let below = step.stack.join(" < ");
-            page.prose(indent(), Ink::Quiet, &format!("stack {below}"));
-        }
+        event(&mut page, step, before);
+        before = Some(step);
     }
     if packet.steps_left_out > 0 {
         page.prose(
@@ -75,4 +47,52 @@ pub(super) fn rows(id: u64, picture: &Picture<'_>) -> Option<(String, Vec<Row>)>
         packet.id, packet.direction, packet.flow
     );
     Some((title, plain(page.into_lines()).collect()))
+}
+
+/// One event; of what it says about the packet only what the event before did not say.
+fn event(page: &mut Page, step: &StepReport, before: Option<&StepReport>) {
+    let since = before.map_or_else(
+        || String::from("0"),
+        |before| {
+            let ns = step.at_ns.saturating_sub(before.at_ns);
+            format!("+{}", duration(ns, &page.marks))
+        },
+    );
+    let place = [&step.namespace, &step.interface];
+    let place: Vec<&str> = place.into_iter().filter_map(Option::as_deref).collect();
+    let lost = step.hook == "kfree_skb";
+    let (name, words) = if lost {
+        (Ink::Bad, Ink::Bad)
+    } else {
+        (Ink::Strong, Ink::Plain)
+    };
+    let line = Line::default()
+        .right(Ink::Quiet, &since, 10)
+        .push(Ink::Plain, "  ")
+        .left(name, &step.hook, HOOK)
+        .push(Ink::Plain, " ")
+        .left(Ink::Plain, &place.join("/"), PLACE)
+        .push(
+            Ink::Quiet,
+            &format!(" {} bytes, {}", step.length, step.joined),
+        );
+    page.line(line);
+    let indent = || Line::default().push(Ink::Plain, "            ");
+    if let Some(detail) = &step.detail {
+        page.prose(indent(), words, detail);
+    }
+    let said = |field: fn(&StepReport) -> &Option<String>| {
+        let now = field(step).as_deref();
+        now.filter(|now| before.and_then(|before| field(before).as_deref()) != Some(now))
+    };
+    if let Some(tuple) = said(|step| &step.tuple) {
+        page.prose(indent(), Ink::Change, tuple);
+    }
+    if let Some(headers) = said(|step| &step.headers) {
+        page.prose(indent(), Ink::Quiet, headers);
+    }
+    if !step.stack.is_empty() {
+        let stack = format!("stack {}", step.stack.join(" < "));
+        page.prose(indent(), Ink::Quiet, &stack);
+    }
 }

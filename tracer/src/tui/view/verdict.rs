@@ -65,11 +65,14 @@ pub(crate) fn lines(picture: &Picture<'_>, height: usize) -> Vec<Line> {
         .or(verdict.advice.first());
     if let Some(advice) = advice {
         let room = picture.width.saturating_sub(3);
-        lines.push(
-            Line::default()
-                .push(Ink::Quiet, "   ")
-                .push(Ink::Quiet, &cut(&advice.text, room, marks.more)),
-        );
+        // Where only one line is left, the command says more than its words.
+        if advice.command.is_none() || lines.len() + 2 <= height {
+            lines.push(
+                Line::default()
+                    .push(Ink::Quiet, "   ")
+                    .push(Ink::Quiet, &cut(&advice.text, room, marks.more)),
+            );
+        }
         if let Some(command) = &advice.command {
             let command = cut(command, room.saturating_sub(2), marks.more);
             lines.push(
