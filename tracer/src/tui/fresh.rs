@@ -97,7 +97,11 @@ fn packets(report: &Report) -> BTreeMap<HopId, u64> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test ends where it fails")]
+#[expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test ends where it fails"
+)]
 mod tests {
     use super::*;
     use crate::render::samples;

@@ -97,6 +97,13 @@ impl Cursor {
         same.or_else(|| nearest(rows, self.row))
     }
 
+    /// The row that it was put on last, selected or not.
+    #[must_use]
+    pub fn last(&self, rows: &[Row]) -> usize {
+        let selected = self.row(rows).filter(|_| self.target.is_some());
+        selected.unwrap_or(self.row)
+    }
+
     /// The first row on a screen of so many.
     #[must_use]
     pub fn top(&self, rows: &[Row], height: usize) -> usize {
@@ -131,6 +138,7 @@ impl Cursor {
                 Move::Bottom => end,
             }
             .min(end);
+            self.row = self.top;
             return;
         }
         let now = match (&self.target, self.row(rows)) {
@@ -159,7 +167,13 @@ impl Cursor {
     pub fn put(&mut self, rows: &[Row], row: usize, height: usize) {
         self.row = row;
         self.target = rows.get(row).and_then(|row| row.target.clone());
-        self.top = self.top(rows, height);
+        self.top = match self.target {
+            Some(_) => self.top(rows, height),
+            None => self
+                .top
+                .clamp((row + 1).saturating_sub(height), row)
+                .min(rows.len().saturating_sub(height)),
+        };
     }
 }
 
@@ -272,8 +286,18 @@ mod tests {
     }
 
     #[test]
+    fn words_that_are_found_come_onto_the_screen() {
+        let rows = rows("----------");
+        let mut cursor = Cursor::default();
+        cursor.put(&rows, 7, 4);
+        assert_eq!((cursor.top(&rows, 4), cursor.last(&rows)), (4, 7));
+        cursor.put(&rows, 2, 4);
+        assert_eq!((cursor.top(&rows, 4), cursor.last(&rows)), (2, 2));
+    }
+
+    #[test]
     fn the_cursor_is_always_on_the_screen() {
-        let rows = rows(&"12345678".repeat(1));
+        let rows = rows("12345678");
         let mut cursor = Cursor::default();
         for by in [
             Move::Bottom,

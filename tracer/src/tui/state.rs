@@ -1,6 +1,16 @@
 //! What the person has chosen: view, cursor, what is open, what is being typed. Keys and the mouse change it; what
 //! they ask of the rest of the program comes out as an [`Effect`].
 
+mod line;
+#[cfg(test)]
+#[expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test ends where it fails"
+)]
+mod tests;
+
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,6 +23,7 @@ use super::rows::{Cursor, Move, Row, Target};
 use super::snapshot::Snapshot;
 use super::view::{self, Picture, View, verdict};
 use crate::render::style::Marks;
+use line::{Asks, Line};
 
 /// Something that is to be done outside of the screen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,24 +48,6 @@ enum Above {
     Help,
 }
 
-/// What is typed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asks {
-    Search,
-    Filter,
-    Save,
-}
-
-impl Asks {
-    fn prompt(self) -> &'static str {
-        match self {
-            Self::Search => "/",
-            Self::Filter => "expression: ",
-            Self::Save => "save as (.json .txt .svg .tracer): ",
-        }
-    }
-}
-
 /// Which flow is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Chosen {
@@ -65,20 +58,13 @@ enum Chosen {
     All,
 }
 
-/// A line being typed.
-#[derive(Clone, Debug)]
-struct Line {
-    asks: Asks,
-    text: String,
-    /// Bytes before the insertion point.
-    at: usize,
-}
-
 /// The choices.
 #[derive(Clone, Debug)]
 pub struct State {
     view: View,
-    cursors: [Cursor; View::COUNT],
+    /// The cursor of this view, and those of the others.
+    cursor: Cursor,
+    others: HashMap<View, Cursor>,
     above: Vec<(Above, Cursor)>,
     flow: Chosen,
     way: usize,
@@ -96,7 +82,8 @@ impl State {
     pub fn new(size: (u16, u16), marks: Marks) -> Self {
         Self {
             view: View::Path,
-            cursors: Default::default(),
+            cursor: Cursor::default(),
+            others: HashMap::new(),
             above: Vec::new(),
             flow: Chosen::Worst,
             way: 0,
@@ -207,18 +194,14 @@ impl State {
     pub(crate) fn cursor(&self) -> &Cursor {
         match self.above.last() {
             Some((_, cursor)) => cursor,
-            // The array has a place for every view.
-            None => self
-                .cursors
-                .get(self.view.index())
-                .unwrap_or(&self.cursors[0]),
+            None => &self.cursor,
         }
     }
 
     fn cursor_mut(&mut self) -> &mut Cursor {
         match self.above.last_mut() {
             Some((_, cursor)) => cursor,
-            None => &mut self.cursors[self.view.index().min(View::COUNT - 1)],
+            None => &mut self.cursor,
         }
     }
 
@@ -292,7 +275,12 @@ impl State {
 
     fn show(&mut self, view: View) {
         self.above.clear();
-        self.view = view;
+        let cursor = self.others.remove(&view).unwrap_or_default();
+        if view != self.view {
+            let left = std::mem::replace(&mut self.cursor, cursor);
+            self.others.insert(self.view, left);
+            self.view = view;
+        }
     }
 
     /// Shows something above the view, once.
@@ -335,26 +323,21 @@ impl State {
         let flows = &snapshot.report.flows;
         let now = self.picture(snapshot).flow.map(|flow| flow.id);
         let at = flows.iter().position(|flow| Some(flow.id) == now);
-        let next = at.unwrap_or_default().saturating_add_signed(by);
-        if let Some(flow) = flows.get(next) {
-            self.flow = Chosen::One(flow.id);
-        } else {
-            self.say("there is no further flow");
+        // from all flows as one, every way leads to the first
+        let next = at.map_or(Some(0), |at| at.checked_add_signed(by));
+        match next.and_then(|next| flows.get(next)) {
+            Some(flow) => self.flow = Chosen::One(flow.id),
+            None => self.say("there is no further flow"),
         }
     }
 
     fn ask(&mut self, asks: Asks, text: String) {
-        self.line = Some(Line {
-            asks,
-            at: text.len(),
-            text,
-        });
+        self.line = Some(Line::new(asks, text));
     }
 
     fn type_key(&mut self, chord: Chord, keys: &Keymap, latest: &Arc<Snapshot>) -> Option<Effect> {
         if let (Some(c), Some(line)) = (chord.character(), self.line.as_mut()) {
-            line.text.insert(line.at, c);
-            line.at += c.len_utf8();
+            line.insert(c);
             return None;
         }
         match chord.code() {
@@ -389,11 +372,7 @@ impl State {
         }
         let (_, rows) = self.rows(self.shown(latest), keys);
         let height = self.height();
-        let cursor = self.cursor();
-        let from = cursor
-            .row(&rows)
-            .filter(|_| cursor.target.is_some())
-            .unwrap_or_else(|| cursor.top(&rows, height));
+        let from = self.cursor().last(&rows);
         let hits: Vec<usize> = rows
             .iter()
             .enumerate()
@@ -444,34 +423,6 @@ impl State {
                 } else {
                     self.cursor_mut().put(&rows, at, height);
                 }
-            }
-            _ => {}
-        }
-    }
-}
-
-impl Line {
-    fn edit(&mut self, code: KeyCode) {
-        let before = self.text.get(..self.at).unwrap_or_default();
-        let after = self.text.get(self.at..).unwrap_or_default();
-        let left = before.chars().next_back().map_or(0, char::len_utf8);
-        let right = after.chars().next().map_or(0, char::len_utf8);
-        match code {
-            KeyCode::Left => self.at -= left,
-            KeyCode::Right => self.at += right,
-            KeyCode::Home => self.at = 0,
-            KeyCode::End => self.at = self.text.len(),
-            KeyCode::Backspace => {
-                self.at -= left;
-                self.text.drain(self.at..self.at + left);
-            }
-            KeyCode::Delete => {
-                self.text.drain(self.at..self.at + right);
-            }
-            // ctrl-u
-            KeyCode::Char('u') => {
-                self.text.drain(..self.at);
-                self.at = 0;
             }
             _ => {}
         }
