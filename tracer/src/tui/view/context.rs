@@ -1,11 +1,13 @@
 //! What was read of the host for the verdict, with the time of each reading; what the verdict rests on is marked.
 
+use std::collections::BTreeSet;
+
 use super::Picture;
 use super::verdict;
 use crate::render::figures::duration;
 use crate::render::page::{Line, Page, columns};
 use crate::render::style::Ink;
-use crate::report::ContextEntry;
+use crate::report::{ContextEntry, Evidence};
 use crate::tui::rows::{Row, Target};
 
 /// The rows, by kind in the order of the report.
@@ -50,16 +52,40 @@ pub(super) fn rows(picture: &Picture<'_>) -> Vec<Row> {
     rows
 }
 
-/// Whether the verdict's evidence says the same.
+/// Whether the verdict's evidence says the same: of one kind, at the same place, and for the most part in the same
+/// words, for each of the two is written for its own reader.
 fn decides(picture: &Picture<'_>, entry: &ContextEntry) -> bool {
     let verdict = verdict::of(picture);
     let here = verdict
         .place
         .as_ref()
         .is_none_or(|place| place.namespace == entry.namespace || entry.namespace.is_none());
-    let first = entry.text.split_whitespace().next().unwrap_or_default();
-    here && verdict
-        .evidence
-        .iter()
-        .any(|piece| piece.kind == entry.kind && !first.is_empty() && piece.text.contains(first))
+    let read = words(&entry.text);
+    let same = |evidence: &Evidence| {
+        let said = words(&evidence.text);
+        let common = said.intersection(&read).count();
+        evidence.kind == entry.kind && common * 2 > said.len()
+    };
+    here && verdict.evidence.iter().any(same)
+}
+
+/// Names and numbers of a text.
+fn words(text: &str) -> BTreeSet<&str> {
+    text.split(|c: char| !(c.is_alphanumeric() || "._:-".contains(c)))
+        .map(|word| word.trim_matches([':', '.']))
+        .filter(|word| !word.is_empty())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::words;
+
+    #[test]
+    fn names_are_words_however_they_are_joined() {
+        let chain = words("filter/FORWARD (nf_tables): policy drop");
+        assert!(chain.contains("filter") && chain.contains("FORWARD"));
+        assert!(words("net.ipv4.ip_forward = 0").contains("net.ipv4.ip_forward"));
+        assert!(words("via 10.0.0.1, fe80::1").contains("fe80::1"));
+    }
 }

@@ -74,6 +74,15 @@ pub(super) fn took(packet: &JourneyReport) -> u64 {
     at(packet.steps.last()).saturating_sub(at(packet.steps.first()))
 }
 
+/// Headers without the link layer's: on one line, the flags of TCP tell more.
+fn without_macs(headers: &str) -> &str {
+    const MACS: usize = "00:00:00:00:00:00 > 00:00:00:00:00:00".len();
+    match headers.split_once(", ") {
+        Some((macs, rest)) if macs.len() == MACS && macs.contains(" > ") => rest,
+        _ => headers,
+    }
+}
+
 fn row(packet: &JourneyReport, picture: &Picture<'_>) -> Row {
     let marks = &picture.marks;
     let first = packet.steps.first();
@@ -115,7 +124,7 @@ fn row(packet: &JourneyReport, picture: &Picture<'_>) -> Row {
         && let Some(headers) = packet.steps.iter().find_map(|step| step.headers.as_deref())
     {
         text += "  ";
-        text += headers;
+        text += without_macs(headers);
     }
     let room = picture.width.saturating_sub(line.width());
     Row::of(

@@ -13,6 +13,7 @@ use crate::render::text::path::changes;
 use crate::report::{FlowReport, PathReport};
 use crate::tui::fresh;
 use crate::tui::rows::{Row, Target, cut, plain};
+use crate::tui::together::ALL;
 use columns::Columns;
 use end::End;
 use rail::Rail;
@@ -154,10 +155,12 @@ fn title(picture: &Picture<'_>, flow: &FlowReport, path: &PathReport, width: usi
         (None, None) => "",
     };
     let head = format!(" {}  ", path.direction);
-    let room = width.saturating_sub(head.len());
+    let others = if flow.id == ALL { "  and others" } else { "" };
+    let room = width.saturating_sub(head.len() + others.len());
     Row::text(
         Line::default()
             .push(Ink::Strong, &head)
-            .push(Ink::Plain, &cut(tuple, room, picture.marks.more)),
+            .push(Ink::Plain, &cut(tuple, room, picture.marks.more))
+            .push(Ink::Quiet, others),
     )
 }

@@ -31,7 +31,12 @@ pub(crate) fn lines(picture: &Picture<'_>, height: usize) -> Vec<Line> {
     let mut page = Page::new(picture.width, *marks);
     page.prose(head, Ink::Strong, &verdict.summary);
     let mut lines = page.into_lines();
-    lines.truncate(SUMMARY.min(height.saturating_sub(2).max(1)));
+    let most = SUMMARY.min(height.saturating_sub(2).max(1));
+    if lines.len() > most {
+        lines.truncate(most);
+        let last = lines.pop().unwrap_or_default();
+        lines.push(last.push(Ink::Strong, marks.more));
+    }
 
     let mut facts: Vec<String> = Vec::new();
     if let Some(cause) = &verdict.cause {

@@ -97,7 +97,8 @@ impl Columns {
             .right(Ink::Quiet, "packets", PACKETS)
             .right(Ink::Quiet, "lost", LOST)
             .right(Ink::Quiet, "p50", LATENCY);
-        for (width, name) in [(self.p99, "p99"), (self.bar, ""), (self.age, "age")] {
+        let optional = [(self.p99, "p99"), (self.bar, ""), (self.age, "age")];
+        for (width, name) in optional.into_iter().filter(|(width, _)| *width > 0) {
             line = line.right(Ink::Quiet, name, width);
         }
         line
