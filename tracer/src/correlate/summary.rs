@@ -265,7 +265,10 @@ impl Keeping {
         if !kept {
             trace.journeys.remove(&open.id);
             if let Some(flow) = flow_mut(trace, open.flow) {
-                flow.journeys.retain(|id| *id != open.id);
+                // Closed soon after it was opened: it stands near the end, and under load the list is long.
+                if let Some(at) = flow.journeys.iter().rposition(|id| *id == open.id) {
+                    flow.journeys.remove(at);
+                }
             }
         } else if lossy {
             self.lossy += 1;

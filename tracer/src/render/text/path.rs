@@ -20,7 +20,7 @@ pub(super) fn rows(page: &mut Page, flow: &FlowReport) {
         let explained = path
             .hops
             .first()
-            .is_some_and(|h| changes(page, h, false).next().is_some());
+            .is_some_and(|h| changes(&page.marks, h, false).next().is_some());
         if i > 0 || (first != asked && !first.is_empty() && !explained) {
             rows.push(Row::Way(&path.direction, first));
         }
