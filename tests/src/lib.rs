@@ -3,6 +3,7 @@
 //! The crate is the runner behind the `lab` binary; the labs themselves are `labs/FAMILY/*.toml`, and
 //! docs/adding-a-lab.md walks through a new one. Nothing here knows a fault, an address or a rule of the tool.
 
+pub mod alone;
 pub mod bpf;
 pub mod cgroup;
 pub mod compare;

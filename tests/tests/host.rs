@@ -8,12 +8,10 @@
     reason = "a setup that fails is a test that fails"
 )]
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
-use nix::unistd::geteuid;
+use tests::alone::{Running, alone};
 use tracer::host::Host;
 use tracer::host::answers::answer;
 use tracer::host::facts::{BaseChain, Fact, FilterEngine, Link, Question, RouteAnswer};
@@ -26,19 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs a test in namespaces of its own.
 fn isolated(test: fn()) {
-    if !geteuid().is_root() {
-        eprintln!("SKIPPED: needs root (network and mount namespaces)");
-        return;
-    }
-    std::thread::spawn(move || {
-        unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).unwrap();
-        let none: Option<&str> = None;
-        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
-        mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none).unwrap();
-        test();
-    })
-    .join()
-    .unwrap();
+    alone(test).unwrap();
 }
 
 /// Runs a shell script.
@@ -52,17 +38,15 @@ fn netns(name: &str) -> NetNs {
 }
 
 /// A process in a new namespace, without a file.
-struct Inside(Child);
+struct Inside(Running);
 
 impl Inside {
     fn new() -> Self {
-        Self(
-            Command::new("unshare")
-                .args(["-n", "sleep", "1000"])
-                .stdout(Stdio::null())
-                .spawn()
-                .unwrap(),
-        )
+        let sleeper = Command::new("unshare")
+            .args(["-n", "sleep", "1000"])
+            .stdout(Stdio::null())
+            .spawn();
+        Self(Running(sleeper.unwrap()))
     }
 
     /// Its namespace, as soon as it has one of its own.
@@ -71,18 +55,11 @@ impl Inside {
         let start = Instant::now();
         loop {
             assert!(start.elapsed() < PATIENCE);
-            match NetnsFd::open(format!("/proc/{}/ns/net", self.0.id())) {
+            match NetnsFd::open(format!("/proc/{}/ns/net", self.0.0.id())) {
                 Ok(handle) if handle.netns() != own => return handle.netns(),
                 _ => std::thread::yield_now(),
             }
         }
-    }
-}
-
-impl Drop for Inside {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 
@@ -256,7 +233,7 @@ fn a_name_given_later_is_told() {
         let process = Inside::new();
         let named = process.netns();
         let mut watched = Watched::new();
-        sh(&format!("ip netns attach hf_named {}", process.0.id()));
+        sh(&format!("ip netns attach hf_named {}", process.0.0.id()));
         watched.until("the name", |w| w.host.namespace(named) == "hf_named");
     });
 }

@@ -18,10 +18,9 @@ use std::sync::mpsc;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{geteuid, getpid};
+use nix::unistd::getpid;
+use tests::alone::alone;
 use tracer::host::facts::{Probe, ProbeState};
 use tracer::host::namespaces::NetnsFd;
 use tracer::kernel::{Kernel, LoadOptions, Outcome, Target};
@@ -49,20 +48,8 @@ static ALONE: Mutex<()> = Mutex::new(());
 
 /// Runs a test in namespaces of its own.
 fn isolated(test: fn()) {
-    if !geteuid().is_root() {
-        eprintln!("SKIPPED: needs root (BPF, network and mount namespaces)");
-        return;
-    }
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    std::thread::spawn(move || {
-        unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).unwrap();
-        let none: Option<&str> = None;
-        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
-        mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none).unwrap();
-        test();
-    })
-    .join()
-    .unwrap();
+    alone(test).unwrap();
 }
 
 fn sh(script: &str) -> String {

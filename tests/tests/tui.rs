@@ -18,12 +18,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use nix::mount::{MsFlags, mount};
 use nix::pty::{OpenptyResult, Winsize, openpty};
-use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{LocalFlags, tcgetattr};
-use nix::unistd::{Pid, geteuid};
+use nix::unistd::Pid;
+use tests::alone::{Running, alone};
 
 /// Longest wait for something that the screen must show.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -35,22 +34,10 @@ const MOUSE_OFF: &str = "\x1b[?1000l";
 
 /// Runs a test in namespaces of its own, with a router that drops what it should forward.
 fn isolated(test: fn()) {
-    if !geteuid().is_root() {
-        eprintln!("SKIPPED: needs root (BPF, network and mount namespaces)");
-        return;
-    }
     if !tracer().exists() {
         panic!("{} is missing: cargo build -p tracer", tracer().display());
     }
-    std::thread::spawn(move || {
-        unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).unwrap();
-        let none: Option<&str> = None;
-        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
-        mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none).unwrap();
-        test();
-    })
-    .join()
-    .unwrap();
+    alone(test).unwrap();
 }
 
 fn tracer() -> std::path::PathBuf {
@@ -84,26 +71,15 @@ fn cells(count: u16) -> NonZero<u16> {
     NonZero::new(count).unwrap()
 }
 
-/// Something that sends until it is dropped.
-struct Traffic(Child);
-
-impl Traffic {
-    fn ping(to: &str) -> Self {
-        let arguments = ["netns", "exec", "tuit-a", "ping", "-n", "-i", "0.1", to];
-        let ping = Command::new("ip")
-            .args(arguments)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        Self(ping.unwrap())
-    }
-}
-
-impl Drop for Traffic {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// A ping that goes on until it is dropped.
+fn ping(to: &str) -> Running {
+    let arguments = ["netns", "exec", "tuit-a", "ping", "-n", "-i", "0.1", to];
+    let ping = Command::new("ip")
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    Running(ping.unwrap())
 }
 
 /// tracer on a terminal, and what the terminal shows.
@@ -237,7 +213,7 @@ impl Terminal {
 fn a_person_watches_a_drop_looks_around_and_leaves() {
     isolated(|| {
         network();
-        let _ping = Traffic::ping("10.199.2.2");
+        let _ping = ping("10.199.2.2");
         let arguments = ["--netns", "tuit-a", "--netns", "tuit-r", "icmp"];
         let mut terminal = Terminal::start(&arguments, Some("xterm-256color"), (30, 100));
         terminal.until_shown("LIVE");
@@ -329,7 +305,7 @@ fn a_person_watches_a_drop_looks_around_and_leaves() {
 fn a_signal_gives_the_terminal_back() {
     isolated(|| {
         network();
-        let _ping = Traffic::ping("10.199.2.2");
+        let _ping = ping("10.199.2.2");
         let arguments = ["--netns", "tuit-a", "--netns", "tuit-r", "icmp"];
         let mut terminal = Terminal::start(&arguments, Some("xterm-256color"), (30, 100));
         terminal.until_shown("DROPPED");

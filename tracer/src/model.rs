@@ -91,6 +91,22 @@ pub enum Proto {
     Other(u8),
 }
 
+impl Proto {
+    /// Number of the IP protocol; `None` for ARP, which is none.
+    #[must_use]
+    pub const fn number(self) -> Option<u8> {
+        match self {
+            Self::Icmp => Some(1),
+            Self::Tcp => Some(6),
+            Self::Udp => Some(17),
+            Self::Icmp6 => Some(58),
+            Self::Sctp => Some(132),
+            Self::Other(number) => Some(number),
+            Self::Arp => None,
+        }
+    }
+}
+
 /// Addresses, protocol and ports. For ICMP the ports are zero and `icmp_id` tells echo flows apart; ports of
 /// fragments after the first are unknown and zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

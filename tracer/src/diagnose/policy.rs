@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::host::Host;
 use crate::host::facts::{PolicyRule, TableRoute};
-use crate::model::{Device, IfIndex, NetNs, Proto, Tuple};
+use crate::model::{Device, IfIndex, NetNs, Tuple};
 
 use super::routing::holds;
 
@@ -95,15 +95,7 @@ fn matches(rule: &PolicyRule, asked: &Asked<'_>) -> bool {
     let ports = |want: Option<(u16, u16)>, have: u16| {
         want.is_none_or(|(low, high)| (low..=high).contains(&have))
     };
-    let protocol = match tuple.proto {
-        Proto::Tcp => 6,
-        Proto::Udp => 17,
-        Proto::Icmp => 1,
-        Proto::Icmp6 => 58,
-        Proto::Sctp => 132,
-        Proto::Other(number) => number,
-        Proto::Arp => 0,
-    };
+    let protocol = tuple.proto.number();
     let all = address(rule.src, tuple.src)
         && address(rule.dst, tuple.dst)
         && rule.iif.as_deref().is_none_or(|want| want == asked.iif)
@@ -111,7 +103,7 @@ fn matches(rule: &PolicyRule, asked: &Asked<'_>) -> bool {
         && rule
             .mark
             .is_none_or(|want| (want ^ asked.mark) & rule.mark_mask == 0)
-        && rule.protocol.is_none_or(|want| want == protocol)
+        && rule.protocol.is_none_or(|want| Some(want) == protocol)
         && ports(rule.sport, tuple.sport)
         && ports(rule.dport, tuple.dport);
     all != rule.inverted
@@ -213,6 +205,7 @@ mod tests {
     use super::*;
     use crate::host::facts::Fact;
     use crate::model::KtimeNs;
+    use crate::model::Proto;
 
     fn rule(priority: u32, action: &str, table: u32) -> PolicyRule {
         PolicyRule {

@@ -3,6 +3,8 @@
 
 use std::net::IpAddr;
 
+use tracer_common::tuple::PROTO_ARP;
+
 use crate::model::{Proto, Tuple};
 
 /// Fields of an IP header that tests set.
@@ -29,17 +31,9 @@ impl Default for Ip {
     }
 }
 
-/// Protocol number of a tuple.
+/// Protocol number of a tuple, as the kernel programs have it.
 pub(crate) fn number(proto: Proto) -> u8 {
-    match proto {
-        Proto::Icmp => 1,
-        Proto::Tcp => 6,
-        Proto::Udp => 17,
-        Proto::Icmp6 => 58,
-        Proto::Sctp => 132,
-        Proto::Arp => 255,
-        Proto::Other(number) => number,
-    }
+    proto.number().unwrap_or(PROTO_ARP)
 }
 
 /// An IP packet of the tuple's family around a payload.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::host::prefix::holds;
-use crate::model::{Proto, Tuple};
+use crate::model::Tuple;
 
 /// For which packets a policy is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,15 +52,7 @@ impl XfrmPolicy {
     /// to fit.
     #[must_use]
     pub fn selects(&self, tuple: &Tuple) -> bool {
-        let protocol = match tuple.proto {
-            Proto::Tcp => 6,
-            Proto::Udp => 17,
-            Proto::Icmp => 1,
-            Proto::Icmp6 => 58,
-            Proto::Sctp => 132,
-            Proto::Arp => 0,
-            Proto::Other(number) => number,
-        };
+        let protocol = tuple.proto.number().unwrap_or(0);
         let any = |asked: Option<u16>, port: u16| asked.is_none_or(|p| port == 0 || p == port);
         let source = tuple.src.is_unspecified() || holds(self.src, self.src_prefix, tuple.src);
         source
