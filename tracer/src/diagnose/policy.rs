@@ -204,8 +204,7 @@ fn prefix_words(address: IpAddr, length: u8) -> String {
 mod tests {
     use super::*;
     use crate::host::facts::Fact;
-    use crate::model::KtimeNs;
-    use crate::model::Proto;
+    use crate::model::{KtimeNs, Proto};
 
     fn rule(priority: u32, action: &str, table: u32) -> PolicyRule {
         PolicyRule {
