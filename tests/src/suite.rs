@@ -27,7 +27,12 @@ pub struct Suite {
     pub keep_recording: Option<PathBuf>,
     /// Labs that run at the same time.
     pub jobs: usize,
+    /// A lab that fails beside others is run once more, alone.
+    pub again: bool,
 }
+
+/// When more labs fail than this, it is not for what ran beside them.
+const MOST_AGAIN: usize = 8;
 
 /// How a lab ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +75,8 @@ impl fmt::Display for Line {
 }
 
 impl Suite {
-    /// Runs the labs and writes a line for each as it ends. Gives the lines, in the order in which they ended.
+    /// Runs the labs and writes a line for each as it ends. Gives the lines, in the order in which they ended; those
+    /// of labs that were run again, which a line beginning with `AGAIN` tells, stand last.
     ///
     /// # Errors
     /// A directory to keep things in cannot be made.
@@ -85,20 +91,41 @@ impl Suite {
         let queue = Mutex::new(files.iter());
         let next = || queue.lock().ok()?.next();
         let lines = Mutex::new(Vec::new());
+        let failed = Mutex::new(Vec::new());
+        let put_off = |file: &Path, line: &Line| {
+            let later = self.again && self.jobs > 1 && matches!(line.verdict, Verdict::Fail(_));
+            let mut failed = failed
+                .lock()
+                .ok()
+                .filter(|f| later && f.len() < MOST_AGAIN)?;
+            failed.push(file.to_path_buf());
+            Some(())
+        };
         thread::scope(|scope| {
             for _ in 0..self.jobs.max(1) {
                 scope.spawn(|| {
                     while let Some(file) = next() {
                         let line = self.judge(file);
+                        let later = put_off(file, &line).is_some();
                         if let Ok(mut lines) = lines.lock() {
-                            tell(&line);
-                            lines.push(line);
+                            if later {
+                                say(&line.to_string().replacen("FAIL", "AGAIN", 1));
+                            } else {
+                                say(&line);
+                                lines.push(line);
+                            }
                         }
                     }
                 });
             }
         });
-        lines.into_inner().ok().context("a worker ended early")
+        let mut lines = lines.into_inner().ok().context("a worker ended early")?;
+        for file in failed.into_inner().ok().into_iter().flatten() {
+            let line = self.judge(&file);
+            say(&line);
+            lines.push(line);
+        }
+        Ok(lines)
     }
 
     /// Runs one lab and judges it.
@@ -246,7 +273,7 @@ impl Judged {
 }
 
 /// A reader that went away (`| head`) is no reason to stop half-way.
-fn tell(line: &Line) {
+fn say(line: &impl fmt::Display) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 

@@ -37,7 +37,7 @@ pub(crate) fn count_all() -> Result<Counts> {
     }
     let mut counts = None;
     let keep = ["--keep-report", KEPT, "--keep-recording", KEPT];
-    run_labs(&[&[LABS][..], &keep].concat(), |line| {
+    run_labs(&[&[LABS, "--again"][..], &keep].concat(), |line| {
         counts = sum_line(line).or(counts);
     })?;
     let mut counts = counts.context("the labs ended without a sum: see above")?;

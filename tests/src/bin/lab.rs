@@ -39,6 +39,9 @@ enum Chore {
         /// Labs that run at the same time [default: two for each core, as most of a lab is waiting].
         #[arg(long)]
         jobs: Option<usize>,
+        /// Run a lab that fails beside others once more, alone.
+        #[arg(long)]
+        again: bool,
         /// Write how each family fares to FILE, as a table in Markdown.
         #[arg(long, value_name = "FILE")]
         scoreboard: Option<PathBuf>,
@@ -94,6 +97,7 @@ fn act(chore: Chore) -> Result<ExitCode> {
             keep_report,
             keep_recording,
             jobs,
+            again,
             scoreboard,
         } => {
             must_be_root()?;
@@ -102,6 +106,7 @@ fn act(chore: Chore) -> Result<ExitCode> {
                 keep_report,
                 keep_recording,
                 jobs: jobs.unwrap_or_else(|| 2 * available_parallelism().map_or(1, usize::from)),
+                again,
             };
             let mut labs = Vec::new();
             for file in files {
