@@ -13,6 +13,7 @@ mod counters;
 mod expedite;
 pub mod layout;
 mod load;
+mod misses;
 pub mod preflight;
 mod reader;
 pub mod reasons;
@@ -41,6 +42,7 @@ use counters::{CounterMaps, FilterWriter};
 use expedite::Expedited;
 use layout::{LayoutError, Types};
 use load::{How, Variant};
+use misses::Misses;
 use preflight::{Conditions, Problem};
 use reasons::Names;
 
@@ -134,6 +136,7 @@ pub struct Kernel {
     interfaces: Interfaces,
     hooks: Vec<(&'static HookInfo, Variant)>,
     counters: CounterMaps,
+    misses: Misses,
     filter: FilterWriter,
     reader: Option<Reader>,
     drop_reasons: Names,
@@ -179,6 +182,7 @@ impl Kernel {
             interfaces: Interfaces::default(),
             hooks,
             counters,
+            misses: Misses::default(),
             filter,
             reader: Some(reader),
             drop_reasons: reasons::drop_reasons(&types),
@@ -189,10 +193,15 @@ impl Kernel {
     /// Attaches the tracepoint programs; one probe for each tracepoint tells what became of it.
     pub fn attach_tracepoints(&mut self) -> Vec<Probe> {
         let _fast = Expedited::begin();
-        let Self { ebpf, hooks, .. } = self;
+        let Self {
+            ebpf,
+            hooks,
+            misses,
+            ..
+        } = self;
         hooks
             .iter()
-            .map(|(hook, variant)| attach_tracepoint(ebpf, hook, variant))
+            .map(|(hook, variant)| attach_tracepoint(ebpf, misses, hook, variant))
             .collect()
     }
 
@@ -241,7 +250,9 @@ impl Kernel {
     /// # Errors
     /// When a map cannot be read.
     pub fn counters(&self) -> Result<Counters, KernelError> {
-        Ok(self.counters.read()?)
+        let mut counters = self.counters.read()?;
+        counters.loss.missed = self.misses.read();
+        Ok(counters)
     }
 
     /// The reading end of the ring buffer; `None` the second time.
@@ -272,16 +283,21 @@ fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, KernelError> {
     ebpf.take_map(name).ok_or(KernelError::NoMap(name))
 }
 
-fn attach_tracepoint(ebpf: &mut Ebpf, hook: &HookInfo, variant: &Variant) -> Probe {
+fn attach_tracepoint(
+    ebpf: &mut Ebpf,
+    misses: &mut Misses,
+    hook: &'static HookInfo,
+    variant: &Variant,
+) -> Probe {
     let (state, detail) = match variant {
         Variant::Missing => (ProbeState::Missing, hook.gives.to_owned()),
         Variant::Refused(why) => (ProbeState::Failed, why.clone()),
-        Variant::Typed => attach_typed(ebpf, hook.name)
+        Variant::Typed => attach_typed(ebpf, misses, hook.name)
             .map(|()| TYPED)
             // A program that reads what its tracepoint lacks is refused only now (EINVAL on 5.10).
-            .or_else(|_| attach_raw(ebpf, hook.name).map(|()| RAW))
+            .or_else(|_| attach_raw(ebpf, misses, hook.name).map(|()| RAW))
             .map_or_else(failed, attached),
-        Variant::Raw => attach_raw(ebpf, hook.name)
+        Variant::Raw => attach_raw(ebpf, misses, hook.name)
             .map(|()| RAW)
             .map_or_else(failed, attached),
     };
@@ -307,19 +323,35 @@ fn failed(error: ProgramError) -> (ProbeState, String) {
     (ProbeState::Failed, load::reason(&error))
 }
 
-fn attach_typed(ebpf: &mut Ebpf, hook: &str) -> Result<(), ProgramError> {
+fn attach_typed(
+    ebpf: &mut Ebpf,
+    misses: &mut Misses,
+    hook: &'static str,
+) -> Result<(), ProgramError> {
     match ebpf.program_mut(&format!("{}{hook}", names::BTF_PREFIX)) {
-        Some(Program::BtfTracePoint(program)) => program.attach().map(|_| ()),
+        Some(Program::BtfTracePoint(program)) => {
+            program.attach()?;
+            misses.watch(hook, program.fd()?);
+            Ok(())
+        }
         _ => Err(ProgramError::NotLoaded),
     }
 }
 
-fn attach_raw(ebpf: &mut Ebpf, hook: &str) -> Result<(), ProgramError> {
+fn attach_raw(
+    ebpf: &mut Ebpf,
+    misses: &mut Misses,
+    hook: &'static str,
+) -> Result<(), ProgramError> {
     let name = format!("{}{hook}", names::RAW_PREFIX);
     let program = ebpf.program_mut(&name).ok_or(ProgramError::NotLoaded)?;
     load::load_raw(program)?;
     match program {
-        Program::RawTracePoint(program) => program.attach(hook).map(|_| ()),
+        Program::RawTracePoint(program) => {
+            program.attach(hook)?;
+            misses.watch(hook, program.fd()?);
+            Ok(())
+        }
         _ => Err(ProgramError::UnexpectedProgramType),
     }
 }

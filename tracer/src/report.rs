@@ -85,6 +85,8 @@ pub struct Completeness {
     pub lost_events: u64,
     /// Records not sent because the budget was used up; their packets are counted.
     pub thinned_events: u64,
+    /// Times that a tracepoint's program could not run, for it was interrupted at work on that CPU.
+    pub missed_events: u64,
     /// Hop counters lost because the map was full.
     pub map_full: u64,
     /// Records that could not be decoded.
@@ -112,6 +114,8 @@ pub struct HookLoss {
     pub lost: u64,
     /// Not sent because the budget was used up.
     pub thinned: u64,
+    /// Not seen because the hook's program was interrupted at work.
+    pub missed: u64,
 }
 
 /// One probe.

@@ -83,6 +83,7 @@ impl Losses {
             events: list(&self.events, &before.events),
             lost: list(&self.lost, &before.lost),
             thinned: list(&self.thinned, &before.thinned),
+            missed: list(&self.missed, &before.missed),
             map_full: self.map_full.saturating_sub(before.map_full),
             tags_evicted: self.tags_evicted.saturating_sub(before.tags_evicted),
             unreadable: self.unreadable.saturating_sub(before.unreadable),
@@ -99,6 +100,9 @@ pub struct Losses {
     pub lost: Vec<(String, u64)>,
     /// Budget used up, by hook name.
     pub thinned: Vec<(String, u64)>,
+    /// The hook's program was at work on that CPU already, by hook name. Nothing is counted for these packets there.
+    #[serde(default)]
+    pub missed: Vec<(String, u64)>,
     /// Hop counters without room.
     pub map_full: u64,
     /// Tags overwritten.

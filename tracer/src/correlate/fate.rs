@@ -213,7 +213,11 @@ fn sees_sockets(around: &Around<'_>) -> bool {
         .probes
         .get(NAME)
         .is_none_or(|probe| probe.state == ProbeState::Attached);
-    attached && !counted(&around.losses.lost) && !counted(&around.losses.thinned)
+    let losses = around.losses;
+    attached
+        && [&losses.lost, &losses.thinned, &losses.missed]
+            .into_iter()
+            .all(|list| !counted(list))
 }
 
 /// Whether a packet handed to this device leaves what the trace can see.

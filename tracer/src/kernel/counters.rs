@@ -75,6 +75,7 @@ fn losses(stats: impl Iterator<Item = KernelStats>) -> Losses {
         events: by_name(&total.events),
         lost: by_name(&total.lost),
         thinned: by_name(&total.thinned),
+        missed: Vec::new(),
         map_full: total.map_full,
         tags_evicted: total.tags_evicted,
         unreadable: total.unreadable,

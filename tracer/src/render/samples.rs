@@ -451,6 +451,7 @@ pub(crate) fn unanswered_incomplete() -> Report {
     report.trace.completeness = Completeness {
         lost_events: 120,
         thinned_events: 1_100_000,
+        missed_events: 3,
         map_full: 2,
         decode_errors: 0,
         unreadable: 0,
@@ -460,11 +461,13 @@ pub(crate) fn unanswered_incomplete() -> Report {
                 hook: "kfree_skb".into(),
                 lost: 20,
                 thinned: 0,
+                missed: 3,
             },
             HookLoss {
                 hook: "tc-egress".into(),
                 lost: 100,
                 thinned: 1_100_000,
+                missed: 0,
             },
         ],
         probes: vec![

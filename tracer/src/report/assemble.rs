@@ -108,6 +108,7 @@ fn completeness(trace: &Trace, host: &Host) -> Completeness {
     Completeness {
         lost_events: by_hook.iter().map(|hook| hook.lost).sum(),
         thinned_events: by_hook.iter().map(|hook| hook.thinned).sum(),
+        missed_events: by_hook.iter().map(|hook| hook.missed).sum(),
         map_full: trace.losses.map_full,
         decode_errors: trace.decode_errors,
         unreadable: trace.losses.unreadable,
@@ -127,23 +128,23 @@ fn completeness(trace: &Trace, host: &Host) -> Completeness {
     }
 }
 
-fn by_hook(losses: &Losses) -> Vec<HookLoss> {
-    let mut hooks: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
-    for (hook, lost) in &losses.lost {
-        hooks.entry(hook).or_default().0 += lost;
-    }
-    for (hook, thinned) in &losses.thinned {
-        hooks.entry(hook).or_default().1 += thinned;
-    }
-    hooks
-        .into_iter()
-        .filter(|(_, counts)| *counts != (0, 0))
-        .map(|(hook, (lost, thinned))| HookLoss {
-            hook: hook.into(),
-            lost,
-            thinned,
-        })
-        .collect()
+fn by_hook<'a>(losses: &'a Losses) -> Vec<HookLoss> {
+    let mut hooks: BTreeMap<&'a str, HookLoss> = BTreeMap::new();
+    let mut add = |list: &'a [(String, u64)], field: fn(&mut HookLoss) -> &mut u64| {
+        for (hook, number) in list.iter().filter(|(_, number)| *number > 0) {
+            let loss = hooks.entry(hook).or_insert_with(|| HookLoss {
+                hook: hook.clone(),
+                lost: 0,
+                thinned: 0,
+                missed: 0,
+            });
+            *field(loss) += number;
+        }
+    };
+    add(&losses.lost, |loss| &mut loss.lost);
+    add(&losses.thinned, |loss| &mut loss.thinned);
+    add(&losses.missed, |loss| &mut loss.missed);
+    hooks.into_values().collect()
 }
 
 fn state_name(state: ProbeState) -> &'static str {

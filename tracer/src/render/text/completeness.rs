@@ -3,7 +3,7 @@
 use crate::render::figures::{count, counted};
 use crate::render::page::{Line, Page};
 use crate::render::style::Ink;
-use crate::report::{Completeness, Report};
+use crate::report::{Completeness, HookLoss, Report};
 
 /// Most gaps of one kind that are named one by one.
 const NAMED: usize = 6;
@@ -59,14 +59,14 @@ fn gaps(report: &Report) -> Vec<String> {
         gaps.push(format!(
             "{} lost, the buffer was full{}",
             counted(complete.lost_events, "event"),
-            hooks(complete, |lost, _| lost)
+            hooks(complete, |hook| hook.lost)
         ));
     }
     if complete.thinned_events > 0 {
         gaps.push(format!(
             "{} left out by the budget{}; packet counts are exact",
             counted(complete.thinned_events, "event"),
-            hooks(complete, |_, thinned| thinned)
+            hooks(complete, |hook| hook.thinned)
         ));
     }
     let counters = [
@@ -102,11 +102,11 @@ fn gaps(report: &Report) -> Vec<String> {
 }
 
 /// ` (tc-egress 100, kfree_skb 20)`
-fn hooks(complete: &Completeness, which: impl Fn(u64, u64) -> u64) -> String {
+fn hooks(complete: &Completeness, which: impl Fn(&HookLoss) -> u64) -> String {
     let words: Vec<String> = complete
         .by_hook
         .iter()
-        .map(|hook| (which(hook.lost, hook.thinned), &hook.hook))
+        .map(|hook| (which(hook), &hook.hook))
         .filter(|(number, _)| *number > 0)
         .map(|(number, hook)| format!("{hook} {}", count(number)))
         .collect();
@@ -119,7 +119,8 @@ fn hooks(complete: &Completeness, which: impl Fn(u64, u64) -> u64) -> String {
 /// What the kernel or the rights of this run did not offer.
 fn notes(report: &Report) -> Vec<String> {
     let mut notes = Vec::new();
-    let probes = &report.trace.completeness.probes;
+    let complete = &report.trace.completeness;
+    let probes = &complete.probes;
     let missing: Vec<&str> = probes
         .iter()
         .filter(|probe| probe.state == "missing")
@@ -127,6 +128,14 @@ fn notes(report: &Report) -> Vec<String> {
         .collect();
     if !missing.is_empty() {
         notes.push(format!("not in this kernel: {}", missing.join(", ")));
+    }
+    // whose packets they were is not known: on a busy machine nearly always another flow's
+    if complete.missed_events > 0 {
+        notes.push(format!(
+            "{} of any flow not seen, the probe was at work on that CPU{}",
+            counted(complete.missed_events, "event"),
+            hooks(complete, |hook| hook.missed)
+        ));
     }
     let unread = report.context.iter().filter(|entry| entry.kind == "unread");
     let unread: Vec<String> = unread

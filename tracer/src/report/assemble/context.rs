@@ -369,11 +369,7 @@ fn socket_text(socket: &OpenSocket) -> String {
     let peer = socket.peer.map_or_else(String::new, |(peer, port)| {
         format!(" to {peer} port {port}")
     });
-    let holders: Vec<String> = socket
-        .holders
-        .iter()
-        .map(|p| format!("{} (pid {})", p.comm, p.pid))
-        .collect();
+    let holders: Vec<String> = socket.holders.iter().map(ToString::to_string).collect();
     let whose = if holders.is_empty() {
         "no known process".to_owned()
     } else {
