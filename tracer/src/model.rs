@@ -268,6 +268,13 @@ pub struct Process {
     pub comm: String,
 }
 
+/// `socat (pid 7)`.
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (pid {})", self.comm, self.pid)
+    }
+}
+
 /// A socket as an event saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Socket {

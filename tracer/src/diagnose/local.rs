@@ -139,8 +139,8 @@ pub fn found_a_way(trace: &Trace, host: &Host) -> Option<(Evidence, Advice)> {
     let found = evidence(
         "route",
         format!(
-            "{} (pid {}) looked up a route to {} and found one{way}; no packet followed",
-            who.comm, who.pid, tuple.dst
+            "{who} looked up a route to {} and found one{way}; no packet followed",
+            tuple.dst
         ),
     );
     let why = text(format!(
@@ -264,10 +264,10 @@ fn without_way(trace: &Trace, host: &Host, netns: NetNs, dst: IpAddr) -> Option<
 #[must_use]
 pub fn verdict(trace: &Trace, host: &Host, failure: &Failure) -> Option<Verdict> {
     let candidate = candidate(trace, host, failure, None)?;
-    let who = failure.process.as_ref().map_or_else(
-        || "the sender".to_owned(),
-        |p| format!("{} (pid {})", p.comm, p.pid),
-    );
+    let who = failure
+        .process
+        .as_ref()
+        .map_or_else(|| "the sender".to_owned(), ToString::to_string);
     let mut list = candidate.evidence;
     list.push(evidence(
         "socket",

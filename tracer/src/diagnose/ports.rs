@@ -28,10 +28,8 @@ pub fn on_port<'a>(host: &'a Host, netns: NetNs, tuple: &Tuple) -> Option<&'a [O
 /// `nginx (pid 12)`, `a process`.
 #[must_use]
 pub fn holder(socket: &OpenSocket) -> String {
-    socket.holders.first().map_or_else(
-        || "a process".to_owned(),
-        |p| format!("{} (pid {})", p.comm, p.pid),
-    )
+    let first = socket.holders.first();
+    first.map_or_else(|| "a process".to_owned(), ToString::to_string)
 }
 
 /// Why a socket does not take a packet, in words; `None` where nothing stands against it.

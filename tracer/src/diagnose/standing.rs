@@ -3,7 +3,7 @@
 
 use crate::host::Host;
 use crate::host::facts::{Attachment, BpfProgram, Holder, Qdisc, Standing};
-use crate::model::{Device, IfIndex, Process};
+use crate::model::{Device, IfIndex};
 use crate::report::Advice;
 
 use super::advice::Shell;
@@ -141,12 +141,6 @@ pub fn qdisc(qdisc: &Qdisc) -> String {
         qdisc.overlimits,
         words::count(u64::from(qdisc.queued), "packet")
     )
-}
-
-/// `socat (pid 7)`.
-#[must_use]
-pub fn process(process: &Process) -> String {
-    format!("{} (pid {})", process.comm, process.pid)
 }
 
 /// A holder with what keeps it from reading: `socat (pid 7, stopped)`.

@@ -112,7 +112,7 @@ pub fn egress(loss: &Loss<'_>) -> Option<Candidate> {
     let process = loss.event.process.as_ref();
     let group = group(loss);
     let list = concerned(loss.host, EGRESS, group);
-    let who = process.map_or_else(String::new, |p| format!(" of {}", standing::process(p)));
+    let who = process.map_or_else(String::new, |p| format!(" of {}", p));
     Some(
         Candidate::new(
             &CGROUP_DROP,

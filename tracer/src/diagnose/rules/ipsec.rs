@@ -79,16 +79,11 @@ fn advice(shell: &Shell, policy: Option<&XfrmPolicy>) -> Vec<Advice> {
         shell.run("what they refused", "grep -v ' 0$' /proc/net/xfrm_stat"),
     ];
     if let Some(policy) = policy.filter(|p| p.blocks) {
-        let direction = match policy.direction {
-            XfrmDirection::In => "in",
-            XfrmDirection::Out => "out",
-            XfrmDirection::Forward => "fwd",
-        };
         list.push(shell.run(
             "if it is wrong, remove it: what it keeps from being sent in clear then is sent",
             format!(
-                "ip xfrm policy delete dir {direction} index {}",
-                policy.index
+                "ip xfrm policy delete dir {} index {}",
+                policy.direction, policy.index
             ),
         ));
     }
@@ -123,10 +118,7 @@ pub fn not_sent(trace: &Trace, host: &Host) -> Option<Verdict> {
         })?;
     let shell = Shell::of(host, Some(netns));
     let name = host.namespace(netns);
-    let who = process.map_or_else(
-        || "the sender".to_owned(),
-        |p| format!("{} (pid {})", p.comm, p.pid),
-    );
+    let who = process.map_or_else(|| "the sender".to_owned(), ToString::to_string);
     Some(Verdict {
         outcome: Outcome::NotSent,
         cause: Some(XFRM.code.to_owned()),

@@ -169,7 +169,7 @@ fn at_the_socket(view: &View<'_>, tuple: &Tuple, rest: &str) -> Candidate {
         .find_map(|s| {
             let process = s.event.process.as_ref()?;
             matches!(s.event.detail, Detail::SocketRead { .. })
-                .then(|| format!("{} (pid {}) read it", process.comm, process.pid))
+                .then(|| format!("{process} read it"))
         });
     let who = reader.unwrap_or_else(|| "no process was seen to read it".to_owned());
     let to = words::destination(tuple);

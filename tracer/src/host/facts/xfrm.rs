@@ -20,6 +20,17 @@ pub enum XfrmDirection {
     Forward,
 }
 
+/// As ip-xfrm(8) writes it.
+impl fmt::Display for XfrmDirection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::In => "in",
+            Self::Out => "out",
+            Self::Forward => "fwd",
+        })
+    }
+}
+
 /// A policy (ip-xfrm(8)). A port that is `None` is any.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct XfrmPolicy {
@@ -86,16 +97,11 @@ impl fmt::Display for XfrmPolicy {
                 write!(f, " {name} {port}")?;
             }
         }
-        let direction = match self.direction {
-            XfrmDirection::In => "in",
-            XfrmDirection::Out => "out",
-            XfrmDirection::Forward => "fwd",
-        };
         let action = if self.blocks { "block" } else { "allow" };
         write!(
             f,
-            " dir {direction} action {action} index {} priority {}",
-            self.index, self.priority
+            " dir {} action {action} index {} priority {}",
+            self.direction, self.index, self.priority
         )
     }
 }
