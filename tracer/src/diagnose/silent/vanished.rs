@@ -6,7 +6,7 @@ use crate::report::{Confidence, Outcome, Place};
 
 use super::super::advice::{Shell, text};
 use super::super::candidate::Candidate;
-use super::super::causes::{DEVICE_FULL, KERNEL_OTHER, XDP_DROP};
+use super::super::causes::{DEVICE_FULL, FRAGMENT, KERNEL_OTHER, XDP_DROP};
 use super::super::mended::first_packet;
 use super::super::rules::{macvlan, neighbor};
 use super::super::standing;
@@ -140,6 +140,47 @@ fn lost_observations(view: &View<'_>) -> u64 {
         .sum()
 }
 
+/// Times that the program which sees drops could not run: of any flow.
+fn missed_drops(view: &View<'_>) -> u64 {
+    let missed = view.trace.losses.missed.iter();
+    missed
+        .filter(|(hook, _)| hook == "kfree_skb")
+        .map(|(_, n)| n)
+        .sum()
+}
+
+/// A fragment that came to its destination and nothing after it: the rest of its datagram is missing, and it waits.
+/// The kernel gives up after net.ipv4.ipfrag_time, 30 seconds by default: a trace may well end before.
+fn unassembled(view: &View<'_>, journey: &Journey) -> Option<Candidate> {
+    let last = last_seen(journey)?;
+    let (device, tuple) = (last.device?, last.tuple?);
+    last.packet.as_ref()?.fragment?;
+    let waits =
+        matches!(last.detail, Detail::Ingress) && view.host.is_local(device.netns, tuple.dst);
+    if !waits {
+        return None;
+    }
+    let shell = Shell::of(view.host, Some(device.netns));
+    let candidate = Candidate::new(
+        &FRAGMENT,
+        place_of(view.host, Some(last), "route"),
+        format!(
+            "a fragment waits on {} for others of its datagram, and they did not come",
+            view.host.namespace(device.netns)
+        ),
+    )
+    .leads_to(Outcome::Vanished)
+    .sure(Confidence::Likely)
+    .because(
+        "packet",
+        "a fragment was seen at its destination; its datagram reached no socket".to_owned(),
+    );
+    Some(candidate.advise([
+        text("where were the other fragments lost? follow them: only the first has ports, so ask for the host alone"),
+        shell.run("counters of reassembly", "nstat -az | grep -i reasm"),
+    ]))
+}
+
 /// The device whose XDP program was the last to get it.
 fn given_to_xdp(journey: &Journey) -> Option<Device> {
     let last = &journey.steps.last()?.event;
@@ -153,12 +194,17 @@ fn given_to_xdp(journey: &Journey) -> Option<Device> {
 
 /// Whether what happened is known by more than its place.
 fn known(view: &View<'_>, journey: &Journey) -> bool {
-    given_to_xdp(journey).is_some() || macvlan::kept_apart(view.host, journey).is_some()
+    given_to_xdp(journey).is_some()
+        || macvlan::kept_apart(view.host, journey).is_some()
+        || unassembled(view, journey).is_some()
 }
 
 fn explain(view: &View<'_>, direction: Direction, journey: &Journey, between: &str) -> Candidate {
     if let Some(candidate) = macvlan::kept_apart(view.host, journey) {
         return candidate.leads_to(Outcome::Vanished);
+    }
+    if let Some(candidate) = unassembled(view, journey) {
+        return candidate;
     }
     let what = if direction == Direction::Reply {
         "reply vanished"
@@ -192,6 +238,13 @@ fn explain(view: &View<'_>, direction: Direction, journey: &Journey, between: &s
         "counter",
         (lost > 0).then(|| {
             format!("{lost} observations were lost or thinned: the end may be among them")
+        }),
+    );
+    let missed = missed_drops(view);
+    candidate = candidate.because(
+        "counter",
+        (missed > 0).then(|| {
+            format!("{missed} drops of any flow were not seen, kfree_skb's probe was at work: this may be one")
         }),
     );
     let suspects = device
@@ -281,7 +334,7 @@ pub(super) fn into_tun(view: &View<'_>, journey: &Journey) -> Option<Candidate> 
     let machine = Shell::of(view.host, None);
     let place = place_of(view.host, Some(last), "device");
     if let Some((process, read)) = reader {
-        let who = standing::process(process);
+        let who = process;
         // what the process made of it has other headers, but waits in the same namespace
         let waits = neighbor::pending(view.trace).find(|n| {
             n.device.netns == device.netns

@@ -3,8 +3,8 @@
 use super::fixture::{Net, device, dropped, echo, ports, tcp};
 use crate::host::facts::{Fact, Question, XfrmDirection, XfrmPolicy};
 use crate::model::{
-    Acked, Detail, Direction, Event, FibEvent, Fingerprint, FlowId, KtimeNs, NetNs, Process, Proto,
-    Transport, Tuple,
+    Acked, Detail, Direction, Event, FibEvent, Fingerprint, FlowId, Fragment, KtimeNs, NetNs,
+    Process, Proto, Transport, Tuple,
 };
 use crate::report::{Confidence, Outcome};
 
@@ -124,6 +124,53 @@ fn an_ignored_echo_request() {
     let verdict = net.verdict();
     assert_eq!(verdict.cause.as_deref(), Some("socket.silent"));
     assert_eq!(verdict.confidence, Confidence::Certain);
+}
+
+/// A fragment that came to its destination, with more to follow.
+fn half_a_datagram(net: &mut Net) {
+    let flow = net.flow(ports(Proto::Udp, "10.1.0.2", 4000, "10.1.0.3", 9999));
+    net.packet(flow, Direction::Forward)
+        .with(|e| {
+            let first = Fragment {
+                offset: 0,
+                more: true,
+            };
+            e.packet.iter_mut().for_each(|p| p.fragment = Some(first));
+        })
+        .leaves(device(CLIENT, 2))
+        .enters(device(SERVER, 2))
+        .vanishes();
+}
+
+#[test]
+fn a_fragment_that_waits_for_the_others() {
+    let mut net = cable();
+    half_a_datagram(&mut net);
+    let verdict = net.verdict();
+    assert_eq!(verdict.outcome, Outcome::Vanished);
+    assert_eq!(verdict.cause.as_deref(), Some("fragment.timeout"));
+    assert_eq!(verdict.confidence, Confidence::Likely);
+    let namespace = verdict.place.and_then(|place| place.namespace);
+    assert_eq!(namespace.as_deref(), Some("server"));
+}
+
+#[test]
+fn drops_that_the_probe_missed_are_evidence_for_what_vanished() {
+    let mut net = cable();
+    let flow = net.flow(ping());
+    net.packet(flow, Direction::Forward)
+        .leaves(device(CLIENT, 2))
+        .enters(device(SERVER, 2))
+        .vanishes();
+    let told = |net: &mut Net| {
+        let evidence = net.verdict().evidence;
+        evidence
+            .iter()
+            .any(|e| e.text.starts_with("3 drops of any flow"))
+    };
+    assert!(!told(&mut net));
+    net.trace.losses.missed = vec![("kfree_skb".to_owned(), 3), ("icmp_send".to_owned(), 1)];
+    assert!(told(&mut net));
 }
 
 #[test]
