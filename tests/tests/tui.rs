@@ -192,6 +192,15 @@ impl Terminal {
         self.until(text, |terminal| terminal.shown().contains(text));
     }
 
+    /// Escape, and nothing more before it was answered: keys that follow at once would be one sequence with it.
+    fn escape(&mut self, from: &str) {
+        assert!(self.shown().contains(from), "{}", self.shown());
+        self.press("\x1b");
+        self.until(&format!("a page without {from}"), |terminal| {
+            !terminal.shown().contains(from)
+        });
+    }
+
     /// Waits for tracer's end; gives what it wrote after the terminal was given back. Its settings are those of a shell.
     fn end(mut self, status: i32) -> String {
         let ended = self.child.wait().unwrap();
@@ -231,11 +240,17 @@ fn a_person_watches_a_drop_looks_around_and_leaves() {
             ("6", "following"),
             ("\t", "p50"),
             ("?", "keys (esc closes)"),
-            ("\x1b", "p50"),
-            ("e", "evidence and advice"),
-            ("e", "p50"),
-            ("j\r", "hop 1"),
-            ("\x1b", "p50"),
+        ] {
+            terminal.press(key);
+            terminal.until_shown(text);
+        }
+        terminal.escape("keys (esc closes)");
+        for (key, text) in [("e", "evidence and advice"), ("e", "p50"), ("j\r", "hop 1")] {
+            terminal.press(key);
+            terminal.until_shown(text);
+        }
+        terminal.escape("hop 1");
+        for (key, text) in [
             (" ", "HELD"),
             (" ", "LIVE"),
             ("c", "copied: "),
