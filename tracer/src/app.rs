@@ -2,23 +2,22 @@
 //! inputs come from; neither kernel nor rendering knowledge lives here.
 
 mod front;
+mod output;
+mod save;
 mod tape;
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 
-use crate::config::{Config, OutputFormat, ReplayConfig, ReportTo, ScreenConfig, Sink};
+use crate::config::{Config, ReplayConfig, ScreenConfig};
 use crate::error::{Error, ExitStatus};
 use crate::filter::{self, Request};
 use crate::host::machine;
-use crate::render;
 use crate::render::style::{ASCII, UNICODE};
-use crate::render::text::TextStyle;
 use crate::report::{Confidence, Outcome, Report};
 use crate::session::Session;
 use crate::source::live::{Live, Message, Ready};
@@ -27,6 +26,8 @@ use crate::source::{EndReason, Input};
 use crate::tui::theme::Depth;
 use crate::tui::{Driver, Effect, Settings, settings};
 use front::{Front, Progress};
+use output::Output;
+use save::save;
 use tape::Tape;
 
 /// A line for the person on stderr. When nobody reads it any more, the trace goes on all the same.
@@ -51,13 +52,29 @@ const PLAIN_WIDTH: u16 = 100;
 pub fn trace(config: &Config) -> Result<ExitStatus, Error> {
     let runtime = runtime()?;
     // A file that cannot be made is better known before the incident than after it.
-    let mut sink = Sink::open(&config.report_to)?;
+    let mut output = Output::open(&config.report_to, config.output, config.color)?;
     tell_of_text(config.text_because);
     let file = config.record.as_deref().map(tape::create).transpose()?;
-    let session = runtime.block_on(run(config, file))?;
+    let (session, tape) = runtime.block_on(run(config, file, &mut output))?;
+    finish(&mut output, &session, tape, config.check)
+}
+
+/// Writes what the run gives. Gives the exit status.
+fn finish(
+    output: &mut Output,
+    session: &Session,
+    mut tape: Tape,
+    check: bool,
+) -> Result<ExitStatus, Error> {
     let report = session.report();
-    write_report(&mut sink, &report, config.output, config.color)?;
-    Ok(exit_status(&report, config.check))
+    output.report(&report)?;
+    if output.wants_inputs() {
+        output.packets(session, tape.inputs()?)?;
+        if !tape.note().is_empty() {
+            say!("tracer: packets written{}", tape.note());
+        }
+    }
+    Ok(exit_status(&report, check))
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Error> {
@@ -74,17 +91,19 @@ fn runtime() -> Result<tokio::runtime::Runtime, Error> {
 pub fn replay(config: &ReplayConfig) -> Result<ExitStatus, Error> {
     let file = File::open(&config.file)
         .map_err(|error| Error::io(format_args!("read {}", config.file.display()), error))?;
-    let mut sink = Sink::open(&config.report_to)?;
+    let mut tape = Tape::of_replay(&config.file, &file)
+        .map_err(|error| Error::io(format_args!("read {}", config.file.display()), error))?;
+    let mut output = Output::open(&config.report_to, config.output, config.color)?;
     let mut session = Session::default();
     tell_of_text(config.text_because);
-    let mut front = front(config.screen, &session)?;
+    let mut front = front(config.screen, &session, &mut output)?;
     let unreadable =
         |error| Error::runtime(format!("cannot replay {}", config.file.display())).caused_by(error);
     let mut reader = Reader::new(file).map_err(unreadable)?;
     for input in &mut reader {
         let input = input.map_err(unreadable)?;
-        front.input(&input, &session);
-        session.input(&input);
+        take(&mut session, &mut tape, &mut front, &input);
+        front.check()?;
     }
     if let Some(Ending::Cut { offset }) = reader.ending() {
         front.say(&format!(
@@ -93,12 +112,10 @@ pub fn replay(config: &ReplayConfig) -> Result<ExitStatus, Error> {
     }
     if config.screen.is_some() {
         front.look(&session);
-        runtime()?.block_on(show_replay(&mut front))?;
+        runtime()?.block_on(show_replay(&mut front, &mut tape))?;
     }
     front.close();
-    let report = session.report();
-    write_report(&mut sink, &report, config.output, config.color)?;
-    Ok(exit_status(&report, config.check))
+    finish(&mut output, &session, tape, config.check)
 }
 
 /// Says why there is text where a person would expect the full screen.
@@ -146,9 +163,17 @@ fn ready_line(ready: Ready) -> String {
 }
 
 /// What the person looks at.
-fn front(screen: Option<ScreenConfig>, session: &Session) -> Result<Front, Error> {
+fn front<'a>(
+    screen: Option<ScreenConfig>,
+    session: &Session,
+    output: &'a mut Output,
+) -> Result<Front<'a>, Error> {
     let Some(ScreenConfig { depth }) = screen else {
-        return Ok(Front::Line(Progress::new()));
+        return Ok(if output.tells_events() {
+            Front::Events(output)
+        } else {
+            Front::Line(Progress::new())
+        });
     };
     let (settings, note) = Settings::load(depth);
     let marks = if speaks_utf8() { UNICODE } else { ASCII };
@@ -184,15 +209,20 @@ impl Signals {
     }
 }
 
-async fn run(config: &Config, record_to: Option<File>) -> Result<Session, Error> {
+/// Gives the session when all is in, and the inputs that were kept.
+async fn run(
+    config: &Config,
+    record_to: Option<File>,
+    output: &mut Output,
+) -> Result<(Session, Tape), Error> {
     let mut signals = Signals::listen()?;
     let mut live = Live::start(config)?;
-    let mut tape = Tape::begin(record_to, config.screen.is_some())
+    let mut tape = Tape::begin(record_to, config.screen.is_some() || output.wants_inputs())
         .map_err(|error| Error::io("write the recording", error))?;
     say!("{}", ready_line(live.ready()));
     let deadline = config.duration.map(|d| Instant::now() + d);
     let mut session = Session::default();
-    let mut front = front(config.screen, &session)?;
+    let mut front = front(config.screen, &session, output)?;
     let mut ending: Option<EndReason> = None;
     // The person has seen enough: the screen closes as soon as the trace is over.
     let mut left = false;
@@ -265,21 +295,20 @@ async fn run(config: &Config, record_to: Option<File>) -> Result<Session, Error>
     if let Err(text) = tape.finish() {
         front.say(&text);
     }
-    Ok(session)
+    Ok((session, tape))
 }
 
 /// Shows a recording until the person leaves, or a signal ends it: either way the terminal is given back.
-async fn show_replay(front: &mut Front) -> Result<(), Error> {
+async fn show_replay(front: &mut Front<'_>, tape: &mut Tape) -> Result<(), Error> {
     let mut signals = Signals::listen()?;
-    let mut tape = Tape::default();
     tokio::select! {
         () = signals.any() => Ok(()),
-        shown = show(front, &mut tape) => shown,
+        shown = show(front, tape) => shown,
     }
 }
 
 /// Shows what there is until the person leaves. Without a screen there is nothing to wait for.
-async fn show(front: &mut Front, tape: &mut Tape) -> Result<(), Error> {
+async fn show(front: &mut Front<'_>, tape: &mut Tape) -> Result<(), Error> {
     while front.snapshot().is_some() {
         match front.next().await? {
             Effect::Quit => break,
@@ -292,7 +321,7 @@ async fn show(front: &mut Front, tape: &mut Tape) -> Result<(), Error> {
 /// Does what a key asked for, and says what came of it.
 fn serve(
     effect: Effect,
-    front: &mut Front,
+    front: &mut Front<'_>,
     tape: &mut Tape,
     running: Option<(&Live, &Config)>,
     session: &mut Session,
@@ -316,40 +345,6 @@ fn serve(
     }
 }
 
-/// Writes the report, the frame or the recording, as the file's ending asks.
-fn save(path: &Path, front: &Front, tape: &mut Tape) -> Result<String, Error> {
-    let ending = path.extension().and_then(|ending| ending.to_str());
-    let format = match ending {
-        Some("tracer") => return tape.save(path),
-        Some("svg") => return save_picture(path, front),
-        Some("json") => OutputFormat::Json,
-        Some("txt") => OutputFormat::Text,
-        _ => {
-            return Err(Error::usage(
-                "the name tells what is saved: it must end in .json, .txt, .svg or .tracer",
-            ));
-        }
-    };
-    let snapshot = front
-        .snapshot()
-        .ok_or_else(|| Error::runtime("there is nothing to save"))?;
-    let mut sink = Sink::open(&ReportTo::File(path.to_owned()))?;
-    write_report(&mut sink, &snapshot.report, format, false)?;
-    Ok(format!("report saved: {}", path.display()))
-}
-
-/// Writes what is on the screen.
-fn save_picture(path: &Path, front: &Front) -> Result<String, Error> {
-    let picture = front
-        .picture()
-        .ok_or_else(|| Error::runtime("there is nothing to save"))?;
-    let mut sink = Sink::open(&ReportTo::File(path.to_owned()))?;
-    sink.write_all(picture.as_bytes())
-        .and_then(|()| sink.flush())
-        .map_err(|error| Error::io(format_args!("write {}", path.display()), error))?;
-    Ok(format!("frame saved: {}", path.display()))
-}
-
 /// Follows another expression from now on.
 fn refilter(text: &str, live: &Live, config: &Config) -> Result<String, Error> {
     let compiled = filter::compile(&Request {
@@ -363,9 +358,10 @@ fn refilter(text: &str, live: &Live, config: &Config) -> Result<String, Error> {
 }
 
 /// Folds one input and keeps it.
-fn take(session: &mut Session, tape: &mut Tape, front: &mut Front, input: &Input) {
+fn take(session: &mut Session, tape: &mut Tape, front: &mut Front<'_>, input: &Input) {
     front.input(input, session);
-    session.input(input);
+    let seen = session.input(input);
+    front.taken(input, seen, session);
     if let Err(text) = tape.write(input) {
         front.say(&text);
     }
@@ -389,26 +385,6 @@ async fn until(deadline: Option<Instant>) {
         Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
     }
-}
-
-fn write_report(
-    sink: &mut Sink,
-    report: &Report,
-    format: OutputFormat,
-    color: bool,
-) -> Result<(), Error> {
-    let style = TextStyle {
-        width: usize::from(sink.width().unwrap_or(PLAIN_WIDTH)),
-        color,
-        ascii: !speaks_utf8(),
-        ..TextStyle::default()
-    };
-    match format {
-        OutputFormat::Text => render::text::write(sink, report, &style),
-        OutputFormat::Json => render::json::write(sink, report),
-    }
-    .and_then(|()| sink.flush())
-    .map_err(|error| Error::io("write the report", error))
 }
 
 /// Whether the locale's encoding is UTF-8, by the variables that decide it (locale(7)). A shell without any of them, as in

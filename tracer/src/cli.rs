@@ -28,8 +28,8 @@ pub enum Invocation {
     Trace(Box<Config>),
     /// Show a recording.
     Replay(ReplayConfig),
-    /// Print the JSON Schema of the report.
-    Schema,
+    /// Print the JSON Schema of a document.
+    Schema(Document),
     /// Print the completions of a shell.
     Completions(Shell),
     /// Print keys and colours of the full screen.
@@ -57,6 +57,7 @@ Examples:
   tracer 'tcp[tcpflags] & tcp-syn != 0 and net 10.1.0.0/16' --duration 10s
   tracer host fd00::7 --until-verdict --json -o report.json
   tracer udp port 53 --record dns.rec               keep it; `tracer replay dns.rec` shows it again
+  tracer replay dns.rec --output pcapng -o dns.pcapng   packets at each hop, for Wireshark
 
 Exit status: 0 done, whatever the verdict; 1 an error while running; 2 bad usage; 3 rights or kernel support \
 missing; with --check, 10 when the outcome is not `delivered`.";
@@ -82,10 +83,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show a recording: the same text and JSON as the live run gave. Needs no rights
+    /// Show a recording: the same screen and outputs as the live run gave. Needs no rights
     Replay(ReplayArgs),
-    /// Print the JSON Schema of the report
-    Schema,
+    /// Print the JSON Schema of the report, or of the lines of --output ndjson
+    Schema {
+        /// Which document
+        #[arg(value_enum, default_value_t = Document::Report)]
+        document: Document,
+    },
     /// Print the completions of a shell, to be read by it
     Completions {
         /// Which shell
@@ -172,13 +177,13 @@ pub struct Shorthands {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Report")]
 pub struct OutputArgs {
-    /// The full screen, or the report's format [default: tui on a terminal, else text]
+    /// The full screen, or what is written [default: tui on a terminal, else text]
     #[arg(long = "output", value_name = "FORMAT", value_enum)]
     pub format: Option<FormatChoice>,
     /// The same as --output json
     #[arg(long, conflicts_with = "format")]
     pub json: bool,
-    /// Write the report to this file [default: the standard output]
+    /// Write it to this file [default: the standard output]
     #[arg(short = 'o', value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub report_to: Option<PathBuf>,
     /// Colours: auto is on a terminal, unless NO_COLOR is set
@@ -198,6 +203,23 @@ pub enum FormatChoice {
     Text,
     /// `tracer.report/1`, see `tracer schema`.
     Json,
+    /// Each event as it happens, then the report: lines of JSON, see `tracer schema ndjson`.
+    Ndjson,
+    /// A ticket, to be pasted.
+    Markdown,
+    /// A diagram of the path.
+    Svg,
+    /// Packets at each hop, for Wireshark.
+    Pcapng,
+}
+
+/// What has a schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Document {
+    /// The report: `--output json`.
+    Report,
+    /// A line of `--output ndjson`.
+    Ndjson,
 }
 
 /// When to use colours.
@@ -268,7 +290,7 @@ fn invocation(cli: Cli, surroundings: Surroundings) -> Result<Invocation, Error>
     Ok(match cli.command {
         None => Invocation::Trace(Box::new(Config::new(cli.args, surroundings)?)),
         Some(Command::Replay(args)) => Invocation::Replay(ReplayConfig::new(args, surroundings)?),
-        Some(Command::Schema) => Invocation::Schema,
+        Some(Command::Schema { document }) => Invocation::Schema(document),
         Some(Command::Completions { shell }) => Invocation::Completions(shell),
         Some(Command::Keys) => Invocation::Keys,
         Some(Command::Man) => Invocation::Man,

@@ -34,6 +34,14 @@ pub enum OutputFormat {
     Text,
     /// `tracer.report/1`, see `tracer schema`.
     Json,
+    /// Each event as it happens, then the report: lines of JSON, see `tracer schema ndjson`.
+    Ndjson,
+    /// A ticket.
+    Markdown,
+    /// A diagram of the path.
+    Svg,
+    /// Packets at each hop, for Wireshark.
+    Pcapng,
 }
 
 /// The full screen.
@@ -233,6 +241,20 @@ impl Output {
             Some(path) => ReportTo::File(path.to_owned()),
         };
         let to_terminal = report_to == ReportTo::Stdout && surroundings.terminal;
+        let format = match args.format {
+            _ if args.json => OutputFormat::Json,
+            None | Some(FormatChoice::Tui | FormatChoice::Text) => OutputFormat::Text,
+            Some(FormatChoice::Json) => OutputFormat::Json,
+            Some(FormatChoice::Ndjson) => OutputFormat::Ndjson,
+            Some(FormatChoice::Markdown) => OutputFormat::Markdown,
+            Some(FormatChoice::Svg) => OutputFormat::Svg,
+            Some(FormatChoice::Pcapng) => OutputFormat::Pcapng,
+        };
+        if format == OutputFormat::Pcapng && to_terminal {
+            return Err(Error::usage("packets do not go to a terminal").hint(
+                "name a file: --output pcapng -o trace.pcapng, or pipe them: | wireshark -k -i -",
+            ));
+        }
         let drawable = match surroundings.screen {
             Drawable::Yes(_) if !surroundings.terminal => {
                 Drawable::No("the standard output is no terminal")
@@ -261,11 +283,7 @@ impl Output {
                 depth: depth(screen),
             }),
             text_because,
-            format: match args.format {
-                _ if args.json => OutputFormat::Json,
-                Some(FormatChoice::Json) => OutputFormat::Json,
-                _ => OutputFormat::Text,
-            },
+            format,
             color: match args.color {
                 ColorChoice::Always => true,
                 ColorChoice::Never => false,

@@ -32,6 +32,7 @@ use flow::Flows;
 use identity::{Index, Placement};
 use noise::Meaning;
 use open::Open;
+pub use path::{last_hop, rewritten};
 use summary::Keeping;
 pub use trace::{Settings, Trace};
 
@@ -64,11 +65,11 @@ impl Correlator {
         }
     }
 
-    /// Takes an event in.
-    pub fn event(&mut self, mut event: Event, host: &Host) {
+    /// Takes an event in. Gives the packet that it belongs to, where that is known by now.
+    pub fn event(&mut self, mut event: Event, host: &Host) -> Option<JourneyId> {
         self.trace.events += 1;
         if noise::is_no_packet(&event) {
-            return;
+            return None;
         }
         self.trace.now = self.trace.now.max(event.at);
         if event.fingerprint.is_none() {
@@ -76,14 +77,21 @@ impl Correlator {
         }
         if beside::is_aside(&event) {
             self.put_beside(event);
-            return;
+            return None;
         }
         self.beside.took_in(&event);
         match self.place(&event) {
-            Some(placed) => self.add(placed, event),
+            Some(placed) => {
+                self.add(placed, event);
+                Some(placed.journey)
+            }
             None if identity::begins(&event) => self.begin(event, host),
-            None if tells_by_itself(&event) => self.put_beside(event),
-            None => {}
+            None => {
+                if tells_by_itself(&event) {
+                    self.put_beside(event);
+                }
+                None
+            }
         }
     }
 
@@ -178,15 +186,15 @@ impl Correlator {
         found.map(by_cpu)
     }
 
-    /// Begins a journey.
-    fn begin(&mut self, event: Event, host: &Host) {
+    /// Begins a journey, unless its flow cannot be kept.
+    fn begin(&mut self, event: Event, host: &Host) -> Option<JourneyId> {
         let member = self.flows.of_event(&event).or_else(|| {
             self.flows
                 .begin(&event, host, &mut self.trace, self.settings.flows)
         });
         let Some((flow, direction)) = member else {
             self.keeping.unkept(&event, &mut self.trace);
-            return;
+            return None;
         };
         self.make_room(host);
         let id = JourneyId(self.next);
@@ -220,6 +228,7 @@ impl Correlator {
             joined: Joined::First,
         };
         self.add(placed, event);
+        Some(id)
     }
 
     /// Adds an event to a journey.
@@ -309,6 +318,22 @@ fn by_cpu((journey, branch): (JourneyId, u16)) -> Placement {
     }
 }
 
+/// Whether a packet is lost by a drop, as far as the event alone tells: the kernel also frees copies, and buffers
+/// whose packet has arrived, by the function that drops. `None` where only what comes later tells: of a flooded frame's
+/// copies one may be taken, and a packet may be answered by the kernel itself.
+#[must_use]
+pub fn is_loss(event: &Event, direction: Direction) -> Option<bool> {
+    match &event.detail {
+        Detail::Drop(_) if noise::is_no_packet(event) => Some(false),
+        Detail::Drop(info) => match noise::of_drop(event, info, direction) {
+            Meaning::Lost => Some(true),
+            Meaning::Copy | Meaning::Answers => None,
+            Meaning::Nothing | Meaning::Arrived | Meaning::GoesOn | Meaning::Ended => Some(false),
+        },
+        _ => Some(false),
+    }
+}
+
 /// Puts a step at its place in time. In the middle of a journey that is too long, steps are left out.
 fn insert(journey: &mut Journey, placed: Placement, event: Event, most: usize) {
     let at = journey
@@ -334,7 +359,7 @@ fn insert(journey: &mut Journey, placed: Placement, event: Event, most: usize) {
 fn tells_by_itself(event: &Event) -> bool {
     match &event.detail {
         Detail::Unknown | Detail::Ingress | Detail::Egress | Detail::Consumed { .. } => false,
-        Detail::Drop(info) => noise::of_drop(event, info, Direction::Forward) == Meaning::Lost,
+        Detail::Drop(_) => is_loss(event, Direction::Forward) == Some(true),
         Detail::Refused { .. } => event.device.is_some(),
         _ => event.tuple.is_some() || event.socket.is_some(),
     }

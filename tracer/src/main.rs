@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use tracer::app;
-use tracer::cli::{self, Invocation};
+use tracer::cli::{self, Document, Invocation};
 use tracer::error::{Error, ExitStatus};
 use tracer::render;
 
@@ -25,7 +25,13 @@ fn run(invocation: Invocation) -> Result<ExitStatus, Error> {
     match invocation {
         Invocation::Trace(config) => app::trace(&config),
         Invocation::Replay(config) => app::replay(&config),
-        Invocation::Schema => app::print(|out| out.write_all(render::json::schema().as_bytes())),
+        Invocation::Schema(document) => {
+            let schema = match document {
+                Document::Report => render::json::schema(),
+                Document::Ndjson => render::json::line_schema(),
+            };
+            app::print(|out| out.write_all(schema.as_bytes()))
+        }
         Invocation::Completions(shell) => app::print(|out| cli::completions(shell, out)),
         Invocation::Keys => app::keys(),
         Invocation::Man => app::print(cli::man),

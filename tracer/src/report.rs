@@ -3,6 +3,7 @@
 //! Field names and meaning are fixed by docs/report.md; `docs/report.schema.json` is generated from these types.
 
 pub mod assemble;
+pub mod event;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -2,6 +2,8 @@
 //!
 //! It owns host facts and correlator, and does no I/O; where inputs come from and where the report goes is `app`'s.
 
+mod sighting;
+
 use std::collections::HashSet;
 
 use crate::config::Glob;
@@ -10,9 +12,17 @@ use crate::decode;
 use crate::diagnose::{self, Diagnosis};
 use crate::host::Host;
 use crate::host::facts::{Fact, Question};
-use crate::model::{Detail, Event};
+use crate::model::{Detail, Event, JourneyId};
 use crate::report::{self, Report};
 use crate::source::{Counters, EndReason, Input};
+pub use sighting::Sighting;
+
+/// An event that became part of the trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The packet that it belongs to, where that is known by now.
+    pub journey: Option<JourneyId>,
+}
 
 /// One trace as far as its inputs have come.
 pub struct Session {
@@ -50,8 +60,8 @@ impl Session {
         }
     }
 
-    /// Takes one input in.
-    pub fn input(&mut self, input: &Input) {
+    /// Takes one input in. Of an event that is part of the trace, says to which packet it belongs.
+    pub fn input(&mut self, input: &Input) -> Option<Seen> {
         match input {
             Input::Host(at, fact) => {
                 if let Fact::Run(run) = fact {
@@ -61,7 +71,10 @@ impl Session {
                 self.host.apply(*at, fact.clone());
             }
             Input::Record(record) => match decode::decode(record, &self.host) {
-                Ok(event) if self.looks_at(&event) => self.correlator.event(event, &self.host),
+                Ok(event) if self.looks_at(&event) => {
+                    let journey = self.correlator.event(event, &self.host);
+                    return Some(Seen { journey });
+                }
                 Ok(_) => {}
                 Err(_) => self.correlator.decode_error(),
             },
@@ -76,6 +89,7 @@ impl Session {
                 self.ended = Some(*reason);
             }
         }
+        None
     }
 
     /// Whether the event is of an interface that was asked for. Tracepoints see all of them, tc only those. A drop is

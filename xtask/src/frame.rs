@@ -1,4 +1,5 @@
-//! Draws the picture of the full screen that the README shows, from a recording, with the tool's own renderer.
+//! Draws the pictures that the README shows, the full screen and the diagram of a path, from a recording, with the
+//! tool's own renderers.
 
 use std::fs;
 
@@ -9,9 +10,10 @@ use crate::workspace::root;
 
 const RECORDING: &str = "tracer/tests/recordings/forward-policy-drop.faulty.tracer";
 const SIZE: &str = "100x30";
-const PICTURE: &str = "docs/tui.svg";
+const FRAME: &str = "docs/tui.svg";
+const DIAGRAM: &str = "docs/path.svg";
 
-/// Draws it anew.
+/// Draws them anew.
 pub(crate) fn run() -> Result<()> {
     let arguments = [
         "run",
@@ -23,9 +25,18 @@ pub(crate) fn run() -> Result<()> {
     ];
     let mut command = cargo(arguments);
     command.arg("--").arg(root().join(RECORDING)).arg(SIZE);
-    let svg = output(command)?;
-    let path = root().join(PICTURE);
-    fs::write(&path, &svg).with_context(|| path.display().to_string())?;
-    println!("{PICTURE}: {} bytes", svg.len());
+    save(FRAME, &output(command)?)?;
+
+    let mut command = cargo(["run", "--quiet", "--package", "tracer", "--", "replay"]);
+    command
+        .arg(root().join(RECORDING))
+        .args(["--output", "svg"]);
+    save(DIAGRAM, &output(command)?)
+}
+
+fn save(picture: &str, svg: &str) -> Result<()> {
+    let path = root().join(picture);
+    fs::write(&path, svg).with_context(|| path.display().to_string())?;
+    println!("{picture}: {} bytes", svg.len());
     Ok(())
 }

@@ -17,8 +17,8 @@ const TOOLS: [(&str, &str, &[&str]); 2] = [
     ("cargo-deny", "0.20.2", &["--debug"]),
 ];
 
-/// Programs that labs use, and the Debian package of each.
-const PROGRAMS: [(&str, &str); 18] = [
+/// Programs that labs and tests use, and the Debian package of each.
+const PROGRAMS: [(&str, &str); 19] = [
     ("arptables-nft", "iptables"),
     ("bridge", "iproute2"),
     ("conntrack", "conntrack"),
@@ -37,6 +37,7 @@ const PROGRAMS: [(&str, &str); 18] = [
     ("sysctl", "procps"),
     ("tc", "iproute2"),
     ("tcpdump", "tcpdump"),
+    ("tshark", "tshark"),
 ];
 
 /// Installs all that is missing.
@@ -110,7 +111,7 @@ fn install_programs() -> Result<()> {
     let packages: BTreeSet<&str> = missing.iter().map(|(_, package)| *package).collect();
     if !Path::new("/etc/debian_version").exists() {
         eprintln!(
-            "Labs need programs that are missing here; install {} (Debian calls them {}).",
+            "Labs and tests need programs that are missing here; install {} (Debian calls them {}).",
             names.join(", "),
             packages.into_iter().collect::<Vec<_>>().join(" ")
         );
@@ -118,7 +119,7 @@ fn install_programs() -> Result<()> {
     }
     if !is_root() {
         eprintln!(
-            "Labs need programs that are missing here; as root: apt-get install {}",
+            "Labs and tests need programs that are missing here; as root: apt-get install {}",
             packages.into_iter().collect::<Vec<_>>().join(" ")
         );
         return Ok(());

@@ -1,27 +1,37 @@
-//! What the person sees while the trace runs: one line on stderr, or the full screen.
+//! What is told while the trace runs: one line on stderr, the full screen, or events for a program.
 
 use std::future::pending;
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 
+use super::output::Output;
 use crate::error::Error;
-use crate::session::Session;
+use crate::session::{Seen, Session};
 use crate::source::Input;
 use crate::tui::{Driver, Effect, Snapshot};
 
-/// One of the two.
-pub(super) enum Front {
+/// One of the three.
+pub(super) enum Front<'a> {
     /// A line that says that something happens; nothing where stderr is no terminal.
     Line(Progress),
     /// The full screen.
     Screen(Box<Driver>),
+    /// Each event as a line of the output.
+    Events(&'a mut Output),
 }
 
-impl Front {
+impl Front<'_> {
     /// Looks at an input before the session takes it.
     pub(super) fn input(&mut self, input: &Input, session: &Session) {
         if let Self::Screen(screen) = self {
             screen.input(input, session);
+        }
+    }
+
+    /// Looks at an input that the session has just taken in.
+    pub(super) fn taken(&mut self, input: &Input, seen: Option<Seen>, session: &Session) {
+        if let Self::Events(output) = self {
+            output.event(input, seen, session);
         }
     }
 
@@ -30,6 +40,7 @@ impl Front {
         match self {
             Self::Line(line) => line.show(session),
             Self::Screen(screen) => screen.look(session),
+            Self::Events(_) => {}
         }
     }
 
@@ -41,13 +52,23 @@ impl Front {
                 let _ = writeln!(io::stderr(), "tracer: {text}");
             }
             Self::Screen(screen) => screen.say(text),
+            Self::Events(_) => {
+                let _ = writeln!(io::stderr(), "tracer: {text}");
+            }
         }
     }
 
     /// What the person asks for next; never comes where there are no keys.
+    ///
+    /// # Errors
+    /// When nothing can be drawn or written any more.
     pub(super) async fn next(&mut self) -> Result<Effect, Error> {
         match self {
             Self::Line(_) => pending().await,
+            Self::Events(output) => {
+                output.check()?;
+                pending().await
+            }
             Self::Screen(screen) => screen
                 .next()
                 .await
@@ -55,28 +76,35 @@ impl Front {
         }
     }
 
-    /// What the screen shows, where there is one.
-    pub(super) fn snapshot(&self) -> Option<Arc<Snapshot>> {
+    /// What went wrong with the events so far.
+    ///
+    /// # Errors
+    /// When one could not be written.
+    pub(super) fn check(&mut self) -> Result<(), Error> {
         match self {
-            Self::Line(_) => None,
-            Self::Screen(screen) => Some(screen.snapshot()),
+            Self::Events(output) => output.check(),
+            Self::Line(_) | Self::Screen(_) => Ok(()),
         }
     }
 
-    /// What is on the screen, as SVG, where there is one.
-    pub(super) fn picture(&self) -> Option<String> {
+    /// What the screen shows, where there is one.
+    pub(super) fn snapshot(&self) -> Option<Arc<Snapshot>> {
         match self {
-            Self::Line(_) => None,
-            Self::Screen(screen) => Some(screen.picture()),
+            Self::Line(_) | Self::Events(_) => None,
+            Self::Screen(screen) => Some(screen.snapshot()),
         }
     }
 
     /// Gives the terminal back: what follows goes to the ordinary one.
     pub(super) fn close(&mut self) {
-        if let Self::Line(line) = self {
-            line.clear();
+        match self {
+            Self::Events(_) => {}
+            Self::Line(line) => {
+                line.clear();
+                *self = Self::Line(Progress::off());
+            }
+            Self::Screen(_) => *self = Self::Line(Progress::off()),
         }
-        *self = Self::Line(Progress::off());
     }
 }
 

@@ -1,14 +1,15 @@
-//! Where inputs are kept while the trace runs: the recording that was asked for, and for the full screen a copy in
-//! memory, so that a trace can be saved that nobody meant to record.
+//! Where inputs are kept while the trace runs: the recording that was asked for, and for outputs that need all inputs
+//! once more a copy in memory, so that a trace can be saved that nobody meant to record.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::output::Inputs;
 use crate::error::Error;
 use crate::source::Input;
-use crate::source::recording::Writer;
+use crate::source::recording::{Reader, RecordingError, Writer};
 
 /// Most bytes of the copy in memory: some million events.
 const KEPT: usize = 64 << 20;
@@ -18,6 +19,8 @@ const KEPT: usize = 64 << 20;
 pub(super) struct Tape {
     file: Option<Writer<File>>,
     copy: Option<Writer<Vec<u8>>>,
+    /// The recording that is replayed: it can be read again.
+    replayed: Option<PathBuf>,
     /// The copy was full: it holds the beginning.
     full: bool,
 }
@@ -51,8 +54,50 @@ impl Tape {
         Ok(Self {
             file: file.map(emptied).transpose()?,
             copy: copy.then(|| Writer::new(Vec::new())).transpose()?,
+            replayed: None,
             full: false,
         })
+    }
+
+    /// Of a replay: a file can be read again, what came through a pipe is kept.
+    ///
+    /// # Errors
+    /// None that memory could have.
+    pub(super) fn of_replay(path: &Path, file: &File) -> io::Result<Self> {
+        let again = file.metadata()?.is_file();
+        Ok(Self {
+            replayed: again.then(|| path.to_owned()),
+            ..Self::begin(None, !again)?
+        })
+    }
+
+    /// All inputs so far, once more.
+    ///
+    /// # Errors
+    /// When they were not kept, or cannot be read.
+    pub(super) fn inputs(&mut self) -> Result<Inputs<'_>, Error> {
+        let unreadable =
+            |error: RecordingError| Error::runtime("cannot read the trace again").caused_by(error);
+        if let Some(path) = &self.replayed {
+            let file = File::open(path)
+                .map_err(|error| Error::io(format_args!("read {}", path.display()), error))?;
+            return Ok(Box::new(Reader::new(file).map_err(unreadable)?));
+        }
+        let Some(copy) = &mut self.copy else {
+            return Err(Error::runtime("the trace was not kept"));
+        };
+        copy.flush()
+            .map_err(|error| Error::io("keep the trace", error))?;
+        Ok(Box::new(Reader::new(copy.written()).map_err(unreadable)?))
+    }
+
+    /// What is to be said of what is made of the copy, when it is not of all.
+    pub(super) fn note(&self) -> &'static str {
+        if self.full {
+            " (of the beginning: the rest was too much to keep)"
+        } else {
+            ""
+        }
     }
 
     /// Keeps an input. A recording that cannot be written any more (full disk) is told once and does not end the
@@ -82,17 +127,16 @@ impl Tape {
         let mut file = create(path)?;
         file.set_len(0).map_err(failed)?;
         file.write_all(copy.written()).map_err(failed)?;
-        let note = if self.full {
-            " (its beginning: the rest was too much to keep)"
-        } else {
-            ""
-        };
-        Ok(format!("recording saved: {}{note}", path.display()))
+        Ok(format!(
+            "recording saved: {}{}",
+            path.display(),
+            self.note()
+        ))
     }
 
     /// Ends the recording.
-    pub(super) fn finish(self) -> Result<(), String> {
-        match self.file.map(Writer::finish) {
+    pub(super) fn finish(&mut self) -> Result<(), String> {
+        match self.file.take().map(Writer::finish) {
             Some(Err(error)) => Err(format!("the end of the recording is missing: {error}")),
             _ => Ok(()),
         }

@@ -2,7 +2,7 @@
 
 use clap::CommandFactory;
 
-use super::{Cli, Invocation, Shell, completions, man, parse_from};
+use super::{Cli, Document, Invocation, Shell, completions, man, parse_from};
 use crate::config::Surroundings;
 
 fn invocation(words: &str) -> Invocation {
@@ -33,7 +33,14 @@ fn expressions_and_subcommands_stand_side_by_side() {
         "host 10.0.0.1 and icmp"
     );
     assert_eq!(expression("-- host 10.0.0.1"), "host 10.0.0.1");
-    assert!(matches!(invocation("schema"), Invocation::Schema));
+    assert!(matches!(
+        invocation("schema"),
+        Invocation::Schema(Document::Report)
+    ));
+    assert!(matches!(
+        invocation("schema ndjson"),
+        Invocation::Schema(Document::Ndjson)
+    ));
     assert!(matches!(invocation("man"), Invocation::Man));
     assert!(matches!(
         invocation("completions bash"),

@@ -115,6 +115,32 @@ fn refused() {
 }
 
 #[test]
+fn packets_do_not_go_to_a_terminal() {
+    let on = |words, terminal| {
+        parse(
+            words,
+            Surroundings {
+                terminal,
+                ..Surroundings::default()
+            },
+        )
+    };
+    let refused = on("--output pcapng", true).unwrap_err();
+    assert_eq!(refused.exit_status().code(), 2);
+    insta::assert_snapshot!(refused, @r"
+    error: packets do not go to a terminal
+    hint: name a file: --output pcapng -o trace.pcapng, or pipe them: | wireshark -k -i -
+    ");
+    for (words, terminal) in [
+        ("--output pcapng", false),
+        ("--output pcapng -o packets", true),
+        ("--output ndjson", true),
+    ] {
+        on(words, terminal).unwrap();
+    }
+}
+
+#[test]
 fn the_full_screen_is_for_terminals_that_can_be_drawn_on() {
     let on = |words, terminal, screen| {
         let surroundings = Surroundings {

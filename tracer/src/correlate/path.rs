@@ -7,7 +7,7 @@ mod order;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    Device, Fate, Hop, Journey, KtimeNs, Latency, Path, Rewrite, Side, Step, Tunnel, Tuple,
+    Detail, Device, Fate, Hop, Journey, KtimeNs, Latency, Path, Rewrite, Side, Step, Tunnel, Tuple,
 };
 
 use super::fate::Judgement;
@@ -254,6 +254,38 @@ fn visits<'a>(journey: &'a Journey, chain: &[(u16, Option<KtimeNs>)]) -> Vec<Vis
         }
     }
     visits
+}
+
+/// The hop at which a packet was seen last, before or by the event at `step` of its journey.
+#[must_use]
+pub fn last_hop(journey: &Journey, step: usize) -> Option<(Device, Side)> {
+    let until = journey.steps.get(..=step)?;
+    until.iter().rev().find_map(|step| place(&step.event))
+}
+
+/// What changed of a packet on its way from its last hop to the event at `step` of its journey: nothing where that
+/// saw it at the same hop again. Of a loss, only what NAT did.
+#[must_use]
+pub fn rewritten(journey: &Journey, step: usize) -> Vec<Rewrite> {
+    let Some((before, to)) = journey.steps.get(..step).zip(journey.steps.get(step)) else {
+        return Vec::new();
+    };
+    let hops = || {
+        before
+            .iter()
+            .rev()
+            .filter(|step| place(&step.event).is_some())
+    };
+    // copies of a flooded packet take turns
+    let own = hops().find(|from| from.branch == to.branch);
+    let Some(from) = own.or_else(|| hops().next()) else {
+        return Vec::new();
+    };
+    match (place(&from.event), place(&to.event)) {
+        (_, None) if matches!(to.event.detail, Detail::Drop(_)) => translations(from, to),
+        (Some(from_place), Some(to_place)) if from_place != to_place => rewrites(from, to),
+        _ => Vec::new(),
+    }
 }
 
 /// What changed between two sightings of a packet.

@@ -1,13 +1,14 @@
-//! The report as JSON, and its schema.
+//! The report as JSON, events as lines of JSON, and the schemas of both.
 
 use std::io::{self, Write};
 
 use schemars::schema_for;
 use serde::Serialize;
-use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
+use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 
 use super::clean::is_hazard;
 use crate::report::Report;
+use crate::report::event::NdjsonLine;
 
 /// Writes the report, indented, with a line end.
 ///
@@ -19,6 +20,22 @@ pub fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
     out.write_all(b"\n")
 }
 
+/// Writes an event, or the report after the last one, in one line.
+///
+/// # Errors
+/// Those of the writer.
+pub fn line(out: &mut impl Write, line: &NdjsonLine) -> io::Result<()> {
+    let mut serializer = Serializer::with_formatter(&mut *out, Safe(CompactFormatter));
+    line.serialize(&mut serializer)?;
+    out.write_all(b"\n")
+}
+
+/// The JSON Schema of lines, indented, with a line end: docs/ndjson.schema.json.
+#[must_use]
+pub fn line_schema() -> String {
+    format!("{:#}\n", schema_for!(NdjsonLine).to_value())
+}
+
 /// The JSON Schema of reports, indented, with a line end: docs/report.schema.json.
 #[must_use]
 pub fn schema() -> String {
@@ -26,10 +43,10 @@ pub fn schema() -> String {
     format!("{:#}\n", schema_for!(Report).to_value())
 }
 
-/// Indents, and escapes what JSON would let through but a terminal must not see: the value stays the same.
-struct Safe<'a>(PrettyFormatter<'a>);
+/// Escapes what JSON would let through but a terminal must not see: the value stays the same.
+struct Safe<F>(F);
 
-impl Formatter for Safe<'_> {
+impl<F: Formatter> Formatter for Safe<F> {
     fn write_string_fragment<W: ?Sized + Write>(
         &mut self,
         out: &mut W,
@@ -118,6 +135,27 @@ mod tests {
             .filter(|field| !manual.contains(&format!("`{field}`")))
             .collect();
         assert_eq!(missing, Vec::<&String>::new());
+    }
+
+    #[test]
+    fn the_committed_schema_of_lines_is_current_and_explained() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/ndjson.schema.json");
+        let committed = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            committed == line_schema(),
+            "run `tracer schema ndjson > docs/ndjson.schema.json`"
+        );
+        let manual = include_str!("../../../docs/outputs.md");
+        let schema: serde_json::Value = serde_json::from_str(&committed).unwrap();
+        for object in ["EventReport", "DropReport", "ProcessReport"] {
+            for field in schema["$defs"][object]["properties"]
+                .as_object()
+                .unwrap()
+                .keys()
+            {
+                assert!(manual.contains(&format!("`{field}`")), "{object}: {field}");
+            }
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@
 //! ```
 //! Made from the [`Report`] alone. Readable at 60 columns and without colour. Commands are never wrapped or cut.
 
-mod completeness;
+pub(crate) mod completeness;
 pub(crate) mod path;
 mod table;
 pub(crate) mod verdict;
@@ -113,7 +113,7 @@ fn header(page: &mut Page, report: &Report) {
 }
 
 /// RFC 3339 without its fraction: `2026-09-21 14:13:20Z`.
-fn seconds(at: &str) -> String {
+pub(crate) fn seconds(at: &str) -> String {
     let whole = at.split(['.', 'Z']).next().unwrap_or(at);
     format!("{}Z", whole.replacen('T', " ", 1))
 }
@@ -143,7 +143,7 @@ fn rest(page: &mut Page, flows: &[FlowReport]) {
 }
 
 /// `1 dropped, 6 delivered`, worst first.
-fn outcomes(flows: &[FlowReport]) -> String {
+pub(crate) fn outcomes(flows: &[FlowReport]) -> String {
     let mut counts: BTreeMap<Outcome, u64> = BTreeMap::new();
     for flow in flows {
         *counts.entry(flow.verdict.outcome).or_default() += 1;

@@ -4,6 +4,7 @@
 //! A function of its arguments alone: the same inputs give the same bytes, live or replayed.
 
 mod context;
+mod event;
 mod journeys;
 
 use std::cmp::Reverse;
@@ -22,6 +23,7 @@ use crate::host::Host;
 use crate::host::facts::{ProbeState, Run};
 use crate::model::{Direction, Flow, FlowId, Hop, KtimeNs, Path, Tuple, TupleRole};
 use crate::source::Losses;
+pub use event::event_report;
 
 /// Makes the report.
 #[must_use]

@@ -9,11 +9,11 @@ use crossterm::event::{Event, KeyEventKind};
 use tokio::time::{Instant, sleep_until};
 
 use super::feed::Feed;
+use super::frame;
 use super::settings::Settings;
 use super::snapshot::Snapshot;
 use super::state::{Effect, State};
 use super::terminal::Screen;
-use super::{frame, picture};
 use crate::render::style::Marks;
 use crate::session::Session;
 use crate::source::Input;
@@ -93,14 +93,6 @@ impl Driver {
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(self.feed.snapshot())
-    }
-
-    /// What is on the screen, as SVG.
-    #[must_use]
-    pub fn picture(&self) -> String {
-        let size = self.state.size();
-        let frame = frame::buffer(size, &self.state, self.feed.snapshot(), &self.settings);
-        picture::svg(&frame)
     }
 
     /// Draws and waits for keys until one of them asks something of the rest of the program. Can be dropped at any

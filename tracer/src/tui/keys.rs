@@ -216,7 +216,7 @@ pub static KEYS: &[Key] = &[
         Action::Save,
         "save",
         &["s"],
-        "save report (.json .txt), frame (.svg), recording (.tracer)",
+        "save: .json .txt .md .svg .ndjson .pcapng .tracer",
     ),
     key(
         Action::Copy,

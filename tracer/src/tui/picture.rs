@@ -8,6 +8,8 @@ use ratatui::buffer::{Buffer, Cell};
 use ratatui::style::{Color, Modifier};
 use unicode_width::UnicodeWidthStr;
 
+use crate::render::svg;
+
 /// A cell, in pixels.
 const CELL: (f32, f32) = (8.4, 18.0);
 /// Space around the frame.
@@ -54,9 +56,9 @@ pub fn svg(frame: &Buffer) -> String {
     // Writing to a string does not fail.
     let _ = writeln!(
         out,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width:.0}\" height=\"{height:.0}\" \
-         viewBox=\"0 0 {width:.0} {height:.0}\">\n<style>\ntext{{font:14px ui-monospace,\
-         \"DejaVu Sans Mono\",Menlo,Consolas,monospace;white-space:pre}}"
+        "{}<style>\ntext{{font:14px {};white-space:pre}}",
+        svg::head(width, height),
+        svg::FONT
     );
     for (look, number) in &looks {
         let mut rule = format!("fill:{}", look.color);
@@ -97,11 +99,7 @@ fn draw(out: &mut String, run: &Run, number: Option<usize>) {
     if run.text.trim().is_empty() {
         return;
     }
-    let text = run
-        .text
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;");
+    let text = svg::escape(&run.text);
     let _ = writeln!(
         out,
         "<text class=\"s{}\" x=\"{x:.1}\" y=\"{:.1}\" textLength=\"{width:.1}\">{text}</text>",

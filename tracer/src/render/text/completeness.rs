@@ -10,16 +10,9 @@ const NAMED: usize = 6;
 
 /// One line when nothing is missing, else a line for each gap.
 pub(super) fn lines(page: &mut Page, report: &Report) {
-    let complete = &report.trace.completeness;
     let gaps = gaps(report);
     let notes = notes(report);
-    let seen = format!(
-        "{}, {} of {}, {}",
-        counted(report.trace.events, "event"),
-        count(complete.interfaces_covered.into()),
-        counted(complete.interfaces_total.into(), "interface"),
-        counted(working(complete), "probe"),
-    );
+    let seen = seen(report);
     // what a kernel does not have is no fault of this trace
     let (mark, ink, word) = match (gaps.is_empty(), notes.is_empty()) {
         (true, true) => (page.marks.good, Ink::Good, " complete, nothing lost  "),
@@ -38,13 +31,25 @@ pub(super) fn lines(page: &mut Page, report: &Report) {
     }
 }
 
+/// How much was seen, and by what.
+pub(crate) fn seen(report: &Report) -> String {
+    let complete = &report.trace.completeness;
+    format!(
+        "{}, {} of {}, {}",
+        counted(report.trace.events, "event"),
+        count(complete.interfaces_covered.into()),
+        counted(complete.interfaces_total.into(), "interface"),
+        counted(working(complete), "probe"),
+    )
+}
+
 fn working(complete: &Completeness) -> u64 {
     let attached = complete.probes.iter().filter(|p| p.state == "attached");
     attached.count() as u64
 }
 
 /// What is missing, in words.
-fn gaps(report: &Report) -> Vec<String> {
+pub(crate) fn gaps(report: &Report) -> Vec<String> {
     let complete = &report.trace.completeness;
     let mut gaps = Vec::new();
     let kept = report.flows.len() as u64;
@@ -117,7 +122,7 @@ fn hooks(complete: &Completeness, which: impl Fn(&HookLoss) -> u64) -> String {
 }
 
 /// What the kernel or the rights of this run did not offer.
-fn notes(report: &Report) -> Vec<String> {
+pub(crate) fn notes(report: &Report) -> Vec<String> {
     let mut notes = Vec::new();
     let complete = &report.trace.completeness;
     let probes = &complete.probes;

@@ -116,12 +116,21 @@ pub(crate) struct End {
     pub(crate) path: usize,
     /// Hops before it.
     pub(crate) after: usize,
-    face: Face,
-    place: Option<Place>,
-    packets: u64,
+    /// What became of the packets.
+    pub(crate) face: Face,
+    /// Where.
+    pub(crate) place: Option<Place>,
+    /// How many; none where the sender was told before any packet existed.
+    pub(crate) packets: u64,
 }
 
 impl End {
+    /// The kernel function that lost them. What the sender was told came from a lookup, not from such a function.
+    pub(crate) fn function(&self) -> Option<&str> {
+        let place = self.place.as_ref().filter(|_| self.packets > 0)?;
+        place.function.as_deref()
+    }
+
     fn row<'a>(&self, page: &Page) -> Row<'a> {
         let place = self.place.as_ref();
         let word = |field: fn(&Place) -> &Option<String>| {
@@ -129,11 +138,7 @@ impl End {
                 .and_then(|place| field(place).clone())
                 .unwrap_or_default()
         };
-        // what the sender was told came from a lookup, not from a function that lost a packet
-        let function = match self.packets {
-            0 => String::new(),
-            _ => word(|place| &place.function),
-        };
+        let function = self.function().unwrap_or_default();
         let cells = Cells {
             namespace: word(|place| &place.namespace),
             interface: word(|place| &place.interface),
@@ -142,7 +147,7 @@ impl End {
                 0 => String::new(),
                 packets => count(packets),
             },
-            next: match function.as_str() {
+            next: match function {
                 "" => self.face.word.into(),
                 function => format!("{}{AT}{function}", self.face.word),
             },

@@ -78,7 +78,14 @@ pub(super) fn journey_report(journey: &Journey, host: &Host, clock: Clock) -> Jo
 }
 
 fn step_report(step: &Step, host: &Host, clock: Clock) -> StepReport {
-    let event = &step.event;
+    StepReport {
+        joined: step.joined.name().into(),
+        ..step_words(&step.event, host, clock)
+    }
+}
+
+/// An event in words, without how it was joined.
+pub(super) fn step_words(event: &Event, host: &Host, clock: Clock) -> StepReport {
     let tuple = event
         .tuple
         .or_else(|| event.packet.as_ref().and_then(|packet| packet.tuple));
@@ -92,7 +99,7 @@ fn step_report(step: &Step, host: &Host, clock: Clock) -> StepReport {
         tuple: tuple.map(|tuple| tuple.to_string()),
         length: event.len,
         headers: event.packet.as_ref().map(packet_text),
-        joined: step.joined.name().into(),
+        joined: String::new(),
         detail: detail(event),
         stack: match &event.detail {
             Detail::Drop(info) => info.stack.iter().map(|frame| name(frame, host)).collect(),

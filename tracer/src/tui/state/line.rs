@@ -16,7 +16,7 @@ impl Asks {
         match self {
             Self::Search => "/",
             Self::Filter => "expression: ",
-            Self::Save => "save as (.json .txt .svg .tracer): ",
+            Self::Save => "save as (.json .md .svg .pcapng …): ",
         }
     }
 }

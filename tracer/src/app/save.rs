@@ -1,0 +1,68 @@
+//! What `s` of the full screen saves: the file's ending says what.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use super::front::Front;
+use super::output::{Output, fold};
+use super::tape::Tape;
+use crate::config::{OutputFormat, ReportTo};
+use crate::error::Error;
+use crate::source::recording::RecordingError;
+
+/// Endings and what they mean. `.tracer` is the recording.
+const ENDINGS: [(&str, OutputFormat); 6] = [
+    ("json", OutputFormat::Json),
+    ("txt", OutputFormat::Text),
+    ("md", OutputFormat::Markdown),
+    ("svg", OutputFormat::Svg),
+    ("ndjson", OutputFormat::Ndjson),
+    ("pcapng", OutputFormat::Pcapng),
+];
+
+/// Saves what the file's ending asks for. Gives what to say.
+pub(super) fn save(path: &Path, front: &Front<'_>, tape: &mut Tape) -> Result<String, Error> {
+    let ending = path.extension().and_then(OsStr::to_str);
+    if ending == Some("tracer") {
+        return tape.save(path);
+    }
+    let format = ENDINGS.iter().find(|(name, _)| Some(*name) == ending);
+    let Some((_, format)) = format else {
+        let names = ENDINGS.map(|(name, _)| format!(".{name}"));
+        return Err(Error::usage(format!(
+            "the name tells what is saved: it must end in {} or .tracer",
+            names.join(", ")
+        )));
+    };
+    let mut output = Output::open(&ReportTo::File(path.to_owned()), *format, false)?;
+    let what = match format {
+        OutputFormat::Ndjson => {
+            let session = fold(tape.inputs()?, |input, seen, session| {
+                output.event(input, seen, session);
+            });
+            output.report(&session.map_err(unreadable)?.report())?;
+            "events"
+        }
+        OutputFormat::Pcapng => {
+            let session = fold(tape.inputs()?, |_, _, _| {}).map_err(unreadable)?;
+            output.packets(&session, tape.inputs()?)?;
+            "packets"
+        }
+        _ => {
+            let snapshot = front
+                .snapshot()
+                .ok_or_else(|| Error::runtime("there is nothing to save"))?;
+            output.report(&snapshot.report)?;
+            "report"
+        }
+    };
+    let note = match what {
+        "report" => "",
+        _ => tape.note(),
+    };
+    Ok(format!("{what} saved: {}{note}", path.display()))
+}
+
+fn unreadable(error: RecordingError) -> Error {
+    Error::runtime("cannot read the trace again").caused_by(error)
+}

@@ -1,0 +1,215 @@
+//! The report as a ticket: Markdown as GitHub, GitLab and Jira read it, in fewer than a hundred lines whatever the
+//! report holds. What does not fit is counted; the JSON report has all of it.
+//!
+//! ```text
+//! verdict
+//! path of the worst flow, there and back    as many hops as there is room
+//! other flows
+//! why, what to do
+//! how complete the trace is, and where it was made
+//! ```
+
+mod escape;
+mod table;
+
+use std::io::{self, Write};
+
+use super::figures::{count, counted, duration};
+use super::place;
+use super::style::{Face, Marks, UNICODE};
+use super::text::completeness;
+use super::text::verdict::{confidence, packets};
+use super::text::{outcomes, seconds};
+use crate::report::{Advice, Evidence, Report, Verdict};
+use escape::{code, fence, prose};
+
+/// Most lines of a ticket.
+const LINES: usize = 99;
+/// Most pieces of evidence and of advice, of gaps in the trace, and of other flows that are named.
+const EVIDENCE: usize = 8;
+const ADVICE: usize = 5;
+const GAPS: usize = 5;
+const FLOWS: usize = 4;
+
+const MARKS: Marks = UNICODE;
+
+/// Writes the ticket.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
+    let worst = report.flows.first();
+    let verdict = worst.map_or(&report.verdict, |flow| &flow.verdict);
+    let head = headline(verdict);
+    let mut rest = others(report);
+    rest.extend(why(&verdict.evidence));
+    rest.extend(what_to_do(&verdict.advice));
+    rest.extend(completeness_of(report));
+    rest.extend(environment(report));
+    let room = LINES.saturating_sub(head.len() + rest.len());
+    let paths = worst
+        .map(|flow| table::paths(flow, room))
+        .unwrap_or_default();
+    for line in head.iter().chain(&paths).chain(&rest) {
+        writeln!(out, "{line}")?;
+    }
+    Ok(())
+}
+
+/// Outcome and summary; cause, confidence, packets and place.
+fn headline(verdict: &Verdict) -> Vec<String> {
+    let face = Face::of(verdict.outcome);
+    let mut items = Vec::new();
+    if let Some(cause) = &verdict.cause {
+        items.push(code(cause));
+        items.push(confidence(verdict.confidence).to_owned());
+    }
+    items.extend(packets(verdict));
+    if let Some(at) = &verdict.place {
+        let place = place::place(at);
+        let place = (!place.is_empty()).then(|| format!("at {}", code(&place)));
+        let function = at
+            .function
+            .as_deref()
+            .map(|name| format!("in {}", code(name)));
+        let words = [place, at.hook.as_deref().map(prose), function];
+        let words: Vec<String> = words.into_iter().flatten().collect();
+        items.push(words.join(" "));
+    }
+    items.retain(|item| !item.is_empty());
+    let mut lines = vec![
+        format!(
+            "## {} {}: {}",
+            face.mark(&MARKS),
+            face.word,
+            prose(&verdict.summary)
+        ),
+        String::new(),
+    ];
+    if !items.is_empty() {
+        lines.push(items.join(" · "));
+        lines.push(String::new());
+    }
+    lines
+}
+
+/// The flows whose paths are not shown.
+fn others(report: &Report) -> Vec<String> {
+    let Some((_, others)) = report
+        .flows
+        .split_first()
+        .filter(|(_, rest)| !rest.is_empty())
+    else {
+        return Vec::new();
+    };
+    let mut lines = vec![
+        format!(
+            "### {} of {}: {}",
+            counted(others.len() as u64, "other flow"),
+            count(report.trace.flows_seen),
+            outcomes(others)
+        ),
+        String::new(),
+    ];
+    let named = others.iter().map(|flow| {
+        let asked = flow.tuples.first().map_or("no packet", |tuple| &tuple.text);
+        format!("- {}: {}", code(asked), prose(&flow.verdict.summary))
+    });
+    lines.extend(bounded(named, FLOWS, "more"));
+    lines.push(String::new());
+    lines
+}
+
+fn why(evidence: &[Evidence]) -> Vec<String> {
+    if evidence.is_empty() {
+        return Vec::new();
+    }
+    let pieces = evidence
+        .iter()
+        .map(|piece| format!("- **{}**: {}", prose(&piece.kind), prose(&piece.text)));
+    let mut lines = vec!["### Why".to_owned(), String::new()];
+    lines.extend(bounded(pieces, EVIDENCE, "more pieces of evidence"));
+    lines.push(String::new());
+    lines
+}
+
+/// Each command in a block of its own, to be copied whole.
+fn what_to_do(advice: &[Advice]) -> Vec<String> {
+    if advice.is_empty() {
+        return Vec::new();
+    }
+    let mut lines = vec!["### What to do".to_owned(), String::new()];
+    for (n, piece) in (1..).zip(advice.iter().take(ADVICE)) {
+        lines.push(format!("{n}. {}", prose(&piece.text)));
+        if let Some(command) = &piece.command {
+            lines.extend(fence(command).map(|line| format!("   {line}")));
+        }
+    }
+    if advice.len() > ADVICE {
+        lines.push(format!("- … {} more", advice.len() - ADVICE));
+    }
+    lines.push(String::new());
+    lines
+}
+
+fn completeness_of(report: &Report) -> Vec<String> {
+    let mut gaps = completeness::gaps(report);
+    let word = if gaps.is_empty() {
+        "nothing lost"
+    } else {
+        "INCOMPLETE"
+    };
+    gaps.extend(completeness::notes(report));
+    let mut lines = vec![
+        "### How complete the trace is".to_owned(),
+        String::new(),
+        format!("- {word}: {}", completeness::seen(report)),
+    ];
+    let gaps = gaps.iter().map(|gap| format!("- {}", prose(gap)));
+    lines.extend(bounded(gaps, GAPS, "more"));
+    lines.push(String::new());
+    lines
+}
+
+fn environment(report: &Report) -> Vec<String> {
+    let (trace, host) = (&report.trace, &report.host);
+    let expression = match trace.expression.as_str() {
+        "" => "all packets".to_owned(),
+        expression => code(expression),
+    };
+    let took = duration(trace.duration_ms.saturating_mul(1_000_000), &MARKS);
+    vec![
+        "### Environment".to_owned(),
+        String::new(),
+        format!("- followed: {expression}"),
+        format!(
+            "- from {} for {took}: {}",
+            seconds(&trace.started_at),
+            counted(trace.packets, "packet")
+        ),
+        format!(
+            "- host {}, Linux {}, {}",
+            code(&host.hostname),
+            code(&host.kernel),
+            prose(&host.arch)
+        ),
+        format!(
+            "- {} {}",
+            prose(&report.tool.name),
+            prose(&report.tool.version)
+        ),
+    ]
+}
+
+/// The first few lines, and how many more there are.
+fn bounded(lines: impl ExactSizeIterator<Item = String>, most: usize, words: &str) -> Vec<String> {
+    let more = lines.len().saturating_sub(most);
+    let mut kept: Vec<String> = lines.take(most).collect();
+    if more > 0 {
+        kept.push(format!("- … {more} {words}"));
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests;
