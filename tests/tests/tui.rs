@@ -296,6 +296,17 @@ fn a_person_watches_a_drop_looks_around_and_leaves() {
         terminal.until_shown("save as");
         terminal.press("\x15/run/trace.tracer\r");
         terminal.until_shown("recording saved: /run/trace.tracer");
+        for (ending, what) in [
+            ("svg", "report"),
+            ("md", "report"),
+            ("ndjson", "events"),
+            ("pcapng", "packets"),
+        ] {
+            terminal.press("s");
+            terminal.until_shown("save as");
+            terminal.press(&format!("\x15/run/saved.{ending}\r"));
+            terminal.until_shown(&format!("{what} saved: /run/saved.{ending}"));
+        }
 
         terminal.press("q");
         let summary = terminal.end(0);
@@ -305,6 +316,18 @@ fn a_person_watches_a_drop_looks_around_and_leaves() {
         let report: serde_json::Value = serde_json::from_str(&report).unwrap();
         let cause = report.pointer("/verdict/cause").unwrap();
         assert_eq!(cause, "route.forwarding-disabled");
+        let holds = |ending: &str, text: &str| {
+            let saved = std::fs::read(format!("/run/saved.{ending}")).unwrap();
+            let found = saved
+                .windows(text.len())
+                .any(|part| part == text.as_bytes());
+            assert!(found, "{ending}: {text}");
+        };
+        holds("svg", "DROPPED · route.forwarding-disabled");
+        holds("md", "`route.forwarding-disabled`");
+        holds("ndjson", "{\"type\":\"event\"");
+        holds("ndjson", "{\"type\":\"report\"");
+        holds("pcapng", "DROPPED after hop 2 of 2");
 
         // what was saved is shown again
         let arguments = ["replay", "/run/trace.tracer"];

@@ -20,7 +20,7 @@ const BETWEEN: f32 = 24.0;
 /// Text beside the symbol of the verdict.
 const BESIDE: f32 = 28.0;
 /// Narrowest picture: of a trace without packets.
-const NARROWEST: f32 = 520.0;
+const NARROWEST: f32 = 560.0;
 
 /// The diagram.
 #[must_use]

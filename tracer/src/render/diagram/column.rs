@@ -128,7 +128,7 @@ impl<'a> Column<'a> {
                     Row::End(_) => fall = Some((dots.last().copied(), y + LINE / 2.0)),
                     _ => {}
                 }
-                y += self.row(&mut rows, at, row, dots.len());
+                y += self.row(&mut rows, at, row);
             }
             y += 4.0;
             if let Some(name) = &space.name {
@@ -140,17 +140,16 @@ impl<'a> Column<'a> {
         }
         self.rail(canvas, x + RAIL, &dots);
         if let (Some((Some((_, from)), to)), Some((end, _))) = (fall, self.end) {
-            let beside = self.passes(dots.len());
-            let aside = if beside { SWING } else { 0.0 };
-            let path = format!("M{:.0} {from:.0}V{to:.0}h{aside:.0}", x + RAIL);
+            let aside = self.aside(end.after);
+            let path = format!("M{:.0} {from:.0}l{aside:.0} {:.0}", x + RAIL, to - from);
             canvas.path(fall_class(end.face.ink), &path);
         }
         canvas.append(rows);
         y - GAP - top
     }
 
-    /// Draws a row; gives its height. `hops` were drawn before it.
-    fn row(&self, canvas: &mut Canvas, (x, y): Point, row: &Row<'_>, hops: usize) -> f32 {
+    /// Draws a row; gives its height.
+    fn row(&self, canvas: &mut Canvas, (x, y): Point, row: &Row<'_>) -> f32 {
         let text = x + INDENT;
         let right = x + self.width() - PAD;
         match row {
@@ -177,8 +176,8 @@ impl<'a> Column<'a> {
                 STEP
             }
             Row::End(end) => {
-                let beside = if self.passes(hops) { SWING } else { 0.0 };
-                canvas.symbol((x + RAIL + beside, y + LINE / 2.0), end.face.ink);
+                let aside = self.aside(end.after);
+                canvas.symbol((x + RAIL + aside, y + LINE / 2.0), end.face.ink);
                 let lines = self.ending(end);
                 let class = class(end.face.ink);
                 if end.packets > 0 {
@@ -186,15 +185,18 @@ impl<'a> Column<'a> {
                     let at = right - width(time + 2);
                     canvas.text_to((at, y), class, &count(end.packets));
                 }
-                paragraph(canvas, (text, y), class, &lines) + 6.0
+                paragraph(canvas, (text + aside, y), class, &lines) + 6.0
             }
         }
     }
 
-    /// Whether hops come after so many.
-    fn passes(&self, hops: usize) -> bool {
-        let drawn = self.spaces.iter().flat_map(|space| &space.rows);
-        drawn.filter(|row| matches!(row, Row::Hop(_))).count() > hops
+    /// How far beside the line the end stands that comes after so many hops: it goes on to those that come later.
+    fn aside(&self, hops: usize) -> f32 {
+        if self.path.hops.len() > hops {
+            SWING
+        } else {
+            0.0
+        }
     }
 
     /// What stands at the end: word and hook, then the reason, then the kernel's function.
@@ -206,12 +208,14 @@ impl<'a> Column<'a> {
             None => end.face.word.to_owned(),
         };
         let [_, _, packets, time] = self.cells;
-        let mut lines = wrap(&head, self.columns.saturating_sub(packets + time + 4));
+        // beside the line there is less room
+        let room = self.columns - 2;
+        let mut lines = wrap(&head, room.saturating_sub(packets + time + 4));
         if let Some((_, reason)) = self.end {
-            lines.extend(wrap(reason, self.columns));
+            lines.extend(wrap(reason, room));
         }
         if let Some(function) = end.function() {
-            lines.extend(wrap(&format!("in {function}"), self.columns));
+            lines.extend(wrap(&format!("in {function}"), room));
         }
         lines
     }

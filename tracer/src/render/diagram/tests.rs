@@ -27,6 +27,46 @@ fn pictures() {
     insta::assert_snapshot!("delivered_dnat", svg(&samples::delivered_dnat()));
 }
 
+/// A number of an element's attribute.
+fn attribute(element: &str, name: &str) -> f32 {
+    let (_, rest) = element.split_once(&format!(" {name}=\"")).unwrap();
+    rest.split('"').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn all_text_is_on_the_picture() {
+    let mut all = samples::all();
+    let mut long = samples::forward_drop();
+    let flow = long.flows.first_mut().unwrap();
+    flow.verdict.summary = "word ".repeat(60) + &"x".repeat(300);
+    for hop in flow.paths.iter_mut().flat_map(|path| &mut path.hops) {
+        hop.namespace = "n".repeat(300);
+        hop.interface = "i".repeat(300);
+        hop.hook = "h".repeat(300);
+        hop.rewrites = vec![format!("dnat {} > {}", "a".repeat(300), "b".repeat(300))];
+    }
+    all.push(("long", long));
+    for (name, report) in all {
+        let picture = svg(&report);
+        let width = attribute(picture.lines().next().unwrap(), "width");
+        for element in picture.lines().filter(|line| line.starts_with("<text")) {
+            let (_, text) = element.split_once('>').unwrap();
+            let text = text.trim_end_matches("</text>");
+            let text = text
+                .replace("&lt;", "<")
+                .replace("&gt;", ">")
+                .replace("&amp;", "&");
+            let long = super::canvas::width(crate::render::page::columns(&text));
+            let x = attribute(element, "x");
+            let inside = match element.contains("text-anchor=\"end\"") {
+                true => x <= width && long <= x,
+                false => x + long <= width,
+            };
+            assert!(inside, "{name}, {width} wide: {element}");
+        }
+    }
+}
+
 #[test]
 fn what_became_of_packets_is_told_by_word_and_symbol() {
     for (name, report) in samples::all() {
