@@ -300,14 +300,24 @@ fn rewrites(from: &Step, to: &Step) -> Vec<Rewrite> {
     }
     if let (Some(a), Some(b)) = (&from.event.packet, &to.event.packet) {
         if a.tunnel != b.tunnel {
-            changes.extend(a.tunnel.map(Rewrite::Pop));
-            changes.extend(b.tunnel.map(Rewrite::Push));
+            changes.extend(a.tunnel.map(between_ends).map(Rewrite::Pop));
+            changes.extend(b.tunnel.map(between_ends).map(Rewrite::Push));
         }
         if b.ttl < a.ttl {
             changes.push(Rewrite::Ttl(a.ttl - b.ttl));
         }
     }
     changes
+}
+
+/// The tunnel between its two ends. The outer source port is a hash of what is inside (RFC 7348, 5), and another for
+/// each retransmission of a SYN: it is not what was changed.
+fn between_ends(tunnel: Tunnel) -> Tunnel {
+    let outer = Tuple {
+        sport: 0,
+        ..tunnel.outer
+    };
+    Tunnel { outer, ..tunnel }
 }
 
 /// What NAT made of a tuple.

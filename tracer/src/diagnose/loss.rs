@@ -250,10 +250,10 @@ impl<'a> Loss<'a> {
     #[must_use]
     pub fn place(&self, hook: Option<&str>) -> Place {
         Place {
-            namespace: self.netns().map(|ns| self.host.namespace(ns)),
             interface: self.device().map(|d| self.host.interface(d)),
             hook: hook.map(str::to_owned),
             function: self.info.function.clone(),
+            ..place_on(self.host, self.netns())
         }
     }
 

@@ -221,7 +221,7 @@ pub fn switch(v6: bool) -> &'static str {
 
 fn open_policy(loss: &Loss<'_>, chain: &BaseChain, shell: &Shell) -> Vec<Advice> {
     let mut list = Vec::new();
-    if let Some((insert, _)) = loss.tuple().and_then(|t| let_pass(chain, &t)) {
+    if let Some((insert, _)) = loss.filtered().and_then(|t| let_pass(chain, &t)) {
         list.push(shell.run(
             "let this flow pass (its answers need a rule of their own unless established ones pass)",
             insert,
@@ -245,7 +245,7 @@ fn let_through(loss: &Loss<'_>, chain: &BaseChain, shell: &Shell) -> Vec<Advice>
 
 fn pass_before(loss: &Loss<'_>, chain: &BaseChain, shell: &Shell) -> Vec<Advice> {
     let mut list = Vec::new();
-    if let Some((insert, revert)) = loss.tuple().and_then(|t| let_pass(chain, &t)) {
+    if let Some((insert, revert)) = loss.filtered().and_then(|t| let_pass(chain, &t)) {
         list.push(shell.run(
             "or let this flow pass before it: this opens the firewall for it",
             insert,

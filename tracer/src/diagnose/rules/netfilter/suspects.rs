@@ -69,7 +69,7 @@ pub(super) fn of<'a>(
 ) -> Suspects<'a> {
     let packet = Packet {
         loss,
-        tuple: loss.tuple(),
+        tuple: loss.filtered(),
         hook,
         came_in: loss.came_in(),
         goes_out,
