@@ -31,9 +31,10 @@ impl fmt::Display for Difference {
 type Field = fn(&Expect) -> &OneOrMore;
 
 /// Keys whose value must be one of those listed, and where the report has it.
-const EQUAL: [(&str, &str, Field); 5] = [
+const EQUAL: [(&str, &str, Field); 6] = [
     ("outcome", "/verdict/outcome", |expect| &expect.outcome),
     ("cause", "/verdict/cause", |expect| &expect.cause),
+    ("node", "/verdict/where/node", |expect| &expect.node),
     ("namespace", "/verdict/where/namespace", |expect| {
         &expect.namespace
     }),

@@ -73,6 +73,8 @@ pub struct Expect {
     pub outcome: OneOrMore,
     /// Acceptable causes; here and below `"null"` stands for a field that is null.
     pub cause: OneOrMore,
+    /// Acceptable `verdict.where.node`.
+    pub node: OneOrMore,
     /// Acceptable `verdict.where.namespace`.
     pub namespace: OneOrMore,
     /// Acceptable `verdict.where.interface`.

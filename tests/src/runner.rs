@@ -1,7 +1,8 @@
 //! One run of one lab: network, fault, tracer, traffic, report. It takes this process into namespaces of its own,
 //! so a run has a process of its own; [`crate::suite`] starts those and judges what they find.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
@@ -68,7 +69,11 @@ impl Run<'_> {
     pub fn report(&self, sandbox: &Sandbox) -> Result<Found> {
         self.build(sandbox)?;
         let report = Path::new(SCRATCH).join("report.json");
-        let (stderr, traffic) = self.trace(&self.lab.trace, Some(&report))?;
+        let (stderr, traffic) = if self.lab.node.is_empty() {
+            self.trace(&[self.alone(&self.lab.trace, Some(&report))])?
+        } else {
+            self.trace_nodes(&report)?
+        };
         let text = std::fs::read(&report)
             .with_context(|| format!("tracer left no report at {}\n{stderr}", report.display()))?;
         let report = serde_json::from_slice(&text).context("tracer's report is no JSON")?;
@@ -85,7 +90,7 @@ impl Run<'_> {
     /// The lab cannot be built, or tracer fails.
     pub fn show(&self, sandbox: &Sandbox, arguments: &[String]) -> Result<()> {
         self.build(sandbox)?;
-        self.trace(arguments, None)?;
+        self.trace(&[self.alone(arguments, None)])?;
         Ok(())
     }
 
@@ -100,17 +105,74 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn trace(&self, arguments: &[String], report: Option<&Path>) -> Result<(String, String)> {
-        let tracer = Running::start(&Start {
+    /// The one tracer of a lab without nodes.
+    fn alone<'s>(&'s self, arguments: &'s [String], report: Option<&'s Path>) -> Start<'s> {
+        Start {
             program: self.tracer,
             arguments,
             report,
             recording: self.recording,
-        })?;
+        }
+    }
+
+    /// One tracer for each node, restricted to its namespaces; what they recorded is merged into the report.
+    fn trace_nodes(&self, report: &Path) -> Result<(String, String)> {
+        struct Kept<'a> {
+            name: &'a str,
+            arguments: Vec<String>,
+            report: PathBuf,
+            recording: PathBuf,
+        }
+        let kept = self.lab.node.iter().map(|node| {
+            let own = node.namespaces.iter();
+            let narrowed = own.flat_map(|name| ["--netns".to_owned(), name.clone()]);
+            let trace = node.trace.as_ref().unwrap_or(&self.lab.trace);
+            Kept {
+                name: &node.name,
+                arguments: narrowed.chain(trace.iter().cloned()).collect(),
+                report: Path::new(SCRATCH).join(format!("{}.json", node.name)),
+                recording: Path::new(SCRATCH).join(format!("{}.tracer", node.name)),
+            }
+        });
+        let kept: Vec<Kept<'_>> = kept.collect();
+        let starts: Vec<Start<'_>> = kept
+            .iter()
+            .map(|node| Start {
+                program: self.tracer,
+                arguments: &node.arguments,
+                report: Some(&node.report),
+                recording: Some(&node.recording),
+            })
+            .collect();
+        let (mut stderr, traffic) = self.trace(&starts)?;
+        let mut merge = Command::new(self.tracer);
+        merge.args(["merge", "--json", "-o"]).arg(report);
+        merge.args(
+            kept.iter()
+                .map(|node| format!("{}={}", node.name, node.recording.display())),
+        );
+        if let Some(recording) = self.recording {
+            merge.arg("--record").arg(recording);
+        }
+        let merged = merge.output().context("cannot start the merge")?;
+        stderr += &String::from_utf8_lossy(&merged.stderr);
+        ensure!(
+            merged.status.success(),
+            "the merge ended with {}\n{stderr}",
+            merged.status
+        );
+        Ok((stderr, traffic))
+    }
+
+    fn trace(&self, starts: &[Start<'_>]) -> Result<(String, String)> {
+        let tracers = starts.iter().map(Running::start);
+        let tracers = tracers.collect::<Result<Vec<_>>>()?;
         let traffic = script::run("traffic", &self.lab.traffic, Path::new(SCRATCH))?.output;
         // Answers, timers and retransmissions have no event that says there will be no more of them.
         std::thread::sleep(self.lab.settle.0);
-        Ok((tracer.finish()?, traffic))
+        let ended = tracers.into_iter().map(Running::finish);
+        let ended = ended.collect::<Result<Vec<_>>>()?;
+        Ok((ended.join("\n"), traffic))
     }
 
     fn must(&self, what: &str, text: &str) -> Result<()> {

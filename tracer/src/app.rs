@@ -2,6 +2,7 @@
 //! inputs come from; neither kernel nor rendering knowledge lives here.
 
 mod front;
+mod merge;
 mod output;
 mod save;
 mod tape;
@@ -26,6 +27,7 @@ use crate::source::{EndReason, Input};
 use crate::tui::theme::Depth;
 use crate::tui::{Driver, Effect, Settings, settings};
 use front::{Front, Progress};
+pub use merge::merge;
 use output::Output;
 use save::save;
 use tape::Tape;
@@ -34,9 +36,10 @@ use tape::Tape;
 macro_rules! say {
     ($($words:tt)*) => {
         // The error has nowhere to go: this is where it would be said.
-        let _ = writeln!(io::stderr(), $($words)*);
+        let _ = writeln!(::std::io::stderr(), $($words)*);
     };
 }
+use say;
 
 /// How long the end of a run waits for one round of answers about the last loss.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);

@@ -15,8 +15,8 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use tracer_common::event::MAX_SNAPLEN;
 
 use crate::config::{
-    Config, DEFAULT_BUDGET, DEFAULT_SNAPLEN, Drawable, MAX_BUDGET, MIN_SNAPLEN, ReplayConfig,
-    Surroundings,
+    Config, DEFAULT_BUDGET, DEFAULT_SNAPLEN, Drawable, MAX_BUDGET, MIN_SNAPLEN, MergeConfig,
+    ReplayConfig, Surroundings,
 };
 use crate::error::Error;
 pub use clap_complete::Shell;
@@ -28,6 +28,8 @@ pub enum Invocation {
     Trace(Box<Config>),
     /// Show a recording.
     Replay(ReplayConfig),
+    /// Show recordings of several nodes as one.
+    Merge(MergeConfig),
     /// Print the JSON Schema of a document.
     Schema(Document),
     /// Print the completions of a shell.
@@ -85,6 +87,8 @@ struct Cli {
 enum Command {
     /// Show a recording: the same screen and outputs as the live run gave. Needs no rights
     Replay(ReplayArgs),
+    /// Show recordings of several nodes, made at the same time, as one path. Needs no rights
+    Merge(MergeArgs),
     /// Print the JSON Schema of the report, or of the lines of --output ndjson
     Schema {
         /// Which document
@@ -247,6 +251,23 @@ pub struct ReplayArgs {
     pub verbose: u8,
 }
 
+/// A merge.
+#[derive(Clone, Debug, clap::Args)]
+pub struct MergeArgs {
+    /// Recordings as --record wrote them, one a node; NAME= names the node [default: its host's name]
+    #[arg(value_name = "[NAME=]FILE", required = true, value_hint = ValueHint::FilePath)]
+    pub files: Vec<String>,
+    /// The report.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Write the merged recording, for `tracer replay FILE`
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Report")]
+    pub record: Option<PathBuf>,
+    /// Say more on stderr
+    #[arg(short, long, action = clap::ArgAction::Count, help_heading = None)]
+    pub verbose: u8,
+}
+
 /// Reads this process's command line. `--help` and `--version` are answered here and end the process.
 ///
 /// # Errors
@@ -290,6 +311,7 @@ fn invocation(cli: Cli, surroundings: Surroundings) -> Result<Invocation, Error>
     Ok(match cli.command {
         None => Invocation::Trace(Box::new(Config::new(cli.args, surroundings)?)),
         Some(Command::Replay(args)) => Invocation::Replay(ReplayConfig::new(args, surroundings)?),
+        Some(Command::Merge(args)) => Invocation::Merge(MergeConfig::new(args, surroundings)?),
         Some(Command::Schema { document }) => Invocation::Schema(document),
         Some(Command::Completions { shell }) => Invocation::Completions(shell),
         Some(Command::Keys) => Invocation::Keys,

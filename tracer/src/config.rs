@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tracer_common::event::MAX_SNAPLEN;
 
-use crate::cli::{Args, ColorChoice, FormatChoice, OutputArgs, ReplayArgs};
+use crate::cli::{Args, ColorChoice, FormatChoice, MergeArgs, OutputArgs, ReplayArgs};
 use crate::error::Error;
 use crate::filter::{self, Compiled, Request};
 use crate::tui::theme::Depth;
@@ -109,6 +109,95 @@ pub struct ReplayConfig {
     pub check: bool,
     /// How often `-v` was given.
     pub verbosity: u8,
+}
+
+/// A merge.
+#[derive(Clone, Debug)]
+pub struct MergeConfig {
+    /// The recordings, two or more.
+    pub nodes: Vec<NodeFile>,
+    /// File for the merged recording.
+    pub record: Option<PathBuf>,
+    /// The full screen.
+    pub screen: Option<ScreenConfig>,
+    /// Why there is text where a person would expect the full screen.
+    pub text_because: Option<&'static str>,
+    /// Format of the report.
+    pub output: OutputFormat,
+    /// Where it goes.
+    pub report_to: ReportTo,
+    /// With colours.
+    pub color: bool,
+    /// The exit status tells the outcome.
+    pub check: bool,
+    /// How often `-v` was given.
+    pub verbosity: u8,
+}
+
+/// A node's recording.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeFile {
+    /// The node's name, where it was given.
+    pub name: Option<String>,
+    /// The recording.
+    pub file: PathBuf,
+}
+
+impl NodeFile {
+    /// `NAME=FILE`, or `FILE`. What has a slash before the first `=` is a file.
+    fn new(text: &str) -> Result<Self, Error> {
+        let (name, file) = match text.split_once('=') {
+            Some((name, file)) if !name.contains('/') => (Some(name), file),
+            _ => (None, text),
+        };
+        let word = |name: &str| !name.is_empty() && !name.contains(char::is_whitespace);
+        if name.is_some_and(|name| !word(name)) || file.is_empty() {
+            return Err(Error::usage(format!("`{text}` is not NAME=FILE"))
+                .hint("write node1=node1.tracer, or the file alone"));
+        }
+        Ok(Self {
+            name: name.map(str::to_owned),
+            file: file.into(),
+        })
+    }
+}
+
+impl MergeConfig {
+    /// Checks what the command line says.
+    ///
+    /// # Errors
+    /// A value that cannot be, with what to write instead.
+    pub fn new(args: MergeArgs, surroundings: Surroundings) -> Result<Self, Error> {
+        let output = Output::new(&args.output, surroundings)?;
+        let nodes = args.files.iter().map(|text| NodeFile::new(text));
+        let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
+        if nodes.len() < 2 {
+            return Err(
+                Error::usage("merge needs the recordings of two nodes or more")
+                    .hint("tracer replay FILE shows a single one"),
+            );
+        }
+        if let Some(record) = args.record.as_deref() {
+            check_record(record, &output.report_to)?;
+            if nodes.iter().any(|node| node.file == record) {
+                return Err(Error::usage(
+                    "the merged recording cannot go to a file that is merged",
+                )
+                .hint("name another file after --record"));
+            }
+        }
+        Ok(Self {
+            nodes,
+            record: args.record,
+            screen: output.screen,
+            text_because: output.text_because,
+            output: output.format,
+            report_to: output.report_to,
+            color: output.color,
+            check: args.output.check,
+            verbosity: args.verbose,
+        })
+    }
 }
 
 /// What of the surroundings decides about colour.

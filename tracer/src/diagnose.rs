@@ -39,7 +39,7 @@ pub use questions::questions;
 use crate::correlate::Trace;
 use crate::host::Host;
 use crate::model::{Detail, Direction, FlowId};
-use crate::report::{Confidence, Evidence, Outcome, Verdict};
+use crate::report::{Confidence, Evidence, Outcome, Place, Verdict};
 
 use candidate::evidence;
 use silent::Counts;
@@ -91,13 +91,28 @@ pub fn diagnose(trace: &Trace, host: &Host) -> Diagnosis {
             })
     };
     let worst = worst(&|view| !view.is_chatter()).or_else(|| worst(&|_| true));
-    let overall = match (worst, unseen::not_sent(trace, host, &views)) {
+    let mut overall = match (worst, unseen::not_sent(trace, host, &views)) {
         (Some(flow), Some(unsent)) if rank(flow) >= rank(&unsent) => flow.clone(),
         (_, Some(unsent)) => unsent,
         (Some(flow), None) => flow.clone(),
         (None, None) => unseen::no_traffic(trace, host),
     };
+    name_node(&mut overall.summary, overall.place.as_ref());
+    for judged in &mut flows {
+        let verdict = &mut judged.verdict;
+        name_node(&mut verdict.summary, verdict.place.as_ref());
+        for loss in &mut judged.losses {
+            name_node(&mut loss.summary, Some(&loss.place));
+        }
+    }
     Diagnosis { flows, overall }
+}
+
+/// Of several nodes the summary names the one first: names of namespaces repeat on all.
+fn name_node(summary: &mut String, place: Option<&Place>) {
+    if let Some(node) = place.and_then(|place| place.node.as_deref()) {
+        summary.insert_str(0, &format!("{node}: "));
+    }
 }
 
 /// Worse verdicts are higher: by outcome, then by how many packets met it.

@@ -25,8 +25,8 @@ use std::net::IpAddr;
 use crate::model::{Device, KtimeNs, Mac, NetNs, Proto};
 use facts::{
     BaseChain, Cgroups, ConntrackAnswer, ConntrackCounters, Fact, Forwarding, InterfaceAddress,
-    Link, Neighbor, OpenSocket, PolicyRule, Probe, RouteAnswer, Run, Standing, TableRoute,
-    XfrmPolicy,
+    Link, Neighbor, NodeId, OpenSocket, PolicyRule, Probe, RouteAnswer, Run, Standing, TableRoute,
+    TracedNode, XfrmPolicy,
 };
 
 /// What could not be read of the host, and why.
@@ -49,7 +49,10 @@ pub struct Dated<T> {
 pub struct Host {
     /// The run, once known.
     pub run: Option<Run>,
+    /// Nodes by number; empty where the trace is of one machine.
+    pub nodes: BTreeMap<NodeId, TracedNode>,
     namespaces: BTreeMap<NetNs, String>,
+    homes: BTreeMap<NetNs, NodeId>,
     links: BTreeMap<Device, Link>,
     gone: BTreeSet<Device>,
     addresses: BTreeMap<Device, Vec<InterfaceAddress>>,
@@ -101,7 +104,11 @@ impl Host {
     pub fn apply(&mut self, at: KtimeNs, fact: Fact) {
         match fact {
             Fact::Run(run) => self.run = Some(*run),
+            Fact::Node(node) => {
+                self.nodes.insert(node.id, *node);
+            }
             Fact::Namespace(ns) => {
+                self.homes.extend(ns.node.map(|node| (ns.netns, node)));
                 self.namespaces.insert(ns.netns, ns.name);
             }
             // Names and links of what is gone stay: packets seen before still need them.
@@ -186,6 +193,27 @@ impl Host {
             .get(&netns)
             .cloned()
             .unwrap_or_else(|| format!("netns:{}", netns.0))
+    }
+
+    /// The node of a namespace, where there are several.
+    #[must_use]
+    pub fn home(&self, netns: NetNs) -> Option<&TracedNode> {
+        self.nodes.get(self.homes.get(&netns)?)
+    }
+
+    /// Name of a namespace's node, where there are several.
+    #[must_use]
+    pub fn node(&self, netns: NetNs) -> Option<&str> {
+        self.home(netns).map(|node| node.name.as_str())
+    }
+
+    /// Whether the trace looks into a namespace: `--netns` of its node's run may leave it out.
+    #[must_use]
+    pub fn is_watched(&self, netns: NetNs) -> bool {
+        let run = self.home(netns).map(|node| &node.run).or(self.run.as_ref());
+        run.is_none_or(|run| {
+            run.only_netns.is_empty() || run.only_netns.contains(&self.namespace(netns))
+        })
     }
 
     /// Name of an interface; `if:N` when it was never told.

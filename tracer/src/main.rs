@@ -25,6 +25,7 @@ fn run(invocation: Invocation) -> Result<ExitStatus, Error> {
     match invocation {
         Invocation::Trace(config) => app::trace(&config),
         Invocation::Replay(config) => app::replay(&config),
+        Invocation::Merge(config) => app::merge(&config),
         Invocation::Schema(document) => {
             let schema = match document {
                 Document::Report => render::json::schema(),

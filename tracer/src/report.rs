@@ -5,6 +5,8 @@
 pub mod assemble;
 pub mod event;
 
+use std::borrow::Cow;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -22,8 +24,11 @@ pub struct Report {
     pub schema: String,
     /// What made the report.
     pub tool: Tool,
-    /// Where the trace was made.
+    /// Where the trace was made; of several nodes the first.
     pub host: HostInfo,
+    /// The nodes, where recordings of several were merged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<NodeReport>,
     /// What was traced, and how completely.
     pub trace: TraceInfo,
     /// The worst verdict among the flows, asked direction first.
@@ -46,7 +51,7 @@ pub struct Tool {
 }
 
 /// The machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HostInfo {
     /// Host name.
     pub hostname: String,
@@ -56,6 +61,32 @@ pub struct HostInfo {
     pub arch: String,
     /// Boot id.
     pub boot_id: String,
+}
+
+/// One of several nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeReport {
+    /// Its name in this report.
+    pub name: String,
+    /// The machine.
+    pub host: HostInfo,
+    /// Its clock against that of the first node.
+    pub clock: ClockReport,
+}
+
+/// A node's clock against that of the first node. All times of the report are on the first node's clock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ClockReport {
+    /// What was subtracted from its times, nanoseconds: how much its monotonic clock is ahead.
+    pub ahead_ns: i64,
+    /// By how much that may be wrong, nanoseconds; null where nothing tells.
+    pub uncertainty_ns: Option<u64>,
+    /// `reference` (the first node), `two-way` (packets seen on both in both directions), `one-way` (in one direction
+    /// only: the fastest is taken to have needed no time), `wall-clock` (no packet was seen on both).
+    #[schemars(extend("enum" = ["reference", "two-way", "one-way", "wall-clock"]))]
+    pub basis: String,
+    /// Packets on which it rests.
+    pub packets: u64,
 }
 
 /// The trace.
@@ -192,6 +223,9 @@ pub struct Verdict {
 /// A place in the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Place {
+    /// Name of the node, where several were traced together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// Name of the namespace.
     pub namespace: Option<String>,
     /// Interface that the packet was on; null where it has none.
@@ -200,6 +234,31 @@ pub struct Place {
     pub hook: Option<String>,
     /// Kernel function.
     pub function: Option<String>,
+}
+
+/// A namespace in words: `NODE:NAMESPACE` where there are several nodes, whose namespaces have the same names.
+#[must_use]
+pub fn spot<'a>(node: Option<&str>, namespace: &'a str) -> Cow<'a, str> {
+    node.map_or(Cow::Borrowed(namespace), |node| {
+        Cow::Owned(format!("{node}:{namespace}"))
+    })
+}
+
+impl Place {
+    /// Its namespace as in [`spot`].
+    #[must_use]
+    pub fn spot(&self) -> Option<Cow<'_, str>> {
+        let namespace = self.namespace.as_deref()?;
+        Some(spot(self.node.as_deref(), namespace))
+    }
+}
+
+impl HopReport {
+    /// Its namespace as in [`spot`].
+    #[must_use]
+    pub fn spot(&self) -> Cow<'_, str> {
+        spot(self.node.as_deref(), &self.namespace)
+    }
 }
 
 /// Packets of a verdict.
@@ -308,6 +367,9 @@ pub struct PathReport {
 pub struct HopReport {
     /// From 1.
     pub n: u32,
+    /// Name of the node, where several were traced together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// Name of the namespace.
     pub namespace: String,
     /// Name of the interface.
@@ -363,6 +425,9 @@ pub struct StepReport {
     pub at_ns: u64,
     /// Name of the hook (`tc-ingress`, `kfree_skb` …).
     pub hook: String,
+    /// Name of the node, where several were traced together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// Name of the namespace, where known.
     pub namespace: Option<String>,
     /// Name of the interface, where known.
@@ -391,6 +456,9 @@ pub struct ContextEntry {
     /// `route`, `rule` (of routing, or of a packet filter), `table`, `neighbor`, `fdb`, `sysctl`, `chain`, `conntrack`,
     /// `socket`, `program`, `qdisc`, `process`, `link`, `address`, `unread`.
     pub kind: String,
+    /// Name of the node, where several were traced together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// Name of the namespace.
     pub namespace: Option<String>,
     /// One line.

@@ -4,9 +4,11 @@
 //! run showed.
 
 pub mod live;
+pub mod merge;
 pub mod recording;
 
 use std::collections::BTreeMap;
+use std::ops::AddAssign;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -29,6 +31,21 @@ pub enum Input {
     Tick(KtimeNs),
     /// The trace is over.
     End(KtimeNs, EndReason),
+}
+
+impl Input {
+    /// When it was made; a record's time is its first field.
+    #[must_use]
+    pub fn at(&self) -> Option<KtimeNs> {
+        match self {
+            Self::Host(at, _) | Self::Counters(at, _) | Self::Tick(at) | Self::End(at, _) => {
+                Some(*at)
+            }
+            Self::Record(record) => record
+                .first_chunk()
+                .map(|at| KtimeNs(u64::from_ne_bytes(*at))),
+        }
+    }
 }
 
 /// Sums over CPUs of what the kernel programs counted.
@@ -68,6 +85,34 @@ impl Counters {
             hops: hops.collect(),
             loss: self.loss.since(&before.loss),
         }
+    }
+}
+
+impl AddAssign<&Self> for Counters {
+    /// Adds those of another machine, whose hops are others.
+    fn add_assign(&mut self, other: &Self) {
+        self.hops.extend_from_slice(&other.hops);
+        self.loss += &other.loss;
+    }
+}
+
+impl AddAssign<&Self> for Losses {
+    fn add_assign(&mut self, other: &Self) {
+        let add = |mine: &mut Vec<(String, u64)>, theirs: &[(String, u64)]| {
+            for (name, n) in theirs {
+                match mine.iter_mut().find(|(known, _)| known == name) {
+                    Some((_, sum)) => *sum += n,
+                    None => mine.push((name.clone(), *n)),
+                }
+            }
+        };
+        add(&mut self.events, &other.events);
+        add(&mut self.lost, &other.lost);
+        add(&mut self.thinned, &other.thinned);
+        add(&mut self.missed, &other.missed);
+        self.map_full += other.map_full;
+        self.tags_evicted += other.tags_evicted;
+        self.unreadable += other.unreadable;
     }
 }
 

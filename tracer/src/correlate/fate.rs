@@ -55,7 +55,7 @@ enum End {
 /// Judges a journey.
 pub(super) fn judge(journey: &Journey, open: &Open, around: &Around<'_>) -> Judgement {
     let settled = around.now.since(open.last) >= around.settle_ns;
-    let ends: Vec<(u16, BranchKind, End)> = open
+    let mut ends: Vec<(u16, BranchKind, End)> = open
         .branches
         .iter()
         .enumerate()
@@ -64,6 +64,14 @@ pub(super) fn judge(journey: &Journey, open: &Open, around: &Around<'_>) -> Judg
             Some((number, branch.kind, end(journey, open, number, around)))
         })
         .collect();
+    // What left one node and came to another (or back, by ways that the trace does not see) went on there.
+    for parent in came_elsewhere(open) {
+        if let Some((.., end)) = ends.get_mut(usize::from(parent))
+            && let End::Left(step) = *end
+        {
+            *end = End::GoesOn(step);
+        }
+    }
     // What carried the packet to a daemon arrived there, and the packet went on.
     let carried_on = |number: u16| {
         ends.iter().any(|(other, kind, end)| {
@@ -91,6 +99,14 @@ pub(super) fn judge(journey: &Journey, open: &Open, around: &Around<'_>) -> Judg
     let open_end = matches!(end, End::Silent(_) | End::GoesOn(_) | End::Nothing);
     let over = !open_end || fate == Fate::Delivered;
     Judgement { fate, branch, over }
+}
+
+/// Branches that were re-created as others.
+fn came_elsewhere(open: &Open) -> impl Iterator<Item = u16> {
+    let others = open.branches.iter().zip(0u16..).skip(1);
+    others
+        .filter(|(branch, number)| branch.kind == BranchKind::Whole && branch.parent < *number)
+        .map(|(branch, _)| branch.parent)
 }
 
 /// Lower matters more.
@@ -225,13 +241,8 @@ fn leaves(host: &Host, device: Device) -> bool {
     let Some(link) = host.link(device) else {
         return true;
     };
-    let narrowed = |other: Device| {
-        host.run.as_ref().is_some_and(|run| {
-            !run.only_netns.is_empty() && !run.only_netns.contains(&host.namespace(other.netns))
-        })
-    };
     let goes_on = link.arp_type == LOOPBACK
         || STACKED.contains(&link.kind.as_str())
-        || link.peer.is_some_and(|peer| !narrowed(peer));
+        || link.peer.is_some_and(|peer| host.is_watched(peer.netns));
     !goes_on
 }

@@ -262,6 +262,7 @@ mod tests {
             host.apply(
                 KtimeNs(0),
                 Fact::Namespace(Namespace {
+                    node: None,
                     netns: NetNs(number),
                     name: name.to_owned(),
                 }),

@@ -1,5 +1,7 @@
 //! What a rule proposes: a cause with its place, words and advice; and how the proposals for one loss are weighed.
 
+use crate::host::Host;
+use crate::model::NetNs;
 use crate::report::{Advice, Confidence, Evidence, Outcome, Place};
 
 use super::causes::Cause;
@@ -124,18 +126,26 @@ pub fn weigh(mut candidates: Vec<Candidate>) -> Option<Candidate> {
     Some(best)
 }
 
+/// A namespace as a place, with its node where there are several; the rest of the place is for the caller to say.
+#[must_use]
+pub fn place_on(host: &Host, netns: impl Into<Option<NetNs>>) -> Place {
+    let netns = netns.into();
+    Place {
+        node: netns.and_then(|ns| host.node(ns)).map(str::to_owned),
+        namespace: netns.map(|ns| host.namespace(ns)),
+        interface: None,
+        hook: None,
+        function: None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::causes;
     use super::*;
 
     fn candidate(cause: &'static Cause, specificity: Specificity) -> Candidate {
-        let place = Place {
-            namespace: None,
-            interface: None,
-            hook: None,
-            function: None,
-        };
+        let place = place_on(&Host::default(), None);
         Candidate::new(cause, place, cause.code.to_owned()).explains(specificity)
     }
 

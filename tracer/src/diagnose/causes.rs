@@ -146,6 +146,8 @@ causes! {
         "It is for a service address behind which there is no usable endpoint.";
     NAT_ASYMMETRIC = "nat.asymmetric", Dropped, &[], Some("socket.none"),
         "The reply does not come back through the translator.";
+    WIRE_LOST = "wire.lost", Vanished, &["device"], None,
+        "It left one traced node for another, and never came there.";
     REMOTE_UNANSWERED = "remote.unanswered", Unanswered, &["device"], None,
         "It left this host as it should, and nothing came back.";
     KERNEL_OTHER = "kernel.other", Dropped, &[], None,

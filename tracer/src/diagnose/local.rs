@@ -8,7 +8,7 @@ use crate::model::{Detail, Device, Event, IfIndex, KtimeNs, NetNs, Process, Prot
 use crate::report::{Advice, Affected, Confidence, Evidence, Outcome, Place, Verdict};
 
 use super::advice::{Shell, text};
-use super::candidate::{Candidate, Specificity, evidence};
+use super::candidate::{Candidate, Specificity, evidence, place_on};
 use super::loss::{apart, tuple_of};
 use super::policy::Asked;
 use super::routing::{self, TABLE_LOCAL};
@@ -219,10 +219,8 @@ pub fn candidate(
     }
     let name = netns.map_or_else(|| "the sender".to_owned(), |ns| host.namespace(ns));
     let place = Place {
-        namespace: netns.map(|ns| host.namespace(ns)),
-        interface: None,
         hook: Some("route".to_owned()),
-        function: None,
+        ..place_on(host, netns)
     };
     let shell = Shell::of(host, netns);
     Some(

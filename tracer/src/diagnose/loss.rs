@@ -16,6 +16,7 @@ use crate::model::{
 };
 use crate::report::Place;
 
+use super::candidate::place_on;
 use super::words;
 
 /// An answer that belongs to a drop is built in the same call: microseconds apart, on the same CPU.
@@ -141,6 +142,13 @@ impl<'a> Loss<'a> {
     #[must_use]
     pub fn tuple(&self) -> Option<Tuple> {
         tuple_of(self.event).or_else(|| self.steps().iter().rev().find_map(|s| tuple_of(&s.event)))
+    }
+
+    /// The tuple that rules of the packet filter saw: of a tunnel the outer one.
+    #[must_use]
+    pub fn filtered(&self) -> Option<Tuple> {
+        let tunnel = self.event.packet.as_ref().and_then(|p| p.tunnel);
+        tunnel.map(|tunnel| tunnel.outer).or_else(|| self.tuple())
     }
 
     /// [`FAMILY_V4`] or [`FAMILY_V6`].

@@ -5,7 +5,7 @@ use crate::model::{Detail, Device, Direction, Fate, Journey};
 use crate::report::Place;
 
 use super::advice::Shell;
-use super::candidate::Candidate;
+use super::candidate::{Candidate, place_on};
 use super::causes::NAT_ASYMMETRIC;
 use super::groups::Group;
 use super::loss::tuple_of;
@@ -49,10 +49,8 @@ pub fn taken(view: &View<'_>, counts: &Counts, chosen: Option<&Group<'_>>) -> Op
         summary += &format!(", where it was lost: {}", group.candidate.summary);
     }
     let place = Place {
-        namespace: Some(view.host.namespace(went.netns)),
         interface: Some(view.host.interface(went)),
-        hook: None,
-        function: None,
+        ..place_on(view.host, went.netns)
     };
     let tuple = answer.steps.iter().find_map(|s| tuple_of(&s.event))?;
     let candidate = Candidate::new(&NAT_ASYMMETRIC, place, summary).advise(nat::around_advice(

@@ -8,7 +8,7 @@ use crate::model::{Detail, Device, Direction, NetNs};
 use crate::report::{Confidence, Outcome, Place, Verdict};
 
 use super::advice::{Shell, text};
-use super::candidate::Candidate;
+use super::candidate::{Candidate, place_on};
 use super::causes::NAT_NO_BACKEND;
 use super::groups::Group;
 use super::routing;
@@ -122,10 +122,9 @@ pub fn without_endpoint(
         "OUTPUT"
     };
     let place = Place {
-        namespace: Some(name.clone()),
         interface: came_in.map(|d| view.host.interface(d)),
         hook: Some(hook.to_owned()),
-        function: None,
+        ..place_on(view.host, netns)
     };
     let to = view.tuple().map(|t| words::destination(&t))?;
     let outcome = match found.outcome {

@@ -1,15 +1,16 @@
 //! Flows without a drop: delivered, unanswered, vanished, waiting for a neighbour, or never sent at all.
 
+mod between;
 mod swallowed;
 mod unanswered;
 mod vanished;
 mod waiting;
 
 use crate::host::Host;
-use crate::model::{Direction, Event, FateCounts, NetNs};
+use crate::model::{Direction, Event, FateCounts};
 use crate::report::{Affected, Confidence, Evidence, Outcome, Place, Verdict};
 
-use super::candidate::{Candidate, evidence};
+use super::candidate::{Candidate, evidence, place_on};
 use super::view::{View, total};
 use super::words;
 
@@ -30,6 +31,7 @@ pub fn verdict(view: &View<'_>, counts: &Counts) -> Verdict {
     let found = waiting::waiting(view, counts)
         .or_else(|| swallowed::answer_not_sent(view, counts))
         .or_else(|| swallowed::swallowed(view, counts))
+        .or_else(|| between::lost(view, counts))
         .or_else(|| unanswered::refused_outside(view, counts))
         .or_else(|| swallowed::answered_with_another_address(view, counts))
         .or_else(|| vanished::vanished(view, Direction::Forward, counts))
@@ -98,14 +100,13 @@ pub fn from_candidate(view: &View<'_>, candidate: Candidate, found: Verdict) -> 
 
 fn place_of(host: &Host, event: Option<&Event>, hook: &str) -> Place {
     let device = event.and_then(|e| e.device);
-    let netns: Option<NetNs> = device
+    let netns = device
         .map(|d| d.netns)
         .or_else(|| event.and_then(|e| e.netns));
     Place {
-        namespace: netns.map(|ns| host.namespace(ns)),
         interface: device.map(|d| host.interface(d)),
         hook: Some(hook.to_owned()),
-        function: None,
+        ..place_on(host, netns)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::model::{Direction, Fate, NetNs, Tuple};
 use crate::report::{Advice, Confidence, Place};
 
 use super::advice::{Shell, chain_words, ip, show_chain, text};
-use super::candidate::Candidate;
+use super::candidate::{Candidate, place_on};
 use super::causes::NAT_SOURCE;
 use super::groups::Group;
 use super::local;
@@ -257,10 +257,9 @@ fn answered(view: &View<'_>, netns: NetNs, address: IpAddr) -> bool {
 
 fn place(view: &View<'_>, left: &Departure) -> Place {
     Place {
-        namespace: Some(view.host.namespace(left.device.netns)),
         interface: Some(view.host.interface(left.device)),
         hook: Some("POSTROUTING".to_owned()),
-        function: None,
+        ..place_on(view.host, left.device.netns)
     }
 }
 

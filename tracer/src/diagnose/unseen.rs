@@ -7,7 +7,7 @@ use crate::host::facts::ProbeState;
 use crate::report::{Affected, Confidence, Outcome, Place, Verdict};
 
 use super::advice::text;
-use super::candidate::evidence;
+use super::candidate::{evidence, place_on};
 use super::causes::CGROUP_DROP;
 use super::rules::{cgroup, ipsec, neighbor};
 use super::view::View;
@@ -40,10 +40,8 @@ fn refused_by_cgroup(host: &Host) -> Option<Verdict> {
             "nothing was sent: no packet matched; a cgroup's program may have refused the connection{names}"
         ),
         place: Some(Place {
-            namespace: None,
-            interface: None,
             hook: Some("cgroup".to_owned()),
-            function: None,
+            ..place_on(host, None)
         }),
         packets: Affected::default(),
         evidence: vec![

@@ -40,6 +40,7 @@ pub(super) fn programs() -> io::Result<Cgroups> {
             // Older kernels lack some of these; a group may go meanwhile.
             for id in sys::bpf_attached(fd, *attach).unwrap_or_default() {
                 list.push(CgroupProgram {
+                    node: None,
                     cgroup: below(&mount, directory),
                     hook: (*hook).to_owned(),
                     program: names.program(id),

@@ -7,6 +7,8 @@
 mod conntrack;
 mod filter;
 mod layer2;
+mod moved;
+mod nodes;
 mod sockets;
 mod xfrm;
 
@@ -18,6 +20,7 @@ use super::prefix::holds;
 use crate::model::{Device, KtimeNs, Mac, NetNs, Process, Proto, Tuple};
 
 pub use layer2::{BridgeLink, BridgePort, FdbEntry, Forwarding, PortState, VxlanLink};
+pub use nodes::{ClockBasis, NodeClock, NodeId, TracedNode};
 pub use sockets::{OpenSocket, PortSockets};
 pub use xfrm::{XfrmDirection, XfrmPolicy};
 
@@ -29,6 +32,8 @@ pub use filter::{BaseChain, FilterEngine, FilterRule, Side, Stop, Test};
 pub enum Fact {
     /// The machine and this run of tracer.
     Run(Box<Run>),
+    /// One of several nodes that were traced at the same time. Where none is told the trace is of one machine.
+    Node(Box<TracedNode>),
     /// A namespace appeared or got its name.
     Namespace(Namespace),
     /// A namespace is gone.
@@ -153,6 +158,9 @@ pub struct Namespace {
     pub netns: NetNs,
     /// Name as SPEC has it: under /run/netns, else pod or container, else `host`, else `netns:INODE`.
     pub name: String,
+    /// On which of several nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeId>,
 }
 
 /// An interface.
@@ -453,6 +461,9 @@ pub struct CgroupProgram {
     pub hook: String,
     /// Which.
     pub program: BpfProgram,
+    /// On which of several nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<NodeId>,
 }
 
 /// What the diagnosis wants to have read, now, in one namespace.

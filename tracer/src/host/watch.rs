@@ -89,6 +89,7 @@ impl HostChange {
 
 fn namespace(netns: NetNs, name: &str) -> Fact {
     Fact::Namespace(Namespace {
+        node: None,
         netns,
         name: name.into(),
     })

@@ -53,6 +53,7 @@ fn hop(place: &str, tuple: &str, packets: u64) -> HopReport {
     let mut word = || words.next().unwrap_or_default().to_owned();
     HopReport {
         n: 0,
+        node: None,
         namespace: word(),
         interface: word(),
         ifindex: 2,
@@ -121,6 +122,7 @@ impl Verdict {
             word.map(ToOwned::to_owned)
         };
         self.place = Some(Place {
+            node: None,
             namespace: word(),
             interface: word(),
             hook: word(),
@@ -168,6 +170,7 @@ fn report(expression: &str, packets: u64, verdict: Verdict, flows: Vec<FlowRepor
             name: "tracer".into(),
             version: "0.1.0".into(),
         },
+        nodes: Vec::new(),
         host: HostInfo {
             hostname: "node1".into(),
             kernel: "6.18.5".into(),
@@ -373,6 +376,7 @@ pub(crate) fn reply_lost_ipv6() -> Report {
     let probes = &mut report.trace.completeness.probes;
     probes.push(probe("tcp_send_reset", "missing", "no such tracepoint"));
     report.context.push(ContextEntry {
+        node: None,
         kind: "unread".into(),
         namespace: None,
         text: "legacy tables: EPERM".into(),

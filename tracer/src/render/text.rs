@@ -24,7 +24,7 @@ use std::io::{self, Write};
 use super::figures::{count, counted, duration};
 use super::page::{Line, Page};
 use super::style::{ASCII, Face, Ink, UNICODE};
-use crate::report::{FlowReport, Outcome, Report};
+use crate::report::{ClockReport, FlowReport, NodeReport, Outcome, Report};
 
 /// How text is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,13 +103,39 @@ fn header(page: &mut Page, report: &Report) {
             outcomes(&report.flows)
         ));
     }
-    items.push(format!("{}, Linux {}", host.hostname, host.kernel));
+    items.extend(if report.nodes.is_empty() {
+        vec![format!("{}, Linux {}", host.hostname, host.kernel)]
+    } else {
+        report.nodes.iter().map(node).collect()
+    });
     items.push(seconds(&trace.started_at));
     page.flow(
         Line::default().push(Ink::Quiet, "  "),
         &between,
         items.into_iter().map(|item| (Ink::Quiet, Cow::Owned(item))),
     );
+}
+
+/// `worker-2, Linux 6.1, clock 1.2 ms ahead ± 40 µs`.
+fn node(node: &NodeReport) -> String {
+    let marks = UNICODE;
+    let ns = |ns| duration(ns, &marks);
+    let ClockReport {
+        ahead_ns,
+        uncertainty_ns,
+        basis,
+        ..
+    } = &node.clock;
+    let name = format!("{}, Linux {}", node.name, node.host.kernel);
+    if basis == "reference" {
+        return name;
+    }
+    let way = if *ahead_ns < 0 { "behind" } else { "ahead" };
+    let by = ns(ahead_ns.unsigned_abs());
+    match uncertainty_ns {
+        Some(uncertainty) => format!("{name}, clock {by} {way} ± {}", ns(*uncertainty)),
+        None => format!("{name}, clock {by} {way} (by {basis})"),
+    }
 }
 
 /// RFC 3339 without its fraction: `2026-09-21 14:13:20Z`.

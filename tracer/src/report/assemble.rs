@@ -14,13 +14,13 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{
-    Completeness, FlowReport, HookLoss, HopReport, HostInfo, JourneyReport, LossReport, PathReport,
-    ProbeReport, Report, SCHEMA, Tool, TraceInfo, TupleReport,
+    ClockReport, Completeness, FlowReport, HookLoss, HopReport, HostInfo, JourneyReport,
+    LossReport, NodeReport, PathReport, ProbeReport, Report, SCHEMA, Tool, TraceInfo, TupleReport,
 };
 use crate::correlate::Trace;
 use crate::diagnose::{Diagnosis, LossGroup};
 use crate::host::Host;
-use crate::host::facts::{ProbeState, Run};
+use crate::host::facts::{ProbeState, Run, TracedNode};
 use crate::model::{Direction, Flow, FlowId, Hop, KtimeNs, Path, Tuple, TupleRole};
 use crate::source::Losses;
 pub use event::event_report;
@@ -35,12 +35,8 @@ pub fn assemble(trace: &Trace, host: &Host, diagnosis: &Diagnosis) -> Report {
             name: "tracer".into(),
             version: run(host, |run| &run.tool_version),
         },
-        host: HostInfo {
-            hostname: run(host, |run| &run.hostname),
-            kernel: run(host, |run| &run.kernel),
-            arch: run(host, |run| &run.arch),
-            boot_id: run(host, |run| &run.boot_id),
-        },
+        host: host.run.as_ref().map(machine).unwrap_or_default(),
+        nodes: host.nodes.values().map(node_report).collect(),
         trace: TraceInfo {
             expression: run(host, |run| &run.expression),
             clauses: host
@@ -92,6 +88,28 @@ impl Clock {
 
 fn run(host: &Host, field: impl Fn(&Run) -> &String) -> String {
     host.run.as_ref().map(field).cloned().unwrap_or_default()
+}
+
+fn machine(run: &Run) -> HostInfo {
+    HostInfo {
+        hostname: run.hostname.clone(),
+        kernel: run.kernel.clone(),
+        arch: run.arch.clone(),
+        boot_id: run.boot_id.clone(),
+    }
+}
+
+fn node_report(node: &TracedNode) -> NodeReport {
+    NodeReport {
+        name: node.name.clone(),
+        host: machine(&node.run),
+        clock: ClockReport {
+            ahead_ns: node.clock.ahead_ns,
+            uncertainty_ns: node.clock.uncertainty_ns,
+            basis: node.clock.basis.name().into(),
+            packets: node.clock.packets,
+        },
+    }
 }
 
 /// Milliseconds are kept: finer than that, the start is not known.
@@ -244,6 +262,7 @@ fn path_report(direction: Direction, path: &Path, host: &Host, clock: Clock) -> 
 fn hop_report(n: u32, hop: &Hop, host: &Host, clock: Clock) -> HopReport {
     HopReport {
         n,
+        node: host.node(hop.device.netns).map(str::to_owned),
         namespace: host.namespace(hop.device.netns),
         interface: host.interface(hop.device),
         ifindex: hop.device.ifindex.0,

@@ -1,6 +1,7 @@
 //! Which hops have just come or changed, so that they flash. Only what the reports say counts; what is drawn of it is
 //! for the views.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::report::Report;
@@ -69,16 +70,16 @@ impl Changes {
 
 /// Names the hops of one path, in order.
 pub fn ids<'a>(flow: u32, path: &'a crate::report::PathReport) -> impl Iterator<Item = HopId> + 'a {
-    let mut seen: BTreeMap<(&str, u32, &str), usize> = BTreeMap::new();
+    let mut seen: BTreeMap<(Cow<'a, str>, u32, &str), usize> = BTreeMap::new();
     path.hops.iter().map(move |hop| {
         let count = seen
-            .entry((&hop.namespace, hop.ifindex, &hop.hook))
+            .entry((hop.spot(), hop.ifindex, &hop.hook))
             .or_default();
         *count += 1;
         (
             flow,
             path.direction.clone(),
-            hop.namespace.clone(),
+            hop.spot().into_owned(),
             hop.ifindex,
             hop.hook.clone(),
             *count,

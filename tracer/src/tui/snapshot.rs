@@ -1,14 +1,15 @@
 //! What the views show, as of one moment: immutable, so that a picture can be held still while the trace goes on.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::fresh::{Fresh, HopId};
 use super::log::Entry;
 use super::together::together;
 use crate::host::Host;
-use crate::model::Device;
+use crate::model::{Device, NetNs};
 use crate::report::assemble::journeys_newest_first;
-use crate::report::{FlowReport, JourneyReport, Report};
+use crate::report::{FlowReport, JourneyReport, Report, spot};
 use crate::session::Session;
 use crate::source::EndReason;
 
@@ -147,20 +148,24 @@ impl History {
 }
 
 fn namespaces(host: &Host, report: &Report) -> Vec<Namespace> {
-    let mut counts: BTreeMap<(&str, u32), (u64, u64)> = BTreeMap::new();
+    let mut counts: BTreeMap<(Cow<'_, str>, u32), (u64, u64)> = BTreeMap::new();
     let paths = report.flows.iter().flat_map(|flow| &flow.paths);
     for hop in paths.flat_map(|path| &path.hops) {
-        let count = counts.entry((&hop.namespace, hop.ifindex)).or_default();
+        let count = counts.entry((hop.spot(), hop.ifindex)).or_default();
         if hop.hook == "ingress" {
             count.0 += hop.packets;
         } else {
             count.1 += hop.packets;
         }
     }
-    let mut all: BTreeMap<&str, Vec<Interface>> = BTreeMap::new();
-    for (_, name) in host.namespaces() {
-        all.entry(name).or_default();
-    }
+    let spots: BTreeMap<NetNs, Cow<'_, str>> = host
+        .namespaces()
+        .map(|(netns, name)| (netns, spot(host.node(netns), name)))
+        .collect();
+    let mut all: BTreeMap<&str, Vec<Interface>> = spots
+        .values()
+        .map(|name| (name.as_ref(), Vec::new()))
+        .collect();
     let place = |device: Device| {
         let link = host.interface(device);
         format!("{}/{link}", host.namespace(device.netns))
@@ -171,7 +176,7 @@ fn namespaces(host: &Host, report: &Report) -> Vec<Namespace> {
             ifindex: crate::model::IfIndex(ifindex),
             ..device
         };
-        let Some((_, name)) = host.namespaces().find(|(netns, _)| *netns == device.netns) else {
+        let Some(name) = spots.get(&device.netns).map(Cow::as_ref) else {
             continue;
         };
         all.entry(name).or_default().push(Interface {
@@ -195,7 +200,7 @@ fn namespaces(host: &Host, report: &Report) -> Vec<Namespace> {
                 }
             }),
             packets: counts
-                .get(&(name, device.ifindex.0))
+                .get(&(Cow::Borrowed(name), device.ifindex.0))
                 .copied()
                 .unwrap_or_default(),
         });

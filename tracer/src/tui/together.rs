@@ -1,6 +1,7 @@
 //! All flows of a trace as one: hops that several flows pass are one hop, and where flows part (backends of a service,
 //! equal routes) the path forks. Numbers are sums; of latencies the slowest flow's stand, for medians have no sum.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::Latency;
@@ -51,14 +52,19 @@ struct Union {
 
 impl Union {
     fn add(&mut self, path: &PathReport) {
-        let mut visits: BTreeMap<(&str, u32, &str), usize> = BTreeMap::new();
+        let mut visits: BTreeMap<(Cow<'_, str>, u32, &str), usize> = BTreeMap::new();
         let mut mine: BTreeMap<u32, usize> = BTreeMap::new();
         for hop in &path.hops {
             let visit = visits
-                .entry((&hop.namespace, hop.ifindex, &hop.hook))
+                .entry((hop.spot(), hop.ifindex, &hop.hook))
                 .or_default();
             *visit += 1;
-            let place = (hop.namespace.clone(), hop.ifindex, hop.hook.clone(), *visit);
+            let place = (
+                hop.spot().into_owned(),
+                hop.ifindex,
+                hop.hook.clone(),
+                *visit,
+            );
             let at = *self.places.entry(place).or_insert(self.hops.len());
             mine.insert(hop.n, at);
             match self.hops.get_mut(at) {

@@ -3,6 +3,7 @@
 
 use crate::host::Host;
 use crate::host::facts::CgroupProgram;
+use crate::model::NetNs;
 use crate::report::{Advice, Confidence};
 
 use super::super::advice::{Shell, text};
@@ -32,10 +33,17 @@ fn inherits(group: &str, member: &str) -> bool {
 }
 
 /// Programs of one kind that concern a member, or all of that kind where its group is not known.
-fn concerned<'a>(host: &'a Host, hook: &str, member: Option<&str>) -> Vec<&'a CgroupProgram> {
+fn concerned<'a>(
+    host: &'a Host,
+    netns: Option<NetNs>,
+    hook: &str,
+    member: Option<&str>,
+) -> Vec<&'a CgroupProgram> {
+    let home = netns.and_then(|ns| host.home(ns)).map(|node| node.id);
     host.cgroups
         .iter()
         .flat_map(|dated| &dated.fact.programs)
+        .filter(|p| p.node == home || home.is_none())
         .filter(|p| p.hook == hook && member.is_none_or(|m| inherits(&p.cgroup, m)))
         .collect()
 }
@@ -111,7 +119,7 @@ pub fn egress(loss: &Loss<'_>) -> Option<Candidate> {
     }
     let process = loss.event.process.as_ref();
     let group = group(loss);
-    let list = concerned(loss.host, EGRESS, group);
+    let list = concerned(loss.host, loss.netns(), EGRESS, group);
     let who = process.map_or_else(String::new, |p| format!(" of {}", p));
     Some(
         Candidate::new(
@@ -138,7 +146,7 @@ pub fn ingress(loss: &Loss<'_>) -> Option<Candidate> {
         return None;
     }
     let member = group(loss);
-    let list = concerned(loss.host, INGRESS, member);
+    let list = concerned(loss.host, loss.netns(), INGRESS, member);
     let unread = loss.host.cgroups.is_none();
     let filters = Shell::of(loss.host, loss.netns()).run(
         "else a filter of the socket itself: the process that set it (SO_ATTACH_FILTER, SO_ATTACH_BPF)",

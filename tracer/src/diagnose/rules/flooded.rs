@@ -11,7 +11,7 @@ use crate::report::{Confidence, Place};
 
 use super::super::advice::{Shell, ip};
 use super::super::bridging::{Cast, Obstacle, at_entry, bridge_of, towards, true_way, way_to};
-use super::super::candidate::{Candidate, Specificity};
+use super::super::candidate::{Candidate, Specificity, place_on};
 use super::super::causes::L2_BRIDGE;
 use super::super::loss::{Loss, peer_of};
 use super::super::words;
@@ -151,10 +151,9 @@ fn kept_from(
     }
     let at: Device = from.device;
     let place = Place {
-        namespace: Some(host.namespace(at.netns)),
         interface: Some(host.interface(at)),
         hook: Some(HOOK.to_owned()),
-        function: None,
+        ..place_on(host, at.netns)
     };
     let why = format!(
         "bridge {} on {} at {} keeps it back, {}",

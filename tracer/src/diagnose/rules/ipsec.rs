@@ -8,7 +8,7 @@ use crate::model::{NetNs, Process, Tuple};
 use crate::report::{Advice, Affected, Confidence, Outcome, Place, Verdict};
 
 use super::super::advice::Shell;
-use super::super::candidate::{Candidate, Specificity, evidence};
+use super::super::candidate::{Candidate, Specificity, evidence, place_on};
 use super::super::causes::XFRM;
 use super::super::local;
 use super::super::loss::Loss;
@@ -128,10 +128,8 @@ pub fn not_sent(trace: &Trace, host: &Host) -> Option<Verdict> {
             words::destination(&tuple)
         ),
         place: Some(Place {
-            namespace: Some(name),
-            interface: None,
             hook: Some("route".to_owned()),
-            function: None,
+            ..place_on(host, netns)
         }),
         packets: Affected::default(),
         evidence: vec![

@@ -8,7 +8,7 @@ use crate::report::{Advice, Place};
 
 use super::super::advice::{Shell, ip, text};
 use super::super::bridging::{bridge_of, learned_port, true_way, way_to};
-use super::super::candidate::{Candidate, Specificity};
+use super::super::candidate::{Candidate, Specificity, place_on};
 use super::super::causes::{L2_WRONG_MAC, NEIGHBOR_DUPLICATE};
 use super::super::loss::Loss;
 use super::super::words;
@@ -188,9 +188,10 @@ pub fn wrong_mac(loss: &Loss<'_>) -> Option<Candidate> {
         summary += "; no interface of this host has that MAC any more";
     }
     let place = Place {
-        namespace: Some(host.namespace(found.here.netns)),
         interface: Some(name.clone()),
-        ..loss.place(Some("device"))
+        hook: Some("device".to_owned()),
+        function: loss.info.function.clone(),
+        ..place_on(host, found.here.netns)
     };
     let mut candidate = Candidate::new(&L2_WRONG_MAC, place, summary).explains(Specificity::Fact);
     if let Some(mac) = found.carries.filter(|_| nobody) {

@@ -8,7 +8,7 @@ use crate::report::{Advice, Confidence, Place};
 
 use super::super::advice::{Shell, text};
 use super::super::bridging;
-use super::super::candidate::{Candidate, Specificity};
+use super::super::candidate::{Candidate, Specificity, place_on};
 use super::super::causes::{LINK_DOWN, MTU_EXCEEDED};
 use super::super::loss::{Loss, peer_of};
 use super::super::routing;
@@ -137,10 +137,10 @@ pub fn is_down(trace: &Trace, host: &Host, device: Device) -> bool {
 #[must_use]
 pub fn down(host: &Host, device: Device, function: Option<String>) -> Candidate {
     let place = Place {
-        namespace: Some(host.namespace(device.netns)),
         interface: Some(host.interface(device)),
         hook: Some(HOOK.to_owned()),
         function,
+        ..place_on(host, device.netns)
     };
     Candidate::new(&LINK_DOWN, place, down_words(host, device))
         .explains(Specificity::Linked)

@@ -7,7 +7,7 @@ use crate::model::{Detail, Device, Journey, Mac, Step};
 use crate::report::{Confidence, Place};
 
 use super::super::advice::{Shell, text};
-use super::super::candidate::{Candidate, Specificity};
+use super::super::candidate::{Candidate, Specificity, place_on};
 use super::super::causes::L2_BRIDGE;
 use super::super::loss::Loss;
 use super::super::words;
@@ -150,10 +150,9 @@ fn apart(host: &Host, sender: &Link, end: &Link) -> Option<Candidate> {
 fn proposal(host: &Host, sender: &Link, summary: String) -> Candidate {
     let at: Device = sender.device;
     let place = Place {
-        namespace: Some(host.namespace(at.netns)),
         interface: Some(sender.name.clone()),
         hook: Some(HOOK.to_owned()),
-        function: None,
+        ..place_on(host, at.netns)
     };
     Candidate::new(&L2_BRIDGE, place, summary)
         .explains(Specificity::Linked)

@@ -8,7 +8,7 @@ use crate::model::{Device, NetNs};
 use crate::report::{Confidence, Place};
 
 use super::super::advice::{Shell, sysctl};
-use super::super::candidate::{Candidate, Specificity};
+use super::super::candidate::{Candidate, Specificity, place_on};
 use super::super::causes::ADDRESS_NOT_READY;
 use super::super::words;
 
@@ -37,10 +37,9 @@ fn is_off(host: &Host, netns: NetNs, interface: &str) -> bool {
 
 fn place(host: &Host, netns: NetNs, interface: Option<String>) -> Place {
     Place {
-        namespace: Some(host.namespace(netns)),
         interface,
         hook: Some("device".to_owned()),
-        function: None,
+        ..place_on(host, netns)
     }
 }
 

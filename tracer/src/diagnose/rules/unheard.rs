@@ -13,7 +13,7 @@ use crate::model::{Device, NetNs, Proto, Transport, Tuple};
 use crate::report::{Confidence, Outcome, Place};
 
 use super::super::advice::{Shell, sysctl, text};
-use super::super::candidate::{Candidate, Specificity};
+use super::super::candidate::{Candidate, Specificity, place_on};
 use super::super::causes::{ROUTE_MARTIAN, SOCKET_SILENT};
 use super::super::loss::peer_of;
 use super::super::routing::{self, holds};
@@ -193,10 +193,9 @@ fn waits(candidate: Candidate, host: &Host, who: Unresolved) -> Candidate {
 
 fn place(host: &Host, device: Device, hook: &str) -> Place {
     Place {
-        namespace: Some(host.namespace(device.netns)),
         interface: Some(host.interface(device)),
         hook: Some(hook.to_owned()),
-        function: None,
+        ..place_on(host, device.netns)
     }
 }
 

@@ -6,7 +6,7 @@ use crate::model::{Detail, Direction, Fate, Journey, NetNs, Proto, Transport};
 use crate::report::{Confidence, Outcome, Place};
 
 use super::super::advice::{Shell, sysctl};
-use super::super::candidate::Candidate;
+use super::super::candidate::{Candidate, place_on};
 use super::super::causes::{NAT_ASYMMETRIC, SOCKET_BACKLOG, SOCKET_SILENT};
 use super::super::local;
 use super::super::mended::first_packet;
@@ -42,10 +42,10 @@ pub(super) fn swallowed(view: &View<'_>, counts: &Counts) -> Option<Silence> {
     let name = view.host.namespace(netns);
     let shell = Shell::of(view.host, Some(netns));
     let place = Place {
-        namespace: Some(name.clone()),
         interface: device.map(|d| view.host.interface(d)),
         hook: Some("socket".to_owned()),
         function: Some(function.clone()),
+        ..place_on(view.host, netns)
     };
     let arrived = last.and_then(|e| e.tuple).or(view.tuple())?;
     let listener = ports::listener(view.host, netns, &arrived);
@@ -228,10 +228,8 @@ pub(super) fn answered_with_another_address(view: &View<'_>, counts: &Counts) ->
     let name = view.host.namespace(socket.netns);
     let last = view.journeys(Direction::Forward).find_map(last_seen);
     let place = Place {
-        namespace: Some(name.clone()),
         interface: last.and_then(|e| e.device).map(|d| view.host.interface(d)),
-        hook: None,
-        function: None,
+        ..place_on(view.host, socket.netns)
     };
     let shell = Shell::of(view.host, Some(socket.netns));
     let summary = format!(

@@ -5,7 +5,7 @@ use crate::model::{Detail, Device, Direction, Event, Fate, Hop, Journey, Proto, 
 use crate::report::{Confidence, Outcome, Place};
 
 use super::super::advice::{Shell, text};
-use super::super::candidate::Candidate;
+use super::super::candidate::{Candidate, place_on};
 use super::super::causes::{DEVICE_FULL, FRAGMENT, KERNEL_OTHER, XDP_DROP};
 use super::super::mended::first_packet;
 use super::super::rules::{macvlan, neighbor};
@@ -275,10 +275,9 @@ fn by_xdp(view: &View<'_>, device: Device, what: &str) -> Candidate {
         format!(" ({})", names.join("; "))
     };
     let place = Place {
-        namespace: Some(view.host.namespace(device.netns)),
         interface: Some(view.host.interface(device)),
         hook: Some("xdp".to_owned()),
-        function: None,
+        ..place_on(view.host, device.netns)
     };
     let mut candidate = Candidate::new(
         &XDP_DROP,

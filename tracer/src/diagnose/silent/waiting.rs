@@ -5,7 +5,7 @@ use crate::host::Host;
 use crate::model::{Direction, Event, Fate, FateCounts, Journey};
 use crate::report::{Confidence, Place};
 
-use super::super::candidate::{Candidate, Specificity, evidence};
+use super::super::candidate::{Candidate, Specificity, evidence, place_on};
 use super::super::causes::NEIGHBOR_UNRESOLVED;
 use super::super::rules::neighbor::{self, Unresolved};
 use super::super::rules::{flooded, link, macvlan, netfilter, unheard};
@@ -72,10 +72,9 @@ pub fn stuck_at(trace: &Trace, host: &Host, who: Unresolved) -> Candidate {
         return candidate;
     }
     let place = Place {
-        namespace: Some(host.namespace(who.device.netns)),
         interface: Some(host.interface(who.device)),
         hook: Some("neighbor".to_owned()),
-        function: None,
+        ..place_on(host, who.device.netns)
     };
     let failed = neighbor::failed(trace, who);
     let mut candidate = Candidate::new(&NEIGHBOR_UNRESOLVED, place, neighbor::summary(host, who))

@@ -102,6 +102,7 @@ impl Net {
         let mut net = Self::default();
         for (n, name) in (1..).zip(names) {
             net.fact(Fact::Namespace(Namespace {
+                node: None,
                 netns: NetNs(n),
                 name: (*name).to_owned(),
             }));

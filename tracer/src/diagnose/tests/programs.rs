@@ -203,6 +203,7 @@ fn the_innermost_queue_that_dropped_is_named() {
 
 fn group(cgroup: &str, hook: &str, id: u32) -> CgroupProgram {
     CgroupProgram {
+        node: None,
         cgroup: cgroup.to_owned(),
         hook: hook.to_owned(),
         program: BpfProgram {

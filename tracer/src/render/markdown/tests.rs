@@ -54,6 +54,7 @@ fn huge() -> Report {
     probe.state = "failed".into();
     complete.probes.extend(vec![probe; 100]);
     let unread = ContextEntry {
+        node: None,
         kind: "unread".into(),
         namespace: None,
         text: "x".into(),

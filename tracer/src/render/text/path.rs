@@ -90,7 +90,7 @@ fn cells(page: &Page, hop: &HopReport, before: Option<&str>) -> Cells {
     let changed = before != Some(hop.tuple.as_str());
     Cells {
         number: hop.n.to_string(),
-        namespace: hop.namespace.clone(),
+        namespace: hop.spot().into_owned(),
         interface: hop.interface.clone(),
         hook: hop.hook.clone(),
         tuple: if changed {
@@ -140,7 +140,7 @@ impl End {
         };
         let function = self.function().unwrap_or_default();
         let cells = Cells {
-            namespace: word(|place| &place.namespace),
+            namespace: place.and_then(Place::spot).unwrap_or_default().into_owned(),
             interface: word(|place| &place.interface),
             hook: word(|place| &place.hook),
             packets: match self.packets {
@@ -169,7 +169,7 @@ pub(crate) fn end_of(flow: &FlowReport) -> Option<End> {
     let is = |name: Option<&String>, of: &str| name.is_some_and(|name| name == of);
     let loses = !matches!(verdict.outcome, Outcome::Delivered | Outcome::Unanswered);
     let rank = |hop: &HopReport| {
-        let namespace = is(place.and_then(|p| p.namespace.as_ref()), &hop.namespace);
+        let namespace = place.and_then(Place::spot) == Some(hop.spot());
         let interface = is(place.and_then(|p| p.interface.as_ref()), &hop.interface);
         let lost = loses && hop.lost_after > 0;
         (lost && namespace, namespace && interface, lost, namespace)

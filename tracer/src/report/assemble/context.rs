@@ -38,6 +38,7 @@ const NUD_STATES: &[(u16, &str)] = &[
 pub(super) fn read(trace: &Trace, host: &Host, clock: Clock) -> Vec<ContextEntry> {
     let entry = |kind: &str, netns: Option<NetNs>, at: Option<u64>, text: String| ContextEntry {
         kind: kind.into(),
+        node: netns.and_then(|netns| host.node(netns)).map(str::to_owned),
         namespace: netns.map(|netns| host.namespace(netns)),
         text,
         at_ns: at,

@@ -94,6 +94,10 @@ pub(super) fn step_words(event: &Event, host: &Host, clock: Clock) -> StepReport
         hook: HOOKS
             .get(usize::from(event.hook.0))
             .map_or_else(|| format!("hook {}", event.hook.0), |hook| hook.name.into()),
+        node: event
+            .netns
+            .and_then(|netns| host.node(netns))
+            .map(str::to_owned),
         namespace: event.netns.map(|netns| host.namespace(netns)),
         interface: event.device.map(|device| host.interface(device)),
         tuple: tuple.map(|tuple| tuple.to_string()),

@@ -162,6 +162,7 @@ fn host() -> Host {
             only_interfaces: Vec::new(),
         })),
         Fact::Namespace(Namespace {
+            node: None,
             netns: NetNs(1),
             name: "pod".into(),
         }),

@@ -138,18 +138,6 @@ fn counters(payload: &[u8]) -> Option<Input> {
     Some(Input::Counters(at, Counters { hops, loss }))
 }
 
-/// When an input happened; a record's time is its first field.
-pub(super) fn time_of(input: &Input) -> Option<KtimeNs> {
-    match input {
-        Input::Host(at, _) | Input::Counters(at, _) | Input::Tick(at) | Input::End(at, _) => {
-            Some(*at)
-        }
-        Input::Record(bytes) => bytes
-            .first_chunk::<8>()
-            .map(|at| KtimeNs(u64::from_ne_bytes(*at))),
-    }
-}
-
 /// Whether nothing can follow.
 pub(super) fn is_end(input: &Input) -> bool {
     matches!(input, Input::End(..))

@@ -104,7 +104,7 @@ impl<R: Read> Iterator for Reader<R> {
         }
         match self.advance() {
             Ok(Some(input)) => {
-                if let Some(at) = frame::time_of(&input) {
+                if let Some(at) = input.at() {
                     self.last = self.last.max(at);
                 }
                 if frame::is_end(&input) {

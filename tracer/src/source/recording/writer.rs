@@ -50,7 +50,7 @@ impl<W: Write> Writer<W> {
             self.flush()?;
             self.pending = large;
         }
-        let at = frame::time_of(input);
+        let at = input.at();
         let since = self.flushed_at.or(at);
         self.flushed_at = since;
         let due = match (at, since) {

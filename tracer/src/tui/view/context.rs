@@ -7,7 +7,7 @@ use super::verdict;
 use crate::render::figures::duration;
 use crate::render::page::{Line, Page, columns};
 use crate::render::style::Ink;
-use crate::report::{ContextEntry, Evidence};
+use crate::report::{ContextEntry, Evidence, spot};
 use crate::tui::rows::{Row, Target};
 
 /// The rows, by kind in the order of the report.
@@ -39,7 +39,13 @@ pub(super) fn rows(picture: &Picture<'_>) -> Vec<Row> {
             .left(Ink::Quiet, &entry.kind, width + 2)
             .right(Ink::Quiet, &when, 8)
             .push(Ink::Plain, "  ")
-            .push(Ink::Quiet, entry.namespace.as_deref().unwrap_or_default())
+            .push(
+                Ink::Quiet,
+                &spot(
+                    entry.node.as_deref(),
+                    entry.namespace.as_deref().unwrap_or_default(),
+                ),
+            )
             .push(Ink::Plain, "  ");
         let mut page = Page::new(picture.width, picture.marks);
         page.prose(head, ink, &entry.text);
@@ -56,10 +62,10 @@ pub(super) fn rows(picture: &Picture<'_>) -> Vec<Row> {
 /// words, for each of the two is written for its own reader.
 fn decides(picture: &Picture<'_>, entry: &ContextEntry) -> bool {
     let verdict = verdict::of(picture);
-    let here = verdict
-        .place
-        .as_ref()
-        .is_none_or(|place| place.namespace == entry.namespace || entry.namespace.is_none());
+    let here = verdict.place.as_ref().is_none_or(|place| {
+        (&place.node, &place.namespace) == (&entry.node, &entry.namespace)
+            || entry.namespace.is_none()
+    });
     let read = words(&entry.text);
     let same = |evidence: &Evidence| {
         let said = words(&evidence.text);

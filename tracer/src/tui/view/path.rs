@@ -116,20 +116,17 @@ fn way(
         if let Some(join) = rail.enter(hop.n) {
             rows.push(Row::text(words(&join, Ink::Quiet, "")));
         }
+        let spot = hop.spot();
         if namespace.is_none() {
             let blank = " ".repeat(rail.width() + 1);
             let room = columns.start().saturating_sub(blank.len() + 1);
-            let name = cut(&hop.namespace, room, picture.marks.more);
+            let name = cut(&spot, room, picture.marks.more);
             let line = Line::default().push(Ink::Plain, &blank);
             rows.push(Row::text(columns.heading(line.push(Ink::Strong, &name))));
-        } else if namespace != Some(&hop.namespace) {
-            rows.push(Row::text(words(
-                &rail.passing(),
-                Ink::Strong,
-                &hop.namespace,
-            )));
+        } else if namespace.as_ref() != Some(&spot) {
+            rows.push(Row::text(words(&rail.passing(), Ink::Strong, &spot)));
         }
-        namespace = Some(&hop.namespace);
+        namespace = Some(spot);
         let before = changes(&picture.marks, hop, false);
         rows.extend(before.map(|text| change(&rail, text)));
         let fresh = picture.snapshot.fresh.get(&id).copied();

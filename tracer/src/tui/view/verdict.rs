@@ -1,5 +1,7 @@
 //! The verdict: always on the screen in a few lines, and in full with all evidence and all advice.
 
+use std::borrow::Cow;
+
 use super::Picture;
 use crate::render::page::{Line, Page};
 use crate::render::style::{Face, Ink};
@@ -45,13 +47,13 @@ pub(crate) fn lines(picture: &Picture<'_>, height: usize) -> Vec<Line> {
     }
     facts.extend(packets(verdict));
     if let Some(place) = &verdict.place {
-        let words = [
-            &place.namespace,
-            &place.interface,
-            &place.hook,
-            &place.function,
-        ];
-        let words: Vec<&str> = words.into_iter().filter_map(Option::as_deref).collect();
+        let rest = [&place.interface, &place.hook, &place.function];
+        let rest = rest.into_iter().filter_map(Option::as_deref);
+        let words: Vec<Cow<'_, str>> = place
+            .spot()
+            .into_iter()
+            .chain(rest.map(Cow::Borrowed))
+            .collect();
         facts.push(words.join("/"));
     }
     if !facts.is_empty() {

@@ -1,0 +1,264 @@
+//! Packets lost between two nodes that were both traced: they left the one, for the other, and never came there.
+
+use std::net::IpAddr;
+
+use crate::host::Host;
+use crate::host::facts::{NodeId, TracedNode};
+use crate::model::{Device, Direction, Event, Fate, KtimeNs, Proto, Side, Tunnel, TunnelKind};
+use crate::report::{Advice, Confidence, Outcome};
+
+use super::super::advice::{Shell, ip, text};
+use super::super::candidate::Candidate;
+use super::super::causes::{TUNNEL_NO_REMOTE, WIRE_LOST};
+use super::super::standing;
+use super::super::view::{GRACE_NS, View, last_seen};
+use super::super::words;
+use super::{Counts, Silence, place_of};
+
+/// A packet that left a node, and the interface of the other node for which it was.
+#[derive(Clone, Copy)]
+struct Gap<'a> {
+    left: &'a Event,
+    from: Device,
+    /// Interface that owns the address, or the MAC, to which it was sent.
+    to: Device,
+    node: &'a TracedNode,
+    tunnel: Option<Tunnel>,
+}
+
+/// Left one node, for another, and never came.
+pub(super) fn lost(view: &View<'_>, counts: &Counts) -> Option<Silence> {
+    [Direction::Forward, Direction::Reply]
+        .into_iter()
+        .find_map(|direction| one_way(view, direction, counts))
+}
+
+fn one_way(view: &View<'_>, direction: Direction, counts: &Counts) -> Option<Silence> {
+    let fates = match direction {
+        Direction::Reply => counts.reply,
+        _ => counts.forward,
+    };
+    // TCP sends again: what came through in the end was not lost.
+    let mended = view.tuple()?.proto == Proto::Tcp && fates.delivered > fates.left;
+    if view.host.nodes.len() < 2 || fates.left == 0 || mended {
+        return None;
+    }
+    let leaving = || {
+        view.journeys(direction)
+            .filter(|j| matches!(j.fate, Fate::Left { .. }))
+            .filter_map(last_seen)
+    };
+    let candidate = leaving()
+        .find_map(|event| misled(view.host, event))
+        .map(|candidate| (candidate, fates.left))
+        .or_else(|| {
+            let gap = leaving().find_map(|event| gap(view.host, event))?;
+            let affected = missing(view, direction, &gap)?.min(fates.left);
+            Some((explain(view, direction, gap), affected))
+        });
+    let (candidate, affected) = candidate?;
+    Some(Silence {
+        candidate,
+        direction,
+        affected,
+        cause_known: true,
+    })
+}
+
+/// How many packets left and did not come, by the exact counters of both nodes; `None` where as many came.
+fn missing(view: &View<'_>, direction: Direction, gap: &Gap<'_>) -> Option<u64> {
+    let path = match direction {
+        Direction::Reply => &view.flow.reply,
+        _ => &view.flow.forward,
+    };
+    let is_there = |device: Device| {
+        let home = view.host.home(device.netns);
+        home.is_some_and(|node| node.id == gap.node.id)
+    };
+    let of = |side: Side, here: &dyn Fn(Device) -> bool| {
+        let hops = path
+            .hops
+            .iter()
+            .filter(|h| h.side == side && here(h.device));
+        hops.map(|hop| hop.packets).max().unwrap_or(0)
+    };
+    let left = of(Side::Egress, &|device| device == gap.from);
+    let came = of(Side::Ingress, &is_there);
+    left.checked_sub(came).filter(|missing| *missing > 0)
+}
+
+/// Whether an address is one of another node that was traced at that time.
+fn owner<'a>(host: &'a Host, address: IpAddr, event: &Event) -> Option<(Device, &'a TracedNode)> {
+    let here = host.home(event.device?.netns)?.id;
+    host.owners(address)
+        .filter(|device| host.is_watched(device.netns))
+        .find_map(|device| Some((device, abroad(host, device, here, event)?)))
+}
+
+fn abroad<'a>(
+    host: &'a Host,
+    device: Device,
+    here: NodeId,
+    event: &Event,
+) -> Option<&'a TracedNode> {
+    let node = host.home(device.netns).filter(|node| node.id != here)?;
+    let ended = |until: KtimeNs| until.since(event.at) < GRACE_NS;
+    let traced = event.at >= node.from && !node.until.is_some_and(ended);
+    traced.then_some(node)
+}
+
+fn gap<'a>(host: &'a Host, left: &'a Event) -> Option<Gap<'a>> {
+    let from = left.device?;
+    let packet = left.packet.as_ref()?;
+    let tunnel = packet.tunnel;
+    let target = tunnel.map_or(left.tuple?.dst, |tunnel| tunnel.outer.dst);
+    let here = host.home(from.netns)?.id;
+    // where it goes on routed, the next node's MAC tells, and the address is of something behind it
+    let by_mac = packet.ethernet.and_then(|ethernet| {
+        host.by_mac(ethernet.dst)
+            .map(|link| link.device)
+            .filter(|device| host.is_watched(device.netns))
+            .find_map(|device| Some((device, abroad(host, device, here, left)?)))
+    });
+    let (to, node) = by_mac.or_else(|| owner(host, target, left))?;
+    Some(Gap {
+        left,
+        from,
+        to,
+        node,
+        tunnel,
+    })
+}
+
+/// A tunnel took it to an address that is not of the node on which its destination is.
+fn misled(host: &Host, left: &Event) -> Option<Candidate> {
+    let tunnel = left.packet.as_ref()?.tunnel?;
+    let inside = left.packet.as_ref()?.tuple?;
+    let (_, home) = owner(host, inside.dst, left)?;
+    let remote = tunnel.outer.dst;
+    let here = host.home(left.device?.netns)?;
+    let reaches = host
+        .owners(remote)
+        .any(|device| host.home(device.netns).is_some_and(|n| n.id == home.id));
+    if reaches || remote.is_multicast() {
+        return None;
+    }
+    let shell = Shell::of(host, left.device.map(|d| d.netns));
+    let summary = format!(
+        "the tunnel takes it to the wrong end: {} is on {}, and it was sent to {remote}",
+        inside.dst, home.name
+    );
+    Some(
+        Candidate::new(
+            &TUNNEL_NO_REMOTE,
+            place_of(host, Some(left), "device"),
+            summary,
+        )
+        .leads_to(Outcome::Vanished)
+        .sure(Confidence::Likely)
+        .because(
+            "packet",
+            format!("it left {} in a tunnel to {remote}", here.name),
+        )
+        .advise([
+            shell.run("which end the tunnel has for this MAC", "bridge fdb show"),
+            shell.run(
+                "the neighbour entry that leads there",
+                format!("{} neigh show", ip(inside.dst.is_ipv6())),
+            ),
+        ]),
+    )
+}
+
+fn explain(view: &View<'_>, direction: Direction, gap: Gap<'_>) -> Candidate {
+    let host = view.host;
+    let what = match direction {
+        Direction::Reply => "reply lost",
+        _ => "lost",
+    };
+    let sender = host.home(gap.from.netns).map_or("", |n| n.name.as_str());
+    let at = words::interface(host, gap.from);
+    let to = words::interface(host, gap.to);
+    let node = &gap.node.name;
+    let summary = format!(
+        "{what} between {sender} and {node}: it left {sender} through {at} and never reached {to} of {node}"
+    );
+    let losses = &view.trace.losses;
+    let unseen: u64 = losses
+        .lost
+        .iter()
+        .chain(&losses.thinned)
+        .map(|(_, n)| n)
+        .sum();
+    let sure = if unseen == 0 {
+        Confidence::Likely
+    } else {
+        Confidence::Possible
+    };
+    let mut candidate = Candidate::new(
+        &WIRE_LOST,
+        place_of(host, Some(gap.left), "device"),
+        summary,
+    )
+    .leads_to(Outcome::Vanished)
+    .sure(sure)
+    .because(
+        "packet",
+        format!("the trace of {node} was running, and no interface of it saw the packet"),
+    )
+    .because(
+        "counter",
+        (unseen > 0).then(|| {
+            format!("{unseen} observations were lost or thinned: it may have come all the same")
+        }),
+    );
+    for suspect in standing::suspects(host, gap.to) {
+        candidate = candidate.because("between", suspect);
+    }
+    candidate.advise(advice(host, &gap))
+}
+
+fn advice(host: &Host, gap: &Gap<'_>) -> Vec<Advice> {
+    let here = Shell::of(host, Some(gap.from.netns));
+    let there = Shell::of(host, Some(gap.to.netns));
+    let (from, to) = (host.interface(gap.from), host.interface(gap.to));
+    let mut list = vec![
+        there.run(
+            format!(
+                "on {}: do its counters of errors and drops rise?",
+                gap.node.name
+            ),
+            format!("ip -s -s link show dev {to}"),
+        ),
+        there.run(
+            format!("on {}: a program before the stack?", gap.node.name),
+            format!("bpftool net show dev {to}"),
+        ),
+        here.run(
+            "does it come out of the card?",
+            format!("ip -s -s link show dev {from}"),
+        ),
+    ];
+    match gap.tunnel {
+        Some(tunnel) => list.push(text(format!(
+            "what stands between the nodes must let {} pass: security groups, firewalls, switches",
+            outer_words(&tunnel)
+        ))),
+        None => list.push(text(
+            "what stands between the nodes: cables, switches, VLANs, security groups, firewalls",
+        )),
+    }
+    list
+}
+
+/// `UDP port 8472 (VXLAN)`.
+fn outer_words(tunnel: &Tunnel) -> String {
+    let name = match tunnel.kind {
+        TunnelKind::Vxlan => "VXLAN",
+        TunnelKind::Geneve => "Geneve",
+        TunnelKind::RawUdp => "IP in UDP",
+        TunnelKind::Gre => return "GRE (IP protocol 47)".to_owned(),
+        TunnelKind::IpIp => return "IP in IP (IP protocol 4 or 41)".to_owned(),
+    };
+    format!("UDP port {} ({name})", tunnel.outer.dport)
+}

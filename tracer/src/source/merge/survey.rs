@@ -1,0 +1,190 @@
+//! The first pass over a recording: its run, its duration, and a sample of the packets that came and went.
+//!
+//! The sample is the packets with the smallest fingerprints. All nodes see the same fingerprint of the same packet, so
+//! all samples are of the same packets, however many a recording holds.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use tracer_common::event::RawEvent;
+use tracer_common::hook;
+use zerocopy::FromBytes;
+
+use super::clock::Sighting;
+use crate::decode::decode;
+use crate::host::Host;
+use crate::host::facts::{Fact, NodeClock, NodeId, Run, TracedNode};
+use crate::model::{Detail, Device, Event, HookId, KtimeNs, Side};
+use crate::source::Input;
+use crate::source::recording::{Reader, RecordingError};
+
+/// Hooks that see a packet pass an interface. The last on its way out and the first on its way in count.
+const PASSING: &[u8] = &[
+    hook::NETIF_RECEIVE_SKB,
+    hook::TC_INGRESS,
+    hook::TC_EGRESS,
+    hook::NET_DEV_QUEUE,
+    hook::NET_DEV_START_XMIT,
+];
+/// Packets in a sample.
+const SAMPLE: usize = 8192;
+
+/// What the first pass found.
+#[derive(Clone, Debug)]
+pub struct Survey {
+    name: String,
+    run: Run,
+    until: KtimeNs,
+    seen: BTreeMap<u64, Passage>,
+    merged: bool,
+}
+
+/// One packet's way through a node.
+#[derive(Clone, Copy, Debug)]
+struct Passage {
+    first: Sighting,
+    last: Sighting,
+    came_at: (Device, HookId),
+    /// The same fingerprint came to the same place twice: it is not one packet.
+    ambiguous: bool,
+}
+
+impl Survey {
+    /// Reads a recording from end to end; `None` when it ends before it tells of its run. The node is named after
+    /// its machine.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read(reader: &mut Reader<impl Read>) -> Result<Option<Self>, RecordingError> {
+        let mut run = None;
+        let mut merged = false;
+        let mut until = KtimeNs(0);
+        let mut seen = BTreeMap::new();
+        // names of drop reasons, interfaces … are not needed here
+        let host = Host::default();
+        for input in reader {
+            match input? {
+                Input::Host(at, fact) => {
+                    until = until.max(at);
+                    match fact {
+                        // another one comes when the filter is edited: the trace began with the first
+                        Fact::Run(told) => {
+                            run.get_or_insert(*told);
+                        }
+                        Fact::Node(_) => merged = true,
+                        _ => {}
+                    }
+                }
+                Input::Record(record) => {
+                    if let Some(event) = passing(&record, &seen)
+                        .then(|| decode(&record, &host).ok())
+                        .flatten()
+                    {
+                        until = until.max(event.at);
+                        note(&mut seen, &event);
+                    }
+                }
+                Input::Counters(at, _) | Input::Tick(at) | Input::End(at, _) => {
+                    until = until.max(at);
+                }
+            }
+        }
+        Ok(run.map(|run| Self {
+            name: run.hostname.clone(),
+            run,
+            until,
+            seen,
+            merged,
+        }))
+    }
+
+    /// Gives the node another name than its machine has.
+    #[must_use]
+    pub fn named(self, name: String) -> Self {
+        Self { name, ..self }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it is of several nodes already.
+    #[must_use]
+    pub fn is_merged(&self) -> bool {
+        self.merged
+    }
+
+    /// The node with its clock.
+    pub(super) fn node(self, id: NodeId, clock: NodeClock) -> TracedNode {
+        TracedNode {
+            id,
+            name: self.name,
+            from: clock.at_reference(self.run.started_ktime),
+            until: Some(clock.at_reference(self.until)),
+            run: self.run,
+            clock,
+        }
+    }
+
+    /// How much this monotonic clock is ahead of another, if both wall clocks are right.
+    pub(super) fn ahead_by_wall_clock(&self, of: &Self) -> i64 {
+        let booted = |run: &Run| i128::from(run.started_unix_ns) - i128::from(run.started_ktime.0);
+        // a clock that began later shows less
+        let ahead = booted(&of.run) - booted(&self.run);
+        i64::try_from(ahead).unwrap_or(0)
+    }
+
+    /// Packets that this node and another saw once each: first and last sighting of both.
+    pub(super) fn shared<'s>(
+        &'s self,
+        with: &'s Self,
+    ) -> impl Iterator<Item = [(Sighting, Sighting); 2]> {
+        self.seen.iter().filter_map(|(fingerprint, mine)| {
+            let theirs = with.seen.get(fingerprint)?;
+            let clear = !mine.ambiguous && !theirs.ambiguous;
+            clear.then_some([(mine.first, mine.last), (theirs.first, theirs.last)])
+        })
+    }
+}
+
+/// Whether a record may be of the sample: an interface saw a packet, and its fingerprint is small enough.
+fn passing(record: &[u8], seen: &BTreeMap<u64, Passage>) -> bool {
+    let Ok((raw, _)) = RawEvent::read_from_prefix(record) else {
+        return false;
+    };
+    let largest = || seen.last_key_value().map_or(u64::MAX, |(print, _)| *print);
+    PASSING.contains(&raw.hook)
+        && raw.fingerprint != 0
+        && (seen.len() < SAMPLE || raw.fingerprint <= largest())
+}
+
+fn note(seen: &mut BTreeMap<u64, Passage>, event: &Event) {
+    let (Some(print), Some(device)) = (event.fingerprint, event.device) else {
+        return;
+    };
+    let sighting = Sighting {
+        at: event.at,
+        side: match event.detail {
+            Detail::Ingress => Side::Ingress,
+            _ => Side::Egress,
+        },
+        ttl: event.packet.as_ref().map_or(0, |packet| packet.ttl),
+    };
+    let fresh = Passage {
+        first: sighting,
+        last: sighting,
+        came_at: (device, event.hook),
+        ambiguous: false,
+    };
+    seen.entry(print.0)
+        .and_modify(|known| {
+            known.ambiguous |= known.came_at == (device, event.hook);
+            known.last = sighting;
+        })
+        .or_insert(fresh);
+    if seen.len() > SAMPLE {
+        seen.pop_last();
+    }
+}
