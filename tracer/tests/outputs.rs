@@ -8,6 +8,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use pcap_file::DataLink;
@@ -167,6 +168,37 @@ fn events_say_what_the_report_says() {
         {
             let told = events(&lines).any(|event| event.rewrites.contains(rewrite));
             assert!(told, "{name}: {rewrite}");
+        }
+    }
+}
+
+/// What `tracer replay` writes.
+fn program(recording: &str, format: &str) -> Vec<u8> {
+    let file = directory().join(format!("{recording}.tracer"));
+    let run = Command::new(env!("CARGO_BIN_EXE_tracer"))
+        .arg("replay")
+        .arg(file)
+        .args(["--output", format])
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "{format}: {run:?}");
+    assert!(run.stderr.is_empty(), "{format}: {run:?}");
+    run.stdout
+}
+
+#[test]
+fn the_program_writes_what_is_tested_here() {
+    for name in SHOWN {
+        let mut ticket = Vec::new();
+        markdown::write(&mut ticket, &session(name).report()).unwrap();
+        let picture = diagram::svg(&session(name).report()).into_bytes();
+        for (format, expected) in [
+            ("ndjson", written(&lines(name)).into_bytes()),
+            ("markdown", ticket),
+            ("svg", picture),
+            ("pcapng", packets(name)),
+        ] {
+            assert!(program(name, format) == expected, "{name}: {format}");
         }
     }
 }

@@ -56,7 +56,7 @@ enum Chore {
         #[arg(default_value = "tests/labs/netfilter/forward-policy-drop.toml")]
         file: PathBuf,
     },
-    /// Draw the picture of the full screen that the README shows, docs/tui.svg
+    /// Draw the pictures that the README shows, docs/tui.svg and docs/path.svg
     Frame,
     /// Time to ready, memory, and what a packet that does not match costs; needs root
     Bench,

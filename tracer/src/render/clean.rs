@@ -19,6 +19,10 @@ const INVISIBLE: &[RangeInclusive<char>] = &[
 /// Whether a character must not reach a terminal as it is.
 #[must_use]
 pub fn is_hazard(c: char) -> bool {
+    // nearly all of what is shown is ASCII, and all of it is looked at
+    if c.is_ascii() {
+        return c.is_ascii_control();
+    }
     c.is_control() || INVISIBLE.iter().any(|range| range.contains(&c))
 }
 

@@ -8,7 +8,7 @@ use super::figures::{counted, duration};
 use super::style::{Face, UNICODE};
 use super::text::completeness;
 use super::text::path::{End, end_of};
-use super::text::verdict::{confidence, packets};
+use super::text::verdict::{confidence, packets, sentence};
 use super::text::{outcomes, seconds};
 use crate::report::{FlowReport, PathReport, Report, Verdict};
 use canvas::{Canvas, LINE, TEXT, class, wrap};
@@ -57,8 +57,7 @@ pub fn svg(report: &Report) -> String {
     let mut canvas = Canvas::default();
     canvas.rect((0.5, 0.5), (size.0 - 1.0, size.1 - 1.0), "card");
     canvas.append(drawn);
-    let title = format!("{}: {}", Face::of(verdict.outcome).word, verdict.summary);
-    canvas.document(size.0, size.1, &title)
+    canvas.document(size.0, size.1, &sentence(verdict))
 }
 
 /// A column for a way that packets went, or on which the verdict stands.

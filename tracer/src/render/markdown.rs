@@ -18,7 +18,7 @@ use super::figures::{count, counted, duration};
 use super::place;
 use super::style::{Face, Marks, UNICODE};
 use super::text::completeness;
-use super::text::verdict::{confidence, packets};
+use super::text::verdict::{confidence, packets, sentence};
 use super::text::{outcomes, seconds};
 use crate::report::{Advice, Evidence, Report, Verdict};
 use escape::{code, fence, prose};
@@ -78,12 +78,7 @@ fn headline(verdict: &Verdict) -> Vec<String> {
     }
     items.retain(|item| !item.is_empty());
     let mut lines = vec![
-        format!(
-            "## {} {}: {}",
-            face.mark(&MARKS),
-            face.word,
-            prose(&verdict.summary)
-        ),
+        format!("## {} {}", face.mark(&MARKS), prose(&sentence(verdict))),
         String::new(),
     ];
     if !items.is_empty() {

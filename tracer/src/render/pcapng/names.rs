@@ -16,8 +16,8 @@ use super::Place;
 use crate::host::Host;
 use crate::render::clean::clean;
 use crate::render::place;
-use crate::render::style::Face;
 use crate::render::text::completeness;
+use crate::render::text::verdict::sentence;
 use crate::report::Report;
 
 /// `if_tsresol`: the tenth power of which a second has so many.
@@ -28,11 +28,7 @@ const EXPRESSION: u8 = 0;
 /// What was traced, where and by what; the verdict as its comment.
 pub(super) fn section(report: &Report) -> SectionHeaderBlock<'static> {
     let (host, tool, verdict) = (&report.host, &report.tool, &report.verdict);
-    let mut lines = vec![format!(
-        "{}: {}",
-        Face::of(verdict.outcome).word,
-        clean(&verdict.summary)
-    )];
+    let mut lines = vec![clean(&sentence(verdict)).into_owned()];
     lines.extend(
         verdict
             .cause

@@ -21,6 +21,15 @@ pub(super) fn headline(page: &mut Page, verdict: &Verdict) {
     page.prose(line, Ink::Strong, &verdict.summary);
 }
 
+/// Outcome and summary in one sentence: `DROPPED: FORWARD DROP on router …`. Summaries that begin with the outcome's word
+/// do not say it twice.
+pub(crate) fn sentence(verdict: &Verdict) -> String {
+    let word = Face::of(verdict.outcome).word;
+    let again = format!("{}: ", word.to_lowercase());
+    let summary = verdict.summary.strip_prefix(&again);
+    format!("{word}: {}", summary.unwrap_or(&verdict.summary))
+}
+
 /// Evidence and advice.
 pub(crate) fn reasons(page: &mut Page, verdict: &Verdict) {
     evidence(page, &verdict.evidence);
