@@ -122,13 +122,21 @@ fn foot(canvas: &mut Canvas, top: f32, width: f32, report: &Report) -> f32 {
         Some(gap) => ("doubt", format!("{} INCOMPLETE: {gap}", UNICODE.doubt)),
     });
     let (trace, host) = (&report.trace, &report.host);
+    let nodes: Vec<&str> = report.nodes.iter().map(|node| node.name.as_str()).collect();
+    let machine = if nodes.is_empty() {
+        format!("{}, Linux {}", host.hostname, host.kernel)
+    } else {
+        format!(
+            "{}: {}",
+            counted(nodes.len() as u64, "node"),
+            nodes.join(", ")
+        )
+    };
     let took = duration(trace.duration_ms.saturating_mul(1_000_000), &UNICODE);
     texts.push((
         "quiet",
         format!(
-            "{}, Linux {} · {} · {took} · {} {}",
-            host.hostname,
-            host.kernel,
+            "{machine} · {} · {took} · {} {}",
             seconds(&trace.started_at),
             report.tool.name,
             report.tool.version

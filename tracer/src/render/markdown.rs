@@ -19,7 +19,7 @@ use super::place;
 use super::style::{Face, Marks, UNICODE};
 use super::text::completeness;
 use super::text::verdict::{confidence, packets, sentence};
-use super::text::{outcomes, seconds};
+use super::text::{node, outcomes, seconds};
 use crate::report::{Advice, Evidence, Report, Verdict};
 use escape::{code, fence, prose};
 
@@ -30,6 +30,8 @@ const EVIDENCE: usize = 8;
 const ADVICE: usize = 5;
 const GAPS: usize = 5;
 const FLOWS: usize = 4;
+/// Most nodes that are named.
+const NODES: usize = 8;
 
 const MARKS: Marks = UNICODE;
 
@@ -173,7 +175,7 @@ fn environment(report: &Report) -> Vec<String> {
         expression => code(expression),
     };
     let took = duration(trace.duration_ms.saturating_mul(1_000_000), &MARKS);
-    vec![
+    let mut lines = vec![
         "### Environment".to_owned(),
         String::new(),
         format!("- followed: {expression}"),
@@ -182,18 +184,21 @@ fn environment(report: &Report) -> Vec<String> {
             seconds(&trace.started_at),
             counted(trace.packets, "packet")
         ),
-        format!(
+    ];
+    let nodes = report.nodes.iter();
+    let nodes = nodes.map(|one| format!("- node {}", prose(&node(one))));
+    lines.extend(bounded(nodes, NODES, "more nodes"));
+    if report.nodes.is_empty() {
+        lines.push(format!(
             "- host {}, Linux {}, {}",
             code(&host.hostname),
             code(&host.kernel),
             prose(&host.arch)
-        ),
-        format!(
-            "- {} {}",
-            prose(&report.tool.name),
-            prose(&report.tool.version)
-        ),
-    ]
+        ));
+    }
+    let tool = &report.tool;
+    lines.push(format!("- {} {}", prose(&tool.name), prose(&tool.version)));
+    lines
 }
 
 /// The first few lines, and how many more there are.

@@ -117,7 +117,7 @@ fn header(page: &mut Page, report: &Report) {
 }
 
 /// `worker-2, Linux 6.1, clock 1.2 ms ahead ± 40 µs`.
-fn node(node: &NodeReport) -> String {
+pub(crate) fn node(node: &NodeReport) -> String {
     let marks = UNICODE;
     let ns = |ns| duration(ns, &marks);
     let ClockReport {

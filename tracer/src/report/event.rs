@@ -30,6 +30,9 @@ pub struct EventReport {
     pub cpu: u16,
     /// Name of the hook (`tc-ingress`, `kfree_skb` …).
     pub hook: String,
+    /// Name of the node, where several were traced together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// Name of the namespace, where known.
     pub namespace: Option<String>,
     /// Name of the interface, where known.

@@ -1,14 +1,15 @@
 //! One way of a flow: its hops from top to bottom, in boxes for their namespaces, joined by a line, with what changed
 //! between them and the place where packets ended.
 
+use std::borrow::Cow;
+
 use super::canvas::{Canvas, LINE, Point, class, fall_class, shorten, width, wrap};
 use crate::render::figures::{count, counted, duration};
 use crate::render::page::columns;
-use crate::render::place;
 use crate::render::style::UNICODE;
 use crate::render::text::path::{End, changes};
 use crate::render::window::Window;
-use crate::report::{HopReport, PathReport};
+use crate::report::{HopReport, PathReport, Place};
 
 /// Most hops that are drawn.
 const HOPS: usize = 32;
@@ -276,13 +277,13 @@ fn spaces<'a>(path: &'a PathReport, end: Option<&'a End>) -> Vec<Space<'a>> {
         }),
     };
     let place = end.and_then(|end| end.place.as_ref());
-    let ends_in = place.and_then(place::space);
+    let ends_in = place.and_then(Place::spot).map(Cow::into_owned);
     if let Some(end) = end.filter(|end| end.after == 0) {
         add(ends_in.as_ref(), Row::End(end));
     }
     let window = Window::new(path.hops.len(), end.map(|end| end.after), HOPS);
     for (i, hop) in path.hops.iter().enumerate() {
-        let name = place::hop_space(hop);
+        let name = hop.spot().into_owned();
         if let Some(more) = window.left_out(i) {
             add(None, Row::More(more));
         }

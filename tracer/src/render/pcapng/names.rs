@@ -14,11 +14,12 @@ use pcap_file::pcapng::blocks::section_header::{SectionHeaderBlock, SectionHeade
 
 use super::Place;
 use crate::host::Host;
+use crate::model::NetNs;
 use crate::render::clean::clean;
 use crate::render::place;
-use crate::render::text::completeness;
 use crate::render::text::verdict::sentence;
-use crate::report::Report;
+use crate::render::text::{completeness, node};
+use crate::report::{self, Report};
 
 /// `if_tsresol`: the tenth power of which a second has so many.
 const NANOSECONDS: u8 = 9;
@@ -39,7 +40,11 @@ pub(super) fn section(report: &Report) -> SectionHeaderBlock<'static> {
     if !expression.is_empty() {
         lines.push(format!("followed: {}", clean(expression)));
     }
-    lines.push(format!("host: {}", clean(&host.hostname)));
+    if report.nodes.is_empty() {
+        lines.push(format!("host: {}", clean(&host.hostname)));
+    }
+    let nodes = report.nodes.iter();
+    lines.extend(nodes.map(|one| format!("node: {}", clean(&node(one)))));
     let gaps = completeness::gaps(report);
     lines.extend(gaps.iter().map(|gap| format!("incomplete: {}", clean(gap))));
     SectionHeaderBlock {
@@ -66,16 +71,19 @@ pub(super) fn option(mut text: String) -> String {
     text
 }
 
+/// A namespace in words, as in the report.
+pub(super) fn spot(host: &Host, netns: NetNs) -> String {
+    report::spot(host.node(netns), &host.namespace(netns)).into_owned()
+}
+
 /// An interface of the file.
 pub(super) fn interface(
     host: &Host,
     (netns, device, link): Place,
 ) -> InterfaceDescriptionBlock<'static> {
     let name = match (netns, device) {
-        (_, Some(device)) => {
-            place::interface(&host.namespace(device.netns), &host.interface(device))
-        }
-        (Some(netns), None) => place::interface(&host.namespace(netns), NOWHERE),
+        (_, Some(device)) => place::interface(&spot(host, device.netns), &host.interface(device)),
+        (Some(netns), None) => place::interface(&spot(host, netns), NOWHERE),
         (None, None) => NOWHERE.to_owned(),
     };
     let mut options = vec![
@@ -105,7 +113,7 @@ const NOWHERE: &str = "(no interface)";
 pub(super) fn resolution(host: &Host) -> Option<NameResolutionBlock<'static>> {
     let mut owners: BTreeMap<IpAddr, BTreeSet<String>> = BTreeMap::new();
     for link in host.links() {
-        let name = host.namespace(link.device.netns);
+        let name = spot(host, link.device.netns);
         for own in host.last_addresses(link.device) {
             let owners = owners.entry(own.address).or_default();
             owners.insert(option(clean(&name).into_owned()));

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::names::spot;
 use crate::host::Host;
 use crate::model::{Device, Direction, DropInfo, FlowId, Side};
 use crate::render::clean::clean;
@@ -87,11 +88,10 @@ impl<'a> Words<'a> {
     fn place(&self, sighting: &Sighting<'_>) -> String {
         let event = &sighting.event;
         let name = match (event.device, event.netns) {
-            (Some(device), _) => place::interface(
-                &self.host.namespace(device.netns),
-                &self.host.interface(device),
-            ),
-            (None, Some(netns)) => self.host.namespace(netns),
+            (Some(device), _) => {
+                place::interface(&spot(self.host, device.netns), &self.host.interface(device))
+            }
+            (None, Some(netns)) => spot(self.host, netns),
             (None, None) => "a place without a name".to_owned(),
         };
         clean(&name).into_owned()
@@ -105,7 +105,7 @@ impl<'a> Words<'a> {
             .flows
             .iter()
             .find(|flow| flow.id == journey.flow.0)?;
-        let namespace = sighting.event.netns.map(|netns| self.host.namespace(netns));
+        let namespace = sighting.event.netns.map(|netns| spot(self.host, netns));
         let interface = sighting
             .event
             .device
@@ -114,7 +114,7 @@ impl<'a> Words<'a> {
             loss.direction == journey.direction.name()
                 && loss.reason == info.reason
                 && loss.place.function == info.function
-                && loss.place.namespace == namespace
+                && loss.place.spot().as_deref() == namespace.as_deref()
                 && (loss.place.interface.is_none() || loss.place.interface == interface)
         };
         flow.losses.iter().find(is_it)

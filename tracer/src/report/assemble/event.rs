@@ -36,6 +36,7 @@ pub fn event_report(sighting: &Sighting<'_>, host: &Host) -> EventReport {
         at_ns: words.at_ns,
         cpu: event.cpu,
         hook: words.hook,
+        node: words.node,
         namespace: words.namespace,
         interface: words.interface,
         ifindex: event.device.map(|device| device.ifindex.0),
