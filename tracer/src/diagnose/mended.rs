@@ -1,6 +1,8 @@
 //! Losses that a later copy of the same data made good: no verdict, but worth a line. What was no loss at all the
 //! correlator has told already.
 
+use std::collections::HashMap;
+
 use crate::model::{Acked, Direction, Event, Fate, Journey, Packet, Transport};
 
 use super::loss::{Loss, apart};
@@ -11,54 +13,100 @@ const ACK: u8 = 16;
 /// So long a packet is at one place.
 const SAME_MOMENT_NS: u64 = 1_000_000;
 
-/// Whether the same data came through: sent again, or acknowledged by the other end. What is kept of healthy packets
-/// is a sample; acknowledgements are noted of all.
-#[must_use]
-pub fn is_mended(loss: &Loss<'_>) -> bool {
-    let packet = loss.event.packet.as_ref();
-    let Some(packet) = packet.or_else(|| first_packet(loss.journey)) else {
-        return false;
-    };
-    let again = |same: &dyn Fn(&Transport) -> bool| {
-        loss.journeys(loss.journey.direction).any(|other| {
-            other.id != loss.journey.id
-                && !is_same_packet(loss, other)
-                && other.fate == Fate::Delivered
-                && first_packet(other).is_some_and(|p| same(&p.transport))
-        })
-    };
-    match packet.transport {
-        Transport::Tcp {
+/// What has arrived of a flow, by what a copy of it would look like: a flood of losses does not look through all of a
+/// flow for each of them.
+pub struct Arrived<'a> {
+    delivered: HashMap<(Direction, Data), Vec<&'a Journey>>,
+    /// Anything came back.
+    answered: bool,
+}
+
+/// The data that a packet carries, as far as its headers name it. Copies of one packet carry the same.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Data {
+    /// Sequence number, FIN and SYN, with payload. A mere acknowledgement has the number of the data after it.
+    Tcp(u32, u8, bool),
+    /// Sequence number and type of an echo message.
+    Echo(u16, u8),
+}
+
+impl Data {
+    fn of(transport: &Transport) -> Option<Self> {
+        match *transport {
+            Transport::Tcp {
+                seq,
+                flags,
+                payload,
+                ..
+            } => Some(Self::Tcp(seq, flags & FIN_OR_SYN, payload > 0)),
+            Transport::Icmp {
+                seq,
+                icmp_type: icmp_type @ (0 | 8 | 128 | 129),
+                ..
+            } => Some(Self::Echo(seq, icmp_type)),
+            _ => None,
+        }
+    }
+}
+
+impl<'a> Arrived<'a> {
+    /// Of these journeys of one flow.
+    pub fn of(journeys: impl Iterator<Item = &'a Journey>) -> Self {
+        let mut arrived = Self {
+            delivered: HashMap::new(),
+            answered: false,
+        };
+        for journey in journeys {
+            arrived.answered |= journey.direction == Direction::Reply;
+            if journey.fate != Fate::Delivered {
+                continue;
+            }
+            if let Some(data) = first_packet(journey).and_then(|p| Data::of(&p.transport)) {
+                let key = (journey.direction, data);
+                arrived.delivered.entry(key).or_default().push(journey);
+            }
+        }
+        arrived
+    }
+
+    /// Whether the lost data came through: sent again, or acknowledged by the other end. What is kept of healthy packets
+    /// is a sample; acknowledgements are noted of all.
+    #[must_use]
+    pub fn mends(&self, loss: &Loss<'_>) -> bool {
+        let packet = loss.event.packet.as_ref();
+        let Some(packet) = packet.or_else(|| first_packet(loss.journey)) else {
+            return false;
+        };
+        let Some(data) = Data::of(&packet.transport) else {
+            return false;
+        };
+        let Transport::Tcp {
             seq,
             ack,
             payload,
             flags,
             ..
-        } => {
-            let length = payload.max(u32::from(flags & FIN_OR_SYN != 0));
-            if length == 0 {
-                // a mere acknowledgement: a later one that arrived says the same and more
-                return flags & (ACK | RST) == ACK && acknowledged(loss, ack);
-            }
-            let same = |other: &Transport| {
-                // a mere acknowledgement has the number of the data after it
-                matches!(other, Transport::Tcp { seq: s, flags: f, payload: p, .. }
-                    if *s == seq && f & FIN_OR_SYN == flags & FIN_OR_SYN && (*p > 0) == (payload > 0))
-            };
-            // a copy that seems to have arrived, and to which nothing at all came back, proves nothing
-            let answers = loss.host.run.as_ref().is_some_and(|r| r.one_way)
-                || loss.journeys(Direction::Reply).next().is_some();
-            answers && again(&same) || received(loss, seq.wrapping_add(length))
+        } = packet.transport
+        else {
+            return self.again(loss, data);
+        };
+        let length = payload.max(u32::from(flags & FIN_OR_SYN != 0));
+        if length == 0 {
+            // a mere acknowledgement: a later one that arrived says the same and more
+            return flags & (ACK | RST) == ACK && acknowledged(loss, ack);
         }
-        Transport::Icmp {
-            seq,
-            icmp_type: icmp_type @ (0 | 8 | 128 | 129),
-            ..
-        } => again(&|other| {
-            matches!(other, Transport::Icmp { seq: s, icmp_type: t, .. }
-                if (*s, *t) == (seq, icmp_type))
-        }),
-        _ => false,
+        // a copy that seems to have arrived, and to which nothing at all came back, proves nothing
+        let answers = self.answered || loss.host.run.as_ref().is_some_and(|r| r.one_way);
+        answers && self.again(loss, data) || received(loss, seq.wrapping_add(length))
+    }
+
+    /// Whether another packet with the same data arrived.
+    fn again(&self, loss: &Loss<'_>, data: Data) -> bool {
+        let copies = self.delivered.get(&(loss.journey.direction, data));
+        copies
+            .into_iter()
+            .flatten()
+            .any(|other| other.id != loss.journey.id && !is_same_packet(loss, other))
     }
 }
 

@@ -2,7 +2,8 @@
 
 mod layer2;
 
-use std::collections::BTreeSet;
+use std::cell::LazyCell;
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::correlate::Trace;
@@ -19,6 +20,7 @@ use super::rules::{self, conntrack, ipsec, nat, netfilter, ready, unheard};
 use super::service;
 use super::source_address;
 use super::standing;
+use super::translation;
 use super::view::{View, last_seen, total};
 
 /// Most questions in one go: a flood of different losses must not flood the host.
@@ -34,7 +36,9 @@ pub fn questions(trace: &Trace, host: &Host) -> Vec<Question> {
     for flow in &trace.flows {
         let view = View { trace, host, flow };
         let losses = view.losses();
+        let dnat = LazyCell::new(|| translation::dnat(&view));
         for loss in &losses.lost {
+            list.push_some(nat::question(loss, || *dnat));
             about_loss(loss, &mut list);
         }
         for direction in [Direction::Forward, Direction::Reply] {
@@ -100,12 +104,12 @@ pub fn questions(trace: &Trace, host: &Host) -> Vec<Question> {
 #[derive(Default)]
 struct Asked {
     questions: Vec<Question>,
-    known: BTreeSet<String>,
+    known: HashSet<Question>,
 }
 
 impl Asked {
     fn push(&mut self, question: Question) {
-        if self.questions.len() < MOST && self.known.insert(format!("{question:?}")) {
+        if self.questions.len() < MOST && self.known.insert(question.clone()) {
             self.questions.push(question);
         }
     }
@@ -158,9 +162,6 @@ fn about_loss(loss: &Loss<'_>, list: &mut Asked) {
         iif: came_in.map_or(0, |d| d.ifindex.0),
     };
     let function = loss.function();
-    for question in nat::questions(loss) {
-        list.push(question);
-    }
     list.push_some(ipsec::question(loss));
     if matches!(
         loss.reason(),

@@ -1,5 +1,6 @@
 //! One flow as the verdict needs it: its losses, and counts of fates in which noise is no loss.
 
+use std::cell::LazyCell;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use tracer_common::event::FLAG_NEIGHBOR_AUX;
@@ -11,7 +12,7 @@ use crate::model::{
 };
 
 use super::loss::Loss;
-use super::mended::{first_packet, is_mended};
+use super::mended::{Arrived, first_packet};
 
 /// A packet seen this short before the end of the trace may still be on its way.
 pub const GRACE_NS: u64 = 500_000_000;
@@ -67,6 +68,7 @@ impl<'a> View<'a> {
     /// Lost packets, apart from those that a retransmission made good.
     #[must_use]
     pub fn losses(&self) -> Losses<'a> {
+        let arrived = LazyCell::new(|| Arrived::of(self.kept()));
         let (mended, lost) = self
             .kept()
             .filter_map(|journey| {
@@ -75,7 +77,7 @@ impl<'a> View<'a> {
                 };
                 Loss::at((self.trace, self.host), self.flow, journey, step)
             })
-            .partition(is_mended);
+            .partition(|loss| arrived.mends(loss));
         Losses { lost, mended }
     }
 

@@ -24,17 +24,14 @@ pub fn bridge_sysctl(v6: bool) -> &'static str {
     }
 }
 
-/// What to read beside an answer that no socket expects.
-pub fn questions(loss: &Loss<'_>) -> Vec<Question> {
-    let view = view_of(loss);
-    let translator = translation::contacted(loss).and(translation::dnat(&view));
-    translator
-        .map(|change| Question::Sysctl {
-            netns: change.netns,
-            name: bridge_sysctl(loss.v6()).to_owned(),
-        })
-        .into_iter()
-        .collect()
+/// What to read beside an answer that no socket expects. `dnat` finds the change of its flow's destination, which takes a
+/// look through all of the flow.
+pub fn question(loss: &Loss<'_>, dnat: impl FnOnce() -> Option<Change>) -> Option<Question> {
+    let change = translation::contacted(loss).and_then(|_| dnat())?;
+    Some(Question::Sysctl {
+        netns: change.netns,
+        name: bridge_sysctl(loss.v6()).to_owned(),
+    })
 }
 
 fn view_of<'a>(loss: &Loss<'a>) -> View<'a> {
