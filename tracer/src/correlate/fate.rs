@@ -55,14 +55,10 @@ enum End {
 /// Judges a journey.
 pub(super) fn judge(journey: &Journey, open: &Open, around: &Around<'_>) -> Judgement {
     let settled = around.now.since(open.last) >= around.settle_ns;
-    let mut ends: Vec<(u16, BranchKind, End)> = open
-        .branches
-        .iter()
-        .enumerate()
-        .filter_map(|(number, branch)| {
-            let number = u16::try_from(number).ok()?;
-            Some((number, branch.kind, end(journey, open, number, around)))
-        })
+    let mut ends: Vec<(u16, BranchKind, End)> = (0u16..)
+        .zip(&open.branches)
+        .zip(ends(journey, open, around))
+        .map(|((number, branch), end)| (number, branch.kind, end))
         .collect();
     // What left one node and came to another (or back, by ways that the trace does not see) went on there.
     for parent in came_elsewhere(open) {
@@ -73,17 +69,17 @@ pub(super) fn judge(journey: &Journey, open: &Open, around: &Around<'_>) -> Judg
         }
     }
     // What carried the packet to a daemon arrived there, and the packet went on.
-    let carried_on = |number: u16| {
-        ends.iter().any(|(other, kind, end)| {
-            let parent = open.branches.get(usize::from(*other)).map(|b| b.parent);
-            *other > number
-                && *kind == BranchKind::Whole
-                && *end == End::Arrived
-                && parent == Some(number)
+    let carriers: Vec<u16> = ends
+        .iter()
+        .zip(&open.branches)
+        .filter(|((number, kind, end), branch)| {
+            *kind == BranchKind::Whole && *end == End::Arrived && branch.parent < *number
         })
-    };
+        .map(|(_, branch)| branch.parent)
+        .collect();
     let best = ends.iter().min_by_key(|(number, kind, end)| {
-        (rank(journey, *kind, *end), carried_on(*number), *number)
+        let carried_on = carriers.contains(number);
+        (rank(journey, *kind, *end), carried_on, *number)
     });
     let (branch, end) = best.map_or((0, End::Nothing), |(branch, _, end)| (*branch, *end));
     let last = journey.steps.len().saturating_sub(1);
@@ -133,42 +129,42 @@ fn rank(journey: &Journey, kind: BranchKind, end: End) -> u8 {
     }
 }
 
-/// The end of one branch: its last step that says something.
-fn end(journey: &Journey, open: &Open, branch: u16, around: &Around<'_>) -> End {
-    let mut end = End::Nothing;
-    let mut last_place = None;
-    let of_branch = journey
-        .steps
-        .iter()
-        .enumerate()
-        .filter(|(_, step)| step.branch == branch);
-    for (number, step) in of_branch {
+/// How each branch ended: its last step that says something. One pass, however many branches there are.
+fn ends(journey: &Journey, open: &Open, around: &Around<'_>) -> Vec<End> {
+    let mut ways: Vec<(End, Option<(Device, Side)>)> =
+        vec![(End::Nothing, None); open.branches.len()];
+    for (number, step) in journey.steps.iter().enumerate() {
+        let Some((end, last_place)) = ways.get_mut(usize::from(step.branch)) else {
+            continue;
+        };
         let read_from_device = matches!(last_place, Some((_, Side::Egress)));
         if let Some(at) = place(&step.event) {
-            last_place = Some(at);
-            end = End::Silent(number);
+            *last_place = Some(at);
+            *end = End::Silent(number);
         }
         match told(step, journey.direction, read_from_device) {
             None | Some(Meaning::Nothing) => {}
-            Some(Meaning::Lost) => end = End::Lost(number),
-            Some(Meaning::Copy) => end = End::Copy(number),
-            Some(Meaning::Arrived) => end = End::Arrived,
-            Some(Meaning::Answers) if open.answered || one_way(around.host) => end = End::Arrived,
-            Some(Meaning::Ended | Meaning::Answers) if end != End::Arrived => {
-                end = End::Consumed(number);
+            Some(Meaning::Lost) => *end = End::Lost(number),
+            Some(Meaning::Copy) => *end = End::Copy(number),
+            Some(Meaning::Arrived) => *end = End::Arrived,
+            Some(Meaning::Answers) if open.answered || one_way(around.host) => *end = End::Arrived,
+            Some(Meaning::Ended | Meaning::Answers) if *end != End::Arrived => {
+                *end = End::Consumed(number);
             }
-            Some(Meaning::GoesOn) => end = End::GoesOn(number),
+            Some(Meaning::GoesOn) => *end = End::GoesOn(number),
             Some(Meaning::Ended | Meaning::Answers) => {}
         }
     }
-    match (end, last_place) {
-        (End::Silent(step) | End::Consumed(step), Some((device, Side::Egress)))
-            if leaves(around.host, device) =>
-        {
-            End::Left(step)
-        }
-        (end, _) => end,
-    }
+    ways.into_iter()
+        .map(|way| match way {
+            (End::Silent(step) | End::Consumed(step), Some((device, Side::Egress)))
+                if leaves(around.host, device) =>
+            {
+                End::Left(step)
+            }
+            (end, _) => end,
+        })
+        .collect()
 }
 
 /// What a step says of its branch's end; `None` when it says nothing.

@@ -71,11 +71,12 @@ impl PathState {
     pub(super) fn fold(&mut self, journey: &Journey, open: &Open, judged: &Judgement) {
         let whole = visits(journey, &chain(journey, open, judged.branch));
         self.add(&whole);
-        let pieces = open.branches.iter().zip(0u16..).filter(|(branch, number)| {
-            branch.kind == BranchKind::Piece && *number != judged.branch
-        });
-        for (_, number) in pieces {
-            self.add(&visits(journey, &[(number, None)]));
+        let is_piece = |number: u16| {
+            let branch = open.branches.get(usize::from(number));
+            number != judged.branch && branch.is_some_and(|b| b.kind == BranchKind::Piece)
+        };
+        for (_, visits) in visits_of_branches(journey, is_piece) {
+            self.add(&visits);
         }
         if let Fate::Dropped { step } | Fate::Vanished { step } = judged.fate {
             self.lose(journey, &whole, step);
@@ -241,16 +242,8 @@ fn visits<'a>(journey: &'a Journey, chain: &[(u16, Option<KtimeNs>)]) -> Vec<Vis
         let ours = chain.iter().any(|(branch, until)| {
             step.branch == *branch && until.is_none_or(|until| step.event.at <= until)
         });
-        let Some(place) = place(&step.event).filter(|_| ours) else {
-            continue;
-        };
-        match visits.last_mut() {
-            Some(visit) if visit.place == place => visit.last = step,
-            _ => visits.push(Visit {
-                place,
-                first: step,
-                last: step,
-            }),
+        if ours {
+            visit(&mut visits, step);
         }
     }
     visits
@@ -285,6 +278,33 @@ pub fn rewritten(journey: &Journey, step: usize) -> Vec<Rewrite> {
         (_, None) if matches!(to.event.detail, Detail::Drop(_)) => translations(from, to),
         (Some(from_place), Some(to_place)) if from_place != to_place => rewrites(from, to),
         _ => Vec::new(),
+    }
+}
+
+/// The same of each branch by itself that `wanted` takes.
+fn visits_of_branches(
+    journey: &Journey,
+    wanted: impl Fn(u16) -> bool,
+) -> BTreeMap<u16, Vec<Visit<'_>>> {
+    let mut branches: BTreeMap<u16, Vec<Visit<'_>>> = BTreeMap::new();
+    for step in journey.steps.iter().filter(|step| wanted(step.branch)) {
+        visit(branches.entry(step.branch).or_default(), step);
+    }
+    branches
+}
+
+/// Adds what a step tells of places.
+fn visit<'a>(visits: &mut Vec<Visit<'a>>, step: &'a Step) {
+    let Some(place) = place(&step.event) else {
+        return;
+    };
+    match visits.last_mut() {
+        Some(visit) if visit.place == place => visit.last = step,
+        _ => visits.push(Visit {
+            place,
+            first: step,
+            last: step,
+        }),
     }
 }
 
