@@ -23,9 +23,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{LocalFlags, tcgetattr};
 use nix::unistd::Pid;
 use tests::alone::{Running, alone};
+use tracer::tui::terminal::Screen;
 
 /// Longest wait for something that the screen must show.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Set for a child process that is to panic.
+const CHILD: &str = "TRACER_TEST_PANIC";
 /// What takes the terminal over, and what gives it back (xterm's control sequences).
 const ENTER: &str = "\x1b[?1049h";
 const LEAVE: &str = "\x1b[?1049l";
@@ -95,7 +98,14 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn start(arguments: &[&str], term: Option<&str>, (rows, columns): (u16, u16)) -> Self {
+    fn start(arguments: &[&str], term: Option<&str>, size: (u16, u16)) -> Self {
+        let mut command = Command::new(tracer());
+        command.args(arguments);
+        Self::of(command, term, size)
+    }
+
+    /// Another program on a terminal.
+    fn of(mut command: Command, term: Option<&str>, (rows, columns): (u16, u16)) -> Self {
         let size = Winsize {
             ws_row: rows,
             ws_col: columns,
@@ -103,9 +113,7 @@ impl Terminal {
             ws_ypixel: 0,
         };
         let OpenptyResult { master, slave } = openpty(&size, None).unwrap();
-        let mut command = Command::new(tracer());
         command
-            .args(arguments)
             .env_remove("TERM")
             .env_remove("NO_COLOR")
             .env("LANG", "C.UTF-8")
@@ -138,6 +146,21 @@ impl Terminal {
 
     fn press(&mut self, keys: &str) {
         self.keys.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Moves the mouse onto a text and does something there: 0 presses its left button, 64 and 65 turn the wheel up and down
+    /// (xterm's SGR mouse reports).
+    fn mouse(&mut self, button: u8, text: &str) {
+        let shown = self.shown();
+        let (row, line) = (1..)
+            .zip(shown.lines())
+            .find(|(_, line)| line.contains(text))
+            .unwrap();
+        let before = line.split(text).next().unwrap_or_default();
+        let column = before.chars().count() + 1;
+        self.press(&format!(
+            "\x1b[<{button};{column};{row}M\x1b[<{button};{column};{row}m"
+        ));
     }
 
     fn resize(&mut self, rows: u16, columns: u16) {
@@ -259,6 +282,20 @@ fn a_person_watches_a_drop_looks_around_and_leaves() {
             terminal.press(key);
             terminal.until_shown(text);
         }
+        // the mouse: a view by its title, a row, the same row again opens it, the wheel goes on
+        terminal.mouse(0, "4 interfaces");
+        terminal.until_shown("tuit-r");
+        terminal.mouse(0, "1 path");
+        terminal.until_shown("p50");
+        terminal.mouse(0, "eth0");
+        terminal.mouse(0, "eth0");
+        terminal.until_shown("hop 1");
+        terminal.escape("hop 1");
+        terminal.mouse(65, "eth0");
+        terminal.press("\r");
+        terminal.until_shown("hop 2");
+        terminal.escape("hop 2");
+
         let clipboard = "\x1b]52;c;";
         assert!(terminal.written().contains(clipboard));
 
@@ -334,6 +371,17 @@ fn a_person_watches_a_drop_looks_around_and_leaves() {
         let mut terminal = Terminal::start(&arguments, Some("xterm"), (20, 60));
         terminal.until_shown("ENDED");
         terminal.until_shown("DROPPED");
+
+        // and gone through from its start
+        terminal.press("0");
+        terminal.until_shown("STOPPED");
+        terminal.until("a start without packets", |terminal| {
+            terminal.shown().contains("0 packets") && !terminal.shown().contains("DROPPED")
+        });
+        for (key, text) in [(">", "1 packet "), ("x", "DROPPED"), ("p", "ENDED")] {
+            terminal.press(key);
+            terminal.until_shown(text);
+        }
         terminal.press("q");
         assert!(terminal.end(0).contains("DROPPED"));
     });
@@ -351,6 +399,26 @@ fn a_signal_gives_the_terminal_back() {
         let summary = terminal.end(0);
         assert!(summary.contains("DROPPED"), "{summary}");
     });
+}
+
+/// Not a test by itself: takes over the terminal on which another test started it, and panics there.
+#[test]
+fn child_that_panics() {
+    if std::env::var_os(CHILD).is_some() {
+        let _screen = Screen::take().unwrap();
+        panic!("this went wrong");
+    }
+}
+
+#[test]
+fn a_panic_gives_the_terminal_back_and_is_readable() {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", "child_that_panics", "--nocapture"])
+        .env(CHILD, "1");
+    let terminal = Terminal::of(command, Some("xterm-256color"), (30, 100));
+    let after = terminal.end(101);
+    assert!(after.contains("this went wrong"), "{after}");
 }
 
 #[test]

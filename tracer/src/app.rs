@@ -4,8 +4,11 @@
 mod front;
 mod merge;
 mod output;
+mod replay;
 mod save;
+mod serve;
 mod tape;
+mod work;
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -14,23 +17,23 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 
-use crate::config::{Config, ReplayConfig, ScreenConfig};
+use crate::config::{Config, ScreenConfig};
 use crate::error::{Error, ExitStatus};
-use crate::filter::{self, Request};
 use crate::host::machine;
 use crate::render::style::{ASCII, UNICODE};
 use crate::report::{Confidence, Outcome, Report};
 use crate::session::Session;
 use crate::source::live::{Live, Message, Ready};
-use crate::source::recording::{Ending, Reader};
 use crate::source::{EndReason, Input};
 use crate::tui::theme::Depth;
 use crate::tui::{Driver, Effect, Settings, settings};
 use front::{Front, Progress};
 pub use merge::merge;
 use output::Output;
-use save::save;
+pub use replay::replay;
+use serve::serve;
 use tape::Tape;
+use work::{Part, Work};
 
 /// A line for the person on stderr. When nobody reads it any more, the trace goes on all the same.
 macro_rules! say {
@@ -85,40 +88,6 @@ fn runtime() -> Result<tokio::runtime::Runtime, Error> {
         .enable_all()
         .build()
         .map_err(|error| Error::io("start the event loop", error))
-}
-
-/// Reads a recording, then writes the report. Gives the exit status.
-///
-/// # Errors
-/// When the file cannot be read or the output not be written.
-pub fn replay(config: &ReplayConfig) -> Result<ExitStatus, Error> {
-    let file = File::open(&config.file)
-        .map_err(|error| Error::io(format_args!("read {}", config.file.display()), error))?;
-    let mut tape = Tape::of_replay(&config.file, &file)
-        .map_err(|error| Error::io(format_args!("read {}", config.file.display()), error))?;
-    let mut output = Output::open(&config.report_to, config.output, config.color)?;
-    let mut session = Session::default();
-    tell_of_text(config.text_because);
-    let mut front = front(config.screen, &session, &mut output)?;
-    let unreadable =
-        |error| Error::runtime(format!("cannot replay {}", config.file.display())).caused_by(error);
-    let mut reader = Reader::new(file).map_err(unreadable)?;
-    for input in &mut reader {
-        let input = input.map_err(unreadable)?;
-        take(&mut session, &mut tape, &mut front, &input);
-        front.check()?;
-    }
-    if let Some(Ending::Cut { offset }) = reader.ending() {
-        front.say(&format!(
-            "the recording was cut off at byte {offset}: this is what stands before"
-        ));
-    }
-    if config.screen.is_some() {
-        front.look(&session);
-        runtime()?.block_on(show_replay(&mut front, &mut tape))?;
-    }
-    front.close();
-    finish(&mut output, &session, tape, config.check)
 }
 
 /// Says why there is text where a person would expect the full screen.
@@ -229,6 +198,7 @@ async fn run(
     let mut ending: Option<EndReason> = None;
     // The person has seen enough: the screen closes as soon as the trace is over.
     let mut left = false;
+    let mut work = Work::default();
 
     loop {
         let open = ending.is_none();
@@ -251,16 +221,28 @@ async fn run(
                     }
                 }
             }
+            part = due(&work) => {
+                let begun = Instant::now();
+                let mut found = None;
+                match part {
+                    Part::Ask => live.ask(session.questions()),
+                    Part::Look => front.look(&session),
+                    Part::Judge => found = reached(config, &session).filter(|_| open),
+                }
+                work.done(begun);
+                let Some(reason) = found else { continue };
+                reason
+            }
             message = live.recv() => match message? {
+                // Left out before anything takes it: a replay of the recording is the same trace.
+                Message::Input(Input::Tick(_)) if open && work.rests() => continue,
                 Message::Input(input) => {
+                    let begun = Instant::now();
                     take(&mut session, &mut tape, &mut front, &input);
-                    let Input::Tick(_) = input else { continue };
-                    live.ask(session.questions());
-                    front.look(&session);
-                    match reached(config, &session) {
-                        Some(reason) if open => reason,
-                        _ => continue,
+                    if let Input::Tick(_) = input {
+                        work.begin(begun);
                     }
+                    continue;
                 }
                 Message::Drained => break,
                 Message::Answered | Message::Failed(_) => continue,
@@ -301,7 +283,7 @@ async fn run(
     Ok((session, tape))
 }
 
-/// Shows a recording until the person leaves, or a signal ends it: either way the terminal is given back.
+/// Shows what is over until the person leaves, or a signal ends it: either way the terminal is given back.
 async fn show_replay(front: &mut Front<'_>, tape: &mut Tape) -> Result<(), Error> {
     let mut signals = Signals::listen()?;
     tokio::select! {
@@ -321,43 +303,12 @@ async fn show(front: &mut Front<'_>, tape: &mut Tape) -> Result<(), Error> {
     Ok(())
 }
 
-/// Does what a key asked for, and says what came of it.
-fn serve(
-    effect: Effect,
-    front: &mut Front<'_>,
-    tape: &mut Tape,
-    running: Option<(&Live, &Config)>,
-    session: &mut Session,
-) {
-    let done = match (effect, running) {
-        (Effect::Save(path), _) => save(&path, front, tape),
-        (Effect::Filter(text), Some((live, config))) => refilter(&text, live, config),
-        (Effect::Reset, Some(_)) => {
-            session.reset();
-            front.look(session);
-            Ok("counting from zero".to_owned())
-        }
-        (Effect::Filter(_) | Effect::Reset, None) => Err(Error::usage(
-            "the trace is over: its packets stay as they were",
-        )),
-        (Effect::Copy(_) | Effect::Quit, _) => return,
-    };
-    match done {
-        Ok(text) => front.say(&text),
-        Err(error) => front.say(&error.one_line()),
+/// The part of a tick's work that is due; never comes when none is.
+async fn due(work: &Work) -> Part {
+    match work.next() {
+        Some(part) => part,
+        None => std::future::pending().await,
     }
-}
-
-/// Follows another expression from now on.
-fn refilter(text: &str, live: &Live, config: &Config) -> Result<String, Error> {
-    let compiled = filter::compile(&Request {
-        expr: text.to_owned(),
-        one_way: config.filter.one_way,
-        ..Request::default()
-    })?;
-    let said = format!("following {}", compiled.expression);
-    live.refilter(compiled);
-    Ok(said)
 }
 
 /// Folds one input and keeps it.

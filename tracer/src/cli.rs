@@ -16,7 +16,7 @@ use tracer_common::event::MAX_SNAPLEN;
 
 use crate::config::{
     Config, DEFAULT_BUDGET, DEFAULT_SNAPLEN, Drawable, MAX_BUDGET, MIN_SNAPLEN, MergeConfig,
-    ReplayConfig, Surroundings,
+    ReplayConfig, Speed, Surroundings,
 };
 use crate::error::Error;
 pub use clap_complete::Shell;
@@ -243,6 +243,10 @@ pub struct ReplayArgs {
     /// The recording, as --record wrote it
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
+    /// How fast: 1 as it was, 10 ten times as fast, max without waiting. In the full screen keys stop it, go on step by
+    /// step and back to the start
+    #[arg(long, value_name = "N", default_value = "max", value_parser = str::parse::<Speed>)]
+    pub speed: Speed,
     /// The report.
     #[command(flatten)]
     pub output: OutputArgs,

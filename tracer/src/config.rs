@@ -5,6 +5,7 @@
 mod duration;
 mod glob;
 mod sink;
+mod speed;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::filter::{self, Compiled, Request};
 use crate::tui::theme::Depth;
 pub use glob::Glob;
 pub use sink::{ReportTo, Sink};
+pub use speed::Speed;
 
 /// Bytes captured of each packet unless `--snaplen` says otherwise.
 pub const DEFAULT_SNAPLEN: u16 = 128;
@@ -95,6 +97,8 @@ pub struct Config {
 pub struct ReplayConfig {
     /// The recording.
     pub file: PathBuf,
+    /// How fast it is played.
+    pub speed: Speed,
     /// The full screen.
     pub screen: Option<ScreenConfig>,
     /// Why there is text where a person would expect the full screen.
@@ -299,6 +303,7 @@ impl ReplayConfig {
         let output = Output::new(&args.output, surroundings)?;
         Ok(Self {
             file: args.file,
+            speed: args.speed,
             screen: output.screen,
             text_because: output.text_because,
             output: output.format,

@@ -37,7 +37,7 @@ use summary::Keeping;
 pub use trace::{Settings, Trace};
 
 /// Folds events into a [`Trace`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Correlator {
     trace: Trace,
     settings: Settings,
@@ -241,6 +241,7 @@ impl Correlator {
         match &event.detail {
             Detail::Drop(info) => {
                 let meaning = noise::of_drop(&event, info, open.direction);
+                self.trace.drops += u64::from(meaning == Meaning::Lost);
                 open.dropped |= meaning == Meaning::Lost && open.is_sole(placed.branch);
                 if meaning == Meaning::Answers {
                     let from = open.taken_in;

@@ -25,6 +25,7 @@ pub struct Seen {
 }
 
 /// One trace as far as its inputs have come.
+#[derive(Clone)]
 pub struct Session {
     host: Host,
     correlator: Correlator,
@@ -140,6 +141,16 @@ impl Session {
         self.correlator.tick(now, &self.host);
         self.counted_before.clone_from(&self.counted);
         self.asked.clear();
+    }
+
+    /// A copy in which everything is brought up to now, to be looked at between two ticks. The trace itself goes on as
+    /// if nobody had looked.
+    #[must_use]
+    pub fn as_of_now(&self) -> Self {
+        let mut copy = self.clone();
+        let now = copy.trace().now;
+        copy.correlator.tick(now, &copy.host);
+        copy
     }
 
     /// Why it ended, once it has.

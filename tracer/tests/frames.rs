@@ -19,19 +19,24 @@ use ratatui::style::Color;
 use tracer::render::style::{ASCII, UNICODE};
 use tracer::session::Session;
 use tracer::source::recording::Reader;
+use tracer::tui::snapshot::Played;
 use tracer::tui::theme::Depth;
-use tracer::tui::{Feed, Settings, Snapshot, State, frame, picture};
+use tracer::tui::{Effect, Feed, Settings, Snapshot, State, frame, picture};
 
 const SIZES: [(u16, u16); 3] = [(60, 20), (100, 30), (200, 60)];
 
-/// What the screen shows at the end of a recording.
-fn snapshot(recording: &str) -> Arc<Snapshot> {
+fn open(recording: &str) -> File {
     let file = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/recordings")
         .join(format!("{recording}.tracer"));
+    File::open(file).unwrap()
+}
+
+/// What the screen shows at the end of a recording.
+fn snapshot(recording: &str) -> Arc<Snapshot> {
     let mut session = Session::default();
     let mut feed = Feed::new(&session);
-    for input in Reader::new(File::open(file).unwrap()).unwrap() {
+    for input in Reader::new(open(recording)).unwrap() {
         let input = input.unwrap();
         feed.input(&input, &session);
         session.input(&input);
@@ -155,6 +160,62 @@ fn every_path() {
         ("reply-first", "clusterip-dnat.healthy", "t"),
     ] {
         check(&format!("path.{name}"), recording, keys);
+    }
+}
+
+/// The screen after steps through a recording: keys of the table, each of which feeds inputs until its step is done.
+fn stepped(recording: &str, keys: &str) -> String {
+    let settings = Settings::plain(Depth::True);
+    let mut state = State::new((100, 30), UNICODE);
+    let mut session = Session::default();
+    let mut feed = Feed::new(&session);
+    feed.played(Played {
+        length_ns: Some(snapshot(recording).report.trace.duration_ms * 1_000_000),
+        stopped: true,
+    });
+    let mut inputs = Reader::new(open(recording)).unwrap().map(Result::unwrap);
+    for key in keys.split_whitespace() {
+        let latest = Arc::clone(feed.snapshot());
+        let effect = state.key(key.parse().unwrap(), &settings.keys, &latest);
+        let Some(Effect::Step(stride)) = effect else {
+            panic!("{key} is no step: {effect:?}");
+        };
+        let goal = stride.from(&session);
+        for input in inputs.by_ref() {
+            feed.input(&input, &session);
+            session.input(&input);
+            if goal.is_reached(&session) {
+                break;
+            }
+        }
+        feed.look(&session.as_of_now());
+    }
+    text(&frame::buffer(
+        (100, 30),
+        &state,
+        feed.snapshot(),
+        &settings,
+    ))
+}
+
+/// A replay stopped at its first event, its second packet, its first and its third drop.
+#[test]
+fn every_step() {
+    for (name, keys) in [
+        ("event", "."),
+        ("events", ". . . . ."),
+        ("packet", "> >"),
+        ("drop", "x"),
+        ("drops", "x x x"),
+    ] {
+        insta::with_settings!({
+            snapshot_path => "frames",
+            prepend_module_to_snapshot => false,
+            omit_expression => true,
+            description => format!("forward-policy-drop.faulty, keys: {keys}"),
+        }, {
+            insta::assert_snapshot!(format!("step.{name}"), stepped("forward-policy-drop.faulty", keys));
+        });
     }
 }
 

@@ -8,6 +8,7 @@ use super::output::Output;
 use crate::error::Error;
 use crate::session::{Seen, Session};
 use crate::source::Input;
+use crate::tui::snapshot::Played;
 use crate::tui::{Driver, Effect, Snapshot};
 
 /// One of the three.
@@ -21,6 +22,32 @@ pub(super) enum Front<'a> {
 }
 
 impl Front<'_> {
+    /// Whether there is a screen with somebody before it.
+    pub(super) fn has_keys(&self) -> bool {
+        matches!(self, Self::Screen(_))
+    }
+
+    /// How a replay stands from now on.
+    pub(super) fn played(&mut self, played: Played) {
+        if let Self::Screen(screen) = self {
+            screen.played(played);
+        }
+    }
+
+    /// Looks at the session at once.
+    pub(super) fn show(&mut self, session: &Session) {
+        if let Self::Screen(screen) = self {
+            screen.show(session);
+        }
+    }
+
+    /// Begins with nothing, as at the start.
+    pub(super) fn restart(&mut self, session: &Session) {
+        if let Self::Screen(screen) = self {
+            screen.restart(session);
+        }
+    }
+
     /// Looks at an input before the session takes it.
     pub(super) fn input(&mut self, input: &Input, session: &Session) {
         if let Self::Screen(screen) = self {

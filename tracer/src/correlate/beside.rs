@@ -13,7 +13,7 @@ const SAME_MOMENT_NS: u64 = 1_000_000;
 const LOOPBACK: u32 = 1;
 
 /// What has been kept, and what each CPU took in last.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Beside {
     seen: HashMap<u64, u8>,
     taken_in: HashMap<u16, (Device, Tuple, KtimeNs)>,

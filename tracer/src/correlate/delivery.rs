@@ -37,7 +37,7 @@ struct Birth {
 }
 
 /// What waits for a word about its delivery.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Deliveries {
     arrivals: HashMap<u16, VecDeque<Arrival>>,
     births: HashMap<u16, VecDeque<Birth>>,

@@ -40,7 +40,7 @@ pub(super) struct State {
 }
 
 /// All flows by tuple.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Flows {
     pub(super) states: BTreeMap<FlowId, State>,
     tuples: HashMap<Tuple, (FlowId, Direction)>,

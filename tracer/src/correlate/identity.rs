@@ -23,7 +23,7 @@ const MANY: usize = 64;
 const BACK_TO_BACK_NS: u64 = 1_000_000;
 
 /// Journeys that may still get events, and the ways to find them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Index {
     pub(super) open: BTreeMap<JourneyId, Open>,
     skbs: HashMap<SkbAddr, (JourneyId, u16)>,

@@ -198,7 +198,7 @@ pub(super) fn concerns(trace: &Trace) -> Concerns {
 }
 
 /// Which closed journeys are kept.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Keeping {
     healthy: usize,
     lossy: usize,
@@ -207,7 +207,7 @@ pub(super) struct Keeping {
 }
 
 /// A set of what was seen lately, bounded.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Recent<T> {
     set: HashSet<T>,
     order: VecDeque<T>,

@@ -21,6 +21,8 @@ pub struct Trace {
     pub packets: u64,
     /// Events seen in all.
     pub events: u64,
+    /// Drops seen in all, several of one packet where its copies were lost.
+    pub drops: u64,
     /// Time of the last input.
     pub now: KtimeNs,
     /// Losses as last told.

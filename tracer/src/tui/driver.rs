@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use super::feed::Feed;
 use super::frame;
 use super::settings::Settings;
-use super::snapshot::Snapshot;
+use super::snapshot::{Played, Snapshot};
 use super::state::{Effect, State};
 use super::terminal::Screen;
 use crate::render::style::Marks;
@@ -79,13 +79,30 @@ impl Driver {
 
     /// The session is at rest: makes a snapshot when something changed, and the last one did not take too long.
     pub fn look(&mut self, session: &Session) {
-        let begun = Instant::now();
-        let resting = self.rest_until.is_some_and(|until| begun < until);
-        if !self.feed.is_stale(session) || (resting && session.ended().is_none()) {
-            return;
+        let resting = self
+            .rest_until
+            .is_some_and(|until| Instant::now() < until && session.ended().is_none());
+        if self.feed.is_stale(session) && !resting {
+            self.show(session);
         }
+    }
+
+    /// Makes a snapshot.
+    pub fn show(&mut self, session: &Session) {
+        let begun = Instant::now();
         self.feed.look(session);
         self.rest_until = Some(begun + begun.elapsed() * SHARE);
+        self.dirty = true;
+    }
+
+    /// How a replay stands from now on; the next snapshot says so.
+    pub fn played(&mut self, played: Played) {
+        self.feed.played(played);
+    }
+
+    /// Begins with nothing, as at the start.
+    pub fn restart(&mut self, session: &Session) {
+        self.feed = Feed::new(session);
         self.dirty = true;
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::fresh::Changes;
 use super::log::Log;
-use super::snapshot::{History, Snapshot};
+use super::snapshot::{History, Played, Snapshot};
 use crate::render::style::Ink;
 use crate::session::Session;
 use crate::source::Input;
@@ -20,6 +20,8 @@ pub struct Feed {
     log: Log,
     changes: Changes,
     snapshot: Arc<Snapshot>,
+    /// How the replay stands, where it is one.
+    played: Option<Played>,
     /// Events, packets and lines of the log when the snapshot was made, and its time.
     made_from: (u64, u64, u64),
     made_at_ns: u64,
@@ -36,6 +38,7 @@ impl Feed {
             log,
             changes: Changes::default(),
             snapshot,
+            played: None,
             made_from: (0, 0, 0),
             made_at_ns: 0,
         }
@@ -61,6 +64,11 @@ impl Feed {
         self.log.say(self.made_at_ns, Ink::Doubt, text);
     }
 
+    /// How a replay stands from now on.
+    pub fn played(&mut self, played: Played) {
+        self.played = Some(played);
+    }
+
     /// Whether a snapshot made now would differ from the last one.
     #[must_use]
     pub fn is_stale(&self, session: &Session) -> bool {
@@ -68,6 +76,7 @@ impl Feed {
         let age = at_ns.abs_diff(self.made_at_ns);
         self.made_from != self.from(session)
             || session.ended() != self.snapshot.ended
+            || self.played != self.snapshot.played
             || age >= CLOCK_NS
             || self.changes.fade_before(at_ns)
     }
@@ -89,6 +98,7 @@ impl Feed {
         if snapshot.ended.is_none() {
             snapshot.fresh = self.changes.hops().clone();
         }
+        snapshot.played = self.played;
         self.snapshot = Arc::new(snapshot);
     }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::chord::Chord;
 use super::view::View;
+use crate::stride::Stride;
 
 /// Something that a key does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,6 +57,12 @@ pub enum Action {
     Copy,
     /// Counts from zero again.
     Reset,
+    /// Of a replay: goes one step on and stops there.
+    Step(Stride),
+    /// Of a replay: goes back to the start and stops there.
+    Restart,
+    /// Of a replay: stops, and runs on.
+    Run,
     /// The help.
     Help,
     /// Ends the trace.
@@ -225,6 +232,31 @@ pub static KEYS: &[Key] = &[
         "copy the command of the advice",
     ),
     key(Action::Reset, "reset", &["r"], "count from zero again"),
+    key(
+        Action::Step(Stride::Event),
+        "next-event",
+        &["."],
+        "replay: to the next event",
+    ),
+    key(
+        Action::Step(Stride::Packet),
+        "next-packet",
+        &[">"],
+        "replay: to the next packet",
+    ),
+    key(
+        Action::Step(Stride::Drop),
+        "next-drop",
+        &["x"],
+        "replay: to the next drop",
+    ),
+    key(
+        Action::Restart,
+        "restart",
+        &["0"],
+        "replay: back to the start",
+    ),
+    key(Action::Run, "run", &["p"], "replay: run on, and stop"),
     key(Action::Help, "help", &["?", "f1"], "this help"),
     key(Action::Quit, "quit", &["q", "ctrl-c"], "end the trace"),
 ];

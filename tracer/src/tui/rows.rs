@@ -27,17 +27,31 @@ pub struct Row {
     pub(crate) line: Line,
     /// What it stands for; rows without cannot be selected.
     pub(crate) target: Option<Target>,
+    /// The place of the verdict: on the screen until somebody moves.
+    pub(crate) is_verdict: bool,
 }
 
 impl Row {
     pub(crate) fn text(line: Line) -> Self {
-        Self { line, target: None }
+        Self {
+            line,
+            ..Self::default()
+        }
     }
 
     pub(crate) fn of(line: Line, target: Target) -> Self {
         Self {
             line,
             target: Some(target),
+            is_verdict: false,
+        }
+    }
+
+    /// The same row as the place of the verdict.
+    pub(crate) fn of_verdict(self) -> Self {
+        Self {
+            is_verdict: true,
+            ..self
         }
     }
 
@@ -71,6 +85,8 @@ pub struct Cursor {
     row: usize,
     /// First row on the screen.
     top: usize,
+    /// Somebody moved it.
+    moved: bool,
 }
 
 /// A move of the cursor.
@@ -109,7 +125,7 @@ impl Cursor {
     pub fn top(&self, rows: &[Row], height: usize) -> usize {
         let last = rows.len().saturating_sub(height);
         let Some(row) = self.row(rows).filter(|_| self.target.is_some()) else {
-            return self.top.min(last);
+            return self.unselected_top(rows, height).min(last);
         };
         // The words above the first row that can be selected belong to it, those below the last one to that.
         let ends = |row: &Row| row.target.is_some();
@@ -124,8 +140,22 @@ impl Cursor {
             .min(last)
     }
 
+    /// The first row on the screen while nothing is selected: untouched, all of the verdict's place is seen, and as much
+    /// above it as there is room for.
+    fn unselected_top(&self, rows: &[Row], height: usize) -> usize {
+        let of_verdict = |row: &Row| row.is_verdict;
+        let place = rows.iter().position(of_verdict);
+        let end = rows.iter().rposition(of_verdict);
+        match (place, end) {
+            (Some(place), Some(end)) if !self.moved => (end + 1).saturating_sub(height).min(place),
+            _ => self.top,
+        }
+    }
+
     /// Moves. Where nothing can be selected the rows scroll.
     pub fn step(&mut self, by: Move, rows: &[Row], height: usize) {
+        self.top = self.top(rows, height);
+        self.moved = true;
         let selectable = rows.iter().filter(|row| row.target.is_some()).count();
         let last = rows.len().saturating_sub(1);
         let page = isize::try_from(height.saturating_sub(1).max(1)).unwrap_or(1);
@@ -143,11 +173,12 @@ impl Cursor {
         }
         let now = match (&self.target, self.row(rows)) {
             (Some(_), Some(row)) => row,
-            // the first key only shows the cursor
+            // the first key only shows the cursor, where one looks
             (_, row) => {
-                let first = row.unwrap_or_default();
+                let seen = nearest(rows, self.top.max(self.row)).or(row);
+                let first = seen.unwrap_or_default();
                 match by {
-                    Move::By(_) | Move::Top => return self.put(rows, first, height),
+                    Move::By(_) => return self.put(rows, first, height),
                     _ => first,
                 }
             }
@@ -165,6 +196,8 @@ impl Cursor {
 
     /// Puts the cursor on a row.
     pub fn put(&mut self, rows: &[Row], row: usize, height: usize) {
+        self.top = self.top(rows, height);
+        self.moved = true;
         self.row = row;
         self.target = rows.get(row).and_then(|row| row.target.clone());
         self.top = match self.target {
@@ -293,6 +326,22 @@ mod tests {
         assert_eq!((cursor.top(&rows, 4), cursor.last(&rows)), (4, 7));
         cursor.put(&rows, 2, 4);
         assert_eq!((cursor.top(&rows, 4), cursor.last(&rows)), (2, 2));
+    }
+
+    #[test]
+    fn the_place_of_the_verdict_is_seen_until_somebody_moves() {
+        let mut rows = rows("-1-2-3--4");
+        for row in rows.iter_mut().skip(6).take(2) {
+            row.is_verdict = true;
+        }
+        let mut cursor = Cursor::default();
+        assert_eq!(cursor.top(&rows, 20), 0, "all fits");
+        assert_eq!(cursor.top(&rows, 4), 4, "its end is the last row");
+        assert_eq!(cursor.top(&rows, 1), 6, "its first row, where not all fits");
+        cursor.step(Move::By(1), &rows, 4);
+        assert_eq!(on(&cursor), Some(3), "the cursor shows where one looks");
+        cursor.step(Move::Top, &rows, 4);
+        assert_eq!((on(&cursor), cursor.top(&rows, 4)), (Some(1), 0));
     }
 
     #[test]

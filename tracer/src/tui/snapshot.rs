@@ -37,6 +37,17 @@ pub struct Snapshot {
     pub log: Vec<Entry>,
     /// Why the trace ended, once it has.
     pub ended: Option<EndReason>,
+    /// How a replay stands; live there is none.
+    pub played: Option<Played>,
+}
+
+/// How a replay stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Played {
+    /// Nanoseconds from the start of its trace to the end, once known.
+    pub length_ns: Option<u64>,
+    /// It waits for a key.
+    pub stopped: bool,
 }
 
 /// A namespace.
@@ -103,6 +114,7 @@ impl Snapshot {
             fresh: BTreeMap::new(),
             log: log.to_vec(),
             ended: session.ended(),
+            played: None,
         }
     }
 }

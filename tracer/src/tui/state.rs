@@ -2,6 +2,7 @@
 //! they ask of the rest of the program comes out as an [`Effect`].
 
 mod line;
+mod moves;
 #[cfg(test)]
 #[expect(
     clippy::unwrap_used,
@@ -14,16 +15,14 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crossterm::event::{KeyCode, MouseButton, MouseEvent, MouseEventKind};
-
 use super::chord::Chord;
-use super::frame::Layout;
 use super::keys::{Action, Keymap};
 use super::rows::{Cursor, Move, Row, Target};
 use super::snapshot::Snapshot;
 use super::view::{self, Picture, View, verdict};
 use crate::render::style::Marks;
-use line::{Asks, Line};
+use crate::stride::Stride;
+use line::{Asks, Line, file_name};
 
 /// Something that is to be done outside of the screen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +37,12 @@ pub enum Effect {
     Copy(String),
     /// Count from zero.
     Reset,
+    /// Go one step on in a replay.
+    Step(Stride),
+    /// Go back to its start.
+    Restart,
+    /// Run on, or stop.
+    Run,
 }
 
 /// What lies above a view.
@@ -218,6 +223,9 @@ impl State {
         match action {
             Action::Quit => return Some(Effect::Quit),
             Action::Reset => return Some(Effect::Reset),
+            Action::Step(stride) => return Some(Effect::Step(stride)),
+            Action::Restart => return Some(Effect::Restart),
+            Action::Run => return Some(Effect::Run),
             Action::Show(view) => self.show(view),
             Action::NextView => self.show(self.view.step(1)),
             Action::PreviousView => self.show(self.view.step(View::COUNT - 1)),
@@ -294,151 +302,4 @@ impl State {
             self.above.push((above, Cursor::default()));
         }
     }
-
-    fn height(&self) -> usize {
-        usize::from(Layout::of(self.size, !self.above.is_empty()).content)
-    }
-
-    fn go(&mut self, by: Move, keys: &Keymap, latest: &Arc<Snapshot>) {
-        let (_, rows) = self.rows(self.shown(latest), keys);
-        let height = self.height();
-        self.cursor_mut().step(by, &rows, height);
-    }
-
-    fn open(&mut self, keys: &Keymap, latest: &Arc<Snapshot>) {
-        let snapshot = self.shown(latest);
-        let (_, rows) = self.rows(snapshot, keys);
-        let at = self.cursor().row(&rows);
-        let target = at.and_then(|at| rows.get(at)?.target.clone());
-        let opens = |target: &Target| view::open(target, &self.picture(snapshot)).is_some();
-        match target.filter(opens) {
-            Some(target) => self.above.push((Above::Opened(target), Cursor::default())),
-            None if self.above.is_empty() => self.lay(Above::Evidence),
-            None => {}
-        }
-    }
-
-    fn other_flow(&mut self, by: isize, latest: &Arc<Snapshot>) {
-        let snapshot = self.shown(latest);
-        let flows = &snapshot.report.flows;
-        let now = self.picture(snapshot).flow.map(|flow| flow.id);
-        let at = flows.iter().position(|flow| Some(flow.id) == now);
-        // from all flows as one, every way leads to the first
-        let next = at.map_or(Some(0), |at| at.checked_add_signed(by));
-        match next.and_then(|next| flows.get(next)) {
-            Some(flow) => self.flow = Chosen::One(flow.id),
-            None => self.say("there is no further flow"),
-        }
-    }
-
-    fn ask(&mut self, asks: Asks, text: String) {
-        self.line = Some(Line::new(asks, text));
-    }
-
-    fn type_key(&mut self, chord: Chord, keys: &Keymap, latest: &Arc<Snapshot>) -> Option<Effect> {
-        if let (Some(c), Some(line)) = (chord.character(), self.line.as_mut()) {
-            line.insert(c);
-            return None;
-        }
-        match chord.code() {
-            KeyCode::Enter => {
-                let line = self.line.take()?;
-                let text = line.text.trim().to_owned();
-                match line.asks {
-                    Asks::Search => {
-                        self.search = text;
-                        self.find(true, keys, latest);
-                    }
-                    Asks::Filter => return Some(Effect::Filter(text)),
-                    Asks::Save if text.is_empty() => {}
-                    Asks::Save => return Some(Effect::Save(PathBuf::from(text))),
-                }
-            }
-            KeyCode::Esc | KeyCode::Char('c') => self.line = None,
-            code => {
-                if let Some(line) = &mut self.line {
-                    line.edit(code);
-                }
-            }
-        }
-        None
-    }
-
-    /// Goes to the next row with the searched text, round and round.
-    fn find(&mut self, forward: bool, keys: &Keymap, latest: &Arc<Snapshot>) {
-        if self.search.is_empty() {
-            self.say("nothing is searched");
-            return;
-        }
-        let (_, rows) = self.rows(self.shown(latest), keys);
-        let height = self.height();
-        let from = self.cursor().last(&rows);
-        let hits: Vec<usize> = rows
-            .iter()
-            .enumerate()
-            .filter(|(_, row)| row.contains(&self.search))
-            .map(|(at, _)| at)
-            .collect();
-        let hit = if forward {
-            hits.iter().find(|at| **at > from).or(hits.first())
-        } else {
-            hits.iter().rev().find(|at| **at < from).or(hits.last())
-        };
-        match hit.copied() {
-            Some(at) => self.cursor_mut().put(&rows, at, height),
-            None => {
-                let text = format!("`{}` is not here", self.search);
-                self.say(text);
-            }
-        }
-    }
-
-    /// The mouse: the wheel scrolls, a click selects a row or a view, a second click opens.
-    pub fn mouse(&mut self, event: MouseEvent, keys: &Keymap, latest: &Arc<Snapshot>) {
-        let layout = Layout::of(self.size, !self.above.is_empty());
-        match event.kind {
-            MouseEventKind::ScrollDown => self.go(Move::By(3), keys, latest),
-            MouseEventKind::ScrollUp => self.go(Move::By(-3), keys, latest),
-            MouseEventKind::Down(MouseButton::Left) => {
-                if event.row == layout.tabs_row() {
-                    if let Some(view) = super::frame::tab_at(event.column) {
-                        self.show(view);
-                    }
-                    return;
-                }
-                let Some(row) = event.row.checked_sub(layout.content_row()) else {
-                    return;
-                };
-                if row >= layout.content {
-                    return;
-                }
-                let height = self.height();
-                let (_, rows) = self.rows(self.shown(latest), keys);
-                let at = self.cursor().top(&rows, height) + usize::from(row);
-                let Some(target) = rows.get(at).and_then(|row| row.target.clone()) else {
-                    return;
-                };
-                if self.cursor().target.as_ref() == Some(&target) {
-                    self.open(keys, latest);
-                } else {
-                    self.cursor_mut().put(&rows, at, height);
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-/// `tracer-20261121-061200.json`, by the start of the trace.
-fn file_name(snapshot: &Snapshot) -> String {
-    let digits: String = snapshot
-        .report
-        .trace
-        .started_at
-        .chars()
-        .take(19)
-        .filter(char::is_ascii_digit)
-        .collect();
-    let (day, time) = digits.split_at(digits.len().min(8));
-    format!("tracer-{day}-{time}.json")
 }

@@ -302,6 +302,7 @@ fn trace() -> Trace {
         packets: 3,
         flows_seen: 2,
         events: 9,
+        drops: 0,
         now: KtimeNs(START + 4_200_000_000),
         losses: Losses {
             lost: vec![("kfree_skb".into(), 2), ("tc-ingress".into(), 0)],

@@ -1,6 +1,14 @@
-//! A line of input at the foot of the screen: what it is for, its text, and the keys that edit it.
+//! A line of input at the foot of the screen: what it is for, its text, the keys that edit it, and what becomes of it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use crossterm::event::KeyCode;
+
+use super::{Effect, State};
+use crate::tui::chord::Chord;
+use crate::tui::keys::Keymap;
+use crate::tui::snapshot::Snapshot;
 
 /// What is typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,4 +82,60 @@ impl Line {
             _ => {}
         }
     }
+}
+
+impl State {
+    /// Begins to ask.
+    pub(super) fn ask(&mut self, asks: Asks, text: String) {
+        self.line = Some(Line::new(asks, text));
+    }
+
+    /// A key while a line is typed.
+    pub(super) fn type_key(
+        &mut self,
+        chord: Chord,
+        keys: &Keymap,
+        latest: &Arc<Snapshot>,
+    ) -> Option<Effect> {
+        if let (Some(c), Some(line)) = (chord.character(), self.line.as_mut()) {
+            line.insert(c);
+            return None;
+        }
+        match chord.code() {
+            KeyCode::Enter => {
+                let line = self.line.take()?;
+                let text = line.text.trim().to_owned();
+                match line.asks {
+                    Asks::Search => {
+                        self.search = text;
+                        self.find(true, keys, latest);
+                    }
+                    Asks::Filter => return Some(Effect::Filter(text)),
+                    Asks::Save if text.is_empty() => {}
+                    Asks::Save => return Some(Effect::Save(PathBuf::from(text))),
+                }
+            }
+            KeyCode::Esc | KeyCode::Char('c') => self.line = None,
+            code => {
+                if let Some(line) = &mut self.line {
+                    line.edit(code);
+                }
+            }
+        }
+        None
+    }
+}
+
+/// `tracer-20261121-061200.json`, by the start of the trace.
+pub(super) fn file_name(snapshot: &Snapshot) -> String {
+    let digits: String = snapshot
+        .report
+        .trace
+        .started_at
+        .chars()
+        .take(19)
+        .filter(char::is_ascii_digit)
+        .collect();
+    let (day, time) = digits.split_at(digits.len().min(8));
+    format!("tracer-{day}-{time}.json")
 }

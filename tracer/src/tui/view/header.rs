@@ -16,7 +16,12 @@ const ASCII_BARS: [&str; 8] = [".", ".", ":", ":", "|", "|", "#", "#"];
 /// Expression to the left; time, rates and state to the right.
 pub(crate) fn first(picture: &Picture<'_>, state: &str) -> (String, String) {
     let trace = &picture.snapshot.report.trace;
-    let time = duration(trace.duration_ms.saturating_mul(1_000_000), &picture.marks);
+    let ended = picture.snapshot.ended.is_some();
+    let played = picture.snapshot.played.filter(|_| !ended);
+    let time = match played {
+        Some(played) => position(trace.duration_ms, played.length_ns),
+        None => duration(picture.now_ns(), &picture.marks),
+    };
     let rate = |list: &[u64]| {
         list.iter()
             .rev()
@@ -29,8 +34,9 @@ pub(crate) fn first(picture: &Picture<'_>, state: &str) -> (String, String) {
     let events = rate(&picture.snapshot.event_rates);
     let bars = if picture.width >= 100 { 20 } else { 8 };
     let spark = sparkline(&picture.snapshot.packet_rates, bars, picture.is_ascii());
-    let ended = picture.snapshot.ended.is_some();
-    let figures = match ended {
+    // What has been played has no rate; while it stands, sums tell how far it is.
+    let stands = ended || played.is_some_and(|played| played.stopped);
+    let figures = match stands {
         true => [
             counted(trace.packets, "packet"),
             counted(trace.events, "event"),
@@ -52,6 +58,15 @@ pub(crate) fn first(picture: &Picture<'_>, state: &str) -> (String, String) {
         expression => expression,
     };
     (cut(&format!(" {what}"), room, picture.marks.more), right)
+}
+
+/// Where a replay is, to the millisecond, and in how much.
+fn position(at_ms: u64, length_ns: Option<u64>) -> String {
+    let seconds = |ms: u64| format!("{}.{:03}", ms / 1000, ms % 1000);
+    match length_ns {
+        Some(length) => format!("{} of {} s", seconds(at_ms), seconds(length / 1_000_000)),
+        None => format!("{} s", seconds(at_ms)),
+    }
 }
 
 /// The newest values as bars, relative to the largest of them.
@@ -182,6 +197,12 @@ fn completeness(picture: &Picture<'_>) -> (Ink, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_position_stands_in_its_length() {
+        assert_eq!(position(1_204, Some(61_000_700_000)), "1.204 of 61.000 s");
+        assert_eq!(position(7, None), "0.007 s");
+    }
 
     #[test]
     fn a_sparkline_is_as_wide_as_asked() {

@@ -82,6 +82,7 @@ fn beside(left: Vec<Row>, right: Vec<Row>, column: usize) -> Vec<Row> {
             Row {
                 line,
                 target: l.target.or(r.target),
+                is_verdict: l.is_verdict || r.is_verdict,
             }
         })
         .collect()

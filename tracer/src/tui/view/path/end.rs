@@ -69,6 +69,7 @@ impl<'a> End<'a> {
                 let pieces = line.pieces();
                 Row::text(pieces.fold(front, |line, (ink, text)| line.push(ink, text)))
             }));
+            rows = rows.into_iter().map(Row::of_verdict).collect();
         }
         rows
     }

@@ -1,0 +1,318 @@
+//! A recording being played: as fast as it can be read or at a pace, stopped by a key, gone through step by step, begun
+//! again. The file is read as it is needed, and what was read is folded by the session alone.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io;
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep_until};
+
+use super::front::Front;
+use super::output::Output;
+use super::tape::Tape;
+use super::{Signals, finish, front, runtime, serve, take, tell_of_text};
+use crate::config::{ReplayConfig, Speed};
+use crate::error::{Error, ExitStatus};
+use crate::host::facts::Fact;
+use crate::model::KtimeNs;
+use crate::session::Session;
+use crate::source::Input;
+use crate::source::recording::{Ending, Reader, RecordingError};
+use crate::stride::{Goal, Stride};
+use crate::tui::Effect;
+use crate::tui::snapshot::Played;
+
+/// So long inputs are read before keys are looked at again.
+const SLICE: Duration = Duration::from_millis(5);
+
+/// Reads a recording, then writes the report. Gives the exit status.
+///
+/// # Errors
+/// When the file cannot be read or the output not be written.
+pub fn replay(config: &ReplayConfig) -> Result<ExitStatus, Error> {
+    let mut player = Player::open(config)?;
+    let mut output = Output::open(&config.report_to, config.output, config.color)?;
+    tell_of_text(config.text_because);
+    let mut front = front(config.screen, &player.session, &mut output)?;
+    let played = runtime()?.block_on(play(&mut player, &mut front));
+    front.close();
+    played?;
+    let session = player.as_of_now().into_owned();
+    finish(&mut output, &session, player.tape, config.check)
+}
+
+/// Plays until the person leaves or a signal comes, without a screen until the recording ends. Either way the terminal
+/// can be given back.
+async fn play(player: &mut Player<'_>, front: &mut Front<'_>) -> Result<(), Error> {
+    let mut signals = Signals::listen()?;
+    let paced = matches!(player.config.speed, Speed::Times(_));
+    let mut length = (front.has_keys() && paced)
+        .then(|| player.measure())
+        .flatten();
+    player.show(front);
+    loop {
+        tokio::select! {
+            biased;
+            () = signals.any() => return Ok(()),
+            effect = front.next() => match effect? {
+                Effect::Quit => return Ok(()),
+                Effect::Step(stride) => player.step(stride, front),
+                Effect::Restart => player.restart(front)?,
+                Effect::Run => player.stop_or_run(front),
+                effect => serve(effect, front, &mut player.tape, None, &mut Session::default()),
+            },
+            found = measured(&mut length) => player.length_ns = player.length_ns.or(found),
+            () = sleep_until(player.due), if player.runs() => {
+                player.advance(front)?;
+                if player.session.ended().is_some() && !front.has_keys() {
+                    return Ok(());
+                }
+                // Timers and signals get their turn.
+                yield_now().await;
+            }
+        }
+    }
+}
+
+/// The length, once it is known; never comes when nobody looks for it.
+async fn measured(length: &mut Option<oneshot::Receiver<u64>>) -> Option<u64> {
+    match length {
+        Some(receiver) => {
+            let found = receiver.await.ok();
+            *length = None;
+            found
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether inputs are taken.
+#[derive(Clone, Copy)]
+enum Course {
+    Runs,
+    /// Until there; then it stops.
+    To(Goal),
+    Stopped,
+}
+
+/// A recording and how far it has been played.
+struct Player<'a> {
+    config: &'a ReplayConfig,
+    reader: Reader<File>,
+    session: Session,
+    tape: Tape,
+    course: Course,
+    /// An input that was read and waits for its time.
+    waiting: Option<Input>,
+    /// Not before then is it taken.
+    due: Instant,
+    /// A moment of the trace and when it was played: what follows keeps its distance from it.
+    paced_from: Option<(KtimeNs, Instant)>,
+    length_ns: Option<u64>,
+}
+
+impl<'a> Player<'a> {
+    fn open(config: &'a ReplayConfig) -> Result<Self, Error> {
+        let file = file(config)?;
+        let tape = Tape::of_replay(&config.file, &file).map_err(|error| unread(config, error))?;
+        Ok(Self {
+            config,
+            reader: Reader::new(file).map_err(|error| unreadable(config, error))?,
+            session: Session::default(),
+            tape,
+            course: Course::Runs,
+            waiting: None,
+            due: Instant::now(),
+            paced_from: None,
+            length_ns: None,
+        })
+    }
+
+    fn runs(&self) -> bool {
+        !matches!(self.course, Course::Stopped) && self.session.ended().is_none()
+    }
+
+    /// Takes inputs until there is something else to do: a slice of time is over, the next one is not due yet, a step is
+    /// done, or the picture was renewed.
+    fn advance(&mut self, front: &mut Front<'_>) -> Result<(), Error> {
+        let until = Instant::now() + SLICE;
+        while Instant::now() < until {
+            let Some(input) = self.next()? else {
+                return Ok(());
+            };
+            if let Some(due) = self.not_before(&input) {
+                (self.due, self.waiting) = (due, Some(input));
+                return Ok(());
+            }
+            take(&mut self.session, &mut self.tape, front, &input);
+            front.check()?;
+            if let Input::End(..) = input {
+                self.end(front);
+                return Ok(());
+            }
+            match self.course {
+                Course::To(goal) if goal.is_reached(&self.session) => {
+                    self.stop(front);
+                    return Ok(());
+                }
+                Course::Runs if matches!(input, Input::Tick(_)) && self.shows(front) => {
+                    front.played(self.played());
+                    front.look(&self.session);
+                    return Ok(());
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Without a screen, what runs as fast as it can be read needs no line that says so.
+    fn shows(&self, front: &Front<'_>) -> bool {
+        front.has_keys() || self.config.speed != Speed::Max
+    }
+
+    fn next(&mut self) -> Result<Option<Input>, Error> {
+        match self.waiting.take() {
+            Some(input) => Ok(Some(input)),
+            None => {
+                (self.reader.next().transpose()).map_err(|error| unreadable(self.config, error))
+            }
+        }
+    }
+
+    /// When an input is due, if that is still to come. Steps wait for nothing.
+    fn not_before(&mut self, input: &Input) -> Option<Instant> {
+        let (Course::Runs, Speed::Times(times)) = (self.course, self.config.speed) else {
+            return None;
+        };
+        let (at, now) = (input.at()?, Instant::now());
+        let (from, played) = *self.paced_from.get_or_insert((at, now));
+        let due = played + Duration::from_nanos(at.since(from)).div_f64(times);
+        (due > now).then_some(due)
+    }
+
+    /// The recording is over.
+    fn end(&mut self, front: &mut Front<'_>) {
+        self.length_ns = Some(self.session.elapsed_ns());
+        if let Some(Ending::Cut { offset }) = self.reader.ending() {
+            front.say(&format!(
+                "the recording was cut off at byte {offset}: this is what stands before"
+            ));
+        }
+        self.show(front);
+    }
+
+    fn stop(&mut self, front: &mut Front<'_>) {
+        self.course = Course::Stopped;
+        self.show(front);
+    }
+
+    fn played(&self) -> Played {
+        Played {
+            length_ns: self.length_ns,
+            stopped: matches!(self.course, Course::Stopped),
+        }
+    }
+
+    /// The trace as far as it was played, between two ticks too.
+    fn as_of_now(&self) -> Cow<'_, Session> {
+        match self.session.ended() {
+            Some(_) => Cow::Borrowed(&self.session),
+            None => Cow::Owned(self.session.as_of_now()),
+        }
+    }
+
+    fn show(&self, front: &mut Front<'_>) {
+        front.played(self.played());
+        front.show(&self.as_of_now());
+    }
+
+    /// Goes one step on.
+    fn step(&mut self, stride: Stride, front: &mut Front<'_>) {
+        if self.session.ended().is_some() {
+            front.say("the recording is over: there is nothing further");
+            return;
+        }
+        self.course = Course::To(stride.from(&self.session));
+        self.due = Instant::now();
+    }
+
+    fn stop_or_run(&mut self, front: &mut Front<'_>) {
+        if self.session.ended().is_some() {
+            front.say("the recording is over");
+        } else if self.runs() {
+            self.stop(front);
+        } else {
+            self.course = Course::Runs;
+            self.paced_from = None;
+            self.due = Instant::now();
+            self.show(front);
+        }
+    }
+
+    /// Begins again, and stops before the first packet: what was known of the host then is known.
+    fn restart(&mut self, front: &mut Front<'_>) -> Result<(), Error> {
+        if !is_file(self.config) {
+            front.say("the recording comes through a pipe: it cannot go back to its start");
+            return Ok(());
+        }
+        self.reader = reader(self.config)?;
+        (self.session, self.waiting, self.paced_from) = (Session::default(), None, None);
+        front.restart(&self.session);
+        while let Some(input) = self.next()? {
+            if !matches!(input, Input::Host(..)) {
+                self.waiting = Some(input);
+                break;
+            }
+            take(&mut self.session, &mut self.tape, front, &input);
+        }
+        self.stop(front);
+        Ok(())
+    }
+
+    /// Looks for the length of the trace beside the replay: the file is read to its end.
+    fn measure(&self) -> Option<oneshot::Receiver<u64>> {
+        if !is_file(self.config) {
+            return None;
+        }
+        let reader = reader(self.config).ok()?;
+        let (send, receive) = oneshot::channel();
+        let measure = move || {
+            let (mut start, mut last) = (None, KtimeNs(0));
+            for input in reader.map_while(Result::ok) {
+                if let Input::Host(_, Fact::Run(run)) = &input {
+                    start = start.or(Some(run.started_ktime));
+                }
+                last = input.at().map_or(last, |at| last.max(at));
+            }
+            // The person may have left.
+            let _ = send.send(start.map_or(0, |start| last.since(start)));
+        };
+        let thread = thread::Builder::new().name("length".into());
+        thread.spawn(measure).ok().map(|_| receive)
+    }
+}
+
+fn is_file(config: &ReplayConfig) -> bool {
+    std::fs::metadata(&config.file).is_ok_and(|meta| meta.is_file())
+}
+
+fn file(config: &ReplayConfig) -> Result<File, Error> {
+    File::open(&config.file).map_err(|error| unread(config, error))
+}
+
+fn reader(config: &ReplayConfig) -> Result<Reader<File>, Error> {
+    Reader::new(file(config)?).map_err(|error| unreadable(config, error))
+}
+
+fn unread(config: &ReplayConfig, error: io::Error) -> Error {
+    Error::io(format_args!("read {}", config.file.display()), error)
+}
+
+fn unreadable(config: &ReplayConfig, error: RecordingError) -> Error {
+    Error::runtime(format!("cannot replay {}", config.file.display())).caused_by(error)
+}
