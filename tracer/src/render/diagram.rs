@@ -10,7 +10,7 @@ use super::text::completeness;
 use super::text::path::{End, end_of};
 use super::text::verdict::{confidence, packets, sentence};
 use super::text::{outcomes, seconds};
-use crate::report::{FlowReport, PathReport, Report, Verdict};
+use crate::report::{PathReport, Report, Verdict};
 use canvas::{Canvas, LINE, TEXT, class, wrap};
 use column::{Column, paragraph};
 
@@ -27,11 +27,27 @@ const NARROWEST: f32 = 560.0;
 pub fn svg(report: &Report) -> String {
     let flow = report.flows.first();
     let verdict = flow.map_or(&report.verdict, |flow| &flow.verdict);
-    let end = flow.and_then(end_of);
-    let columns: Vec<Column<'_>> = flow
+    let end = match flow {
+        Some(flow) => end_of(flow),
+        None => End::without_path(verdict),
+    };
+    let none = PathReport {
+        direction: "forward".to_owned(),
+        hops: Vec::new(),
+    };
+    let tuple = flow.and_then(|flow| flow.tuples.first());
+    let tuple = tuple.map_or("no packet", |tuple| tuple.text.as_str());
+    let paths = flow.map_or(std::slice::from_ref(&none), |flow| &flow.paths);
+    let columns: Vec<Column<'_>> = paths
         .iter()
-        .flat_map(|flow| flow.paths.iter().enumerate().map(move |way| (*flow, way)))
-        .filter_map(|(flow, (i, path))| way(flow, path, end.as_ref().filter(|end| end.path == i)))
+        .enumerate()
+        .map(|(i, path)| (path, end.as_ref().filter(|end| end.path == i)))
+        .filter(|(path, end)| !path.hops.is_empty() || end.is_some())
+        .map(|(path, end)| {
+            let first = path.hops.first().map_or(tuple, |hop| hop.tuple.as_str());
+            let title = format!("{}: {first}", path.direction);
+            Column::new(title, path, end.map(|end| (end, verdict.summary.as_str())))
+        })
         .collect();
     let width = columns
         .iter()
@@ -58,18 +74,6 @@ pub fn svg(report: &Report) -> String {
     canvas.rect((0.5, 0.5), (size.0 - 1.0, size.1 - 1.0), "card");
     canvas.append(drawn);
     canvas.document(size.0, size.1, &sentence(verdict))
-}
-
-/// A column for a way that packets went, or on which the verdict stands.
-fn way<'a>(flow: &'a FlowReport, path: &'a PathReport, end: Option<&'a End>) -> Option<Column<'a>> {
-    if path.hops.is_empty() && end.is_none() {
-        return None;
-    }
-    let asked = flow.tuples.first().map(|tuple| tuple.text.as_str());
-    let tuple = path.hops.first().map(|hop| hop.tuple.as_str()).or(asked);
-    let title = format!("{}: {}", path.direction, tuple.unwrap_or("no packet"));
-    let end = end.map(|end| (end, flow.verdict.summary.as_str()));
-    Some(Column::new(title, path, end))
 }
 
 /// Columns of text that fit into so many pixels.

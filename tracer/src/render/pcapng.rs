@@ -215,3 +215,28 @@ impl PartialEq for Waiting {
 }
 
 impl Eq for Waiting {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_is_written_first_and_equals_in_their_order() {
+        let waiting = |(number, at): (u64, u64)| Waiting {
+            at: Duration::from_nanos(at),
+            number,
+            interface: 0,
+            original_len: 0,
+            data: Bytes::new(),
+            flags: None,
+            comment: String::new(),
+        };
+        let mut heap: BinaryHeap<Waiting> = [(1, 30), (2, 10), (3, 20), (4, 10)]
+            .into_iter()
+            .map(waiting)
+            .collect();
+        let order = std::iter::from_fn(|| heap.pop());
+        let order: Vec<u64> = order.map(|packet| packet.number).collect();
+        assert_eq!(order, [2, 4, 3, 1]);
+    }
+}

@@ -107,10 +107,13 @@ impl<'a> Column<'a> {
             canvas.text((x, y), "strong", &line);
             y += LINE;
         }
-        canvas.text_to((right, y), "quiet", "to next");
-        let [_, _, _, time] = self.cells;
-        canvas.text_to((right - width(time + 2), y), "quiet", "packets");
-        y += LINE + 2.0;
+        if !self.path.hops.is_empty() {
+            let [_, _, _, time] = self.cells;
+            canvas.text_to((right, y), "quiet", "to next");
+            canvas.text_to((right - width(time + 2), y), "quiet", "packets");
+            y += LINE;
+        }
+        y += 2.0;
         // Boxes lie below, then the line, then what is written.
         let mut dots = Vec::new();
         let mut rows = Canvas::default();

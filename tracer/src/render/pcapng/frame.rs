@@ -93,3 +93,43 @@ fn be16(bytes: &[u8], at: usize) -> Option<u16> {
     let pair = bytes.get(at..at.checked_add(2)?)?;
     Some(u16::from_be_bytes(pair.try_into().ok()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An Ethernet header with these tags before what follows.
+    fn frame(tags: &[u16], kind: u16, packet: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0; 12];
+        for tag in tags {
+            bytes.extend(tag.to_be_bytes());
+            bytes.extend([0, 7]);
+        }
+        bytes.extend(kind.to_be_bytes());
+        bytes.extend(packet);
+        bytes
+    }
+
+    #[test]
+    fn a_packet_says_itself_how_long_it_was() {
+        let v4 = [0x45, 0, 0x05, 0xdc];
+        let v6 = [0x60, 0, 0, 0, 0x05, 0xb4];
+        let cases = [
+            (frame(&[], 0x0800, &v4), 14, Some(1500)),
+            (frame(&[0x8100], 0x0800, &v4), 18, Some(1500)),
+            (frame(&[0x88a8, 0x8100], 0x86dd, &v6), 22, Some(1500)),
+            (frame(&[], 0x0806, &[0, 1]), 14, Some(28)),
+            // longer than the field can say, and cut off before it
+            (frame(&[], 0x0800, &[0x45, 0, 0, 0]), 14, None),
+            (frame(&[], 0x0800, &[0x45]), 14, None),
+            (frame(&[], 0x88cc, &[2, 7]), 14, None),
+        ];
+        for (bytes, at, len) in cases {
+            assert_eq!(network_header(&bytes), at, "{bytes:?}");
+            assert_eq!(network_len(&bytes, at), len, "{bytes:?}");
+        }
+        assert_eq!(network_len(&v4, 0), Some(1500));
+        assert_eq!(network_len(&[], 0), None);
+        assert_eq!(network_header(&[]), 14);
+    }
+}

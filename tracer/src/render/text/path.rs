@@ -4,7 +4,7 @@ use super::table::{self, AT, Cells, Row};
 use crate::render::figures::{count, duration};
 use crate::render::page::Page;
 use crate::render::style::{Face, Ink, Marks};
-use crate::report::{FlowReport, HopReport, Outcome, PathReport, Place};
+use crate::report::{FlowReport, HopReport, Outcome, PathReport, Place, Verdict};
 
 /// Most hops of a path that are shown.
 const HOPS: usize = 48;
@@ -125,6 +125,17 @@ pub(crate) struct End {
 }
 
 impl End {
+    /// The end of what never became a packet: its place alone.
+    pub(crate) fn without_path(verdict: &Verdict) -> Option<Self> {
+        verdict.place.as_ref().map(|place| Self {
+            path: 0,
+            after: 0,
+            face: Face::of(verdict.outcome),
+            place: Some(place.clone()),
+            packets: verdict.packets.affected,
+        })
+    }
+
     /// The kernel function that lost them. What the sender was told came from a lookup, not from such a function.
     pub(crate) fn function(&self) -> Option<&str> {
         let place = self.place.as_ref().filter(|_| self.packets > 0)?;
