@@ -4,6 +4,7 @@ mod filters;
 mod fixture;
 mod layer2;
 mod losses;
+mod nodes;
 mod programs;
 mod routing;
 mod silence;

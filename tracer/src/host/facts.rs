@@ -104,7 +104,7 @@ pub enum Fact {
 }
 
 /// The machine and this run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Run {
     /// tracer's version that made the trace.
     pub tool_version: String,

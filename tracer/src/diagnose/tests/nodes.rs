@@ -1,0 +1,160 @@
+//! Traces of two nodes, merged: what is lost between them, and what is not.
+
+use super::fixture::{Net, device, echo};
+use crate::host::facts::{Fact, Namespace, NodeClock, NodeId, Run, TracedNode};
+use crate::model::{
+    Device, Direction, Ethernet, Hop, KtimeNs, NetNs, Proto, Side, Tunnel, TunnelKind, Tuple,
+};
+use crate::report::{Confidence, Outcome, Verdict};
+
+const ONE: u32 = 1;
+const TWO: u32 = 2;
+const POD: u32 = 3;
+
+/// one/eth0 - two/eth0, and two/veth - pod/eth0 on the second node. Its trace runs until the end if it is to.
+fn nodes(until: Option<KtimeNs>) -> Net {
+    let mut net = Net::with(&["host", "host", "pod"]);
+    for (id, name) in [(0, "rack1"), (1, "rack2")] {
+        net.fact(Fact::Node(Box::new(TracedNode {
+            id: NodeId(id),
+            name: name.to_owned(),
+            run: Run::default(),
+            clock: NodeClock::REFERENCE,
+            from: KtimeNs(0),
+            until: until.filter(|_| id == 1),
+        })));
+    }
+    for (netns, name, node) in [(ONE, "host", 0), (TWO, "host", 1), (POD, "pod", 1)] {
+        net.fact(Fact::Namespace(Namespace {
+            netns: NetNs(netns),
+            name: name.to_owned(),
+            node: Some(NodeId(node)),
+        }));
+    }
+    for (at, name, address) in [
+        (device(ONE, 2), "eth0", "192.0.2.1"),
+        (device(TWO, 2), "eth0", "192.0.2.2"),
+        (device(TWO, 3), "veth", "10.2.0.1"),
+        (device(POD, 2), "eth0", "10.2.0.9"),
+    ] {
+        net.link(at, name, |_| {});
+        net.address(at, address, 24);
+    }
+    net
+}
+
+fn hop(at: Device, side: Side, packets: u64, tuple: Tuple) -> Hop {
+    Hop {
+        device: at,
+        side,
+        tuple,
+        tunnel: None,
+        packets,
+        bytes: 0,
+        latency: None,
+        rewrites: Vec::new(),
+        lost_after: 0,
+        last_seen: KtimeNs(0),
+        next: Vec::new(),
+    }
+}
+
+/// Three pings that leave the first node; so many of them came to the second, by its counters.
+fn pings(mut net: Net, came: u64) -> Verdict {
+    let tuple = echo("192.0.2.1", "192.0.2.2");
+    let flow = net.flow(tuple);
+    for _ in 0..3 {
+        net.packet(flow, Direction::Forward)
+            .leaves(device(ONE, 2))
+            .goes_away();
+    }
+    if let Some(flow) = net.trace.flows.first_mut() {
+        flow.forward.hops = vec![
+            hop(device(ONE, 2), Side::Egress, 3, tuple),
+            hop(device(TWO, 2), Side::Ingress, came, tuple),
+        ];
+    }
+    net.verdict()
+}
+
+#[test]
+fn what_left_for_another_node_and_never_came_there() {
+    let verdict = pings(nodes(None), 0);
+    assert_eq!(verdict.outcome, Outcome::Vanished);
+    assert_eq!(verdict.cause.as_deref(), Some("wire.lost"));
+    assert_eq!(verdict.confidence, Confidence::Likely);
+    assert_eq!(verdict.packets.affected, 3);
+    assert_eq!(
+        verdict.summary,
+        "rack1: lost between rack1 and rack2: it left rack1 through host/eth0 and never reached host/eth0 of rack2"
+    );
+    let place = verdict.place.and_then(|place| place.node);
+    assert_eq!(place.as_deref(), Some("rack1"));
+}
+
+#[test]
+fn some_of_them() {
+    assert_eq!(pings(nodes(None), 2).packets.affected, 1);
+}
+
+#[test]
+fn what_the_counters_of_the_other_node_have_was_not_lost() {
+    let verdict = pings(nodes(None), 3);
+    assert_eq!(verdict.cause.as_deref(), Some("remote.unanswered"));
+}
+
+#[test]
+fn a_node_whose_trace_had_ended_tells_nothing() {
+    let verdict = pings(nodes(Some(KtimeNs(1))), 0);
+    assert_eq!(verdict.cause.as_deref(), Some("remote.unanswered"));
+}
+
+#[test]
+fn lost_observations_leave_it_possible() {
+    let mut net = nodes(None);
+    net.trace.losses.lost = vec![("tc-ingress".to_owned(), 4)];
+    assert_eq!(pings(net, 0).confidence, Confidence::Possible);
+}
+
+#[test]
+fn a_tunnel_that_ends_at_no_address_of_the_node_that_has_the_pod() {
+    let mut net = nodes(None);
+    let flow = net.flow(echo("10.1.0.5", "10.2.0.9"));
+    let tunnel = Tunnel {
+        kind: TunnelKind::Vxlan,
+        id: Some(1),
+        outer: Tuple {
+            proto: Proto::Udp,
+            sport: 50_000,
+            dport: 8472,
+            ..echo("192.0.2.1", "192.0.2.77")
+        },
+    };
+    let gateway = Ethernet {
+        src: crate::model::Mac([2; 6]),
+        dst: crate::model::Mac([4; 6]),
+    };
+    for _ in 0..3 {
+        net.packet(flow, Direction::Forward)
+            .with(move |e| {
+                for packet in e.packet.iter_mut() {
+                    packet.tunnel = Some(tunnel);
+                    packet.ethernet = Some(gateway);
+                }
+            })
+            .leaves(device(ONE, 2))
+            .goes_away();
+    }
+    let verdict = net.verdict();
+    assert_eq!(verdict.cause.as_deref(), Some("tunnel.no-remote"));
+    assert!(
+        verdict.summary.contains("10.2.0.9 is on rack2"),
+        "{}",
+        verdict.summary
+    );
+    assert!(
+        verdict.summary.contains("192.0.2.77"),
+        "{}",
+        verdict.summary
+    );
+}
