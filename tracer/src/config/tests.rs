@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Config, OutputFormat, ReportTo, Surroundings};
+use super::{Config, NodeFile, OutputFormat, ReportTo, Surroundings};
 use crate::cli::{Invocation, parse_from};
 use crate::error::Error;
 
@@ -103,6 +103,10 @@ fn refused() {
         "replay",
         "replay a b",
         "completions tcsh",
+        "merge",
+        "merge a.tracer",
+        "merge a.tracer =b.tracer",
+        "merge a.tracer b.tracer --record b.tracer",
     ]
     .iter()
     .map(|words| {
@@ -112,6 +116,25 @@ fn refused() {
     })
     .collect();
     insta::assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
+fn nodes_have_names_where_they_are_given() {
+    let words = "tracer merge n1=/tmp/a=b.tracer /tmp/c=d.tracer e.tracer".split(' ');
+    let parsed = parse_from(words, Surroundings::default()).unwrap();
+    let Invocation::Merge(config) = parsed else {
+        unreachable!("{parsed:?}")
+    };
+    let node = |name: Option<&str>, file: &str| NodeFile {
+        name: name.map(str::to_owned),
+        file: file.into(),
+    };
+    let nodes = [
+        node(Some("n1"), "/tmp/a=b.tracer"),
+        node(None, "/tmp/c=d.tracer"),
+        node(None, "e.tracer"),
+    ];
+    assert_eq!(config.nodes, nodes);
 }
 
 #[test]
