@@ -227,7 +227,10 @@ async fn run(
                 match part {
                     Part::Ask => live.ask(session.questions()),
                     Part::Look => front.look(&session),
-                    Part::Judge => found = reached(config, &session).filter(|_| open),
+                    Part::Judge => {
+                        let unread = tape.is_unread().then_some(EndReason::Asked);
+                        found = reached(config, &session).or(unread).filter(|_| open);
+                    }
                 }
                 work.done(begun);
                 let Some(reason) = found else { continue };

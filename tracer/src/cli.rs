@@ -137,7 +137,7 @@ pub struct Args {
     /// The report.
     #[command(flatten)]
     pub output: OutputArgs,
-    /// Write a recording too, for `tracer replay FILE`
+    /// Write a recording too, for `tracer replay FILE`; - is the standard output, for a pipe
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Report")]
     pub record: Option<PathBuf>,
     /// Events a second sent to user space; the path's counters stay exact beyond it
@@ -240,7 +240,7 @@ pub enum ColorChoice {
 /// A replay.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ReplayArgs {
-    /// The recording, as --record wrote it
+    /// The recording, as --record wrote it; - is the standard input
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
     /// How fast: 1 as it was, 10 ten times as fast, max without waiting. In the full screen keys stop it, go on step by

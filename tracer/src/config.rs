@@ -154,6 +154,12 @@ impl NodeFile {
             Some((name, file)) if !name.contains('/') => (Some(name), file),
             _ => (None, text),
         };
+        if file == "-" {
+            return Err(
+                Error::usage("merge reads each recording twice: it needs files")
+                    .hint("save the stream first: ssh node1 tracer --record - … > node1.tracer"),
+            );
+        }
         let word = |name: &str| !name.is_empty() && !name.contains(char::is_whitespace);
         if name.is_some_and(|name| !word(name)) || file.is_empty() {
             return Err(Error::usage(format!("`{text}` is not NAME=FILE"))
@@ -172,7 +178,7 @@ impl MergeConfig {
     /// # Errors
     /// A value that cannot be, with what to write instead.
     pub fn new(args: MergeArgs, surroundings: Surroundings) -> Result<Self, Error> {
-        let output = Output::new(&args.output, surroundings)?;
+        let mut output = Output::new(&args.output, surroundings)?;
         let nodes = args.files.iter().map(|text| NodeFile::new(text));
         let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
         if nodes.len() < 2 {
@@ -182,7 +188,7 @@ impl MergeConfig {
             );
         }
         if let Some(record) = args.record.as_deref() {
-            check_record(record, &output.report_to)?;
+            check_record(record, &args.output, &mut output, surroundings)?;
             if nodes.iter().any(|node| node.file == record) {
                 return Err(Error::usage(
                     "the merged recording cannot go to a file that is merged",
@@ -264,9 +270,9 @@ impl Config {
             .map(|text| Glob::new(text))
             .collect::<Result<_, _>>()?;
         let duration = args.duration.as_deref().map(duration::parse).transpose()?;
-        let output = Output::new(&args.output, surroundings)?;
+        let mut output = Output::new(&args.output, surroundings)?;
         if let Some(record) = args.record.as_deref() {
-            check_record(record, &output.report_to)?;
+            check_record(record, &args.output, &mut output, surroundings)?;
         }
         for name in &args.netns {
             check_netns(name)?;
@@ -388,18 +394,42 @@ impl Output {
     }
 }
 
-fn check_record(record: &Path, report_to: &ReportTo) -> Result<(), Error> {
-    if record == Path::new("-") || record.as_os_str().is_empty() {
-        return Err(Error::usage("a recording goes to a file")
+/// A recording may go to the standard output, for a pipe; the report then needs a file, or goes nowhere.
+fn check_record(
+    record: &Path,
+    args: &OutputArgs,
+    output: &mut Output,
+    surroundings: Surroundings,
+) -> Result<(), Error> {
+    if record.as_os_str().is_empty() {
+        return Err(Error::usage("--record needs the name of a file")
             .hint("name one: --record trace.rec; `tracer replay trace.rec` shows it again"));
     }
-    if *report_to == ReportTo::File(record.to_owned()) {
+    if output.report_to == ReportTo::File(record.to_owned()) {
         return Err(
             Error::usage("recording and report cannot go to the same file")
                 .hint("name two files: --record trace.rec -o report.json"),
         );
     }
-    Ok(())
+    if record != Path::new("-") {
+        return Ok(());
+    }
+    if surroundings.terminal {
+        return Err(Error::usage("a recording does not go to a terminal")
+            .hint("name a file, or pipe it: tracer --record - … | tracer replay -"));
+    }
+    let shown = args.json || args.format.is_some() || args.report_to.is_some();
+    match output.report_to {
+        ReportTo::Stdout if shown => Err(Error::usage(
+            "recording and report cannot both go to the standard output",
+        )
+        .hint("name a file for the report: --record - -o report.json")),
+        ReportTo::Stdout => {
+            output.report_to = ReportTo::Nowhere;
+            Ok(())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Names are those of files below /run/netns, pods, containers, `host` or `netns:INODE`: none is empty or has

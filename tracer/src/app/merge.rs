@@ -51,10 +51,8 @@ fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Error {
 }
 
 fn open(path: &Path) -> Result<Reader<File>, Error> {
-    let cannot = || format!("read {}", path.display());
-    let file = File::open(path).map_err(|error| Error::io(cannot(), error))?;
-    Reader::new(file)
-        .map_err(|error| Error::runtime(format!("cannot {}", cannot())).caused_by(error))
+    Reader::new(tape::open(path)?)
+        .map_err(|error| Error::runtime(format!("cannot read {}", path.display())).caused_by(error))
 }
 
 /// The first pass over one recording.

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::front::Front;
 use super::output::Output;
-use super::tape::Tape;
+use super::tape::{self, Tape};
 use super::{Signals, finish, front, runtime, serve, take, tell_of_text};
 use crate::config::{ReplayConfig, Speed};
 use crate::error::{Error, ExitStatus};
@@ -117,7 +117,7 @@ struct Player<'a> {
 
 impl<'a> Player<'a> {
     fn open(config: &'a ReplayConfig) -> Result<Self, Error> {
-        let file = file(config)?;
+        let file = tape::open(&config.file)?;
         let tape = Tape::of_replay(&config.file, &file).map_err(|error| unread(config, error))?;
         Ok(Self {
             config,
@@ -301,12 +301,8 @@ fn is_file(config: &ReplayConfig) -> bool {
     std::fs::metadata(&config.file).is_ok_and(|meta| meta.is_file())
 }
 
-fn file(config: &ReplayConfig) -> Result<File, Error> {
-    File::open(&config.file).map_err(|error| unread(config, error))
-}
-
 fn reader(config: &ReplayConfig) -> Result<Reader<File>, Error> {
-    Reader::new(file(config)?).map_err(|error| unreadable(config, error))
+    Reader::new(tape::open(&config.file)?).map_err(|error| unreadable(config, error))
 }
 
 fn unread(config: &ReplayConfig, error: io::Error) -> Error {

@@ -3,6 +3,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -23,13 +24,24 @@ pub(super) struct Tape {
     replayed: Option<PathBuf>,
     /// The copy was full: it holds the beginning.
     full: bool,
+    /// The recording goes through a pipe: who reads it wants it soon.
+    piped: bool,
+    /// Nobody reads it any more.
+    unread: bool,
 }
 
-/// A file for packets' bytes: nobody else may read it. Not yet emptied: the run may still be refused.
+/// A file for packets' bytes: nobody else may read it. Not yet emptied: the run may still be refused. `-` is the
+/// standard output.
 ///
 /// # Errors
 /// When it cannot be made.
 pub(super) fn create(path: &Path) -> Result<File, Error> {
+    if path == Path::new("-") {
+        let own = io::stdout().as_fd().try_clone_to_owned();
+        return own
+            .map(File::from)
+            .map_err(|error| Error::io("write to the standard output", error));
+    }
     OpenOptions::new()
         .write(true)
         .create(true)
@@ -39,20 +51,38 @@ pub(super) fn create(path: &Path) -> Result<File, Error> {
         .map_err(|error| Error::io(format_args!("write {}", path.display()), error))
 }
 
+/// A recording to read; `-` is the standard input.
+///
+/// # Errors
+/// When it cannot be read.
+pub(super) fn open(path: &Path) -> Result<File, Error> {
+    let failed = |error| Error::io(format_args!("read {}", path.display()), error);
+    if path == Path::new("-") {
+        let own = io::stdin().as_fd().try_clone_to_owned();
+        return own.map(File::from).map_err(failed);
+    }
+    File::open(path).map_err(failed)
+}
+
 impl Tape {
     /// Begins the recording, and the copy where one is wanted.
     ///
     /// # Errors
     /// When the file cannot be written.
     pub(super) fn begin(file: Option<File>, copy: bool) -> io::Result<Self> {
+        let mut piped = false;
         let emptied = |file: File| {
             if file.metadata()?.is_file() {
                 file.set_len(0)?;
+            } else {
+                piped = true;
             }
             Writer::new(file)
         };
         Ok(Self {
             file: file.map(emptied).transpose()?,
+            piped,
+            unread: false,
             copy: copy.then(|| Writer::new(Vec::new())).transpose()?,
             replayed: None,
             full: false,
@@ -64,7 +94,7 @@ impl Tape {
     /// # Errors
     /// None that memory could have.
     pub(super) fn of_replay(path: &Path, file: &File) -> io::Result<Self> {
-        let again = file.metadata()?.is_file();
+        let again = file.metadata()?.is_file() && path != Path::new("-");
         Ok(Self {
             replayed: again.then(|| path.to_owned()),
             ..Self::begin(None, !again)?
@@ -111,10 +141,20 @@ impl Tape {
         let Some(writer) = &mut self.file else {
             return Ok(());
         };
-        writer.write(input).map_err(|error| {
+        let written = match input {
+            Input::Tick(_) if self.piped => writer.write(input).and_then(|()| writer.flush()),
+            _ => writer.write(input),
+        };
+        written.map_err(|error| {
             self.file = None;
+            self.unread = self.piped && error.kind() == io::ErrorKind::BrokenPipe;
             format!("the recording ends here: {error}")
         })
+    }
+
+    /// Whether the recording was for somebody who has gone: a trace for nobody is to end.
+    pub(super) fn is_unread(&self) -> bool {
+        self.unread
     }
 
     /// Writes the copy to a file. Gives what to say.

@@ -13,6 +13,8 @@ pub enum ReportTo {
     Stdout,
     /// A file, which is made or emptied.
     File(PathBuf),
+    /// Nowhere: the standard output has the recording.
+    Nowhere,
 }
 
 /// An open destination. Buffered: call `flush` in the end.
@@ -22,6 +24,7 @@ pub struct Sink(Inner);
 #[derive(Debug)]
 enum Inner {
     Stdout(BufWriter<io::Stdout>),
+    Nowhere(io::Sink),
     File { out: BufWriter<File>, emptied: bool },
 }
 
@@ -33,6 +36,7 @@ impl Sink {
     pub fn open(to: &ReportTo) -> Result<Self, Error> {
         Ok(Self(match to {
             ReportTo::Stdout => Inner::Stdout(BufWriter::new(io::stdout())),
+            ReportTo::Nowhere => Inner::Nowhere(io::sink()),
             ReportTo::File(path) => {
                 // Emptied by the first write: until then the run may still be refused, and the old report stays.
                 let file = File::options()
@@ -65,6 +69,7 @@ impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.0 {
             Inner::Stdout(out) => out.write(bytes),
+            Inner::Nowhere(out) => out.write(bytes),
             Inner::File { out, emptied } => {
                 if !*emptied {
                     // A device or a pipe has no length to cut.
@@ -81,6 +86,7 @@ impl Write for Sink {
     fn flush(&mut self) -> io::Result<()> {
         match &mut self.0 {
             Inner::Stdout(out) => out.flush(),
+            Inner::Nowhere(out) => out.flush(),
             Inner::File { out, .. } => out.flush(),
         }
     }

@@ -91,7 +91,8 @@ fn refused() {
         "--output xml",
         "--colour never",
         "--json --output text",
-        "--record -",
+        "--record - --json",
+        "--record - -o -",
         "--record x -o x",
         "--netns /run/netns/blue",
         "-i eth[0",
@@ -106,6 +107,7 @@ fn refused() {
         "merge",
         "merge a.tracer",
         "merge a.tracer =b.tracer",
+        "merge a.tracer n2=-",
         "merge a.tracer b.tracer --record b.tracer",
     ]
     .iter()
@@ -116,6 +118,19 @@ fn refused() {
     })
     .collect();
     insta::assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
+fn a_recording_through_a_pipe_leaves_the_report_to_a_file() {
+    assert_eq!(config("--record -").report_to, ReportTo::Nowhere);
+    let both = config("--record - --json -o r.json");
+    assert_eq!(both.report_to, ReportTo::File("r.json".into()));
+    let terminal = Surroundings {
+        terminal: true,
+        ..Surroundings::default()
+    };
+    let refused = parse("--record -", terminal).unwrap_err();
+    assert!(refused.to_string().contains("does not go to a terminal"));
 }
 
 #[test]
