@@ -58,3 +58,23 @@ impl Work {
         self.rest_until.is_some_and(|until| Instant::now() < until)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tick_is_worked_off_part_by_part_and_then_there_is_rest() {
+        let mut work = Work::default();
+        assert_eq!(work.next(), None);
+        let begun = Instant::now();
+        work.begin(begun);
+        for part in PARTS {
+            assert_eq!(work.next(), Some(part));
+            assert_eq!(work.rest_until, None);
+            work.done(begun);
+        }
+        assert_eq!(work.next(), None);
+        assert!(work.rest_until.is_some());
+    }
+}
