@@ -4,13 +4,13 @@
 mod front;
 mod merge;
 mod output;
+mod reel;
 mod replay;
 mod save;
 mod serve;
 mod tape;
 mod work;
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -30,6 +30,7 @@ use crate::tui::{Driver, Effect, Settings, settings};
 use front::{Front, Progress};
 pub use merge::merge;
 use output::Output;
+use reel::{Blank, Reel};
 pub use replay::replay;
 use serve::serve;
 use tape::Tape;
@@ -60,8 +61,8 @@ pub fn trace(config: &Config) -> Result<ExitStatus, Error> {
     // A file that cannot be made is better known before the incident than after it.
     let mut output = Output::open(&config.report_to, config.output, config.color)?;
     tell_of_text(config.text_because);
-    let file = config.record.as_deref().map(tape::create).transpose()?;
-    let (session, tape) = runtime.block_on(run(config, file, &mut output))?;
+    let blank = config.record.as_ref().map(Reel::create).transpose()?;
+    let (session, tape) = runtime.block_on(run(config, blank, &mut output))?;
     finish(&mut output, &session, tape, config.check)
 }
 
@@ -184,12 +185,12 @@ impl Signals {
 /// Gives the session when all is in, and the inputs that were kept.
 async fn run(
     config: &Config,
-    record_to: Option<File>,
+    blank: Option<Blank>,
     output: &mut Output,
 ) -> Result<(Session, Tape), Error> {
     let mut signals = Signals::listen()?;
     let mut live = Live::start(config)?;
-    let mut tape = Tape::begin(record_to, config.screen.is_some() || output.wants_inputs())
+    let mut tape = Tape::begin(blank, config.screen.is_some() || output.wants_inputs())
         .map_err(|error| Error::io("write the recording", error))?;
     say!("{}", ready_line(live.ready()));
     let deadline = config.duration.map(|d| Instant::now() + d);
@@ -280,7 +281,7 @@ async fn run(
         }
     }
     front.close();
-    if let Err(text) = tape.finish() {
+    if let Some(text) = tape.finish() {
         front.say(&text);
     }
     Ok((session, tape))

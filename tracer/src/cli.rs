@@ -140,6 +140,9 @@ pub struct Args {
     /// Write a recording too, for `tracer replay FILE`; - is the standard output, for a pipe
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Report")]
     pub record: Option<PathBuf>,
+    /// Most bytes of the recording (100M, 2G): it becomes two files, FILE.1 and then FILE, that hold its end
+    #[arg(long, value_name = "SIZE", help_heading = "Report", value_parser = size)]
+    pub max_size: Option<u64>,
     /// Events a second sent to user space; the path's counters stay exact beyond it
     #[arg(long, value_name = "N", default_value_t = DEFAULT_BUDGET, help_heading = "Limits",
           value_parser = |text: &str| number(text, 1..=MAX_BUDGET))]
@@ -340,6 +343,18 @@ pub fn completions(shell: Shell, out: &mut impl Write) -> io::Result<()> {
 /// When the writer fails.
 pub fn man(out: &mut impl Write) -> io::Result<()> {
     clap_mangen::Man::new(Cli::command()).render(out)
+}
+
+/// Smallest bound of a recording: its beginnings must fit into half of it.
+const LEAST_SIZE: u64 = 1 << 20;
+
+/// Bytes with a unit, by 1024.
+fn size(text: &str) -> Result<u64, String> {
+    let units = parse_size::Config::new().with_binary();
+    match units.parse_size(text) {
+        Ok(size) if size >= LEAST_SIZE => Ok(size),
+        _ => Err("give a size from 1M: 100M, 2G".to_owned()),
+    }
 }
 
 /// A number in a range.

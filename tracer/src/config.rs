@@ -78,8 +78,8 @@ pub struct Config {
     pub report_to: ReportTo,
     /// With colours.
     pub color: bool,
-    /// File for the recording.
-    pub record: Option<PathBuf>,
+    /// Where the recording goes.
+    pub record: Option<RecordTo>,
     /// Events a second.
     pub budget: u32,
     /// Bytes captured of each packet, a multiple of 8, at most [`MAX_SNAPLEN`].
@@ -120,8 +120,8 @@ pub struct ReplayConfig {
 pub struct MergeConfig {
     /// The recordings, two or more.
     pub nodes: Vec<NodeFile>,
-    /// File for the merged recording.
-    pub record: Option<PathBuf>,
+    /// Where the merged recording goes.
+    pub record: Option<RecordTo>,
     /// The full screen.
     pub screen: Option<ScreenConfig>,
     /// Why there is text where a person would expect the full screen.
@@ -136,6 +136,15 @@ pub struct MergeConfig {
     pub check: bool,
     /// How often `-v` was given.
     pub verbosity: u8,
+}
+
+/// Where a recording goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordTo {
+    /// The file; `-` is the standard output.
+    pub path: PathBuf,
+    /// Most bytes of it.
+    pub most: Option<u64>,
 }
 
 /// A node's recording.
@@ -198,7 +207,7 @@ impl MergeConfig {
         }
         Ok(Self {
             nodes,
-            record: args.record,
+            record: args.record.map(|path| RecordTo { path, most: None }),
             screen: output.screen,
             text_because: output.text_because,
             output: output.format,
@@ -274,6 +283,12 @@ impl Config {
         if let Some(record) = args.record.as_deref() {
             check_record(record, &args.output, &mut output, surroundings)?;
         }
+        if args.max_size.is_some() && args.record.as_deref().is_none_or(|to| to == Path::new("-")) {
+            return Err(
+                Error::usage("--max-size bounds a recording that goes to a file")
+                    .hint("name one: --record trace.tracer --max-size 100M"),
+            );
+        }
         for name in &args.netns {
             check_netns(name)?;
         }
@@ -289,7 +304,10 @@ impl Config {
             output: output.format,
             report_to: output.report_to,
             color: output.color,
-            record: args.record,
+            record: args.record.map(|path| RecordTo {
+                path,
+                most: args.max_size,
+            }),
             budget: args.budget,
             // the stack behind the bytes must be aligned
             snaplen: args.snaplen.next_multiple_of(8).min(MAX_SNAPLEN),

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::Path;
 
 use super::output::Output;
+use super::reel::Reel;
 use super::tape::{self, Tape};
 use super::{finish, front, runtime, show_replay, take, tell_of_text};
 use crate::config::{MergeConfig, NodeFile};
@@ -20,14 +21,14 @@ use crate::source::recording::{Ending, Reader};
 /// When a file cannot be read or the output not be written.
 pub fn merge(config: &MergeConfig) -> Result<ExitStatus, Error> {
     let mut output = Output::open(&config.report_to, config.output, config.color)?;
-    let file = config.record.as_deref().map(tape::create).transpose()?;
+    let blank = config.record.as_ref().map(Reel::create).transpose()?;
     let surveys = config.nodes.iter().map(survey);
     let surveys = named(surveys.collect::<Result<_, _>>()?, &config.nodes)?;
     let readers = config.nodes.iter().map(|node| open(&node.file));
     let merger = Merger::new(surveys, readers.collect::<Result<_, _>>()?);
     let kept = config.screen.is_some() || output.wants_inputs();
     let mut tape =
-        Tape::begin(file, kept).map_err(|error| Error::io("write the recording", error))?;
+        Tape::begin(blank, kept).map_err(|error| Error::io("write the recording", error))?;
     let mut session = Session::default();
     tell_of_text(config.text_because);
     let mut front = front(config.screen, &session, &mut output)?;
@@ -40,7 +41,7 @@ pub fn merge(config: &MergeConfig) -> Result<ExitStatus, Error> {
         runtime()?.block_on(show_replay(&mut front, &mut tape))?;
     }
     front.close();
-    if let Err(text) = tape.finish() {
+    if let Some(text) = tape.finish() {
         front.say(&text);
     }
     finish(&mut output, &session, tape, config.check)

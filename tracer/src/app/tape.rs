@@ -1,13 +1,13 @@
 //! Where inputs are kept while the trace runs: the recording that was asked for, and for outputs that need all inputs
 //! once more a copy in memory, so that a trace can be saved that nobody meant to record.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::output::Inputs;
+use super::reel::{self, Blank, Reel};
 use crate::error::Error;
 use crate::source::Input;
 use crate::source::recording::{Reader, RecordingError, Writer};
@@ -18,37 +18,14 @@ const KEPT: usize = 64 << 20;
 /// The recording and the copy.
 #[derive(Default)]
 pub(super) struct Tape {
-    file: Option<Writer<File>>,
+    reel: Option<Reel>,
     copy: Option<Writer<Vec<u8>>>,
     /// The recording that is replayed: it can be read again.
     replayed: Option<PathBuf>,
     /// The copy was full: it holds the beginning.
     full: bool,
-    /// The recording goes through a pipe: who reads it wants it soon.
-    piped: bool,
-    /// Nobody reads it any more.
+    /// Nobody reads the recording any more.
     unread: bool,
-}
-
-/// A file for packets' bytes: nobody else may read it. Not yet emptied: the run may still be refused. `-` is the
-/// standard output.
-///
-/// # Errors
-/// When it cannot be made.
-pub(super) fn create(path: &Path) -> Result<File, Error> {
-    if path == Path::new("-") {
-        let own = io::stdout().as_fd().try_clone_to_owned();
-        return own
-            .map(File::from)
-            .map_err(|error| Error::io("write to the standard output", error));
-    }
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
-        .map_err(|error| Error::io(format_args!("write {}", path.display()), error))
 }
 
 /// A recording to read; `-` is the standard input.
@@ -69,23 +46,11 @@ impl Tape {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub(super) fn begin(file: Option<File>, copy: bool) -> io::Result<Self> {
-        let mut piped = false;
-        let emptied = |file: File| {
-            if file.metadata()?.is_file() {
-                file.set_len(0)?;
-            } else {
-                piped = true;
-            }
-            Writer::new(file)
-        };
+    pub(super) fn begin(blank: Option<Blank>, copy: bool) -> io::Result<Self> {
         Ok(Self {
-            file: file.map(emptied).transpose()?,
-            piped,
-            unread: false,
+            reel: blank.map(Reel::begin).transpose()?,
             copy: copy.then(|| Writer::new(Vec::new())).transpose()?,
-            replayed: None,
-            full: false,
+            ..Self::default()
         })
     }
 
@@ -138,16 +103,12 @@ impl Tape {
             let _ = copy.write(input);
             self.full = copy.written().len() > KEPT;
         }
-        let Some(writer) = &mut self.file else {
+        let Some(reel) = &mut self.reel else {
             return Ok(());
         };
-        let written = match input {
-            Input::Tick(_) if self.piped => writer.write(input).and_then(|()| writer.flush()),
-            _ => writer.write(input),
-        };
-        written.map_err(|error| {
-            self.file = None;
-            self.unread = self.piped && error.kind() == io::ErrorKind::BrokenPipe;
+        reel.write(input).map_err(|error| {
+            self.unread = error.kind() == io::ErrorKind::BrokenPipe;
+            self.reel = None;
             format!("the recording ends here: {error}")
         })
     }
@@ -164,7 +125,7 @@ impl Tape {
         };
         let failed = |error| Error::io(format_args!("write {}", path.display()), error);
         copy.flush().map_err(failed)?;
-        let mut file = create(path)?;
+        let mut file = reel::create(path)?;
         file.set_len(0).map_err(failed)?;
         file.write_all(copy.written()).map_err(failed)?;
         Ok(format!(
@@ -174,11 +135,11 @@ impl Tape {
         ))
     }
 
-    /// Ends the recording.
-    pub(super) fn finish(&mut self) -> Result<(), String> {
-        match self.file.take().map(Writer::finish) {
-            Some(Err(error)) => Err(format!("the end of the recording is missing: {error}")),
-            _ => Ok(()),
+    /// Ends the recording. Gives what to say of it, when there is something.
+    pub(super) fn finish(&mut self) -> Option<String> {
+        match self.reel.take()?.finish() {
+            Ok(said) => said,
+            Err(error) => Some(format!("the end of the recording is missing: {error}")),
         }
     }
 }

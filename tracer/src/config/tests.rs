@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Config, NodeFile, OutputFormat, ReportTo, Surroundings};
+use super::{Config, NodeFile, OutputFormat, RecordTo, ReportTo, Surroundings};
 use crate::cli::{Invocation, parse_from};
 use crate::error::Error;
 
@@ -35,7 +35,7 @@ fn defaults() {
 fn everything_given() {
     let config = config(
         "udp --src 10.0.0.1 --netns a --netns b -i veth* --duration 2m -c 5 --json -o r.json \
-         --record t.rec --budget 7 --snaplen 65 --btf k.btf --check -vv",
+         --record t.rec --max-size 3G --budget 7 --snaplen 65 --btf k.btf --check -vv",
     );
     assert_eq!(config.filter.expression, "udp and src host 10.0.0.1");
     assert_eq!(config.only_netns, ["a", "b"]);
@@ -49,7 +49,11 @@ fn everything_given() {
     assert_eq!(config.packets, Some(5));
     assert_eq!(config.output, OutputFormat::Json);
     assert_eq!(config.report_to, ReportTo::File("r.json".into()));
-    assert_eq!(config.record, Some(PathBuf::from("t.rec")));
+    let record = RecordTo {
+        path: PathBuf::from("t.rec"),
+        most: Some(3 << 30),
+    };
+    assert_eq!(config.record, Some(record));
     assert_eq!((config.budget, config.snaplen), (7, 72));
     assert_eq!(config.btf, Some(PathBuf::from("k.btf")));
     assert!(config.check);
@@ -93,6 +97,10 @@ fn refused() {
         "--json --output text",
         "--record - --json",
         "--record - -o -",
+        "--max-size 5G",
+        "--record - --max-size 5G",
+        "--record x --max-size 9",
+        "--record x --max-size big",
         "--record x -o x",
         "--netns /run/netns/blue",
         "-i eth[0",

@@ -25,8 +25,8 @@ impl BlockWriter {
         }
     }
 
-    /// Writes `inflated` (not empty, at most `MAX_INFLATED` bytes) as one block.
-    pub(super) fn write(&mut self, inflated: &[u8], to: &mut impl Write) -> io::Result<()> {
+    /// Writes `inflated` (not empty, at most `MAX_INFLATED` bytes) as one block. Gives the block's size in bytes.
+    pub(super) fn write(&mut self, inflated: &[u8], to: &mut impl Write) -> io::Result<u64> {
         self.out.clear();
         // the header comes last, into its place, so that a block is one write
         self.out.extend([0; BLOCK_HEADER]);
@@ -52,7 +52,8 @@ impl BlockWriter {
                 *to = from.to_le_bytes();
             }
         }
-        to.write_all(&self.out)
+        to.write_all(&self.out)?;
+        Ok(self.out.len() as u64)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::block::BlockWriter;
-use super::{MAX_INFLATED, frame, header};
+use super::{HEADER_SIZE, MAX_INFLATED, frame, header};
 use crate::model::KtimeNs;
 use crate::source::Input;
 
@@ -19,6 +19,7 @@ pub struct Writer<W: Write> {
     blocks: BlockWriter,
     pending: Vec<u8>,
     flushed_at: Option<KtimeNs>,
+    size: u64,
 }
 
 impl<W: Write> Writer<W> {
@@ -34,6 +35,7 @@ impl<W: Write> Writer<W> {
             blocks: BlockWriter::new(),
             pending: Vec::with_capacity(BLOCK_TARGET),
             flushed_at: None,
+            size: HEADER_SIZE as u64,
         })
     }
 
@@ -70,10 +72,16 @@ impl<W: Write> Writer<W> {
     /// Those of the inner writer.
     pub fn flush(&mut self) -> io::Result<()> {
         if !self.pending.is_empty() {
-            self.blocks.write(&self.pending, &mut self.to)?;
+            self.size += self.blocks.write(&self.pending, &mut self.to)?;
             self.pending.clear();
         }
         self.to.flush()
+    }
+
+    /// Bytes that have reached the inner writer.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
     }
 
     /// Flushes and gives the inner writer back.
