@@ -1,6 +1,7 @@
 //! The one loop: owns the session, the recording and the run's end. Live runs and replays differ only in where their
 //! inputs come from; neither kernel nor rendering knowledge lives here.
 
+mod diff;
 mod front;
 mod merge;
 mod output;
@@ -27,6 +28,7 @@ use crate::source::live::{Live, Message, Ready};
 use crate::source::{EndReason, Input};
 use crate::tui::theme::Depth;
 use crate::tui::{Driver, Effect, Settings, settings};
+pub use diff::diff;
 use front::{Front, Progress};
 pub use merge::merge;
 use output::Output;

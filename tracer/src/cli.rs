@@ -15,8 +15,8 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use tracer_common::event::MAX_SNAPLEN;
 
 use crate::config::{
-    Config, DEFAULT_BUDGET, DEFAULT_SNAPLEN, Drawable, MAX_BUDGET, MIN_SNAPLEN, MergeConfig,
-    ReplayConfig, Speed, Surroundings,
+    Config, DEFAULT_BUDGET, DEFAULT_SNAPLEN, DiffConfig, Drawable, MAX_BUDGET, MIN_SNAPLEN,
+    MergeConfig, ReplayConfig, Speed, Surroundings,
 };
 use crate::error::Error;
 pub use clap_complete::Shell;
@@ -30,6 +30,8 @@ pub enum Invocation {
     Replay(ReplayConfig),
     /// Show recordings of several nodes as one.
     Merge(MergeConfig),
+    /// Hold two traces against each other.
+    Diff(DiffConfig),
     /// Print the JSON Schema of a document.
     Schema(Document),
     /// Print the completions of a shell.
@@ -60,9 +62,16 @@ Examples:
   tracer host fd00::7 --until-verdict --json -o report.json
   tracer udp port 53 --record dns.rec               keep it; `tracer replay dns.rec` shows it again
   tracer replay dns.rec --output pcapng -o dns.pcapng   packets at each hop, for Wireshark
+  tracer diff good.rec bad.rec                      where do the paths of two flows part, and why?
 
 Exit status: 0 done, whatever the verdict; 1 an error while running; 2 bad usage; 3 rights or kernel support \
 missing; with --check, 10 when the outcome is not `delivered`.";
+
+const DIFF_HELP: &str = "\
+Each file is a recording (--record) or a report (--json), merged ones too. Hops are aligned by their part in the path, so that \
+pods with interfaces of other names can be compared.
+
+Exit status: 0 done; 1 a file cannot be read or holds no packet; 2 bad usage; with --check, 10 when the paths part.";
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -89,7 +98,10 @@ enum Command {
     Replay(ReplayArgs),
     /// Show recordings of several nodes, made at the same time, as one path. Needs no rights
     Merge(MergeArgs),
-    /// Print the JSON Schema of the report, or of the lines of --output ndjson
+    /// Compare a flow that works with one that does not: where their paths part, and what differs there
+    #[command(after_help = DIFF_HELP)]
+    Diff(DiffArgs),
+    /// Print the JSON Schema of the report, of the lines of --output ndjson, or of a comparison
     Schema {
         /// Which document
         #[arg(value_enum, default_value_t = Document::Report)]
@@ -227,6 +239,8 @@ pub enum Document {
     Report,
     /// A line of `--output ndjson`.
     Ndjson,
+    /// The comparison: `tracer diff --json`.
+    Diff,
 }
 
 /// When to use colours.
@@ -275,6 +289,35 @@ pub struct MergeArgs {
     pub verbose: u8,
 }
 
+/// A comparison.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DiffArgs {
+    /// Of the flow that works: a recording or a report; - is the standard input
+    #[arg(value_name = "GOOD", value_hint = ValueHint::FilePath)]
+    pub good: PathBuf,
+    /// Of the flow that does not
+    #[arg(value_name = "BAD", value_hint = ValueHint::FilePath)]
+    pub bad: PathBuf,
+    /// Number of BAD's flow [default: the one of the verdict]
+    #[arg(long, value_name = "N")]
+    pub flow: Option<u32>,
+    /// Number of GOOD's flow [default: the one most like BAD's]
+    #[arg(long, value_name = "N")]
+    pub good_flow: Option<u32>,
+    /// Write JSON, see `tracer schema diff`
+    #[arg(long, help_heading = "Report")]
+    pub json: bool,
+    /// Write it to this file [default: the standard output]
+    #[arg(short = 'o', value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Report")]
+    pub report_to: Option<PathBuf>,
+    /// Colours: auto is on a terminal, unless NO_COLOR is set
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto, help_heading = "Report")]
+    pub color: ColorChoice,
+    /// Exit with status 10 when the paths part
+    #[arg(long, help_heading = "Report")]
+    pub check: bool,
+}
+
 /// Reads this process's command line. `--help` and `--version` are answered here and end the process.
 ///
 /// # Errors
@@ -319,6 +362,7 @@ fn invocation(cli: Cli, surroundings: Surroundings) -> Result<Invocation, Error>
         None => Invocation::Trace(Box::new(Config::new(cli.args, surroundings)?)),
         Some(Command::Replay(args)) => Invocation::Replay(ReplayConfig::new(args, surroundings)?),
         Some(Command::Merge(args)) => Invocation::Merge(MergeConfig::new(args, surroundings)?),
+        Some(Command::Diff(args)) => Invocation::Diff(DiffConfig::new(args, surroundings)?),
         Some(Command::Schema { document }) => Invocation::Schema(document),
         Some(Command::Completions { shell }) => Invocation::Completions(shell),
         Some(Command::Keys) => Invocation::Keys,

@@ -2,6 +2,7 @@
 //!
 //! [`crate::cli`] reads the words, this module gives them meaning; nothing behind it sees an unchecked value.
 
+mod diff;
 mod duration;
 mod glob;
 mod sink;
@@ -16,6 +17,7 @@ use crate::cli::{Args, ColorChoice, FormatChoice, MergeArgs, OutputArgs, ReplayA
 use crate::error::Error;
 use crate::filter::{self, Compiled, Request};
 use crate::tui::theme::Depth;
+pub use diff::DiffConfig;
 pub use glob::Glob;
 pub use sink::{ReportTo, Sink};
 pub use speed::Speed;

@@ -5,6 +5,7 @@
 
 pub mod app;
 pub mod cli;
+pub mod compare;
 pub mod config;
 pub mod correlate;
 pub mod decode;

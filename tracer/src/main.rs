@@ -26,10 +26,12 @@ fn run(invocation: Invocation) -> Result<ExitStatus, Error> {
         Invocation::Trace(config) => app::trace(&config),
         Invocation::Replay(config) => app::replay(&config),
         Invocation::Merge(config) => app::merge(&config),
+        Invocation::Diff(config) => app::diff(&config),
         Invocation::Schema(document) => {
             let schema = match document {
                 Document::Report => render::json::schema(),
                 Document::Ndjson => render::json::line_schema(),
+                Document::Diff => render::json::comparison_schema(),
             };
             app::print(|out| out.write_all(schema.as_bytes()))
         }

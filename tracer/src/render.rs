@@ -5,6 +5,7 @@
 //! reaches a terminal ([`clean`]).
 
 pub mod clean;
+pub mod comparison;
 pub mod diagram;
 pub(crate) mod figures;
 pub mod json;

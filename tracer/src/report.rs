@@ -3,6 +3,7 @@
 //! Field names and meaning are fixed by docs/report.md; `docs/report.schema.json` is generated from these types.
 
 pub mod assemble;
+mod end;
 pub mod event;
 
 use std::borrow::Cow;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::model::Latency;
 pub use assemble::assemble;
+pub use end::PathEnd;
 
 /// `schema` of every report.
 pub const SCHEMA: &str = "tracer.report/1";

@@ -1,4 +1,4 @@
-//! The report as JSON, events as lines of JSON, and the schemas of both.
+//! Reports and comparisons as JSON, events as lines of JSON, and the schemas of all.
 
 use std::io::{self, Write};
 
@@ -7,16 +7,17 @@ use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 
 use super::clean::is_hazard;
+use crate::compare::Comparison;
 use crate::report::Report;
 use crate::report::event::NdjsonLine;
 
-/// Writes the report, indented, with a line end.
+/// Writes a document (the report, a comparison), indented, with a line end.
 ///
 /// # Errors
 /// Those of the writer.
-pub fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
+pub fn write(out: &mut impl Write, document: &impl Serialize) -> io::Result<()> {
     let mut serializer = Serializer::with_formatter(&mut *out, Safe(PrettyFormatter::new()));
-    report.serialize(&mut serializer)?;
+    document.serialize(&mut serializer)?;
     out.write_all(b"\n")
 }
 
@@ -34,6 +35,12 @@ pub fn line(out: &mut impl Write, line: &NdjsonLine) -> io::Result<()> {
 #[must_use]
 pub fn line_schema() -> String {
     format!("{:#}\n", schema_for!(NdjsonLine).to_value())
+}
+
+/// The JSON Schema of comparisons, indented, with a line end: docs/diff.schema.json.
+#[must_use]
+pub fn comparison_schema() -> String {
+    format!("{:#}\n", schema_for!(Comparison).to_value())
 }
 
 /// The JSON Schema of reports, indented, with a line end: docs/report.schema.json.
@@ -154,6 +161,25 @@ mod tests {
                 .keys()
             {
                 assert!(manual.contains(&format!("`{field}`")), "{object}: {field}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_committed_schema_of_comparisons_is_current_and_explained() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/diff.schema.json");
+        let committed = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            committed == comparison_schema(),
+            "run `tracer schema diff > docs/diff.schema.json`"
+        );
+        let manual = include_str!("../../../docs/diff.md");
+        let schema: serde_json::Value = serde_json::from_str(&committed).unwrap();
+        let own = ["Side", "End", "PathPair", "Row", "Parting", "Difference"];
+        let types = own.iter().map(|name| &schema["$defs"][name]);
+        for object in types.chain([&schema]) {
+            for field in object["properties"].as_object().unwrap().keys() {
+                assert!(manual.contains(&format!("`{field}`")), "{field}");
             }
         }
     }

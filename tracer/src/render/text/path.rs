@@ -69,20 +69,11 @@ pub(crate) fn changes(marks: &Marks, hop: &HopReport, after: bool) -> impl Itera
     let to = format!(" {} ", marks.to);
     hop.rewrites
         .iter()
-        .filter(move |text| !text.starts_with("ttl ") && is_after(hop, text) == after)
+        .filter(move |text| !text.starts_with("ttl ") && hop.changed_behind(text) == after)
         .map(move |text| {
             let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
             format!("{} {}", verb.to_uppercase(), rest.replace(" > ", &to))
         })
-}
-
-/// Packets lost after their last hop were changed behind it: the hop still has what was changed.
-fn is_after(hop: &HopReport, change: &str) -> bool {
-    let ends = change
-        .split_once(' ')
-        .and_then(|(_, ends)| ends.split_once(" > "));
-    let has = |end: &str| hop.tuple.split(' ').any(|word| word == end);
-    ends.is_some_and(|(from, to)| has(from) && !has(to))
 }
 
 fn cells(page: &Page, hop: &HopReport, before: Option<&str>) -> Cells {
@@ -168,40 +159,16 @@ impl End {
     }
 }
 
-/// Where the verdict's row belongs: after the hop that it names, of those that lost packets where any did; else at the
-/// end of the way there.
+/// Where the verdict's row belongs, see [`FlowReport::end`].
 pub(crate) fn end_of(flow: &FlowReport) -> Option<End> {
     let verdict = &flow.verdict;
-    let delivered = verdict.outcome == Outcome::Delivered;
-    if verdict.outcome == Outcome::NoTraffic || (delivered && verdict.place.is_none()) {
-        return None;
-    }
-    let place = verdict.place.as_ref();
-    let is = |name: Option<&String>, of: &str| name.is_some_and(|name| name == of);
-    let loses = !matches!(verdict.outcome, Outcome::Delivered | Outcome::Unanswered);
-    let rank = |hop: &HopReport| {
-        let namespace = place.and_then(Place::spot) == Some(hop.spot());
-        let interface = is(place.and_then(|p| p.interface.as_ref()), &hop.interface);
-        let lost = loses && hop.lost_after > 0;
-        (lost && namespace, namespace && interface, lost, namespace)
-    };
-    let way_there = flow.paths.first().map_or(0, |path| path.hops.len());
-    let mut best = ((false, false, false, false), 0, way_there);
-    for (path, i) in flow.paths.iter().zip(0..) {
-        for (hop, after) in path.hops.iter().zip(1..) {
-            let found = rank(hop);
-            // of equals the last one of the way there
-            if found > best.0 || (found == best.0 && i == best.1 && after > best.2) {
-                best = (found, i, after);
-            }
-        }
-    }
+    let end = flow.end()?;
     Some(End {
-        path: best.1,
-        after: best.2,
+        path: end.path,
+        after: end.after,
         face: Face::of(verdict.outcome),
         place: verdict.place.clone(),
-        packets: if delivered {
+        packets: if verdict.outcome == Outcome::Delivered {
             verdict.packets.seen
         } else {
             verdict.packets.affected
