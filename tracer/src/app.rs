@@ -10,6 +10,7 @@ mod replay;
 mod save;
 mod serve;
 mod tape;
+mod veil;
 mod work;
 
 use std::io::{self, Write};
@@ -36,6 +37,7 @@ use reel::{Blank, Reel};
 pub use replay::replay;
 use serve::serve;
 use tape::Tape;
+use veil::Veil;
 use work::{Part, Work};
 
 /// A line for the person on stderr. When nobody reads it any more, the trace goes on all the same.
@@ -191,6 +193,7 @@ async fn run(
     output: &mut Output,
 ) -> Result<(Session, Tape), Error> {
     let mut signals = Signals::listen()?;
+    let mut veil = Veil::new(config.redact.as_ref())?;
     let mut live = Live::start(config)?;
     let mut tape = Tape::begin(blank, config.screen.is_some() || output.wants_inputs())
         .map_err(|error| Error::io("write the recording", error))?;
@@ -219,7 +222,7 @@ async fn run(
                         EndReason::Asked
                     }
                     effect => {
-                        serve(effect, &mut front, &mut tape, Some((&live, config)), &mut session);
+                        serve(effect, &mut front, &mut tape, Some((&live, config, &mut veil)), &mut session);
                         continue;
                     }
                 }
@@ -228,7 +231,7 @@ async fn run(
                 let begun = Instant::now();
                 let mut found = None;
                 match part {
-                    Part::Ask => live.ask(session.questions()),
+                    Part::Ask => live.ask(veil.questions(session.questions())),
                     Part::Look => front.look(&session),
                     Part::Judge => {
                         let unread = tape.is_unread().then_some(EndReason::Asked);
@@ -244,6 +247,9 @@ async fn run(
                 Message::Input(Input::Tick(_)) if open && work.rests() => continue,
                 Message::Input(input) => {
                     let begun = Instant::now();
+                    let Some(input) = veil.input(input) else {
+                        continue;
+                    };
                     take(&mut session, &mut tape, &mut front, &input);
                     if let Input::Tick(_) = input {
                         work.begin(begun);
@@ -267,7 +273,9 @@ async fn run(
         if questions.is_empty() && !live.owes_answers() {
             break;
         }
-        for input in live.ask_and_wait(questions, LAST_ANSWERS).await {
+        let questions = veil.questions(questions);
+        let answers = live.ask_and_wait(questions, LAST_ANSWERS).await;
+        for input in answers.into_iter().filter_map(|input| veil.input(input)) {
             take(&mut session, &mut tape, &mut front, &input);
         }
     }

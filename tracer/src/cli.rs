@@ -149,6 +149,9 @@ pub struct Args {
     /// The report.
     #[command(flatten)]
     pub output: OutputArgs,
+    /// Pseudonyms.
+    #[command(flatten)]
+    pub redact: RedactArgs,
     /// Write a recording too, for `tracer replay FILE`; - is the standard output, for a pipe
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Report")]
     pub record: Option<PathBuf>,
@@ -213,6 +216,18 @@ pub struct OutputArgs {
     pub check: bool,
 }
 
+/// What must not be seen.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Report")]
+pub struct RedactArgs {
+    /// Replace addresses, MACs and names by stable pseudonyms, in every output and recording
+    #[arg(long)]
+    pub redact: bool,
+    /// Make the pseudonyms that all runs with this key make: 64 hexadecimal digits [default: a random key]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "redact")]
+    pub redact_key: Option<PathBuf>,
+}
+
 /// What is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum FormatChoice {
@@ -267,6 +282,12 @@ pub struct ReplayArgs {
     /// The report.
     #[command(flatten)]
     pub output: OutputArgs,
+    /// Pseudonyms.
+    #[command(flatten)]
+    pub redact: RedactArgs,
+    /// Write what is replayed to another recording: with --redact, to give it away
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Report")]
+    pub record: Option<PathBuf>,
     /// Say more on stderr
     #[arg(short, long, action = clap::ArgAction::Count, help_heading = None)]
     pub verbose: u8,
@@ -281,6 +302,9 @@ pub struct MergeArgs {
     /// The report.
     #[command(flatten)]
     pub output: OutputArgs,
+    /// Pseudonyms.
+    #[command(flatten)]
+    pub redact: RedactArgs,
     /// Write the merged recording, for `tracer replay FILE`
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Report")]
     pub record: Option<PathBuf>,

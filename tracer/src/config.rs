@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tracer_common::event::MAX_SNAPLEN;
 
-use crate::cli::{Args, ColorChoice, FormatChoice, MergeArgs, OutputArgs, ReplayArgs};
+use crate::cli::{Args, ColorChoice, FormatChoice, MergeArgs, OutputArgs, RedactArgs, ReplayArgs};
 use crate::error::Error;
 use crate::filter::{self, Compiled, Request};
 use crate::tui::theme::Depth;
@@ -46,6 +46,21 @@ pub enum OutputFormat {
     Svg,
     /// Packets at each hop, for Wireshark.
     Pcapng,
+}
+
+/// Pseudonyms instead of addresses and names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redaction {
+    /// The key that makes them; none: a random one.
+    pub key_file: Option<PathBuf>,
+}
+
+impl Redaction {
+    fn new(args: RedactArgs) -> Option<Self> {
+        args.redact.then_some(Self {
+            key_file: args.redact_key,
+        })
+    }
 }
 
 /// The full screen.
@@ -88,6 +103,8 @@ pub struct Config {
     pub snaplen: u16,
     /// BTF file to read instead of the running kernel's own.
     pub btf: Option<PathBuf>,
+    /// Pseudonyms instead of addresses and names.
+    pub redact: Option<Redaction>,
     /// The exit status tells the outcome.
     pub check: bool,
     /// How often `-v` was given.
@@ -99,6 +116,8 @@ pub struct Config {
 pub struct ReplayConfig {
     /// The recording.
     pub file: PathBuf,
+    /// Where another recording goes.
+    pub record: Option<RecordTo>,
     /// How fast it is played.
     pub speed: Speed,
     /// The full screen.
@@ -111,6 +130,8 @@ pub struct ReplayConfig {
     pub report_to: ReportTo,
     /// With colours.
     pub color: bool,
+    /// Pseudonyms instead of addresses and names.
+    pub redact: Option<Redaction>,
     /// The exit status tells the outcome.
     pub check: bool,
     /// How often `-v` was given.
@@ -134,6 +155,8 @@ pub struct MergeConfig {
     pub report_to: ReportTo,
     /// With colours.
     pub color: bool,
+    /// Pseudonyms instead of addresses and names.
+    pub redact: Option<Redaction>,
     /// The exit status tells the outcome.
     pub check: bool,
     /// How often `-v` was given.
@@ -215,6 +238,7 @@ impl MergeConfig {
             output: output.format,
             report_to: output.report_to,
             color: output.color,
+            redact: Redaction::new(args.redact),
             check: args.output.check,
             verbosity: args.verbose,
         })
@@ -314,6 +338,7 @@ impl Config {
             // the stack behind the bytes must be aligned
             snaplen: args.snaplen.next_multiple_of(8).min(MAX_SNAPLEN),
             btf: args.btf,
+            redact: Redaction::new(args.redact),
             check: args.output.check,
             verbosity: args.verbose,
         })
@@ -326,8 +351,24 @@ impl ReplayConfig {
     /// # Errors
     /// A value that cannot be, with what to write instead.
     pub fn new(args: ReplayArgs, surroundings: Surroundings) -> Result<Self, Error> {
-        let output = Output::new(&args.output, surroundings)?;
+        let mut output = Output::new(&args.output, surroundings)?;
+        if let Some(record) = args.record.as_deref() {
+            check_record(record, &args.output, &mut output, surroundings)?;
+            if args.file == Path::new("-") {
+                return Err(Error::usage(
+                    "replay reads a recording twice to write another: it needs a file",
+                )
+                .hint("save the stream first: ssh node1 tracer --record - … > node1.tracer"));
+            }
+            if record == args.file {
+                return Err(
+                    Error::usage("a recording cannot be replayed into the same file")
+                        .hint("name another file after --record"),
+                );
+            }
+        }
         Ok(Self {
+            record: args.record.map(|path| RecordTo { path, most: None }),
             file: args.file,
             speed: args.speed,
             screen: output.screen,
@@ -335,6 +376,7 @@ impl ReplayConfig {
             output: output.format,
             report_to: output.report_to,
             color: output.color,
+            redact: Redaction::new(args.redact),
             check: args.output.check,
             verbosity: args.verbose,
         })

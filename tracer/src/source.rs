@@ -6,6 +6,7 @@
 pub mod live;
 pub mod merge;
 pub mod recording;
+pub mod redact;
 
 use std::collections::BTreeMap;
 use std::ops::AddAssign;

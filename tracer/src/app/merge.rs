@@ -8,6 +8,7 @@ use std::path::Path;
 use super::output::Output;
 use super::reel::Reel;
 use super::tape::{self, Tape};
+use super::veil::Veil;
 use super::{finish, front, runtime, show_replay, take, tell_of_text};
 use crate::config::{MergeConfig, NodeFile};
 use crate::error::{Error, ExitStatus};
@@ -29,12 +30,15 @@ pub fn merge(config: &MergeConfig) -> Result<ExitStatus, Error> {
     let kept = config.screen.is_some() || output.wants_inputs();
     let mut tape =
         Tape::begin(blank, kept).map_err(|error| Error::io("write the recording", error))?;
+    let mut veil = Veil::new(config.redact.as_ref())?;
     let mut session = Session::default();
     tell_of_text(config.text_because);
     let mut front = front(config.screen, &session, &mut output)?;
     for input in merger {
-        take(&mut session, &mut tape, &mut front, &input.map_err(failed)?);
-        front.check()?;
+        if let Some(input) = veil.input(input.map_err(failed)?) {
+            take(&mut session, &mut tape, &mut front, &input);
+            front.check()?;
+        }
     }
     if config.screen.is_some() {
         front.look(&session);

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::thread;
 use std::time::Duration;
 
@@ -13,8 +13,10 @@ use tokio::time::{Instant, sleep_until};
 
 use super::front::Front;
 use super::output::Output;
+use super::reel::{Blank, Reel};
 use super::tape::{self, Tape};
-use super::{Signals, finish, front, runtime, serve, take, tell_of_text};
+use super::veil::Veil;
+use super::{Signals, finish, front, runtime, say, serve, take, tell_of_text};
 use crate::config::{ReplayConfig, Speed};
 use crate::error::{Error, ExitStatus};
 use crate::host::facts::Fact;
@@ -35,12 +37,16 @@ const SLICE: Duration = Duration::from_millis(5);
 /// When the file cannot be read or the output not be written.
 pub fn replay(config: &ReplayConfig) -> Result<ExitStatus, Error> {
     let mut player = Player::open(config)?;
+    let blank = config.record.as_ref().map(Reel::create).transpose()?;
     let mut output = Output::open(&config.report_to, config.output, config.color)?;
     tell_of_text(config.text_because);
     let mut front = front(config.screen, &player.session, &mut output)?;
     let played = runtime()?.block_on(play(&mut player, &mut front));
     front.close();
     played?;
+    if let Some(blank) = blank {
+        record(blank, &mut player.tape)?;
+    }
     let session = player.as_of_now().into_owned();
     finish(&mut output, &session, player.tape, config.check)
 }
@@ -103,6 +109,7 @@ enum Course {
 struct Player<'a> {
     config: &'a ReplayConfig,
     reader: Reader<File>,
+    veil: Veil,
     session: Session,
     tape: Tape,
     course: Course,
@@ -118,10 +125,13 @@ struct Player<'a> {
 impl<'a> Player<'a> {
     fn open(config: &'a ReplayConfig) -> Result<Self, Error> {
         let file = tape::open(&config.file)?;
-        let tape = Tape::of_replay(&config.file, &file).map_err(|error| unread(config, error))?;
+        let veil = Veil::new(config.redact.as_ref())?;
+        let tape = Tape::of_replay(&config.file, &file, veil.afresh())
+            .map_err(|error| unread(config, error))?;
         Ok(Self {
             config,
             reader: Reader::new(file).map_err(|error| unreadable(config, error))?,
+            veil,
             session: Session::default(),
             tape,
             course: Course::Runs,
@@ -176,12 +186,16 @@ impl<'a> Player<'a> {
     }
 
     fn next(&mut self) -> Result<Option<Input>, Error> {
-        match self.waiting.take() {
-            Some(input) => Ok(Some(input)),
-            None => {
-                (self.reader.next().transpose()).map_err(|error| unreadable(self.config, error))
+        if let Some(input) = self.waiting.take() {
+            return Ok(Some(input));
+        }
+        for input in &mut self.reader {
+            let input = input.map_err(|error| unreadable(self.config, error))?;
+            if let Some(input) = self.veil.input(input) {
+                return Ok(Some(input));
             }
         }
+        Ok(None)
     }
 
     /// When an input is due, if that is still to come. Steps wait for nothing.
@@ -295,6 +309,25 @@ impl<'a> Player<'a> {
         let thread = thread::Builder::new().name("length".into());
         thread.spawn(measure).ok().map(|_| receive)
     }
+}
+
+/// Writes all inputs of the recording, as they may be seen, to another.
+fn record(blank: Blank, from: &mut Tape) -> Result<(), Error> {
+    let failed = |error| Error::io("write the recording", error);
+    let mut to = Tape::begin(Some(blank), false).map_err(failed)?;
+    for input in from.inputs()? {
+        let input = input
+            .map_err(|error| Error::runtime("cannot read the trace again").caused_by(error))?;
+        to.write(&input).map_err(Error::runtime)?;
+    }
+    let note = from.note();
+    if !note.is_empty() {
+        say!("tracer: the recording is cut{note}");
+    }
+    if let Some(text) = to.finish() {
+        say!("tracer: {text}");
+    }
+    Ok(())
 }
 
 fn is_file(config: &ReplayConfig) -> bool {

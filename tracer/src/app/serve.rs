@@ -3,9 +3,9 @@
 use super::front::Front;
 use super::save::save;
 use super::tape::Tape;
+use super::veil::Veil;
 use crate::config::Config;
 use crate::error::Error;
-use crate::filter::{self, Request};
 use crate::session::Session;
 use crate::source::live::Live;
 use crate::tui::Effect;
@@ -15,12 +15,12 @@ pub(super) fn serve(
     effect: Effect,
     front: &mut Front<'_>,
     tape: &mut Tape,
-    running: Option<(&Live, &Config)>,
+    running: Option<(&Live, &Config, &mut Veil)>,
     session: &mut Session,
 ) {
     let done = match (effect, running) {
         (Effect::Save(path), _) => save(&path, front, tape),
-        (Effect::Filter(text), Some((live, config))) => refilter(&text, live, config),
+        (Effect::Filter(text), Some((live, config, veil))) => refilter(&text, live, config, veil),
         (Effect::Reset, Some(_)) => {
             session.reset();
             front.look(session);
@@ -41,13 +41,8 @@ pub(super) fn serve(
 }
 
 /// Follows another expression from now on.
-fn refilter(text: &str, live: &Live, config: &Config) -> Result<String, Error> {
-    let compiled = filter::compile(&Request {
-        expr: text.to_owned(),
-        one_way: config.filter.one_way,
-        ..Request::default()
-    })?;
-    let said = format!("following {}", compiled.expression);
+fn refilter(text: &str, live: &Live, config: &Config, veil: &mut Veil) -> Result<String, Error> {
+    let (compiled, shown) = veil.compile(text, config.filter.one_way)?;
     live.refilter(compiled);
-    Ok(said)
+    Ok(format!("following {shown}"))
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::output::Inputs;
 use super::reel::{self, Blank, Reel};
+use super::veil::Veil;
 use crate::error::Error;
 use crate::source::Input;
 use crate::source::recording::{Reader, RecordingError, Writer};
@@ -20,8 +21,8 @@ const KEPT: usize = 64 << 20;
 pub(super) struct Tape {
     reel: Option<Reel>,
     copy: Option<Writer<Vec<u8>>>,
-    /// The recording that is replayed: it can be read again.
-    replayed: Option<PathBuf>,
+    /// The recording that is replayed, and what may be seen of it: it can be read again.
+    replayed: Option<(PathBuf, Veil)>,
     /// The copy was full: it holds the beginning.
     full: bool,
     /// Nobody reads the recording any more.
@@ -58,10 +59,10 @@ impl Tape {
     ///
     /// # Errors
     /// None that memory could have.
-    pub(super) fn of_replay(path: &Path, file: &File) -> io::Result<Self> {
+    pub(super) fn of_replay(path: &Path, file: &File, veil: Veil) -> io::Result<Self> {
         let again = file.metadata()?.is_file() && path != Path::new("-");
         Ok(Self {
-            replayed: again.then(|| path.to_owned()),
+            replayed: again.then(|| (path.to_owned(), veil)),
             ..Self::begin(None, !again)?
         })
     }
@@ -73,10 +74,14 @@ impl Tape {
     pub(super) fn inputs(&mut self) -> Result<Inputs<'_>, Error> {
         let unreadable =
             |error: RecordingError| Error::runtime("cannot read the trace again").caused_by(error);
-        if let Some(path) = &self.replayed {
+        if let Some((path, veil)) = &self.replayed {
             let file = File::open(path)
                 .map_err(|error| Error::io(format_args!("read {}", path.display()), error))?;
-            return Ok(Box::new(Reader::new(file).map_err(unreadable)?));
+            let mut veil = veil.afresh();
+            let inputs = Reader::new(file).map_err(unreadable)?;
+            let seen =
+                inputs.filter_map(move |input| input.map(|input| veil.input(input)).transpose());
+            return Ok(Box::new(seen));
         }
         let Some(copy) = &mut self.copy else {
             return Err(Error::runtime("the trace was not kept"));

@@ -212,3 +212,13 @@ fn the_full_screen_is_for_terminals_that_can_be_drawn_on() {
     let forced = on("--output tui", true, term("dumb")).unwrap_err();
     assert!(forced.to_string().contains("TERM is dumb"), "{forced}");
 }
+
+#[test]
+fn pseudonyms_are_asked_for_and_a_key_needs_them() {
+    assert_eq!(config("").redact, None);
+    let with = |words| config(words).redact.map(|redaction| redaction.key_file);
+    assert_eq!(with("--redact"), Some(None));
+    let key = Some(Some(PathBuf::from("k")));
+    assert_eq!(with("--redact --redact-key k"), key);
+    assert!(parse("--redact-key k", Surroundings::default()).is_err());
+}

@@ -3,9 +3,9 @@
 //! Which of nested packets is "the packet" is the kernel's word (the followed tuple); what surrounds it becomes its
 //! tunnel. Bytes that end early give what was there; nothing here can fail or panic.
 
-mod layer;
-mod transport;
-mod tunnel;
+pub(crate) mod layer;
+pub(crate) mod transport;
+pub(crate) mod tunnel;
 
 use crate::model::{Ethernet, Mac, Packet, Tuple};
 
@@ -23,13 +23,13 @@ pub struct Start {
 }
 
 /// Ethertypes and what else stands in their place.
-pub(super) mod ethertype {
-    pub(in crate::decode) const IPV4: u16 = 0x0800;
-    pub(in crate::decode) const ARP: u16 = 0x0806;
-    pub(in crate::decode) const IPV6: u16 = 0x86dd;
-    pub(in crate::decode) const VLAN: u16 = 0x8100;
-    pub(in crate::decode) const QINQ: u16 = 0x88a8;
-    pub(in crate::decode) const BRIDGED: u16 = 0x6558;
+pub(crate) mod ethertype {
+    pub(crate) const IPV4: u16 = 0x0800;
+    pub(crate) const ARP: u16 = 0x0806;
+    pub(crate) const IPV6: u16 = 0x86dd;
+    pub(crate) const VLAN: u16 = 0x8100;
+    pub(crate) const QINQ: u16 = 0x88a8;
+    pub(crate) const BRIDGED: u16 = 0x6558;
 }
 
 const ETHERNET: usize = 14;
@@ -79,7 +79,8 @@ fn packet(
     }
 }
 
-fn skip_vlans(
+/// Skips VLAN tags from `at` on, putting their ids into `vlans`; gives what follows them, and where.
+pub(crate) fn skip_vlans(
     bytes: &[u8],
     mut protocol: u16,
     mut at: usize,
@@ -107,7 +108,8 @@ pub(super) fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> 
     bytes.get(at..at.checked_add(N)?)?.try_into().ok()
 }
 
-pub(super) fn be16(bytes: &[u8], at: usize) -> Option<u16> {
+/// Two bytes in network order.
+pub(crate) fn be16(bytes: &[u8], at: usize) -> Option<u16> {
     array(bytes, at).map(u16::from_be_bytes)
 }
 

@@ -16,8 +16,8 @@ const MAX_EXTENSIONS: usize = 8;
 
 /// One network header and the transport below it.
 #[derive(Clone, Debug)]
-pub(super) struct Layer {
-    pub(super) tuple: Option<Tuple>,
+pub(crate) struct Layer {
+    pub(crate) tuple: Option<Tuple>,
     pub(super) ttl: u8,
     pub(super) tos: u8,
     pub(super) ip_id: u32,
@@ -31,15 +31,15 @@ pub(super) struct Layer {
 
 /// What a network header says, before the transport is read.
 #[derive(Clone, Copy)]
-pub(super) struct Ip {
-    pub(super) src: IpAddr,
-    pub(super) dst: IpAddr,
-    pub(super) proto: u8,
+pub(crate) struct Ip {
+    pub(crate) src: IpAddr,
+    pub(crate) dst: IpAddr,
+    pub(crate) proto: u8,
     /// Where the transport header begins.
-    pub(super) at: usize,
+    pub(crate) at: usize,
     /// Bytes from there to the packet's end, as its header tells.
     pub(super) payload: u32,
-    pub(super) fragment: Option<Fragment>,
+    pub(crate) fragment: Option<Fragment>,
     ttl: u8,
     tos: u8,
     id: u32,
@@ -50,7 +50,7 @@ pub(super) struct Ip {
 type Found = (Layer, Option<Tunnel>, Option<Ethernet>);
 
 /// The layer whose tuple is `followed` (the outermost when none is), with the tunnel around it.
-pub(super) fn find(
+pub(crate) fn find(
     bytes: &[u8],
     protocol: u16,
     at: usize,
@@ -134,7 +134,7 @@ fn unknown(at: usize) -> Layer {
 }
 
 /// An IP header of either version at `at`.
-pub(super) fn ip(bytes: &[u8], at: usize, skb_len: u32) -> Option<Ip> {
+pub(crate) fn ip(bytes: &[u8], at: usize, skb_len: u32) -> Option<Ip> {
     match bytes.get(at)? >> 4 {
         4 => ipv4(bytes, at, skb_len),
         6 => ipv6(bytes, at, skb_len),

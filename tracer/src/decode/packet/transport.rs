@@ -9,7 +9,7 @@ use super::layer::{self, Ip};
 use super::{array, be16, be32};
 
 /// Tuple and transport of the packet whose network header is `ip`.
-pub(super) fn read(bytes: &[u8], ip: &Ip) -> (Tuple, Transport) {
+pub(crate) fn read(bytes: &[u8], ip: &Ip) -> (Tuple, Transport) {
     let mut tuple = Tuple {
         proto: proto(ip.proto),
         src: ip.src,

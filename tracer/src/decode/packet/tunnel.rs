@@ -10,18 +10,18 @@ const GENEVE_PORT: u16 = 6081;
 const RAW_IP_PORT: u16 = 8285;
 
 /// A packet inside another's payload: its ethertype, where it begins, what surrounds it.
-pub(super) struct Nested {
-    pub(super) kind: TunnelKind,
+pub(crate) struct Nested {
+    pub(crate) kind: TunnelKind,
     pub(super) id: Option<u32>,
-    pub(super) protocol: u16,
-    pub(super) at: usize,
+    pub(crate) protocol: u16,
+    pub(crate) at: usize,
     pub(super) ethernet: Option<Ethernet>,
     /// The ports or the protocol number say so; else it is a guess that only the followed tuple can confirm.
-    pub(super) certain: bool,
+    pub(crate) certain: bool,
 }
 
 /// What can stand in the payload of a packet whose transport header is at `at`.
-pub(super) fn nested(bytes: &[u8], at: usize, tuple: Tuple) -> Vec<Nested> {
+pub(crate) fn nested(bytes: &[u8], at: usize, tuple: Tuple) -> Vec<Nested> {
     match tuple.proto {
         Proto::Other(4) => vec![bare(TunnelKind::IpIp, ethertype::IPV4, at)],
         Proto::Other(41) => vec![bare(TunnelKind::IpIp, ethertype::IPV6, at)],

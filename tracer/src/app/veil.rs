@@ -1,0 +1,82 @@
+//! `--redact`: the one place that inputs pass before anybody looks at them, and questions on their way back.
+
+use crate::config::Redaction;
+use crate::error::Error;
+use crate::filter::{self, Compiled, Request};
+use crate::host::facts::Question;
+use crate::source::Input;
+use crate::source::redact::{Key, Redactor};
+
+/// Lets everything through as it is, or with pseudonyms.
+#[derive(Default)]
+pub(super) struct Veil(Option<(Key, Redactor)>);
+
+impl Veil {
+    /// As the run wants it.
+    ///
+    /// # Errors
+    /// When the key cannot be read or made.
+    pub(super) fn new(redaction: Option<&Redaction>) -> Result<Self, Error> {
+        let key = redaction.map(|redaction| match &redaction.key_file {
+            Some(path) => Key::read(path),
+            None => Key::random(),
+        });
+        Ok(Self(key.transpose()?.map(veiled)))
+    }
+
+    /// One that makes the same pseudonyms, for the same inputs once more.
+    pub(super) fn afresh(&self) -> Self {
+        Self(self.0.as_ref().map(|(key, _)| veiled(*key)))
+    }
+
+    /// The input as it may be seen; `None` where it says nothing.
+    pub(super) fn input(&mut self, input: Input) -> Option<Input> {
+        match &mut self.0 {
+            Some((_, redactor)) => redactor.input(input),
+            None => Some(input),
+        }
+    }
+
+    /// Questions as the machine understands them.
+    pub(super) fn questions(&self, questions: Vec<Question>) -> Vec<Question> {
+        match &self.0 {
+            Some((_, redactor)) => questions
+                .into_iter()
+                .map(|q| redactor.question(q))
+                .collect(),
+            None => questions,
+        }
+    }
+
+    /// Compiles an expression that was typed over what is shown. Gives also what may be said of it.
+    pub(super) fn compile(
+        &mut self,
+        text: &str,
+        one_way: bool,
+    ) -> Result<(Compiled, String), Error> {
+        let compile = |text: String| {
+            filter::compile(&Request {
+                expr: text,
+                one_way,
+                ..Request::default()
+            })
+        };
+        // what is wrong is told of the text as it was typed
+        let typed = compile(text.to_owned())?;
+        Ok(match &mut self.0 {
+            Some((_, redactor)) => {
+                let meant = compile(redactor.meant(text))?;
+                let shown = redactor.expression(&meant.expression);
+                (meant, shown)
+            }
+            None => {
+                let shown = typed.expression.clone();
+                (typed, shown)
+            }
+        })
+    }
+}
+
+fn veiled(key: Key) -> (Key, Redactor) {
+    (key, Redactor::new(&key))
+}

@@ -1,0 +1,174 @@
+//! Inputs in, inputs out.
+
+use super::*;
+use crate::host::facts::{Link, Namespace};
+use crate::model::{KtimeNs, Mac};
+use zerocopy::{FromZeros, IntoBytes};
+
+pub(super) fn key() -> Key {
+    let mut bytes = [9; 32];
+    bytes[31] = 7;
+    Key::of(bytes).unwrap()
+}
+
+pub(super) fn pseudonyms() -> Pseudonyms {
+    Redactor::new(&key()).all
+}
+
+fn link(ifindex: u32, name: &str) -> Link {
+    Link {
+        device: Device {
+            netns: NetNs(7),
+            ifindex: IfIndex(ifindex),
+        },
+        name: name.into(),
+        kind: "veth".into(),
+        mac: Some(Mac([2, 0, 0, 0, 0, 5])),
+        mtu: 1500,
+        up: true,
+        carrier: true,
+        arp_type: 1,
+        master: None,
+        peer: None,
+        vxlan: None,
+        bridge: None,
+        port: None,
+        macvlan: None,
+    }
+}
+
+fn host(fact: Fact) -> Input {
+    Input::Host(KtimeNs(1), fact)
+}
+
+#[test]
+fn equal_names_and_addresses_have_equal_pseudonyms() {
+    let mut redactor = Redactor::new(&key());
+    let mut told = |ifindex, name| match redactor.input(host(Fact::Link(link(ifindex, name)))) {
+        Some(Input::Host(_, Fact::Link(link))) => (link.name, link.mac),
+        other => (format!("{other:?}"), None),
+    };
+    let (a, b, c) = (told(2, "eth0"), told(3, "eth0"), told(4, "eth1"));
+    assert_eq!(a, b);
+    assert_ne!(a.0, c.0);
+    // and on another machine with the same key
+    let mut other = Redactor::new(&key());
+    let again = other.input(host(Fact::Namespace(Namespace {
+        netns: NetNs(7),
+        name: "blue".into(),
+        node: None,
+    })));
+    let here = redactor.input(host(Fact::Namespace(Namespace {
+        netns: NetNs(7),
+        name: "blue".into(),
+        node: None,
+    })));
+    assert_eq!(again, here);
+    assert!(!format!("{here:?}").contains("blue"));
+}
+
+#[test]
+fn questions_are_asked_about_the_originals() {
+    let mut redactor = Redactor::new(&key());
+    let device = link(2, "payments").device;
+    let Some(Input::Host(_, Fact::Link(hidden))) =
+        redactor.input(host(Fact::Link(link(2, "payments"))))
+    else {
+        panic!("a link stays a link");
+    };
+    let asked = redactor.question(Question::Sysctl {
+        netns: NetNs(7),
+        name: format!("net/ipv4/conf/{}/rp_filter", hidden.name),
+    });
+    let expected = Question::Sysctl {
+        netns: NetNs(7),
+        name: "net/ipv4/conf/payments/rp_filter".into(),
+    };
+    assert_eq!(asked, expected);
+    let asked = redactor.question(Question::Forwarding {
+        device,
+        mac: hidden.mac.unwrap(),
+    });
+    let expected = Question::Forwarding {
+        device,
+        mac: Mac([2, 0, 0, 0, 0, 5]),
+    };
+    assert_eq!(asked, expected);
+    let towards = "192.0.2.77".parse().unwrap();
+    let Some(Input::Host(_, Fact::RoutesTowards(netns, dst, _))) =
+        redactor.input(host(Fact::RoutesTowards(NetNs(7), towards, Vec::new())))
+    else {
+        panic!("routes stay routes");
+    };
+    assert_ne!(dst, towards);
+    assert_eq!(
+        redactor.question(Question::RoutesTowards { netns, dst }),
+        Question::RoutesTowards {
+            netns,
+            dst: towards
+        }
+    );
+}
+
+fn record(ifindex: u32, hook: u8, bytes: &[u8]) -> Input {
+    let mut raw = RawEvent::new_zeroed();
+    raw.netns = 7;
+    raw.ifindex = ifindex;
+    raw.hook = hook;
+    raw.fingerprint = 0x1234_5678_9abc_def1;
+    raw.caplen = 16;
+    raw.cap_reserved = 32;
+    raw.stack_len = 1;
+    raw.comm = *b"payments\0left ov";
+    let mut record = raw.as_bytes().to_vec();
+    record.extend_from_slice(bytes);
+    record.extend_from_slice(&42_u64.to_ne_bytes());
+    Input::Record(record.into())
+}
+
+#[test]
+fn a_record_keeps_its_shape_and_nothing_that_was_left_over() {
+    let mut redactor = Redactor::new(&key());
+    let mut left_over = [0x5a; 32];
+    left_over[12..14].copy_from_slice(&[0x88, 0xcc]);
+    let input = record(2, hook::TC_EGRESS, &left_over);
+    let Some(Input::Record(hidden)) = redactor.input(input) else {
+        panic!("a record stays one");
+    };
+    let (raw, rest) = RawEvent::read_from_prefix(&hidden).unwrap();
+    assert_eq!((raw.caplen, raw.cap_reserved, raw.netns), (16, 32, 7));
+    assert_ne!(raw.fingerprint, 0x1234_5678_9abc_def1);
+    assert!(raw.comm.starts_with(b"proc-") && raw.comm.ends_with(&[0; 5]));
+    let (captured, stack) = rest.split_at(32);
+    assert_eq!(stack, 42_u64.to_ne_bytes());
+    assert!(captured.iter().skip(14).all(|byte| *byte == 0));
+}
+
+#[test]
+fn a_record_that_cannot_be_read_keeps_its_time_alone() {
+    let mut redactor = Redactor::new(&key());
+    let Input::Record(whole) = record(2, hook::TC_EGRESS, &[0x5a; 32]) else {
+        panic!("a record");
+    };
+    for length in [0, 5, 100, whole.len() - 1] {
+        let cut = whole.slice(..length);
+        let hidden = redactor.input(Input::Record(cut.clone()));
+        assert_eq!(hidden, Some(Input::Record(cut.slice(..length.min(8)))));
+    }
+}
+
+#[test]
+fn what_the_run_does_not_look_at_is_left_out_here() {
+    let mut redactor = Redactor::new(&key());
+    redactor.only = vec![Glob::new("pay*").unwrap()];
+    for (ifindex, name) in [(2, "payments"), (3, "other")] {
+        redactor.input(host(Fact::Link(link(ifindex, name))));
+    }
+    let passes = [
+        (2, hook::TC_EGRESS),
+        (3, hook::TC_EGRESS),
+        (3, hook::KFREE_SKB),
+    ]
+    .map(|(ifindex, hook)| redactor.input(record(ifindex, hook, &[0; 32])).is_some());
+    assert_eq!(passes, [true, false, true]);
+}
