@@ -198,28 +198,27 @@ fn tshark_shows_hops_losses_and_names() {
 }
 
 /// A client and a server that drops what comes in.
-fn network() {
-    let script = "for ns in outt-a outt-b; do ip netns add $ns; ip -n $ns link set lo up; done
+/// A net for a test of this process. An address that two namespaces have names neither, and the kernel takes a while to
+/// clean up those of a test that has just ended.
+fn net(test: u32) -> String {
+    format!("10.198.{}", (std::process::id() * 3 + test) % 250)
+}
+
+/// Two namespaces on a cable, the second of which takes nothing in.
+fn network(net: &str) {
+    let script = format!("for ns in outt-a outt-b; do ip netns add $ns; ip -n $ns link set lo up; done
         ip link add eth0 netns outt-a type veth peer name eth0 netns outt-b
-        ip -n outt-a addr add 10.198.1.1/24 dev eth0; ip -n outt-a link set eth0 up
-        ip -n outt-b addr add 10.198.1.2/24 dev eth0; ip -n outt-b link set eth0 up
+        ip -n outt-a addr add {net}.1/24 dev eth0; ip -n outt-a link set eth0 up
+        ip -n outt-b addr add {net}.2/24 dev eth0; ip -n outt-b link set eth0 up
         ip netns exec outt-b nft add table ip outt
-        ip netns exec outt-b nft 'add chain ip outt in { type filter hook input priority 0; policy drop; }'";
-    let status = Command::new("sh").args(["-euc", script]).status().unwrap();
+        ip netns exec outt-b nft 'add chain ip outt in {{ type filter hook input priority 0; policy drop; }}'");
+    let status = Command::new("sh").args(["-euc", &script]).status().unwrap();
     assert!(status.success());
 }
 
-fn ping() -> Running {
-    let arguments = [
-        "netns",
-        "exec",
-        "outt-a",
-        "ping",
-        "-n",
-        "-i",
-        "0.1",
-        "10.198.1.2",
-    ];
+fn ping(net: &str) -> Running {
+    let to = format!("{net}.2");
+    let arguments = ["netns", "exec", "outt-a", "ping", "-n", "-i", "0.1", &to];
     let ping = Command::new("ip")
         .args(arguments)
         .stdout(Stdio::null())
@@ -251,8 +250,9 @@ fn interrupt(child: &Child) {
 #[test]
 fn events_come_while_the_trace_runs() {
     alone(|| {
-        network();
-        let _ping = ping();
+        let net = net(1);
+        network(&net);
+        let _ping = ping(&net);
         let (mut child, output) = trace("ndjson");
         let mut lines = output
             .lines()
@@ -280,8 +280,9 @@ fn events_come_while_the_trace_runs() {
 #[test]
 fn a_reader_that_leaves_ends_the_trace() {
     alone(|| {
-        network();
-        let _ping = ping();
+        let net = net(2);
+        network(&net);
+        let _ping = ping(&net);
         let (mut child, mut output) = trace("ndjson");
         let mut line = String::new();
         output.read_line(&mut line).unwrap();
@@ -295,8 +296,9 @@ fn a_reader_that_leaves_ends_the_trace() {
 #[test]
 fn tshark_reads_the_packets_of_a_live_trace() {
     alone(|| {
-        network();
-        let _ping = ping();
+        let net = net(3);
+        network(&net);
+        let _ping = ping(&net);
         let packets = Scratch::new("live.pcapng");
         let arguments = [
             "--netns",
@@ -319,7 +321,8 @@ fn tshark_reads_the_packets_of_a_live_trace() {
             .iter()
             .filter(|comment| comment.starts_with("DROPPED after hop 2 of 2"));
         assert!(lost.count() >= 3, "{comments:?}");
-        assert!(column(&rows, 1).iter().all(|name| *name == "outt-a"));
+        let sources = column(&rows, 1);
+        assert!(sources.iter().all(|name| *name == "outt-a"), "{rows:?}");
         // real time: not that of the machine's start
         let now = std::time::SystemTime::now();
         let now = now.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
