@@ -17,16 +17,13 @@ mod record;
 mod standing;
 mod text;
 
-use std::collections::HashMap;
-
 use tracer_common::event::RawEvent;
-use tracer_common::hook;
 use tracer_common::stats::HopKey;
 use zerocopy::FromBytes;
 
-use crate::config::Glob;
-use crate::host::facts::{Fact, Question};
-use crate::model::{Device, IfIndex, NetNs, Tuple};
+use crate::host::facts::Question;
+use crate::model::Tuple;
+use crate::source::lens::Lens;
 use crate::source::{Counters, Input};
 use address::Addresses;
 use key::Hasher;
@@ -45,9 +42,8 @@ struct Pseudonyms {
 /// Replaces what must not be seen.
 pub struct Redactor {
     all: Pseudonyms,
-    /// `--interface` of the run: no pattern would fit the pseudonyms, so what it leaves out is left out here.
-    only: Vec<Glob>,
-    interfaces: HashMap<Device, String>,
+    /// No pattern of the run would fit the pseudonyms, so what `--interface` leaves out is left out here.
+    lens: Lens,
 }
 
 impl Redactor {
@@ -61,20 +57,22 @@ impl Redactor {
                 vocabulary: Vocabulary::default(),
                 prints: key.hasher(b"fingerprint"),
             },
-            only: Vec::new(),
-            interfaces: HashMap::new(),
+            lens: Lens::default(),
         }
     }
 
     /// The input with pseudonyms; `None` for a record of an interface that the run does not look at.
     pub fn input(&mut self, input: Input) -> Option<Input> {
         Some(match input {
-            Input::Host(at, fact) => {
-                self.notice(&fact);
-                Input::Host(at, self.all.fact(fact))
+            Input::Host(at, mut fact) => {
+                self.lens.notice(&fact);
+                self.all.fact(&mut fact);
+                Input::Host(at, fact)
             }
             Input::Record(record) => {
-                if !self.looks_at(&record) {
+                if RawEvent::read_from_prefix(&record)
+                    .is_ok_and(|(raw, _)| !self.lens.looks_at(&raw))
+                {
                     return None;
                 }
                 Input::Record(self.all.record(&record))
@@ -136,36 +134,6 @@ impl Redactor {
     #[must_use]
     pub fn meant(&self, text: &str) -> String {
         self.all.meant(text)
-    }
-
-    /// Remembers what tells which records the run looks at.
-    fn notice(&mut self, fact: &Fact) {
-        match fact {
-            Fact::Run(run) => {
-                let globs = run.only_interfaces.iter();
-                self.only = globs.filter_map(|glob| Glob::new(glob).ok()).collect();
-            }
-            Fact::Link(link) => {
-                self.interfaces.insert(link.device, link.name.clone());
-            }
-            _ => {}
-        }
-    }
-
-    /// As [`crate::session`] has it: a drop is told wherever it happens.
-    fn looks_at(&self, record: &[u8]) -> bool {
-        let Some((raw, _)) = RawEvent::read_from_prefix(record)
-            .ok()
-            .filter(|_| !self.only.is_empty())
-        else {
-            return true;
-        };
-        let device = Device {
-            netns: NetNs(raw.netns),
-            ifindex: IfIndex(raw.ifindex),
-        };
-        let matches = |name: &String| self.only.iter().any(|glob| glob.matches(name));
-        raw.hook == hook::KFREE_SKB || self.interfaces.get(&device).is_none_or(matches)
     }
 }
 

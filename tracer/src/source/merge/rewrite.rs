@@ -10,11 +10,11 @@ use tracer_common::hook;
 use tracer_common::stats::{HopCount, HopKey};
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::config::Glob;
 use crate::host::facts::{
     CgroupProgram, Cgroups, Fact, Namespace, NodeClock, NodeId, Probe, ProbeState, TracedNode,
 };
-use crate::model::{Device, IfIndex, KtimeNs, NetNs};
+use crate::model::{KtimeNs, NetNs};
+use crate::source::lens::Lens;
 use crate::source::{Counters, Input};
 
 /// Kernel addresses have all of their upper 16 bits set: there is room for the node.
@@ -137,23 +137,20 @@ pub(super) struct Rewriter {
     name: String,
     clock: NodeClock,
     only_netns: Vec<String>,
-    only_interfaces: Vec<Glob>,
-    /// Names on its own machine.
+    /// Their names on its own machine.
     namespaces: BTreeMap<NetNs, String>,
-    interfaces: BTreeMap<Device, String>,
+    lens: Lens,
 }
 
 impl Rewriter {
     pub(super) fn new(node: &TracedNode) -> Self {
-        let globs = node.run.only_interfaces.iter();
         Self {
             node: node.id,
             name: node.name.clone(),
             clock: node.clock,
             only_netns: node.run.only_netns.clone(),
-            only_interfaces: globs.filter_map(|glob| Glob::new(glob).ok()).collect(),
             namespaces: BTreeMap::new(),
-            interfaces: BTreeMap::new(),
+            lens: Lens::default(),
         }
     }
 
@@ -180,27 +177,24 @@ impl Rewriter {
         }
     }
 
-    fn fact(&mut self, fact: Fact, numbers: &mut Numbers) -> Option<Fact> {
+    fn fact(&mut self, mut fact: Fact, numbers: &mut Numbers) -> Option<Fact> {
         numbers
             .names
             .entry(self.node)
             .or_insert_with(|| self.name.clone());
-        match &fact {
-            Fact::Namespace(namespace) => {
-                let name = namespace.name.clone();
-                self.namespaces.insert(namespace.netns, name);
-            }
-            Fact::Link(link) => {
-                self.interfaces.insert(link.device, link.name.clone());
-            }
-            _ => {}
-        }
+        self.lens.notice(&fact);
         // What a narrowed run knows of other namespaces may be another node's own: they are told by that one.
         let named = matches!(fact, Fact::Namespace(_));
-        if !named && fact.netns().is_some_and(|netns| !self.is_watched(netns)) {
+        if !named && fact.netns().is_some_and(|netns| !self.is_watched(*netns)) {
             return None;
         }
-        let fact = match fact {
+        let mut fact = match fact {
+            Fact::Namespace(mut namespace) => {
+                let name = namespace.name.clone();
+                self.namespaces.insert(namespace.netns, name);
+                namespace.node = Some(self.node);
+                Fact::Namespace(namespace)
+            }
             Fact::Run(_) | Fact::Node(_) => return None,
             Fact::DropReasons(names) => Fact::DropReasons(self.reasons(names)),
             Fact::ResetReasons(names) => Fact::ResetReasons(self.reasons(names)),
@@ -225,10 +219,7 @@ impl Rewriter {
             },
             fact => fact,
         };
-        let mut fact = fact.renumbered(|netns| numbers.namespace(self.node, netns));
-        if let Fact::Namespace(namespace) = &mut fact {
-            namespace.node = Some(self.node);
-        }
+        fact.renumber(|netns| numbers.namespace(self.node, netns));
         Some(fact)
     }
 
@@ -237,24 +228,12 @@ impl Rewriter {
         self.only_netns.is_empty() || self.namespaces.get(&netns).is_some_and(named)
     }
 
-    /// `--interface` of this node's run; a drop is told wherever it happens (as [`crate::session`] has it).
-    fn looks_at(&self, raw: &RawEvent) -> bool {
-        let device = Device {
-            netns: NetNs(raw.netns),
-            ifindex: IfIndex(raw.ifindex),
-        };
-        let matches = |name: &String| self.only_interfaces.iter().any(|glob| glob.matches(name));
-        self.only_interfaces.is_empty()
-            || raw.hook == hook::KFREE_SKB
-            || self.interfaces.get(&device).is_none_or(matches)
-    }
-
     fn record(&self, record: &Bytes, numbers: &mut Numbers) -> Option<Bytes> {
         let Ok((mut raw, _)) = RawEvent::read_from_prefix(record) else {
             // the correlator counts it
             return Some(record.clone());
         };
-        if !self.looks_at(&raw) {
+        if !self.lens.looks_at(&raw) {
             return None;
         }
         let mut number = |netns: u32| match netns {

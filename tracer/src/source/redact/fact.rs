@@ -10,106 +10,92 @@ use crate::host::facts::{
     Forwarding, InterfaceAddress, Link, Namespace, Neighbor, OpenSocket, PolicyRule, PortSockets,
     Probe, Route, RouteAnswer, Run, TableRoute, TracedNode, VxlanLink, XfrmPolicy,
 };
-use crate::model::{Process, Tuple};
+use crate::model::{Mac, Process, Tuple};
 
 /// What the kernel calls BPF programs among its functions: a tag, then their own name (bpf_get_prog_name of kernel/bpf/core.c).
 const PROGRAM: &str = "bpf_prog_";
 
 impl Pseudonyms {
-    /// The fact with pseudonyms.
-    pub(super) fn fact(&mut self, fact: Fact) -> Fact {
+    /// Puts pseudonyms into a fact.
+    pub(super) fn fact(&mut self, fact: &mut Fact) {
         match fact {
-            Fact::Run(run) => Fact::Run(Box::new(self.run(*run))),
-            Fact::Node(node) => Fact::Node(Box::new(self.node(*node))),
-            Fact::Namespace(Namespace { netns, name, node }) => Fact::Namespace(Namespace {
-                netns,
-                name: self.names.name(Kind::Namespace, &name),
-                node,
-            }),
-            Fact::Link(link) => Fact::Link(self.link(link)),
-            Fact::Addresses(device, list) => {
-                let own = list.into_iter().map(|address| self.own_address(address));
-                Fact::Addresses(device, own.collect())
-            }
-            Fact::Symbols(list) => {
-                let named = |(at, name): (u64, String)| (at, self.symbol(name));
-                Fact::Symbols(list.into_iter().map(named).collect())
-            }
-            Fact::Probe(probe) => Fact::Probe(self.probe(probe)),
+            Fact::Run(run) => self.run(run),
+            Fact::Node(node) => self.node(node),
+            Fact::Namespace(Namespace {
+                netns: _,
+                name,
+                node: _,
+            }) => self.rename(Kind::Namespace, name),
+            Fact::Link(link) => self.link(link),
+            Fact::Addresses(_, list) => list.iter_mut().for_each(|own| self.own_address(own)),
+            Fact::Symbols(list) => list.iter_mut().for_each(|(_, name)| self.symbol(name)),
+            Fact::Probe(probe) => self.probe(probe),
             Fact::Route(RouteAnswer {
-                netns,
+                netns: _,
                 tuple,
-                iif,
+                iif: _,
                 result,
-            }) => Fact::Route(RouteAnswer {
-                netns,
-                tuple: self.tuple(tuple),
-                iif,
-                result: result.map(|route| self.route(route)),
-            }),
+            }) => {
+                self.tuple(tuple);
+                result.iter_mut().for_each(|route| self.route(route));
+            }
             Fact::Neighbor(Neighbor {
-                device,
+                device: _,
                 address,
-                state,
+                state: _,
                 mac,
-            }) => Fact::Neighbor(Neighbor {
-                device,
-                address: self.addresses.address(address),
-                state,
-                mac: mac.map(|mac| self.addresses.mac(mac)),
-            }),
+            }) => {
+                self.hide(address);
+                mac.iter_mut().for_each(|mac| self.hide_mac(mac));
+            }
             Fact::Forwarding(Forwarding {
-                device,
+                device: _,
                 mac,
                 entries,
-            }) => Fact::Forwarding(Forwarding {
-                device,
-                mac: self.addresses.mac(mac),
-                entries: entries.into_iter().map(|e| self.fdb_entry(e)).collect(),
-            }),
-            Fact::Sysctl { netns, name, value } => Fact::Sysctl {
-                netns,
-                name: self.names.sysctl(&name),
-                value: value.map(|value| self.remark(&value)),
-            },
-            Fact::Rules(netns, v6, list) => {
-                let hidden = list.into_iter().map(|rule| self.policy_rule(rule));
-                Fact::Rules(netns, v6, hidden.collect())
+            }) => {
+                self.hide_mac(mac);
+                entries.iter_mut().for_each(|entry| self.fdb_entry(entry));
             }
-            Fact::XfrmPolicies(netns, list) => {
-                let hidden = list.into_iter().map(|policy| self.xfrm(policy));
-                Fact::XfrmPolicies(netns, hidden.collect())
+            Fact::Sysctl {
+                netns: _,
+                name,
+                value,
+            } => {
+                *name = self.names.sysctl(name);
+                value
+                    .iter_mut()
+                    .for_each(|value| *value = self.remark(value));
             }
-            Fact::RoutesTowards(netns, dst, list) => {
-                let dst = self.addresses.address(dst);
-                let hidden = list.into_iter().map(|route| self.table_route(route));
-                Fact::RoutesTowards(netns, dst, hidden.collect())
+            Fact::Rules(_, _, list) => list.iter_mut().for_each(|rule| self.policy_rule(rule)),
+            Fact::XfrmPolicies(_, list) => list.iter_mut().for_each(|policy| self.xfrm(policy)),
+            Fact::RoutesTowards(_, dst, list) => {
+                self.hide(dst);
+                list.iter_mut().for_each(|route| self.table_route(route));
             }
-            Fact::Chains(netns, list) => {
-                let hidden = list.into_iter().map(|chain| self.base_chain(chain));
-                Fact::Chains(netns, hidden.collect())
-            }
-            Fact::Standing(device, standing) => Fact::Standing(device, self.standing(standing)),
-            Fact::Sockets(found) => Fact::Sockets(self.sockets(found)),
-            Fact::Cgroups(found) => Fact::Cgroups(self.cgroups(found)),
-            Fact::Cgroup(id, path) => {
-                Fact::Cgroup(id, path.map(|path| self.names.path(Kind::Cgroup, &path)))
-            }
+            Fact::Chains(_, list) => list.iter_mut().for_each(|chain| self.base_chain(chain)),
+            Fact::Standing(_, standing) => self.standing(standing),
+            Fact::Sockets(PortSockets {
+                netns: _,
+                proto: _,
+                port: _,
+                sockets,
+            }) => sockets.iter_mut().for_each(|socket| self.socket(socket)),
+            Fact::Cgroups(found) => self.cgroups(found),
+            Fact::Cgroup(_, path) => path.iter_mut().for_each(|path| self.cgroup(path)),
             Fact::Conntrack(ConntrackAnswer {
-                netns,
+                netns: _,
                 tuple,
                 entry,
-            }) => Fact::Conntrack(ConntrackAnswer {
-                netns,
-                tuple: self.tuple(tuple),
-                entry: entry.map(|entry| self.connection(entry)),
-            }),
-            Fact::Unread { what, why } => Fact::Unread {
-                what: self.told(&what),
-                why: self.told(&why),
-            },
+            }) => {
+                self.tuple(tuple);
+                entry.iter_mut().for_each(|entry| self.connection(entry));
+            }
+            Fact::Unread { what, why } => {
+                *what = self.told(what);
+                *why = self.told(why);
+            }
             // numbers, and names that are the kernel's own
-            fact @ (Fact::NamespaceGone(_)
+            Fact::NamespaceGone(_)
             | Fact::LinkGone(_)
             | Fact::DropReasons(_)
             | Fact::ResetReasons(_)
@@ -117,167 +103,118 @@ impl Pseudonyms {
                 covered: _,
                 total: _,
             }
-            | Fact::ConntrackCounters(_, _)) => fact,
+            | Fact::ConntrackCounters(_, _) => {}
         }
     }
 
-    fn run(&mut self, run: Run) -> Run {
+    fn run(&mut self, run: &mut Run) {
         let Run {
-            tool_version,
+            tool_version: _,
             hostname,
-            kernel,
-            arch,
+            kernel: _,
+            arch: _,
             boot_id,
             expression,
             clauses,
             asked_src,
             asked_dst,
             asked,
-            asked_ports,
-            names_addresses,
-            started_unix_ns,
-            started_ktime,
-            one_way,
+            asked_ports: _,
+            names_addresses: _,
+            started_unix_ns: _,
+            started_ktime: _,
+            one_way: _,
             only_netns,
-            // what they leave out is left out already
-            only_interfaces: _,
+            only_interfaces,
         } = run;
-        let mut all = |list: Vec<IpAddr>| -> Vec<IpAddr> {
-            list.into_iter()
-                .map(|address| self.addresses.address(address))
-                .collect()
-        };
-        let (asked_src, asked_dst, asked) = (all(asked_src), all(asked_dst), all(asked));
-        let name = |name: &String| self.names.name(Kind::Namespace, name);
-        let only_netns = only_netns.iter().map(name).collect();
-        Run {
-            tool_version,
-            hostname: self.names.name(Kind::Host, &hostname),
-            kernel,
-            arch,
-            boot_id: self.names.name(Kind::Boot, &boot_id),
-            expression: self.expression(&expression),
-            clauses: clauses.iter().map(|text| self.expression(text)).collect(),
-            asked_src,
-            asked_dst,
-            asked,
-            asked_ports,
-            names_addresses,
-            started_unix_ns,
-            started_ktime,
-            one_way,
-            only_netns,
-            only_interfaces: Vec::new(),
+        for address in asked_src.iter_mut().chain(asked_dst).chain(asked) {
+            self.hide(address);
         }
+        for name in only_netns {
+            self.rename(Kind::Namespace, name);
+        }
+        self.rename(Kind::Host, hostname);
+        self.rename(Kind::Boot, boot_id);
+        for text in std::iter::once(expression).chain(clauses) {
+            *text = self.expression(text);
+        }
+        // what they leave out is left out already
+        only_interfaces.clear();
     }
 
-    fn node(&mut self, node: TracedNode) -> TracedNode {
+    fn node(&mut self, node: &mut TracedNode) {
         let TracedNode {
-            id,
+            id: _,
             name,
             run,
-            clock,
-            from,
-            until,
+            clock: _,
+            from: _,
+            until: _,
         } = node;
-        TracedNode {
-            id,
-            name: self.names.name(Kind::Host, &name),
-            run: self.run(run),
-            clock,
-            from,
-            until,
-        }
+        self.rename(Kind::Host, name);
+        self.run(run);
     }
 
-    fn link(&mut self, link: Link) -> Link {
+    fn link(&mut self, link: &mut Link) {
         let Link {
-            device,
+            device: _,
             name,
-            kind,
+            kind: _,
             mac,
-            mtu,
-            up,
-            carrier,
-            arp_type,
-            master,
-            peer,
+            mtu: _,
+            up: _,
+            carrier: _,
+            arp_type: _,
+            master: _,
+            peer: _,
             vxlan,
-            bridge,
-            port,
-            macvlan,
+            bridge: _,
+            port: _,
+            macvlan: _,
         } = link;
-        Link {
-            device,
-            name: self.names.name(Kind::Interface, &name),
-            kind,
-            mac: mac.map(|mac| self.addresses.mac(mac)),
-            mtu,
-            up,
-            carrier,
-            arp_type,
-            master,
-            peer,
-            vxlan: vxlan.map(|vxlan| self.vxlan(vxlan)),
-            bridge,
-            port,
-            macvlan,
-        }
-    }
-
-    fn vxlan(&mut self, vxlan: VxlanLink) -> VxlanLink {
-        let VxlanLink {
-            vni,
-            port,
+        self.rename(Kind::Interface, name);
+        mac.iter_mut().for_each(|mac| self.hide_mac(mac));
+        if let Some(VxlanLink {
+            vni: _,
+            port: _,
             remote,
             local,
-            learning,
-            df,
-        } = vxlan;
-        VxlanLink {
-            vni,
-            port,
-            remote: self.maybe(remote),
-            local: self.maybe(local),
-            learning,
-            df,
+            learning: _,
+            df: _,
+        }) = vxlan
+        {
+            self.hide_all(remote.iter_mut().chain(local));
         }
     }
 
-    fn own_address(&mut self, own: InterfaceAddress) -> InterfaceAddress {
+    fn own_address(&mut self, own: &mut InterfaceAddress) {
         let InterfaceAddress {
             address,
-            prefix,
-            tentative,
-            dad_failed,
-            secondary,
+            prefix: _,
+            tentative: _,
+            dad_failed: _,
+            secondary: _,
         } = own;
-        InterfaceAddress {
-            address: self.addresses.address(address),
-            prefix,
-            tentative,
-            dad_failed,
-            secondary,
-        }
+        self.hide(address);
     }
 
     /// Functions are the kernel's; programs have names of their own.
-    fn symbol(&mut self, name: String) -> String {
+    fn symbol(&mut self, name: &mut String) {
         let Some((tag, own)) = name
             .strip_prefix(PROGRAM)
             .and_then(|rest| rest.split_once('_'))
         else {
-            return name;
+            return;
         };
         let own = self.names.name(Kind::Program, own).replace('-', "_");
-        format!("{PROGRAM}{tag}_{own}")
+        *name = format!("{PROGRAM}{tag}_{own}");
     }
 
     /// A hook's name, or `tc NAMESPACE/INTERFACE`, perhaps behind a node's name.
-    fn probe(&mut self, probe: Probe) -> Probe {
+    fn probe(&mut self, probe: &mut Probe) {
         let Probe {
             name,
-            state,
+            state: _,
             detail,
         } = probe;
         let (node, own) = name
@@ -294,261 +231,182 @@ impl Pseudonyms {
             ),
             None => own.to_owned(),
         };
-        let name = match node {
+        *name = match node {
             Some(node) => format!("{}: {own}", self.names.name(Kind::Host, node)),
             None => own,
         };
-        Probe {
-            name,
-            state,
-            detail: self.remark(&detail),
-        }
+        *detail = self.remark(detail);
     }
 
-    fn route(&mut self, route: Route) -> Route {
+    fn route(&mut self, route: &mut Route) {
         let Route {
-            kind,
-            oif,
+            kind: _,
+            oif: _,
             gateway,
             source,
-            table,
-            mtu,
+            table: _,
+            mtu: _,
         } = route;
-        Route {
-            kind,
-            oif,
-            gateway: self.maybe(gateway),
-            source: self.maybe(source),
-            table,
-            mtu,
-        }
+        self.hide_all(gateway.iter_mut().chain(source));
     }
 
-    fn fdb_entry(&mut self, entry: FdbEntry) -> FdbEntry {
+    fn fdb_entry(&mut self, entry: &mut FdbEntry) {
         let FdbEntry {
-            port,
-            default,
+            port: _,
+            default: _,
             remote,
-            state,
+            state: _,
         } = entry;
-        FdbEntry {
-            port,
-            default,
-            remote: self.maybe(remote),
-            state,
-        }
+        self.hide_all(remote);
     }
 
-    fn policy_rule(&mut self, rule: PolicyRule) -> PolicyRule {
+    fn policy_rule(&mut self, rule: &mut PolicyRule) {
         let PolicyRule {
-            priority,
-            action,
-            table,
-            goto,
-            inverted,
+            priority: _,
+            action: _,
+            table: _,
+            goto: _,
+            inverted: _,
             src,
             dst,
             iif,
             oif,
-            mark,
-            mark_mask,
-            protocol,
-            sport,
-            dport,
+            mark: _,
+            mark_mask: _,
+            protocol: _,
+            sport: _,
+            dport: _,
         } = rule;
-        let mut network = |net: Option<(IpAddr, u8)>| {
-            net.map(|(address, length)| (self.addresses.network(address, length), length))
-        };
-        let (src, dst) = (network(src), network(dst));
-        let mut interface =
-            |name: Option<String>| name.map(|name| self.names.name(Kind::Interface, &name));
-        PolicyRule {
-            priority,
-            action,
-            table,
-            goto,
-            inverted,
-            src,
-            dst,
-            iif: interface(iif),
-            oif: interface(oif),
-            mark,
-            mark_mask,
-            protocol,
-            sport,
-            dport,
+        for (address, length) in src.iter_mut().chain(dst) {
+            self.hide_network(address, *length);
+        }
+        for name in iif.iter_mut().chain(oif) {
+            self.rename(Kind::Interface, name);
         }
     }
 
-    fn xfrm(&mut self, policy: XfrmPolicy) -> XfrmPolicy {
+    fn xfrm(&mut self, policy: &mut XfrmPolicy) {
         let XfrmPolicy {
             src,
             src_prefix,
             dst,
             dst_prefix,
-            protocol,
-            sport,
-            dport,
-            direction,
-            blocks,
-            priority,
-            index,
+            protocol: _,
+            sport: _,
+            dport: _,
+            direction: _,
+            blocks: _,
+            priority: _,
+            index: _,
         } = policy;
-        XfrmPolicy {
-            src: self.addresses.network(src, src_prefix),
-            src_prefix,
-            dst: self.addresses.network(dst, dst_prefix),
-            dst_prefix,
-            protocol,
-            sport,
-            dport,
-            direction,
-            blocks,
-            priority,
-            index,
-        }
+        self.hide_network(src, *src_prefix);
+        self.hide_network(dst, *dst_prefix);
     }
 
-    fn table_route(&mut self, route: TableRoute) -> TableRoute {
+    fn table_route(&mut self, route: &mut TableRoute) {
         let TableRoute {
-            kind,
-            table,
+            kind: _,
+            table: _,
             prefix,
             length,
             gateway,
-            oif,
-            metric,
+            oif: _,
+            metric: _,
         } = route;
-        TableRoute {
-            kind,
-            table,
-            prefix: self.addresses.network(prefix, length),
-            length,
-            gateway: self.maybe(gateway),
-            oif,
-            metric,
-        }
+        self.hide_network(prefix, *length);
+        self.hide_all(gateway);
     }
 
-    fn connection(&mut self, entry: ConntrackEntry) -> ConntrackEntry {
+    fn connection(&mut self, entry: &mut ConntrackEntry) {
         let ConntrackEntry {
             original,
             reply,
-            status,
-            tcp_state,
-            timeout,
-            zone,
+            status: _,
+            tcp_state: _,
+            timeout: _,
+            zone: _,
         } = entry;
-        let mut ends = |ends: [(IpAddr, u16); 2]| {
-            ends.map(|(address, port)| (self.addresses.address(address), port))
-        };
-        ConntrackEntry {
-            original: ends(original),
-            reply: ends(reply),
-            status,
-            tcp_state,
-            timeout,
-            zone,
-        }
+        let ends = original.iter_mut().chain(reply);
+        self.hide_all(ends.map(|(address, _)| address));
     }
 
-    fn sockets(&mut self, found: PortSockets) -> PortSockets {
-        let PortSockets {
-            netns,
-            proto,
-            port,
-            sockets,
-        } = found;
-        PortSockets {
-            netns,
-            proto,
-            port,
-            sockets: sockets.into_iter().map(|s| self.socket(s)).collect(),
-        }
-    }
-
-    fn socket(&mut self, socket: OpenSocket) -> OpenSocket {
+    fn socket(&mut self, socket: &mut OpenSocket) {
         let OpenSocket {
             local,
             peer,
-            interface,
-            state,
-            waiting,
-            limit,
-            only_v6,
+            interface: _,
+            state: _,
+            waiting: _,
+            limit: _,
+            only_v6: _,
             holders,
         } = socket;
-        OpenSocket {
-            local: self.addresses.address(local),
-            peer: peer.map(|(address, port)| (self.addresses.address(address), port)),
-            interface,
-            state,
-            waiting,
-            limit,
-            only_v6,
-            holders: holders.into_iter().map(|p| self.process(p)).collect(),
-        }
+        self.hide(local);
+        self.hide_all(peer.iter_mut().map(|(address, _)| address));
+        holders.iter_mut().for_each(|process| self.process(process));
     }
 
-    fn cgroups(&mut self, found: Cgroups) -> Cgroups {
+    fn cgroups(&mut self, found: &mut Cgroups) {
         let Cgroups { mount, programs } = found;
-        let program = |of: CgroupProgram| {
-            let CgroupProgram {
-                cgroup,
-                hook,
-                program,
-                node,
-            } = of;
-            CgroupProgram {
-                cgroup: self.names.path(Kind::Cgroup, &cgroup),
-                hook,
-                program: self.program(program),
-                node,
-            }
-        };
-        let programs = programs.into_iter().map(program).collect();
-        Cgroups {
-            mount: self.names.path(Kind::Cgroup, &mount),
-            programs,
+        for CgroupProgram {
+            cgroup,
+            hook: _,
+            program,
+            node: _,
+        } in programs
+        {
+            self.cgroup(cgroup);
+            self.program(program);
         }
+        self.cgroup(mount);
     }
 
-    pub(super) fn program(&mut self, program: BpfProgram) -> BpfProgram {
-        let BpfProgram { id, name } = program;
-        BpfProgram {
-            id,
-            name: self.names.name(Kind::Program, &name),
-        }
+    fn cgroup(&mut self, path: &mut String) {
+        *path = self.names.path(Kind::Cgroup, path);
     }
 
-    pub(super) fn process(&mut self, process: Process) -> Process {
-        let Process { pid, comm } = process;
-        Process {
-            pid,
-            comm: self.names.name(Kind::Process, &comm),
-        }
+    pub(super) fn program(&mut self, program: &mut BpfProgram) {
+        let BpfProgram { id: _, name } = program;
+        self.rename(Kind::Program, name);
     }
 
-    fn tuple(&mut self, tuple: Tuple) -> Tuple {
+    pub(super) fn process(&mut self, process: &mut Process) {
+        let Process { pid: _, comm } = process;
+        self.rename(Kind::Process, comm);
+    }
+
+    fn tuple(&mut self, tuple: &mut Tuple) {
         let Tuple {
-            proto,
+            proto: _,
             src,
-            sport,
+            sport: _,
             dst,
-            dport,
-            icmp_id,
+            dport: _,
+            icmp_id: _,
         } = tuple;
-        Tuple {
-            proto,
-            src: self.addresses.address(src),
-            sport,
-            dst: self.addresses.address(dst),
-            dport,
-            icmp_id,
+        self.hide(src);
+        self.hide(dst);
+    }
+
+    pub(super) fn rename(&mut self, kind: Kind, name: &mut String) {
+        *name = self.names.name(kind, name);
+    }
+
+    fn hide(&mut self, address: &mut IpAddr) {
+        *address = self.addresses.address(*address);
+    }
+
+    fn hide_all<'a>(&mut self, addresses: impl IntoIterator<Item = &'a mut IpAddr>) {
+        for address in addresses {
+            self.hide(address);
         }
     }
 
-    fn maybe(&mut self, address: Option<IpAddr>) -> Option<IpAddr> {
-        address.map(|address| self.addresses.address(address))
+    fn hide_network(&mut self, address: &mut IpAddr, length: u8) {
+        *address = self.addresses.network(*address, length);
+    }
+
+    fn hide_mac(&mut self, mac: &mut Mac) {
+        *mac = self.addresses.mac(*mac);
     }
 }

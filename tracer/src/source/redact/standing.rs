@@ -9,126 +9,101 @@ use crate::host::facts::{
 };
 
 impl Pseudonyms {
-    pub(super) fn standing(&mut self, standing: Standing) -> Standing {
+    pub(super) fn standing(&mut self, standing: &mut Standing) {
         let Standing {
             programs,
             qdiscs,
-            counters,
-            queue_length,
+            counters: _,
+            queue_length: _,
             holders,
         } = standing;
-        let holder = |holder: Holder| {
-            let Holder { process, state } = holder;
-            Holder {
-                process: self.process(process),
-                state,
-            }
-        };
-        let holders = holders.map(|list| list.into_iter().map(holder).collect());
-        let programs = programs.into_iter().map(|program| self.attachment(program));
-        Standing {
-            programs: programs.collect(),
-            qdiscs: qdiscs.into_iter().map(qdisc).collect(),
-            counters,
-            queue_length,
-            holders,
+        programs
+            .iter_mut()
+            .for_each(|program| self.attachment(program));
+        qdiscs.iter().for_each(nameless);
+        for Holder { process, state: _ } in holders.iter_mut().flatten() {
+            self.process(process);
         }
     }
 
-    fn attachment(&mut self, attachment: Attachment) -> Attachment {
+    fn attachment(&mut self, attachment: &mut Attachment) {
         let Attachment {
-            hook,
-            how,
-            priority,
+            hook: _,
+            how: _,
+            priority: _,
             program,
             actions,
         } = attachment;
-        // actions have kinds, verbs and numbers
-        let action = |Action { kind, verb, to }| Action { kind, verb, to };
-        Attachment {
-            hook,
-            how,
-            priority,
-            program: program.map(|program| self.program(program)),
-            actions: actions.into_iter().map(action).collect(),
-        }
+        program.iter_mut().for_each(|program| self.program(program));
+        // they have kinds, verbs and numbers
+        actions.iter().for_each(
+            |Action {
+                 kind: _,
+                 verb: _,
+                 to: _,
+             }| (),
+        );
     }
 
-    pub(super) fn base_chain(&mut self, chain: BaseChain) -> BaseChain {
+    pub(super) fn base_chain(&mut self, chain: &mut BaseChain) {
         let BaseChain {
-            engine,
-            family,
+            engine: _,
+            family: _,
             table,
             chain,
-            hook,
-            priority,
-            policy_drop,
-            rules,
-            policy_packets,
+            hook: _,
+            priority: _,
+            policy_drop: _,
+            rules: _,
+            policy_packets: _,
             stops,
-            more_stops,
+            more_stops: _,
         } = chain;
-        BaseChain {
-            engine,
-            family,
-            table: self.names.name(Kind::Table, &table),
-            chain: self.names.name(Kind::Chain, &chain),
-            hook,
-            priority,
-            policy_drop,
-            rules,
-            policy_packets,
-            stops: stops
-                .into_iter()
-                .map(|rule| self.filter_rule(rule))
-                .collect(),
-            more_stops,
-        }
+        self.rename(Kind::Table, table);
+        self.rename(Kind::Chain, chain);
+        stops.iter_mut().for_each(|rule| self.filter_rule(rule));
     }
 
-    fn filter_rule(&mut self, rule: FilterRule) -> FilterRule {
+    fn filter_rule(&mut self, rule: &mut FilterRule) {
         let FilterRule {
             chain,
-            handle,
-            number,
-            stop,
+            handle: _,
+            number: _,
+            stop: _,
             text,
-            whole,
-            packets,
+            whole: _,
+            packets: _,
             tests,
         } = rule;
-        FilterRule {
-            chain: self.names.name(Kind::Chain, &chain),
-            handle,
-            number,
-            stop,
-            text: self.rule(&text),
-            whole,
-            packets,
-            tests: tests.into_iter().map(|test| self.test(test)).collect(),
-        }
+        self.rename(Kind::Chain, chain);
+        *text = self.rule(text);
+        tests.iter_mut().for_each(|test| self.test(test));
     }
 
-    fn test(&mut self, test: Test) -> Test {
+    fn test(&mut self, test: &mut Test) {
         match test {
-            Test::Address { side, ranges, not } => {
-                let hidden = ranges.into_iter().flat_map(networks);
-                let hidden = hidden.map(|(first, length)| {
+            Test::Address {
+                side: _,
+                ranges,
+                not: _,
+            } => {
+                let parts = ranges.iter().copied().flat_map(networks);
+                let hidden = parts.map(|(first, length)| {
                     let first = self.addresses.network(first, length);
                     (first, last(first, length))
                 });
-                Test::Address {
-                    side,
-                    ranges: hidden.collect(),
-                    not,
-                }
+                *ranges = hidden.collect();
             }
-            Test::Interface { side, name, not } => match self.names.interface(&name) {
-                Some(name) => Test::Interface { side, name, not },
-                None => Test::Other(String::from("interface …")),
+            Test::Interface {
+                side: _,
+                name,
+                not: _,
+            } => match self.names.interface(name) {
+                Some(hidden) => *name = hidden,
+                None => *test = Test::Other(String::from("interface …")),
             },
-            Test::Other(text) => Test::Other(self.rule(&text)),
-            test @ (Test::Port {
+            Test::Other(text) => *text = self.rule(text),
+            Test::Port {
                 side: _,
                 ranges: _,
                 not: _,
@@ -141,33 +116,23 @@ impl Pseudonyms {
                 value: _,
                 mask: _,
                 not: _,
-            }) => test,
+            } => {}
         }
     }
 }
 
 /// Kinds, handles and counters: nothing of it is a name that somebody gave.
-fn qdisc(qdisc: Qdisc) -> Qdisc {
+fn nameless(qdisc: &Qdisc) {
     let Qdisc {
-        kind,
-        handle,
-        parent,
-        packets,
-        drops,
-        overlimits,
-        queued,
-        backlog,
+        kind: _,
+        handle: _,
+        parent: _,
+        packets: _,
+        drops: _,
+        overlimits: _,
+        queued: _,
+        backlog: _,
     } = qdisc;
-    Qdisc {
-        kind,
-        handle,
-        parent,
-        packets,
-        drops,
-        overlimits,
-        queued,
-        backlog,
-    }
 }
 
 /// A range as the networks that it is made of: pseudonyms keep networks, not the order of addresses.
@@ -261,11 +226,13 @@ mod tests {
     fn a_test_holds_for_the_pseudonyms_of_what_it_held_for() {
         let mut all = pseudonyms();
         let range = (ip("192.168.3.17"), ip("192.168.5.200"));
-        let Test::Address { ranges, .. } = all.test(Test::Address {
+        let mut test = Test::Address {
             side: Side::Source,
             ranges: vec![range],
             not: false,
-        }) else {
+        };
+        all.test(&mut test);
+        let Test::Address { ranges, .. } = test else {
             panic!("it stays a test of addresses");
         };
         for third in 2..7 {

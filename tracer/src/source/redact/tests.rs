@@ -1,8 +1,9 @@
 //! Inputs in, inputs out.
 
 use super::*;
-use crate::host::facts::{Link, Namespace};
-use crate::model::{KtimeNs, Mac};
+use crate::host::facts::{Fact, Link, Namespace, Run};
+use crate::model::{Device, IfIndex, KtimeNs, Mac, NetNs};
+use tracer_common::hook;
 use zerocopy::{FromZeros, IntoBytes};
 
 pub(super) fn key() -> Key {
@@ -160,7 +161,11 @@ fn a_record_that_cannot_be_read_keeps_its_time_alone() {
 #[test]
 fn what_the_run_does_not_look_at_is_left_out_here() {
     let mut redactor = Redactor::new(&key());
-    redactor.only = vec![Glob::new("pay*").unwrap()];
+    let run = Run {
+        only_interfaces: vec!["pay*".to_owned()],
+        ..Run::default()
+    };
+    redactor.input(host(Fact::Run(Box::new(run))));
     for (ifindex, name) in [(2, "payments"), (3, "other")] {
         redactor.input(host(Fact::Link(link(ifindex, name))));
     }
