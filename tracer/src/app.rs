@@ -63,11 +63,11 @@ const PLAIN_WIDTH: u16 = 100;
 pub fn trace(config: &Config) -> Result<ExitStatus, Error> {
     let runtime = runtime()?;
     // A file that cannot be made is better known before the incident than after it.
-    let mut output = Output::open(&config.report_to, config.output, config.color)?;
-    tell_of_text(config.text_because);
+    let mut output = Output::open(&config.output)?;
+    tell_of_text(config.output.text_because);
     let blank = config.record.as_ref().map(Reel::create).transpose()?;
     let (session, tape) = runtime.block_on(run(config, blank, &mut output))?;
-    finish(&mut output, &session, tape, config.check)
+    finish(&mut output, &session, tape, config.output.check)
 }
 
 /// Writes what the run gives. Gives the exit status.
@@ -195,12 +195,15 @@ async fn run(
     let mut signals = Signals::listen()?;
     let mut veil = Veil::new(config.redact.as_ref())?;
     let mut live = Live::start(config)?;
-    let mut tape = Tape::begin(blank, config.screen.is_some() || output.wants_inputs())
-        .map_err(|error| Error::io("write the recording", error))?;
+    let mut tape = Tape::begin(
+        blank,
+        config.output.screen.is_some() || output.wants_inputs(),
+    )
+    .map_err(|error| Error::io("write the recording", error))?;
     say!("{}", ready_line(live.ready()));
     let deadline = config.duration.map(|d| Instant::now() + d);
     let mut session = Session::default();
-    let mut front = front(config.screen, &session, output)?;
+    let mut front = front(config.output.screen, &session, output)?;
     let mut ending: Option<EndReason> = None;
     // The person has seen enough: the screen closes as soon as the trace is over.
     let mut left = false;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{PLAIN_WIDTH, speaks_utf8, tape};
 use crate::compare::{NoFlow, Subject, compare};
-use crate::config::{DiffConfig, Sink};
+use crate::config::{DiffConfig, OutputFormat, Sink};
 use crate::error::{Error, ExitStatus};
 use crate::render::text::TextStyle;
 use crate::render::{comparison, json};
@@ -20,7 +20,7 @@ use crate::source::recording::{Ending, Reader};
 /// # Errors
 /// When a file cannot be read, holds nothing to compare, or the output cannot be written.
 pub fn diff(config: &DiffConfig) -> Result<ExitStatus, Error> {
-    let mut sink = Sink::open(&config.report_to)?;
+    let mut sink = Sink::open(&config.output.report_to)?;
     let (good, bad) = (load(&config.good)?, load(&config.bad)?);
     let (good_file, bad_file) = (name(&config.good), name(&config.bad));
     let compared = compare(
@@ -36,12 +36,12 @@ pub fn diff(config: &DiffConfig) -> Result<ExitStatus, Error> {
         },
     )
     .map_err(advise)?;
-    let written = if config.json {
+    let written = if config.output.format == OutputFormat::Json {
         json::write(&mut sink, &compared)
     } else {
         let style = TextStyle {
             width: usize::from(sink.width().unwrap_or(PLAIN_WIDTH)),
-            color: config.color,
+            color: config.output.color,
             ascii: !speaks_utf8(),
             ..TextStyle::default()
         };
@@ -50,7 +50,7 @@ pub fn diff(config: &DiffConfig) -> Result<ExitStatus, Error> {
     written
         .and_then(|()| sink.flush())
         .map_err(|error| Error::io("write the comparison", error))?;
-    Ok(if config.check && compared.parting.is_some() {
+    Ok(if config.output.check && compared.parting.is_some() {
         ExitStatus::NotDelivered
     } else {
         ExitStatus::Done

@@ -21,26 +21,26 @@ use crate::source::recording::{Ending, Reader};
 /// # Errors
 /// When a file cannot be read or the output not be written.
 pub fn merge(config: &MergeConfig) -> Result<ExitStatus, Error> {
-    let mut output = Output::open(&config.report_to, config.output, config.color)?;
+    let mut output = Output::open(&config.output)?;
     let blank = config.record.as_ref().map(Reel::create).transpose()?;
     let surveys = config.nodes.iter().map(survey);
     let surveys = named(surveys.collect::<Result<_, _>>()?, &config.nodes)?;
     let readers = config.nodes.iter().map(|node| open(&node.file));
     let merger = Merger::new(surveys, readers.collect::<Result<_, _>>()?);
-    let kept = config.screen.is_some() || output.wants_inputs();
+    let kept = config.output.screen.is_some() || output.wants_inputs();
     let mut tape =
         Tape::begin(blank, kept).map_err(|error| Error::io("write the recording", error))?;
     let mut veil = Veil::new(config.redact.as_ref())?;
     let mut session = Session::default();
-    tell_of_text(config.text_because);
-    let mut front = front(config.screen, &session, &mut output)?;
+    tell_of_text(config.output.text_because);
+    let mut front = front(config.output.screen, &session, &mut output)?;
     for input in merger {
         if let Some(input) = veil.input(input.map_err(failed)?) {
             take(&mut session, &mut tape, &mut front, &input);
             front.check()?;
         }
     }
-    if config.screen.is_some() {
+    if config.output.screen.is_some() {
         front.look(&session);
         runtime()?.block_on(show_replay(&mut front, &mut tape))?;
     }
@@ -48,7 +48,7 @@ pub fn merge(config: &MergeConfig) -> Result<ExitStatus, Error> {
     if let Some(text) = tape.finish() {
         front.say(&text);
     }
-    finish(&mut output, &session, tape, config.check)
+    finish(&mut output, &session, tape, config.output.check)
 }
 
 fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Error {

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::PLAIN_WIDTH;
-use crate::config::{OutputFormat, ReportTo, Sink};
+use crate::config::{OutputConfig, OutputFormat, Sink};
 use crate::error::Error;
 use crate::render::text::TextStyle;
 use crate::render::{self, diagram, json, markdown, pcapng};
@@ -31,11 +31,11 @@ impl Output {
     ///
     /// # Errors
     /// When the file cannot be made.
-    pub(super) fn open(to: &ReportTo, format: OutputFormat, color: bool) -> Result<Self, Error> {
+    pub(super) fn open(config: &OutputConfig) -> Result<Self, Error> {
         Ok(Self {
-            sink: Sink::open(to)?,
-            format,
-            color,
+            sink: Sink::open(&config.report_to)?,
+            format: config.format,
+            color: config.color,
             failed: None,
         })
     }

@@ -38,9 +38,9 @@ const SLICE: Duration = Duration::from_millis(5);
 pub fn replay(config: &ReplayConfig) -> Result<ExitStatus, Error> {
     let mut player = Player::open(config)?;
     let blank = config.record.as_ref().map(Reel::create).transpose()?;
-    let mut output = Output::open(&config.report_to, config.output, config.color)?;
-    tell_of_text(config.text_because);
-    let mut front = front(config.screen, &player.session, &mut output)?;
+    let mut output = Output::open(&config.output)?;
+    tell_of_text(config.output.text_because);
+    let mut front = front(config.output.screen, &player.session, &mut output)?;
     let played = runtime()?.block_on(play(&mut player, &mut front));
     front.close();
     played?;
@@ -48,7 +48,7 @@ pub fn replay(config: &ReplayConfig) -> Result<ExitStatus, Error> {
         record(blank, &mut player.tape)?;
     }
     let session = player.as_of_now().into_owned();
-    finish(&mut output, &session, player.tape, config.check)
+    finish(&mut output, &session, player.tape, config.output.check)
 }
 
 /// Plays until the person leaves or a signal comes, without a screen until the recording ends. Either way the terminal

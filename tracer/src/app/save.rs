@@ -6,7 +6,7 @@ use std::path::Path;
 use super::front::Front;
 use super::output::{Output, fold};
 use super::tape::Tape;
-use crate::config::{OutputFormat, ReportTo};
+use crate::config::{OutputConfig, OutputFormat};
 use crate::error::Error;
 use crate::source::recording::RecordingError;
 
@@ -34,7 +34,7 @@ pub(super) fn save(path: &Path, front: &Front<'_>, tape: &mut Tape) -> Result<St
             names.join(", ")
         )));
     };
-    let mut output = Output::open(&ReportTo::File(path.to_owned()), *format, false)?;
+    let mut output = Output::open(&OutputConfig::to_file(path, *format))?;
     let what = match format {
         OutputFormat::Ndjson => {
             let session = fold(tape.inputs()?, |input, seen, session| {

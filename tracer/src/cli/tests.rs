@@ -49,7 +49,7 @@ fn expressions_and_subcommands_stand_side_by_side() {
     match invocation("replay a.rec --json -o out.json --check") {
         Invocation::Replay(config) => {
             assert_eq!(config.file.as_os_str(), "a.rec");
-            assert!(config.check);
+            assert!(config.output.check);
         }
         other => panic!("{other:?}"),
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Output, ReportTo, Surroundings};
+use super::{OutputConfig, ReportTo, Surroundings};
 use crate::cli::{DiffArgs, FormatChoice, OutputArgs};
 use crate::error::Error;
 
@@ -17,14 +17,8 @@ pub struct DiffConfig {
     pub flow: Option<u32>,
     /// Number of GOOD's.
     pub good_flow: Option<u32>,
-    /// JSON, else text.
-    pub json: bool,
-    /// Where it goes.
-    pub report_to: ReportTo,
-    /// With colours.
-    pub color: bool,
-    /// The exit status tells whether they part.
-    pub check: bool,
+    /// JSON or text; the exit status tells whether they part.
+    pub output: OutputConfig,
 }
 
 impl DiffConfig {
@@ -33,7 +27,7 @@ impl DiffConfig {
     /// # Errors
     /// A value that cannot be, with what to write instead.
     pub fn new(args: DiffArgs, surroundings: Surroundings) -> Result<Self, Error> {
-        let output = Output::new(
+        let output = OutputConfig::new(
             &OutputArgs {
                 format: (!args.json).then_some(FormatChoice::Text),
                 json: args.json,
@@ -63,10 +57,7 @@ impl DiffConfig {
             bad: args.bad,
             flow: args.flow,
             good_flow: args.good_flow,
-            json: args.json,
-            report_to: output.report_to,
-            color: output.color,
-            check: args.check,
+            output,
         })
     }
 }

@@ -24,8 +24,8 @@ fn defaults() {
     let config = config("");
     assert_eq!(config.snaplen, 128);
     assert_eq!(config.budget, 20_000);
-    assert_eq!(config.output, OutputFormat::Text);
-    assert_eq!(config.report_to, ReportTo::Stdout);
+    assert_eq!(config.output.format, OutputFormat::Text);
+    assert_eq!(config.output.report_to, ReportTo::Stdout);
     assert_eq!(config.filter.words, ["ip or ip6"]);
     assert!(config.only_netns.is_empty() && config.only_interfaces.is_empty());
     assert!(config.duration.is_none() && config.packets.is_none() && !config.until_verdict);
@@ -47,8 +47,8 @@ fn everything_given() {
     );
     assert_eq!(config.duration, Some(Duration::from_secs(120)));
     assert_eq!(config.packets, Some(5));
-    assert_eq!(config.output, OutputFormat::Json);
-    assert_eq!(config.report_to, ReportTo::File("r.json".into()));
+    assert_eq!(config.output.format, OutputFormat::Json);
+    assert_eq!(config.output.report_to, ReportTo::File("r.json".into()));
     let record = RecordTo {
         path: PathBuf::from("t.rec"),
         most: Some(3 << 30),
@@ -56,7 +56,7 @@ fn everything_given() {
     assert_eq!(config.record, Some(record));
     assert_eq!((config.budget, config.snaplen), (7, 72));
     assert_eq!(config.btf, Some(PathBuf::from("k.btf")));
-    assert!(config.check);
+    assert!(config.output.check);
     assert_eq!(config.verbosity, 2);
 }
 
@@ -72,6 +72,7 @@ fn colour_follows_the_terminal_unless_told() {
             },
         )
         .unwrap()
+        .output
         .color
     };
     assert!(on("", true, false));
@@ -130,9 +131,9 @@ fn refused() {
 
 #[test]
 fn a_recording_through_a_pipe_leaves_the_report_to_a_file() {
-    assert_eq!(config("--record -").report_to, ReportTo::Nowhere);
+    assert_eq!(config("--record -").output.report_to, ReportTo::Nowhere);
     let both = config("--record - --json -o r.json");
-    assert_eq!(both.report_to, ReportTo::File("r.json".into()));
+    assert_eq!(both.output.report_to, ReportTo::File("r.json".into()));
     let terminal = Surroundings {
         terminal: true,
         ..Surroundings::default()
@@ -194,7 +195,8 @@ fn the_full_screen_is_for_terminals_that_can_be_drawn_on() {
             screen,
             ..Surroundings::default()
         };
-        parse(words, surroundings).map(|config| (config.screen.is_some(), config.text_because))
+        parse(words, surroundings)
+            .map(|config| (config.output.screen.is_some(), config.output.text_because))
     };
     let term = |term| crate::config::Drawable::of(true, term, false, "");
     assert_eq!(on("", true, term("xterm")).unwrap(), (true, None));
