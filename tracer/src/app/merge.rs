@@ -12,6 +12,7 @@ use super::veil::Veil;
 use super::{finish, front, runtime, show_replay, take, tell_of_text};
 use crate::config::{MergeConfig, NodeFile};
 use crate::error::{Error, ExitStatus};
+use crate::host::facts::NodeId;
 use crate::session::Session;
 use crate::source::merge::{Merger, Survey};
 use crate::source::recording::{Ending, Reader};
@@ -25,8 +26,9 @@ pub fn merge(config: &MergeConfig) -> Result<ExitStatus, Error> {
     let blank = config.record.as_ref().map(Reel::create).transpose()?;
     let surveys = config.nodes.iter().map(survey);
     let surveys = named(surveys.collect::<Result<_, _>>()?, &config.nodes)?;
-    let readers = config.nodes.iter().map(|node| open(&node.file));
-    let merger = Merger::new(surveys, readers.collect::<Result<_, _>>()?);
+    let nodes = (0..).map(NodeId).zip(surveys).zip(&config.nodes);
+    let nodes = nodes.map(|((id, survey), node)| Ok((id, survey, open(&node.file)?)));
+    let merger = Merger::new(nodes.collect::<Result<_, Error>>()?);
     let kept = config.output.screen.is_some() || output.wants_inputs();
     let mut tape =
         Tape::begin(blank, kept).map_err(|error| Error::io("write the recording", error))?;

@@ -111,7 +111,7 @@ fn went(from: (Sighting, Sighting), to: (Sighting, Sighting)) -> Option<i64> {
 
 /// Clocks of all nodes against that of the first: from node to node over the best known pairs, the rest by wall clock.
 #[must_use]
-pub fn estimate(surveys: &[Survey]) -> Vec<NodeClock> {
+pub fn estimate(surveys: &[&Survey]) -> Vec<NodeClock> {
     let mut pairs: BTreeMap<(usize, usize), Bounds> = BTreeMap::new();
     for (i, one) in surveys.iter().enumerate() {
         for (j, other) in surveys.iter().enumerate().skip(i + 1) {

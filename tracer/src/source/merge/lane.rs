@@ -1,94 +1,87 @@
-//! One recording of a merge: its inputs, rewritten, in the order of their times.
+//! One node of a merge: its inputs, rewritten, in the order of their times.
 //!
-//! A recording has them in the order in which they were taken in: a record waits in the ring buffer while the clock
-//! ticks. Facts stay before the records that came after them, for those may need them.
+//! A node tells them in the order in which it took them in: a record waits in the ring buffer while the clock ticks. Facts
+//! stay before the records that came after them, for those may need them.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 
-use super::MergeError;
 use super::rewrite::{Numbers, Rewriter};
 use crate::model::KtimeNs;
 use crate::source::Input;
-use crate::source::recording::Reader;
 
 /// A record is taken in no later than this after it was made.
 const WINDOW_NS: u64 = 300_000_000;
 
-/// Time, then the place in the file.
+/// Time, then the place in the recording.
 type Due = (KtimeNs, u64);
 
-pub(super) struct Lane<R: Read> {
-    reader: Reader<R>,
+pub(super) struct Lane {
     rewriter: Rewriter,
     waiting: BTreeMap<Due, Input>,
-    /// Facts among them, by their place in the file.
+    /// Facts among them, by their place in the recording.
     facts: BTreeMap<u64, KtimeNs>,
     newest: KtimeNs,
-    read: u64,
-    over: bool,
+    taken: u64,
+    /// There may be more soon: what is to come may be earlier than what waits.
+    open: bool,
 }
 
-impl<R: Read> Lane<R> {
-    pub(super) fn new(reader: Reader<R>, rewriter: Rewriter) -> Self {
+impl Lane {
+    pub(super) fn new(rewriter: Rewriter) -> Self {
         Self {
-            reader,
             rewriter,
             waiting: BTreeMap::new(),
             facts: BTreeMap::new(),
             newest: KtimeNs(0),
-            read: 0,
-            over: false,
+            taken: 0,
+            open: true,
         }
     }
 
-    /// When the next input is due, on the first node's clock; `None` when the recording is over.
-    ///
-    /// # Errors
-    /// When the recording cannot be read.
-    pub(super) fn due(&mut self, numbers: &mut Numbers) -> Result<Option<KtimeNs>, MergeError> {
-        loop {
-            let first = self.waiting.first_key_value().map(|((at, _), _)| *at);
-            let ripe = first.is_some_and(|at| self.newest.since(at) >= WINDOW_NS);
-            if ripe || self.over {
-                return Ok(first);
-            }
-            match self.reader.next().transpose() {
-                Ok(Some(input)) => {
-                    if let Some(input) = self.rewriter.rewrite(input, numbers) {
-                        self.wait(input);
-                    }
-                }
-                Ok(None) => self.over = true,
-                Err(error) => {
-                    return Err(MergeError {
-                        name: self.rewriter.name().to_owned(),
-                        error,
-                    });
-                }
-            }
-        }
-    }
-
-    /// The next input.
-    pub(super) fn take(&mut self) -> Option<Input> {
-        let ((_, place), input) = self.waiting.pop_first()?;
-        self.facts.remove(&place);
-        Some(input)
-    }
-
-    fn wait(&mut self, input: Input) {
+    /// Takes in what the node told next.
+    pub(super) fn push(&mut self, input: Input, numbers: &mut Numbers) {
+        let Some(input) = self.rewriter.rewrite(input, numbers) else {
+            return;
+        };
         let at = input.at().unwrap_or(self.newest);
         self.newest = self.newest.max(at);
-        self.read += 1;
+        self.taken += 1;
         match input {
             Input::Host(..) => {
-                self.facts.insert(self.read, at);
+                self.facts.insert(self.taken, at);
             }
             Input::Record(_) => self.advance_facts(at),
             _ => {}
         }
-        self.waiting.insert((at, self.read), input);
+        self.waiting.insert((at, self.taken), input);
+    }
+
+    /// Whether more is to be waited for.
+    pub(super) fn set_open(&mut self, open: bool) {
+        self.open = open;
+    }
+
+    /// Whether the node must tell more before it is known what comes next.
+    pub(super) fn is_wanting(&self) -> bool {
+        let ripe = |at| self.newest.since(at) >= WINDOW_NS;
+        self.open && !self.due().is_some_and(ripe)
+    }
+
+    /// When the first that waits is due, on the first node's clock.
+    pub(super) fn due(&self) -> Option<KtimeNs> {
+        self.waiting.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// When the node told the latest, on the first node's clock.
+    pub(super) fn newest(&self) -> KtimeNs {
+        self.newest
+    }
+
+    /// The first that waits.
+    pub(super) fn take(&mut self) -> Option<Input> {
+        let ((_, place), input) = self.waiting.pop_first()?;
+        self.facts.remove(&place);
+        Some(input)
     }
 
     /// Facts that came before a record of an earlier time are due with it.

@@ -154,11 +154,6 @@ impl Rewriter {
         }
     }
 
-    /// Name of the node.
-    pub(super) fn name(&self) -> &str {
-        &self.name
-    }
-
     /// The input as one of the merged trace; `None` for what says nothing there.
     pub(super) fn rewrite(&mut self, input: Input, numbers: &mut Numbers) -> Option<Input> {
         match input {

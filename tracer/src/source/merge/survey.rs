@@ -1,4 +1,4 @@
-//! The first pass over a recording: its run, its duration, and a sample of the packets that came and went.
+//! The first look at what a node told: its run, its duration, and a sample of the packets that came and went.
 //!
 //! The sample is the packets with the smallest fingerprints. All nodes see the same fingerprint of the same packet, so
 //! all samples are of the same packets, however many a recording holds.
@@ -29,7 +29,7 @@ const PASSING: &[u8] = &[
 /// Packets in a sample.
 const SAMPLE: usize = 8192;
 
-/// What the first pass found.
+/// What was found: in all that a node told, or in what it told so far.
 #[derive(Clone, Debug)]
 pub struct Survey {
     name: String,
@@ -37,6 +37,8 @@ pub struct Survey {
     until: KtimeNs,
     seen: BTreeMap<u64, Passage>,
     merged: bool,
+    /// Empty: names of drop reasons, interfaces … are not needed to decode a passage.
+    host: Host,
 }
 
 /// One packet's way through a node.
@@ -56,46 +58,45 @@ impl Survey {
     /// # Errors
     /// When it cannot be read.
     pub fn read(reader: &mut Reader<impl Read>) -> Result<Option<Self>, RecordingError> {
-        let mut run = None;
-        let mut merged = false;
-        let mut until = KtimeNs(0);
-        let mut seen = BTreeMap::new();
-        // names of drop reasons, interfaces … are not needed here
-        let host = Host::default();
+        let mut survey = None;
         for input in reader {
-            match input? {
-                Input::Host(at, fact) => {
-                    until = until.max(at);
-                    match fact {
-                        // another one comes when the filter is edited: the trace began with the first
-                        Fact::Run(told) => {
-                            run.get_or_insert(*told);
-                        }
-                        Fact::Node(_) => merged = true,
-                        _ => {}
-                    }
-                }
-                Input::Record(record) => {
-                    if let Some(event) = passing(&record, &seen)
-                        .then(|| decode(&record, &host).ok())
-                        .flatten()
-                    {
-                        until = until.max(event.at);
-                        note(&mut seen, &event);
-                    }
-                }
-                Input::Counters(at, _) | Input::Tick(at) | Input::End(at, _) => {
-                    until = until.max(at);
-                }
+            let input = input?;
+            match &mut survey {
+                Some(survey) => Self::note(survey, &input),
+                None => survey = Self::begin(&input),
             }
         }
-        Ok(run.map(|run| Self {
+        Ok(survey)
+    }
+
+    /// Begins with what tells of the run, which stands before all else.
+    #[must_use]
+    pub fn begin(input: &Input) -> Option<Self> {
+        let Input::Host(at, Fact::Run(run)) = input else {
+            return None;
+        };
+        Some(Self {
             name: run.hostname.clone(),
-            run,
-            until,
-            seen,
-            merged,
-        }))
+            run: run.as_ref().clone(),
+            until: *at,
+            seen: BTreeMap::new(),
+            merged: false,
+            host: Host::default(),
+        })
+    }
+
+    /// Looks at what was told next.
+    pub fn note(&mut self, input: &Input) {
+        match input {
+            Input::Host(_, Fact::Node(_)) => self.merged = true,
+            Input::Record(record) if passing(record, &self.seen) => {
+                if let Ok(event) = decode(record, &self.host) {
+                    note(&mut self.seen, &event);
+                }
+            }
+            _ => {}
+        }
+        self.until = input.at().map_or(self.until, |at| self.until.max(at));
     }
 
     /// Gives the node another name than its machine has.
@@ -117,13 +118,13 @@ impl Survey {
     }
 
     /// The node with its clock.
-    pub(super) fn node(self, id: NodeId, clock: NodeClock) -> TracedNode {
+    pub(super) fn node(&self, id: NodeId, clock: NodeClock) -> TracedNode {
         TracedNode {
             id,
-            name: self.name,
+            name: self.name.clone(),
             from: clock.at_reference(self.run.started_ktime),
             until: Some(clock.at_reference(self.until)),
-            run: self.run,
+            run: self.run.clone(),
             clock,
         }
     }

@@ -140,13 +140,21 @@ fn surveys(nodes: &[Vec<Input>]) -> Vec<Survey> {
 }
 
 fn clock(nodes: &[Vec<Input>]) -> NodeClock {
-    *estimate(&surveys(nodes)).last().unwrap()
+    let surveys = surveys(nodes);
+    *estimate(&surveys.iter().collect::<Vec<_>>())
+        .last()
+        .unwrap()
 }
 
 fn merged(nodes: &[Vec<Input>]) -> Vec<Input> {
     let files: Vec<Vec<u8>> = nodes.iter().map(|n| recording(n.clone())).collect();
     let readers = files.iter().map(|f| Reader::new(f.as_slice()).unwrap());
-    let merger = Merger::new(surveys(nodes), readers.collect());
+    let nodes = (0..).map(NodeId).zip(surveys(nodes)).zip(readers);
+    let merger = Merger::new(
+        nodes
+            .map(|((id, survey), reader)| (id, survey, reader))
+            .collect(),
+    );
     merger.map(Result::unwrap).collect()
 }
 

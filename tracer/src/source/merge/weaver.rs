@@ -1,0 +1,168 @@
+//! Inputs of several nodes, told in any interleaving, in one order: that of their times on the first node's clock.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::lane::Lane;
+use super::rewrite::{Numbers, Rewriter};
+use crate::host::facts::{Fact, NodeId, Run, TracedNode};
+use crate::model::KtimeNs;
+use crate::source::{EndReason, Input};
+
+/// Ticks of several nodes closer than this are one.
+const TICK_NS: u64 = 50_000_000;
+
+/// One lane for each node.
+pub struct Weaver {
+    nodes: BTreeMap<NodeId, TracedNode>,
+    lanes: BTreeMap<NodeId, Lane>,
+    numbers: Numbers,
+    ready: VecDeque<Input>,
+    ticked: KtimeNs,
+    now: KtimeNs,
+}
+
+impl Weaver {
+    /// Begins: what is told first is the run, and the nodes.
+    #[must_use]
+    pub fn new(nodes: Vec<TracedNode>) -> Self {
+        let run =
+            run_of_all(&nodes).map(|run| Input::Host(run.started_ktime, Fact::Run(run.into())));
+        let told = nodes.iter().map(|node| told(node, node.from));
+        Self {
+            ready: run.into_iter().chain(told).collect(),
+            lanes: nodes
+                .iter()
+                .map(|node| (node.id, Lane::new(Rewriter::new(node))))
+                .collect(),
+            nodes: nodes.into_iter().map(|node| (node.id, node)).collect(),
+            numbers: Numbers::default(),
+            ticked: KtimeNs(0),
+            now: KtimeNs(0),
+        }
+    }
+
+    /// The nodes.
+    pub fn nodes(&self) -> impl Iterator<Item = &TracedNode> {
+        self.nodes.values()
+    }
+
+    /// Takes in what a node told next.
+    pub fn push(&mut self, node: NodeId, input: Input) {
+        if let Some(lane) = self.lanes.get_mut(&node) {
+            lane.push(input, &mut self.numbers);
+        }
+    }
+
+    /// The node has told all: nothing waits for it any more.
+    pub fn close(&mut self, node: NodeId) {
+        if let Some(lane) = self.lanes.get_mut(&node) {
+            lane.set_open(false);
+        }
+    }
+
+    /// The node is late, or is heard of again. What is not known of it any more is not waited for, and told: packets that
+    /// would have come there since are not lost.
+    pub fn set_late(&mut self, node: NodeId, late: bool) {
+        let (Some(known), Some(lane)) = (self.nodes.get_mut(&node), self.lanes.get_mut(&node))
+        else {
+            return;
+        };
+        lane.set_open(!late);
+        known.until = late.then(|| lane.newest());
+        self.ready.push_back(told(known, self.now));
+    }
+
+    /// The node that must tell more before it is known what comes next.
+    #[must_use]
+    pub fn wanted(&self) -> Option<NodeId> {
+        let wanting = |(node, lane): (&NodeId, &Lane)| lane.is_wanting().then_some(*node);
+        self.lanes.iter().find_map(wanting)
+    }
+
+    /// The next input; `None` while one is [`Weaver::wanted`], and when all have been given.
+    pub fn pop(&mut self) -> Option<Input> {
+        loop {
+            self.ready.extend(self.numbers.told(self.now));
+            if let Some(input) = self.ready.pop_front() {
+                return Some(input);
+            }
+            match self.earliest()? {
+                Input::Tick(at) if at.since(self.ticked) < TICK_NS => {}
+                input => {
+                    if let Input::Tick(at) = input {
+                        self.ticked = at;
+                    }
+                    // what was just numbered is told before what names it
+                    self.ready.extend(self.numbers.told(self.now));
+                    self.ready.push_back(input);
+                }
+            }
+        }
+    }
+
+    /// What comes after all others.
+    #[must_use]
+    pub fn end(&self, reason: EndReason) -> Input {
+        Input::End(self.now, reason)
+    }
+
+    fn earliest(&mut self) -> Option<Input> {
+        let mut first: Option<(KtimeNs, &mut Lane)> = None;
+        for lane in self.lanes.values_mut() {
+            if lane.is_wanting() {
+                return None;
+            }
+            let Some(at) = lane.due() else {
+                continue;
+            };
+            if first.as_ref().is_none_or(|(earliest, _)| at < *earliest) {
+                first = Some((at, lane));
+            }
+        }
+        let (at, lane) = first?;
+        self.now = self.now.max(at);
+        lane.take()
+    }
+}
+
+fn told(node: &TracedNode, at: KtimeNs) -> Input {
+    Input::Host(at, Fact::Node(Box::new(node.clone())))
+}
+
+/// One run that stands for those of all nodes: what was asked of any, on the first node's machine and clock.
+fn run_of_all(nodes: &[TracedNode]) -> Option<Run> {
+    let mut all = nodes.first()?.run.clone();
+    let mut expressions = vec![all.expression.clone()];
+    for node in nodes {
+        let run = &node.run;
+        if node.from < all.started_ktime {
+            all.started_unix_ns = all
+                .started_unix_ns
+                .saturating_sub(all.started_ktime.since(node.from));
+            all.started_ktime = node.from;
+        }
+        if !expressions.contains(&run.expression) {
+            expressions.push(run.expression.clone());
+        }
+        add(&mut all.clauses, &run.clauses);
+        add(&mut all.asked, &run.asked);
+        add(&mut all.asked_src, &run.asked_src);
+        add(&mut all.asked_dst, &run.asked_dst);
+        add(&mut all.asked_ports, &run.asked_ports);
+        all.names_addresses &= run.names_addresses;
+        all.one_way &= run.one_way;
+    }
+    all.expression = expressions.join(" | ");
+    // each node's own
+    all.only_netns.clear();
+    all.only_interfaces.clear();
+    Some(all)
+}
+
+fn add<T: Clone + PartialEq>(list: &mut Vec<T>, more: &[T]) {
+    for item in more {
+        if !list.contains(item) {
+            list.push(item.clone());
+        }
+    }
+}
