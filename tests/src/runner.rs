@@ -1,14 +1,14 @@
 //! One run of one lab: network, fault, tracer, traffic, report. It takes this process into namespaces of its own,
 //! so a run has a process of its own; [`crate::suite`] starts those and judges what they find.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::lab::Lab;
+use crate::lab::{Lab, Node};
 use crate::net::{SCRATCH, Sandbox};
 use crate::script;
 use crate::tracer::{Running, Start};
@@ -70,7 +70,7 @@ impl Run<'_> {
         self.build(sandbox)?;
         let report = Path::new(SCRATCH).join("report.json");
         let (stderr, traffic) = if self.lab.node.is_empty() {
-            self.trace(&[self.alone(&self.lab.trace, Some(&report))])?
+            self.trace(&self.start(&self.lab.trace, Some(&report)))?
         } else {
             self.trace_nodes(&report)?
         };
@@ -90,7 +90,7 @@ impl Run<'_> {
     /// The lab cannot be built, or tracer fails.
     pub fn show(&self, sandbox: &Sandbox, arguments: &[String]) -> Result<()> {
         self.build(sandbox)?;
-        self.trace(&[self.alone(arguments, None)])?;
+        self.trace(&self.start(arguments, None))?;
         Ok(())
     }
 
@@ -105,52 +105,36 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The one tracer of a lab without nodes.
-    fn alone<'s>(&'s self, arguments: &'s [String], report: Option<&'s Path>) -> Start<'s> {
+    fn start<'s>(&'s self, arguments: &'s [String], report: Option<&'s Path>) -> Start<'s> {
         Start {
             program: self.tracer,
             arguments,
             report,
-            recording: self.recording,
+            recording: self.recording.filter(|_| self.lab.node.is_empty()),
         }
     }
 
-    /// One tracer for each node, restricted to its namespaces; what they recorded is merged into the report.
+    /// A tracer on each node, restricted to its namespaces, and one that shows them as one trace. What they sent is
+    /// merged once more into the report, which must be the one that came while it happened.
     fn trace_nodes(&self, report: &Path) -> Result<(String, String)> {
-        struct Kept<'a> {
-            name: &'a str,
-            arguments: Vec<String>,
-            report: PathBuf,
-            recording: PathBuf,
+        let (kept, live) = (
+            Path::new(SCRATCH).join("nodes"),
+            Path::new(SCRATCH).join("live.json"),
+        );
+        let mut arguments = vec!["cluster".to_owned()];
+        arguments.extend(["--tracer".to_owned(), self.tracer.display().to_string()]);
+        arguments.extend(["--keep".to_owned(), kept.display().to_string()]);
+        for node in &self.lab.node {
+            arguments.extend(["--node".to_owned(), self.command(node)?]);
         }
-        let kept = self.lab.node.iter().map(|node| {
-            let own = node.namespaces.iter();
-            let narrowed = own.flat_map(|name| ["--netns".to_owned(), name.clone()]);
-            let trace = node.trace.as_ref().unwrap_or(&self.lab.trace);
-            Kept {
-                name: &node.name,
-                arguments: narrowed.chain(trace.iter().cloned()).collect(),
-                report: Path::new(SCRATCH).join(format!("{}.json", node.name)),
-                recording: Path::new(SCRATCH).join(format!("{}.tracer", node.name)),
-            }
-        });
-        let kept: Vec<Kept<'_>> = kept.collect();
-        let starts: Vec<Start<'_>> = kept
-            .iter()
-            .map(|node| Start {
-                program: self.tracer,
-                arguments: &node.arguments,
-                report: Some(&node.report),
-                recording: Some(&node.recording),
-            })
-            .collect();
-        let (mut stderr, traffic) = self.trace(&starts)?;
+        arguments.extend(self.lab.trace.iter().cloned());
+        let (mut stderr, traffic) = self.trace(&self.start(&arguments, Some(&live)))?;
         let mut merge = Command::new(self.tracer);
         merge.args(["merge", "--json", "-o"]).arg(report);
-        merge.args(
-            kept.iter()
-                .map(|node| format!("{}={}", node.name, node.recording.display())),
-        );
+        merge.args(self.lab.node.iter().map(|node| {
+            let recording = kept.join(&node.name).with_added_extension("tracer");
+            format!("{}={}", node.name, recording.display())
+        }));
         if let Some(recording) = self.recording {
             merge.arg("--record").arg(recording);
         }
@@ -161,18 +145,44 @@ impl Run<'_> {
             "the merge ended with {}\n{stderr}",
             merged.status
         );
+        let [live, merged] = [live.as_path(), report].map(std::fs::read);
+        ensure!(
+            live? == merged?,
+            "the merge differs from what was shown while it happened\n{stderr}"
+        );
         Ok((stderr, traffic))
     }
 
-    fn trace(&self, starts: &[Start<'_>]) -> Result<(String, String)> {
-        let tracers = starts.iter().map(Running::start);
-        let tracers = tracers.collect::<Result<Vec<_>>>()?;
+    /// `NAME=COMMAND` for a node: what `cluster` calls, narrowed to the node's namespaces.
+    fn command(&self, node: &Node) -> Result<String> {
+        let own = node.namespaces.iter();
+        let narrowed: Vec<&str> = own.flat_map(|name| ["--netns", name]).collect();
+        let narrowed = shlex::try_join(narrowed)?;
+        let script = match &node.trace {
+            None => format!("exec \"$@\" {narrowed}"),
+            Some(trace) => {
+                let tracer = self.tracer.display().to_string();
+                let words = [tracer.as_str(), "--record", "-", "--until-eof"];
+                let words = words.into_iter().chain(
+                    // the report is made where they come together
+                    trace
+                        .iter()
+                        .map(String::as_str)
+                        .filter(|word| *word != "--json"),
+                );
+                format!("exec {} {narrowed}", shlex::try_join(words)?)
+            }
+        };
+        let command = shlex::try_join(["sh", "-c", &script, "sh"])?;
+        Ok(format!("{}={command}", node.name))
+    }
+
+    fn trace(&self, start: &Start<'_>) -> Result<(String, String)> {
+        let tracer = Running::start(start)?;
         let traffic = script::run("traffic", &self.lab.traffic, Path::new(SCRATCH))?.output;
         // Answers, timers and retransmissions have no event that says there will be no more of them.
         std::thread::sleep(self.lab.settle.0);
-        let ended = tracers.into_iter().map(Running::finish);
-        let ended = ended.collect::<Result<Vec<_>>>()?;
-        Ok((ended.join("\n"), traffic))
+        Ok((tracer.finish()?, traffic))
     }
 
     fn must(&self, what: &str, text: &str) -> Result<()> {

@@ -1,7 +1,9 @@
 //! The one loop: owns the session, the recording and the run's end. Live runs and replays differ only in where their
 //! inputs come from; neither kernel nor rendering knowledge lives here.
 
+mod cluster;
 mod diff;
+mod eof;
 mod front;
 mod merge;
 mod output;
@@ -29,13 +31,15 @@ use crate::source::live::{Live, Message, Ready};
 use crate::source::{EndReason, Input};
 use crate::tui::theme::Depth;
 use crate::tui::{Driver, Effect, Settings, settings};
+pub use cluster::cluster;
 pub use diff::diff;
+use eof::Eof;
 use front::{Front, Progress};
 pub use merge::merge;
 use output::Output;
 use reel::{Blank, Reel};
 pub use replay::replay;
-use serve::serve;
+use serve::{Behind, serve};
 use tape::Tape;
 use veil::Veil;
 use work::{Part, Work};
@@ -202,6 +206,7 @@ async fn run(
     .map_err(|error| Error::io("write the recording", error))?;
     say!("{}", ready_line(live.ready()));
     let deadline = config.duration.map(|d| Instant::now() + d);
+    let mut eof = Eof::watch(config.until_eof)?;
     let mut session = Session::default();
     let mut front = front(config.output.screen, &session, output)?;
     let mut ending: Option<EndReason> = None;
@@ -218,6 +223,7 @@ async fn run(
                 EndReason::Asked
             }
             () = until(deadline), if open => EndReason::Duration,
+            () = eof.comes(), if open => EndReason::Asked,
             effect = front.next(), if open => {
                 match effect? {
                     Effect::Quit => {
@@ -225,7 +231,13 @@ async fn run(
                         EndReason::Asked
                     }
                     effect => {
-                        serve(effect, &mut front, &mut tape, Some((&live, config, &mut veil)), &mut session);
+                        let behind = Behind::Live {
+                            live: &live,
+                            config,
+                            veil: &mut veil,
+                            session: &mut session,
+                        };
+                        serve(effect, &mut front, &mut tape, behind);
                         continue;
                     }
                 }
@@ -314,7 +326,7 @@ async fn show(front: &mut Front<'_>, tape: &mut Tape) -> Result<(), Error> {
     while front.snapshot().is_some() {
         match front.next().await? {
             Effect::Quit => break,
-            effect => serve(effect, front, tape, None, &mut Session::default()),
+            effect => serve(effect, front, tape, Behind::Past),
         }
     }
     Ok(())

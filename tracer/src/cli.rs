@@ -15,8 +15,8 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use tracer_common::event::MAX_SNAPLEN;
 
 use crate::config::{
-    Config, DEFAULT_BUDGET, DEFAULT_SNAPLEN, DiffConfig, Drawable, MAX_BUDGET, MIN_SNAPLEN,
-    MergeConfig, ReplayConfig, Speed, Surroundings,
+    ClusterConfig, Config, DEFAULT_BUDGET, DEFAULT_SNAPLEN, DiffConfig, Drawable, MAX_BUDGET,
+    MIN_SNAPLEN, MergeConfig, ReplayConfig, Speed, Surroundings,
 };
 use crate::error::Error;
 pub use clap_complete::Shell;
@@ -30,6 +30,8 @@ pub enum Invocation {
     Replay(ReplayConfig),
     /// Show recordings of several nodes as one.
     Merge(MergeConfig),
+    /// Follow packets on several nodes now.
+    Cluster(Box<ClusterConfig>),
     /// Hold two traces against each other.
     Diff(DiffConfig),
     /// Print the JSON Schema of a document.
@@ -67,6 +69,20 @@ Examples:
 Exit status: 0 done, whatever the verdict; 1 an error while running; 2 bad usage; 3 rights or kernel support \
 missing; with --check, 10 when the outcome is not `delivered`.";
 
+const CLUSTER_HELP: &str = "\
+COMMAND is split into words as a shell does, and must run the words that follow it: there tracer writes a recording to its \
+standard output, and ends when its standard input does. What `ssh` is given is quoted for the shell behind it.
+
+Examples:
+  tracer cluster -n n1='ssh root@n1' -n n2='ssh root@n2' tcp and port 5432
+  tracer cluster -n n1='kubectl exec -i -n debug tracer-n1 --' -n n2='kubectl exec -i -n debug tracer-n2 --' \
+udp port 53
+  tracer cluster -n a='ip netns exec a' -n b='ip netns exec b' --duration 10s --json icmp
+
+The commands get no terminal: they must not ask for a password. --duration counts from when all nodes trace.
+
+Exit status: as of tracer; 1 also when no node could be traced.";
+
 const DIFF_HELP: &str = "\
 Each file is a recording (--record) or a report (--json), merged ones too. Hops are aligned by their part in the path, so that \
 pods with interfaces of other names can be compared.
@@ -98,6 +114,9 @@ enum Command {
     Replay(ReplayArgs),
     /// Show recordings of several nodes, made at the same time, as one path. Needs no rights
     Merge(MergeArgs),
+    /// Trace on several nodes at once, through ssh, kubectl or what else runs a command there, and show one path
+    #[command(after_help = CLUSTER_HELP)]
+    Cluster(Box<ClusterArgs>),
     /// Compare a flow that works with one that does not: where their paths part, and what differs there
     #[command(after_help = DIFF_HELP)]
     Diff(DiffArgs),
@@ -118,9 +137,51 @@ enum Command {
     Man,
 }
 
-/// A live trace.
+/// A live trace of this machine.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
+    /// What is traced.
+    #[command(flatten)]
+    pub trace: TraceArgs,
+    /// Most bytes of the recording (100M, 2G): it becomes two files, FILE.1 and then FILE, that hold its end
+    #[arg(long, value_name = "SIZE", help_heading = "Report", value_parser = size)]
+    pub max_size: Option<u64>,
+    /// End when the standard input ends, once something came from it: for a trace that another program started
+    #[arg(long, help_heading = "When to end")]
+    pub until_eof: bool,
+}
+
+/// A live trace of several nodes.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ClusterArgs {
+    /// A node, and what runs a command there: node1='ssh root@node1'; given once for each node
+    #[arg(
+        short,
+        long,
+        value_name = "NAME=COMMAND",
+        required = true,
+        help_heading = "Where to look"
+    )]
+    pub node: Vec<String>,
+    /// How tracer is called there
+    #[arg(
+        long,
+        value_name = "COMMAND",
+        default_value = "tracer",
+        help_heading = "Where to look"
+    )]
+    pub tracer: String,
+    /// What is traced.
+    #[command(flatten)]
+    pub trace: TraceArgs,
+    /// Keep what each node sends as DIR/NAME.tracer, for `tracer merge` and `tracer replay`
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Report")]
+    pub keep: Option<PathBuf>,
+}
+
+/// What is traced, on one machine or on several.
+#[derive(Clone, Debug, clap::Args)]
+pub struct TraceArgs {
     /// Packets to follow, in the language of tcpdump; quote it when it holds ( ) & ! < > [ ]
     #[arg(value_name = "EXPR")]
     pub expr: Vec<String>,
@@ -155,9 +216,6 @@ pub struct Args {
     /// Write a recording too, for `tracer replay FILE`; - is the standard output, for a pipe
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Report")]
     pub record: Option<PathBuf>,
-    /// Most bytes of the recording (100M, 2G): it becomes two files, FILE.1 and then FILE, that hold its end
-    #[arg(long, value_name = "SIZE", help_heading = "Report", value_parser = size)]
-    pub max_size: Option<u64>,
     /// Events a second sent to user space; the path's counters stay exact beyond it
     #[arg(long, value_name = "N", default_value_t = DEFAULT_BUDGET, help_heading = "Limits",
           value_parser = |text: &str| number(text, 1..=MAX_BUDGET))]
@@ -386,6 +444,9 @@ fn invocation(cli: Cli, surroundings: Surroundings) -> Result<Invocation, Error>
         None => Invocation::Trace(Box::new(Config::new(cli.args, surroundings)?)),
         Some(Command::Replay(args)) => Invocation::Replay(ReplayConfig::new(args, surroundings)?),
         Some(Command::Merge(args)) => Invocation::Merge(MergeConfig::new(args, surroundings)?),
+        Some(Command::Cluster(args)) => {
+            Invocation::Cluster(Box::new(ClusterConfig::new(*args, surroundings)?))
+        }
         Some(Command::Diff(args)) => Invocation::Diff(DiffConfig::new(args, surroundings)?),
         Some(Command::Schema { document }) => Invocation::Schema(document),
         Some(Command::Completions { shell }) => Invocation::Completions(shell),

@@ -2,6 +2,7 @@
 //!
 //! [`crate::cli`] reads the words, this module gives them meaning; nothing behind it sees an unchecked value.
 
+mod cluster;
 mod diff;
 mod duration;
 mod glob;
@@ -18,6 +19,7 @@ use tracer_common::event::MAX_SNAPLEN;
 use crate::cli::{Args, RedactArgs, ReplayArgs};
 use crate::error::Error;
 use crate::filter::{self, Compiled, Request};
+pub use cluster::{ClusterConfig, NodeCommand};
 pub use diff::DiffConfig;
 pub use glob::Glob;
 pub use merge::{MergeConfig, NodeFile};
@@ -64,6 +66,8 @@ pub struct Config {
     pub packets: Option<u64>,
     /// End when the verdict is certain.
     pub until_verdict: bool,
+    /// End with the standard input.
+    pub until_eof: bool,
     /// What is shown and written.
     pub output: OutputConfig,
     /// Where the recording goes.
@@ -103,6 +107,11 @@ impl Config {
     /// # Errors
     /// A value that cannot be, with what to write instead.
     pub fn new(args: Args, surroundings: Surroundings) -> Result<Self, Error> {
+        let Args {
+            trace: args,
+            max_size,
+            until_eof,
+        } = args;
         let filter = filter::compile(&Request {
             expr: args.expr.join(" "),
             src: args.shorthands.src,
@@ -122,7 +131,7 @@ impl Config {
         if let Some(record) = args.record.as_deref() {
             output.leave_room_for(record, &args.output, surroundings)?;
         }
-        if args.max_size.is_some() && args.record.as_deref().is_none_or(|to| to == Path::new("-")) {
+        if max_size.is_some() && args.record.as_deref().is_none_or(|to| to == Path::new("-")) {
             return Err(
                 Error::usage("--max-size bounds a recording that goes to a file")
                     .hint("name one: --record trace.tracer --max-size 100M"),
@@ -138,10 +147,11 @@ impl Config {
             duration,
             packets: args.packets,
             until_verdict: args.until_verdict,
+            until_eof,
             output,
             record: args.record.map(|path| RecordTo {
                 path,
-                most: args.max_size,
+                most: max_size,
             }),
             budget: args.budget,
             // the stack behind the bytes must be aligned

@@ -290,7 +290,7 @@ impl fmt::Display for Error {
 }
 
 /// One line without control characters: names come from outside, and the terminal obeys them.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.trim_end()
         .chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })

@@ -26,6 +26,7 @@ fn run(invocation: Invocation) -> Result<ExitStatus, Error> {
         Invocation::Trace(config) => app::trace(&config),
         Invocation::Replay(config) => app::replay(&config),
         Invocation::Merge(config) => app::merge(&config),
+        Invocation::Cluster(config) => app::cluster(&config),
         Invocation::Diff(config) => app::diff(&config),
         Invocation::Schema(document) => {
             let schema = match document {

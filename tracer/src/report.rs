@@ -74,6 +74,12 @@ pub struct NodeReport {
     pub host: HostInfo,
     /// Its clock against that of the first node.
     pub clock: ClockReport,
+    /// When its trace began, milliseconds after the start of the whole.
+    #[serde(default)]
+    pub from_ms: u64,
+    /// When it ended, or nothing came from it any more; null while it goes on.
+    #[serde(default)]
+    pub until_ms: Option<u64>,
 }
 
 /// A node's clock against that of the first node. All times of the report are on the first node's clock.

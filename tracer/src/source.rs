@@ -3,6 +3,7 @@
 //! Both give one stream of [`Input`]s; every stage behind it is the same, so a recording replays what the live
 //! run showed.
 
+pub mod cluster;
 mod lens;
 pub mod live;
 pub mod merge;

@@ -22,6 +22,11 @@ pub(super) enum Front<'a> {
 }
 
 impl Front<'_> {
+    /// For what is told to nobody.
+    pub(super) fn nobody() -> Self {
+        Self::Line(Progress::off())
+    }
+
     /// Whether there is a screen with somebody before it.
     pub(super) fn has_keys(&self) -> bool {
         matches!(self, Self::Screen(_))
@@ -128,9 +133,9 @@ impl Front<'_> {
             Self::Events(_) => {}
             Self::Line(line) => {
                 line.clear();
-                *self = Self::Line(Progress::off());
+                *self = Self::nobody();
             }
-            Self::Screen(_) => *self = Self::Line(Progress::off()),
+            Self::Screen(_) => *self = Self::nobody(),
         }
     }
 }

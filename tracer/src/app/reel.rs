@@ -3,16 +3,15 @@
 //! replayed by itself, for each begins with what was known of the host by then.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::config::RecordTo;
 use crate::error::Error;
 use crate::source::Input;
-use crate::source::recording::Writer;
+use crate::source::recording::{self, Writer};
 
 /// A recording that is not begun: its file may hold an older one, for the run may still be refused.
 pub(super) struct Blank {
@@ -42,16 +41,8 @@ pub(super) fn create(path: &Path) -> Result<File, Error> {
             .map(File::from)
             .map_err(|error| Error::io("write to the standard output", error));
     }
-    blank(path).map_err(|error| Error::io(format_args!("write {}", path.display()), error))
-}
-
-fn blank(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
+    recording::create(path)
+        .map_err(|error| Error::io(format_args!("write {}", path.display()), error))
 }
 
 impl Reel {
@@ -111,7 +102,7 @@ impl Reel {
     fn turn(&mut self) -> io::Result<()> {
         self.writer.flush()?;
         fs::rename(&self.to.path, older(&self.to.path))?;
-        self.writer = Writer::new(blank(&self.to.path)?)?;
+        self.writer = Writer::new(recording::create(&self.to.path)?)?;
         self.turned += 1;
         for fact in &self.facts {
             self.writer.write(fact)?;

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use super::front::Front;
 use super::output::Output;
 use super::reel::{Blank, Reel};
+use super::serve::Behind;
 use super::tape::{self, Tape};
 use super::veil::Veil;
 use super::{Signals, finish, front, runtime, say, serve, take, tell_of_text};
@@ -69,7 +70,7 @@ async fn play(player: &mut Player<'_>, front: &mut Front<'_>) -> Result<(), Erro
                 Effect::Step(stride) => player.step(stride, front),
                 Effect::Restart => player.restart(front)?,
                 Effect::Run => player.stop_or_run(front),
-                effect => serve(effect, front, &mut player.tape, None, &mut Session::default()),
+                effect => serve(effect, front, &mut player.tape, Behind::Past),
             },
             found = measured(&mut length) => player.length_ns = player.length_ns.or(found),
             () = sleep_until(player.due), if player.runs() => {

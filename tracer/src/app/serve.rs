@@ -10,23 +10,40 @@ use crate::session::Session;
 use crate::source::live::Live;
 use crate::tui::Effect;
 
+/// What is behind the screen.
+pub(super) enum Behind<'a> {
+    /// A trace of this machine.
+    Live {
+        live: &'a Live,
+        config: &'a Config,
+        veil: &'a mut Veil,
+        session: &'a mut Session,
+    },
+    /// A trace of several nodes.
+    Cluster,
+    /// A trace that is over, or a recording.
+    Past,
+}
+
 /// Does what a key asked for, and says what came of it.
-pub(super) fn serve(
-    effect: Effect,
-    front: &mut Front<'_>,
-    tape: &mut Tape,
-    running: Option<(&Live, &Config, &mut Veil)>,
-    session: &mut Session,
-) {
-    let done = match (effect, running) {
+pub(super) fn serve(effect: Effect, front: &mut Front<'_>, tape: &mut Tape, behind: Behind<'_>) {
+    let done = match (effect, behind) {
         (Effect::Save(path), _) => save(&path, front, tape),
-        (Effect::Filter(text), Some((live, config, veil))) => refilter(&text, live, config, veil),
-        (Effect::Reset, Some(_)) => {
+        (
+            Effect::Filter(text),
+            Behind::Live {
+                live, config, veil, ..
+            },
+        ) => refilter(&text, live, config, veil),
+        (Effect::Reset, Behind::Live { session, .. }) => {
             session.reset();
             front.look(session);
             Ok("counting from zero".to_owned())
         }
-        (Effect::Filter(_) | Effect::Reset, None) => Err(Error::usage(
+        (Effect::Filter(_) | Effect::Reset, Behind::Cluster) => Err(Error::usage(
+            "the nodes have been told what to trace: end this and begin again",
+        )),
+        (Effect::Filter(_) | Effect::Reset, Behind::Past) => Err(Error::usage(
             "the trace is over: its packets stay as they were",
         )),
         (Effect::Step(_) | Effect::Restart | Effect::Run, _) => Err(Error::usage(

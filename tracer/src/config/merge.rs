@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::cluster::is_name;
 use super::{OutputConfig, RecordTo, Redaction, Surroundings};
 use crate::cli::MergeArgs;
 use crate::error::Error;
@@ -43,8 +44,7 @@ impl NodeFile {
                     .hint("save the stream first: ssh node1 tracer --record - … > node1.tracer"),
             );
         }
-        let word = |name: &str| !name.is_empty() && !name.contains(char::is_whitespace);
-        if name.is_some_and(|name| !word(name)) || file.is_empty() {
+        if name.is_some_and(|name| !is_name(name)) || file.is_empty() {
             return Err(Error::usage(format!("`{text}` is not NAME=FILE"))
                 .hint("write node1=node1.tracer, or the file alone"));
         }

@@ -36,7 +36,11 @@ pub fn assemble(trace: &Trace, host: &Host, diagnosis: &Diagnosis) -> Report {
             version: run(host, |run| &run.tool_version),
         },
         host: host.run.as_ref().map(machine).unwrap_or_default(),
-        nodes: host.nodes.values().map(node_report).collect(),
+        nodes: host
+            .nodes
+            .values()
+            .map(|node| node_report(node, clock))
+            .collect(),
         trace: TraceInfo {
             expression: run(host, |run| &run.expression),
             clauses: host
@@ -99,7 +103,8 @@ fn machine(run: &Run) -> HostInfo {
     }
 }
 
-fn node_report(node: &TracedNode) -> NodeReport {
+fn node_report(node: &TracedNode, clock: Clock) -> NodeReport {
+    let ms = |at| clock.since_start(at) / 1_000_000;
     NodeReport {
         name: node.name.clone(),
         host: machine(&node.run),
@@ -109,6 +114,8 @@ fn node_report(node: &TracedNode) -> NodeReport {
             basis: node.clock.basis.name().into(),
             packets: node.clock.packets,
         },
+        from_ms: ms(node.from),
+        until_ms: node.until.map(ms),
     }
 }
 

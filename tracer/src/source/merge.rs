@@ -8,26 +8,27 @@
 //! are apart ([`clock`]); the second gives the inputs in the order of their corrected times. Neither keeps what it read.
 
 mod clock;
+mod gather;
 mod lane;
 mod rewrite;
 mod survey;
 mod weaver;
 
 use std::collections::BTreeMap;
-use std::io::Read;
 
 use crate::host::facts::{ClockBasis, NodeClock, NodeId};
-use crate::source::recording::{Reader, RecordingError};
+use crate::source::recording::RecordingError;
 use crate::source::{EndReason, Input};
 
 pub use clock::{Sighting, estimate};
+pub use gather::{Gather, News};
 pub use survey::Survey;
 pub use weaver::Weaver;
 
-/// Inputs of several recordings, merged.
-pub struct Merger<R: Read> {
+/// Inputs of several recordings, merged. `I` reads one of them.
+pub struct Merger<I> {
     weaver: Weaver,
-    readers: BTreeMap<NodeId, Reader<R>>,
+    recordings: BTreeMap<NodeId, I>,
     ended: bool,
 }
 
@@ -41,10 +42,10 @@ pub struct MergeError {
     pub error: RecordingError,
 }
 
-impl<R: Read> Merger<R> {
+impl<I: Iterator<Item = Result<Input, RecordingError>>> Merger<I> {
     /// Begins. Each node has its number, what the first pass found, and its recording from the start.
     #[must_use]
-    pub fn new(nodes: Vec<(NodeId, Survey, Reader<R>)>) -> Self {
+    pub fn new(nodes: Vec<(NodeId, Survey, I)>) -> Self {
         let surveys: Vec<&Survey> = nodes.iter().map(|(_, survey, _)| survey).collect();
         let clocks = estimate(&surveys);
         let traced = nodes
@@ -52,21 +53,45 @@ impl<R: Read> Merger<R> {
             .zip(clocks)
             .map(|((id, survey, _), clock)| survey.node(*id, clock))
             .collect();
+        let recordings = nodes.into_iter().map(|(id, _, inputs)| (id, inputs));
+        Self::of(Weaver::new(traced), recordings.collect())
+    }
+
+    fn of(weaver: Weaver, recordings: BTreeMap<NodeId, I>) -> Self {
         Self {
-            weaver: Weaver::new(traced),
-            readers: nodes
-                .into_iter()
-                .map(|(id, _, reader)| (id, reader))
-                .collect(),
+            weaver,
+            recordings,
             ended: false,
         }
     }
 
-    /// Reads what is wanted of a node.
-    fn read(&mut self, node: NodeId) -> Result<(), MergeError> {
-        match self.readers.get_mut(&node).and_then(Iterator::next) {
+    /// The next input that is known for sure; `None` where a recording ends that may go on.
+    fn advance(&mut self) -> Result<Option<Input>, MergeError> {
+        loop {
+            if let Some(input) = self.weaver.pop() {
+                return Ok(Some(input));
+            }
+            match self.weaver.wanted() {
+                Some(wanted) if self.read(wanted)? => {}
+                _ => return Ok(None),
+            }
+        }
+    }
+
+    /// Takes in all that is left, to go on without recordings.
+    fn rest(mut self) -> Result<Weaver, MergeError> {
+        let nodes: Vec<NodeId> = self.recordings.keys().copied().collect();
+        for node in nodes {
+            while self.read(node)? {}
+        }
+        Ok(self.weaver)
+    }
+
+    /// Reads on in a node's recording; whether there was something.
+    fn read(&mut self, node: NodeId) -> Result<bool, MergeError> {
+        match self.recordings.get_mut(&node).and_then(Iterator::next) {
             Some(Ok(input)) => self.weaver.push(node, input),
-            None => self.weaver.close(node),
+            None => return Ok(false),
             Some(Err(error)) => {
                 let name = self.weaver.nodes().find(|known| known.id == node);
                 return Err(MergeError {
@@ -75,25 +100,28 @@ impl<R: Read> Merger<R> {
                 });
             }
         }
-        Ok(())
+        Ok(true)
     }
 }
 
-impl<R: Read> Iterator for Merger<R> {
+impl<I: Iterator<Item = Result<Input, RecordingError>>> Iterator for Merger<I> {
     type Item = Result<Input, MergeError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         while !self.ended {
-            if let Some(input) = self.weaver.pop() {
-                return Some(Ok(input));
+            match self.advance() {
+                Ok(Some(input)) => return Some(Ok(input)),
+                Ok(None) => {}
+                Err(error) => {
+                    self.ended = true;
+                    return Some(Err(error));
+                }
             }
-            let Some(wanted) = self.weaver.wanted() else {
+            if let Some(over) = self.weaver.wanted() {
+                self.weaver.close(over);
+            } else {
                 self.ended = true;
                 return Some(Ok(self.weaver.end(EndReason::EndOfFile)));
-            };
-            if let Err(error) = self.read(wanted) {
-                self.ended = true;
-                return Some(Err(error));
             }
         }
         None

@@ -27,6 +27,11 @@ mod writer;
 pub use reader::{Ending, Reader};
 pub use writer::Writer;
 
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
 use thiserror::Error;
 use tracer_common::event::RAW_EVENT_SIZE;
 
@@ -50,7 +55,7 @@ const MAX_DEFLATED: usize = MAX_INFLATED + (MAX_INFLATED >> 8) + 1024;
 pub enum RecordingError {
     /// The system said no.
     #[error("cannot read the recording: {0}")]
-    Io(#[from] std::io::Error),
+    Io(#[from] io::Error),
     /// Something else, or nothing.
     #[error("this is not a recording of tracer; make one with `tracer --record FILE`")]
     Foreign,
@@ -77,6 +82,20 @@ pub enum RecordingError {
         /// What is wrong there.
         what: &'static str,
     },
+}
+
+/// A file for a recording, which holds packets' bytes: nobody else may read it. Not yet emptied.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .read(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
 }
 
 /// The header that this version writes.

@@ -1,12 +1,14 @@
 //! The end line: whether the trace saw everything, and if not, what it may have missed.
 
-use crate::render::figures::{count, counted};
+use crate::render::figures::{count, counted, duration};
 use crate::render::page::{Line, Page};
-use crate::render::style::Ink;
+use crate::render::style::{Ink, UNICODE};
 use crate::report::{Completeness, HookLoss, Report};
 
 /// Most gaps of one kind that are named one by one.
 const NAMED: usize = 6;
+/// Nodes do not begin and end in the same moment: so much is no gap.
+const PARTLY_MS: u64 = 1_000;
 
 /// One line when nothing is missing, else a line for each gap.
 pub(super) fn lines(page: &mut Page, report: &Report) {
@@ -142,12 +144,44 @@ pub(crate) fn notes(report: &Report) -> Vec<String> {
             hooks(complete, |hook| hook.missed)
         ));
     }
+    notes.extend(partly(report));
     let unread = report.context.iter().filter(|entry| entry.kind == "unread");
     let unread: Vec<String> = unread
         .map(|entry| format!("could not read {}", entry.text))
         .collect();
     notes.extend(bounded(unread, "more things could not be read"));
     notes
+}
+
+/// Nodes that were traced for a part of the time only.
+fn partly(report: &Report) -> Vec<String> {
+    let whole = report.trace.duration_ms;
+    let seconds = |ms: u64| duration(ms.saturating_mul(1_000_000), &UNICODE);
+    let parts = report.nodes.iter().filter_map(|node| {
+        let until = node.until_ms.unwrap_or(whole);
+        let from = Some(node.from_ms).filter(|from| *from > PARTLY_MS);
+        let until = Some(until).filter(|until| until + PARTLY_MS < whole);
+        let name = &node.name;
+        Some(match (from, until) {
+            (None, None) => return None,
+            (Some(from), None) => format!("{name} was traced from {} on only", seconds(from)),
+            (None, Some(until)) => format!(
+                "{name} was traced until {} only, of {}",
+                seconds(until),
+                seconds(whole)
+            ),
+            (Some(from), Some(until)) => format!(
+                "{name} was traced from {} until {} only, of {}",
+                seconds(from),
+                seconds(until),
+                seconds(whole)
+            ),
+        })
+    });
+    bounded(
+        parts.collect(),
+        "more nodes were traced for a part of the time only",
+    )
 }
 
 /// Probes that failed, each with its reason.

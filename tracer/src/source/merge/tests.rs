@@ -1,6 +1,8 @@
 //! Clocks from packets seen on two nodes, and inputs of two nodes in one order with numbers of their own.
 #![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
+mod live;
+
 use std::net::Ipv4Addr;
 
 use bytes::Bytes;

@@ -150,6 +150,11 @@ fn completeness(picture: &Picture<'_>) -> (Ink, String) {
         probes,
         ..
     } = &picture.snapshot.report.trace.completeness;
+    let nodes = picture.snapshot.report.nodes.iter();
+    let silent = match picture.snapshot.ended {
+        None => nodes.filter(|node| node.until_ms.is_some()).count() as u64,
+        Some(_) => 0,
+    };
     let failed = probes
         .iter()
         .filter(|probe| probe.state == "failed")
@@ -164,6 +169,7 @@ fn completeness(picture: &Picture<'_>) -> (Ink, String) {
         (*map_full, "uncounted"),
         (*decode_errors + *unreadable, "unreadable"),
         (failed, "probes failed"),
+        (silent, "nodes silent"),
         (
             u64::from(interfaces_total.saturating_sub(*interfaces_covered)),
             "interfaces unwatched",

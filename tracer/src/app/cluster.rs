@@ -1,0 +1,386 @@
+//! `tracer cluster`: several nodes traced at once, each by a tracer there, and shown as one trace.
+//!
+//! While it runs, the trace is told again from its start whenever it turns out that it was told wrong
+//! ([`Gather::is_outdated`]); in the end it is merged once more, from all that was kept, as `tracer merge` would.
+
+use std::time::{Duration, Instant as Clock};
+
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+
+use super::front::Front;
+use super::output::Output;
+use super::reel::{Blank, Reel};
+use super::serve::Behind;
+use super::tape::Tape;
+use super::veil::Veil;
+use super::work::{Part, Work};
+use super::{
+    Signals, due, finish, front, reached, runtime, serve, show, take, tell_of_text, until,
+};
+use crate::config::ClusterConfig;
+use crate::error::{Error, ExitStatus};
+use crate::host::facts::NodeId;
+use crate::session::Session;
+use crate::source::cluster::{Cluster, Message};
+use crate::source::merge::{Gather, MergeError, Merger, News};
+use crate::source::{EndReason, Input};
+use crate::tui::Effect;
+
+/// Between two looks at what became of the nodes.
+const LOOK: Duration = Duration::from_millis(100);
+/// How long nodes may take to end their traces.
+const ENDING: Duration = Duration::from_secs(20);
+
+/// Traces on all nodes until asked to end, then writes the report. Gives the exit status.
+///
+/// # Errors
+/// When no node could be traced, or an output cannot be written.
+pub fn cluster(config: &ClusterConfig) -> Result<ExitStatus, Error> {
+    let trace = &config.trace;
+    let runtime = runtime()?;
+    let mut output = Output::open(&trace.output)?;
+    tell_of_text(trace.output.text_because);
+    let blank = trace.record.as_ref().map(Reel::create).transpose()?;
+    let told = runtime.block_on(run(config, blank, &mut output))?;
+    finish(&mut output, &told.session, told.tape, trace.output.check)
+}
+
+async fn run(
+    config: &ClusterConfig,
+    blank: Option<Blank>,
+    output: &mut Output,
+) -> Result<Told, Error> {
+    let mut signals = Signals::listen()?;
+    let kept = config.trace.output.screen.is_some() || output.wants_inputs();
+    let told = Told::new(None, kept, Veil::new(config.trace.redact.as_ref())?)?;
+    let cluster = Cluster::start(&config.nodes, config.keep.as_deref())?;
+    let front = front(config.trace.output.screen, &told.session, output)?;
+    let mut watch = Watch::new(config, cluster, told, front);
+    let asked = watch.follow(&mut signals).await?;
+    let Watch {
+        mut told,
+        mut front,
+        ..
+    } = watch.end(blank)?;
+    front.show(&told.session);
+    if !asked {
+        tokio::select! {
+            () = signals.any() => {}
+            shown = show(&mut front, &mut told.tape) => shown?,
+        }
+    }
+    front.close();
+    if let Some(text) = told.tape.finish() {
+        front.say(&text);
+    }
+    Ok(told)
+}
+
+/// A trace as it was told.
+struct Told {
+    session: Session,
+    tape: Tape,
+    /// All inputs are kept, for what is saved of them.
+    kept: bool,
+    veil: Veil,
+}
+
+impl Told {
+    fn new(blank: Option<Blank>, kept: bool, veil: Veil) -> Result<Self, Error> {
+        let tape =
+            Tape::begin(blank, kept).map_err(|error| Error::io("write the recording", error))?;
+        Ok(Self {
+            session: Session::default(),
+            tape,
+            kept,
+            veil,
+        })
+    }
+
+    /// The same trace, to be told once more.
+    fn afresh(&self, blank: Option<Blank>) -> Result<Self, Error> {
+        Self::new(blank, self.kept, self.veil.afresh())
+    }
+
+    fn take(&mut self, input: Input, front: &mut Front<'_>) {
+        if let Some(input) = self.veil.input(input) {
+            take(&mut self.session, &mut self.tape, front, &input);
+        }
+    }
+}
+
+/// The trace while it runs.
+struct Watch<'a> {
+    config: &'a ClusterConfig,
+    cluster: Cluster,
+    gather: Gather,
+    told: Told,
+    front: Front<'a>,
+    work: Work,
+    looks: Interval,
+    ready: bool,
+    /// What nodes sent cannot be read again: the trace stays as it was told.
+    unkept: bool,
+    ending: Option<EndReason>,
+    deadline: Option<Instant>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(config: &'a ClusterConfig, cluster: Cluster, told: Told, front: Front<'a>) -> Self {
+        let names = config.nodes.iter().map(|node| node.name.as_str());
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            config,
+            cluster,
+            gather: Gather::new((0..).map(NodeId).zip(names), Clock::now()),
+            told,
+            front,
+            work: Work::default(),
+            looks,
+            ready: false,
+            unkept: false,
+            ending: None,
+            deadline: None,
+        }
+    }
+
+    /// Takes in what nodes send until all have ended. Whether a person ended it.
+    async fn follow(&mut self, signals: &mut Signals) -> Result<bool, Error> {
+        let mut asked = false;
+        while !self.cluster.is_over() {
+            let open = self.ending.is_none();
+            let end = tokio::select! {
+                biased;
+                () = signals.any() => {
+                    asked = true;
+                    EndReason::Asked
+                }
+                () = until(self.deadline) => EndReason::Duration,
+                effect = self.front.next(), if open => match effect? {
+                    Effect::Quit => {
+                        asked = true;
+                        EndReason::Asked
+                    }
+                    effect => {
+                        serve(effect, &mut self.front, &mut self.told.tape, Behind::Cluster);
+                        continue;
+                    }
+                },
+                part = due(&self.work) => match self.work(part) {
+                    Some(reason) if open => reason,
+                    _ => continue,
+                },
+                _ = self.looks.tick() => {
+                    self.look()?;
+                    continue;
+                }
+                message = self.cluster.recv() => {
+                    self.message(message);
+                    continue;
+                }
+            };
+            self.stop(end);
+            if asked {
+                self.front.close();
+            }
+        }
+        Ok(asked)
+    }
+
+    /// Asks the nodes to end; the second time it is no question any more.
+    fn stop(&mut self, reason: EndReason) {
+        if self.ending.is_some() {
+            self.cluster.kill();
+        }
+        self.ending.get_or_insert(reason);
+        self.cluster.stop();
+        self.deadline = Some(Instant::now() + ENDING);
+    }
+
+    fn work(&mut self, part: Part) -> Option<EndReason> {
+        let begun = Instant::now();
+        let mut found = None;
+        match part {
+            // each node asks its own
+            Part::Ask => {}
+            Part::Look => self.front.look(&self.told.session),
+            Part::Judge => found = reached(&self.config.trace, &self.told.session),
+        }
+        self.work.done(begun);
+        found
+    }
+
+    fn message(&mut self, message: Message) {
+        match message {
+            Message::Input(node, input) => {
+                if let Some(news) = self.gather.take(node, input, Clock::now()) {
+                    self.tell(&news);
+                }
+                self.weave();
+            }
+            Message::Said(node, line) => {
+                // of what its tracer says of itself, that it is ready shows anyhow
+                let line = line.strip_prefix("tracer: ").unwrap_or(&line);
+                if self.config.trace.verbosity > 0 || !line.starts_with("ready:") {
+                    let name = self.name(node);
+                    self.front.say(&format!("{name}: {line}"));
+                }
+            }
+            // its command is about to end: that tells more
+            Message::Over(..) => {}
+        }
+    }
+
+    /// Tells what is known by now.
+    fn weave(&mut self) {
+        while let Some(input) = self.gather.pop() {
+            let begun = Instant::now();
+            let ticks = matches!(input, Input::Tick(_));
+            if ticks && self.ending.is_none() && self.work.rests() {
+                continue;
+            }
+            self.told.take(input, &mut self.front);
+            if ticks {
+                self.work.begin(begun);
+            }
+        }
+    }
+
+    /// Looks what became of the nodes.
+    fn look(&mut self) -> Result<(), Error> {
+        let now = Clock::now();
+        for gone in self.cluster.reap() {
+            self.gather.gone(gone.node);
+            if self.ending.is_none() || !gone.whole {
+                let name = self.name(gone.node);
+                self.front.say(&format!("{name} has gone: {}", gone.how));
+            }
+        }
+        for news in self.gather.look(now) {
+            self.tell(&news);
+        }
+        if !self.unkept
+            && let Some(why) = self.cluster.unkept()
+        {
+            self.unkept = true;
+            self.front.say(&format!(
+                "what nodes send cannot be kept any more ({why}): clocks are taken as they are known by now"
+            ));
+        }
+        if !self.unkept && self.ending.is_none() && self.gather.is_outdated(now) {
+            self.retell()?;
+        }
+        if !self.ready && self.gather.is_complete(now) {
+            self.ready = true;
+            let whole = self.config.trace.duration;
+            self.deadline = self.deadline.or(whole.map(|whole| Instant::now() + whole));
+            let (begun, all) = self.gather.begun();
+            if !begun.is_empty() {
+                let (n, begun) = (begun.len(), begun.join(", "));
+                self.front
+                    .say(&format!("ready: {n} of {all} nodes: {begun}"));
+            }
+        }
+        self.weave();
+        Ok(())
+    }
+
+    /// Tells the trace from its start, with what is known now. Who reads events has read them already.
+    fn retell(&mut self) -> Result<(), Error> {
+        let Self {
+            cluster,
+            gather,
+            told,
+            front,
+            ..
+        } = self;
+        let shown = front.has_keys() || told.session.trace().events == 0;
+        let mut again = told.afresh(None)?;
+        front.restart(&again.session);
+        gather
+            .retell(
+                |node| cluster.again(node).ok(),
+                |input| {
+                    if shown {
+                        again.take(input, front);
+                    } else if let Some(input) = again.veil.input(input) {
+                        again.session.input(&input);
+                    }
+                },
+            )
+            .map_err(failed)?;
+        *told = again;
+        front.show(&told.session);
+        Ok(())
+    }
+
+    fn tell(&mut self, news: &News) {
+        let text = match news {
+            // one line will name all that begin together
+            News::Begun(_) if !self.ready && self.config.trace.verbosity == 0 => return,
+            News::Begun(name) => format!("{name} traces"),
+            News::Late(name) => format!(
+                "{name} is late: nothing comes from it, and it is not waited for (a command that asks something gets no answer)"
+            ),
+            News::Back(name) => format!("{name} is back"),
+        };
+        self.front.say(&text);
+    }
+
+    fn name(&self, node: NodeId) -> &'a str {
+        let node = self.config.nodes.get(usize::from(node.0));
+        node.map_or("", |node| node.name.as_str())
+    }
+
+    /// All nodes have ended: the trace as it is in the end.
+    fn end(mut self, blank: Option<Blank>) -> Result<Self, Error> {
+        let (begun, all) = self.gather.begun();
+        if begun.is_empty() {
+            self.front.close();
+            return Err(
+                Error::runtime(format!("none of {all} nodes could be traced"))
+                    .hint("run the command of --node by itself, with `tracer --version` behind it"),
+            );
+        }
+        self.weave();
+        let reason = self.ending.unwrap_or(EndReason::Asked);
+        if self.unkept {
+            if blank.is_some() {
+                self.front
+                    .say("there is no recording: what nodes sent was not kept");
+            }
+            let end = self.gather.end(reason);
+            self.told.take(end, &mut self.front);
+            return Ok(self);
+        }
+        let nodes = self
+            .gather
+            .surveys()
+            .into_iter()
+            .map(|(id, survey, taken)| {
+                let again = self.cluster.again(id).map_err(|error| {
+                    Error::runtime("cannot read again what nodes sent").caused_by(error)
+                })?;
+                Ok((id, survey, again.take(taken)))
+            });
+        let merger = Merger::new(nodes.collect::<Result<_, Error>>()?);
+        let mut told = self.told.afresh(blank)?;
+        self.front.restart(&told.session);
+        let shown = self.front.has_keys();
+        let mut nobody = Front::nobody();
+        for input in merger {
+            let input = match input.map_err(failed)? {
+                Input::End(at, _) => Input::End(at, reason),
+                input => input,
+            };
+            told.take(input, if shown { &mut self.front } else { &mut nobody });
+        }
+        self.told = told;
+        Ok(self)
+    }
+}
+
+fn failed(error: MergeError) -> Error {
+    Error::runtime("cannot merge what nodes sent").caused_by(error)
+}

@@ -1,0 +1,225 @@
+//! One node: the command that runs there, and the threads that listen to it.
+
+use std::io::Write;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStderr, ChildStdin, Command, Stdio};
+use std::thread;
+use std::time::Instant;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::sync::mpsc::Sender;
+
+use super::spool::Spool;
+use super::{Message, PATIENCE};
+use crate::config::NodeCommand;
+use crate::error::{Error, printable};
+use crate::host::facts::NodeId;
+use crate::source::recording::{Reader, RecordingError};
+use crate::source::{EndReason, Input};
+
+/// Longest line of a node's standard error.
+const LINE: u64 = 400;
+
+/// A node's command.
+#[derive(Debug)]
+pub(super) struct Node {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    spool: Spool,
+    /// The end of its recording came.
+    whole: bool,
+    /// It was asked to end then. One that still ticks after a while did not hear it.
+    stopped: Option<Instant>,
+    /// It sends nothing any more since then.
+    over: Option<Instant>,
+    /// What was wrong with what it sent, else what it said last.
+    last: Option<String>,
+    gone: bool,
+}
+
+impl Node {
+    /// Starts the command, in a process group of its own: Ctrl-C is for this process, which ends it in its way.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(super) fn start(
+        id: NodeId,
+        command: &NodeCommand,
+        spool: Spool,
+        to: &Sender<Message>,
+    ) -> Result<Self, Error> {
+        let failed = |error| {
+            Error::io(
+                format_args!("start `{}` for {}", command.words.join(" "), command.name),
+                error,
+            )
+            .hint("check the command of --node: it must run here by itself")
+        };
+        let (program, arguments) = command
+            .words
+            .split_first()
+            .ok_or_else(|| Error::usage(format!("the command of {} is missing", command.name)))?;
+        let mut child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .map_err(failed)?;
+        let mut stdin = child.stdin.take();
+        if let Some(stdin) = &mut stdin {
+            // It shows the tracer there that this is connected. One that has ended already is told of otherwise.
+            let _ = stdin.write_all(b"\n");
+        }
+        if let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) {
+            let (tee, to_loop) = (spool.tee(stdout), to.clone());
+            spawn(move || listen(id, tee, &to_loop))?;
+            let to_loop = to.clone();
+            spawn(move || overhear(id, stderr, &to_loop))?;
+        }
+        Ok(Self {
+            child,
+            stdin,
+            spool,
+            whole: false,
+            stopped: None,
+            over: None,
+            last: None,
+            gone: false,
+        })
+    }
+
+    pub(super) fn spool(&self) -> &Spool {
+        &self.spool
+    }
+
+    pub(super) fn takes(&mut self, input: &Input) {
+        // one that the reader adds where there is none says nothing
+        self.whole |= matches!(input, Input::End(_, reason) if *reason != EndReason::EndOfFile);
+        let deaf = self.stopped.is_some_and(|at| at.elapsed() > PATIENCE);
+        if deaf && matches!(input, Input::Tick(_)) {
+            self.kill();
+        }
+    }
+
+    pub(super) fn said(&mut self, line: &str) {
+        // what tracer says of its doings there explains no end
+        if !line.starts_with("tracer: ") {
+            self.last = Some(line.to_owned());
+        }
+    }
+
+    pub(super) fn over(&mut self, error: Option<&RecordingError>) {
+        self.over = Some(Instant::now());
+        match error {
+            // what it said tells more than that it was no recording
+            Some(RecordingError::Foreign) if self.last.is_some() => {}
+            Some(error) => self.last = Some(error.to_string()),
+            None => {}
+        }
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone
+    }
+
+    /// Whether its end came whole, and how the command ended, once.
+    pub(super) fn reap(&mut self, now: Instant) -> Option<(bool, String)> {
+        if self.gone {
+            return None;
+        }
+        let over = self.over?;
+        let status = match self.child.try_wait() {
+            Ok(Some(status)) => status.to_string(),
+            Ok(None) => {
+                if now.duration_since(over) > PATIENCE {
+                    self.kill();
+                }
+                return None;
+            }
+            Err(error) => error.to_string(),
+        };
+        self.gone = true;
+        let how = match &self.last {
+            Some(last) => format!("{status}: {last}"),
+            None => status,
+        };
+        Some((self.whole, how))
+    }
+
+    /// Closes its standard input.
+    pub(super) fn stop(&mut self) {
+        self.stdin = None;
+        self.stopped.get_or_insert_with(Instant::now);
+    }
+
+    /// Ends the command and what it started. Not yet waited for, its number is nobody else's.
+    pub(super) fn kill(&mut self) {
+        self.over.get_or_insert_with(Instant::now);
+        if !self.gone
+            && let Ok(pid) = i32::try_from(self.child.id())
+        {
+            // What has ended needs no end.
+            let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
+}
+
+impl Drop for Node {
+    /// No command outlives the trace.
+    fn drop(&mut self) {
+        self.kill();
+        if !self.gone {
+            let _ = self.child.wait();
+        }
+    }
+}
+
+fn spawn(work: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+    thread::Builder::new()
+        .name("node".into())
+        .spawn(work)
+        .map(|_| ())
+        .map_err(|error| Error::io("start a thread", error))
+}
+
+/// Reads the recording until it ends, or nobody listens any more.
+fn listen(id: NodeId, from: impl Read, to: &Sender<Message>) {
+    let failed = match Reader::new(from) {
+        Ok(mut reader) => loop {
+            match reader.next() {
+                Some(Ok(input)) => {
+                    if to.blocking_send(Message::Input(id, input)).is_err() {
+                        return;
+                    }
+                }
+                Some(Err(error)) => break Some(error),
+                None => break None,
+            }
+        },
+        Err(error) => Some(error),
+    };
+    // The loop may have left.
+    let _ = to.blocking_send(Message::Over(id, failed));
+}
+
+/// Passes lines on until there are no more, or nobody listens.
+fn overhear(id: NodeId, stderr: ChildStderr, to: &Sender<Message>) {
+    let mut lines = BufReader::new(stderr);
+    let mut line = Vec::new();
+    while lines
+        .by_ref()
+        .take(LINE)
+        .read_until(b'\n', &mut line)
+        .is_ok_and(|got| got > 0)
+    {
+        let text = printable(String::from_utf8_lossy(&line).trim());
+        line.clear();
+        if !text.is_empty() && to.blocking_send(Message::Said(id, text)).is_err() {
+            return;
+        }
+    }
+}

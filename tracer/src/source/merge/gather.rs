@@ -1,0 +1,248 @@
+//! Recordings of several nodes, merged while they come.
+//!
+//! What one pass over a finished recording would tell (which nodes there are, how far their clocks are apart) is learned on
+//! the way. When it changes so much that what was told is wrong, the trace is to be told again from its start
+//! ([`Gather::is_outdated`]), as it would have been told with what is known now. So the live trace and the merge of what
+//! was kept are one and the same. A node from which nothing comes is not waited for.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use super::clock::estimate;
+use super::survey::Survey;
+use super::weaver::Weaver;
+use super::{MergeError, Merger};
+use crate::host::facts::{ClockBasis, NodeClock, NodeId, TracedNode};
+use crate::source::recording::Reader;
+use crate::source::{EndReason, Input};
+
+/// A node sends a tick ten times a second; one that is silent for so long is late.
+const LATE: Duration = Duration::from_secs(3);
+/// How long the trace waits for nodes to begin.
+const BEGINNING: Duration = Duration::from_secs(10);
+/// First pause between two looks at the clocks; each is twice as long as the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// A clock that was known by packets in one direction may be wrong by the fastest packet's way.
+const ONE_WAY_NS: u64 = 20_000;
+
+/// What is to be said of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// It traces.
+    Begun(String),
+    /// Nothing has come from it for a while.
+    Late(String),
+    /// Something comes again.
+    Back(String),
+}
+
+/// Nodes whose recordings are coming in.
+pub struct Gather {
+    members: BTreeMap<NodeId, Member>,
+    weaver: Weaver,
+    started: Instant,
+    pause: Duration,
+    look_at: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Here,
+    Late,
+    Gone,
+}
+
+struct Member {
+    name: String,
+    /// None before it began.
+    survey: Option<Survey>,
+    /// Inputs so far.
+    taken: usize,
+    heard: Instant,
+    state: State,
+}
+
+impl Gather {
+    /// Begins to wait for nodes, by their names.
+    pub fn new<'a>(nodes: impl IntoIterator<Item = (NodeId, &'a str)>, now: Instant) -> Self {
+        let member = |(id, name): (NodeId, &str)| {
+            let member = Member {
+                name: name.to_owned(),
+                survey: None,
+                taken: 0,
+                heard: now,
+                state: State::Here,
+            };
+            (id, member)
+        };
+        Self {
+            members: nodes.into_iter().map(member).collect(),
+            weaver: Weaver::new(Vec::new()),
+            started: now,
+            pause: FIRST_PAUSE,
+            look_at: now,
+        }
+    }
+
+    /// Takes in what a node sent next.
+    pub fn take(&mut self, node: NodeId, input: Input, now: Instant) -> Option<News> {
+        let member = self.members.get_mut(&node)?;
+        member.taken += 1;
+        member.heard = now;
+        let mut news = None;
+        if member.state == State::Late {
+            member.state = State::Here;
+            self.weaver.set_late(node, false);
+            news = Some(News::Back(member.name.clone()));
+        }
+        match &mut member.survey {
+            Some(survey) => survey.note(&input),
+            None => {
+                member.survey =
+                    Survey::begin(&input).map(|survey| survey.named(member.name.clone()));
+                news = Some(News::Begun(member.name.clone()));
+            }
+        }
+        self.weaver.push(node, input);
+        news
+    }
+
+    /// A node sends nothing any more.
+    pub fn gone(&mut self, node: NodeId) {
+        if let Some(member) = self.members.get_mut(&node) {
+            member.state = State::Gone;
+            self.weaver.set_late(node, true);
+        }
+    }
+
+    /// Looks which nodes are late.
+    pub fn look(&mut self, now: Instant) -> Vec<News> {
+        let late = self.members.iter_mut().filter(|(_, member)| {
+            member.state == State::Here && now.duration_since(member.heard) >= LATE
+        });
+        let late = late.map(|(id, member)| {
+            member.state = State::Late;
+            self.weaver.set_late(*id, true);
+            News::Late(member.name.clone())
+        });
+        late.collect()
+    }
+
+    /// The next input of the merged trace, if it is known yet.
+    pub fn pop(&mut self) -> Option<Input> {
+        self.weaver.pop()
+    }
+
+    /// What comes after all others.
+    #[must_use]
+    pub fn end(&self, reason: EndReason) -> Input {
+        self.weaver.end(reason)
+    }
+
+    /// Whether all nodes trace that are still expected to.
+    #[must_use]
+    pub fn is_complete(&self, now: Instant) -> bool {
+        let waited = now.duration_since(self.started) >= BEGINNING;
+        let settled = |m: &Member| m.survey.is_some() || m.state == State::Gone || waited;
+        self.members.values().all(settled)
+    }
+
+    /// Nodes that have begun, of how many.
+    #[must_use]
+    pub fn begun(&self) -> (Vec<&str>, usize) {
+        let begun = self.members.values().filter(|m| m.survey.is_some());
+        (begun.map(|m| m.name.as_str()).collect(), self.members.len())
+    }
+
+    /// Whether what was told so far is wrong by what is known now: nodes have come, or clocks are further off than could
+    /// be known. Looks at the clocks less and less often.
+    pub fn is_outdated(&mut self, now: Instant) -> bool {
+        if !self.is_complete(now) {
+            return false;
+        }
+        let begun = self.members.values().filter(|m| m.survey.is_some()).count();
+        if begun > self.weaver.nodes().count() {
+            (self.pause, self.look_at) = (FIRST_PAUSE, now + FIRST_PAUSE);
+            return true;
+        }
+        if now < self.look_at {
+            return false;
+        }
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        self.look_at = now + self.pause;
+        let told = self.weaver.nodes().map(|node| (node.id, node.clock));
+        let told: BTreeMap<NodeId, NodeClock> = told.collect();
+        self.nodes().iter().any(|node| {
+            told.get(&node.id)
+                .is_none_or(|told| is_refuted(told, &node.clock))
+        })
+    }
+
+    /// Begins to tell the trace again. `again` reads what a node has sent so far; what it sends from now on is taken in
+    /// as before.
+    ///
+    /// # Errors
+    /// When what was kept cannot be read.
+    pub fn retell<R: Read>(
+        &mut self,
+        mut again: impl FnMut(NodeId) -> Option<Reader<R>>,
+        mut each: impl FnMut(Input),
+    ) -> Result<(), MergeError> {
+        let traced = self.nodes();
+        let readers: BTreeMap<NodeId, _> = traced
+            .iter()
+            .filter_map(|node| {
+                let taken = self.members.get(&node.id)?.taken;
+                Some((node.id, again(node.id)?.take(taken)))
+            })
+            .collect();
+        let mut merger = Merger::of(Weaver::new(traced), readers);
+        while let Some(input) = merger.advance()? {
+            each(input);
+        }
+        self.weaver = merger.rest()?;
+        for (id, member) in &self.members {
+            if member.state != State::Here {
+                self.weaver.set_late(*id, true);
+            }
+        }
+        Ok(())
+    }
+
+    /// The nodes that have begun, with what is known of them and how many inputs they sent, for a merge of all that.
+    #[must_use]
+    pub fn surveys(&self) -> Vec<(NodeId, Survey, usize)> {
+        let members = self.members.iter();
+        members
+            .filter_map(|(id, member)| Some((*id, member.survey.clone()?, member.taken)))
+            .collect()
+    }
+
+    /// The nodes that have begun, with their clocks as far as they are known.
+    fn nodes(&self) -> Vec<TracedNode> {
+        let begun = self.members.iter();
+        let begun: Vec<(NodeId, &Survey)> = begun
+            .filter_map(|(id, member)| Some((*id, member.survey.as_ref()?)))
+            .collect();
+        let surveys: Vec<&Survey> = begun.iter().map(|(_, survey)| *survey).collect();
+        let clocks = estimate(&surveys);
+        let node = |((id, survey), clock): ((NodeId, &Survey), NodeClock)| TracedNode {
+            until: None,
+            ..survey.node(id, clock)
+        };
+        begun.into_iter().zip(clocks).map(node).collect()
+    }
+}
+
+/// Whether a clock cannot be as it was told: packets came before they left.
+fn is_refuted(told: &NodeClock, known: &NodeClock) -> bool {
+    let rank = |clock: &NodeClock| match clock.basis {
+        ClockBasis::WallClock => 0,
+        ClockBasis::OneWay => 1,
+        ClockBasis::TwoWay | ClockBasis::Reference => 2,
+    };
+    let off = told.ahead_ns.abs_diff(known.ahead_ns);
+    rank(known) > rank(told) || off > known.uncertainty_ns.unwrap_or(ONE_WAY_NS)
+}
