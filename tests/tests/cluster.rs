@@ -1,0 +1,156 @@
+//! Two nodes traced at once, with the real binaries: what comes while it happens, and nodes that fail.
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tests::alone::alone;
+
+/// Two namespaces as nodes `a` and `b`, of which the first pings the second all the time; a shell with
+/// `cluster`, which traces on both, and `$A` and `$B`, the commands of the nodes.
+fn shell(script: &str) -> Output {
+    let own = std::env::current_exe().unwrap();
+    let tracer = own.parent().unwrap().parent().unwrap().join("tracer");
+    assert!(tracer.exists(), "cargo build -p tracer first");
+    let network = r#"for ns in node-a node-b; do ip netns add $ns; ip -n $ns link set lo up; done
+        ip link add eth0 netns node-a type veth peer name eth0 netns node-b
+        ip -n node-a addr add 10.195.1.1/24 dev eth0; ip -n node-a link set eth0 up
+        ip -n node-b addr add 10.195.1.2/24 dev eth0; ip -n node-b link set eth0 up
+        ip netns exec node-a ping -n -q -i 0.1 -c 600 10.195.1.2 > /dev/null 2>&1 &
+        trap "kill $!" EXIT
+        A='sh -c "exec \"\$@\" --netns node-a" sh'
+        B='sh -c "exec \"\$@\" --netns node-b" sh'
+        cluster() { timeout 60 "$TRACER" cluster --tracer "$TRACER" "$@" icmp and host 10.195.1.2; }"#;
+    Command::new("bash")
+        .args(["-euo", "pipefail", "-c", &format!("{network}\n{script}")])
+        .env("TRACER", tracer)
+        .output()
+        .unwrap()
+}
+
+fn words(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap()
+}
+
+#[test]
+fn events_of_all_nodes_come_while_they_happen() {
+    alone(|| {
+        // ends by what was seen: nothing would end it if nothing came before the end
+        let done = shell("cluster -n a=\"$A\" -n b=\"$B\" --packets 10 --output ndjson");
+        let said = words(&done.stderr);
+        assert!(done.status.success(), "{said}");
+        assert!(said.contains("tracer: ready: 2 of 2 nodes: a, b"), "{said}");
+        let lines = words(&done.stdout);
+        let lines: Vec<Value> = lines
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let (report, events) = lines.split_last().unwrap();
+        for node in ["a", "b"] {
+            let of = |event: &&Value| event.get("node").and_then(Value::as_str) == Some(node);
+            assert!(
+                events.iter().filter(of).count() > 10,
+                "{node}: {}",
+                events.len()
+            );
+        }
+        assert_eq!(text(report, "/verdict/outcome"), "delivered");
+        let hops = report
+            .pointer("/flows/0/paths/0/hops")
+            .unwrap()
+            .as_array()
+            .unwrap();
+        let nodes: Vec<&str> = hops.iter().map(|hop| text(hop, "/node")).collect();
+        assert_eq!(nodes.iter().take(2).collect::<Vec<_>>(), [&"a", &"b"]);
+    })
+    .unwrap();
+}
+
+#[test]
+fn the_verdict_is_known_while_it_happens() {
+    alone(|| {
+        let done = shell(
+            "ip netns exec node-b nft 'table ip t { chain c { type filter hook input priority 0; icmp type echo-request drop; }; }'
+            cluster -n a=\"$A\" -n b=\"$B\" --until-verdict --json --keep /run/kept
+            \"$TRACER\" merge a=/run/kept/a.tracer b=/run/kept/b.tracer --json",
+        );
+        let said = words(&done.stderr);
+        assert!(done.status.success(), "{said}");
+        let documents = serde_json::Deserializer::from_slice(&done.stdout).into_iter::<Value>();
+        let [live, merged] = documents.map(Result::unwrap).collect::<Vec<_>>().try_into().unwrap();
+        assert_eq!(text(&live, "/verdict/cause"), "netfilter.drop");
+        assert_eq!(text(&live, "/verdict/where/node"), "b");
+        assert_eq!(live, merged);
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_node_that_goes_away_is_told_and_the_others_go_on() {
+    alone(|| {
+        let done = shell(
+            "cluster -n a=\"$A\" -n b=\"timeout -s KILL 4 $B\" -n c='cat /no/such/file' --duration 6s",
+        );
+        let (said, shown) = (words(&done.stderr), words(&done.stdout));
+        assert!(done.status.success(), "{said}");
+        assert!(said.contains("tracer: ready: 2 of 3 nodes: a, b"), "{said}");
+        assert!(said.contains("tracer: b has gone: signal: 9"), "{said}");
+        assert!(said.contains("tracer: c has gone: exit status: 1: "), "{said}");
+        assert!(shown.contains("b was traced until"), "{shown}");
+    })
+    .unwrap();
+}
+
+#[test]
+fn nodes_that_cannot_be_traced_are_an_error_that_says_why() {
+    alone(|| {
+        let done =
+            shell("cluster -n a='sh -c \"echo out of order >&2; exit 7\"' -n b='echo hello'");
+        let said = words(&done.stderr);
+        assert_eq!(done.status.code(), Some(1), "{said}");
+        for line in [
+            "tracer: a: out of order",
+            "tracer: a has gone: exit status: 7: out of order",
+            "tracer: b has gone: exit status: 0: this is not a recording of tracer",
+            "error: none of 2 nodes could be traced",
+        ] {
+            assert!(said.contains(line), "{line} in {said}");
+        }
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_command_that_cannot_be_started_is_named() {
+    alone(|| {
+        let done = shell("cluster -n a=/no/such/program");
+        let said = words(&done.stderr);
+        assert_eq!(done.status.code(), Some(1), "{said}");
+        assert!(
+            said.contains("/no/such/program") && said.contains("for a"),
+            "{said}"
+        );
+    })
+    .unwrap();
+}
+
+#[test]
+fn no_tracer_is_left_behind_where_the_input_does_not_reach_it() {
+    alone(|| {
+        let done = shell(
+            "cluster -n a=\"$A\" -n b='sh -c \"exec \\\"\\$@\\\" --netns node-b < /dev/null\" sh' --duration 1s --snaplen 72 --json
+            for _ in $(seq 50); do pgrep -ax tracer | grep 'snaplen 72' >&2 || exit 0; sleep 0.2; done
+            exit 1",
+        );
+        let said = words(&done.stderr);
+        assert!(done.status.success(), "{said}{}", words(&done.stdout));
+        assert!(said.contains("b: the standard input is not connected"), "{said}");
+        let report: Value = serde_json::from_slice(&done.stdout).unwrap();
+        assert_eq!(text(&report, "/verdict/outcome"), "delivered");
+    })
+    .unwrap();
+}
