@@ -22,6 +22,17 @@ pub const ETH_QINQ: u16 = 0x88a8;
 /// Ethernet bridged through GRE or Geneve.
 pub const ETH_TEB: u16 = 0x6558;
 
+/// Whether frames of this protocol (linux/if_ether.h) may carry an IP packet behind a header that is not read here: MPLS,
+/// PPPoE, MACsec, NSH, HSR and PRP, B.A.T.M.A.N.
+#[inline(always)]
+#[must_use]
+pub const fn is_wrapping(protocol: u16) -> bool {
+    matches!(
+        protocol,
+        0x8847 | 0x8848 | 0x8864 | 0x88e5 | 0x894f | 0x892f | 0x88fb | 0x4305
+    )
+}
+
 const ICMP: u8 = 1;
 const IPIP: u8 = 4;
 const TCP: u8 = 6;

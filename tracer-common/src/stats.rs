@@ -65,7 +65,7 @@ pub struct KernelStats {
     pub map_full: u64,
     /// Tags overwritten by another packet before their packet ended.
     pub tags_evicted: u64,
-    /// Tagged packets whose headers could not be read at some hook.
+    /// Tagged packets behind a header that is not read (`packet::is_wrapping`).
     pub unreadable: u64,
     /// Tuples learned through a rewrite.
     pub learned: u64,

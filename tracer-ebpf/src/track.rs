@@ -5,7 +5,7 @@ use tracer_common::event::{
     FLAG_NEIGHBOR_AUX, FLAG_TAGGED,
 };
 use tracer_common::filter::{Asked, RawFilter};
-use tracer_common::packet::{Bytes, Header, Link};
+use tracer_common::packet::{Bytes, Header, Link, is_wrapping};
 use tracer_common::tuple::RawTuple;
 
 use crate::budget::Class;
@@ -55,8 +55,8 @@ pub(crate) fn follow<B: Bytes>(
         followed.flags = B::forget(u64::from(followed.flags)) as u32;
         let mut header = Header::EMPTY;
         if !header.read(bytes, link.protocol, link.at) {
-            // the tag of a buffer that is of no network now (a Unix socket's, netlink's) is only stale
-            if wanted != 0 && level == 1 && link.protocol != 0 {
+            // Else the tag is stale: what was followed as IP can be read as IP, so the buffer is another packet's now.
+            if wanted != 0 && level == 1 && is_wrapping(link.protocol) {
                 stat(|stats| stats.unreadable += 1);
             }
             break;
@@ -123,12 +123,7 @@ pub(crate) fn follow_connection<B: Bytes>(
         return false;
     }
     B::pin(&mut header);
-    let asked = Asked {
-        tcp_flags: header.tcp_flags(),
-        vlan: u32::from(link.vlan),
-        inner: 0,
-        neighbor: 0,
-    };
+    let asked = asked(&header, link.vlan, 0);
     let flags = filter.matches::<B>(&mut original, &asked, false);
     if flags == 0 {
         return false;
@@ -145,6 +140,17 @@ pub(crate) fn follow_connection<B: Bytes>(
 /// Outer packet, inner packet, and the one that an ICMP error quotes.
 const LEVELS: u32 = 3;
 
+/// What the filter asks of a header beside its tuple.
+#[inline(always)]
+fn asked(header: &Header, vlan: u16, inside: u32) -> Asked {
+    Asked {
+        tcp_flags: header.tcp_flags(),
+        vlan: u32::from(vlan),
+        inner: (inside / FLAG_MATCH_INNER) & 1,
+        neighbor: u32::from(header.is_neighbor()),
+    }
+}
+
 /// The FLAG_MATCH_* of one header.
 #[inline(always)]
 fn judge<B: Bytes>(
@@ -154,12 +160,7 @@ fn judge<B: Bytes>(
     vlan: u16,
     inside: u32,
 ) -> u32 {
-    let asked = Asked {
-        tcp_flags: header.tcp_flags(),
-        vlan: u32::from(vlan),
-        inner: (inside / FLAG_MATCH_INNER) & 1,
-        neighbor: u32::from(header.is_neighbor()),
-    };
+    let asked = asked(header, vlan, inside);
     let flags = filter.matches::<B>(&mut header.tuple, &asked, false);
     if flags != 0 {
         return flags;

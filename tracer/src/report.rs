@@ -131,7 +131,7 @@ pub struct Completeness {
     pub map_full: u64,
     /// Records that could not be decoded.
     pub decode_errors: u64,
-    /// Packets whose headers the kernel programs could not read.
+    /// Packets that were lost from sight behind a header that is not read (MPLS, PPPoE, MACsec and the like).
     pub unreadable: u64,
     /// Packets whose tag was overwritten by another's: they may have been lost from sight after a rewrite.
     pub tags_evicted: u64,

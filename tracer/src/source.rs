@@ -155,7 +155,7 @@ pub struct Losses {
     pub map_full: u64,
     /// Tags overwritten.
     pub tags_evicted: u64,
-    /// Headers that could not be read.
+    /// Packets behind a header that is not read.
     pub unreadable: u64,
 }
 

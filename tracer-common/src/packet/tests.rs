@@ -6,7 +6,9 @@ use std::vec::Vec;
 
 use zerocopy::FromZeros;
 
-use super::{ETH_IPV4, ETH_IPV6, ETH_QINQ, ETH_VLAN, Header, Link, NO_VLAN, flow_hash};
+use super::{
+    ETH_IPV4, ETH_IPV6, ETH_QINQ, ETH_VLAN, Header, Link, NO_VLAN, flow_hash, is_wrapping,
+};
 use crate::filter::RawFilter;
 use crate::tuple::{FAMILY_V4, FAMILY_V6, PROTO_ARP, RawTuple};
 
@@ -332,4 +334,13 @@ fn a_flow_has_one_hash_in_both_directions() {
     assert_ne!(flow_hash(&there, 1), flow_hash(&flow(6, 1000, 81), 1));
     let (request, reply) = (flow(1, 8, 77), flow(1, 0, 77).reversed());
     assert_eq!(flow_hash(&request, 1), flow_hash(&reply, 1));
+}
+
+#[test]
+fn a_wrapping_is_nothing_that_is_read() {
+    let read = [ETH_IPV4, ETH_IPV6, ETH_VLAN, ETH_QINQ, 0x0806, 0x6558];
+    assert!(!read.into_iter().any(is_wrapping));
+    // stale tags are of frames like these: LLDP, spanning tree, netlink
+    assert!(![0x88cc, 0x0004, 16, 0].into_iter().any(is_wrapping));
+    assert!(is_wrapping(0x8847));
 }

@@ -83,7 +83,11 @@ pub(crate) fn gaps(report: &Report) -> Vec<String> {
             "had no room: packet counts are too low",
         ),
         (complete.decode_errors, "record", "could not be decoded"),
-        (complete.unreadable, "packet", "had unreadable headers"),
+        (
+            complete.unreadable,
+            "packet",
+            "lost from sight behind a header that is not read (MPLS, PPPoE, MACsec …)",
+        ),
         (
             complete.tags_evicted,
             "packet",

@@ -169,7 +169,14 @@ fn completeness(picture: &Picture<'_>) -> (Ink, String) {
         (*map_full, "uncounted"),
         (*decode_errors + *unreadable, "unreadable"),
         (failed, "probes failed"),
-        (silent, "nodes silent"),
+        (
+            silent,
+            if silent == 1 {
+                "node silent"
+            } else {
+                "nodes silent"
+            },
+        ),
         (
             u64::from(interfaces_total.saturating_sub(*interfaces_covered)),
             "interfaces unwatched",
