@@ -5,6 +5,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::fmt::Display;
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -386,6 +387,9 @@ pub struct DiffArgs {
     /// Number of GOOD's flow [default: the one most like BAD's]
     #[arg(long, value_name = "N")]
     pub good_flow: Option<u32>,
+    /// Pseudonyms.
+    #[command(flatten)]
+    pub redact: RedactArgs,
     /// Write JSON, see `tracer schema diff`
     #[arg(long, help_heading = "Report")]
     pub json: bool,
@@ -413,7 +417,8 @@ pub fn parse() -> Result<Invocation, Error> {
         terminal: io::stdout().is_terminal(),
         plain: no_color || term == "dumb",
         screen: Drawable::of(
-            io::stdin().is_terminal(),
+            // where something else comes from the standard input, keys come from the terminal all the same
+            io::stdin().is_terminal() || File::open("/dev/tty").is_ok(),
             &term,
             no_color,
             &word("COLORTERM"),

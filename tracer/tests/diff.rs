@@ -341,3 +341,27 @@ fn what_cannot_be_compared_is_told_in_a_line() {
     let lines = lines.concat().replace(&format!("{name}/"), "");
     insta::assert_snapshot!(lines);
 }
+
+#[test]
+fn pseudonyms_are_the_same_in_both() {
+    let [good, bad] = ["healthy", "faulty"].map(|run| {
+        let file = file(&format!("forward-policy-drop.{run}"));
+        file.display().to_string()
+    });
+    let run = |words: &[&str]| {
+        let done = tracer(&[&[good.as_str(), bad.as_str(), "--json"], words].concat());
+        String::from_utf8(done.stdout).unwrap()
+    };
+    let (plain, hidden) = (run(&[]), run(&["--redact"]));
+    for original in ["node1", "10.71.1.7", "veth1a2b"] {
+        assert!(plain.contains(original), "{original}");
+        assert!(!hidden.contains(original), "{original}");
+    }
+    // names are compared, but what is found is the same
+    let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    let (plain, hidden) = (read(&plain), read(&hidden));
+    for same in ["/bad/verdict/cause", "/parting/kind", "/parting/after_row"] {
+        let found = plain.pointer(same).unwrap();
+        assert_eq!(Some(found), hidden.pointer(same), "{same}");
+    }
+}

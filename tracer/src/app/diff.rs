@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::veil::Veil;
 use super::{PLAIN_WIDTH, speaks_utf8, tape};
 use crate::compare::{NoFlow, Subject, compare};
 use crate::config::{DiffConfig, OutputFormat, Sink};
@@ -21,7 +22,9 @@ use crate::source::recording::{Ending, Reader};
 /// When a file cannot be read, holds nothing to compare, or the output cannot be written.
 pub fn diff(config: &DiffConfig) -> Result<ExitStatus, Error> {
     let mut sink = Sink::open(&config.output.report_to)?;
-    let (good, bad) = (load(&config.good)?, load(&config.bad)?);
+    let veil = Veil::new(config.redact.as_ref())?;
+    let good = load(&config.good, veil.afresh())?;
+    let bad = load(&config.bad, veil)?;
     let (good_file, bad_file) = (name(&config.good), name(&config.bad));
     let compared = compare(
         Subject {
@@ -76,7 +79,7 @@ fn name(path: &Path) -> String {
 }
 
 /// The report of a file, whichever of both it is: JSON begins with a brace, a recording with bytes that no text has.
-fn load(path: &Path) -> Result<Report, Error> {
+fn load(path: &Path, veil: Veil) -> Result<Report, Error> {
     let name = name(path);
     let unread = |error| Error::io(format_args!("read {name}"), error);
     let mut from = tape::open(path)?;
@@ -87,19 +90,27 @@ fn load(path: &Path) -> Result<Report, Error> {
         .map_err(unread)?;
     let text = first.iter().all(u8::is_ascii);
     let from = Cursor::new(first).chain(from);
-    if text {
-        of_json(&name, from)
-    } else {
-        of_recording(&name, from)
+    if !text {
+        return of_recording(&name, from, veil);
     }
+    let report = of_json(&name, from)?;
+    if veil.hides() {
+        return Err(
+            Error::usage(format!("{name} is a report, which holds originals"))
+                .hint("give the recording that it was made of"),
+        );
+    }
+    Ok(report)
 }
 
-fn of_recording(name: &str, from: impl Read) -> Result<Report, Error> {
+fn of_recording(name: &str, from: impl Read, mut veil: Veil) -> Result<Report, Error> {
     let unreadable = |error| Error::runtime(format!("cannot compare {name}")).caused_by(error);
     let mut reader = Reader::new(from).map_err(unreadable)?;
     let mut session = Session::default();
     for input in &mut reader {
-        session.input(&input.map_err(unreadable)?);
+        if let Some(input) = veil.input(input.map_err(unreadable)?) {
+            session.input(&input);
+        }
     }
     if let Some(Ending::Cut { offset }) = reader.ending() {
         super::say!("tracer: {name} was cut off at byte {offset}: this is what stands before");

@@ -24,7 +24,7 @@ use crate::host::facts::Fact;
 use crate::model::KtimeNs;
 use crate::session::Session;
 use crate::source::Input;
-use crate::source::recording::{Ending, Reader, RecordingError};
+use crate::source::recording::{Ending, Feed, Reader, RecordingError};
 use crate::stride::{Goal, Stride};
 use crate::tui::Effect;
 use crate::tui::snapshot::Played;
@@ -62,6 +62,7 @@ async fn play(player: &mut Player<'_>, front: &mut Front<'_>) -> Result<(), Erro
         .flatten();
     player.show(front);
     loop {
+        let due = player.due;
         tokio::select! {
             biased;
             () = signals.any() => return Ok(()),
@@ -73,7 +74,8 @@ async fn play(player: &mut Player<'_>, front: &mut Front<'_>) -> Result<(), Erro
                 effect => serve(effect, front, &mut player.tape, Behind::Past),
             },
             found = measured(&mut length) => player.length_ns = player.length_ns.or(found),
-            () = sleep_until(player.due), if player.runs() => {
+            fed = player.fed(), if player.starved && player.runs() => fed?,
+            () = sleep_until(due), if player.runs() && !player.starved => {
                 player.advance(front)?;
                 if player.session.ended().is_some() && !front.has_keys() {
                     return Ok(());
@@ -106,16 +108,42 @@ enum Course {
     Stopped,
 }
 
+/// Where inputs come from.
+enum Supply {
+    File(Reader<File>),
+    /// What comes through a pipe is waited for, and keys are heard meanwhile.
+    Pipe(Feed),
+}
+
+impl Supply {
+    /// The next input; `Ok(None)` where it has not come yet. What has ended gives nothing either, after its end.
+    fn next(&mut self) -> Result<Option<Input>, RecordingError> {
+        match self {
+            Self::File(reader) => reader.next().transpose(),
+            Self::Pipe(feed) => feed.try_next().ok().transpose(),
+        }
+    }
+
+    fn ending(&self) -> Option<Ending> {
+        match self {
+            Self::File(reader) => reader.ending(),
+            Self::Pipe(feed) => feed.ending(),
+        }
+    }
+}
+
 /// A recording and how far it has been played.
 struct Player<'a> {
     config: &'a ReplayConfig,
-    reader: Reader<File>,
+    from: Supply,
     veil: Veil,
     session: Session,
     tape: Tape,
     course: Course,
     /// An input that was read and waits for its time.
     waiting: Option<Input>,
+    /// Nothing more has come so far.
+    starved: bool,
     /// Not before then is it taken.
     due: Instant,
     /// A moment of the trace and when it was played: what follows keeps its distance from it.
@@ -129,14 +157,21 @@ impl<'a> Player<'a> {
         let veil = Veil::new(config.redact.as_ref())?;
         let tape = Tape::of_replay(&config.file, &file, veil.afresh())
             .map_err(|error| unread(config, error))?;
+        let reader = Reader::new(file).map_err(|error| unreadable(config, error))?;
+        let from = if is_file(config) {
+            Supply::File(reader)
+        } else {
+            Supply::Pipe(Feed::new(reader).map_err(|error| Error::io("start a thread", error))?)
+        };
         Ok(Self {
             config,
-            reader: Reader::new(file).map_err(|error| unreadable(config, error))?,
+            from,
             veil,
             session: Session::default(),
             tape,
             course: Course::Runs,
             waiting: None,
+            starved: false,
             due: Instant::now(),
             paced_from: None,
             length_ns: None,
@@ -145,6 +180,18 @@ impl<'a> Player<'a> {
 
     fn runs(&self) -> bool {
         !matches!(self.course, Course::Stopped) && self.session.ended().is_none()
+    }
+
+    /// The next input of a pipe, once it is there.
+    async fn fed(&mut self) -> Result<(), Error> {
+        let Supply::Pipe(feed) = &mut self.from else {
+            return Ok(());
+        };
+        let input = feed.next().await.transpose();
+        self.starved = false;
+        let input = input.map_err(|error| unreadable(self.config, error))?;
+        self.waiting = input.and_then(|input| self.veil.input(input));
+        Ok(())
     }
 
     /// Takes inputs until there is something else to do: a slice of time is over, the next one is not due yet, a step is
@@ -190,12 +237,13 @@ impl<'a> Player<'a> {
         if let Some(input) = self.waiting.take() {
             return Ok(Some(input));
         }
-        for input in &mut self.reader {
-            let input = input.map_err(|error| unreadable(self.config, error))?;
+        let unreadable = |error| unreadable(self.config, error);
+        while let Some(input) = self.from.next().map_err(unreadable)? {
             if let Some(input) = self.veil.input(input) {
                 return Ok(Some(input));
             }
         }
+        self.starved = true;
         Ok(None)
     }
 
@@ -213,7 +261,7 @@ impl<'a> Player<'a> {
     /// The recording is over.
     fn end(&mut self, front: &mut Front<'_>) {
         self.length_ns = Some(self.session.elapsed_ns());
-        if let Some(Ending::Cut { offset }) = self.reader.ending() {
+        if let Some(Ending::Cut { offset }) = self.from.ending() {
             front.say(&format!(
                 "the recording was cut off at byte {offset}: this is what stands before"
             ));
@@ -275,7 +323,7 @@ impl<'a> Player<'a> {
             front.say("the recording comes through a pipe: it cannot go back to its start");
             return Ok(());
         }
-        self.reader = reader(self.config)?;
+        self.from = Supply::File(reader(self.config)?);
         (self.session, self.waiting, self.paced_from) = (Session::default(), None, None);
         front.restart(&self.session);
         while let Some(input) = self.next()? {

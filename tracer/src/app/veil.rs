@@ -24,6 +24,11 @@ impl Veil {
         Ok(Self(key.transpose()?.map(veiled)))
     }
 
+    /// Whether it makes pseudonyms at all.
+    pub(super) fn hides(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// One that makes the same pseudonyms, for the same inputs once more.
     pub(super) fn afresh(&self) -> Self {
         Self(self.0.as_ref().map(|(key, _)| veiled(*key)))

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{OutputConfig, ReportTo, Surroundings};
+use super::{OutputConfig, Redaction, ReportTo, Surroundings};
 use crate::cli::{DiffArgs, FormatChoice, OutputArgs};
 use crate::error::Error;
 
@@ -17,6 +17,8 @@ pub struct DiffConfig {
     pub flow: Option<u32>,
     /// Number of GOOD's.
     pub good_flow: Option<u32>,
+    /// Pseudonyms instead of addresses and names.
+    pub redact: Option<Redaction>,
     /// JSON or text; the exit status tells whether they part.
     pub output: OutputConfig,
 }
@@ -57,6 +59,7 @@ impl DiffConfig {
             bad: args.bad,
             flow: args.flow,
             good_flow: args.good_flow,
+            redact: Redaction::new(args.redact),
             output,
         })
     }
@@ -91,6 +94,7 @@ mod tests {
             "a b",
             "a -",
             "- b --json",
+            "a b --redact --redact-key k",
             "a b --flow 1 --good-flow 2 -o c --check",
         ] {
             assert!(!refused(words), "{words}");

@@ -67,11 +67,11 @@ impl Default for Drawable {
 }
 
 impl Drawable {
-    /// As standard input and `TERM` tell; `no_color` and `colorterm` as in [`Depth::of`].
+    /// As the terminal that keys come from and `TERM` tell; `no_color` and `colorterm` as in [`Depth::of`].
     #[must_use]
-    pub fn of(input: bool, term: &str, no_color: bool, colorterm: &str) -> Self {
+    pub fn of(keys: bool, term: &str, no_color: bool, colorterm: &str) -> Self {
         match term {
-            _ if !input => Self::No("the standard input is no terminal"),
+            _ if !keys => Self::No("there is no terminal to read keys from"),
             "" => Self::No("TERM is not set"),
             "dumb" => Self::No("TERM is dumb"),
             term => Self::Yes(Depth::of(no_color, colorterm, term)),

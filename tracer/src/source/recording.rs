@@ -20,10 +20,12 @@
 //! the reader says that it was [`Ending::Cut`], which is no error. Bytes that changed are an error with their place.
 
 mod block;
+mod feed;
 mod frame;
 mod reader;
 mod writer;
 
+pub use feed::Feed;
 pub use reader::{Ending, Reader};
 pub use writer::Writer;
 
