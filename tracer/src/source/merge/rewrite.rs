@@ -63,6 +63,27 @@ impl Numbers {
         number
     }
 
+    /// What is told of a machine as a whole, told of all: with what the other nodes told before. Not before it is its turn:
+    /// nodes are read in another order than that of the times.
+    pub(super) fn sum(&mut self, node: NodeId, input: Input) -> Input {
+        match input {
+            Input::Counters(at, counters) => Input::Counters(at, self.counters(node, counters)),
+            Input::Host(at, fact) => {
+                let fact = match fact {
+                    // those of an interface are named after their node
+                    Fact::Probe(probe) if !probe.name.contains(' ') => {
+                        Fact::Probe(self.probe(node, probe))
+                    }
+                    Fact::Coverage { covered, total } => self.coverage(node, (covered, total)),
+                    Fact::Cgroups(found) => self.cgroups(node, found),
+                    fact => fact,
+                };
+                Input::Host(at, fact)
+            }
+            input => input,
+        }
+    }
+
     fn processor(&mut self, node: NodeId, cpu: u16) -> u16 {
         let next = u16::try_from(self.processors.len()).unwrap_or(u16::MAX);
         *self.processors.entry((node, cpu)).or_insert(next)
@@ -164,8 +185,7 @@ impl Rewriter {
             Input::Record(record) => self.record(&record, numbers).map(Input::Record),
             Input::Counters(at, counters) => {
                 let at = self.clock.at_reference(at);
-                let own = self.counters(counters, numbers);
-                Some(Input::Counters(at, numbers.counters(self.node, own)))
+                Some(Input::Counters(at, self.counters(counters, numbers)))
             }
             Input::Tick(at) => Some(Input::Tick(self.clock.at_reference(at))),
             Input::End(..) => None,
@@ -204,9 +224,6 @@ impl Rewriter {
                 name: format!("{}: {}", self.name, probe.name),
                 ..probe
             }),
-            Fact::Probe(probe) => Fact::Probe(numbers.probe(self.node, probe)),
-            Fact::Coverage { covered, total } => numbers.coverage(self.node, (covered, total)),
-            Fact::Cgroups(found) => numbers.cgroups(self.node, found),
             Fact::Cgroup(id, path) => Fact::Cgroup(self.cgroup(id), path),
             Fact::Unread { what, why } => Fact::Unread {
                 what: format!("{}: {what}", self.name),

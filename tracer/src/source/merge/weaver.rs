@@ -107,21 +107,21 @@ impl Weaver {
     }
 
     fn earliest(&mut self) -> Option<Input> {
-        let mut first: Option<(KtimeNs, &mut Lane)> = None;
-        for lane in self.lanes.values_mut() {
+        let mut first: Option<(KtimeNs, NodeId, &mut Lane)> = None;
+        for (node, lane) in &mut self.lanes {
             if lane.is_wanting() {
                 return None;
             }
             let Some(at) = lane.due() else {
                 continue;
             };
-            if first.as_ref().is_none_or(|(earliest, _)| at < *earliest) {
-                first = Some((at, lane));
+            if first.as_ref().is_none_or(|(earliest, ..)| at < *earliest) {
+                first = Some((at, *node, lane));
             }
         }
-        let (at, lane) = first?;
+        let (at, node, lane) = first?;
         self.now = self.now.max(at);
-        lane.take()
+        lane.take().map(|input| self.numbers.sum(node, input))
     }
 }
 
@@ -135,11 +135,12 @@ fn run_of_all(nodes: &[TracedNode]) -> Option<Run> {
     let mut expressions = vec![all.expression.clone()];
     for node in nodes {
         let run = &node.run;
-        if node.from < all.started_ktime {
+        let started = node.clock.at_reference(run.started_ktime);
+        if started < all.started_ktime {
             all.started_unix_ns = all
                 .started_unix_ns
-                .saturating_sub(all.started_ktime.since(node.from));
-            all.started_ktime = node.from;
+                .saturating_sub(all.started_ktime.since(started));
+            all.started_ktime = started;
         }
         if !expressions.contains(&run.expression) {
             expressions.push(run.expression.clone());
