@@ -15,6 +15,9 @@ use super::super::view::{GRACE_NS, View, last_seen};
 use super::super::words;
 use super::{Counts, Silence, place_of};
 
+/// By how much a clock may be wrong that no packets tell of.
+const UNSURE_NS: u64 = 50_000_000;
+
 /// A packet that left a node, and the interface of the other node for which it was.
 #[derive(Clone, Copy)]
 struct Gap<'a> {
@@ -65,12 +68,14 @@ fn one_way(view: &View<'_>, direction: Direction, counts: &Counts) -> Option<Sil
     })
 }
 
-/// How many packets left and did not come, by the exact counters of both nodes; `None` where as many came.
+/// How many packets left and did not come while both nodes were traced, by the exact counters of both; `None` where as
+/// many came. What only one of them could see is taken off.
 fn missing(view: &View<'_>, direction: Direction, gap: &Gap<'_>) -> Option<u64> {
     let path = match direction {
         Direction::Reply => &view.flow.reply,
         _ => &view.flow.forward,
     };
+    let sender = view.host.home(gap.from.netns)?;
     let is_there = |device: Device| {
         let home = view.host.home(device.netns);
         home.is_some_and(|node| node.id == gap.node.id)
@@ -84,7 +89,17 @@ fn missing(view: &View<'_>, direction: Direction, gap: &Gap<'_>) -> Option<u64> 
     };
     let left = of(Side::Egress, &|device| device == gap.from);
     let came = of(Side::Ingress, &is_there);
-    left.checked_sub(came).filter(|missing| *missing > 0)
+    let lonely = view.journeys(direction).filter_map(|journey| {
+        let (first, last) = (journey.steps.first()?, last_seen(journey)?);
+        let gone = last.device == Some(gap.from) && !is_traced(gap.node, last.at);
+        let arrived =
+            first.event.device.is_some_and(is_there) && !is_traced(sender, first.event.at);
+        Some((u64::from(gone), u64::from(arrived)))
+    });
+    let (gone, arrived) = lonely.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    left.saturating_sub(gone)
+        .checked_sub(came.saturating_sub(arrived))
+        .filter(|missing| *missing > 0)
 }
 
 /// Whether an address is one of another node that was traced at that time.
@@ -102,9 +117,15 @@ fn abroad<'a>(
     event: &Event,
 ) -> Option<&'a TracedNode> {
     let node = host.home(device.netns).filter(|node| node.id != here)?;
-    let ended = |until: KtimeNs| until.since(event.at) < GRACE_NS;
-    let traced = event.at >= node.from && !node.until.is_some_and(ended);
-    traced.then_some(node)
+    is_traced(node, event.at).then_some(node)
+}
+
+/// Whether a node saw, for sure, what came to it at that time: its clock may be wrong, and what comes late in its trace may
+/// come after it.
+fn is_traced(node: &TracedNode, at: KtimeNs) -> bool {
+    let wrong = node.clock.uncertainty_ns.unwrap_or(UNSURE_NS);
+    let begun = at.0 >= node.from.0.saturating_add(wrong);
+    begun && node.until.is_none_or(|until| until.since(at) >= GRACE_NS)
 }
 
 fn gap<'a>(host: &'a Host, left: &'a Event) -> Option<Gap<'a>> {

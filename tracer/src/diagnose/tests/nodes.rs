@@ -3,7 +3,8 @@
 use super::fixture::{Net, device, echo};
 use crate::host::facts::{Fact, Namespace, NodeClock, NodeId, Run, TracedNode};
 use crate::model::{
-    Device, Direction, Ethernet, Hop, KtimeNs, NetNs, Proto, Side, Tunnel, TunnelKind, Tuple,
+    Device, Direction, Ethernet, FlowId, Hop, KtimeNs, NetNs, Proto, Side, Tunnel, TunnelKind,
+    Tuple,
 };
 use crate::report::{Confidence, Outcome, Verdict};
 
@@ -11,19 +12,23 @@ const ONE: u32 = 1;
 const TWO: u32 = 2;
 const POD: u32 = 3;
 
+/// Tells of a node and the time in which it was traced.
+fn traced(net: &mut Net, id: u16, from: u64, until: Option<KtimeNs>) {
+    net.fact(Fact::Node(Box::new(TracedNode {
+        id: NodeId(id),
+        name: if id == 0 { "rack1" } else { "rack2" }.to_owned(),
+        run: Run::default(),
+        clock: NodeClock::REFERENCE,
+        from: KtimeNs(from),
+        until,
+    })));
+}
+
 /// one/eth0 - two/eth0, and two/veth - pod/eth0 on the second node. Its trace runs until the end if it is to.
 fn nodes(until: Option<KtimeNs>) -> Net {
     let mut net = Net::with(&["host", "host", "pod"]);
-    for (id, name) in [(0, "rack1"), (1, "rack2")] {
-        net.fact(Fact::Node(Box::new(TracedNode {
-            id: NodeId(id),
-            name: name.to_owned(),
-            run: Run::default(),
-            clock: NodeClock::REFERENCE,
-            from: KtimeNs(0),
-            until: until.filter(|_| id == 1),
-        })));
-    }
+    traced(&mut net, 0, 0, None);
+    traced(&mut net, 1, 0, until);
     for (netns, name, node) in [(ONE, "host", 0), (TWO, "host", 1), (POD, "pod", 1)] {
         net.fact(Fact::Namespace(Namespace {
             netns: NetNs(netns),
@@ -59,11 +64,17 @@ fn hop(at: Device, side: Side, packets: u64, tuple: Tuple) -> Hop {
     }
 }
 
-/// Three pings that leave the first node; so many of them came to the second, by its counters.
-fn pings(mut net: Net, came: u64) -> Verdict {
+/// Three pings that leave the first node; so many came to the second, by its counters.
+fn pings(net: Net, came: u64) -> Verdict {
+    seen(net, came, |_, _| {})
+}
+
+/// Three pings, before each of which something happens.
+fn seen(mut net: Net, came: u64, before: impl Fn(&mut Net, u32)) -> Verdict {
     let tuple = echo("192.0.2.1", "192.0.2.2");
     let flow = net.flow(tuple);
-    for _ in 0..3 {
+    for n in 0..3 {
+        before(&mut net, n);
         net.packet(flow, Direction::Forward)
             .leaves(device(ONE, 2))
             .goes_away();
@@ -107,6 +118,39 @@ fn what_the_counters_of_the_other_node_have_was_not_lost() {
 fn a_node_whose_trace_had_ended_tells_nothing() {
     let verdict = pings(nodes(Some(KtimeNs(1))), 0);
     assert_eq!(verdict.cause.as_deref(), Some("remote.unanswered"));
+}
+
+#[test]
+fn a_packet_that_left_before_the_other_node_was_traced_is_not_missed() {
+    let later = |net: &mut Net, n: u32| {
+        if n == 1 {
+            net.wait(1);
+            let from = net.trace.now.0;
+            traced(net, 1, from, None);
+        }
+    };
+    let verdict = seen(nodes(None), 2, later);
+    assert_eq!(verdict.cause.as_deref(), Some("remote.unanswered"));
+    let verdict = seen(nodes(None), 1, later);
+    assert_eq!(verdict.cause.as_deref(), Some("wire.lost"));
+    assert_eq!(verdict.packets.affected, 1);
+}
+
+#[test]
+fn what_came_before_the_sender_was_traced_makes_up_for_no_loss() {
+    let first_unseen = |net: &mut Net, n: u32| {
+        if n == 0 {
+            let flow = FlowId(0);
+            net.packet(flow, Direction::Forward).arrives(device(TWO, 2));
+            net.wait(1);
+            let from = net.trace.now.0;
+            traced(net, 0, from, None);
+        }
+    };
+    // two of three came, and one that only the second node saw
+    let verdict = seen(nodes(None), 3, first_unseen);
+    assert_eq!(verdict.cause.as_deref(), Some("wire.lost"));
+    assert_eq!(verdict.packets.affected, 1);
 }
 
 #[test]

@@ -26,6 +26,9 @@ const PASSING: &[u8] = &[
     hook::NET_DEV_QUEUE,
     hook::NET_DEV_START_XMIT,
 ];
+/// A trace ticks from its start: one whose first input beside facts comes so much later is the later part of a
+/// recording in parts.
+const PART_NS: u64 = 1_000_000_000;
 /// Packets in a sample.
 const SAMPLE: usize = 8192;
 
@@ -34,6 +37,9 @@ const SAMPLE: usize = 8192;
 pub struct Survey {
     name: String,
     run: Run,
+    /// From then on it holds what was seen: when facts are told first, all probes are in place.
+    from: KtimeNs,
+    is_seeing: bool,
     until: KtimeNs,
     seen: BTreeMap<u64, Passage>,
     merged: bool,
@@ -78,6 +84,8 @@ impl Survey {
         Some(Self {
             name: run.hostname.clone(),
             run: run.as_ref().clone(),
+            from: *at,
+            is_seeing: false,
             until: *at,
             seen: BTreeMap::new(),
             merged: false,
@@ -95,6 +103,15 @@ impl Survey {
                 }
             }
             _ => {}
+        }
+        if let Some(at) = input.at()
+            && !self.is_seeing
+            && !matches!(input, Input::Host(..))
+        {
+            self.is_seeing = true;
+            if at.since(self.from) > PART_NS {
+                self.from = at;
+            }
         }
         self.until = input.at().map_or(self.until, |at| self.until.max(at));
     }
@@ -122,7 +139,7 @@ impl Survey {
         TracedNode {
             id,
             name: self.name.clone(),
-            from: clock.at_reference(self.run.started_ktime),
+            from: clock.at_reference(self.from),
             until: Some(clock.at_reference(self.until)),
             run: self.run.clone(),
             clock,

@@ -319,6 +319,50 @@ fn what_is_a_number_of_one_machine_differs_by_node() {
 }
 
 #[test]
+fn what_is_told_of_all_machines_is_the_sum_in_whatever_order_they_are_read() {
+    let coverage = |inputs: &[Input]| {
+        let told = inputs.iter().rev().find_map(|input| match input {
+            Input::Host(_, Fact::Coverage { covered, total }) => Some((*covered, *total)),
+            _ => None,
+        });
+        told.unwrap()
+    };
+    // the first node is read first, and tells last
+    for (one, two) in [(9_000_000, 1_000_000), (1_000_000, 9_000_000)] {
+        let mut nodes = beginnings();
+        let told = [(START + one, 2), (there(START + two), 3)];
+        for (node, (at, covered)) in nodes.iter_mut().zip(told) {
+            let fact = Fact::Coverage { covered, total: 4 };
+            node.push(Input::Host(KtimeNs(at), fact));
+        }
+        assert_eq!(coverage(&merged(&nodes)), (5, 8));
+    }
+}
+
+#[test]
+fn a_node_is_traced_from_when_its_probes_are_in_place() {
+    let begins = |first: u64| {
+        let mut nodes = beginnings();
+        // facts are told when all is attached, some time after the run began
+        for input in &mut nodes[0] {
+            if let Input::Host(at, _) = input {
+                at.0 += 200_000_000;
+            }
+        }
+        nodes[0].push(Input::Tick(KtimeNs(START + first)));
+        let surveys = surveys(&nodes);
+        let [one, _] = surveys.as_slice() else {
+            unreachable!()
+        };
+        one.node(NodeId(0), NodeClock::REFERENCE).from
+    };
+    assert_eq!(begins(290_000_000), KtimeNs(START + 200_000_000));
+    // the later part of a recording in parts: facts of its beginning, then what came an hour later
+    let hour = 3_600_000_000_000;
+    assert_eq!(begins(hour), KtimeNs(START + hour));
+}
+
+#[test]
 fn a_merged_recording_tells_that_it_is_one() {
     let mut nodes = beginnings();
     goes(&mut nodes, 1, WAY_NS);
