@@ -93,14 +93,22 @@ fn the_verdict_is_known_while_it_happens() {
 fn a_node_that_goes_away_is_told_and_the_others_go_on() {
     alone(|| {
         let done = shell(
-            "cluster -n a=\"$A\" -n b=\"timeout -s KILL 4 $B\" -n c='cat /no/such/file' --duration 6s",
+            r#"B='sh -c "echo \$\$ > /run/pid-of-b; exec \"\$@\" --netns node-b" sh'
+            cluster -n a="$A" -n b="$B" -n c='cat /no/such/file' --duration 6s 2> /run/said &
+            until grep -q 'ready: 2 of 3' /run/said; do sleep 0.1; done
+            sleep 2; kill -9 $(cat /run/pid-of-b)
+            wait $!; cat /run/said >&2"#,
         );
         let (said, shown) = (words(&done.stderr), words(&done.stdout));
         assert!(done.status.success(), "{said}");
         assert!(said.contains("tracer: ready: 2 of 3 nodes: a, b"), "{said}");
         assert!(said.contains("tracer: b has gone: signal: 9"), "{said}");
-        assert!(said.contains("tracer: c has gone: exit status: 1: "), "{said}");
+        assert!(
+            said.contains("tracer: c has gone: exit status: 1: "),
+            "{said}"
+        );
         assert!(shown.contains("b was traced until"), "{shown}");
+        assert!(shown.contains("could not read node c: "), "{shown}");
     })
     .unwrap();
 }
@@ -108,14 +116,15 @@ fn a_node_that_goes_away_is_told_and_the_others_go_on() {
 #[test]
 fn nodes_that_cannot_be_traced_are_an_error_that_says_why() {
     alone(|| {
-        let done =
-            shell("cluster -n a='sh -c \"echo out of order >&2; exit 7\"' -n b='echo hello'");
+        let done = shell(
+            "cluster -n a='sh -c \"echo out of order >&2; exit 7\"' -n b='sh -c \"echo hello\"'",
+        );
         let said = words(&done.stderr);
         assert_eq!(done.status.code(), Some(1), "{said}");
         for line in [
             "tracer: a: out of order",
             "tracer: a has gone: exit status: 7: out of order",
-            "tracer: b has gone: exit status: 0: this is not a recording of tracer",
+            "tracer: b has gone: exit status: 0: what it sends begins with `hello`",
             "error: none of 2 nodes could be traced",
         ] {
             assert!(said.contains(line), "{line} in {said}");

@@ -3,6 +3,7 @@
 //! While it runs, the trace is told again from its start whenever it turns out that it was told wrong
 //! ([`Gather::is_outdated`]); in the end it is merged once more, from all that was kept, as `tracer merge` would.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant as Clock};
 
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
@@ -19,9 +20,9 @@ use super::{
 };
 use crate::config::ClusterConfig;
 use crate::error::{Error, ExitStatus};
-use crate::host::facts::NodeId;
+use crate::host::facts::{Fact, NodeId};
 use crate::session::Session;
-use crate::source::cluster::{Cluster, Message};
+use crate::source::cluster::{Cluster, Message, PATIENCE};
 use crate::source::merge::{Gather, MergeError, Merger, News};
 use crate::source::{EndReason, Input};
 use crate::tui::Effect;
@@ -56,6 +57,12 @@ async fn run(
     let cluster = Cluster::start(&config.nodes, config.keep.as_deref())?;
     let front = front(config.trace.output.screen, &told.session, output)?;
     let mut watch = Watch::new(config, cluster, told, front);
+    if watch.front.has_keys() {
+        let names: Vec<&str> = config.nodes.iter().map(|node| node.name.as_str()).collect();
+        watch
+            .front
+            .say(&format!("waiting for {} to begin", names.join(", ")));
+    }
     let asked = watch.follow(&mut signals).await?;
     let Watch {
         mut told,
@@ -122,6 +129,10 @@ struct Watch<'a> {
     /// What nodes sent cannot be read again: the trace stays as it was told.
     unkept: bool,
     ending: Option<EndReason>,
+    /// How nodes have gone.
+    ends: BTreeMap<NodeId, String>,
+    /// When nodes that do not end by then are told of, and those that were late are not waited for.
+    patient_until: Option<Instant>,
     deadline: Option<Instant>,
 }
 
@@ -141,6 +152,8 @@ impl<'a> Watch<'a> {
             ready: false,
             unkept: false,
             ending: None,
+            ends: BTreeMap::new(),
+            patient_until: None,
             deadline: None,
         }
     }
@@ -193,7 +206,10 @@ impl<'a> Watch<'a> {
         if self.ending.is_some() {
             self.cluster.kill();
         }
-        self.ending.get_or_insert(reason);
+        if self.ending.is_none() {
+            self.ending = Some(reason);
+            self.patient_until = Some(Instant::now() + PATIENCE);
+        }
         self.cluster.stop();
         self.deadline = Some(Instant::now() + ENDING);
     }
@@ -223,7 +239,7 @@ impl<'a> Watch<'a> {
                 // of what its tracer says of itself, that it is ready shows anyhow
                 let line = line.strip_prefix("tracer: ").unwrap_or(&line);
                 if self.config.trace.verbosity > 0 || !line.starts_with("ready:") {
-                    let name = self.name(node);
+                    let name = name(self.config, node);
                     self.front.say(&format!("{name}: {line}"));
                 }
             }
@@ -253,9 +269,10 @@ impl<'a> Watch<'a> {
         for gone in self.cluster.reap() {
             self.gather.gone(gone.node);
             if self.ending.is_none() || !gone.whole {
-                let name = self.name(gone.node);
+                let name = name(self.config, gone.node);
                 self.front.say(&format!("{name} has gone: {}", gone.how));
             }
+            self.ends.insert(gone.node, gone.how);
         }
         for news in self.gather.look(now) {
             self.tell(&news);
@@ -281,6 +298,24 @@ impl<'a> Watch<'a> {
                 self.front
                     .say(&format!("ready: {n} of {all} nodes: {begun}"));
             }
+        }
+        if self
+            .patient_until
+            .is_some_and(|until| until < Instant::now())
+        {
+            self.patient_until = None;
+            let silent: Vec<NodeId> = self.gather.silent().collect();
+            let left = self.cluster.left().filter(|node| !silent.contains(node));
+            let left: Vec<&str> = left.map(|node| name(self.config, node)).collect();
+            if !left.is_empty() {
+                let left = left.join(", ");
+                self.front.say(&format!(
+                    "waiting for the end of {left} (Ctrl-C does not wait)"
+                ));
+            }
+            silent
+                .into_iter()
+                .for_each(|node| self.cluster.kill_node(node));
         }
         self.weave();
         Ok(())
@@ -320,17 +355,15 @@ impl<'a> Watch<'a> {
             // one line will name all that begin together
             News::Begun(_) if !self.ready && self.config.trace.verbosity == 0 => return,
             News::Begun(name) => format!("{name} traces"),
-            News::Late(name) => format!(
-                "{name} is late: nothing comes from it, and it is not waited for (a command that asks something gets no answer)"
+            News::Silent(name) => format!(
+                "{name} has sent nothing yet, and is not waited for any longer (a command that asks something gets no answer)"
             ),
+            News::Late(name) => {
+                format!("{name} is late: nothing comes from it, and it is not waited for")
+            }
             News::Back(name) => format!("{name} is back"),
         };
         self.front.say(&text);
-    }
-
-    fn name(&self, node: NodeId) -> &'a str {
-        let node = self.config.nodes.get(usize::from(node.0));
-        node.map_or("", |node| node.name.as_str())
     }
 
     /// All nodes have ended: the trace as it is in the end.
@@ -370,15 +403,29 @@ impl<'a> Watch<'a> {
         let shown = self.front.has_keys();
         let mut nobody = Front::nobody();
         for input in merger {
-            let input = match input.map_err(failed)? {
-                Input::End(at, _) => Input::End(at, reason),
-                input => input,
+            let front = if shown { &mut self.front } else { &mut nobody };
+            let input = input.map_err(failed)?;
+            let Input::End(at, _) = input else {
+                told.take(input, front);
+                continue;
             };
-            told.take(input, if shown { &mut self.front } else { &mut nobody });
+            for node in self.gather.missing() {
+                let fact = Fact::Unread {
+                    what: format!("node {}", name(self.config, node)),
+                    why: self.ends.get(&node).cloned().unwrap_or_default(),
+                };
+                told.take(Input::Host(at, fact), front);
+            }
+            told.take(Input::End(at, reason), front);
         }
         self.told = told;
         Ok(self)
     }
+}
+
+fn name(config: &ClusterConfig, node: NodeId) -> &str {
+    let node = config.nodes.get(usize::from(node.0));
+    node.map_or("", |node| node.name.as_str())
 }
 
 fn failed(error: MergeError) -> Error {

@@ -40,8 +40,11 @@ pub(super) fn serve(effect: Effect, front: &mut Front<'_>, tape: &mut Tape, behi
             front.look(session);
             Ok("counting from zero".to_owned())
         }
-        (Effect::Filter(_) | Effect::Reset, Behind::Cluster) => Err(Error::usage(
+        (Effect::Filter(_), Behind::Cluster) => Err(Error::usage(
             "the nodes have been told what to trace: end this and begin again",
+        )),
+        (Effect::Reset, Behind::Cluster) => Err(Error::usage(
+            "a trace of several nodes is counted from its start: end this and begin again",
         )),
         (Effect::Filter(_) | Effect::Reset, Behind::Past) => Err(Error::usage(
             "the trace is over: its packets stay as they were",

@@ -28,8 +28,8 @@ use spool::Spool;
 
 /// Inputs that wait for the loop.
 const CHANNEL: usize = 4096;
-/// How long a command may go on once it sends nothing any more.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a command may go on once it sends nothing any more, or was asked to end and does not hear it.
+pub const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What nodes send.
 #[derive(Debug)]
@@ -124,6 +124,17 @@ impl Cluster {
     /// Ends all commands at once.
     pub fn kill(&mut self) {
         self.nodes.values_mut().for_each(Node::kill);
+    }
+
+    /// Ends a node's command at once.
+    pub fn kill_node(&mut self, node: NodeId) {
+        self.of(node, Node::kill);
+    }
+
+    /// Nodes whose commands have not ended.
+    pub fn left(&self) -> impl Iterator<Item = NodeId> {
+        let left = self.nodes.iter().filter(|(_, node)| !node.is_gone());
+        left.map(|(id, _)| *id)
     }
 
     /// All that a node has sent so far, once more.

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, ChildStdin, Command, Stdio};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -21,6 +21,11 @@ use crate::source::{EndReason, Input};
 
 /// Longest line of a node's standard error.
 const LINE: u64 = 400;
+/// Most lines of it in a second.
+const LINES: usize = 20;
+const SECOND: Duration = Duration::from_secs(1);
+/// So much of what is no recording is shown.
+const START: u64 = 40;
 
 /// A node's command.
 #[derive(Debug)]
@@ -37,6 +42,8 @@ pub(super) struct Node {
     /// What was wrong with what it sent, else what it said last.
     last: Option<String>,
     gone: bool,
+    /// This process ended it.
+    killed: bool,
 }
 
 impl Node {
@@ -51,11 +58,10 @@ impl Node {
         to: &Sender<Message>,
     ) -> Result<Self, Error> {
         let failed = |error| {
-            Error::io(
-                format_args!("start `{}` for {}", command.words.join(" "), command.name),
-                error,
-            )
-            .hint("check the command of --node: it must run here by itself")
+            let words = command.words.join(" ");
+            Error::runtime(format!("cannot start `{words}` for {}", command.name))
+                .caused_by(error)
+                .hint("check the command of --node: it must run here by itself")
         };
         let (program, arguments) = command
             .words
@@ -89,6 +95,7 @@ impl Node {
             over: None,
             last: None,
             gone: false,
+            killed: false,
         })
     }
 
@@ -106,20 +113,40 @@ impl Node {
     }
 
     pub(super) fn said(&mut self, line: &str) {
-        // what tracer says of its doings there explains no end
-        if !line.starts_with("tracer: ") {
+        // what tracer says of its doings there explains no end, and an error's hints do not say what it was
+        if !line.starts_with("tracer: ") && !line.starts_with("hint: ") {
             self.last = Some(line.to_owned());
         }
     }
 
     pub(super) fn over(&mut self, error: Option<&RecordingError>) {
         self.over = Some(Instant::now());
-        match error {
-            // what it said tells more than that it was no recording
-            Some(RecordingError::Foreign) if self.last.is_some() => {}
-            Some(error) => self.last = Some(error.to_string()),
-            None => {}
+        let wrong = match error {
+            None if self.whole => return,
+            None => "its recording was cut off".to_owned(),
+            Some(RecordingError::Foreign) => self.foreign(),
+            Some(error) => error.to_string(),
+        };
+        // what it said itself tells more than that something is missing
+        let misread = matches!(error, Some(error) if !matches!(error, RecordingError::Foreign));
+        if misread || self.last.is_none() {
+            self.last = Some(wrong);
         }
+    }
+
+    /// What it sent that is no recording.
+    fn foreign(&self) -> String {
+        let mut start = Vec::new();
+        // what cannot be read shows as nothing
+        let _ = self.spool.again().take(START).read_to_end(&mut start);
+        if start.is_empty() {
+            return "it sent nothing".to_owned();
+        }
+        let text = String::from_utf8_lossy(&start);
+        let line = printable(text.lines().next().unwrap_or_default());
+        format!(
+            "what it sends begins with `{line}`, not with a recording: only tracer may write to its output"
+        )
     }
 
     pub(super) fn is_gone(&self) -> bool {
@@ -143,6 +170,11 @@ impl Node {
             Err(error) => error.to_string(),
         };
         self.gone = true;
+        let status = if self.killed {
+            "its command did not end by itself and was killed".to_owned()
+        } else {
+            status
+        };
         let how = match &self.last {
             Some(last) => format!("{status}: {last}"),
             None => status,
@@ -159,6 +191,7 @@ impl Node {
     /// Ends the command and what it started. Not yet waited for, its number is nobody else's.
     pub(super) fn kill(&mut self) {
         self.over.get_or_insert_with(Instant::now);
+        self.killed |= !self.gone;
         if !self.gone
             && let Ok(pid) = i32::try_from(self.child.id())
         {
@@ -206,10 +239,12 @@ fn listen(id: NodeId, from: impl Read, to: &Sender<Message>) {
     let _ = to.blocking_send(Message::Over(id, failed));
 }
 
-/// Passes lines on until there are no more, or nobody listens.
+/// Passes lines on until there are no more, or nobody listens. Of a flood only some, and how many there were more.
 fn overhear(id: NodeId, stderr: ChildStderr, to: &Sender<Message>) {
     let mut lines = BufReader::new(stderr);
     let mut line = Vec::new();
+    let (mut second, mut told) = (Instant::now(), 0_usize);
+    let say = |text: String| to.blocking_send(Message::Said(id, text)).is_ok();
     while lines
         .by_ref()
         .take(LINE)
@@ -218,7 +253,15 @@ fn overhear(id: NodeId, stderr: ChildStderr, to: &Sender<Message>) {
     {
         let text = printable(String::from_utf8_lossy(&line).trim());
         line.clear();
-        if !text.is_empty() && to.blocking_send(Message::Said(id, text)).is_err() {
+        if second.elapsed() >= SECOND {
+            let more = told.saturating_sub(LINES);
+            (second, told) = (Instant::now(), 0);
+            if more > 0 && !say(format!("tracer: {more} more lines")) {
+                return;
+            }
+        }
+        told += usize::from(!text.is_empty());
+        if !text.is_empty() && told <= LINES && !say(text) {
             return;
         }
     }

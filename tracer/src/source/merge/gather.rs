@@ -32,6 +32,8 @@ const ONE_WAY_NS: u64 = 20_000;
 pub enum News {
     /// It traces.
     Begun(String),
+    /// Nothing has come from it at all.
+    Silent(String),
     /// Nothing has come from it for a while.
     Late(String),
     /// Something comes again.
@@ -92,7 +94,8 @@ impl Gather {
         member.taken += 1;
         member.heard = now;
         let mut news = None;
-        if member.state == State::Late {
+        // the end that a reader finds where a command was killed is no word from the node
+        if member.state == State::Late && !matches!(input, Input::End(..)) {
             member.state = State::Here;
             self.weaver.set_late(node, false);
             news = Some(News::Back(member.name.clone()));
@@ -100,9 +103,9 @@ impl Gather {
         match &mut member.survey {
             Some(survey) => survey.note(&input),
             None => {
-                member.survey =
-                    Survey::begin(&input).map(|survey| survey.named(member.name.clone()));
-                news = Some(News::Begun(member.name.clone()));
+                let name = &member.name;
+                member.survey = Survey::begin(&input).map(|survey| survey.named(name.clone()));
+                news = member.survey.as_ref().map(|_| News::Begun(name.clone()));
             }
         }
         self.weaver.push(node, input);
@@ -120,14 +123,43 @@ impl Gather {
     /// Looks which nodes are late.
     pub fn look(&mut self, now: Instant) -> Vec<News> {
         let late = self.members.iter_mut().filter(|(_, member)| {
-            member.state == State::Here && now.duration_since(member.heard) >= LATE
+            let patience = if member.survey.is_some() {
+                LATE
+            } else {
+                BEGINNING
+            };
+            member.state == State::Here && now.duration_since(member.heard) >= patience
         });
         let late = late.map(|(id, member)| {
             member.state = State::Late;
             self.weaver.set_late(*id, true);
-            News::Late(member.name.clone())
+            let name = member.name.clone();
+            if member.survey.is_some() {
+                News::Late(name)
+            } else {
+                News::Silent(name)
+            }
         });
         late.collect()
+    }
+
+    /// Nodes from which nothing comes: those that are late, and those that never began.
+    pub fn silent(&self) -> impl Iterator<Item = NodeId> {
+        let silent = |m: &Member| match m.state {
+            State::Here => m.survey.is_none(),
+            State::Late => true,
+            State::Gone => false,
+        };
+        let members = self.members.iter();
+        members
+            .filter(move |(_, member)| silent(member))
+            .map(|(id, _)| *id)
+    }
+
+    /// Nodes that have not begun.
+    pub fn missing(&self) -> impl Iterator<Item = NodeId> {
+        let missing = self.members.iter().filter(|(_, m)| m.survey.is_none());
+        missing.map(|(id, _)| *id)
     }
 
     /// The next input of the merged trace, if it is known yet.
