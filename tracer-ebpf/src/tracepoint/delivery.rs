@@ -20,6 +20,9 @@ use crate::tracepoint::{Seen, by_socket, now, signed, socket_at, socket_of};
 /// A packet that this CPU received longer ago, in nanoseconds, is not the one a socket gets now.
 const RECENT: u64 = 5_000_000;
 
+/// -EAGAIN.
+const NOTHING_YET: u64 = -11_i64 as u64;
+
 /// From now on the reads of this socket are told.
 #[inline(always)]
 pub(crate) fn remember_socket(sk: Ptr, now: u64) {
@@ -94,7 +97,9 @@ pub(crate) fn sk_data_ready<A: Access>(args: Args<A>) {
 #[inline(always)]
 pub(crate) fn sock_recv_length<A: Access>(args: Args<A>) {
     let sk = args.ptr(0).plain();
-    if SOCKETS.get_ptr(&sk.0).is_none() {
+    let length = signed(args.value(1));
+    // who asks whether there is something may ask all the time, and reads nothing
+    if length == NOTHING_YET || SOCKETS.get_ptr(&sk.0).is_none() {
         return;
     }
     let Some(filter) = maps::filter() else { return };
@@ -107,7 +112,7 @@ pub(crate) fn sock_recv_length<A: Access>(args: Args<A>) {
     if let Some(mut record) = Record::paid(SOCK_RECV_LENGTH, now(), Class::Side) {
         record.identify(&socket.tuple, 0, FLAG_BY_SOCKET);
         socket.describe(record.event(), sk);
-        record.event().arg0 = signed(args.value(1));
+        record.event().arg0 = length;
         record.send();
     }
 }
