@@ -90,6 +90,30 @@ fn the_verdict_is_known_while_it_happens() {
 }
 
 #[test]
+fn events_are_told_once_though_a_node_joins_later() {
+    alone(|| {
+        // nodes are waited for ten seconds
+        let done = shell(
+            r#"B='sh -c "sleep 12; exec \"\$@\" --netns node-b" sh'
+            cluster -n a="$A" -n b="$B" --duration 6s --output ndjson"#,
+        );
+        let said = words(&done.stderr);
+        assert!(done.status.success(), "{said}");
+        assert!(said.contains("tracer: ready: 1 of 2 nodes: a"), "{said}");
+        assert!(said.contains("tracer: b traces"), "{said}");
+        let lines = words(&done.stdout);
+        let report = lines.lines().last().unwrap();
+        let report: Value = serde_json::from_str(report).unwrap();
+        let seen = report.pointer("/trace/events").and_then(Value::as_u64);
+        let told = lines.lines().count() as u64 - 1;
+        assert!(seen.is_some_and(|seen| told <= seen), "{told} of {seen:?}");
+        assert!(told > 100, "{told}");
+        assert!(lines.contains(r#""node":"b""#), "{said}");
+    })
+    .unwrap();
+}
+
+#[test]
 fn a_node_that_goes_away_is_told_and_the_others_go_on() {
     alone(|| {
         let done = shell(

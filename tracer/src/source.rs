@@ -173,3 +173,17 @@ pub enum EndReason {
     /// The recording's end.
     EndOfFile,
 }
+
+impl EndReason {
+    /// In words.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Asked => "somebody ended it",
+            Self::Duration => "its time was over",
+            Self::Packets => "there were as many packets as were asked for",
+            Self::Verdict => "the verdict was certain",
+            Self::EndOfFile => "the recording ends here",
+        }
+    }
+}

@@ -21,6 +21,7 @@ use super::{
 use crate::config::ClusterConfig;
 use crate::error::{Error, ExitStatus};
 use crate::host::facts::{Fact, NodeId};
+use crate::model::KtimeNs;
 use crate::session::Session;
 use crate::source::cluster::{Cluster, Message, PATIENCE};
 use crate::source::merge::{Gather, MergeError, Merger, News};
@@ -58,10 +59,9 @@ async fn run(
     let front = front(config.trace.output.screen, &told.session, output)?;
     let mut watch = Watch::new(config, cluster, told, front);
     if watch.front.has_keys() {
-        let names: Vec<&str> = config.nodes.iter().map(|node| node.name.as_str()).collect();
-        watch
-            .front
-            .say(&format!("waiting for {} to begin", names.join(", ")));
+        let names: Vec<&str> = watch.names.values().map(String::as_str).collect();
+        let names = names.join(", ");
+        watch.front.say(&format!("waiting for {names} to begin"));
     }
     let asked = watch.follow(&mut signals).await?;
     let Watch {
@@ -90,6 +90,8 @@ struct Told {
     /// All inputs are kept, for what is saved of them.
     kept: bool,
     veil: Veil,
+    /// Who reads events has those until then already.
+    read_until: Option<KtimeNs>,
 }
 
 impl Told {
@@ -101,6 +103,7 @@ impl Told {
             tape,
             kept,
             veil,
+            read_until: None,
         })
     }
 
@@ -110,9 +113,15 @@ impl Told {
     }
 
     fn take(&mut self, input: Input, front: &mut Front<'_>) {
-        if let Some(input) = self.veil.input(input) {
-            take(&mut self.session, &mut self.tape, front, &input);
-        }
+        let Some(input) = self.veil.input(input) else {
+            return;
+        };
+        let is_read = self
+            .read_until
+            .is_some_and(|until| input.at().is_none_or(|at| at <= until));
+        let mut nobody = Front::nobody();
+        let front = if is_read { &mut nobody } else { front };
+        take(&mut self.session, &mut self.tape, front, &input);
     }
 }
 
@@ -129,6 +138,8 @@ struct Watch<'a> {
     /// What nodes sent cannot be read again: the trace stays as it was told.
     unkept: bool,
     ending: Option<EndReason>,
+    /// What nodes are called where a person reads it.
+    names: BTreeMap<NodeId, String>,
     /// How nodes have gone.
     ends: BTreeMap<NodeId, String>,
     /// When nodes that do not end by then are told of, and those that were late are not waited for.
@@ -138,13 +149,22 @@ struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     fn new(config: &'a ClusterConfig, cluster: Cluster, told: Told, front: Front<'a>) -> Self {
-        let names = config.nodes.iter().map(|node| node.name.as_str());
+        let told_names = config.nodes.iter().map(|node| node.name.as_str());
+        let hidden = config.trace.redact.is_some();
+        let names = config.nodes.iter().enumerate().map(|(n, node)| {
+            if hidden {
+                format!("node {}", n + 1)
+            } else {
+                node.name.clone()
+            }
+        });
+        let names: BTreeMap<NodeId, String> = (0..).map(NodeId).zip(names).collect();
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             config,
             cluster,
-            gather: Gather::new((0..).map(NodeId).zip(names), Clock::now()),
+            gather: Gather::new((0..).map(NodeId).zip(told_names), Clock::now()),
             told,
             front,
             work: Work::default(),
@@ -152,6 +172,7 @@ impl<'a> Watch<'a> {
             ready: false,
             unkept: false,
             ending: None,
+            names,
             ends: BTreeMap::new(),
             patient_until: None,
             deadline: None,
@@ -231,16 +252,17 @@ impl<'a> Watch<'a> {
         match message {
             Message::Input(node, input) => {
                 if let Some(news) = self.gather.take(node, input, Clock::now()) {
-                    self.tell(&news);
+                    self.tell(news);
                 }
                 self.weave();
             }
             Message::Said(node, line) => {
                 // of what its tracer says of itself, that it is ready shows anyhow
                 let line = line.strip_prefix("tracer: ").unwrap_or(&line);
-                if self.config.trace.verbosity > 0 || !line.starts_with("ready:") {
-                    let name = name(self.config, node);
-                    self.front.say(&format!("{name}: {line}"));
+                let told = self.config.trace.verbosity > 0 || !line.starts_with("ready:");
+                if told && !self.is_hidden() {
+                    let line = format!("{}: {line}", self.name(node));
+                    self.front.say(&line);
                 }
             }
             // its command is about to end: that tells more
@@ -269,13 +291,18 @@ impl<'a> Watch<'a> {
         for gone in self.cluster.reap() {
             self.gather.gone(gone.node);
             if self.ending.is_none() || !gone.whole {
-                let name = name(self.config, gone.node);
-                self.front.say(&format!("{name} has gone: {}", gone.how));
+                let how = if self.is_hidden() {
+                    "its command has ended"
+                } else {
+                    &gone.how
+                };
+                let line = format!("{} has gone: {how}", self.name(gone.node));
+                self.front.say(&line);
             }
             self.ends.insert(gone.node, gone.how);
         }
         for news in self.gather.look(now) {
-            self.tell(&news);
+            self.tell(news);
         }
         if !self.unkept
             && let Some(why) = self.cluster.unkept()
@@ -292,9 +319,9 @@ impl<'a> Watch<'a> {
             self.ready = true;
             let whole = self.config.trace.duration;
             self.deadline = self.deadline.or(whole.map(|whole| Instant::now() + whole));
-            let (begun, all) = self.gather.begun();
+            let begun: Vec<&str> = self.gather.begun().map(|node| self.name(node)).collect();
             if !begun.is_empty() {
-                let (n, begun) = (begun.len(), begun.join(", "));
+                let (n, all, begun) = (begun.len(), self.names.len(), begun.join(", "));
                 self.front
                     .say(&format!("ready: {n} of {all} nodes: {begun}"));
             }
@@ -306,7 +333,7 @@ impl<'a> Watch<'a> {
             self.patient_until = None;
             let silent: Vec<NodeId> = self.gather.silent().collect();
             let left = self.cluster.left().filter(|node| !silent.contains(node));
-            let left: Vec<&str> = left.map(|node| name(self.config, node)).collect();
+            let left: Vec<&str> = left.map(|node| self.name(node)).collect();
             if !left.is_empty() {
                 let left = left.join(", ");
                 self.front.say(&format!(
@@ -330,19 +357,14 @@ impl<'a> Watch<'a> {
             front,
             ..
         } = self;
-        let shown = front.has_keys() || told.session.trace().events == 0;
         let mut again = told.afresh(None)?;
+        let told_before = !front.has_keys() && told.session.trace().events > 0;
+        again.read_until = told_before.then_some(told.session.trace().now);
         front.restart(&again.session);
         gather
             .retell(
                 |node| cluster.again(node).ok(),
-                |input| {
-                    if shown {
-                        again.take(input, front);
-                    } else if let Some(input) = again.veil.input(input) {
-                        again.session.input(&input);
-                    }
-                },
+                |input| again.take(input, front),
             )
             .map_err(failed)?;
         *told = again;
@@ -350,27 +372,39 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    fn tell(&mut self, news: &News) {
-        let text = match news {
+    fn tell(&mut self, news: News) {
+        let (node, what) = match news {
             // one line will name all that begin together
             News::Begun(_) if !self.ready && self.config.trace.verbosity == 0 => return,
-            News::Begun(name) => format!("{name} traces"),
-            News::Silent(name) => format!(
-                "{name} has sent nothing yet, and is not waited for any longer (a command that asks something gets no answer)"
+            News::Begun(node) => (node, "traces"),
+            News::Silent(node) => (
+                node,
+                "has sent nothing yet, and is not waited for any longer (a command that asks something gets no answer)",
             ),
-            News::Late(name) => {
-                format!("{name} is late: nothing comes from it, and it is not waited for")
-            }
-            News::Back(name) => format!("{name} is back"),
+            News::Late(node) => (
+                node,
+                "is late: nothing comes from it, and it is not waited for",
+            ),
+            News::Back(node) => (node, "is back"),
         };
-        self.front.say(&text);
+        let line = format!("{} {what}", self.name(node));
+        self.front.say(&line);
+    }
+
+    fn name(&self, node: NodeId) -> &str {
+        self.names.get(&node).map_or("", String::as_str)
+    }
+
+    /// With pseudonyms, what commands say on their own may hold originals.
+    fn is_hidden(&self) -> bool {
+        self.config.trace.redact.is_some()
     }
 
     /// All nodes have ended: the trace as it is in the end.
     fn end(mut self, blank: Option<Blank>) -> Result<Self, Error> {
-        let (begun, all) = self.gather.begun();
-        if begun.is_empty() {
+        if self.gather.begun().next().is_none() {
             self.front.close();
+            let all = self.names.len();
             return Err(
                 Error::runtime(format!("none of {all} nodes could be traced"))
                     .hint("run the command of --node by itself, with `tracer --version` behind it"),
@@ -398,34 +432,39 @@ impl<'a> Watch<'a> {
                 Ok((id, survey, again.take(taken)))
             });
         let merger = Merger::new(nodes.collect::<Result<_, Error>>()?);
-        let mut told = self.told.afresh(blank)?;
+        // a report that waited for all nodes is not lost for a recording that cannot be written
+        let mut told = match self.told.afresh(blank) {
+            Ok(told) => told,
+            Err(error) => {
+                self.front.say(&error.one_line());
+                self.told.afresh(None)?
+            }
+        };
         self.front.restart(&told.session);
         let shown = self.front.has_keys();
         let mut nobody = Front::nobody();
         for input in merger {
-            let front = if shown { &mut self.front } else { &mut nobody };
             let input = input.map_err(failed)?;
             let Input::End(at, _) = input else {
+                let front = if shown { &mut self.front } else { &mut nobody };
                 told.take(input, front);
                 continue;
             };
             for node in self.gather.missing() {
                 let fact = Fact::Unread {
-                    what: format!("node {}", name(self.config, node)),
-                    why: self.ends.get(&node).cloned().unwrap_or_default(),
+                    what: format!("node {}", self.name(node)),
+                    why: match self.ends.get(&node) {
+                        Some(how) if !self.is_hidden() => how.clone(),
+                        _ => "it did not trace".to_owned(),
+                    },
                 };
-                told.take(Input::Host(at, fact), front);
+                told.take(Input::Host(at, fact), &mut nobody);
             }
-            told.take(Input::End(at, reason), front);
+            told.take(Input::End(at, reason), &mut nobody);
         }
         self.told = told;
         Ok(self)
     }
-}
-
-fn name(config: &ClusterConfig, node: NodeId) -> &str {
-    let node = config.nodes.get(usize::from(node.0));
-    node.map_or("", |node| node.name.as_str())
 }
 
 fn failed(error: MergeError) -> Error {

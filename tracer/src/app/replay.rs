@@ -49,6 +49,13 @@ pub fn replay(config: &ReplayConfig) -> Result<ExitStatus, Error> {
         record(blank, &mut player.tape)?;
     }
     let session = player.as_of_now().into_owned();
+    if session.ended().is_some() && session.host().run.is_none() {
+        let file = config.file.display();
+        return Err(
+            Error::runtime(format!("{file} ends before it tells of its trace"))
+                .hint("record for longer, or copy it again from where it was made"),
+        );
+    }
     finish(&mut output, &session, player.tape, config.output.check)
 }
 

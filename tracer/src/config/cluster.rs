@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Config, Surroundings};
+use super::{Config, ReportTo, Surroundings};
 use crate::cli::{Args, ClusterArgs, TraceArgs};
 use crate::error::Error;
 
@@ -67,6 +67,14 @@ impl NodeCommand {
     }
 }
 
+impl NodeCommand {
+    /// Where its recording is kept in a directory.
+    #[must_use]
+    pub fn recording(&self, keep: &Path) -> PathBuf {
+        keep.join(&self.name).with_added_extension("tracer")
+    }
+}
+
 impl ClusterConfig {
     /// Checks what the command line says.
     ///
@@ -110,6 +118,16 @@ impl ClusterConfig {
         {
             return Err(Error::usage("--keep needs the name of a directory")
                 .hint("name one: --keep incident"));
+        }
+        if let Some(keep) = &args.keep {
+            let kept = |path: &Path| nodes.iter().any(|node| node.recording(keep) == path);
+            let record = trace.record.as_ref().is_some_and(|to| kept(&to.path));
+            if record || matches!(&trace.output.report_to, ReportTo::File(path) if kept(path)) {
+                return Err(Error::usage(
+                    "--keep keeps a node's recording in the file that something else is to go to",
+                )
+                .hint("name another file after --record or -o"));
+            }
         }
         Ok(Self {
             nodes,
@@ -258,6 +276,8 @@ mod tests {
             &["-n", "n1=ssh a", "--tracer", ""],
             &["-n", "n1=ssh a", "--keep", ""],
             &["-n", "n1=ssh a", "--until-eof"],
+            &["-n", "n1=ssh a", "--keep", "k", "--record", "k/n1.tracer"],
+            &["-n", "n1=ssh a", "--keep", "k/", "-o", "k/n1.tracer"],
             &["-n", "n1=ssh a", "port"],
         ]
         .iter()

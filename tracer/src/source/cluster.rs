@@ -72,7 +72,7 @@ impl Cluster {
         }
         let (send, messages) = mpsc::channel(CHANNEL);
         let nodes = (0..).map(NodeId).zip(commands).map(|(id, command)| {
-            let spool = Spool::create(keep, &command.name)?;
+            let spool = Spool::create(keep.map(|keep| command.recording(keep)).as_deref())?;
             Ok((id, Node::start(id, command, spool, &send)?))
         });
         Ok(Self {

@@ -102,7 +102,7 @@ impl Driver {
 
     /// Begins with nothing, as at the start.
     pub fn restart(&mut self, session: &Session) {
-        self.feed = Feed::new(session);
+        self.feed.restart(session);
         self.dirty = true;
     }
 

@@ -44,6 +44,15 @@ impl Feed {
         }
     }
 
+    /// Begins again, as at the start; what was said stays in the log.
+    pub fn restart(&mut self, session: &Session) {
+        let log = std::mem::take(&mut self.log).afresh();
+        *self = Self {
+            log,
+            ..Self::new(session)
+        };
+    }
+
     /// Looks at an input before the session takes it.
     pub fn input(&mut self, input: &Input, session: &Session) {
         self.log.input(input, session.host());

@@ -16,6 +16,8 @@ pub struct Entry {
     pub ink: Ink,
     /// The words.
     pub text: String,
+    /// No input told it: it does not come again when inputs do.
+    pub said: bool,
 }
 
 /// Lines that are kept.
@@ -50,11 +52,27 @@ impl Log {
 
     /// Adds a line that no input tells.
     pub fn say(&mut self, at_ns: u64, ink: Ink, text: impl Into<String>) {
-        self.entries.push(Entry {
+        self.write(Entry {
             at_ns,
             ink,
             text: text.into(),
+            said: true,
         });
+    }
+
+    /// Begins again: inputs will be told once more.
+    #[must_use]
+    pub fn afresh(self) -> Self {
+        let said = self.entries.into_iter().filter(|entry| entry.said);
+        Self {
+            entries: said.collect(),
+            written: self.written,
+            ..Self::default()
+        }
+    }
+
+    fn write(&mut self, entry: Entry) {
+        self.entries.push(entry);
         self.written += 1;
         let over = self.entries.len().saturating_sub(LINES);
         self.entries.drain(..over);
@@ -89,14 +107,19 @@ impl Log {
             Input::End(at, reason) => self.at(
                 *at,
                 Ink::Plain,
-                format!("the trace ended: {reason:?}").to_lowercase(),
+                format!("the trace ended: {}", reason.words()),
             ),
         }
     }
 
     fn at(&mut self, at: KtimeNs, ink: Ink, text: String) {
         let at_ns = self.start.map_or(0, |start| at.since(start));
-        self.say(at_ns, ink, text);
+        self.write(Entry {
+            at_ns,
+            ink,
+            text,
+            said: false,
+        });
     }
 
     fn fact(&mut self, at: KtimeNs, fact: &Fact, host: &Host) {

@@ -121,6 +121,9 @@ impl Node {
 
     pub(super) fn over(&mut self, error: Option<&RecordingError>) {
         self.over = Some(Instant::now());
+        if let Some(RecordingError::Damaged { offset, .. }) = error {
+            self.spool.cut(*offset);
+        }
         let wrong = match error {
             None if self.whole => return,
             None => "its recording was cut off".to_owned(),
@@ -251,7 +254,7 @@ fn overhear(id: NodeId, stderr: ChildStderr, to: &Sender<Message>) {
         .read_until(b'\n', &mut line)
         .is_ok_and(|got| got > 0)
     {
-        let text = printable(String::from_utf8_lossy(&line).trim());
+        let text = printable(String::from_utf8_lossy(&line).trim_end());
         line.clear();
         if second.elapsed() >= SECOND {
             let more = told.saturating_sub(LINES);

@@ -18,15 +18,14 @@ pub(super) struct Spool {
 }
 
 impl Spool {
-    /// `DIR/NAME.tracer`, else a file without a name, which is gone with this process.
+    /// The file of that name, else one without a name, which is gone with this process.
     ///
     /// # Errors
     /// When it cannot be made.
-    pub(super) fn create(keep: Option<&Path>, name: &str) -> Result<Self, Error> {
+    pub(super) fn create(keep: Option<&Path>) -> Result<Self, Error> {
         let file = match keep {
-            Some(directory) => {
-                let path = directory.join(name).with_added_extension("tracer");
-                let file = recording::create(&path);
+            Some(path) => {
+                let file = recording::create(path);
                 file.and_then(|file| file.set_len(0).map(|()| file))
                     .map_err(|error| Error::io(format_args!("write {}", path.display()), error))?
             }
@@ -58,6 +57,12 @@ impl Spool {
             file: Arc::clone(&self.file),
             at: 0,
         }
+    }
+
+    /// Nothing more is read: what stands behind is no part of the recording.
+    pub(super) fn cut(&self, length: u64) {
+        // what stays is told when it is read again
+        let _ = self.file.set_len(length);
     }
 
     /// Why not all was kept.
@@ -108,8 +113,9 @@ mod tests {
     #[test]
     fn what_was_read_is_there_again_while_more_comes() {
         let folder = tempfile::tempdir().unwrap();
-        for keep in [None, Some(folder.path())] {
-            let spool = Spool::create(keep, "n1").unwrap();
+        let path = folder.path().join("n1.tracer");
+        for keep in [None, Some(path.as_path())] {
+            let spool = Spool::create(keep).unwrap();
             let mut tee = spool.tee(&b"abcdef"[..]);
             let mut first = [0; 3];
             tee.read_exact(&mut first).unwrap();
@@ -121,8 +127,9 @@ mod tests {
             again.read_to_string(&mut seen).unwrap();
             assert_eq!((seen.as_str(), spool.failure()), ("abcdef", None));
         }
-        let kept = std::fs::read(folder.path().join("n1.tracer")).unwrap();
-        assert_eq!(kept, b"abcdef");
+        assert_eq!(std::fs::read(&path).unwrap(), b"abcdef");
+        Spool::create(Some(&path)).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"");
     }
 
     #[test]

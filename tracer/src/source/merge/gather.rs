@@ -28,16 +28,16 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const ONE_WAY_NS: u64 = 20_000;
 
 /// What is to be said of a node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum News {
     /// It traces.
-    Begun(String),
+    Begun(NodeId),
     /// Nothing has come from it at all.
-    Silent(String),
+    Silent(NodeId),
     /// Nothing has come from it for a while.
-    Late(String),
+    Late(NodeId),
     /// Something comes again.
-    Back(String),
+    Back(NodeId),
 }
 
 /// Nodes whose recordings are coming in.
@@ -98,14 +98,14 @@ impl Gather {
         if member.state == State::Late && !matches!(input, Input::End(..)) {
             member.state = State::Here;
             self.weaver.set_late(node, false);
-            news = Some(News::Back(member.name.clone()));
+            news = Some(News::Back(node));
         }
         match &mut member.survey {
             Some(survey) => survey.note(&input),
             None => {
-                let name = &member.name;
-                member.survey = Survey::begin(&input).map(|survey| survey.named(name.clone()));
-                news = member.survey.as_ref().map(|_| News::Begun(name.clone()));
+                member.survey =
+                    Survey::begin(&input).map(|survey| survey.named(member.name.clone()));
+                news = member.survey.as_ref().map(|_| News::Begun(node));
             }
         }
         self.weaver.push(node, input);
@@ -133,11 +133,10 @@ impl Gather {
         let late = late.map(|(id, member)| {
             member.state = State::Late;
             self.weaver.set_late(*id, true);
-            let name = member.name.clone();
             if member.survey.is_some() {
-                News::Late(name)
+                News::Late(*id)
             } else {
-                News::Silent(name)
+                News::Silent(*id)
             }
         });
         late.collect()
@@ -181,11 +180,10 @@ impl Gather {
         self.members.values().all(settled)
     }
 
-    /// Nodes that have begun, of how many.
-    #[must_use]
-    pub fn begun(&self) -> (Vec<&str>, usize) {
-        let begun = self.members.values().filter(|m| m.survey.is_some());
-        (begun.map(|m| m.name.as_str()).collect(), self.members.len())
+    /// Nodes that have begun.
+    pub fn begun(&self) -> impl Iterator<Item = NodeId> {
+        let begun = self.members.iter().filter(|(_, m)| m.survey.is_some());
+        begun.map(|(id, _)| *id)
     }
 
     /// Whether what was told so far is wrong by what is known now: nodes have come, or clocks are further off than could
