@@ -179,7 +179,7 @@ impl EndReason {
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
-            Self::Asked => "somebody ended it",
+            Self::Asked => "as asked",
             Self::Duration => "its time was over",
             Self::Packets => "there were as many packets as were asked for",
             Self::Verdict => "the verdict was certain",

@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write;
+use std::num::NonZero;
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::thread;
 
 use super::output::Output;
 use super::reel::Reel;
@@ -24,8 +27,7 @@ use crate::source::recording::{Ending, Reader};
 pub fn merge(config: &MergeConfig) -> Result<ExitStatus, Error> {
     let mut output = Output::open(&config.output)?;
     let blank = config.record.as_ref().map(Reel::create).transpose()?;
-    let surveys = config.nodes.iter().map(survey);
-    let surveys = named(surveys.collect::<Result<_, _>>()?, &config.nodes)?;
+    let surveys = named(surveys(&config.nodes)?, &config.nodes)?;
     let nodes = (0..).map(NodeId).zip(surveys).zip(&config.nodes);
     let nodes = nodes.map(|((id, survey), node)| Ok((id, survey, open(&node.file)?)));
     let merger = Merger::new(nodes.collect::<Result<_, Error>>()?);
@@ -60,6 +62,26 @@ fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Error {
 fn open(path: &Path) -> Result<Reader<File>, Error> {
     Reader::new(tape::open(path)?)
         .map_err(|error| Error::runtime(format!("cannot read {}", path.display())).caused_by(error))
+}
+
+/// The first pass over all recordings, as many at a time as there are processors.
+fn surveys(nodes: &[NodeFile]) -> Result<Vec<Survey>, Error> {
+    let at_once = thread::available_parallelism().map_or(1, NonZero::get);
+    let mut surveys = Vec::with_capacity(nodes.len());
+    for some in nodes.chunks(at_once) {
+        let read = thread::scope(|scope| {
+            let threads: Vec<_> = some
+                .iter()
+                .map(|node| scope.spawn(|| survey(node)))
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+                .collect::<Result<Vec<_>, _>>()
+        });
+        surveys.extend(read?);
+    }
+    Ok(surveys)
 }
 
 /// The first pass over one recording.
