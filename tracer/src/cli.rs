@@ -78,7 +78,7 @@ Examples:
   tracer cluster -n n1='ssh root@n1' -n n2='ssh root@n2' tcp and port 5432
   tracer cluster -n n1='kubectl exec -i -n debug tracer-n1 --' -n n2='kubectl exec -i -n debug tracer-n2 --' \
 udp port 53
-  tracer cluster -n a='ip netns exec a' -n b='ip netns exec b' --duration 10s --json icmp
+  tracer cluster -n n1='ssh root@n1' --tracer /opt/tracer --duration 10s --json icmp
 
 The commands get no terminal: they must not ask for a password. --duration counts from when all nodes trace.
 
