@@ -153,7 +153,7 @@ impl<'a> Watch<'a> {
         let hidden = config.trace.redact.is_some();
         let names = config.nodes.iter().enumerate().map(|(n, node)| {
             if hidden {
-                format!("node {}", n + 1)
+                format!("#{}", n + 1)
             } else {
                 node.name.clone()
             }

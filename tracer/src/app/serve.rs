@@ -47,7 +47,7 @@ pub(super) fn serve(effect: Effect, front: &mut Front<'_>, tape: &mut Tape, behi
             "a trace of several nodes is counted from its start: end this and begin again",
         )),
         (Effect::Filter(_) | Effect::Reset, Behind::Past) => Err(Error::usage(
-            "the trace is over: its packets stay as they were",
+            "only a trace that runs here is filtered or counted anew: these packets stay as they were",
         )),
         (Effect::Step(_) | Effect::Restart | Effect::Run, _) => Err(Error::usage(
             "only a recording has steps and a start to go back to: save one with a name in .tracer",
