@@ -1,8 +1,9 @@
 //! What live tests share: namespaces of their own, and processes that end with them.
 
-use std::process::Child;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output};
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::geteuid;
@@ -32,6 +33,35 @@ pub fn alone(test: impl FnOnce() + Send + 'static) -> Result<()> {
         Ok(done) => done,
         Err(panic) => std::panic::resume_unwind(panic),
     }
+}
+
+/// The tracer that was built beside the running test: target/debug/tracer for target/debug/deps/NAME-….
+///
+/// # Errors
+/// It was not built.
+pub fn tracer() -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let directory = own.parent().and_then(|deps| deps.parent());
+    let path = directory
+        .context("the test has no directory")?
+        .join("tracer");
+    ensure!(
+        path.exists(),
+        "{} is missing: cargo build -p tracer",
+        path.display()
+    );
+    Ok(path)
+}
+
+/// Runs a script with bash, which ends where a command fails; `$TRACER` is [`tracer`].
+///
+/// # Errors
+/// The tracer was not built, or there is no bash.
+pub fn bash(script: &str) -> Result<Output> {
+    let mut bash = Command::new("bash");
+    bash.args(["-euo", "pipefail", "-c", script])
+        .env("TRACER", tracer()?);
+    bash.output().context("cannot run bash")
 }
 
 /// A process that is ended when this is dropped.

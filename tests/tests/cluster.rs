@@ -1,17 +1,14 @@
 //! Two nodes traced at once, with the real binaries: what comes while it happens, and nodes that fail.
 #![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
-use std::process::{Command, Output};
+use std::process::Output;
 
 use serde_json::Value;
-use tests::alone::alone;
+use tests::alone::{alone, bash};
 
 /// Two namespaces as nodes `a` and `b`, of which the first pings the second all the time; a shell with
 /// `cluster`, which traces on both, and `$A` and `$B`, the commands of the nodes.
 fn shell(script: &str) -> Output {
-    let own = std::env::current_exe().unwrap();
-    let tracer = own.parent().unwrap().parent().unwrap().join("tracer");
-    assert!(tracer.exists(), "cargo build -p tracer first");
     let network = r#"for ns in node-a node-b; do ip netns add $ns; ip -n $ns link set lo up; done
         ip link add eth0 netns node-a type veth peer name eth0 netns node-b
         ip -n node-a addr add 10.195.1.1/24 dev eth0; ip -n node-a link set eth0 up
@@ -21,11 +18,7 @@ fn shell(script: &str) -> Output {
         A='sh -c "exec \"\$@\" --netns node-a" sh'
         B='sh -c "exec \"\$@\" --netns node-b" sh'
         cluster() { timeout 60 "$TRACER" cluster --tracer "$TRACER" "$@" icmp and host 10.195.1.2; }"#;
-    Command::new("bash")
-        .args(["-euo", "pipefail", "-c", &format!("{network}\n{script}")])
-        .env("TRACER", tracer)
-        .output()
-        .unwrap()
+    bash(&format!("{network}\n{script}")).unwrap()
 }
 
 fn words(bytes: &[u8]) -> String {

@@ -17,20 +17,8 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use tests::alone::{Running, alone};
+use tests::alone::{Running, alone, tracer};
 use tests::net::find_command;
-
-fn tracer() -> PathBuf {
-    // target/debug/deps/outputs-… → target/debug/tracer
-    let own = std::env::current_exe().unwrap();
-    let path = own.parent().unwrap().parent().unwrap().join("tracer");
-    assert!(
-        path.exists(),
-        "{} is missing: cargo build -p tracer",
-        path.display()
-    );
-    path
-}
 
 /// What a program writes; it must succeed.
 fn output(program: &Path, arguments: &[&str]) -> (String, String) {
@@ -105,7 +93,7 @@ fn recordings() -> Vec<PathBuf> {
 fn replay(recording: &Path, format: &str, to: &Scratch) {
     let recording = recording.to_str().unwrap();
     output(
-        &tracer(),
+        &tracer().unwrap(),
         &["replay", recording, "--output", format, "-o", to.text()],
     );
 }
@@ -229,7 +217,7 @@ fn ping(net: &str) -> Running {
 
 /// tracer in a pipe, on the client and the server alone.
 fn trace(format: &str) -> (Child, BufReader<ChildStdout>) {
-    let mut child = Command::new(tracer())
+    let mut child = Command::new(tracer().unwrap())
         .args([
             "--netns", "outt-a", "--netns", "outt-b", "icmp", "--output", format,
         ])
@@ -311,7 +299,7 @@ fn tshark_reads_the_packets_of_a_live_trace() {
         ];
         let output = ["--output", "pcapng", "-o", packets.text()];
         let arguments = [arguments.as_slice(), output.as_slice()].concat();
-        self::output(&tracer(), &arguments);
+        self::output(&tracer().unwrap(), &arguments);
         let rows = tshark(
             &packets.0,
             &["frame.comment", "ip.src_host", "frame.time_epoch"],

@@ -2,26 +2,19 @@
 //! reader has gone ends.
 #![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
-use std::process::{Command, Output};
+use std::process::Output;
 
-use tests::alone::alone;
+use tests::alone::{alone, bash};
 
 /// A namespace that is pinged, and a shell with `$TRACER`.
 fn shell(script: &str) -> Output {
-    let own = std::env::current_exe().unwrap();
-    let tracer = own.parent().unwrap().parent().unwrap().join("tracer");
-    assert!(tracer.exists(), "cargo build -p tracer first");
     let network = "for ns in pipe-a pipe-b; do ip netns add $ns; ip -n $ns link set lo up; done
         ip link add eth0 netns pipe-a type veth peer name eth0 netns pipe-b
         ip -n pipe-a addr add 10.197.1.1/24 dev eth0; ip -n pipe-a link set eth0 up
         ip -n pipe-b addr add 10.197.1.2/24 dev eth0; ip -n pipe-b link set eth0 up
         follow() { \"$TRACER\" --netns pipe-a --netns pipe-b \"$@\" icmp and host 10.197.1.2; }
         pings() { ip netns exec pipe-a ping -n -q -i 0.1 -c \"$1\" 10.197.1.2 >/dev/null; }";
-    Command::new("bash")
-        .args(["-euo", "pipefail", "-c", &format!("{network}\n{script}")])
-        .env("TRACER", tracer)
-        .output()
-        .unwrap()
+    bash(&format!("{network}\n{script}")).unwrap()
 }
 
 #[test]

@@ -22,7 +22,7 @@ use nix::pty::{OpenptyResult, Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::termios::{LocalFlags, tcgetattr};
 use nix::unistd::Pid;
-use tests::alone::{Running, alone};
+use tests::alone::{Running, alone, tracer};
 use tracer::tui::terminal::Screen;
 
 /// Longest wait for something that the screen must show.
@@ -37,16 +37,8 @@ const MOUSE_OFF: &str = "\x1b[?1000l";
 
 /// Runs a test in namespaces of its own, with a router that drops what it should forward.
 fn isolated(test: fn()) {
-    if !tracer().exists() {
-        panic!("{} is missing: cargo build -p tracer", tracer().display());
-    }
+    tracer().unwrap();
     alone(test).unwrap();
-}
-
-fn tracer() -> std::path::PathBuf {
-    // target/debug/deps/tui-… → target/debug/tracer
-    let own = std::env::current_exe().unwrap();
-    own.parent().unwrap().parent().unwrap().join("tracer")
 }
 
 fn sh(script: &str) {
@@ -99,7 +91,7 @@ struct Terminal {
 
 impl Terminal {
     fn start(arguments: &[&str], term: Option<&str>, size: (u16, u16)) -> Self {
-        let mut command = Command::new(tracer());
+        let mut command = Command::new(tracer().unwrap());
         command.args(arguments);
         Self::of(command, term, size)
     }
