@@ -226,8 +226,7 @@ impl<'a> Watch<'a> {
     fn stop(&mut self, reason: EndReason) {
         if self.ending.is_some() {
             self.cluster.kill();
-        }
-        if self.ending.is_none() {
+        } else {
             self.ending = Some(reason);
             self.patient_until = Some(Instant::now() + PATIENCE);
         }

@@ -5,7 +5,7 @@ use crate::model::NetNs;
 
 impl Fact {
     /// The namespace that it is about; `None` for what is of the whole machine.
-    pub fn netns(&mut self) -> Option<&mut NetNs> {
+    pub fn netns_mut(&mut self) -> Option<&mut NetNs> {
         match self {
             Self::Link(Link { device, .. })
             | Self::LinkGone(device)
@@ -39,7 +39,7 @@ impl Fact {
 
     /// Gives its namespaces other numbers: the one that it is about, and that of a link's other end.
     pub fn renumber(&mut self, mut number: impl FnMut(NetNs) -> NetNs) {
-        if let Some(netns) = self.netns() {
+        if let Some(netns) = self.netns_mut() {
             *netns = number(*netns);
         }
         if let Self::Link(Link {

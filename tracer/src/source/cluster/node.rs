@@ -1,7 +1,6 @@
 //! One node: the command that runs there, and the threads that listen to it.
 
-use std::io::Write;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, ChildStdin, Command, Stdio};
 use std::thread;
@@ -193,11 +192,12 @@ impl Node {
 
     /// Ends the command and what it started. Not yet waited for, its number is nobody else's.
     pub(super) fn kill(&mut self) {
+        if self.gone {
+            return;
+        }
         self.over.get_or_insert_with(Instant::now);
-        self.killed |= !self.gone;
-        if !self.gone
-            && let Ok(pid) = i32::try_from(self.child.id())
-        {
+        self.killed = true;
+        if let Ok(pid) = i32::try_from(self.child.id()) {
             // What has ended needs no end.
             let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
         }
@@ -224,22 +224,17 @@ fn spawn(work: impl FnOnce() + Send + 'static) -> Result<(), Error> {
 
 /// Reads the recording until it ends, or nobody listens any more.
 fn listen(id: NodeId, from: impl Read, to: &Sender<Message>) {
-    let failed = match Reader::new(from) {
-        Ok(mut reader) => loop {
-            match reader.next() {
-                Some(Ok(input)) => {
-                    if to.blocking_send(Message::Input(id, input)).is_err() {
-                        return;
-                    }
-                }
-                Some(Err(error)) => break Some(error),
-                None => break None,
+    let read = || {
+        for input in Reader::new(from)? {
+            if to.blocking_send(Message::Input(id, input?)).is_err() {
+                break;
             }
-        },
-        Err(error) => Some(error),
+        }
+        Ok(())
     };
+    let failed: Result<(), RecordingError> = read();
     // The loop may have left.
-    let _ = to.blocking_send(Message::Over(id, failed));
+    let _ = to.blocking_send(Message::Over(id, failed.err()));
 }
 
 /// Passes lines on until there are no more, or nobody listens. Of a flood only some, and how many there were more.

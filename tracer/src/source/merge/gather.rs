@@ -192,8 +192,7 @@ impl Gather {
         if !self.is_complete(now) {
             return false;
         }
-        let begun = self.members.values().filter(|m| m.survey.is_some()).count();
-        if begun > self.weaver.nodes().count() {
+        if self.begun().count() > self.weaver.nodes().count() {
             (self.pause, self.look_at) = (FIRST_PAUSE, now + FIRST_PAUSE);
             return true;
         }

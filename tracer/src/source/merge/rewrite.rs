@@ -200,7 +200,11 @@ impl Rewriter {
         self.lens.notice(&fact);
         // What a narrowed run knows of other namespaces may be another node's own: they are told by that one.
         let named = matches!(fact, Fact::Namespace(_));
-        if !named && fact.netns().is_some_and(|netns| !self.is_watched(*netns)) {
+        if !named
+            && fact
+                .netns_mut()
+                .is_some_and(|netns| !self.is_watched(*netns))
+        {
             return None;
         }
         let mut fact = match fact {
