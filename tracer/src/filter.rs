@@ -1,11 +1,11 @@
 //! The user's expression (pcap-filter syntax) to the clauses that the kernel programs match.
 //!
-//! The way: `lexer` → `parser` → an expression (`ast`) → terms (`normal_form`, of `cube`s) → clauses (`lower`) and
+//! The way: `lexer` → `parser` → an expression (`ast`) → terms (`normal_form`, of `conjunction`s) → clauses (`lower`) and
 //! their words (`words`). Pure. What the kernel cannot express is refused with a caret, never left out.
 //! docs/expressions.md tells users what is accepted.
 
 mod ast;
-mod cube;
+mod conjunction;
 mod lexer;
 mod lower;
 mod names;
@@ -22,7 +22,7 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::error::Error;
 use ast::{Expr, Side};
-use cube::{Cube, Span};
+use conjunction::{Conjunction, Span};
 use lexer::TokenKind;
 use names::{KEYWORDS, Keyword, Kind, lookup};
 use normal_form::Term;
@@ -182,8 +182,8 @@ pub fn compile(request: &Request) -> Result<Compiled, FilterError> {
         asked_any: any,
         addresses,
         asked_ports: asked_ports(&terms, request.one_way),
-        names_addresses: terms.iter().all(|term| term.cube.names_an_address()),
-        wants_arp: terms.iter().any(|term| term.cube.is_arp()),
+        names_addresses: terms.iter().all(|term| term.conjunction.names_an_address()),
+        wants_arp: terms.iter().any(|term| term.conjunction.is_arp()),
         one_way: request.one_way,
         sees_replies: !request.one_way && terms.iter().any(answerable),
         expression: asked.text,
@@ -193,7 +193,7 @@ pub fn compile(request: &Request) -> Result<Compiled, FilterError> {
 /// Destination ports of terms that leave the source port open; each term stands for its replies too.
 fn asked_ports(terms: &[Term], one_way: bool) -> Vec<(u16, u16)> {
     let mut ports = Vec::new();
-    for Cube { sport, dport, .. } in terms.iter().map(|term| term.cube) {
+    for Conjunction { sport, dport, .. } in terms.iter().map(|term| term.conjunction) {
         let there = (sport == Span::ALL).then_some(dport);
         let back = (dport == Span::ALL && !one_way).then_some(sport);
         match there.or(back) {
@@ -285,7 +285,7 @@ fn shorthands(request: &Request) -> Result<Vec<Parsed>, FilterError> {
 
 fn shorthand_words(expr: &Expr) -> String {
     match expr {
-        Expr::Test(test) => words::tests(&Cube::of(*test)).join(" and "),
+        Expr::Test(test) => words::tests(&Conjunction::of(*test)).join(" and "),
         Expr::Not(_) | Expr::And(_) | Expr::Or(_) => String::new(),
     }
 }
@@ -295,12 +295,12 @@ fn answerable(term: &Term) -> bool {
     const SYN: u8 = 0x02;
     const RST: u8 = 0x04;
     const ACK: u8 = 0x10;
-    let Cube {
+    let Conjunction {
         tcp_mask,
         tcp_flags,
         icmp_type,
         ..
-    } = term.cube;
+    } = term.conjunction;
     let one_of_the_handshake = tcp_flags & SYN != 0 && tcp_mask & ACK != 0;
     let one_type = icmp_type != Span::ALL && icmp_type.first == icmp_type.last;
     !(one_of_the_handshake || tcp_flags & RST != 0 || one_type)

@@ -13,7 +13,7 @@ pub(super) fn clauses(terms: &[Term], one_way: bool) -> Vec<RawClause> {
             term.without
                 .iter()
                 .map(move |not| not.clause(flags | CLAUSE_NEGATE))
-                .chain([term.cube.clause(flags)])
+                .chain([term.conjunction.clause(flags)])
         })
         .collect()
 }

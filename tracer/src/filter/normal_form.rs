@@ -5,7 +5,7 @@
 //! includes them.
 
 use super::ast::Expr;
-use super::cube::{Cube, Span};
+use super::conjunction::{Conjunction, Span};
 
 /// Terms at which the work is given up: far above what a filter can hold, low enough to take no time.
 const MOST_TERMS: usize = 128;
@@ -13,8 +13,8 @@ const MOST_TERMS: usize = 128;
 /// A conjunction without the packets of some others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Term {
-    pub(super) cube: Cube,
-    pub(super) without: Vec<Cube>,
+    pub(super) conjunction: Conjunction,
+    pub(super) without: Vec<Conjunction>,
 }
 
 /// The expression has more terms than anyone would use.
@@ -23,37 +23,41 @@ pub(super) struct TooMany;
 
 impl Term {
     const ANY: Self = Self {
-        cube: Cube::ANY,
+        conjunction: Conjunction::ANY,
         without: Vec::new(),
     };
 
-    fn of(cube: Cube) -> Self {
+    fn of(conjunction: Conjunction) -> Self {
         Self {
-            cube,
+            conjunction,
             without: Vec::new(),
         }
     }
 
     fn and(&self, other: &Self) -> Option<Self> {
-        let cube = self.cube.and(&other.cube)?;
+        let conjunction = self.conjunction.and(&other.conjunction)?;
         let mut without = self.without.clone();
         without.extend(other.without.iter().copied());
-        Self { cube, without }.reduced()
+        Self {
+            conjunction,
+            without,
+        }
+        .reduced()
     }
 
     /// Without what excludes nothing; `None` when everything is excluded.
     fn reduced(mut self) -> Option<Self> {
-        let cube = self.cube;
-        if self.without.iter().any(|not| cube.within(not)) {
+        let conjunction = self.conjunction;
+        if self.without.iter().any(|not| conjunction.within(not)) {
             return None;
         }
-        self.without.retain(|not| cube.and(not).is_some());
+        self.without.retain(|not| conjunction.and(not).is_some());
         let all = std::mem::take(&mut self.without);
         for (i, not) in all.iter().enumerate() {
-            let excluded = cube.and(not);
+            let excluded = conjunction.and(not);
             let covered = all.iter().enumerate().any(|(j, other)| {
                 let larger = excluded.is_some_and(|excluded| excluded.within(other));
-                let same = cube.and(other) == excluded;
+                let same = conjunction.and(other) == excluded;
                 i != j && larger && (!same || j < i)
             });
             if !covered {
@@ -66,10 +70,10 @@ impl Term {
     /// With the rule of ARP applied, see the head of this file. What is excluded from one protocol names it: the
     /// kernel asks ARP and neighbour discovery only of clauses that name a protocol.
     fn settled(mut self) -> Option<Self> {
-        if !self.cube.is_arp() {
+        if !self.conjunction.is_arp() {
             self.without.retain(|not| !not.is_arp());
         }
-        if let Some(proto) = self.cube.proto {
+        if let Some(proto) = self.conjunction.proto {
             for not in &mut self.without {
                 not.proto = not.proto.or(Some(proto));
                 not.ported = false;
@@ -79,10 +83,10 @@ impl Term {
     }
 
     fn within(&self, other: &Self) -> bool {
-        self.cube.is_arp() == other.cube.is_arp()
-            && self.cube.within(&other.cube)
+        self.conjunction.is_arp() == other.conjunction.is_arp()
+            && self.conjunction.within(&other.conjunction)
             && other.without.iter().all(|not| {
-                self.cube
+                self.conjunction
                     .and(not)
                     .is_none_or(|lost| self.without.iter().any(|own| lost.within(own)))
             })
@@ -90,20 +94,20 @@ impl Term {
 
     fn mirrored(&self) -> Self {
         Self {
-            cube: self.cube.mirrored(),
-            without: self.without.iter().map(Cube::mirrored).collect(),
+            conjunction: self.conjunction.mirrored(),
+            without: self.without.iter().map(Conjunction::mirrored).collect(),
         }
     }
 
     /// How much it looks like a request: what is asked for stands at the destination.
     fn requestlike(&self) -> (i32, i32) {
-        let Cube {
+        let Conjunction {
             src,
             dst,
             sport,
             dport,
             ..
-        } = self.cube;
+        } = self.conjunction;
         (
             i32::from(dport != Span::ALL) - i32::from(sport != Span::ALL),
             dst.mask.count_ones() as i32 - src.mask.count_ones() as i32,
@@ -127,7 +131,7 @@ pub(super) fn terms(expr: &Expr, both_ways: bool) -> Result<Vec<Term>, TooMany> 
 
 fn expand(expr: &Expr) -> Result<Vec<Term>, TooMany> {
     match expr {
-        Expr::Test(test) => Ok(vec![Term::of(Cube::of(*test))]),
+        Expr::Test(test) => Ok(vec![Term::of(Conjunction::of(*test))]),
         Expr::Not(inner) => negated(&expand(inner)?),
         Expr::And(parts) => parts
             .iter()
@@ -157,8 +161,8 @@ fn product(left: &[Term], right: &[Term]) -> Result<Vec<Term>, TooMany> {
 fn negated(terms: &[Term]) -> Result<Vec<Term>, TooMany> {
     terms.iter().try_fold(vec![Term::ANY], |all, term| {
         let outside = Term {
-            cube: Cube::ANY,
-            without: vec![term.cube],
+            conjunction: Conjunction::ANY,
+            without: vec![term.conjunction],
         };
         let mut parts: Vec<Term> = outside.reduced().into_iter().collect();
         parts.extend(term.without.iter().copied().map(Term::of));

@@ -5,17 +5,18 @@ use std::net::IpAddr;
 use tracer_common::tuple::{FAMILY_V4, FAMILY_V6, PROTO_ARP};
 
 use super::ast::Network;
-use super::cube::{Cube, Span, Vlan};
+use super::conjunction::{Conjunction, Span, Vlan};
 use super::names::{KEYWORDS, Keyword, name_of};
 use super::normal_form::Term;
 use crate::filter::ast::Test;
 
 /// A term as an expression.
 pub(super) fn term(term: &Term) -> String {
-    let mut parts = tests(&term.cube);
+    let mut parts = tests(&term.conjunction);
     for not in &term.without {
         let mut bare = *not;
-        if bare.tcp_mask == 0 && bare.icmp_type == Span::ALL && bare.proto == term.cube.proto {
+        if bare.tcp_mask == 0 && bare.icmp_type == Span::ALL && bare.proto == term.conjunction.proto
+        {
             // the term has said so
             bare.proto = None;
         }
@@ -34,33 +35,33 @@ pub(super) fn term(term: &Term) -> String {
 }
 
 /// The tests of a conjunction; none for all packets.
-pub(super) fn tests(cube: &Cube) -> Vec<String> {
+pub(super) fn tests(conjunction: &Conjunction) -> Vec<String> {
     let mut parts = Vec::new();
-    if cube.inner {
+    if conjunction.inner {
         parts.push("inner".to_owned());
     }
-    match cube.vlan {
+    match conjunction.vlan {
         Vlan::Any => {}
         Vlan::Tagged => parts.push("vlan".to_owned()),
         Vlan::Id(id) => parts.push(format!("vlan {id}")),
     }
-    parts.extend(protocol(cube));
-    parts.extend(network("src", &cube.src));
-    parts.extend(ports("src", cube.sport));
-    parts.extend(network("dst", &cube.dst));
-    parts.extend(ports("dst", cube.dport));
-    if cube.ported && cube.sport == Span::ALL && cube.dport == Span::ALL {
+    parts.extend(protocol(conjunction));
+    parts.extend(network("src", &conjunction.src));
+    parts.extend(ports("src", conjunction.sport));
+    parts.extend(network("dst", &conjunction.dst));
+    parts.extend(ports("dst", conjunction.dport));
+    if conjunction.ported && conjunction.sport == Span::ALL && conjunction.dport == Span::ALL {
         parts.push("portrange 0-65535".to_owned());
     }
-    if cube.tcp_mask != 0 {
+    if conjunction.tcp_mask != 0 {
         parts.push(format!(
             "tcp[tcpflags] & {:#04x} == {:#04x}",
-            cube.tcp_mask, cube.tcp_flags
+            conjunction.tcp_mask, conjunction.tcp_flags
         ));
     }
-    let Span { first, last } = cube.icmp_type;
-    if cube.icmp_type != Span::ALL {
-        let field = if cube.family == FAMILY_V6 {
+    let Span { first, last } = conjunction.icmp_type;
+    if conjunction.icmp_type != Span::ALL {
+        let field = if conjunction.family == FAMILY_V6 {
             "icmp6[icmp6type]"
         } else {
             "icmp[icmptype]"
@@ -75,21 +76,21 @@ pub(super) fn tests(cube: &Cube) -> Vec<String> {
     parts
 }
 
-fn protocol(cube: &Cube) -> Option<String> {
-    let told = cube.src.family != 0 || cube.dst.family != 0;
-    let version = match cube.family {
+fn protocol(conjunction: &Conjunction) -> Option<String> {
+    let told = conjunction.src.family != 0 || conjunction.dst.family != 0;
+    let version = match conjunction.family {
         FAMILY_V4 if !told => "ip",
         FAMILY_V6 if !told => "ip6",
         _ => "",
     };
-    let Some(proto) = cube.proto else {
+    let Some(proto) = conjunction.proto else {
         return (!version.is_empty()).then(|| version.to_owned());
     };
-    if cube.tcp_mask != 0 || cube.icmp_type != Span::ALL {
-        return (cube.family != 0 && proto == 6 && !told).then(|| version.to_owned());
+    if conjunction.tcp_mask != 0 || conjunction.icmp_type != Span::ALL {
+        return (conjunction.family != 0 && proto == 6 && !told).then(|| version.to_owned());
     }
     let exact = Keyword::Protocol(Test::Proto {
-        family: cube.family,
+        family: conjunction.family,
         proto,
     });
     let any = Keyword::Protocol(Test::Proto { family: 0, proto });

@@ -41,9 +41,9 @@ pub(super) enum Vlan {
     Id(u16),
 }
 
-/// A conjunction of tests. Equal sets of packets are equal values as far as [`Cube::and`] can tell.
+/// A conjunction of tests. Equal sets of packets are equal values as far as [`Conjunction::and`] can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Cube {
+pub(super) struct Conjunction {
     /// FAMILY_* or zero.
     pub(super) family: u8,
     pub(super) proto: Option<u8>,
@@ -61,7 +61,7 @@ pub(super) struct Cube {
     pub(super) tcp_flags: u8,
 }
 
-impl Cube {
+impl Conjunction {
     /// Every packet.
     pub(super) const ANY: Self = Self {
         family: 0,
