@@ -3,6 +3,7 @@
 pub mod answers;
 mod cgroups;
 mod conntrack;
+mod device_state;
 pub mod discovery;
 pub mod facts;
 mod fdb;
@@ -15,7 +16,6 @@ mod policy;
 pub mod prefix;
 mod processes;
 mod sockets;
-mod standing;
 pub mod watch;
 mod xfrm;
 
@@ -24,9 +24,9 @@ use std::net::IpAddr;
 
 use crate::model::{Device, KtimeNs, Mac, NetNs, Proto};
 use facts::{
-    BaseChain, Cgroups, ConntrackAnswer, ConntrackCounters, Fact, Forwarding, InterfaceAddress,
-    Link, Neighbor, NodeId, OpenSocket, PolicyRule, Probe, RouteAnswer, Run, Standing, TableRoute,
-    TracedNode, XfrmPolicy,
+    BaseChain, Cgroups, ConntrackAnswer, ConntrackCounters, DeviceState, Fact, Forwarding,
+    InterfaceAddress, Link, Neighbor, NodeId, OpenSocket, PolicyRule, Probe, RouteAnswer, Run,
+    TableRoute, TracedNode, XfrmPolicy,
 };
 
 /// What could not be read of the host, and why.
@@ -82,7 +82,7 @@ pub struct Host {
     /// Base chains by namespace.
     pub chains: BTreeMap<NetNs, Dated<Vec<BaseChain>>>,
     /// What stands on interfaces.
-    pub standing: BTreeMap<Device, Dated<Standing>>,
+    pub device_states: BTreeMap<Device, Dated<DeviceState>>,
     /// Sockets by namespace, transport and local port.
     pub sockets: BTreeMap<(NetNs, Proto, u16), Dated<Vec<OpenSocket>>>,
     /// Programs of the cgroup tree.
@@ -167,9 +167,8 @@ impl Host {
                 let fact = counters;
                 self.conntrack.insert(netns, Dated { at, fact });
             }
-            Fact::Standing(device, standing) => {
-                let fact = standing;
-                self.standing.insert(device, Dated { at, fact });
+            Fact::DeviceState(device, fact) => {
+                self.device_states.insert(device, Dated { at, fact });
             }
             Fact::Sockets(found) => {
                 let key = (found.netns, found.proto, found.port);

@@ -139,7 +139,7 @@ impl Asked {
 impl Asked {
     /// What stands on an interface; also where its redirects lead.
     fn standing(&mut self, host: &Host, device: Device) {
-        self.push(Question::Standing { device });
+        self.push(Question::DeviceState { device });
         for attachment in standing::of(host, device)
             .into_iter()
             .flat_map(|s| &s.programs)

@@ -2,7 +2,7 @@
 //! Rules choose from it; nothing here says that it did anything.
 
 use crate::host::Host;
-use crate::host::facts::{Attachment, BpfProgram, Holder, Qdisc, Standing};
+use crate::host::facts::{Attachment, BpfProgram, DeviceState, Holder, Qdisc};
 use crate::model::{Device, IfIndex};
 use crate::report::Advice;
 
@@ -12,8 +12,8 @@ use super::words;
 
 /// What was read of an interface.
 #[must_use]
-pub fn of(host: &Host, device: Device) -> Option<&Standing> {
-    host.standing.get(&device).map(|dated| &dated.fact)
+pub fn of(host: &Host, device: Device) -> Option<&DeviceState> {
+    host.device_states.get(&device).map(|dated| &dated.fact)
 }
 
 /// Programs and filters at one hook of an interface.

@@ -16,7 +16,7 @@ use super::namespaces::Namespaces;
 use super::netlink::{
     Message, Netlink, Request, address_bytes, address_of, attributes, family_of, u16_of, u32_of,
 };
-use super::{Unreadable, cgroups, conntrack, fdb, firewall, policy, sockets, standing, xfrm};
+use super::{Unreadable, cgroups, conntrack, device_state, fdb, firewall, policy, sockets, xfrm};
 use crate::model::{Device, IfIndex, Mac, NetNs, Proto, Tuple};
 
 // Of linux/rtnetlink.h.
@@ -49,7 +49,7 @@ pub fn answer(question: &Question, namespaces: &Namespaces) -> Vec<Fact> {
     let (netns, what) = match question {
         Question::Cgroups => return cgroup_programs(),
         Question::Cgroup { id } => return cgroup(*id),
-        Question::Standing { device } => (
+        Question::DeviceState { device } => (
             device.netns,
             format!("what stands on interface {}", device.ifindex.0),
         ),
@@ -121,7 +121,7 @@ pub fn answer(question: &Question, namespaces: &Namespaces) -> Vec<Fact> {
         Question::Sockets { proto, port, .. } => {
             sockets::read(netns, *proto, *port).map(|s| vec![Fact::Sockets(s)])
         }
-        Question::Standing { device } => standing(*device).map(|f| vec![f]),
+        Question::DeviceState { device } => device_state(*device).map(|f| vec![f]),
         Question::Cgroups | Question::Cgroup { .. } => Ok(Vec::new()),
     });
     read.flatten()
@@ -287,16 +287,16 @@ fn sysctl(netns: NetNs, name: &str) -> Fact {
     }
 }
 
-fn standing(device: Device) -> io::Result<Fact> {
-    let mut found = standing::read(device)?;
+fn device_state(device: Device) -> io::Result<Fact> {
+    let mut found = device_state::read(device)?;
     let link = links::list(device.netns)?
         .links
         .into_iter()
         .find(|m| m.link.device == device);
     if let Some(tun) = link.filter(|m| m.link.kind == "tun") {
-        standing::holders(&mut found, &tun.link.name);
+        device_state::holders(&mut found, &tun.link.name);
     }
-    Ok(Fact::Standing(device, found))
+    Ok(Fact::DeviceState(device, found))
 }
 
 fn cgroup_programs() -> Vec<Fact> {

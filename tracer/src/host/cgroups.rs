@@ -7,8 +7,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::device_state::Names;
 use super::facts::{CgroupProgram, Cgroups};
-use super::standing::Names;
 use crate::sys;
 
 /// Most groups that are looked at: busy nodes have a few thousand.

@@ -82,8 +82,9 @@ pub enum Fact {
     RoutesTowards(NetNs, IpAddr, Vec<TableRoute>),
     /// All base chains that filter in a namespace; an empty list says there are none.
     Chains(NetNs, Vec<BaseChain>),
-    /// What stands on an interface.
-    Standing(Device, Standing),
+    /// The state of an interface beyond its link: programs, queueing disciplines, counters, who has it open.
+    #[serde(rename = "Standing")]
+    DeviceState(Device, DeviceState),
     /// All sockets on a port.
     Sockets(PortSockets),
     /// Programs of the cgroup tree.
@@ -340,10 +341,10 @@ pub struct Neighbor {
     pub mac: Option<Mac>,
 }
 
-/// What stands on an interface and can take, change or hold up packets.
+/// What is attached to an interface and can take, change or hold up packets, and what it has lost.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Standing {
+pub struct DeviceState {
     /// XDP and tc programs and filters of others than tracer, in the order in which each hook was read.
     pub programs: Vec<Attachment>,
     /// Queueing disciplines.
@@ -547,8 +548,9 @@ pub enum Question {
         /// Which.
         device: Device,
     },
-    /// Answered by [`Fact::Standing`].
-    Standing {
+    /// Answered by [`Fact::DeviceState`].
+    #[serde(rename = "Standing")]
+    DeviceState {
         /// Which.
         device: Device,
     },

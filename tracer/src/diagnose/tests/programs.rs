@@ -3,8 +3,8 @@
 
 use super::fixture::{Net, device, dropped, echo, ports};
 use crate::host::facts::{
-    Action, Attachment, BpfProgram, CgroupProgram, Cgroups, Fact, Holder, LinkCounters, Qdisc,
-    Question, Run, Standing,
+    Action, Attachment, BpfProgram, CgroupProgram, Cgroups, DeviceState, Fact, Holder,
+    LinkCounters, Qdisc, Question, Run,
 };
 use crate::model::{
     Detail, Device, Direction, DropInfo, Hop, KtimeNs, Process, Proto, Side, Tuple,
@@ -41,10 +41,10 @@ fn guard(hook: &str, how: &str) -> Attachment {
     }
 }
 
-fn standing(net: &mut Net, at: Device, change: impl FnOnce(&mut Standing)) {
-    let mut standing = Standing::default();
+fn standing(net: &mut Net, at: Device, change: impl FnOnce(&mut DeviceState)) {
+    let mut standing = DeviceState::default();
     change(&mut standing);
-    net.fact(Fact::Standing(at, standing));
+    net.fact(Fact::DeviceState(at, standing));
 }
 
 fn dies_at(net: &mut Net, at: Device, info: DropInfo) -> Verdict {

@@ -161,7 +161,7 @@ pub(super) fn read(trace: &Trace, host: &Host, clock: Clock) -> Vec<ContextEntry
         }
     }
     groups.push(chains);
-    groups.push(standing_entries(host, &entry, clock));
+    groups.push(device_entries(host, &entry, clock));
     groups.push(cgroup_entries(host, &entry, clock));
     groups.push(
         host.connections
@@ -225,27 +225,27 @@ pub(super) fn read(trace: &Trace, host: &Host, clock: Clock) -> Vec<ContextEntry
 }
 
 /// What stands on interfaces.
-fn standing_entries(host: &Host, entry: &Entry<'_>, clock: Clock) -> Vec<ContextEntry> {
+fn device_entries(host: &Host, entry: &Entry<'_>, clock: Clock) -> Vec<ContextEntry> {
     let mut list = Vec::new();
-    for (device, dated) in &host.standing {
+    for (device, dated) in &host.device_states {
         let at = Some(clock.since_start(dated.at));
         let netns = Some(device.netns);
         let name = host.interface(*device);
-        let standing = &dated.fact;
-        for attachment in &standing.programs {
+        let state = &dated.fact;
+        for attachment in &state.programs {
             let words = standing::attachment(host, *device, attachment);
             let text = format!("{} of {name}: {words}", attachment.hook);
             list.push(entry("program", netns, at, text));
         }
-        for qdisc in &standing.qdiscs {
+        for qdisc in &state.qdiscs {
             let text = format!("{name}: {}", standing::qdisc(qdisc));
             list.push(entry("qdisc", netns, at, text));
         }
-        for holder in standing.holders.iter().flatten() {
+        for holder in state.holders.iter().flatten() {
             let text = format!("{name} is open in {}", standing::holder(holder));
             list.push(entry("process", netns, at, text));
         }
-        if standing.holders.as_ref().is_some_and(Vec::is_empty) {
+        if state.holders.as_ref().is_some_and(Vec::is_empty) {
             let text = format!("no process has {name} open");
             list.push(entry("process", netns, at, text));
         }

@@ -73,7 +73,7 @@ impl Pseudonyms {
                 list.iter_mut().for_each(|route| self.table_route(route));
             }
             Fact::Chains(_, list) => list.iter_mut().for_each(|chain| self.base_chain(chain)),
-            Fact::Standing(_, standing) => self.standing(standing),
+            Fact::DeviceState(_, state) => self.device_state(state),
             Fact::Sockets(PortSockets {
                 netns: _,
                 proto: _,

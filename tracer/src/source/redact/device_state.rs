@@ -5,18 +5,18 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::Pseudonyms;
 use super::names::Kind;
 use crate::host::facts::{
-    Action, Attachment, BaseChain, FilterRule, Holder, Qdisc, Standing, Test,
+    Action, Attachment, BaseChain, DeviceState, FilterRule, Holder, Qdisc, Test,
 };
 
 impl Pseudonyms {
-    pub(super) fn standing(&mut self, standing: &mut Standing) {
-        let Standing {
+    pub(super) fn device_state(&mut self, state: &mut DeviceState) {
+        let DeviceState {
             programs,
             qdiscs,
             counters: _,
             queue_length: _,
             holders,
-        } = standing;
+        } = state;
         programs
             .iter_mut()
             .for_each(|program| self.attachment(program));

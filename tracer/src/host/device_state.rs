@@ -1,4 +1,4 @@
-//! What stands on an interface and can take, change or hold up packets: XDP and tc programs, actions, queueing
+//! What is attached to an interface and can take, change or hold up packets: XDP and tc programs, actions, queueing
 //! disciplines, the process behind a TUN device; and the interface's own counters. Read-only, for one interface.
 //!
 //! tracer's own classifiers are left out: they never decide.
@@ -11,7 +11,7 @@ use aya::programs::loaded_programs;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use tracer_common::names;
 
-use super::facts::{Action, Attachment, BpfProgram, LinkCounters, Qdisc, Standing};
+use super::facts::{Action, Attachment, BpfProgram, DeviceState, LinkCounters, Qdisc};
 use super::netlink::{Message, Netlink, Request, attributes, text_of, u32_of};
 use super::processes;
 use crate::model::Device;
@@ -61,39 +61,37 @@ const INTERFACE_HOOKS: &[(u32, &str, &str)] = &[
 ];
 
 /// Reads all of it, in the calling thread's namespace.
-pub(super) fn read(device: Device) -> io::Result<Standing> {
+pub(super) fn read(device: Device) -> io::Result<DeviceState> {
     let mut socket = Netlink::open(NETLINK_ROUTE)?;
     let ifindex = device.ifindex.0;
     let programs = Names::read();
-    let mut standing = link(&mut socket, ifindex, &programs)?;
+    let mut state = link(&mut socket, ifindex, &programs)?;
     for (parent, hook) in [(TC_H_INGRESS, "tc-ingress"), (TC_H_EGRESS, "tc-egress")] {
         let filters = Request::all(RTM_GETTFILTER, &tcmsg(ifindex, parent));
         // Without a clsact qdisc there is nothing to list, which is an error of the kernel's and none of ours.
         let list = socket.ask(&filters, |message| filter(message, hook, &programs));
-        standing.programs.extend(list.unwrap_or_default());
+        state.programs.extend(list.unwrap_or_default());
     }
     for (attach, hook, how) in INTERFACE_HOOKS {
         // Kernels and devices without such programs refuse the question.
         let ids = sys::bpf_attached(ifindex, *attach).unwrap_or_default();
-        standing
-            .programs
-            .extend(ids.into_iter().map(|id| Attachment {
-                hook: (*hook).to_owned(),
-                how: (*how).to_owned(),
-                priority: 0,
-                program: Some(programs.program(id)),
-                actions: Vec::new(),
-            }));
+        state.programs.extend(ids.into_iter().map(|id| Attachment {
+            hook: (*hook).to_owned(),
+            how: (*how).to_owned(),
+            priority: 0,
+            program: Some(programs.program(id)),
+            actions: Vec::new(),
+        }));
     }
-    standing.programs.retain(|a| !is_ours(a));
+    state.programs.retain(|a| !is_ours(a));
     let request = Request::all(RTM_GETQDISC, &tcmsg(ifindex, 0));
-    standing.qdiscs = socket.ask(&request, |message| qdisc(message, ifindex))?;
-    Ok(standing)
+    state.qdiscs = socket.ask(&request, |message| qdisc(message, ifindex))?;
+    Ok(state)
 }
 
 /// Adds the processes behind a TUN or TAP device: from any namespace, by the machine's /proc.
-pub(super) fn holders(standing: &mut Standing, name: &str) {
-    standing.holders = Some(processes::holding_tun(Path::new("/proc"), name));
+pub(super) fn holders(state: &mut DeviceState, name: &str) {
+    state.holders = Some(processes::holding_tun(Path::new("/proc"), name));
 }
 
 fn is_ours(attachment: &Attachment) -> bool {
@@ -139,7 +137,7 @@ fn tcmsg(ifindex: u32, parent: u32) -> Vec<u8> {
         .collect()
 }
 
-fn link(socket: &mut Netlink, ifindex: u32, programs: &Names) -> io::Result<Standing> {
+fn link(socket: &mut Netlink, ifindex: u32, programs: &Names) -> io::Result<DeviceState> {
     // struct ifinfomsg: family, pad, type (2), index (4), flags (4), change (4)
     let mut header = vec![0; 4];
     header.extend(ifindex.to_ne_bytes());
@@ -152,18 +150,18 @@ fn link(socket: &mut Netlink, ifindex: u32, programs: &Names) -> io::Result<Stan
         .ok_or_else(|| io::Error::other("no answer from the kernel"))
 }
 
-fn link_of(message: Message<'_>, programs: &Names) -> Option<Standing> {
+fn link_of(message: Message<'_>, programs: &Names) -> Option<DeviceState> {
     let (_, rest) = message.payload.split_first_chunk::<16>()?;
-    let mut standing = Standing::default();
+    let mut state = DeviceState::default();
     for (kind, value) in attributes(rest) {
         match kind {
-            IFLA_STATS64 => standing.counters = counters(value),
-            IFLA_XDP => standing.programs = xdp(value, programs),
-            IFLA_TXQLEN => standing.queue_length = u32_of(value),
+            IFLA_STATS64 => state.counters = counters(value),
+            IFLA_XDP => state.programs = xdp(value, programs),
+            IFLA_TXQLEN => state.queue_length = u32_of(value),
             _ => {}
         }
     }
-    Some(standing)
+    Some(state)
 }
 
 /// struct rtnl_link_stats64: 64-bit words in a fixed order, longer on newer kernels.
