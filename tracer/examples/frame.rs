@@ -10,7 +10,7 @@ use tracer::render::style::UNICODE;
 use tracer::session::Session;
 use tracer::source::recording::Reader;
 use tracer::tui::theme::Depth;
-use tracer::tui::{Feed, Settings, State, frame, picture};
+use tracer::tui::{Feed, Settings, State, frame, svg};
 
 fn main() -> ExitCode {
     let mut words = std::env::args().skip(1);
@@ -54,5 +54,5 @@ fn draw(file: &str, size: &str, keys: impl Iterator<Item = String>) -> Result<St
         state.key(key.parse()?, &settings.keys, feed.snapshot());
     }
     let frame = frame::buffer(size, &state, feed.snapshot(), &settings);
-    Ok(picture::svg(&frame))
+    Ok(svg::svg(&frame))
 }

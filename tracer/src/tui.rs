@@ -8,21 +8,21 @@
 //! Views make rows of a snapshot ([`view`]); they neither draw nor change anything. What a key asks of the rest of the
 //! program comes out of the state as an [`Effect`].
 
+pub mod changes;
 pub mod chord;
+pub mod combined;
 pub mod driver;
 pub mod feed;
 pub mod frame;
-pub mod fresh;
 pub mod keys;
 pub mod log;
-pub mod picture;
 pub mod rows;
 pub mod settings;
 pub mod snapshot;
 pub mod state;
+pub mod svg;
 pub mod terminal;
 pub mod theme;
-pub mod together;
 pub mod view;
 
 pub use driver::Driver;

@@ -21,7 +21,7 @@ use tracer::session::Session;
 use tracer::source::recording::Reader;
 use tracer::tui::snapshot::Played;
 use tracer::tui::theme::Depth;
-use tracer::tui::{Effect, Feed, Settings, Snapshot, State, frame, picture};
+use tracer::tui::{Effect, Feed, Settings, Snapshot, State, frame, svg};
 
 const SIZES: [(u16, u16); 3] = [(60, 20), (100, 30), (200, 60)];
 
@@ -300,7 +300,7 @@ fn the_picture_of_the_readme_is_true() {
     let snapshot = snapshot("forward-policy-drop.faulty");
     let settings = Settings::plain(Depth::True);
     let state = State::new((100, 30), UNICODE);
-    let drawn = picture::svg(&frame::buffer((100, 30), &state, &snapshot, &settings));
+    let drawn = svg::svg(&frame::buffer((100, 30), &state, &snapshot, &settings));
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/tui.svg");
     let kept = std::fs::read_to_string(&file)
         .unwrap_or_else(|error| panic!("{}: {error}", file.display()));

@@ -31,7 +31,7 @@ use tracer::source::Input;
 use tracer::source::recording::{Reader, Writer};
 use tracer::source::redact::{Key, Redactor};
 use tracer::tui::theme::Depth;
-use tracer::tui::{Feed, Settings, State, frame, picture};
+use tracer::tui::{Feed, Settings, State, frame, svg};
 use zerocopy::IntoBytes;
 
 /// Names that are words of the reports' own language too, so that finding them says nothing. Each of them must still be
@@ -336,7 +336,7 @@ fn outputs(inputs: &[Input]) -> Vec<(String, String)> {
             format!("screen {keys}"),
             rows.collect::<Vec<_>>().join("\n"),
         ));
-        all.push((format!("picture {keys}"), picture::svg(buffer)));
+        all.push((format!("picture {keys}"), svg::svg(buffer)));
     }
     all
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::fresh::Changes;
+use super::changes::Changes;
 use super::log::Log;
 use super::snapshot::{History, Played, Snapshot};
 use crate::render::style::Ink;

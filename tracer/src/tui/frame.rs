@@ -1,6 +1,6 @@
 //! The picture: a function of choices and snapshot. Where each part is, and how rows become cells.
 
-mod pen;
+mod painter;
 
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
@@ -14,7 +14,7 @@ use super::theme::Role;
 use super::view::{View, header, verdict};
 use crate::render::page::columns;
 use crate::render::style::Ink;
-use pen::Pen;
+use painter::Painter;
 
 /// The parts of the screen, from the top, in rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +109,7 @@ fn paint(
     let picture = state.picture(snapshot);
     let (title, rows) = state.rows(snapshot, keys);
     let layout = Layout::of((area.width, area.height), title.is_some());
-    let mut pen = Pen::new(buffer, area, theme, picture.is_ascii());
+    let mut painter = Painter::new(buffer, area, theme, picture.is_ascii());
 
     let standing = match (state.is_held(), snapshot.ended, snapshot.played) {
         (true, ..) => "HELD",
@@ -119,16 +119,16 @@ fn paint(
         (false, None, Some(_)) => "REPLAY",
     };
     let (left, right) = header::first(&picture, standing);
-    pen.bar(&left, &right);
-    pen.line(&header::second(&picture), None);
-    pen.block(
+    painter.bar(&left, &right);
+    painter.line(&header::second(&picture), None);
+    painter.block(
         &verdict::lines(&picture, usize::from(layout.verdict)),
         layout.verdict,
     );
-    pen.tabs(state.view());
+    painter.tabs(state.view());
     if let Some(title) = title {
         let title = format!("── {title} ");
-        pen.text(
+        painter.text(
             &cut(&title, usize::from(area.width), picture.marks.more),
             theme.style(Role::Ink(Ink::Change)),
         );
@@ -140,8 +140,8 @@ fn paint(
     let on = cursor.row(&rows).filter(|_| cursor.target.is_some());
     for at in top..top + height {
         match rows.get(at) {
-            Some(row) => pen.row(row, on == Some(at), state.searched()),
-            None => pen.skip(),
+            Some(row) => painter.row(row, on == Some(at), state.searched()),
+            None => painter.skip(),
         }
     }
     let seen = if rows.len() > height {
@@ -154,5 +154,5 @@ fn paint(
     } else {
         String::new()
     };
-    pen.footer(state, keys, &seen)
+    painter.footer(state, keys, &seen)
 }

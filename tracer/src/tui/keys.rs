@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::chord::Chord;
 use super::view::View;
-use crate::stride::Stride;
+use crate::session::step::StepTo;
 
 /// Something that a key does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,7 +58,7 @@ pub enum Action {
     /// Counts from zero again.
     Reset,
     /// Of a replay: goes one step on and stops there.
-    Step(Stride),
+    Step(StepTo),
     /// Of a replay: goes back to the start and stops there.
     Restart,
     /// Of a replay: stops, and runs on.
@@ -233,19 +233,19 @@ pub static KEYS: &[Key] = &[
     ),
     key(Action::Reset, "reset", &["r"], "count from zero again"),
     key(
-        Action::Step(Stride::Event),
+        Action::Step(StepTo::Event),
         "next-event",
         &["."],
         "replay: to the next event",
     ),
     key(
-        Action::Step(Stride::Packet),
+        Action::Step(StepTo::Packet),
         "next-packet",
         &[">"],
         "replay: to the next packet",
     ),
     key(
-        Action::Step(Stride::Drop),
+        Action::Step(StepTo::Drop),
         "next-drop",
         &["x"],
         "replay: to the next drop",

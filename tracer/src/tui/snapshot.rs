@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::fresh::{Fresh, HopId};
+use super::changes::{Fresh, HopId};
+use super::combined::combined;
 use super::log::Entry;
-use super::together::together;
 use crate::host::Host;
 use crate::model::{Device, NetNs};
 use crate::report::assemble::journeys_newest_first;
@@ -22,7 +22,7 @@ pub struct Snapshot {
     /// The report as of this moment.
     pub report: Report,
     /// All flows as one, where there are several.
-    pub together: Option<FlowReport>,
+    pub combined: Option<FlowReport>,
     /// The newest packets, newest first, in full.
     pub packets: Vec<JourneyReport>,
     /// Namespaces with their interfaces, by name.
@@ -106,7 +106,7 @@ impl Snapshot {
         let namespaces = namespaces(session.host(), &report);
         Self {
             packets: journeys_newest_first(session.trace(), session.host(), PACKETS),
-            together: together(&report),
+            combined: combined(&report),
             report,
             namespaces,
             packet_rates: history.packets.clone(),

@@ -21,7 +21,7 @@ use super::rows::{Cursor, Move, Row, Target};
 use super::snapshot::Snapshot;
 use super::view::{self, Picture, View, verdict};
 use crate::render::style::Marks;
-use crate::stride::Stride;
+use crate::session::step::StepTo;
 use line::{Asks, Line, file_name};
 
 /// Something that is to be done outside of the screen.
@@ -38,7 +38,7 @@ pub enum Effect {
     /// Count from zero.
     Reset,
     /// Go one step on in a replay.
-    Step(Stride),
+    Step(StepTo),
     /// Go back to its start.
     Restart,
     /// Run on, or stop.
@@ -165,7 +165,7 @@ impl State {
         let chosen = match self.flow {
             Chosen::Worst => None,
             Chosen::One(id) => flows.iter().find(|flow| flow.id == id),
-            Chosen::All => snapshot.together.as_ref(),
+            Chosen::All => snapshot.combined.as_ref(),
         };
         Picture {
             snapshot,
@@ -223,7 +223,7 @@ impl State {
         match action {
             Action::Quit => return Some(Effect::Quit),
             Action::Reset => return Some(Effect::Reset),
-            Action::Step(stride) => return Some(Effect::Step(stride)),
+            Action::Step(to) => return Some(Effect::Step(to)),
             Action::Restart => return Some(Effect::Restart),
             Action::Run => return Some(Effect::Run),
             Action::Show(view) => self.show(view),
@@ -240,7 +240,7 @@ impl State {
             Action::AllFlows => {
                 self.flow = match self.flow {
                     Chosen::All => Chosen::Worst,
-                    _ if self.shown(latest).together.is_some() => Chosen::All,
+                    _ if self.shown(latest).combined.is_some() => Chosen::All,
                     chosen => {
                         self.say("there are no other flows");
                         chosen

@@ -11,9 +11,9 @@ use crate::report::Report;
 use crate::session::Session;
 use crate::tui::Feed;
 use crate::tui::Settings;
+use crate::tui::combined::combined;
 use crate::tui::frame;
 use crate::tui::theme::Depth;
-use crate::tui::together::together;
 
 /// A screen of a report, and what it asked for.
 struct Desk {
@@ -27,7 +27,7 @@ impl Desk {
     fn of(report: Report) -> Self {
         let feed = Feed::new(&Session::default());
         let mut snapshot = Snapshot::clone(feed.snapshot());
-        snapshot.together = together(&report);
+        snapshot.combined = combined(&report);
         snapshot.packets.clone_from(&report.journeys);
         snapshot.report = report;
         Self {
@@ -116,7 +116,7 @@ fn every_key_of_the_table_does_what_it_says() {
                 Action::PreviousView => assert_eq!(desk.state.view(), View::Log),
                 Action::Quit => assert_eq!(desk.effects, [Effect::Quit]),
                 Action::Reset => assert_eq!(desk.effects, [Effect::Reset]),
-                Action::Step(stride) => assert_eq!(desk.effects, [Effect::Step(stride)]),
+                Action::Step(to) => assert_eq!(desk.effects, [Effect::Step(to)]),
                 Action::Restart => assert_eq!(desk.effects, [Effect::Restart]),
                 Action::Run => assert_eq!(desk.effects, [Effect::Run]),
                 Action::Copy => assert!(matches!(desk.effects.as_slice(), [Effect::Copy(_)])),

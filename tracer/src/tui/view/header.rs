@@ -5,8 +5,8 @@ use crate::render::figures::{count, counted, duration};
 use crate::render::page::{Line, columns};
 use crate::render::style::Ink;
 use crate::report::{Completeness, FlowReport, TupleReport};
+use crate::tui::combined::ALL;
 use crate::tui::rows::cut;
-use crate::tui::together::ALL;
 
 /// Heights of a sparkline's columns.
 const BARS: [&str; 8] = ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"];

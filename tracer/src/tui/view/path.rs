@@ -3,20 +3,20 @@
 
 mod columns;
 mod end;
+mod graph;
 mod hop;
-mod rail;
 
 use super::Picture;
 use crate::render::page::{Line, Page};
 use crate::render::style::Ink;
 use crate::render::text::path::changes;
 use crate::report::{FlowReport, PathReport};
-use crate::tui::fresh;
+use crate::tui::changes;
+use crate::tui::combined::ALL;
 use crate::tui::rows::{Row, Target, cut, plain};
-use crate::tui::together::ALL;
 use columns::Columns;
 use end::End;
-use rail::Rail;
+use graph::BranchGraph;
 
 pub(super) use hop::open;
 
@@ -95,50 +95,50 @@ fn way(
     (index, path): (usize, &PathReport),
     width: usize,
 ) -> Vec<Row> {
-    let mut rail = Rail::of(path, picture.is_ascii());
-    let columns = Columns::of(picture, path, width, rail.width());
+    let mut graph = BranchGraph::of(path, picture.is_ascii());
+    let columns = Columns::of(picture, path, width, graph.width());
     let end = End::of(flow, index);
     let ends_after = |n: u32| end.as_ref().filter(|end| end.after == n);
     let mut rows = vec![title(picture, flow, path, width)];
     if let Some(end) = ends_after(0) {
-        rows.extend(end.rows(picture, &rail, width));
+        rows.extend(end.rows(picture, &graph, width));
     }
-    let words = |rail: &str, ink: Ink, text: &str| {
-        let line = Line::default().push(Ink::Quiet, &format!(" {rail}"));
+    let words = |graph: &str, ink: Ink, text: &str| {
+        let line = Line::default().push(Ink::Quiet, &format!(" {graph}"));
         let room = width.saturating_sub(line.width());
         line.push(ink, &cut(text, room, picture.marks.more))
     };
-    let change = |rail: &Rail<'_>, text: String| {
+    let change = |graph: &BranchGraph<'_>, text: String| {
         let text = format!("  {} {text}", picture.marks.change);
-        Row::text(words(&rail.passing(), Ink::Change, &text))
+        Row::text(words(&graph.passing(), Ink::Change, &text))
     };
     let mut namespace = None;
-    for (hop, id) in path.hops.iter().zip(fresh::ids(flow.id, path)) {
-        if let Some(join) = rail.enter(hop.n) {
+    for (hop, id) in path.hops.iter().zip(changes::ids(flow.id, path)) {
+        if let Some(join) = graph.enter(hop.n) {
             rows.push(Row::text(words(&join, Ink::Quiet, "")));
         }
         let spot = hop.spot();
         if namespace.is_none() {
-            let blank = " ".repeat(rail.width() + 1);
+            let blank = " ".repeat(graph.width() + 1);
             let room = columns.start().saturating_sub(blank.len() + 1);
             let name = cut(&spot, room, picture.marks.more);
             let line = Line::default().push(Ink::Plain, &blank);
             rows.push(Row::text(columns.heading(line.push(Ink::Strong, &name))));
         } else if namespace.as_ref() != Some(&spot) {
-            rows.push(Row::text(words(&rail.passing(), Ink::Strong, &spot)));
+            rows.push(Row::text(words(&graph.passing(), Ink::Strong, &spot)));
         }
         namespace = Some(spot);
         let before = changes(&picture.marks, hop, false);
-        rows.extend(before.map(|text| change(&rail, text)));
+        rows.extend(before.map(|text| change(&graph, text)));
         let fresh = picture.snapshot.fresh.get(&id).copied();
-        let line = columns.row(picture, hop, &rail.hop(), fresh);
+        let line = columns.row(picture, hop, &graph.hop(), fresh);
         rows.push(Row::of(line, Target::Hop(index, hop.n)));
         let after = changes(&picture.marks, hop, true);
-        rows.extend(after.map(|text| change(&rail, text)));
+        rows.extend(after.map(|text| change(&graph, text)));
         if let Some(end) = ends_after(hop.n) {
-            rows.extend(end.rows(picture, &rail, width));
+            rows.extend(end.rows(picture, &graph, width));
         }
-        if let Some(fork) = rail.leave() {
+        if let Some(fork) = graph.leave() {
             rows.push(Row::text(words(&fork, Ink::Quiet, "")));
         }
     }

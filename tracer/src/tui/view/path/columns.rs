@@ -7,7 +7,7 @@ use crate::render::figures::{count, duration};
 use crate::render::page::{Line, columns};
 use crate::render::style::Ink;
 use crate::report::{HopReport, PathReport};
-use crate::tui::fresh::Fresh;
+use crate::tui::changes::Fresh;
 use crate::tui::rows::cut;
 
 /// Eighths of a bar.
@@ -24,8 +24,8 @@ const ABOUT: usize = 12;
 
 /// Widths of the columns of one way; zero for those that are left out.
 pub(super) struct Columns {
-    /// Rail and mark.
-    rail: usize,
+    /// BranchGraph and mark.
+    graph: usize,
     interface: usize,
     about: usize,
     p99: usize,
@@ -36,7 +36,7 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    pub(super) fn of(picture: &Picture<'_>, path: &PathReport, width: usize, rail: usize) -> Self {
+    pub(super) fn of(picture: &Picture<'_>, path: &PathReport, width: usize, graph: usize) -> Self {
         let widest = |text: fn(&Picture<'_>, &HopReport) -> String| {
             let widths = path.hops.iter().map(|hop| columns(&text(picture, hop)));
             widths.max().unwrap_or_default()
@@ -45,7 +45,7 @@ impl Columns {
         let medians = path.hops.iter().filter_map(|hop| hop.latency_ns);
         let mut own = Self {
             // the screen's edge before it, the mark of a change and a space behind it
-            rail: 1 + rail + 2,
+            graph: 1 + graph + 2,
             interface: widest(|_, hop| hop.interface.clone()).clamp(6, most),
             about: 0,
             p99: 0,
@@ -87,7 +87,7 @@ impl Columns {
     /// Where the figures begin.
     pub(super) fn start(&self) -> usize {
         let about = if self.about > 0 { self.about + 2 } else { 0 };
-        self.rail + self.interface + 1 + SIDE + about
+        self.graph + self.interface + 1 + SIDE + about
     }
 
     /// The heading, after words that fill the front.
@@ -109,7 +109,7 @@ impl Columns {
         &self,
         picture: &Picture<'_>,
         hop: &HopReport,
-        rail: &str,
+        graph: &str,
         fresh: Option<Fresh>,
     ) -> Line {
         let marks = &picture.marks;
@@ -125,7 +125,7 @@ impl Columns {
         };
         let side = if hop.hook == "ingress" { "in" } else { "out" };
         let mut line = Line::default()
-            .push(Ink::Quiet, &format!(" {rail}"))
+            .push(Ink::Quiet, &format!(" {graph}"))
             .push(ink, mark)
             .push(Ink::Plain, " ")
             .left(

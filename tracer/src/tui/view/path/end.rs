@@ -1,7 +1,7 @@
 //! Where the verdict stands in the ladder: outcome, place and count, then the reason in words.
 
 use super::super::Picture;
-use super::rail::Rail;
+use super::graph::BranchGraph;
 use crate::render::figures::count;
 use crate::render::page::{Line, Page, columns};
 use crate::render::style::{Face, Ink};
@@ -28,7 +28,12 @@ impl<'a> End<'a> {
         })
     }
 
-    pub(super) fn rows(&self, picture: &Picture<'_>, rail: &Rail<'_>, width: usize) -> Vec<Row> {
+    pub(super) fn rows(
+        &self,
+        picture: &Picture<'_>,
+        graph: &BranchGraph<'_>,
+        width: usize,
+    ) -> Vec<Row> {
         let marks = &picture.marks;
         let verdict = self.verdict;
         let face = Face::of(verdict.outcome);
@@ -47,12 +52,12 @@ impl<'a> End<'a> {
         };
         let mark = face.mark(marks);
         let stop = mark.chars().next().unwrap_or('x');
-        // Where the rail passes, the mark stands beside it.
-        let beside = if rail.goes_on() { mark } else { " " };
+        // Where the graph passes, the mark stands beside it.
+        let beside = if graph.goes_on() { mark } else { " " };
         let head = format!("{} {at}", face.word);
         let front = Line::default()
-            .push(face.ink, &format!(" {}{beside} ", rail.end(stop)))
-            .to(rail.width() + 3);
+            .push(face.ink, &format!(" {}{beside} ", graph.end(stop)))
+            .to(graph.width() + 3);
         let room = width.saturating_sub(front.width() + columns(&figure) + 2);
         let mut rows = vec![Row::text(
             front
@@ -61,7 +66,7 @@ impl<'a> End<'a> {
                 .push(face.ink, &figure),
         )];
         if verdict.outcome != Outcome::Delivered {
-            let indent = format!(" {}  ", rail.end(' '));
+            let indent = format!(" {}  ", graph.end(' '));
             let mut page = Page::new(width.saturating_sub(columns(&indent)), *marks);
             page.prose(Line::default(), face.ink, &verdict.summary);
             rows.extend(page.into_lines().into_iter().map(|line| {

@@ -14,7 +14,7 @@ const REWRITES: usize = 3;
 
 /// All flows as one, where there are several.
 #[must_use]
-pub fn together(report: &Report) -> Option<FlowReport> {
+pub fn combined(report: &Report) -> Option<FlowReport> {
     if report.flows.len() < 2 {
         return None;
     }
@@ -206,7 +206,7 @@ mod tests {
     fn of(flows: &[&[u32]]) -> Vec<(u32, u64, Vec<u32>)> {
         let mut report = samples::forward_drop();
         report.flows = flows.iter().map(|hops| flow(&report, hops)).collect();
-        let all = together(&report).unwrap();
+        let all = combined(&report).unwrap();
         let hops = all.paths[0].hops.iter();
         hops.map(|hop| (hop.ifindex, hop.packets, hop.next.clone()))
             .collect()
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn one_flow_is_no_union() {
-        assert!(together(&samples::forward_drop()).is_none());
+        assert!(combined(&samples::forward_drop()).is_none());
     }
 
     #[test]

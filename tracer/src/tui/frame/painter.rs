@@ -48,7 +48,7 @@ fn to_ascii(text: &str) -> Cow<'_, str> {
 }
 
 /// Draws row after row.
-pub(super) struct Pen<'a> {
+pub(super) struct Painter<'a> {
     buffer: &'a mut Buffer,
     area: Rect,
     theme: &'a Theme,
@@ -57,7 +57,7 @@ pub(super) struct Pen<'a> {
     row: u16,
 }
 
-impl<'a> Pen<'a> {
+impl<'a> Painter<'a> {
     /// At the first row. `ascii`: the terminal shows nothing else.
     pub(super) fn new(buffer: &'a mut Buffer, area: Rect, theme: &'a Theme, ascii: bool) -> Self {
         Self {

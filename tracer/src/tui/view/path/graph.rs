@@ -1,14 +1,14 @@
-//! The rail at the left of a ladder: one lane for each way that packets take at the same time. It forks where a hop has
+//! the graph at the left of the list of hops: one branch for each way that packets take at the same time. It forks where a hop has
 //! several next ones and joins where they meet again. Knows hops by their numbers alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::report::PathReport;
 
-/// Most lanes that are drawn; further ones share the last.
-const LANES: usize = 6;
+/// Most branches that are drawn; further ones share the last.
+const BRANCHES: usize = 6;
 
-/// The characters of a rail.
+/// The characters of a graph.
 struct Strokes {
     down: char,
     across: char,
@@ -39,36 +39,36 @@ const ASCII: Strokes = Strokes {
     hop: 'o',
 };
 
-/// The lanes between two rows.
+/// The branches between two rows.
 #[derive(Clone)]
-pub(super) struct Rail<'a> {
+pub(super) struct BranchGraph<'a> {
     next: BTreeMap<u32, Vec<u32>>,
-    /// The hop that each lane leads to.
-    lanes: Vec<Option<u32>>,
-    /// The lane of the hop that was entered last.
+    /// The hop that each branch leads to.
+    branches: Vec<Option<u32>>,
+    /// The branch of the hop that was entered last.
     at: usize,
     width: usize,
     strokes: &'a Strokes,
 }
 
-impl Rail<'_> {
+impl BranchGraph<'_> {
     pub(super) fn of(path: &PathReport, ascii: bool) -> Self {
-        let mut rail = Self {
+        let mut graph = Self {
             next: edges(path),
-            lanes: Vec::new(),
+            branches: Vec::new(),
             at: 0,
             width: 1,
             strokes: if ascii { &ASCII } else { &UNICODE },
         };
-        let mut trial = rail.clone();
+        let mut trial = graph.clone();
         for hop in &path.hops {
             trial.enter(hop.n);
-            rail.width = rail.width.max(trial.lanes.len());
+            graph.width = graph.width.max(trial.branches.len());
             trial.leave();
-            rail.width = rail.width.max(trial.lanes.len());
+            graph.width = graph.width.max(trial.branches.len());
         }
-        rail.width = rail.width.min(LANES);
-        rail
+        graph.width = graph.width.min(BRANCHES);
+        graph
     }
 
     /// Columns.
@@ -76,10 +76,10 @@ impl Rail<'_> {
         self.width * 2
     }
 
-    /// Goes on to a hop. Gives the row in which lanes join, where some do.
+    /// Goes on to a hop. Gives the row in which branches join, where some do.
     pub(super) fn enter(&mut self, hop: u32) -> Option<String> {
-        let waiting: Vec<usize> = (0..self.lanes.len())
-            .filter(|lane| self.leads_to(*lane) == Some(hop))
+        let waiting: Vec<usize> = (0..self.branches.len())
+            .filter(|branch| self.leads_to(*branch) == Some(hop))
             .collect();
         let (first, others) = match waiting.split_first() {
             Some((first, others)) => (*first, others),
@@ -87,15 +87,15 @@ impl Rail<'_> {
         };
         self.at = first;
         let row = (!others.is_empty()).then(|| self.across(others, self.strokes.join));
-        for lane in others {
-            self.set(*lane, None);
+        for branch in others {
+            self.set(*branch, None);
         }
         self.set(first, Some(hop));
         self.trim();
         row
     }
 
-    /// Goes on behind the hop. Gives the row in which its lane forks, where it does.
+    /// Goes on behind the hop. Gives the row in which its branch forks, where it does.
     pub(super) fn leave(&mut self) -> Option<String> {
         let next = self
             .leads_to(self.at)
@@ -108,21 +108,21 @@ impl Rail<'_> {
         self.set(self.at, first);
         let mut new = Vec::new();
         for hop in others {
-            let lane = self.free();
-            self.set(lane, Some(hop));
-            new.push(lane);
+            let branch = self.free();
+            self.set(branch, Some(hop));
+            new.push(branch);
         }
         let row = (!new.is_empty()).then(|| self.across(&new, self.strokes.fork));
         self.trim();
         row
     }
 
-    /// The lanes as they pass a row of words.
+    /// The branches as they pass a row of words.
     pub(super) fn passing(&self) -> String {
         self.row(None)
     }
 
-    /// The lanes beside the hop itself.
+    /// The branches beside the hop itself.
     pub(super) fn hop(&self) -> String {
         self.row(Some(self.strokes.hop))
     }
@@ -134,20 +134,20 @@ impl Rail<'_> {
             .is_some_and(|next| !next.is_empty())
     }
 
-    /// The lanes where the hop's own one ends with a mark; it passes where some packets go on.
+    /// The branches where the hop's own one ends with a mark; it passes where some packets go on.
     pub(super) fn end(&self, mark: char) -> String {
         self.row((!self.goes_on()).then_some(mark))
     }
 
     fn row(&self, own: Option<char>) -> String {
         let mut cells = self.cells();
-        if let (Some(mark), Some(cell)) = (own, cells.get_mut(self.at.min(LANES - 1) * 2)) {
+        if let (Some(mark), Some(cell)) = (own, cells.get_mut(self.at.min(BRANCHES - 1) * 2)) {
             *cell = mark;
         }
         cells.into_iter().collect()
     }
 
-    /// A row that goes across from the hop's lane to others at its right or left.
+    /// A row that goes across from the hop's branch to others at its right or left.
     fn across(&self, others: &[usize], (middle, last): (char, char)) -> String {
         let mut cells = self.cells();
         let here = self.at * 2;
@@ -162,9 +162,9 @@ impl Rail<'_> {
                 };
             }
         }
-        for lane in others {
-            if let Some(cell) = cells.get_mut(lane * 2) {
-                *cell = if *lane == far { last } else { middle };
+        for branch in others {
+            if let Some(cell) = cells.get_mut(branch * 2) {
+                *cell = if *branch == far { last } else { middle };
             }
         }
         if let Some(cell) = cells.get_mut(here) {
@@ -175,37 +175,37 @@ impl Rail<'_> {
 
     fn cells(&self) -> Vec<char> {
         let mut cells = vec![' '; self.width()];
-        for (cell, lane) in cells.iter_mut().step_by(2).zip(&self.lanes) {
-            if lane.is_some() {
+        for (cell, branch) in cells.iter_mut().step_by(2).zip(&self.branches) {
+            if branch.is_some() {
                 *cell = self.strokes.down;
             }
         }
         cells
     }
 
-    fn leads_to(&self, lane: usize) -> Option<u32> {
-        self.lanes.get(lane).copied().flatten()
+    fn leads_to(&self, branch: usize) -> Option<u32> {
+        self.branches.get(branch).copied().flatten()
     }
 
-    fn set(&mut self, lane: usize, hop: Option<u32>) {
-        if let Some(slot) = self.lanes.get_mut(lane) {
+    fn set(&mut self, branch: usize, hop: Option<u32>) {
+        if let Some(slot) = self.branches.get_mut(branch) {
             *slot = hop;
         }
     }
 
-    /// A lane that leads nowhere; to the right of the hop's own one, so that forks open to one side.
+    /// A branch that leads nowhere; to the right of the hop's own one, so that forks open to one side.
     fn free(&mut self) -> usize {
         let own = self.leads_to(self.at).map_or(0, |_| self.at + 1);
-        let free = (own..self.lanes.len()).find(|lane| self.leads_to(*lane).is_none());
+        let free = (own..self.branches.len()).find(|branch| self.leads_to(*branch).is_none());
         free.unwrap_or_else(|| {
-            self.lanes.push(None);
-            self.lanes.len() - 1
+            self.branches.push(None);
+            self.branches.len() - 1
         })
     }
 
     fn trim(&mut self) {
-        while self.lanes.len() > self.at + 1 && self.lanes.last() == Some(&None) {
-            self.lanes.pop();
+        while self.branches.len() > self.at + 1 && self.branches.last() == Some(&None) {
+            self.branches.pop();
         }
     }
 }
@@ -240,7 +240,7 @@ mod tests {
     use super::*;
     use crate::render::samples;
 
-    /// `1>2,3` for each hop: what the rail draws.
+    /// `1>2,3` for each hop: what the graph draws.
     fn draw(hops: &[(u32, &[u32])], ascii: bool) -> Vec<String> {
         let sample = samples::forward_drop();
         let mut path = sample.flows[0].paths[0].clone();
@@ -253,12 +253,12 @@ mod tests {
                 hop
             })
             .collect();
-        let mut rail = Rail::of(&path, ascii);
+        let mut graph = BranchGraph::of(&path, ascii);
         let mut rows = Vec::new();
         for hop in &path.hops {
-            rows.extend(rail.enter(hop.n));
-            rows.push(format!("{}{}", rail.hop(), hop.n));
-            rows.extend(rail.leave());
+            rows.extend(graph.enter(hop.n));
+            rows.push(format!("{}{}", graph.hop(), hop.n));
+            rows.extend(graph.leave());
         }
         rows
     }
@@ -312,7 +312,7 @@ mod tests {
         hops.extend((2..12).map(|n| (n, [].as_slice())));
         for row in draw(&hops, false) {
             let columns = row.trim_end_matches(|c: char| c.is_ascii_digit());
-            assert!(columns.chars().count() <= LANES * 2, "{row}");
+            assert!(columns.chars().count() <= BRANCHES * 2, "{row}");
         }
     }
 }
