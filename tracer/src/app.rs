@@ -3,16 +3,16 @@
 
 mod cluster;
 mod diff;
+mod display;
 mod eof;
-mod front;
+mod kept;
 mod merge;
 mod output;
-mod reel;
+mod recording_file;
+mod redaction;
 mod replay;
 mod save;
 mod serve;
-mod tape;
-mod veil;
 mod work;
 
 use std::io::{self, Write};
@@ -33,15 +33,15 @@ use crate::tui::theme::Depth;
 use crate::tui::{Driver, Effect, Settings, settings};
 pub use cluster::cluster;
 pub use diff::diff;
+use display::{Display, Progress};
 use eof::Eof;
-use front::{Front, Progress};
+use kept::KeptInputs;
 pub use merge::merge;
 use output::Output;
-use reel::{Blank, Reel};
+use recording_file::{PendingRecording, RecordingFile};
+use redaction::RedactionStage;
 pub use replay::replay;
-use serve::{Behind, serve};
-use tape::Tape;
-use veil::Veil;
+use serve::{Shown, serve};
 use work::{Part, Work};
 
 /// A line for the person on stderr. When nobody reads it any more, the trace goes on all the same.
@@ -69,24 +69,28 @@ pub fn trace(config: &Config) -> Result<ExitStatus, Error> {
     // A file that cannot be made is better known before the incident than after it.
     let mut output = Output::open(&config.output)?;
     tell_of_text(config.output.text_because);
-    let blank = config.record.as_ref().map(Reel::create).transpose()?;
-    let (session, tape) = runtime.block_on(run(config, blank, &mut output))?;
-    finish(&mut output, &session, tape, config.output.check)
+    let pending = config
+        .record
+        .as_ref()
+        .map(RecordingFile::create)
+        .transpose()?;
+    let (session, kept) = runtime.block_on(run(config, pending, &mut output))?;
+    finish(&mut output, &session, kept, config.output.check)
 }
 
 /// Writes what the run gives. Gives the exit status.
 fn finish(
     output: &mut Output,
     session: &Session,
-    mut tape: Tape,
+    mut kept: KeptInputs,
     check: bool,
 ) -> Result<ExitStatus, Error> {
     let report = session.report();
     output.report(&report)?;
     if output.wants_inputs() {
-        output.packets(session, tape.inputs()?)?;
-        if !tape.note().is_empty() {
-            say!("tracer: packets written{}", tape.note());
+        output.packets(session, kept.inputs()?)?;
+        if !kept.note().is_empty() {
+            say!("tracer: packets written{}", kept.note());
         }
     }
     Ok(exit_status(&report, check))
@@ -144,16 +148,16 @@ fn ready_line(ready: Ready) -> String {
 }
 
 /// What the person looks at.
-fn front<'a>(
+fn display<'a>(
     screen: Option<ScreenConfig>,
     session: &Session,
     output: &'a mut Output,
-) -> Result<Front<'a>, Error> {
+) -> Result<Display<'a>, Error> {
     let Some(ScreenConfig { depth }) = screen else {
         return Ok(if output.tells_events() {
-            Front::Events(output)
+            Display::Events(output)
         } else {
-            Front::Line(Progress::new())
+            Display::Line(Progress::new())
         });
     };
     let (settings, note) = Settings::load(depth);
@@ -161,7 +165,7 @@ fn front<'a>(
     let driver = Driver::start(settings, marks, note, session).map_err(|error| {
         Error::io("draw on the terminal", error).hint("--output text needs no terminal")
     })?;
-    Ok(Front::Screen(Box::new(driver)))
+    Ok(Display::Screen(Box::new(driver)))
 }
 
 /// The signals that end a trace.
@@ -193,14 +197,14 @@ impl Signals {
 /// Gives the session when all is in, and the inputs that were kept.
 async fn run(
     config: &Config,
-    blank: Option<Blank>,
+    pending: Option<PendingRecording>,
     output: &mut Output,
-) -> Result<(Session, Tape), Error> {
+) -> Result<(Session, KeptInputs), Error> {
     let mut signals = Signals::listen()?;
-    let mut veil = Veil::new(config.redact.as_ref())?;
+    let mut redaction = RedactionStage::new(config.redact.as_ref())?;
     let mut live = Live::start(config)?;
-    let mut tape = Tape::begin(
-        blank,
+    let mut kept = KeptInputs::begin(
+        pending,
         config.output.screen.is_some() || output.wants_inputs(),
     )
     .map_err(|error| Error::io("write the recording", error))?;
@@ -208,7 +212,7 @@ async fn run(
     let deadline = config.duration.map(|d| Instant::now() + d);
     let mut eof = Eof::watch(config.until_eof)?;
     let mut session = Session::default();
-    let mut front = front(config.output.screen, &session, output)?;
+    let mut display = display(config.output.screen, &session, output)?;
     let mut ending: Option<EndReason> = None;
     // The person has seen enough: the screen closes as soon as the trace is over.
     let mut left = false;
@@ -224,20 +228,20 @@ async fn run(
             }
             () = until(deadline), if open => EndReason::Duration,
             () = eof.comes(), if open => EndReason::Asked,
-            effect = front.next(), if open => {
+            effect = display.next(), if open => {
                 match effect? {
                     Effect::Quit => {
                         left = true;
                         EndReason::Asked
                     }
                     effect => {
-                        let behind = Behind::Live {
+                        let shown = Shown::Live {
                             live: &live,
                             config,
-                            veil: &mut veil,
+                            redaction: &mut redaction,
                             session: &mut session,
                         };
-                        serve(effect, &mut front, &mut tape, behind);
+                        serve(effect, &mut display, &mut kept, shown);
                         continue;
                     }
                 }
@@ -246,10 +250,10 @@ async fn run(
                 let begun = Instant::now();
                 let mut found = None;
                 match part {
-                    Part::Ask => live.ask(veil.questions(session.questions())),
-                    Part::Look => front.look(&session),
+                    Part::Ask => live.ask(redaction.questions(session.questions())),
+                    Part::Look => display.look(&session),
                     Part::Judge => {
-                        let unread = tape.is_unread().then_some(EndReason::Asked);
+                        let unread = kept.is_unread().then_some(EndReason::Asked);
                         found = reached(config, &session).or(unread).filter(|_| open);
                     }
                 }
@@ -262,10 +266,10 @@ async fn run(
                 Message::Input(Input::Tick(_)) if open && work.rests() => continue,
                 Message::Input(input) => {
                     let begun = Instant::now();
-                    let Some(input) = veil.input(input) else {
+                    let Some(input) = redaction.input(input) else {
                         continue;
                     };
-                    take(&mut session, &mut tape, &mut front, &input);
+                    take(&mut session, &mut kept, &mut display, &input);
                     if let Input::Tick(_) = input {
                         work.begin(begun);
                     }
@@ -278,7 +282,7 @@ async fn run(
         ending = Some(end);
         live.stop();
         if left {
-            front.close();
+            display.close();
         }
     }
 
@@ -288,45 +292,48 @@ async fn run(
         if questions.is_empty() && !live.owes_answers() {
             break;
         }
-        let questions = veil.questions(questions);
+        let questions = redaction.questions(questions);
         let answers = live.ask_and_wait(questions, LAST_ANSWERS).await;
-        for input in answers.into_iter().filter_map(|input| veil.input(input)) {
-            take(&mut session, &mut tape, &mut front, &input);
+        for input in answers
+            .into_iter()
+            .filter_map(|input| redaction.input(input))
+        {
+            take(&mut session, &mut kept, &mut display, &input);
         }
     }
     let now = machine::ktime().map_err(|error| Error::io("read the clock", error))?;
     let end = Input::End(now, ending.unwrap_or(EndReason::Asked));
-    take(&mut session, &mut tape, &mut front, &end);
+    take(&mut session, &mut kept, &mut display, &end);
     drop(live);
     if !left {
-        front.look(&session);
+        display.look(&session);
         tokio::select! {
             () = signals.any() => {}
-            shown = show(&mut front, &mut tape) => shown?,
+            shown = show(&mut display, &mut kept) => shown?,
         }
     }
-    front.close();
-    if let Some(text) = tape.finish() {
-        front.say(&text);
+    display.close();
+    if let Some(text) = kept.finish() {
+        display.say(&text);
     }
-    Ok((session, tape))
+    Ok((session, kept))
 }
 
 /// Shows what is over until the person leaves, or a signal ends it: either way the terminal is given back.
-async fn show_replay(front: &mut Front<'_>, tape: &mut Tape) -> Result<(), Error> {
+async fn show_replay(display: &mut Display<'_>, kept: &mut KeptInputs) -> Result<(), Error> {
     let mut signals = Signals::listen()?;
     tokio::select! {
         () = signals.any() => Ok(()),
-        shown = show(front, tape) => shown,
+        shown = show(display, kept) => shown,
     }
 }
 
 /// Shows what there is until the person leaves. Without a screen there is nothing to wait for.
-async fn show(front: &mut Front<'_>, tape: &mut Tape) -> Result<(), Error> {
-    while front.snapshot().is_some() {
-        match front.next().await? {
+async fn show(display: &mut Display<'_>, kept: &mut KeptInputs) -> Result<(), Error> {
+    while display.snapshot().is_some() {
+        match display.next().await? {
             Effect::Quit => break,
-            effect => serve(effect, front, tape, Behind::Past),
+            effect => serve(effect, display, kept, Shown::Finished),
         }
     }
     Ok(())
@@ -341,12 +348,12 @@ async fn due(work: &Work) -> Part {
 }
 
 /// Folds one input and keeps it.
-fn take(session: &mut Session, tape: &mut Tape, front: &mut Front<'_>, input: &Input) {
-    front.input(input, session);
+fn take(session: &mut Session, kept: &mut KeptInputs, display: &mut Display<'_>, input: &Input) {
+    display.input(input, session);
     let seen = session.input(input);
-    front.taken(input, seen, session);
-    if let Err(text) = tape.write(input) {
-        front.say(&text);
+    display.taken(input, seen, session);
+    if let Err(text) = kept.write(input) {
+        display.say(&text);
     }
 }
 

@@ -19,6 +19,5 @@ pub mod render;
 pub mod report;
 pub mod session;
 pub mod source;
-pub mod stride;
 mod sys;
 pub mod tui;

@@ -3,6 +3,7 @@
 //! It owns host facts and correlator, and does no I/O; where inputs come from and where the report goes is `app`'s.
 
 mod sighting;
+pub mod step;
 
 use std::collections::HashSet;
 

@@ -4,7 +4,7 @@
 //! run showed.
 
 pub mod cluster;
-mod lens;
+mod interface_filter;
 pub mod live;
 pub mod merge;
 pub mod recording;

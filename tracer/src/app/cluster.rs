@@ -1,22 +1,22 @@
 //! `tracer cluster`: several nodes traced at once, each by a tracer there, and shown as one trace.
 //!
 //! While it runs, the trace is told again from its start whenever it turns out that it was told wrong
-//! ([`Gather::is_outdated`]); in the end it is merged once more, from all that was kept, as `tracer merge` would.
+//! ([`LiveMerge::is_outdated`]); in the end it is merged once more, from all that was kept, as `tracer merge` would.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant as Clock};
 
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
-use super::front::Front;
+use super::display::Display;
+use super::kept::KeptInputs;
 use super::output::Output;
-use super::reel::{Blank, Reel};
-use super::serve::Behind;
-use super::tape::Tape;
-use super::veil::Veil;
+use super::recording_file::{PendingRecording, RecordingFile};
+use super::redaction::RedactionStage;
+use super::serve::Shown;
 use super::work::{Part, Work};
 use super::{
-    Signals, due, finish, front, reached, runtime, serve, show, take, tell_of_text, until,
+    Signals, display, due, finish, reached, runtime, serve, show, take, tell_of_text, until,
 };
 use crate::config::ClusterConfig;
 use crate::error::{Error, ExitStatus};
@@ -24,7 +24,7 @@ use crate::host::facts::{Fact, NodeId};
 use crate::model::KtimeNs;
 use crate::session::Session;
 use crate::source::cluster::{Cluster, Message, PATIENCE};
-use crate::source::merge::{Gather, MergeError, Merger, News};
+use crate::source::merge::{LiveMerge, MergeError, Merger, News};
 use crate::source::{EndReason, Input};
 use crate::tui::Effect;
 
@@ -42,86 +42,103 @@ pub fn cluster(config: &ClusterConfig) -> Result<ExitStatus, Error> {
     let runtime = runtime()?;
     let mut output = Output::open(&trace.output)?;
     tell_of_text(trace.output.text_because);
-    let blank = trace.record.as_ref().map(Reel::create).transpose()?;
-    let told = runtime.block_on(run(config, blank, &mut output))?;
-    finish(&mut output, &told.session, told.tape, trace.output.check)
+    let pending = trace
+        .record
+        .as_ref()
+        .map(RecordingFile::create)
+        .transpose()?;
+    let merged = runtime.block_on(run(config, pending, &mut output))?;
+    finish(
+        &mut output,
+        &merged.session,
+        merged.kept,
+        trace.output.check,
+    )
 }
 
 async fn run(
     config: &ClusterConfig,
-    blank: Option<Blank>,
+    pending: Option<PendingRecording>,
     output: &mut Output,
-) -> Result<Told, Error> {
+) -> Result<MergedTrace, Error> {
     let mut signals = Signals::listen()?;
-    let kept = config.trace.output.screen.is_some() || output.wants_inputs();
-    let told = Told::new(None, kept, Veil::new(config.trace.redact.as_ref())?)?;
+    let keep = config.trace.output.screen.is_some() || output.wants_inputs();
+    let merged = MergedTrace::new(
+        None,
+        keep,
+        RedactionStage::new(config.trace.redact.as_ref())?,
+    )?;
     let cluster = Cluster::start(&config.nodes, config.keep.as_deref())?;
-    let front = front(config.trace.output.screen, &told.session, output)?;
-    let mut watch = Watch::new(config, cluster, told, front);
-    if watch.front.has_keys() {
+    let display = display(config.trace.output.screen, &merged.session, output)?;
+    let mut watch = Watch::new(config, cluster, merged, display);
+    if watch.display.has_keys() {
         let names: Vec<&str> = watch.names.values().map(String::as_str).collect();
         let names = names.join(", ");
-        watch.front.say(&format!("waiting for {names} to begin"));
+        watch.display.say(&format!("waiting for {names} to begin"));
     }
     let asked = watch.follow(&mut signals).await?;
     let Watch {
-        mut told,
-        mut front,
+        mut merged,
+        mut display,
         ..
-    } = watch.end(blank)?;
-    front.show(&told.session);
+    } = watch.end(pending)?;
+    display.show(&merged.session);
     if !asked {
         tokio::select! {
             () = signals.any() => {}
-            shown = show(&mut front, &mut told.tape) => shown?,
+            shown = show(&mut display, &mut merged.kept) => shown?,
         }
     }
-    front.close();
-    if let Some(text) = told.tape.finish() {
-        front.say(&text);
+    display.close();
+    if let Some(text) = merged.kept.finish() {
+        display.say(&text);
     }
-    Ok(told)
+    Ok(merged)
 }
 
-/// A trace as it was told.
-struct Told {
+/// The trace of all nodes, as far as it is merged.
+struct MergedTrace {
     session: Session,
-    tape: Tape,
+    kept: KeptInputs,
     /// All inputs are kept, for what is saved of them.
-    kept: bool,
-    veil: Veil,
+    keep: bool,
+    redaction: RedactionStage,
     /// Who reads events has those until then already.
     read_until: Option<KtimeNs>,
 }
 
-impl Told {
-    fn new(blank: Option<Blank>, kept: bool, veil: Veil) -> Result<Self, Error> {
-        let tape =
-            Tape::begin(blank, kept).map_err(|error| Error::io("write the recording", error))?;
+impl MergedTrace {
+    fn new(
+        pending: Option<PendingRecording>,
+        keep: bool,
+        redaction: RedactionStage,
+    ) -> Result<Self, Error> {
+        let kept = KeptInputs::begin(pending, keep)
+            .map_err(|error| Error::io("write the recording", error))?;
         Ok(Self {
             session: Session::default(),
-            tape,
             kept,
-            veil,
+            keep,
+            redaction,
             read_until: None,
         })
     }
 
     /// The same trace, to be told once more.
-    fn afresh(&self, blank: Option<Blank>) -> Result<Self, Error> {
-        Self::new(blank, self.kept, self.veil.afresh())
+    fn afresh(&self, pending: Option<PendingRecording>) -> Result<Self, Error> {
+        Self::new(pending, self.keep, self.redaction.afresh())
     }
 
-    fn take(&mut self, input: Input, front: &mut Front<'_>) {
-        let Some(input) = self.veil.input(input) else {
+    fn take(&mut self, input: Input, display: &mut Display<'_>) {
+        let Some(input) = self.redaction.input(input) else {
             return;
         };
         let is_read = self
             .read_until
             .is_some_and(|until| input.at().is_none_or(|at| at <= until));
-        let mut nobody = Front::nobody();
-        let front = if is_read { &mut nobody } else { front };
-        take(&mut self.session, &mut self.tape, front, &input);
+        let mut nobody = Display::nobody();
+        let display = if is_read { &mut nobody } else { display };
+        take(&mut self.session, &mut self.kept, display, &input);
     }
 }
 
@@ -129,13 +146,13 @@ impl Told {
 struct Watch<'a> {
     config: &'a ClusterConfig,
     cluster: Cluster,
-    gather: Gather,
-    told: Told,
-    front: Front<'a>,
+    merge: LiveMerge,
+    merged: MergedTrace,
+    display: Display<'a>,
     work: Work,
     looks: Interval,
     ready: bool,
-    /// What nodes sent cannot be read again: the trace stays as it was told.
+    /// What nodes sent cannot be read again: the trace stays as it is.
     unkept: bool,
     ending: Option<EndReason>,
     /// What nodes are called where a person reads it.
@@ -148,7 +165,12 @@ struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    fn new(config: &'a ClusterConfig, cluster: Cluster, told: Told, front: Front<'a>) -> Self {
+    fn new(
+        config: &'a ClusterConfig,
+        cluster: Cluster,
+        merged: MergedTrace,
+        display: Display<'a>,
+    ) -> Self {
         let told_names = config.nodes.iter().map(|node| node.name.as_str());
         let hidden = config.trace.redact.is_some();
         let names = config.nodes.iter().enumerate().map(|(n, node)| {
@@ -164,9 +186,9 @@ impl<'a> Watch<'a> {
         Self {
             config,
             cluster,
-            gather: Gather::new((0..).map(NodeId).zip(told_names), Clock::now()),
-            told,
-            front,
+            merge: LiveMerge::new((0..).map(NodeId).zip(told_names), Clock::now()),
+            merged,
+            display,
             work: Work::default(),
             looks,
             ready: false,
@@ -191,13 +213,13 @@ impl<'a> Watch<'a> {
                     EndReason::Asked
                 }
                 () = until(self.deadline) => EndReason::Duration,
-                effect = self.front.next(), if open => match effect? {
+                effect = self.display.next(), if open => match effect? {
                     Effect::Quit => {
                         asked = true;
                         EndReason::Asked
                     }
                     effect => {
-                        serve(effect, &mut self.front, &mut self.told.tape, Behind::Cluster);
+                        serve(effect, &mut self.display, &mut self.merged.kept, Shown::Cluster);
                         continue;
                     }
                 },
@@ -216,7 +238,7 @@ impl<'a> Watch<'a> {
             };
             self.stop(end);
             if asked {
-                self.front.close();
+                self.display.close();
             }
         }
         Ok(asked)
@@ -240,8 +262,8 @@ impl<'a> Watch<'a> {
         match part {
             // each node asks its own
             Part::Ask => {}
-            Part::Look => self.front.look(&self.told.session),
-            Part::Judge => found = reached(&self.config.trace, &self.told.session),
+            Part::Look => self.display.look(&self.merged.session),
+            Part::Judge => found = reached(&self.config.trace, &self.merged.session),
         }
         self.work.done(begun);
         found
@@ -250,18 +272,18 @@ impl<'a> Watch<'a> {
     fn message(&mut self, message: Message) {
         match message {
             Message::Input(node, input) => {
-                if let Some(news) = self.gather.take(node, input, Clock::now()) {
+                if let Some(news) = self.merge.take(node, input, Clock::now()) {
                     self.tell(news);
                 }
-                self.weave();
+                self.fold_ready();
             }
             Message::Said(node, line) => {
                 // of what its tracer says of itself, that it is ready shows anyhow
                 let line = line.strip_prefix("tracer: ").unwrap_or(&line);
-                let told = self.config.trace.verbosity > 0 || !line.starts_with("ready:");
-                if told && !self.is_hidden() {
+                let shown = self.config.trace.verbosity > 0 || !line.starts_with("ready:");
+                if shown && !self.is_hidden() {
                     let line = format!("{}: {line}", self.name(node));
-                    self.front.say(&line);
+                    self.display.say(&line);
                 }
             }
             // its command is about to end: that tells more
@@ -270,14 +292,14 @@ impl<'a> Watch<'a> {
     }
 
     /// Tells what is known by now.
-    fn weave(&mut self) {
-        while let Some(input) = self.gather.pop() {
+    fn fold_ready(&mut self) {
+        while let Some(input) = self.merge.pop() {
             let begun = Instant::now();
             let ticks = matches!(input, Input::Tick(_));
             if ticks && self.ending.is_none() && self.work.rests() {
                 continue;
             }
-            self.told.take(input, &mut self.front);
+            self.merged.take(input, &mut self.display);
             if ticks {
                 self.work.begin(begun);
             }
@@ -288,7 +310,7 @@ impl<'a> Watch<'a> {
     fn look(&mut self) -> Result<(), Error> {
         let now = Clock::now();
         for gone in self.cluster.reap() {
-            self.gather.gone(gone.node);
+            self.merge.gone(gone.node);
             if self.ending.is_none() || !gone.whole {
                 let how = if self.is_hidden() {
                     "its command has ended"
@@ -296,32 +318,32 @@ impl<'a> Watch<'a> {
                     &gone.how
                 };
                 let line = format!("{} has gone: {how}", self.name(gone.node));
-                self.front.say(&line);
+                self.display.say(&line);
             }
             self.ends.insert(gone.node, gone.how);
         }
-        for news in self.gather.look(now) {
+        for news in self.merge.look(now) {
             self.tell(news);
         }
         if !self.unkept
             && let Some(why) = self.cluster.unkept()
         {
             self.unkept = true;
-            self.front.say(&format!(
+            self.display.say(&format!(
                 "what nodes send cannot be kept any more ({why}): clocks are taken as they are known by now"
             ));
         }
-        if !self.unkept && self.ending.is_none() && self.gather.is_outdated(now) {
+        if !self.unkept && self.ending.is_none() && self.merge.is_outdated(now) {
             self.retell()?;
         }
-        if !self.ready && self.gather.is_complete(now) {
+        if !self.ready && self.merge.is_complete(now) {
             self.ready = true;
             let whole = self.config.trace.duration;
             self.deadline = self.deadline.or(whole.map(|whole| Instant::now() + whole));
-            let begun: Vec<&str> = self.gather.begun().map(|node| self.name(node)).collect();
+            let begun: Vec<&str> = self.merge.begun().map(|node| self.name(node)).collect();
             if !begun.is_empty() {
                 let (n, all, begun) = (begun.len(), self.names.len(), begun.join(", "));
-                self.front
+                self.display
                     .say(&format!("ready: {n} of {all} nodes: {begun}"));
             }
         }
@@ -330,12 +352,12 @@ impl<'a> Watch<'a> {
             .is_some_and(|until| until < Instant::now())
         {
             self.patient_until = None;
-            let silent: Vec<NodeId> = self.gather.silent().collect();
+            let silent: Vec<NodeId> = self.merge.silent().collect();
             let left = self.cluster.left().filter(|node| !silent.contains(node));
             let left: Vec<&str> = left.map(|node| self.name(node)).collect();
             if !left.is_empty() {
                 let left = left.join(", ");
-                self.front.say(&format!(
+                self.display.say(&format!(
                     "waiting for the end of {left} (Ctrl-C does not wait)"
                 ));
             }
@@ -343,7 +365,7 @@ impl<'a> Watch<'a> {
                 .into_iter()
                 .for_each(|node| self.cluster.kill_node(node));
         }
-        self.weave();
+        self.fold_ready();
         Ok(())
     }
 
@@ -351,23 +373,23 @@ impl<'a> Watch<'a> {
     fn retell(&mut self) -> Result<(), Error> {
         let Self {
             cluster,
-            gather,
-            told,
-            front,
+            merge,
+            merged,
+            display,
             ..
         } = self;
-        let mut again = told.afresh(None)?;
-        let told_before = !front.has_keys() && told.session.trace().events > 0;
-        again.read_until = told_before.then_some(told.session.trace().now);
-        front.restart(&again.session);
-        gather
+        let mut again = merged.afresh(None)?;
+        let told_before = !display.has_keys() && merged.session.trace().events > 0;
+        again.read_until = told_before.then_some(merged.session.trace().now);
+        display.restart(&again.session);
+        merge
             .retell(
                 |node| cluster.again(node).ok(),
-                |input| again.take(input, front),
+                |input| again.take(input, display),
             )
             .map_err(failed)?;
-        *told = again;
-        front.show(&told.session);
+        *merged = again;
+        display.show(&merged.session);
         Ok(())
     }
 
@@ -387,7 +409,7 @@ impl<'a> Watch<'a> {
             News::Back(node) => (node, "is back"),
         };
         let line = format!("{} {what}", self.name(node));
-        self.front.say(&line);
+        self.display.say(&line);
     }
 
     fn name(&self, node: NodeId) -> &str {
@@ -400,56 +422,56 @@ impl<'a> Watch<'a> {
     }
 
     /// All nodes have ended: the trace as it is in the end.
-    fn end(mut self, blank: Option<Blank>) -> Result<Self, Error> {
-        if self.gather.begun().next().is_none() {
-            self.front.close();
+    fn end(mut self, pending: Option<PendingRecording>) -> Result<Self, Error> {
+        if self.merge.begun().next().is_none() {
+            self.display.close();
             let all = self.names.len();
             return Err(
                 Error::runtime(format!("none of {all} nodes could be traced"))
                     .hint("run the command of --node by itself, with `tracer --version` behind it"),
             );
         }
-        self.weave();
+        self.fold_ready();
         let reason = self.ending.unwrap_or(EndReason::Asked);
         if self.unkept {
-            if blank.is_some() {
-                self.front
+            if pending.is_some() {
+                self.display
                     .say("there is no recording: what nodes sent was not kept");
             }
-            let end = self.gather.end(reason);
-            self.told.take(end, &mut self.front);
+            let end = self.merge.end(reason);
+            self.merged.take(end, &mut self.display);
             return Ok(self);
         }
-        let nodes = self
-            .gather
-            .surveys()
-            .into_iter()
-            .map(|(id, survey, taken)| {
-                let again = self.cluster.again(id).map_err(|error| {
-                    Error::runtime("cannot read again what nodes sent").caused_by(error)
-                })?;
-                Ok((id, survey, again.take(taken)))
-            });
+        let nodes = self.merge.scans().into_iter().map(|(id, scan, taken)| {
+            let again = self.cluster.again(id).map_err(|error| {
+                Error::runtime("cannot read again what nodes sent").caused_by(error)
+            })?;
+            Ok((id, scan, again.take(taken)))
+        });
         let merger = Merger::new(nodes.collect::<Result<_, Error>>()?);
         // a report that waited for all nodes is not lost for a recording that cannot be written
-        let mut told = match self.told.afresh(blank) {
-            Ok(told) => told,
+        let mut merged = match self.merged.afresh(pending) {
+            Ok(merged) => merged,
             Err(error) => {
-                self.front.say(&error.one_line());
-                self.told.afresh(None)?
+                self.display.say(&error.one_line());
+                self.merged.afresh(None)?
             }
         };
-        self.front.restart(&told.session);
-        let shown = self.front.has_keys();
-        let mut nobody = Front::nobody();
+        self.display.restart(&merged.session);
+        let shown = self.display.has_keys();
+        let mut nobody = Display::nobody();
         for input in merger {
             let input = input.map_err(failed)?;
             let Input::End(at, _) = input else {
-                let front = if shown { &mut self.front } else { &mut nobody };
-                told.take(input, front);
+                let display = if shown {
+                    &mut self.display
+                } else {
+                    &mut nobody
+                };
+                merged.take(input, display);
                 continue;
             };
-            for node in self.gather.missing() {
+            for node in self.merge.missing() {
                 let fact = Fact::Unread {
                     what: format!("node {}", self.name(node)),
                     why: match self.ends.get(&node) {
@@ -457,11 +479,11 @@ impl<'a> Watch<'a> {
                         _ => "it did not trace".to_owned(),
                     },
                 };
-                told.take(Input::Host(at, fact), &mut nobody);
+                merged.take(Input::Host(at, fact), &mut nobody);
             }
-            told.take(Input::End(at, reason), &mut nobody);
+            merged.take(Input::End(at, reason), &mut nobody);
         }
-        self.told = told;
+        self.merged = merged;
         Ok(self)
     }
 }

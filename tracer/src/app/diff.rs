@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::veil::Veil;
-use super::{PLAIN_WIDTH, speaks_utf8, tape};
+use super::redaction::RedactionStage;
+use super::{PLAIN_WIDTH, kept, speaks_utf8};
 use crate::compare::{NoFlow, Subject, compare};
 use crate::config::{DiffConfig, OutputFormat, Sink};
 use crate::error::{Error, ExitStatus};
@@ -22,9 +22,9 @@ use crate::source::recording::{Ending, Reader};
 /// When a file cannot be read, holds nothing to compare, or the output cannot be written.
 pub fn diff(config: &DiffConfig) -> Result<ExitStatus, Error> {
     let mut sink = Sink::open(&config.output.report_to)?;
-    let veil = Veil::new(config.redact.as_ref())?;
-    let good = load(&config.good, veil.afresh())?;
-    let bad = load(&config.bad, veil)?;
+    let redaction = RedactionStage::new(config.redact.as_ref())?;
+    let good = load(&config.good, redaction.afresh())?;
+    let bad = load(&config.bad, redaction)?;
     let (good_file, bad_file) = (name(&config.good), name(&config.bad));
     let compared = compare(
         Subject {
@@ -79,10 +79,10 @@ fn name(path: &Path) -> String {
 }
 
 /// The report of a file, whichever of both it is: JSON begins with a brace, a recording with bytes that no text has.
-fn load(path: &Path, veil: Veil) -> Result<Report, Error> {
+fn load(path: &Path, redaction: RedactionStage) -> Result<Report, Error> {
     let name = name(path);
     let unread = |error| Error::io(format_args!("read {name}"), error);
-    let mut from = tape::open(path)?;
+    let mut from = kept::open(path)?;
     let mut first = Vec::new();
     Read::by_ref(&mut from)
         .take(1)
@@ -91,10 +91,10 @@ fn load(path: &Path, veil: Veil) -> Result<Report, Error> {
     let text = first.iter().all(u8::is_ascii);
     let from = Cursor::new(first).chain(from);
     if !text {
-        return of_recording(&name, from, veil);
+        return of_recording(&name, from, redaction);
     }
     let report = of_json(&name, from)?;
-    if veil.hides() {
+    if redaction.hides() {
         return Err(
             Error::usage(format!("{name} is a report, which holds originals"))
                 .hint("give the recording that it was made of"),
@@ -103,12 +103,16 @@ fn load(path: &Path, veil: Veil) -> Result<Report, Error> {
     Ok(report)
 }
 
-fn of_recording(name: &str, from: impl Read, mut veil: Veil) -> Result<Report, Error> {
+fn of_recording(
+    name: &str,
+    from: impl Read,
+    mut redaction: RedactionStage,
+) -> Result<Report, Error> {
     let unreadable = |error| Error::runtime(format!("cannot compare {name}")).caused_by(error);
     let mut reader = Reader::new(from).map_err(unreadable)?;
     let mut session = Session::default();
     for input in &mut reader {
-        if let Some(input) = veil.input(input.map_err(unreadable)?) {
+        if let Some(input) = redaction.input(input.map_err(unreadable)?) {
             session.input(&input);
         }
     }

@@ -8,16 +8,16 @@ use std::panic::resume_unwind;
 use std::path::Path;
 use std::thread;
 
+use super::kept::{self, KeptInputs};
 use super::output::Output;
-use super::reel::Reel;
-use super::tape::{self, Tape};
-use super::veil::Veil;
-use super::{finish, front, runtime, show_replay, take, tell_of_text};
+use super::recording_file::RecordingFile;
+use super::redaction::RedactionStage;
+use super::{display, finish, runtime, show_replay, take, tell_of_text};
 use crate::config::{MergeConfig, NodeFile};
 use crate::error::{Error, ExitStatus};
 use crate::host::facts::NodeId;
 use crate::session::Session;
-use crate::source::merge::{Merger, Survey};
+use crate::source::merge::{Merger, NodeScan};
 use crate::source::recording::{Ending, Reader};
 
 /// Reads recordings of several nodes as one, then writes the report. Gives the exit status.
@@ -26,33 +26,37 @@ use crate::source::recording::{Ending, Reader};
 /// When a file cannot be read or the output not be written.
 pub fn merge(config: &MergeConfig) -> Result<ExitStatus, Error> {
     let mut output = Output::open(&config.output)?;
-    let blank = config.record.as_ref().map(Reel::create).transpose()?;
-    let surveys = named(surveys(&config.nodes)?, &config.nodes)?;
-    let nodes = (0..).map(NodeId).zip(surveys).zip(&config.nodes);
-    let nodes = nodes.map(|((id, survey), node)| Ok((id, survey, open(&node.file)?)));
+    let pending = config
+        .record
+        .as_ref()
+        .map(RecordingFile::create)
+        .transpose()?;
+    let scans = named(scans(&config.nodes)?, &config.nodes)?;
+    let nodes = (0..).map(NodeId).zip(scans).zip(&config.nodes);
+    let nodes = nodes.map(|((id, scan), node)| Ok((id, scan, open(&node.file)?)));
     let merger = Merger::new(nodes.collect::<Result<_, Error>>()?);
-    let kept = config.output.screen.is_some() || output.wants_inputs();
-    let mut tape =
-        Tape::begin(blank, kept).map_err(|error| Error::io("write the recording", error))?;
-    let mut veil = Veil::new(config.redact.as_ref())?;
+    let keep = config.output.screen.is_some() || output.wants_inputs();
+    let mut kept = KeptInputs::begin(pending, keep)
+        .map_err(|error| Error::io("write the recording", error))?;
+    let mut redaction = RedactionStage::new(config.redact.as_ref())?;
     let mut session = Session::default();
     tell_of_text(config.output.text_because);
-    let mut front = front(config.output.screen, &session, &mut output)?;
+    let mut display = display(config.output.screen, &session, &mut output)?;
     for input in merger {
-        if let Some(input) = veil.input(input.map_err(failed)?) {
-            take(&mut session, &mut tape, &mut front, &input);
-            front.check()?;
+        if let Some(input) = redaction.input(input.map_err(failed)?) {
+            take(&mut session, &mut kept, &mut display, &input);
+            display.check()?;
         }
     }
     if config.output.screen.is_some() {
-        front.look(&session);
-        runtime()?.block_on(show_replay(&mut front, &mut tape))?;
+        display.look(&session);
+        runtime()?.block_on(show_replay(&mut display, &mut kept))?;
     }
-    front.close();
-    if let Some(text) = tape.finish() {
-        front.say(&text);
+    display.close();
+    if let Some(text) = kept.finish() {
+        display.say(&text);
     }
-    finish(&mut output, &session, tape, config.output.check)
+    finish(&mut output, &session, kept, config.output.check)
 }
 
 fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Error {
@@ -60,35 +64,32 @@ fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Error {
 }
 
 fn open(path: &Path) -> Result<Reader<File>, Error> {
-    Reader::new(tape::open(path)?)
+    Reader::new(kept::open(path)?)
         .map_err(|error| Error::runtime(format!("cannot read {}", path.display())).caused_by(error))
 }
 
 /// The first pass over all recordings, as many at a time as there are processors.
-fn surveys(nodes: &[NodeFile]) -> Result<Vec<Survey>, Error> {
+fn scans(nodes: &[NodeFile]) -> Result<Vec<NodeScan>, Error> {
     let at_once = thread::available_parallelism().map_or(1, NonZero::get);
-    let mut surveys = Vec::with_capacity(nodes.len());
+    let mut scans = Vec::with_capacity(nodes.len());
     for some in nodes.chunks(at_once) {
         let read = thread::scope(|scope| {
-            let threads: Vec<_> = some
-                .iter()
-                .map(|node| scope.spawn(|| survey(node)))
-                .collect();
+            let threads: Vec<_> = some.iter().map(|node| scope.spawn(|| scan(node))).collect();
             threads
                 .into_iter()
                 .map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
                 .collect::<Result<Vec<_>, _>>()
         });
-        surveys.extend(read?);
+        scans.extend(read?);
     }
-    Ok(surveys)
+    Ok(scans)
 }
 
 /// The first pass over one recording.
-fn survey(node: &NodeFile) -> Result<Survey, Error> {
+fn scan(node: &NodeFile) -> Result<NodeScan, Error> {
     let path = node.file.display();
     let mut reader = open(&node.file)?;
-    let survey = Survey::read(&mut reader)
+    let scan = NodeScan::read(&mut reader)
         .map_err(|error| Error::runtime(format!("cannot read {path}")).caused_by(error))?
         .ok_or_else(|| {
             Error::runtime(format!("{path} ends before it tells of its node"))
@@ -97,34 +98,34 @@ fn survey(node: &NodeFile) -> Result<Survey, Error> {
     if let Some(Ending::Cut { offset }) = reader.ending() {
         super::say!("tracer: {path} was cut off at byte {offset}: this is what stands before");
     }
-    if survey.is_merged() {
+    if scan.is_merged() {
         return Err(Error::usage(format!("{path} is of several nodes already"))
             .hint("merge the recordings that were made on the nodes"));
     }
-    Ok(survey)
+    Ok(scan)
 }
 
 /// Names of nodes: as given, else their hosts', else, where two hosts have one name, their files'.
-fn named(surveys: Vec<Survey>, files: &[NodeFile]) -> Result<Vec<Survey>, Error> {
-    let hosts: BTreeSet<&str> = surveys.iter().map(Survey::name).collect();
-    let distinct = hosts.len() == surveys.len();
-    let named: Vec<Survey> = surveys
+fn named(scans: Vec<NodeScan>, files: &[NodeFile]) -> Result<Vec<NodeScan>, Error> {
+    let hosts: BTreeSet<&str> = scans.iter().map(NodeScan::name).collect();
+    let distinct = hosts.len() == scans.len();
+    let named: Vec<NodeScan> = scans
         .into_iter()
         .zip(files)
-        .map(|(survey, node)| {
+        .map(|(scan, node)| {
             let stem = || node.file.file_stem().and_then(|stem| stem.to_str());
             match (&node.name, distinct) {
-                (Some(name), _) => survey.named(name.clone()),
-                (None, true) => survey,
+                (Some(name), _) => scan.named(name.clone()),
+                (None, true) => scan,
                 (None, false) => match stem() {
-                    Some(stem) => survey.named(stem.to_owned()),
-                    None => survey,
+                    Some(stem) => scan.named(stem.to_owned()),
+                    None => scan,
                 },
             }
         })
         .collect();
     let mut names = BTreeSet::new();
-    match named.iter().find(|survey| !names.insert(survey.name())) {
+    match named.iter().find(|scan| !names.insert(scan.name())) {
         Some(twice) => Err(Error::usage(format!(
             "two recordings are of a node named {}",
             twice.name()

@@ -11,21 +11,21 @@ use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
-use super::front::Front;
+use super::display::Display;
+use super::kept::{self, KeptInputs};
 use super::output::Output;
-use super::reel::{Blank, Reel};
-use super::serve::Behind;
-use super::tape::{self, Tape};
-use super::veil::Veil;
-use super::{Signals, finish, front, runtime, say, serve, take, tell_of_text};
+use super::recording_file::{PendingRecording, RecordingFile};
+use super::redaction::RedactionStage;
+use super::serve::Shown;
+use super::{Signals, display, finish, runtime, say, serve, take, tell_of_text};
 use crate::config::{ReplayConfig, Speed};
 use crate::error::{Error, ExitStatus};
 use crate::host::facts::Fact;
 use crate::model::KtimeNs;
 use crate::session::Session;
+use crate::session::step::{Goal, StepTo};
 use crate::source::Input;
 use crate::source::recording::{Ending, Feed, Reader, RecordingError};
-use crate::stride::{Goal, Stride};
 use crate::tui::Effect;
 use crate::tui::snapshot::Played;
 
@@ -38,15 +38,19 @@ const SLICE: Duration = Duration::from_millis(5);
 /// When the file cannot be read or the output not be written.
 pub fn replay(config: &ReplayConfig) -> Result<ExitStatus, Error> {
     let mut player = Player::open(config)?;
-    let blank = config.record.as_ref().map(Reel::create).transpose()?;
+    let pending = config
+        .record
+        .as_ref()
+        .map(RecordingFile::create)
+        .transpose()?;
     let mut output = Output::open(&config.output)?;
     tell_of_text(config.output.text_because);
-    let mut front = front(config.output.screen, &player.session, &mut output)?;
-    let played = runtime()?.block_on(play(&mut player, &mut front));
-    front.close();
+    let mut display = display(config.output.screen, &player.session, &mut output)?;
+    let played = runtime()?.block_on(play(&mut player, &mut display));
+    display.close();
     played?;
-    if let Some(blank) = blank {
-        record(blank, &mut player.tape)?;
+    if let Some(pending) = pending {
+        record(pending, &mut player.kept)?;
     }
     let session = player.as_of_now().into_owned();
     if session.ended().is_some() && session.host().run.is_none() {
@@ -56,35 +60,35 @@ pub fn replay(config: &ReplayConfig) -> Result<ExitStatus, Error> {
                 .hint("record for longer, or copy it again from where it was made"),
         );
     }
-    finish(&mut output, &session, player.tape, config.output.check)
+    finish(&mut output, &session, player.kept, config.output.check)
 }
 
 /// Plays until the person leaves or a signal comes, without a screen until the recording ends. Either way the terminal
 /// can be given back.
-async fn play(player: &mut Player<'_>, front: &mut Front<'_>) -> Result<(), Error> {
+async fn play(player: &mut Player<'_>, display: &mut Display<'_>) -> Result<(), Error> {
     let mut signals = Signals::listen()?;
     let paced = matches!(player.config.speed, Speed::Times(_));
-    let mut length = (front.has_keys() && paced)
+    let mut length = (display.has_keys() && paced)
         .then(|| player.measure())
         .flatten();
-    player.show(front);
+    player.show(display);
     loop {
         let due = player.due;
         tokio::select! {
             biased;
             () = signals.any() => return Ok(()),
-            effect = front.next() => match effect? {
+            effect = display.next() => match effect? {
                 Effect::Quit => return Ok(()),
-                Effect::Step(stride) => player.step(stride, front),
-                Effect::Restart => player.restart(front)?,
-                Effect::Run => player.stop_or_run(front),
-                effect => serve(effect, front, &mut player.tape, Behind::Past),
+                Effect::Step(to) => player.step(to, display),
+                Effect::Restart => player.restart(display)?,
+                Effect::Run => player.stop_or_run(display),
+                effect => serve(effect, display, &mut player.kept, Shown::Finished),
             },
             found = measured(&mut length) => player.length_ns = player.length_ns.or(found),
             fed = player.fed(), if player.starved && player.runs() => fed?,
             () = sleep_until(due), if player.runs() && !player.starved => {
-                player.advance(front)?;
-                if player.session.ended().is_some() && !front.has_keys() {
+                player.advance(display)?;
+                if player.session.ended().is_some() && !display.has_keys() {
                     return Ok(());
                 }
                 // Timers and signals get their turn.
@@ -143,9 +147,9 @@ impl Supply {
 struct Player<'a> {
     config: &'a ReplayConfig,
     from: Supply,
-    veil: Veil,
+    redaction: RedactionStage,
     session: Session,
-    tape: Tape,
+    kept: KeptInputs,
     course: Course,
     /// An input that was read and waits for its time.
     waiting: Option<Input>,
@@ -160,9 +164,9 @@ struct Player<'a> {
 
 impl<'a> Player<'a> {
     fn open(config: &'a ReplayConfig) -> Result<Self, Error> {
-        let file = tape::open(&config.file)?;
-        let veil = Veil::new(config.redact.as_ref())?;
-        let tape = Tape::of_replay(&config.file, &file, veil.afresh())
+        let file = kept::open(&config.file)?;
+        let redaction = RedactionStage::new(config.redact.as_ref())?;
+        let kept = KeptInputs::of_replay(&config.file, &file, redaction.afresh())
             .map_err(|error| unread(config, error))?;
         let reader = Reader::new(file).map_err(|error| unreadable(config, error))?;
         let from = if is_file(config) {
@@ -173,9 +177,9 @@ impl<'a> Player<'a> {
         Ok(Self {
             config,
             from,
-            veil,
+            redaction,
             session: Session::default(),
-            tape,
+            kept,
             course: Course::Runs,
             waiting: None,
             starved: false,
@@ -197,13 +201,13 @@ impl<'a> Player<'a> {
         let input = feed.next().await.transpose();
         self.starved = false;
         let input = input.map_err(|error| unreadable(self.config, error))?;
-        self.waiting = input.and_then(|input| self.veil.input(input));
+        self.waiting = input.and_then(|input| self.redaction.input(input));
         Ok(())
     }
 
     /// Takes inputs until there is something else to do: a slice of time is over, the next one is not due yet, a step is
     /// done, or the picture was renewed.
-    fn advance(&mut self, front: &mut Front<'_>) -> Result<(), Error> {
+    fn advance(&mut self, display: &mut Display<'_>) -> Result<(), Error> {
         let until = Instant::now() + SLICE;
         while Instant::now() < until {
             let Some(input) = self.next()? else {
@@ -213,20 +217,20 @@ impl<'a> Player<'a> {
                 (self.due, self.waiting) = (due, Some(input));
                 return Ok(());
             }
-            take(&mut self.session, &mut self.tape, front, &input);
-            front.check()?;
+            take(&mut self.session, &mut self.kept, display, &input);
+            display.check()?;
             if let Input::End(..) = input {
-                self.end(front);
+                self.end(display);
                 return Ok(());
             }
             match self.course {
                 Course::To(goal) if goal.is_reached(&self.session) => {
-                    self.stop(front);
+                    self.stop(display);
                     return Ok(());
                 }
-                Course::Runs if matches!(input, Input::Tick(_)) && self.shows(front) => {
-                    front.played(self.played());
-                    front.look(&self.session);
+                Course::Runs if matches!(input, Input::Tick(_)) && self.shows(display) => {
+                    display.played(self.played());
+                    display.look(&self.session);
                     return Ok(());
                 }
                 _ => {}
@@ -236,8 +240,8 @@ impl<'a> Player<'a> {
     }
 
     /// Without a screen, what runs as fast as it can be read needs no line that says so.
-    fn shows(&self, front: &Front<'_>) -> bool {
-        front.has_keys() || self.config.speed != Speed::Max
+    fn shows(&self, display: &Display<'_>) -> bool {
+        display.has_keys() || self.config.speed != Speed::Max
     }
 
     fn next(&mut self) -> Result<Option<Input>, Error> {
@@ -246,7 +250,7 @@ impl<'a> Player<'a> {
         }
         let unreadable = |error| unreadable(self.config, error);
         while let Some(input) = self.from.next().map_err(unreadable)? {
-            if let Some(input) = self.veil.input(input) {
+            if let Some(input) = self.redaction.input(input) {
                 return Ok(Some(input));
             }
         }
@@ -266,19 +270,19 @@ impl<'a> Player<'a> {
     }
 
     /// The recording is over.
-    fn end(&mut self, front: &mut Front<'_>) {
+    fn end(&mut self, display: &mut Display<'_>) {
         self.length_ns = Some(self.session.elapsed_ns());
         if let Some(Ending::Cut { offset }) = self.from.ending() {
-            front.say(&format!(
+            display.say(&format!(
                 "the recording was cut off at byte {offset}: this is what stands before"
             ));
         }
-        self.show(front);
+        self.show(display);
     }
 
-    fn stop(&mut self, front: &mut Front<'_>) {
+    fn stop(&mut self, display: &mut Display<'_>) {
         self.course = Course::Stopped;
-        self.show(front);
+        self.show(display);
     }
 
     fn played(&self) -> Played {
@@ -296,51 +300,51 @@ impl<'a> Player<'a> {
         }
     }
 
-    fn show(&self, front: &mut Front<'_>) {
-        front.played(self.played());
-        front.show(&self.as_of_now());
+    fn show(&self, display: &mut Display<'_>) {
+        display.played(self.played());
+        display.show(&self.as_of_now());
     }
 
     /// Goes one step on.
-    fn step(&mut self, stride: Stride, front: &mut Front<'_>) {
+    fn step(&mut self, to: StepTo, display: &mut Display<'_>) {
         if self.session.ended().is_some() {
-            front.say("the recording is over: there is nothing further");
+            display.say("the recording is over: there is nothing further");
             return;
         }
-        self.course = Course::To(stride.from(&self.session));
+        self.course = Course::To(to.from(&self.session));
         self.due = Instant::now();
     }
 
-    fn stop_or_run(&mut self, front: &mut Front<'_>) {
+    fn stop_or_run(&mut self, display: &mut Display<'_>) {
         if self.session.ended().is_some() {
-            front.say("the recording is over");
+            display.say("the recording is over");
         } else if self.runs() {
-            self.stop(front);
+            self.stop(display);
         } else {
             self.course = Course::Runs;
             self.paced_from = None;
             self.due = Instant::now();
-            self.show(front);
+            self.show(display);
         }
     }
 
     /// Begins again, and stops before the first packet: what was known of the host then is known.
-    fn restart(&mut self, front: &mut Front<'_>) -> Result<(), Error> {
+    fn restart(&mut self, display: &mut Display<'_>) -> Result<(), Error> {
         if !is_file(self.config) {
-            front.say("the recording comes through a pipe: it cannot go back to its start");
+            display.say("the recording comes through a pipe: it cannot go back to its start");
             return Ok(());
         }
         self.from = Supply::File(reader(self.config)?);
         (self.session, self.waiting, self.paced_from) = (Session::default(), None, None);
-        front.restart(&self.session);
+        display.restart(&self.session);
         while let Some(input) = self.next()? {
             if !matches!(input, Input::Host(..)) {
                 self.waiting = Some(input);
                 break;
             }
-            take(&mut self.session, &mut self.tape, front, &input);
+            take(&mut self.session, &mut self.kept, display, &input);
         }
-        self.stop(front);
+        self.stop(display);
         Ok(())
     }
 
@@ -368,9 +372,9 @@ impl<'a> Player<'a> {
 }
 
 /// Writes all inputs of the recording, as they may be seen, to another.
-fn record(blank: Blank, from: &mut Tape) -> Result<(), Error> {
+fn record(pending: PendingRecording, from: &mut KeptInputs) -> Result<(), Error> {
     let failed = |error| Error::io("write the recording", error);
-    let mut to = Tape::begin(Some(blank), false).map_err(failed)?;
+    let mut to = KeptInputs::begin(Some(pending), false).map_err(failed)?;
     for input in from.inputs()? {
         let input = input
             .map_err(|error| Error::runtime("cannot read the trace again").caused_by(error))?;
@@ -391,7 +395,7 @@ fn is_file(config: &ReplayConfig) -> bool {
 }
 
 fn reader(config: &ReplayConfig) -> Result<Reader<File>, Error> {
-    Reader::new(tape::open(&config.file)?).map_err(|error| unreadable(config, error))
+    Reader::new(kept::open(&config.file)?).map_err(|error| unreadable(config, error))
 }
 
 fn unread(config: &ReplayConfig, error: io::Error) -> Error {

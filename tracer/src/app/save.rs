@@ -3,9 +3,9 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use super::front::Front;
+use super::display::Display;
+use super::kept::KeptInputs;
 use super::output::{Output, fold};
-use super::tape::Tape;
 use crate::config::{OutputConfig, OutputFormat};
 use crate::error::Error;
 use crate::source::recording::RecordingError;
@@ -21,10 +21,14 @@ const ENDINGS: [(&str, OutputFormat); 6] = [
 ];
 
 /// Saves what the file's ending asks for. Gives what to say.
-pub(super) fn save(path: &Path, front: &Front<'_>, tape: &mut Tape) -> Result<String, Error> {
+pub(super) fn save(
+    path: &Path,
+    display: &Display<'_>,
+    kept: &mut KeptInputs,
+) -> Result<String, Error> {
     let ending = path.extension().and_then(OsStr::to_str);
     if ending == Some("tracer") {
-        return tape.save(path);
+        return kept.save(path);
     }
     let format = ENDINGS.iter().find(|(name, _)| Some(*name) == ending);
     let Some((_, format)) = format else {
@@ -37,19 +41,19 @@ pub(super) fn save(path: &Path, front: &Front<'_>, tape: &mut Tape) -> Result<St
     let mut output = Output::open(&OutputConfig::to_file(path, *format))?;
     let what = match format {
         OutputFormat::Ndjson => {
-            let session = fold(tape.inputs()?, |input, seen, session| {
+            let session = fold(kept.inputs()?, |input, seen, session| {
                 output.event(input, seen, session);
             });
             output.report(&session.map_err(unreadable)?.report())?;
             "events"
         }
         OutputFormat::Pcapng => {
-            let session = fold(tape.inputs()?, |_, _, _| {}).map_err(unreadable)?;
-            output.packets(&session, tape.inputs()?)?;
+            let session = fold(kept.inputs()?, |_, _, _| {}).map_err(unreadable)?;
+            output.packets(&session, kept.inputs()?)?;
             "packets"
         }
         _ => {
-            let snapshot = front
+            let snapshot = display
                 .snapshot()
                 .ok_or_else(|| Error::runtime("there is nothing to save"))?;
             output.report(&snapshot.report)?;
@@ -58,7 +62,7 @@ pub(super) fn save(path: &Path, front: &Front<'_>, tape: &mut Tape) -> Result<St
     };
     let note = match what {
         "report" => "",
-        _ => tape.note(),
+        _ => kept.note(),
     };
     Ok(format!("{what} saved: {}{note}", path.display()))
 }

@@ -1,52 +1,60 @@
 //! What keys ask of the program beside the screen: files to save, another expression, counting from zero.
 
-use super::front::Front;
+use super::display::Display;
+use super::kept::KeptInputs;
+use super::redaction::RedactionStage;
 use super::save::save;
-use super::tape::Tape;
-use super::veil::Veil;
 use crate::config::Config;
 use crate::error::Error;
 use crate::session::Session;
 use crate::source::live::Live;
 use crate::tui::Effect;
 
-/// What is behind the screen.
-pub(super) enum Behind<'a> {
+/// What the screen shows.
+pub(super) enum Shown<'a> {
     /// A trace of this machine.
     Live {
         live: &'a Live,
         config: &'a Config,
-        veil: &'a mut Veil,
+        redaction: &'a mut RedactionStage,
         session: &'a mut Session,
     },
     /// A trace of several nodes.
     Cluster,
     /// A trace that is over, or a recording.
-    Past,
+    Finished,
 }
 
 /// Does what a key asked for, and says what came of it.
-pub(super) fn serve(effect: Effect, front: &mut Front<'_>, tape: &mut Tape, behind: Behind<'_>) {
-    let done = match (effect, behind) {
-        (Effect::Save(path), _) => save(&path, front, tape),
+pub(super) fn serve(
+    effect: Effect,
+    display: &mut Display<'_>,
+    kept: &mut KeptInputs,
+    shown: Shown<'_>,
+) {
+    let done = match (effect, shown) {
+        (Effect::Save(path), _) => save(&path, display, kept),
         (
             Effect::Filter(text),
-            Behind::Live {
-                live, config, veil, ..
+            Shown::Live {
+                live,
+                config,
+                redaction,
+                ..
             },
-        ) => refilter(&text, live, config, veil),
-        (Effect::Reset, Behind::Live { session, .. }) => {
+        ) => refilter(&text, live, config, redaction),
+        (Effect::Reset, Shown::Live { session, .. }) => {
             session.reset();
-            front.look(session);
+            display.look(session);
             Ok("counting from zero".to_owned())
         }
-        (Effect::Filter(_), Behind::Cluster) => Err(Error::usage(
+        (Effect::Filter(_), Shown::Cluster) => Err(Error::usage(
             "the nodes have been told what to trace: end this and begin again",
         )),
-        (Effect::Reset, Behind::Cluster) => Err(Error::usage(
+        (Effect::Reset, Shown::Cluster) => Err(Error::usage(
             "a trace of several nodes is counted from its start: end this and begin again",
         )),
-        (Effect::Filter(_) | Effect::Reset, Behind::Past) => Err(Error::usage(
+        (Effect::Filter(_) | Effect::Reset, Shown::Finished) => Err(Error::usage(
             "only a trace that runs here is filtered or counted anew: these packets stay as they were",
         )),
         (Effect::Step(_) | Effect::Restart | Effect::Run, _) => Err(Error::usage(
@@ -55,14 +63,19 @@ pub(super) fn serve(effect: Effect, front: &mut Front<'_>, tape: &mut Tape, behi
         (Effect::Copy(_) | Effect::Quit, _) => return,
     };
     match done {
-        Ok(text) => front.say(&text),
-        Err(error) => front.say(&error.one_line()),
+        Ok(text) => display.say(&text),
+        Err(error) => display.say(&error.one_line()),
     }
 }
 
 /// Follows another expression from now on.
-fn refilter(text: &str, live: &Live, config: &Config, veil: &mut Veil) -> Result<String, Error> {
-    let (compiled, shown) = veil.compile(text, config.filter.one_way)?;
+fn refilter(
+    text: &str,
+    live: &Live,
+    config: &Config,
+    redaction: &mut RedactionStage,
+) -> Result<String, Error> {
+    let (compiled, shown) = redaction.compile(text, config.filter.one_way)?;
     live.refilter(compiled);
     Ok(format!("following {shown}"))
 }

@@ -258,7 +258,7 @@ fn rejoin(open: &mut Open, event: &Event, flows: &Flows) -> Option<Placement> {
     })
 }
 
-/// The answer that repeats the question: same bytes, perhaps in the very data buffer that the reader just gave back
+/// The answer that repeats the request: same bytes, perhaps in the very data buffer that the reader just gave back
 /// (IPv6 has no IP id that would tell them apart). It goes to the asker's port, even from another address.
 fn turned_round(open: &Open, event: &Event) -> bool {
     event.tuple.is_some_and(|tuple| {

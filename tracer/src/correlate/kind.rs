@@ -86,7 +86,7 @@ pub(super) fn is_echo_reply(event: &Event) -> bool {
     }
 }
 
-pub(super) fn is_neighbor_question(event: &Event) -> bool {
+pub(super) fn is_neighbor_request(event: &Event) -> bool {
     matches!(
         event.packet.as_ref().map(|p| p.transport),
         Some(Transport::Neighbor { answer: false, .. })

@@ -7,7 +7,7 @@ use crate::model::{Detail, Direction, DropInfo, Event};
 
 use super::kind::{
     always, for_other_host, is_broadcast_frame, is_closing, is_echo_request, is_fragment,
-    is_group_control, is_neighbor_question, is_own_copy, is_reset, is_syn, is_unsolicited,
+    is_group_control, is_neighbor_request, is_own_copy, is_reset, is_syn, is_unsolicited,
 };
 
 /// What a freed buffer says of its packet.
@@ -303,7 +303,7 @@ const ENDS: &[Row] = &[
     Row {
         reasons: &[],
         functions: &["arp_process", "arp_rcv"],
-        when: is_neighbor_question,
+        when: is_neighbor_request,
         meaning: Meaning::Answers,
         why: "an ARP request ends after its answer was queued; an ignored one too",
     },
@@ -337,7 +337,7 @@ const ENDS: &[Row] = &[
     },
 ];
 
-/// Buffers that never were packets: a route question of netlink (`ip route get`, and tracer's own) makes one to look
+/// Buffers that never were packets: a route lookup over netlink (`ip route get`, and tracer's own) makes one to look
 /// the route up with, and frees it (inet_rtm_getroute, net/ipv4/route.c).
 pub(super) fn is_no_packet(event: &Event) -> bool {
     const QUESTIONS: [&str; 2] = ["inet_rtm_getroute", "inet6_rtm_getroute"];

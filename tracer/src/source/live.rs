@@ -6,7 +6,7 @@
 //! counted.
 
 mod control;
-mod pump;
+mod forward;
 mod scope;
 
 use std::collections::VecDeque;

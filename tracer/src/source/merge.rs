@@ -2,17 +2,17 @@
 //! diagnosis, outputs, even another recording) needs to know nothing of nodes.
 //!
 //! ```text
-//! recordings ─▶ survey (clocks, runs) ─▶ [`Weaver`]: rewrite each input, take the earliest next ─▶ inputs
+//! recordings ─▶ scan (clocks, runs) ─▶ [`MergeQueue`]: rewrite each input, take the earliest next ─▶ inputs
 //! ```
 //! Two passes over the files: the first finds packets that several nodes saw and learns from them how far the clocks
 //! are apart ([`clock`]); the second gives the inputs in the order of their corrected times. Neither keeps what it read.
 
 mod clock;
-mod gather;
-mod lane;
+mod live;
+mod node_stream;
+mod queue;
 mod rewrite;
-mod survey;
-mod weaver;
+mod scan;
 
 use std::collections::BTreeMap;
 
@@ -21,13 +21,13 @@ use crate::source::recording::RecordingError;
 use crate::source::{EndReason, Input};
 
 pub use clock::{Sighting, estimate};
-pub use gather::{Gather, News};
-pub use survey::Survey;
-pub use weaver::Weaver;
+pub use live::{LiveMerge, News};
+pub use queue::MergeQueue;
+pub use scan::NodeScan;
 
 /// Inputs of several recordings, merged. `I` reads one of them.
 pub struct Merger<I> {
-    weaver: Weaver,
+    queue: MergeQueue,
     recordings: BTreeMap<NodeId, I>,
     ended: bool,
 }
@@ -45,21 +45,21 @@ pub struct MergeError {
 impl<I: Iterator<Item = Result<Input, RecordingError>>> Merger<I> {
     /// Begins. Each node has its number, what the first pass found, and its recording from the start.
     #[must_use]
-    pub fn new(nodes: Vec<(NodeId, Survey, I)>) -> Self {
-        let surveys: Vec<&Survey> = nodes.iter().map(|(_, survey, _)| survey).collect();
-        let clocks = estimate(&surveys);
+    pub fn new(nodes: Vec<(NodeId, NodeScan, I)>) -> Self {
+        let scans: Vec<&NodeScan> = nodes.iter().map(|(_, scan, _)| scan).collect();
+        let clocks = estimate(&scans);
         let traced = nodes
             .iter()
             .zip(clocks)
-            .map(|((id, survey, _), clock)| survey.node(*id, clock))
+            .map(|((id, scan, _), clock)| scan.node(*id, clock))
             .collect();
         let recordings = nodes.into_iter().map(|(id, _, inputs)| (id, inputs));
-        Self::of(Weaver::new(traced), recordings.collect())
+        Self::of(MergeQueue::new(traced), recordings.collect())
     }
 
-    fn of(weaver: Weaver, recordings: BTreeMap<NodeId, I>) -> Self {
+    fn of(queue: MergeQueue, recordings: BTreeMap<NodeId, I>) -> Self {
         Self {
-            weaver,
+            queue,
             recordings,
             ended: false,
         }
@@ -68,10 +68,10 @@ impl<I: Iterator<Item = Result<Input, RecordingError>>> Merger<I> {
     /// The next input that is known for sure; `None` where a recording ends that may go on.
     fn advance(&mut self) -> Result<Option<Input>, MergeError> {
         loop {
-            if let Some(input) = self.weaver.pop() {
+            if let Some(input) = self.queue.pop() {
                 return Ok(Some(input));
             }
-            match self.weaver.wanted() {
+            match self.queue.wanted() {
                 Some(wanted) if self.read(wanted)? => {}
                 _ => return Ok(None),
             }
@@ -79,21 +79,21 @@ impl<I: Iterator<Item = Result<Input, RecordingError>>> Merger<I> {
     }
 
     /// Takes in all that is left, to go on without recordings.
-    fn rest(mut self) -> Result<Weaver, MergeError> {
+    fn rest(mut self) -> Result<MergeQueue, MergeError> {
         let nodes: Vec<NodeId> = self.recordings.keys().copied().collect();
         for node in nodes {
             while self.read(node)? {}
         }
-        Ok(self.weaver)
+        Ok(self.queue)
     }
 
     /// Reads on in a node's recording; whether there was something.
     fn read(&mut self, node: NodeId) -> Result<bool, MergeError> {
         match self.recordings.get_mut(&node).and_then(Iterator::next) {
-            Some(Ok(input)) => self.weaver.push(node, input),
+            Some(Ok(input)) => self.queue.push(node, input),
             None => return Ok(false),
             Some(Err(error)) => {
-                let name = self.weaver.nodes().find(|known| known.id == node);
+                let name = self.queue.nodes().find(|known| known.id == node);
                 return Err(MergeError {
                     name: name.map(|node| node.name.clone()).unwrap_or_default(),
                     error,
@@ -117,11 +117,11 @@ impl<I: Iterator<Item = Result<Input, RecordingError>>> Iterator for Merger<I> {
                     return Some(Err(error));
                 }
             }
-            if let Some(over) = self.weaver.wanted() {
-                self.weaver.close(over);
+            if let Some(over) = self.queue.wanted() {
+                self.queue.close(over);
             } else {
                 self.ended = true;
-                return Some(Ok(self.weaver.end(EndReason::EndOfFile)));
+                return Some(Ok(self.queue.end(EndReason::EndOfFile)));
             }
         }
         None

@@ -9,12 +9,12 @@
 //! nobody can try originals out. `docs/redaction.md` tells what is replaced, what stays, and what that means.
 
 mod address;
+mod device_state;
 mod fact;
 mod key;
 mod names;
 mod packet;
 mod record;
-mod standing;
 mod text;
 
 use tracer_common::event::RawEvent;
@@ -23,7 +23,7 @@ use zerocopy::FromBytes;
 
 use crate::host::facts::Question;
 use crate::model::Tuple;
-use crate::source::lens::Lens;
+use crate::source::interface_filter::InterfaceFilter;
 use crate::source::{Counters, Input};
 use address::Addresses;
 use key::Hasher;
@@ -43,7 +43,7 @@ struct Pseudonyms {
 pub struct Redactor {
     all: Pseudonyms,
     /// No pattern of the run would fit the pseudonyms, so what `--interface` leaves out is left out here.
-    lens: Lens,
+    interfaces: InterfaceFilter,
 }
 
 impl Redactor {
@@ -57,7 +57,7 @@ impl Redactor {
                 vocabulary: Vocabulary::default(),
                 prints: key.hasher(b"fingerprint"),
             },
-            lens: Lens::default(),
+            interfaces: InterfaceFilter::default(),
         }
     }
 
@@ -65,13 +65,13 @@ impl Redactor {
     pub fn input(&mut self, input: Input) -> Option<Input> {
         Some(match input {
             Input::Host(at, mut fact) => {
-                self.lens.notice(&fact);
+                self.interfaces.notice(&fact);
                 self.all.fact(&mut fact);
                 Input::Host(at, fact)
             }
             Input::Record(record) => {
                 if RawEvent::read_from_prefix(&record)
-                    .is_ok_and(|(raw, _)| !self.lens.looks_at(&raw))
+                    .is_ok_and(|(raw, _)| !self.interfaces.wants(&raw))
                 {
                     return None;
                 }
@@ -117,7 +117,7 @@ impl Redactor {
             | Question::ChainsAgain { .. }
             | Question::ConntrackCounters { .. }
             | Question::Link { .. }
-            | Question::Standing { .. }
+            | Question::DeviceState { .. }
             | Question::Sockets { .. }
             | Question::Cgroups
             | Question::Cgroup { .. } => {}

@@ -90,7 +90,7 @@ fn an_echoed_payload_in_a_recycled_buffer_is_an_answer() {
 }
 
 #[test]
-fn an_answer_from_another_address_in_the_buffer_of_the_question_is_an_answer() {
+fn an_answer_from_another_address_in_the_buffer_of_the_request_is_an_answer() {
     let scene = run(
         CHAIN,
         "

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::pump::{Progress, Pump};
+use super::forward::{Forwarder, Progress};
 use super::scope::Scope;
 use super::{Message, Ready};
 use crate::config::Config;
@@ -23,7 +23,7 @@ use crate::kernel::{Kernel, KernelError, LoadOptions, Running, Target};
 use crate::model::Device;
 use crate::source::Input;
 
-/// The thread's name. What the kernel looks up when this thread asks for a route is no traffic (see `pump`).
+/// The thread's name. What the kernel looks up when this thread asks for a route is no traffic (see `forward`).
 pub(super) const THREAD: &str = "tracer-control";
 /// Between two ticks.
 const TICK: Duration = Duration::from_millis(100);
@@ -132,7 +132,7 @@ impl Control {
             .reader()
             .ok_or_else(|| Error::runtime("the ring buffer is already being read"))?;
         let progress = Progress::default();
-        let mut pump = Pump::new(config.btf.clone(), to.clone(), progress.clone());
+        let mut forwarder = Forwarder::new(config.btf.clone(), to.clone(), progress.clone());
         let mut control = Self {
             kernel,
             scope,
@@ -145,7 +145,7 @@ impl Control {
         };
         facts.extend(control.changed(changes)?);
         let reading = reader
-            .start(move |batch| pump.pass(batch))
+            .start(move |batch| forwarder.pass(batch))
             .map_err(|e| Error::runtime("cannot read the ring buffer").caused_by(e))?;
         control.reading = Some(reading);
         spawn_watcher(watcher, commands)?;

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::by_wall_clock;
-use super::survey::Survey;
+use super::scan::NodeScan;
 use crate::host::facts::{ClockBasis, NodeClock};
 use crate::model::{KtimeNs, Side};
 
@@ -38,7 +38,7 @@ struct Bounds {
 
 impl Bounds {
     /// Of two nodes, by the packets that both saw.
-    fn of(one: &Survey, other: &Survey) -> Self {
+    fn of(one: &NodeScan, other: &NodeScan) -> Self {
         let mut bounds = Self::default();
         for [mine, theirs] in one.shared(other) {
             match (went(mine, theirs), went(theirs, mine)) {
@@ -111,10 +111,10 @@ fn went(from: (Sighting, Sighting), to: (Sighting, Sighting)) -> Option<i64> {
 
 /// Clocks of all nodes against that of the first: from node to node over the best known pairs, the rest by wall clock.
 #[must_use]
-pub fn estimate(surveys: &[&Survey]) -> Vec<NodeClock> {
+pub fn estimate(scans: &[&NodeScan]) -> Vec<NodeClock> {
     let mut pairs: BTreeMap<(usize, usize), Bounds> = BTreeMap::new();
-    for (i, one) in surveys.iter().enumerate() {
-        for (j, other) in surveys.iter().enumerate().skip(i + 1) {
+    for (i, one) in scans.iter().enumerate() {
+        for (j, other) in scans.iter().enumerate().skip(i + 1) {
             let bounds = Bounds::of(one, other);
             pairs.insert((i, j), bounds);
             pairs.insert((j, i), bounds.swapped());
@@ -125,16 +125,16 @@ pub fn estimate(surveys: &[&Survey]) -> Vec<NodeClock> {
     while let Some((node, clock)) = nearest(&pairs, &known) {
         known.insert(node, clock);
     }
-    let first = surveys.first();
-    let by_wall = |survey: &Survey| first.map_or(0, |first| survey.ahead_by_wall_clock(first));
-    surveys
+    let first = scans.first();
+    let by_wall = |scan: &NodeScan| first.map_or(0, |first| scan.ahead_by_wall_clock(first));
+    scans
         .iter()
         .enumerate()
-        .map(|(node, survey)| {
+        .map(|(node, scan)| {
             known
                 .get(&node)
                 .copied()
-                .unwrap_or_else(|| by_wall_clock(by_wall(survey)))
+                .unwrap_or_else(|| by_wall_clock(by_wall(scan)))
         })
         .collect()
 }

@@ -14,7 +14,7 @@ use crate::host::facts::{
     CgroupProgram, Cgroups, Fact, Namespace, NodeClock, NodeId, Probe, ProbeState, TracedNode,
 };
 use crate::model::{KtimeNs, NetNs};
-use crate::source::lens::Lens;
+use crate::source::interface_filter::InterfaceFilter;
 use crate::source::{Counters, Input};
 
 /// Kernel addresses have all of their upper 16 bits set: there is room for the node.
@@ -160,7 +160,7 @@ pub(super) struct Rewriter {
     only_netns: Vec<String>,
     /// Their names on its own machine.
     namespaces: BTreeMap<NetNs, String>,
-    lens: Lens,
+    interfaces: InterfaceFilter,
 }
 
 impl Rewriter {
@@ -171,7 +171,7 @@ impl Rewriter {
             clock: node.clock,
             only_netns: node.run.only_netns.clone(),
             namespaces: BTreeMap::new(),
-            lens: Lens::default(),
+            interfaces: InterfaceFilter::default(),
         }
     }
 
@@ -197,7 +197,7 @@ impl Rewriter {
             .names
             .entry(self.node)
             .or_insert_with(|| self.name.clone());
-        self.lens.notice(&fact);
+        self.interfaces.notice(&fact);
         // What a narrowed run knows of other namespaces may be another node's own: they are told by that one.
         let named = matches!(fact, Fact::Namespace(_));
         if !named
@@ -249,7 +249,7 @@ impl Rewriter {
             // the correlator counts it
             return Some(record.clone());
         };
-        if !self.lens.looks_at(&raw) {
+        if !self.interfaces.wants(&raw) {
             return None;
         }
         let mut number = |netns: u32| match netns {

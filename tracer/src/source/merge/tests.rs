@@ -10,7 +10,7 @@ use tracer_common::event::RawEvent;
 use tracer_common::hook::{KFREE_SKB, TC_EGRESS, TC_INGRESS};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use super::{Merger, Survey, estimate};
+use super::{Merger, NodeScan, estimate};
 use crate::decode::packet::build;
 use crate::host::Host;
 use crate::host::facts::{ClockBasis, Fact, Namespace, NodeClock, NodeId, Run};
@@ -132,29 +132,27 @@ fn comes(nodes: &mut [Vec<Input>; 2], n: u64, way: u64) {
     one.push(passes(at + way, TC_INGRESS, 900 + n, 64));
 }
 
-fn surveys(nodes: &[Vec<Input>]) -> Vec<Survey> {
+fn scans(nodes: &[Vec<Input>]) -> Vec<NodeScan> {
     let read = |inputs: &Vec<Input>| {
         let file = recording(inputs.clone());
         let mut reader = Reader::new(file.as_slice()).unwrap();
-        Survey::read(&mut reader).unwrap().unwrap()
+        NodeScan::read(&mut reader).unwrap().unwrap()
     };
     nodes.iter().map(read).collect()
 }
 
 fn clock(nodes: &[Vec<Input>]) -> NodeClock {
-    let surveys = surveys(nodes);
-    *estimate(&surveys.iter().collect::<Vec<_>>())
-        .last()
-        .unwrap()
+    let scans = scans(nodes);
+    *estimate(&scans.iter().collect::<Vec<_>>()).last().unwrap()
 }
 
 fn merged(nodes: &[Vec<Input>]) -> Vec<Input> {
     let files: Vec<Vec<u8>> = nodes.iter().map(|n| recording(n.clone())).collect();
     let readers = files.iter().map(|f| Reader::new(f.as_slice()).unwrap());
-    let nodes = (0..).map(NodeId).zip(surveys(nodes)).zip(readers);
+    let nodes = (0..).map(NodeId).zip(scans(nodes)).zip(readers);
     let merger = Merger::new(
         nodes
-            .map(|((id, survey), reader)| (id, survey, reader))
+            .map(|((id, scan), reader)| (id, scan, reader))
             .collect(),
     );
     merger.map(Result::unwrap).collect()
@@ -350,8 +348,8 @@ fn a_node_is_traced_from_when_its_probes_are_in_place() {
             }
         }
         nodes[0].push(Input::Tick(KtimeNs(START + first)));
-        let surveys = surveys(&nodes);
-        let [one, _] = surveys.as_slice() else {
+        let scans = scans(&nodes);
+        let [one, _] = scans.as_slice() else {
             unreachable!()
         };
         one.node(NodeId(0), NodeClock::REFERENCE).from
@@ -367,6 +365,6 @@ fn a_merged_recording_tells_that_it_is_one() {
     let mut nodes = beginnings();
     goes(&mut nodes, 1, WAY_NS);
     let all = merged(&nodes);
-    assert!(!surveys(&nodes).iter().any(Survey::is_merged));
-    assert!(surveys(&[all]).iter().all(Survey::is_merged));
+    assert!(!scans(&nodes).iter().any(NodeScan::is_merged));
+    assert!(scans(&[all]).iter().all(NodeScan::is_merged));
 }

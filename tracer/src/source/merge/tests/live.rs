@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::source::merge::gather::{Gather, News};
+use crate::source::merge::live::{LiveMerge, News};
 
 /// Two nodes and what they have sent so far.
 struct Coming {
-    gather: Gather,
+    merge: LiveMerge,
     sent: [Vec<Input>; 2],
     now: Instant,
     told: Vec<Input>,
@@ -19,7 +19,7 @@ impl Coming {
         let now = Instant::now();
         let names = (0..).map(NodeId).zip(["one", "two"]);
         Self {
-            gather: Gather::new(names, now),
+            merge: LiveMerge::new(names, now),
             sent: [Vec::new(), Vec::new()],
             now,
             told: Vec::new(),
@@ -30,14 +30,14 @@ impl Coming {
     fn sends(&mut self, node: u16, input: Input) -> Option<News> {
         let sent = self.sent.get_mut(usize::from(node)).unwrap();
         sent.push(input.clone());
-        self.gather.take(NodeId(node), input, self.now)
+        self.merge.take(NodeId(node), input, self.now)
     }
 
     /// Time passes, and what is known is told.
     fn later(&mut self, by: Duration) -> Vec<News> {
         self.now += by;
-        let news = self.gather.look(self.now);
-        if self.gather.is_outdated(self.now) {
+        let news = self.merge.look(self.now);
+        if self.merge.is_outdated(self.now) {
             self.retold += 1;
             self.told.clear();
             let files = self.sent.each_ref().map(|sent| recording(sent.clone()));
@@ -45,11 +45,11 @@ impl Coming {
                 let file = files.get(usize::from(node.0))?;
                 Reader::new(file.as_slice()).ok()
             };
-            self.gather
+            self.merge
                 .retell(again, |input| self.told.push(input))
                 .unwrap();
         }
-        self.told.extend(std::iter::from_fn(|| self.gather.pop()));
+        self.told.extend(std::iter::from_fn(|| self.merge.pop()));
         news
     }
 
@@ -106,7 +106,7 @@ fn what_was_told_in_the_end_is_the_merge_of_all() {
     // both must have begun; then packets told that the wall clocks are wrong
     assert!((2..=4).contains(&coming.retold), "{}", coming.retold);
     for node in 0..2 {
-        coming.gather.gone(NodeId(node));
+        coming.merge.gone(NodeId(node));
     }
     coming.later(STEP);
     let merged = merged(&nodes);
@@ -167,7 +167,7 @@ fn nodes_are_waited_for_in_the_beginning_and_may_join_later() {
         coming.later(Duration::from_secs(1));
     }
     assert_eq!(
-        (coming.retold, coming.gather.begun().collect()),
+        (coming.retold, coming.merge.begun().collect()),
         (1, vec![NodeId(0)])
     );
     assert!(!coming.told.is_empty());
@@ -176,6 +176,6 @@ fn nodes_are_waited_for_in_the_beginning_and_may_join_later() {
     }
     coming.later(STEP);
     assert_eq!(coming.retold, 2);
-    assert_eq!(coming.gather.begun().count(), 2);
+    assert_eq!(coming.merge.begun().count(), 2);
     assert_eq!(coming.until(1), None);
 }

@@ -12,13 +12,13 @@ use crate::model::{Device, IfIndex, NetNs};
 
 /// Tells which records a run looks at.
 #[derive(Default)]
-pub(super) struct Lens {
+pub(super) struct InterfaceFilter {
     /// Empty: all.
     only: Vec<Glob>,
-    interfaces: HashMap<Device, String>,
+    names: HashMap<Device, String>,
 }
 
-impl Lens {
+impl InterfaceFilter {
     /// Remembers what a fact of the run tells; facts come before the records that need them.
     pub(super) fn notice(&mut self, fact: &Fact) {
         match fact {
@@ -27,14 +27,14 @@ impl Lens {
                 self.only = globs.filter_map(|glob| Glob::new(glob).ok()).collect();
             }
             Fact::Link(link) => {
-                self.interfaces.insert(link.device, link.name.clone());
+                self.names.insert(link.device, link.name.clone());
             }
             _ => {}
         }
     }
 
     /// Whether the record is of an interface that was asked for. A drop is told wherever it happens.
-    pub(super) fn looks_at(&self, raw: &RawEvent) -> bool {
+    pub(super) fn wants(&self, raw: &RawEvent) -> bool {
         let device = Device {
             netns: NetNs(raw.netns),
             ifindex: IfIndex(raw.ifindex),
@@ -42,6 +42,6 @@ impl Lens {
         let matches = |name: &String| self.only.iter().any(|glob| glob.matches(name));
         self.only.is_empty()
             || raw.hook == hook::KFREE_SKB
-            || self.interfaces.get(&device).is_none_or(matches)
+            || self.names.get(&device).is_none_or(matches)
     }
 }

@@ -12,7 +12,7 @@ use crate::tui::snapshot::Played;
 use crate::tui::{Driver, Effect, Snapshot};
 
 /// One of the three.
-pub(super) enum Front<'a> {
+pub(super) enum Display<'a> {
     /// A line that says that something happens; nothing where stderr is no terminal.
     Line(Progress),
     /// The full screen.
@@ -21,7 +21,7 @@ pub(super) enum Front<'a> {
     Events(&'a mut Output),
 }
 
-impl Front<'_> {
+impl Display<'_> {
     /// For what is told to nobody.
     pub(super) fn nobody() -> Self {
         Self::Line(Progress::off())

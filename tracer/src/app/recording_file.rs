@@ -14,13 +14,13 @@ use crate::source::Input;
 use crate::source::recording::{self, Writer};
 
 /// A recording that is not begun: its file may hold an older one, for the run may still be refused.
-pub(super) struct Blank {
+pub(super) struct PendingRecording {
     file: File,
     to: RecordTo,
 }
 
 /// A recording being written.
-pub(super) struct Reel {
+pub(super) struct RecordingFile {
     writer: Writer<File>,
     to: RecordTo,
     /// Who reads a pipe wants to see it soon.
@@ -45,13 +45,13 @@ pub(super) fn create(path: &Path) -> Result<File, Error> {
         .map_err(|error| Error::io(format_args!("write {}", path.display()), error))
 }
 
-impl Reel {
+impl RecordingFile {
     /// Makes sure that the recording can be written.
     ///
     /// # Errors
     /// When it cannot.
-    pub(super) fn create(to: &RecordTo) -> Result<Blank, Error> {
-        Ok(Blank {
+    pub(super) fn create(to: &RecordTo) -> Result<PendingRecording, Error> {
+        Ok(PendingRecording {
             file: create(&to.path)?,
             to: to.clone(),
         })
@@ -61,7 +61,7 @@ impl Reel {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(super) fn begin(Blank { file, to }: Blank) -> io::Result<Self> {
+    pub(super) fn begin(PendingRecording { file, to }: PendingRecording) -> io::Result<Self> {
         let piped = !file.metadata()?.is_file();
         if !piped {
             file.set_len(0)?;
@@ -186,15 +186,15 @@ mod tests {
             path: path.to_owned(),
             most: Some(MOST),
         };
-        let mut reel = Reel::begin(Reel::create(&to).unwrap()).unwrap();
-        reel.write(&fact()).unwrap();
+        let mut file = RecordingFile::begin(RecordingFile::create(&to).unwrap()).unwrap();
+        file.write(&fact()).unwrap();
         for n in 0..records {
-            reel.write(&record(n)).unwrap();
-            reel.write(&Input::Tick(KtimeNs(n))).unwrap();
+            file.write(&record(n)).unwrap();
+            file.write(&Input::Tick(KtimeNs(n))).unwrap();
         }
         let end = Input::End(KtimeNs(records), EndReason::Asked);
-        reel.write(&end).unwrap();
-        reel.finish().unwrap()
+        file.write(&end).unwrap();
+        file.finish().unwrap()
     }
 
     fn records(inputs: &[Input]) -> Vec<u64> {

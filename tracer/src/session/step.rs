@@ -6,7 +6,7 @@ use crate::session::Session;
 
 /// What a step goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Stride {
+pub enum StepTo {
     /// The next event.
     Event,
     /// The first event of the next packet.
@@ -15,7 +15,7 @@ pub enum Stride {
     Drop,
 }
 
-impl Stride {
+impl StepTo {
     fn count(self, trace: &Trace) -> u64 {
         match self {
             Self::Event => trace.events,
@@ -28,7 +28,7 @@ impl Stride {
     #[must_use]
     pub fn from(self, session: &Session) -> Goal {
         Goal {
-            stride: self,
+            to: self,
             before: self.count(session.trace()),
         }
     }
@@ -37,7 +37,7 @@ impl Stride {
 /// The end of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Goal {
-    stride: Stride,
+    to: StepTo,
     before: u64,
 }
 
@@ -45,6 +45,6 @@ impl Goal {
     /// Whether the session has come there.
     #[must_use]
     pub fn is_reached(self, session: &Session) -> bool {
-        self.stride.count(session.trace()) > self.before
+        self.to.count(session.trace()) > self.before
     }
 }

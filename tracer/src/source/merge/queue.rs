@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::lane::Lane;
+use super::node_stream::NodeStream;
 use super::rewrite::{Numbers, Rewriter};
 use crate::host::facts::{Fact, NodeId, Run, TracedNode};
 use crate::model::KtimeNs;
@@ -11,17 +11,17 @@ use crate::source::{EndReason, Input};
 /// Ticks of several nodes closer than this are one.
 const TICK_NS: u64 = 50_000_000;
 
-/// One lane for each node.
-pub struct Weaver {
+/// One stream for each node.
+pub struct MergeQueue {
     nodes: BTreeMap<NodeId, TracedNode>,
-    lanes: BTreeMap<NodeId, Lane>,
+    streams: BTreeMap<NodeId, NodeStream>,
     numbers: Numbers,
     ready: VecDeque<Input>,
     ticked: KtimeNs,
     now: KtimeNs,
 }
 
-impl Weaver {
+impl MergeQueue {
     /// Begins: what is told first is the run, and the nodes.
     #[must_use]
     pub fn new(nodes: Vec<TracedNode>) -> Self {
@@ -30,9 +30,9 @@ impl Weaver {
         let told = nodes.iter().map(|node| told(node, node.from));
         Self {
             ready: run.into_iter().chain(told).collect(),
-            lanes: nodes
+            streams: nodes
                 .iter()
-                .map(|node| (node.id, Lane::new(Rewriter::new(node))))
+                .map(|node| (node.id, NodeStream::new(Rewriter::new(node))))
                 .collect(),
             nodes: nodes.into_iter().map(|node| (node.id, node)).collect(),
             numbers: Numbers::default(),
@@ -48,38 +48,38 @@ impl Weaver {
 
     /// Takes in what a node told next.
     pub fn push(&mut self, node: NodeId, input: Input) {
-        if let Some(lane) = self.lanes.get_mut(&node) {
-            lane.push(input, &mut self.numbers);
+        if let Some(stream) = self.streams.get_mut(&node) {
+            stream.push(input, &mut self.numbers);
         }
     }
 
     /// The node has told all: nothing waits for it any more.
     pub fn close(&mut self, node: NodeId) {
-        if let Some(lane) = self.lanes.get_mut(&node) {
-            lane.set_open(false);
+        if let Some(stream) = self.streams.get_mut(&node) {
+            stream.set_open(false);
         }
     }
 
     /// The node is late, or is heard of again. What is not known of it any more is not waited for, and told: packets that
     /// would have come there since are not lost.
     pub fn set_late(&mut self, node: NodeId, late: bool) {
-        let (Some(known), Some(lane)) = (self.nodes.get_mut(&node), self.lanes.get_mut(&node))
+        let (Some(known), Some(stream)) = (self.nodes.get_mut(&node), self.streams.get_mut(&node))
         else {
             return;
         };
-        lane.set_open(!late);
-        known.until = late.then(|| lane.newest());
+        stream.set_open(!late);
+        known.until = late.then(|| stream.newest());
         self.ready.push_back(told(known, self.now));
     }
 
     /// The node that must tell more before it is known what comes next.
     #[must_use]
     pub fn wanted(&self) -> Option<NodeId> {
-        let wanting = |(node, lane): (&NodeId, &Lane)| lane.is_wanting().then_some(*node);
-        self.lanes.iter().find_map(wanting)
+        let wanting = |(node, stream): (&NodeId, &NodeStream)| stream.is_wanting().then_some(*node);
+        self.streams.iter().find_map(wanting)
     }
 
-    /// The next input; `None` while one is [`Weaver::wanted`], and when all have been given.
+    /// The next input; `None` while one is [`MergeQueue::wanted`], and when all have been given.
     pub fn pop(&mut self) -> Option<Input> {
         loop {
             self.ready.extend(self.numbers.told(self.now));
@@ -107,21 +107,21 @@ impl Weaver {
     }
 
     fn earliest(&mut self) -> Option<Input> {
-        let mut first: Option<(KtimeNs, NodeId, &mut Lane)> = None;
-        for (node, lane) in &mut self.lanes {
-            if lane.is_wanting() {
+        let mut first: Option<(KtimeNs, NodeId, &mut NodeStream)> = None;
+        for (node, stream) in &mut self.streams {
+            if stream.is_wanting() {
                 return None;
             }
-            let Some(at) = lane.due() else {
+            let Some(at) = stream.due() else {
                 continue;
             };
             if first.as_ref().is_none_or(|(earliest, ..)| at < *earliest) {
-                first = Some((at, *node, lane));
+                first = Some((at, *node, stream));
             }
         }
-        let (at, node, lane) = first?;
+        let (at, node, stream) = first?;
         self.now = self.now.max(at);
-        lane.take().map(|input| self.numbers.sum(node, input))
+        stream.take().map(|input| self.numbers.sum(node, input))
     }
 }
 

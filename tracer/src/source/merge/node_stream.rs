@@ -15,7 +15,7 @@ const WINDOW_NS: u64 = 300_000_000;
 /// Time, then the place in the recording.
 type Due = (KtimeNs, u64);
 
-pub(super) struct Lane {
+pub(super) struct NodeStream {
     rewriter: Rewriter,
     waiting: BTreeMap<Due, Input>,
     /// Facts among them, by their place in the recording.
@@ -26,7 +26,7 @@ pub(super) struct Lane {
     open: bool,
 }
 
-impl Lane {
+impl NodeStream {
     pub(super) fn new(rewriter: Rewriter) -> Self {
         Self {
             rewriter,

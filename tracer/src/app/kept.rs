@@ -7,8 +7,8 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use super::output::Inputs;
-use super::reel::{self, Blank, Reel};
-use super::veil::Veil;
+use super::recording_file::{self, PendingRecording, RecordingFile};
+use super::redaction::RedactionStage;
 use crate::error::Error;
 use crate::source::Input;
 use crate::source::recording::{Reader, RecordingError, Writer};
@@ -18,11 +18,11 @@ const KEPT: usize = 64 << 20;
 
 /// The recording and the copy.
 #[derive(Default)]
-pub(super) struct Tape {
-    reel: Option<Reel>,
+pub(super) struct KeptInputs {
+    file: Option<RecordingFile>,
     copy: Option<Writer<Vec<u8>>>,
     /// The recording that is replayed, and what may be seen of it: it can be read again.
-    replayed: Option<(PathBuf, Veil)>,
+    replayed: Option<(PathBuf, RedactionStage)>,
     /// The copy was full: it holds the beginning.
     full: bool,
     /// Nobody reads the recording any more.
@@ -42,14 +42,14 @@ pub(super) fn open(path: &Path) -> Result<File, Error> {
     File::open(path).map_err(failed)
 }
 
-impl Tape {
+impl KeptInputs {
     /// Begins the recording, and the copy where one is wanted.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub(super) fn begin(blank: Option<Blank>, copy: bool) -> io::Result<Self> {
+    pub(super) fn begin(pending: Option<PendingRecording>, copy: bool) -> io::Result<Self> {
         Ok(Self {
-            reel: blank.map(Reel::begin).transpose()?,
+            file: pending.map(RecordingFile::begin).transpose()?,
             copy: copy.then(|| Writer::new(Vec::new())).transpose()?,
             ..Self::default()
         })
@@ -59,10 +59,14 @@ impl Tape {
     ///
     /// # Errors
     /// None that memory could have.
-    pub(super) fn of_replay(path: &Path, file: &File, veil: Veil) -> io::Result<Self> {
+    pub(super) fn of_replay(
+        path: &Path,
+        file: &File,
+        redaction: RedactionStage,
+    ) -> io::Result<Self> {
         let again = file.metadata()?.is_file() && path != Path::new("-");
         Ok(Self {
-            replayed: again.then(|| (path.to_owned(), veil)),
+            replayed: again.then(|| (path.to_owned(), redaction)),
             ..Self::begin(None, !again)?
         })
     }
@@ -74,13 +78,13 @@ impl Tape {
     pub(super) fn inputs(&mut self) -> Result<Inputs<'_>, Error> {
         let unreadable =
             |error: RecordingError| Error::runtime("cannot read the trace again").caused_by(error);
-        if let Some((path, veil)) = &self.replayed {
+        if let Some((path, redaction)) = &self.replayed {
             let file = File::open(path)
                 .map_err(|error| Error::io(format_args!("read {}", path.display()), error))?;
-            let mut veil = veil.afresh();
+            let mut redaction = redaction.afresh();
             let inputs = Reader::new(file).map_err(unreadable)?;
-            let seen =
-                inputs.filter_map(move |input| input.map(|input| veil.input(input)).transpose());
+            let seen = inputs
+                .filter_map(move |input| input.map(|input| redaction.input(input)).transpose());
             return Ok(Box::new(seen));
         }
         let Some(copy) = &mut self.copy else {
@@ -108,12 +112,12 @@ impl Tape {
             let _ = copy.write(input);
             self.full = copy.written().len() > KEPT;
         }
-        let Some(reel) = &mut self.reel else {
+        let Some(file) = &mut self.file else {
             return Ok(());
         };
-        reel.write(input).map_err(|error| {
+        file.write(input).map_err(|error| {
             self.unread = error.kind() == io::ErrorKind::BrokenPipe;
-            self.reel = None;
+            self.file = None;
             format!("the recording ends here: {error}")
         })
     }
@@ -130,7 +134,7 @@ impl Tape {
         };
         let failed = |error| Error::io(format_args!("write {}", path.display()), error);
         copy.flush().map_err(failed)?;
-        let mut file = reel::create(path)?;
+        let mut file = recording_file::create(path)?;
         file.set_len(0).map_err(failed)?;
         file.write_all(copy.written()).map_err(failed)?;
         Ok(format!(
@@ -142,7 +146,7 @@ impl Tape {
 
     /// Ends the recording. Gives what to say of it, when there is something.
     pub(super) fn finish(&mut self) -> Option<String> {
-        match self.reel.take()?.finish() {
+        match self.file.take()?.finish() {
             Ok(said) => said,
             Err(error) => Some(format!("the end of the recording is missing: {error}")),
         }

@@ -2,7 +2,7 @@
 //!
 //! What one pass over a finished recording would tell (which nodes there are, how far their clocks are apart) is learned on
 //! the way. When it changes so much that what was told is wrong, the trace is to be told again from its start
-//! ([`Gather::is_outdated`]), as it would have been told with what is known now. So the live trace and the merge of what
+//! ([`LiveMerge::is_outdated`]), as it would have been told with what is known now. So the live trace and the merge of what
 //! was kept are one and the same. A node from which nothing comes is not waited for.
 
 use std::collections::BTreeMap;
@@ -10,8 +10,8 @@ use std::io::Read;
 use std::time::{Duration, Instant};
 
 use super::clock::estimate;
-use super::survey::Survey;
-use super::weaver::Weaver;
+use super::queue::MergeQueue;
+use super::scan::NodeScan;
 use super::{MergeError, Merger};
 use crate::host::facts::{ClockBasis, NodeClock, NodeId, TracedNode};
 use crate::source::recording::Reader;
@@ -41,9 +41,9 @@ pub enum News {
 }
 
 /// Nodes whose recordings are coming in.
-pub struct Gather {
+pub struct LiveMerge {
     members: BTreeMap<NodeId, Member>,
-    weaver: Weaver,
+    queue: MergeQueue,
     started: Instant,
     pause: Duration,
     look_at: Instant,
@@ -59,20 +59,20 @@ enum State {
 struct Member {
     name: String,
     /// None before it began.
-    survey: Option<Survey>,
+    scan: Option<NodeScan>,
     /// Inputs so far.
     taken: usize,
     heard: Instant,
     state: State,
 }
 
-impl Gather {
+impl LiveMerge {
     /// Begins to wait for nodes, by their names.
     pub fn new<'a>(nodes: impl IntoIterator<Item = (NodeId, &'a str)>, now: Instant) -> Self {
         let member = |(id, name): (NodeId, &str)| {
             let member = Member {
                 name: name.to_owned(),
-                survey: None,
+                scan: None,
                 taken: 0,
                 heard: now,
                 state: State::Here,
@@ -81,7 +81,7 @@ impl Gather {
         };
         Self {
             members: nodes.into_iter().map(member).collect(),
-            weaver: Weaver::new(Vec::new()),
+            queue: MergeQueue::new(Vec::new()),
             started: now,
             pause: FIRST_PAUSE,
             look_at: now,
@@ -97,18 +97,17 @@ impl Gather {
         // the end that a reader finds where a command was killed is no word from the node
         if member.state == State::Late && !matches!(input, Input::End(..)) {
             member.state = State::Here;
-            self.weaver.set_late(node, false);
+            self.queue.set_late(node, false);
             news = Some(News::Back(node));
         }
-        match &mut member.survey {
-            Some(survey) => survey.note(&input),
+        match &mut member.scan {
+            Some(scan) => scan.note(&input),
             None => {
-                member.survey =
-                    Survey::begin(&input).map(|survey| survey.named(member.name.clone()));
-                news = member.survey.as_ref().map(|_| News::Begun(node));
+                member.scan = NodeScan::begin(&input).map(|scan| scan.named(member.name.clone()));
+                news = member.scan.as_ref().map(|_| News::Begun(node));
             }
         }
-        self.weaver.push(node, input);
+        self.queue.push(node, input);
         news
     }
 
@@ -116,14 +115,14 @@ impl Gather {
     pub fn gone(&mut self, node: NodeId) {
         if let Some(member) = self.members.get_mut(&node) {
             member.state = State::Gone;
-            self.weaver.set_late(node, true);
+            self.queue.set_late(node, true);
         }
     }
 
     /// Looks which nodes are late.
     pub fn look(&mut self, now: Instant) -> Vec<News> {
         let late = self.members.iter_mut().filter(|(_, member)| {
-            let patience = if member.survey.is_some() {
+            let patience = if member.scan.is_some() {
                 LATE
             } else {
                 BEGINNING
@@ -132,8 +131,8 @@ impl Gather {
         });
         let late = late.map(|(id, member)| {
             member.state = State::Late;
-            self.weaver.set_late(*id, true);
-            if member.survey.is_some() {
+            self.queue.set_late(*id, true);
+            if member.scan.is_some() {
                 News::Late(*id)
             } else {
                 News::Silent(*id)
@@ -145,7 +144,7 @@ impl Gather {
     /// Nodes from which nothing comes: those that are late, and those that never began.
     pub fn silent(&self) -> impl Iterator<Item = NodeId> {
         let silent = |m: &Member| match m.state {
-            State::Here => m.survey.is_none(),
+            State::Here => m.scan.is_none(),
             State::Late => true,
             State::Gone => false,
         };
@@ -157,32 +156,32 @@ impl Gather {
 
     /// Nodes that have not begun.
     pub fn missing(&self) -> impl Iterator<Item = NodeId> {
-        let missing = self.members.iter().filter(|(_, m)| m.survey.is_none());
+        let missing = self.members.iter().filter(|(_, m)| m.scan.is_none());
         missing.map(|(id, _)| *id)
     }
 
     /// The next input of the merged trace, if it is known yet.
     pub fn pop(&mut self) -> Option<Input> {
-        self.weaver.pop()
+        self.queue.pop()
     }
 
     /// What comes after all others.
     #[must_use]
     pub fn end(&self, reason: EndReason) -> Input {
-        self.weaver.end(reason)
+        self.queue.end(reason)
     }
 
     /// Whether all nodes trace that are still expected to.
     #[must_use]
     pub fn is_complete(&self, now: Instant) -> bool {
         let waited = now.duration_since(self.started) >= BEGINNING;
-        let settled = |m: &Member| m.survey.is_some() || m.state == State::Gone || waited;
+        let settled = |m: &Member| m.scan.is_some() || m.state == State::Gone || waited;
         self.members.values().all(settled)
     }
 
     /// Nodes that have begun.
     pub fn begun(&self) -> impl Iterator<Item = NodeId> {
-        let begun = self.members.iter().filter(|(_, m)| m.survey.is_some());
+        let begun = self.members.iter().filter(|(_, m)| m.scan.is_some());
         begun.map(|(id, _)| *id)
     }
 
@@ -192,7 +191,7 @@ impl Gather {
         if !self.is_complete(now) {
             return false;
         }
-        if self.begun().count() > self.weaver.nodes().count() {
+        if self.begun().count() > self.queue.nodes().count() {
             (self.pause, self.look_at) = (FIRST_PAUSE, now + FIRST_PAUSE);
             return true;
         }
@@ -201,7 +200,7 @@ impl Gather {
         }
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         self.look_at = now + self.pause;
-        let told = self.weaver.nodes().map(|node| (node.id, node.clock));
+        let told = self.queue.nodes().map(|node| (node.id, node.clock));
         let told: BTreeMap<NodeId, NodeClock> = told.collect();
         self.nodes().iter().any(|node| {
             told.get(&node.id)
@@ -227,14 +226,14 @@ impl Gather {
                 Some((node.id, again(node.id)?.take(taken)))
             })
             .collect();
-        let mut merger = Merger::of(Weaver::new(traced), readers);
+        let mut merger = Merger::of(MergeQueue::new(traced), readers);
         while let Some(input) = merger.advance()? {
             each(input);
         }
-        self.weaver = merger.rest()?;
+        self.queue = merger.rest()?;
         for (id, member) in &self.members {
             if member.state != State::Here {
-                self.weaver.set_late(*id, true);
+                self.queue.set_late(*id, true);
             }
         }
         Ok(())
@@ -242,24 +241,24 @@ impl Gather {
 
     /// The nodes that have begun, with what is known of them and how many inputs they sent, for a merge of all that.
     #[must_use]
-    pub fn surveys(&self) -> Vec<(NodeId, Survey, usize)> {
+    pub fn scans(&self) -> Vec<(NodeId, NodeScan, usize)> {
         let members = self.members.iter();
         members
-            .filter_map(|(id, member)| Some((*id, member.survey.clone()?, member.taken)))
+            .filter_map(|(id, member)| Some((*id, member.scan.clone()?, member.taken)))
             .collect()
     }
 
     /// The nodes that have begun, with their clocks as far as they are known.
     fn nodes(&self) -> Vec<TracedNode> {
         let begun = self.members.iter();
-        let begun: Vec<(NodeId, &Survey)> = begun
-            .filter_map(|(id, member)| Some((*id, member.survey.as_ref()?)))
+        let begun: Vec<(NodeId, &NodeScan)> = begun
+            .filter_map(|(id, member)| Some((*id, member.scan.as_ref()?)))
             .collect();
-        let surveys: Vec<&Survey> = begun.iter().map(|(_, survey)| *survey).collect();
-        let clocks = estimate(&surveys);
-        let node = |((id, survey), clock): ((NodeId, &Survey), NodeClock)| TracedNode {
+        let scans: Vec<&NodeScan> = begun.iter().map(|(_, scan)| *scan).collect();
+        let clocks = estimate(&scans);
+        let node = |((id, scan), clock): ((NodeId, &NodeScan), NodeClock)| TracedNode {
             until: None,
-            ..survey.node(id, clock)
+            ..scan.node(id, clock)
         };
         begun.into_iter().zip(clocks).map(node).collect()
     }

@@ -9,9 +9,9 @@ use crate::source::redact::{Key, Redactor};
 
 /// Lets everything through as it is, or with pseudonyms.
 #[derive(Default)]
-pub(super) struct Veil(Option<(Key, Redactor)>);
+pub(super) struct RedactionStage(Option<(Key, Redactor)>);
 
-impl Veil {
+impl RedactionStage {
     /// As the run wants it.
     ///
     /// # Errors
@@ -21,7 +21,7 @@ impl Veil {
             Some(path) => Key::read(path),
             None => Key::random(),
         });
-        Ok(Self(key.transpose()?.map(veiled)))
+        Ok(Self(key.transpose()?.map(redactor)))
     }
 
     /// Whether it makes pseudonyms at all.
@@ -31,7 +31,7 @@ impl Veil {
 
     /// One that makes the same pseudonyms, for the same inputs once more.
     pub(super) fn afresh(&self) -> Self {
-        Self(self.0.as_ref().map(|(key, _)| veiled(*key)))
+        Self(self.0.as_ref().map(|(key, _)| redactor(*key)))
     }
 
     /// The input as it may be seen; `None` where it says nothing.
@@ -82,6 +82,6 @@ impl Veil {
     }
 }
 
-fn veiled(key: Key) -> (Key, Redactor) {
+fn redactor(key: Key) -> (Key, Redactor) {
     (key, Redactor::new(&key))
 }

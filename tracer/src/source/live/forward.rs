@@ -39,14 +39,14 @@ impl Progress {
 }
 
 /// Hands batches on to the loop.
-pub(super) struct Pump {
+pub(super) struct Forwarder {
     symbols: Symbols,
     named: HashSet<u64>,
     to: mpsc::Sender<Message>,
     progress: Progress,
 }
 
-impl Pump {
+impl Forwarder {
     /// `image` as for [`Symbols::new`].
     pub(super) fn new(
         image: Option<PathBuf>,
@@ -67,7 +67,7 @@ impl Pump {
             if let Ok((event, _)) = RawEvent::ref_from_prefix(&record) {
                 self.progress.at(event.ktime_ns);
             }
-            if is_own_question(&record) {
+            if is_own_lookup(&record) {
                 continue;
             }
             if let Some(fact) = self.new_names(&record) {
@@ -99,7 +99,7 @@ impl Pump {
 }
 
 /// Whether it is a route lookup that a control thread asked for: this run's, or that of another run beside it.
-fn is_own_question(record: &[u8]) -> bool {
+fn is_own_lookup(record: &[u8]) -> bool {
     RawEvent::ref_from_prefix(record).is_ok_and(|(event, _)| {
         matches!(event.hook, hook::FIB_TABLE_LOOKUP | hook::FIB6_TABLE_LOOKUP)
             && event.comm.starts_with(control::THREAD.as_bytes())

@@ -34,7 +34,7 @@ const SAMPLE: usize = 8192;
 
 /// What was found: in all that a node told, or in what it told so far.
 #[derive(Clone, Debug)]
-pub struct Survey {
+pub struct NodeScan {
     name: String,
     run: Run,
     /// From then on it holds what was seen: when facts are told first, all probes are in place.
@@ -57,22 +57,22 @@ struct Passage {
     ambiguous: bool,
 }
 
-impl Survey {
+impl NodeScan {
     /// Reads a recording from end to end; `None` when it ends before it tells of its run. The node is named after
     /// its machine.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn read(reader: &mut Reader<impl Read>) -> Result<Option<Self>, RecordingError> {
-        let mut survey = None;
+        let mut scan = None;
         for input in reader {
             let input = input?;
-            match &mut survey {
-                Some(survey) => Self::note(survey, &input),
-                None => survey = Self::begin(&input),
+            match &mut scan {
+                Some(scan) => Self::note(scan, &input),
+                None => scan = Self::begin(&input),
             }
         }
-        Ok(survey)
+        Ok(scan)
     }
 
     /// Begins with what tells of the run, which stands before all else.
