@@ -40,6 +40,7 @@ use crate::correlate::Trace;
 use crate::host::Host;
 use crate::model::{Detail, Direction, FlowId};
 use crate::report::{Confidence, Evidence, Outcome, Place, Verdict};
+use crate::uapi::errno;
 
 use candidate::evidence;
 use silent::Counts;
@@ -179,7 +180,7 @@ fn judge(view: &View<'_>) -> Judged {
 
 /// Errors that the flow's sockets were given.
 fn socket_errors(view: &View<'_>) -> Option<Evidence> {
-    let errno = view.events().find_map(|e| match e.detail {
+    let error = view.events().find_map(|e| match e.detail {
         Detail::SocketError { errno } if errno != 0 => e
             .socket
             .and_then(|s| s.tuple)
@@ -188,14 +189,6 @@ fn socket_errors(view: &View<'_>) -> Option<Evidence> {
             .then_some(errno),
         _ => None,
     })?;
-    let name = match errno {
-        111 => "ECONNREFUSED".to_owned(),
-        113 => "EHOSTUNREACH".to_owned(),
-        101 => "ENETUNREACH".to_owned(),
-        104 => "ECONNRESET".to_owned(),
-        110 => "ETIMEDOUT".to_owned(),
-        90 => "EMSGSIZE".to_owned(),
-        other => format!("errno {other}"),
-    };
+    let name = errno::name(i64::from(error)).unwrap_or_else(|| format!("errno {error}"));
     Some(evidence("socket", format!("the socket was given {name}")))
 }

@@ -21,6 +21,7 @@ use tracer_common::filter::{MAX_CLAUSES, RawClause};
 use unicode_width::UnicodeWidthStr;
 
 use crate::error::Error;
+use crate::uapi::tcp;
 use ast::{Expr, Side};
 use conjunction::{Conjunction, Span};
 use lexer::TokenKind;
@@ -292,18 +293,15 @@ fn shorthand_words(expr: &Expr) -> String {
 
 /// Whether an answer to a packet of this term can match it in the other direction.
 fn answerable(term: &Term) -> bool {
-    const SYN: u8 = 0x02;
-    const RST: u8 = 0x04;
-    const ACK: u8 = 0x10;
     let Conjunction {
         tcp_mask,
         tcp_flags,
         icmp_type,
         ..
     } = term.conjunction;
-    let one_of_the_handshake = tcp_flags & SYN != 0 && tcp_mask & ACK != 0;
+    let one_of_the_handshake = tcp_flags & tcp::SYN != 0 && tcp_mask & tcp::ACK != 0;
     let one_type = icmp_type != Span::ALL && icmp_type.first == icmp_type.last;
-    !(one_of_the_handshake || tcp_flags & RST != 0 || one_type)
+    !(one_of_the_handshake || tcp_flags & tcp::RST != 0 || one_type)
 }
 
 #[cfg(test)]

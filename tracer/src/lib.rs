@@ -21,3 +21,4 @@ pub mod session;
 pub mod source;
 mod sys;
 pub mod tui;
+pub mod uapi;

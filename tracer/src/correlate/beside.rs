@@ -4,13 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::model::{Detail, Device, Event, KtimeNs, NetNs, Proto, Tuple};
+use crate::uapi::fib::LOOPBACK_IFINDEX;
 
 /// How often the same thing is kept.
 const REPEATS: u8 = 3;
 /// A route lookup belongs to the packet that its CPU took in so shortly before.
 const SAME_MOMENT_NS: u64 = 1_000_000;
-/// Ifindex of `lo`, from which lookups of this host itself come.
-const LOOPBACK: u32 = 1;
 
 /// What has been kept, and what each CPU took in last.
 #[derive(Clone, Debug, Default)]
@@ -42,9 +41,9 @@ impl Beside {
         }
         let looked_up = event.tuple;
         let ends = looked_up.map(|t| (t.src, t.dst));
-        let forwarded = fib.iif > LOOPBACK && fib.iif == device.ifindex.0;
+        let forwarded = fib.iif > LOOPBACK_IFINDEX && fib.iif == device.ifindex.0;
         // the answer to the packet, built while the packet is being received
-        let answer = fib.iif <= LOOPBACK && ends.is_some_and(|(_, dst)| dst == tuple.src);
+        let answer = fib.iif <= LOOPBACK_IFINDEX && ends.is_some_and(|(_, dst)| dst == tuple.src);
         if forwarded || answer {
             event.netns = Some(device.netns);
             fib.local = false;

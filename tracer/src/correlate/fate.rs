@@ -7,13 +7,12 @@ use crate::host::Host;
 use crate::host::facts::ProbeState;
 use crate::model::{Detail, Device, Direction, Fate, Journey, KtimeNs, Proto, Side, Step};
 use crate::source::Losses;
+use crate::uapi::if_arp::ARPHRD_LOOPBACK;
+use crate::uapi::if_packet::OTHERHOST;
 
-use super::kind::OTHERHOST;
 use super::noise::{self, Meaning};
 use super::open::{BranchKind, Open, place};
 
-/// ARPHRD_LOOPBACK (include/uapi/linux/if_arp.h).
-const LOOPBACK: u16 = 772;
 /// Kinds of devices that hand a packet on to another one of the same host.
 const STACKED: &[&str] = &[
     "bridge", "vxlan", "geneve", "gre", "gretap", "ip6gre", "ipip", "sit", "ip6tnl", "bond",
@@ -237,7 +236,7 @@ fn leaves(host: &Host, device: Device) -> bool {
     let Some(link) = host.link(device) else {
         return true;
     };
-    let goes_on = link.arp_type == LOOPBACK
+    let goes_on = link.arp_type == ARPHRD_LOOPBACK
         || STACKED.contains(&link.kind.as_str())
         || link.peer.is_some_and(|peer| host.is_watched(peer.netns));
     !goes_on

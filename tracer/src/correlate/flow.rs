@@ -8,6 +8,7 @@ use crate::model::{
     Acked, Device, Direction, Event, FateCounts, Flow, FlowId, JourneyId, Path, Proto, Side,
     Transport, Tuple, TupleRole,
 };
+use crate::uapi::tcp::{ACK, RST, SYN};
 
 use super::Trace;
 use super::kind::{is_echo_reply, is_echo_request};
@@ -284,9 +285,6 @@ fn reversed_by_request(tuple: &Tuple, host: &Host) -> Option<bool> {
 
 /// By what only one side sends.
 fn reversed_by_transport(event: &Event) -> Option<bool> {
-    const SYN: u8 = 2;
-    const RST: u8 = 4;
-    const ACK: u8 = 16;
     if is_echo_request(event) {
         return Some(false);
     }

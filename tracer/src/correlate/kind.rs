@@ -1,35 +1,26 @@
-//! What kind of packet an event is of: the questions that rules ask.
+//! What kind of packet an event is of: the tests that the tables of this stage name.
 
 use crate::model::{Event, Proto, Transport};
+use crate::uapi::tcp::{ACK, FIN, RST, SYN};
+use crate::uapi::{icmp, icmpv6, if_packet};
 
 /// Every packet.
 pub(super) fn always(_: &Event) -> bool {
     true
 }
 
-/// PACKET_BROADCAST (include/uapi/linux/if_packet.h).
-const BROADCAST: u8 = 1;
-/// PACKET_OTHERHOST (the same).
-pub(super) const OTHERHOST: u8 = 3;
-/// PACKET_LOOPBACK (the same).
-const OWN_COPY: u8 = 5;
-const FIN: u8 = 1;
-const SYN: u8 = 2;
-const RST: u8 = 4;
-const ACK: u8 = 16;
-
 pub(super) fn for_other_host(event: &Event) -> bool {
-    event.pkt_type == OTHERHOST
+    event.pkt_type == if_packet::OTHERHOST
 }
 
 /// A frame for everybody on the link.
 pub(super) fn is_broadcast_frame(event: &Event) -> bool {
-    event.pkt_type == BROADCAST
+    event.pkt_type == if_packet::BROADCAST
 }
 
 /// The copy of what this host sends to many that it gets itself.
 pub(super) fn is_own_copy(event: &Event) -> bool {
-    event.pkt_type == OWN_COPY
+    event.pkt_type == if_packet::LOOPBACK
 }
 
 /// TCP flags and payload.
@@ -66,8 +57,8 @@ pub(super) fn is_fragment(event: &Event) -> bool {
 pub(super) fn is_echo_request(event: &Event) -> bool {
     match event.packet.as_ref().map(|p| (p.tuple, p.transport)) {
         Some((Some(tuple), Transport::Icmp { icmp_type, .. })) => match tuple.proto {
-            Proto::Icmp => icmp_type == 8,
-            Proto::Icmp6 => icmp_type == 128,
+            Proto::Icmp => icmp_type == icmp::ECHO,
+            Proto::Icmp6 => icmp_type == icmpv6::ECHO_REQUEST,
             _ => false,
         },
         _ => false,
@@ -78,8 +69,8 @@ pub(super) fn is_echo_request(event: &Event) -> bool {
 pub(super) fn is_echo_reply(event: &Event) -> bool {
     match event.packet.as_ref().map(|p| (p.tuple, p.transport)) {
         Some((Some(tuple), Transport::Icmp { icmp_type, .. })) => match tuple.proto {
-            Proto::Icmp => icmp_type == 0,
-            Proto::Icmp6 => icmp_type == 129,
+            Proto::Icmp => icmp_type == icmp::ECHOREPLY,
+            Proto::Icmp6 => icmp_type == icmpv6::ECHO_REPLY,
             _ => false,
         },
         _ => false,

@@ -7,6 +7,7 @@ use crate::model::{
     Acked, Direction, Event, Fate, FateCounts, Fingerprint, Flow, FlowId, Journey, JourneyId,
     KtimeNs, Path, Transport, Tuple, TupleRole,
 };
+use crate::uapi::tcp;
 
 use super::beside::Concerns;
 use super::fate::Judgement;
@@ -55,14 +56,12 @@ pub(super) fn fold(trace: &mut Trace, flows: &mut Flows, open: &Open, judged: &J
 
 /// Takes the acknowledgement number of a TCP segment in.
 fn note_acknowledgement(acked: &mut BTreeMap<Direction, Acked>, journey: &Journey, fate: &Fate) {
-    const RST: u8 = 4;
-    const ACK: u8 = 16;
     let mut packets = journey
         .steps
         .iter()
         .filter_map(|step| step.event.packet.as_ref());
     if let Some(Transport::Tcp { ack, flags, .. }) = packets.next().map(|packet| packet.transport)
-        && flags & (ACK | RST) == ACK
+        && flags & (tcp::ACK | tcp::RST) == tcp::ACK
     {
         let at = journey
             .steps

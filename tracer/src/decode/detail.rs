@@ -5,15 +5,11 @@ use tracer_common::hook;
 
 use crate::host::Host;
 use crate::model::{Detail, DropInfo, FibEvent, Frame, Mac, NeighborEvent, raw_address};
+use crate::uapi::fib::LOOPBACK_IFINDEX;
+use crate::uapi::netdevice::{IFF_UP, LINK_STATE_NOCARRIER};
 
 use super::{function, text};
 
-/// IFF_UP of net_device.flags (include/uapi/linux/if.h).
-const IFF_UP: u32 = 1;
-/// `__LINK_STATE_NOCARRIER` of net_device.state (enum netdev_state_t: the third bit since 2.6).
-const NO_CARRIER: u32 = 1 << 2;
-/// Ifindex of `lo`: a lookup "from" it is one of this host itself.
-const LOOPBACK: u32 = 1;
 /// "A connection tracking entry is attached" in [`RawEvent::ct_info`].
 const CT_ATTACHED: u32 = 8;
 
@@ -55,7 +51,7 @@ pub(super) fn detail(raw: &RawEvent, bytes: &[u8], stack: &[u8], host: &Host) ->
             error: low(signed(raw.arg1).unsigned_abs()),
             iif: raw.skb_iif,
             oif: raw.ifindex,
-            local: raw.skb_iif <= LOOPBACK && raw.pid != 0,
+            local: raw.skb_iif <= LOOPBACK_IFINDEX && raw.pid != 0,
         }),
         hook::ICMP_SEND => Detail::IcmpSend {
             icmp_type: byte(raw.arg0),
@@ -102,7 +98,7 @@ fn drop_info(raw: &RawEvent, stack: &[u8], host: &Host) -> DropInfo {
         stack: frames(stack, function.as_deref(), host),
         function,
         dst_error: knows(KNOWN_DST).then_some(raw.dst_error.unsigned_abs()),
-        no_carrier: knows(KNOWN_DEV).then_some(raw.dev_state & NO_CARRIER != 0),
+        no_carrier: knows(KNOWN_DEV).then_some(raw.dev_state & LINK_STATE_NOCARRIER != 0),
         device_up: knows(KNOWN_DEV).then_some(raw.dev_flags & IFF_UP != 0),
         mtu: knows(KNOWN_DEV).then_some(raw.mtu),
         qdisc: text(&raw.qdisc).filter(|_| knows(KNOWN_DEV)),

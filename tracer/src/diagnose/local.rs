@@ -6,17 +6,17 @@ use crate::correlate::Trace;
 use crate::host::Host;
 use crate::model::{Detail, Device, Event, IfIndex, KtimeNs, NetNs, Process, Proto, Tuple};
 use crate::report::{Advice, Affected, Confidence, Evidence, Outcome, Place, Verdict};
+use crate::uapi::fib::LOOPBACK_IFINDEX;
+use crate::uapi::rtnetlink::RT_TABLE_LOCAL;
 
 use super::advice::{Shell, text};
 use super::candidate::{Candidate, Specificity, evidence, place_on};
 use super::loss::{apart, tuple_of};
 use super::policy::Asked;
-use super::routing::{self, TABLE_LOCAL};
+use super::routing;
 use super::rules::refusal::Refusal;
 use super::rules::{link, ready, route};
 
-/// Interface number of `lo`: lookups for packets of this host itself say that they came from it.
-const LOOPBACK: u32 = 1;
 /// Lookups of one send are microseconds apart.
 const SAME_SEND_NS: u64 = 200_000;
 
@@ -49,7 +49,7 @@ pub fn failures(trace: &Trace, host: &Host) -> Vec<Failure> {
         .beside
         .iter()
         .filter(
-            |e| matches!(&e.detail, Detail::Fib(f) if f.iif == LOOPBACK || f.local && f.iif == 0),
+            |e| matches!(&e.detail, Detail::Fib(f) if f.iif == LOOPBACK_IFINDEX || f.local && f.iif == 0),
         )
         .filter_map(|e| Some((e, tuple_of(e)?)))
         .collect();
@@ -73,13 +73,13 @@ pub fn failures(trace: &Trace, host: &Host) -> Vec<Failure> {
                 t.dst == tuple.dst
                     && other.cpu == event.cpu
                     && apart(other.at, event.at) < SAME_SEND_NS
-                    && matches!(&other.detail, Detail::Fib(f) if f.table != TABLE_LOCAL)
+                    && matches!(&other.detail, Detail::Fib(f) if f.table != RT_TABLE_LOCAL)
             })
         };
         if fib.error == 0
             || !is_asked_for(tuple, trace, host)
             || mended()
-            || fib.table == TABLE_LOCAL && goes_on()
+            || fib.table == RT_TABLE_LOCAL && goes_on()
         {
             continue;
         }
@@ -90,7 +90,7 @@ pub fn failures(trace: &Trace, host: &Host) -> Vec<Failure> {
         match known {
             Some(failure) => {
                 failure.count += 1;
-                if fib.table != TABLE_LOCAL {
+                if fib.table != RT_TABLE_LOCAL {
                     (failure.error, failure.table) = (fib.error, fib.table);
                 }
             }
@@ -112,7 +112,7 @@ pub fn failures(trace: &Trace, host: &Host) -> Vec<Failure> {
 /// Lookups that found a route for packets of this host itself that were asked for.
 pub fn successes<'t>(trace: &'t Trace, host: &'t Host) -> impl Iterator<Item = &'t Event> {
     trace.beside.iter().filter(move |e| {
-        let own = matches!(&e.detail, Detail::Fib(f) if f.error == 0 && (f.iif == LOOPBACK || f.local && f.iif == 0));
+        let own = matches!(&e.detail, Detail::Fib(f) if f.error == 0 && (f.iif == LOOPBACK_IFINDEX || f.local && f.iif == 0));
         own && tuple_of(e).is_some_and(|t| is_asked_for(&t, trace, host))
     })
 }
@@ -209,7 +209,7 @@ pub fn candidate(
     let refusal = Refusal::new(told, host, netns, asked);
     if refusal.by.is_none() {
         // A lookup in the local table alone is no failure where no rule ended it.
-        if failure.table == TABLE_LOCAL && answered.is_none() {
+        if failure.table == RT_TABLE_LOCAL && answered.is_none() {
             return None;
         }
         let gone = netns.and_then(|ns| without_way(trace, host, ns, dst));

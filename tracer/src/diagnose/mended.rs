@@ -4,12 +4,11 @@
 use std::collections::HashMap;
 
 use crate::model::{Acked, Direction, Event, Fate, Journey, Packet, Transport};
+use crate::uapi::tcp::{ACK, FIN, RST, SYN};
+use crate::uapi::{icmp, icmpv6};
 
 use super::loss::{Loss, apart};
 
-const FIN_OR_SYN: u8 = 3;
-const RST: u8 = 4;
-const ACK: u8 = 16;
 /// So long a packet is at one place.
 const SAME_MOMENT_NS: u64 = 1_000_000;
 
@@ -38,10 +37,14 @@ impl Data {
                 flags,
                 payload,
                 ..
-            } => Some(Self::Tcp(seq, flags & FIN_OR_SYN, payload > 0)),
+            } => Some(Self::Tcp(seq, flags & (FIN | SYN), payload > 0)),
             Transport::Icmp {
                 seq,
-                icmp_type: icmp_type @ (0 | 8 | 128 | 129),
+                icmp_type:
+                    icmp_type @ (icmp::ECHOREPLY
+                    | icmp::ECHO
+                    | icmpv6::ECHO_REQUEST
+                    | icmpv6::ECHO_REPLY),
                 ..
             } => Some(Self::Echo(seq, icmp_type)),
             _ => None,
@@ -90,7 +93,7 @@ impl<'a> Arrived<'a> {
         else {
             return self.again(loss, data);
         };
-        let length = payload.max(u32::from(flags & FIN_OR_SYN != 0));
+        let length = payload.max(u32::from(flags & (FIN | SYN) != 0));
         if length == 0 {
             // a mere acknowledgement: a later one that arrived says the same and more
             return flags & (ACK | RST) == ACK && acknowledged(loss, ack);

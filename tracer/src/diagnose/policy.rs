@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use crate::host::Host;
 use crate::host::facts::{PolicyRule, TableRoute};
 use crate::model::{Device, IfIndex, NetNs, Tuple};
+use crate::uapi::rtnetlink::{RT_TABLE_DEFAULT, RT_TABLE_LOCAL, RT_TABLE_MAIN};
 
 use super::routing::holds;
 
@@ -172,20 +173,17 @@ pub fn route_words(host: &Host, netns: NetNs, route: &TableRoute) -> String {
         };
         format!("dev {}", host.interface(device))
     }));
-    if route.table != MAIN {
+    if route.table != RT_TABLE_MAIN {
         words.push(format!("table {}", table_words(route.table)));
     }
     words.join(" ")
 }
 
-/// RT_TABLE_MAIN.
-const MAIN: u32 = 254;
-
 fn table_words(table: u32) -> String {
     match table {
-        255 => "local".to_owned(),
-        MAIN => "main".to_owned(),
-        253 => "default".to_owned(),
+        RT_TABLE_LOCAL => "local".to_owned(),
+        RT_TABLE_MAIN => "main".to_owned(),
+        RT_TABLE_DEFAULT => "default".to_owned(),
         number => number.to_string(),
     }
 }

@@ -6,28 +6,15 @@ use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::{Link, RouteAnswer};
 use crate::model::{Detail, Event, FibEvent, NetNs};
+use crate::uapi::errno;
+use crate::uapi::if_arp::ARPHRD_LOOPBACK;
+use crate::uapi::rtnetlink::RT_TABLE_LOCAL;
 
 use super::loss::{apart, tuple_of};
 pub use crate::host::prefix::{holds, network};
 
-/// Table `local`: its misses are part of every lookup.
-pub const TABLE_LOCAL: u32 = 255;
 /// A lookup belongs to what the same CPU does next.
 const SAME_LOOKUP_NS: u64 = 1_000_000;
-
-/// Errors of lookups, as positive errno.
-pub mod errno {
-    /// EAGAIN: nothing in this IPv4 table matched (fib_table_lookup).
-    pub const AGAIN: u32 = 11;
-    /// EACCES: prohibit.
-    pub const ACCESS: u32 = 13;
-    /// EINVAL: blackhole.
-    pub const INVALID: u32 = 22;
-    /// ENETUNREACH: no route.
-    pub const NET_UNREACHABLE: u32 = 101;
-    /// EHOSTUNREACH: unreachable, and IPv6's null entry.
-    pub const HOST_UNREACHABLE: u32 = 113;
-}
 
 /// The route lookup for this destination nearest before an event, on its CPU, outside the local table.
 #[must_use]
@@ -41,7 +28,7 @@ pub fn lookup_before<'a>(trace: &'a Trace, event: &Event, dst: IpAddr) -> Option
         })
         .filter(|e| tuple_of(e).is_some_and(|t| t.dst == dst))
         .find_map(|e| match &e.detail {
-            Detail::Fib(fib) if fib.table != TABLE_LOCAL => Some(fib),
+            Detail::Fib(fib) if fib.table != RT_TABLE_LOCAL => Some(fib),
             _ => None,
         })
 }
@@ -86,12 +73,12 @@ pub fn answer_words(host: &Host, answer: &RouteAnswer) -> String {
 #[must_use]
 pub fn errno_words(error: u32) -> String {
     match error {
-        errno::AGAIN => "no route matches".to_owned(),
-        errno::ACCESS => "prohibited (EACCES)".to_owned(),
-        errno::INVALID => "blackhole (EINVAL)".to_owned(),
-        errno::NET_UNREACHABLE => "network unreachable (ENETUNREACH)".to_owned(),
-        errno::HOST_UNREACHABLE => "host unreachable (EHOSTUNREACH)".to_owned(),
-        other => format!("errno {other}"),
+        errno::EAGAIN => "no route matches".to_owned(),
+        errno::EACCES => "prohibited (EACCES)".to_owned(),
+        errno::EINVAL => "blackhole (EINVAL)".to_owned(),
+        errno::ENETUNREACH => "network unreachable (ENETUNREACH)".to_owned(),
+        errno::EHOSTUNREACH => "host unreachable (EHOSTUNREACH)".to_owned(),
+        other => errno::name(i64::from(other)).unwrap_or_else(|| format!("errno {other}")),
     }
 }
 
@@ -110,7 +97,7 @@ pub fn stopped_by_rule(trace: &Trace, event: &Event, dst: IpAddr) -> bool {
         if !same {
             continue;
         }
-        if fib.table != TABLE_LOCAL || fib.error == 0 {
+        if fib.table != RT_TABLE_LOCAL || fib.error == 0 {
             return false;
         }
         local = true;
@@ -122,11 +109,9 @@ pub fn stopped_by_rule(trace: &Trace, event: &Event, dst: IpAddr) -> bool {
 /// only way out there is. Its routes went with it.
 #[must_use]
 pub fn downed_way(host: &Host, netns: NetNs, dst: IpAddr) -> Option<&Link> {
-    /// ARPHRD_LOOPBACK.
-    const LOOPBACK: u16 = 772;
     let links = || {
         host.links()
-            .filter(|l| l.device.netns == netns && l.arp_type != LOOPBACK && l.name != "lo")
+            .filter(|l| l.device.netns == netns && l.arp_type != ARPHRD_LOOPBACK && l.name != "lo")
     };
     let on_link = |link: &&Link| {
         host.last_addresses(link.device)

@@ -10,6 +10,7 @@ use crate::host::Host;
 use crate::model::{
     Detail, Direction, Event, Fate, FateCounts, Flow, Journey, Proto, Side, Transport, Tuple,
 };
+use crate::uapi::{icmp, icmpv6};
 
 use super::loss::Loss;
 use super::mended::{Arrived, first_packet};
@@ -158,7 +159,7 @@ impl<'a> View<'a> {
                     matches!(
                         p.transport,
                         Transport::Icmp {
-                            icmp_type: 8 | 128,
+                            icmp_type: icmp::ECHO | icmpv6::ECHO_REQUEST,
                             ..
                         }
                     )

@@ -18,30 +18,14 @@ use super::netlink::{
 };
 use super::{Unreadable, cgroups, conntrack, device_state, fdb, firewall, policy, sockets, xfrm};
 use crate::model::{Device, IfIndex, Mac, NetNs, Proto, Tuple};
+use crate::uapi::rtnetlink::{ROUTE_TYPES, RTA_VIA};
 
 // Of linux/rtnetlink.h.
 const RTM_F_LOOKUP_TABLE: u32 = 0x1000;
-const RTA_VIA: u16 = 18;
 const RTA_IP_PROTO: u16 = 27;
 const RTA_SPORT: u16 = 28;
 const RTA_DPORT: u16 = 29;
 const RTAX_MTU: u16 = 2;
-
-/// `rtm_type` by number (RTN_*), as ip-route(8) calls them.
-pub(super) const ROUTE_KINDS: [&str; 12] = [
-    "unspecified",
-    "unicast",
-    "local",
-    "broadcast",
-    "anycast",
-    "multicast",
-    "blackhole",
-    "unreachable",
-    "prohibit",
-    "throw",
-    "nat",
-    "xresolve",
-];
 
 /// Answers one question, as far as this machine can tell.
 #[must_use]
@@ -212,7 +196,7 @@ fn route_of(message: Message<'_>) -> Option<Route> {
     let (header, rest) = message.payload.split_first_chunk::<12>()?;
     let [_, _, _, _, table, _, _, kind, ..] = *header;
     let mut route = Route {
-        kind: ROUTE_KINDS
+        kind: ROUTE_TYPES
             .get(usize::from(kind))
             .map_or_else(|| format!("type {kind}"), |name| (*name).into()),
         oif: None,

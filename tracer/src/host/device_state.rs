@@ -16,21 +16,14 @@ use super::netlink::{Message, Netlink, Request, attributes, text_of, u32_of};
 use super::processes;
 use crate::model::Device;
 use crate::sys;
+use crate::uapi::pkt_sched::{TC_H_EGRESS, TC_H_INGRESS, TC_H_ROOT, TCA_BPF_ID, TCA_BPF_NAME};
+use crate::uapi::rtnetlink::{RTM_GETQDISC, RTM_GETTFILTER, TCA_KIND, TCA_OPTIONS};
 
-// linux/rtnetlink.h, linux/pkt_sched.h
-const RTM_GETQDISC: u16 = 38;
-const RTM_GETTFILTER: u16 = 46;
-const TC_H_INGRESS: u32 = 0xffff_fff2;
-const TC_H_EGRESS: u32 = 0xffff_fff3;
-const TC_H_ROOT: u32 = 0xffff_ffff;
-const TCA_KIND: u16 = 1;
-const TCA_OPTIONS: u16 = 2;
+// linux/rtnetlink.h
 const TCA_STATS2: u16 = 7;
 const TCA_STATS_BASIC: u16 = 1;
 const TCA_STATS_QUEUE: u16 = 3;
 // linux/pkt_cls.h
-const TCA_BPF_NAME: u16 = 7;
-const TCA_BPF_ID: u16 = 11;
 const TCA_ACT_KIND: u16 = 1;
 const TCA_ACT_OPTIONS: u16 = 2;
 /// TCA_MIRRED_PARMS, TCA_GACT_PARMS and their relatives: all begin with `tc_gen`, whose third word is the verdict.

@@ -15,10 +15,9 @@ use super::netlink::{
     Message, Netlink, Request, address_of, attributes, i32_of, text_of, u16_of, u32_of,
 };
 use crate::model::{Device, IfIndex, Mac, NetNs};
+use crate::uapi::netdevice::{IFF_LOWER_UP, IFF_UP};
 
 const AF_UNSPEC: u8 = 0;
-const IFF_UP: u32 = 1;
-const IFF_LOWER_UP: u32 = 1 << 16;
 /// Statistics are most of a link's message and nobody here reads them (RTEXT_FILTER_SKIP_STATS).
 const SKIP_STATS: u32 = 1 << 3;
 

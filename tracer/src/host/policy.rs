@@ -6,12 +6,12 @@ use std::net::IpAddr;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 
-use super::answers::ROUTE_KINDS;
 use super::facts::{PolicyRule, TableRoute};
 use super::netlink::{
     Message, Netlink, Request, address_bytes, address_of, attributes, family_of, text_of, u16_of,
     u32_of,
 };
+use crate::uapi::rtnetlink::{ROUTE_TYPES, RTA_VIA, RTM_F_CLONED};
 
 // Of linux/fib_rules.h.
 const FRA_DST: u16 = 1;
@@ -40,9 +40,6 @@ const RULE_ACTIONS: [&str; 9] = [
     "prohibit",
 ];
 
-// Of linux/rtnetlink.h.
-const RTM_F_CLONED: u32 = 0x200;
-const RTA_VIA: u16 = 18;
 /// Most routes told of one destination: the longest prefixes of each table come first.
 const MANY: usize = 32;
 
@@ -120,7 +117,7 @@ fn table_route_of(message: Message<'_>, like: IpAddr) -> Option<TableRoute> {
     }
     let any = vec![0; address_bytes(like).len()];
     let mut route = TableRoute {
-        kind: ROUTE_KINDS
+        kind: ROUTE_TYPES
             .get(usize::from(kind))
             .map_or_else(|| format!("type {kind}"), |name| (*name).into()),
         table: table.into(),

@@ -14,30 +14,22 @@ use nix::errno::Errno;
 
 use super::attach::Side;
 use crate::host::netlink::{Message, Netlink, Request, attributes, text_of, u32_of};
+use crate::uapi::pkt_sched::{TC_H_CLSACT, TC_H_EGRESS, TC_H_INGRESS, TCA_BPF_ID, TCA_BPF_NAME};
+use crate::uapi::rtnetlink::{
+    RTM_DELQDISC, RTM_DELTFILTER, RTM_GETQDISC, RTM_GETTFILTER, RTM_NEWQDISC, RTM_NEWTFILTER,
+    TCA_KIND, TCA_OPTIONS,
+};
 
 /// Name of our filters, and of those whose run added the qdisc.
 const NAME: &str = "tracer";
 const NAME_WITH_QDISC: &str = "tracer+qdisc";
 
 // linux/rtnetlink.h, linux/pkt_sched.h, linux/pkt_cls.h
-const RTM_NEWQDISC: u16 = 36;
-const RTM_DELQDISC: u16 = 37;
-const RTM_GETQDISC: u16 = 38;
-const RTM_NEWTFILTER: u16 = 44;
-const RTM_DELTFILTER: u16 = 45;
-const RTM_GETTFILTER: u16 = 46;
-const TCA_KIND: u16 = 1;
-const TCA_OPTIONS: u16 = 2;
 const TCA_CHAIN: u16 = 11;
 const TCA_BPF_FD: u16 = 6;
-const TCA_BPF_NAME: u16 = 7;
 const TCA_BPF_FLAGS: u16 = 8;
-const TCA_BPF_ID: u16 = 11;
 const TCA_BPF_FLAG_ACT_DIRECT: u32 = 1;
-const TC_H_CLSACT: u32 = 0xffff_fff1;
 const CLSACT_HANDLE: u32 = 0xffff_0000;
-const TC_H_INGRESS: u32 = 0xffff_fff2;
-const TC_H_EGRESS: u32 = 0xffff_fff3;
 const ETH_P_ALL: u16 = 3;
 
 impl Side {

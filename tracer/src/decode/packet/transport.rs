@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use crate::decode::proto;
 use crate::model::{Mac, Proto, Transport, Tuple};
+use crate::uapi::{icmp, icmpv6};
 
 use super::layer::{self, Ip};
 use super::{array, be16, be32};
@@ -54,8 +55,8 @@ fn ports(bytes: &[u8], at: usize, tuple: &mut Tuple) {
 /// Echo request or reply.
 fn is_echo(proto: Proto, icmp_type: u8) -> bool {
     match proto {
-        Proto::Icmp => matches!(icmp_type, 0 | 8),
-        Proto::Icmp6 => matches!(icmp_type, 128 | 129),
+        Proto::Icmp => matches!(icmp_type, icmp::ECHOREPLY | icmp::ECHO),
+        Proto::Icmp6 => matches!(icmp_type, icmpv6::ECHO_REQUEST | icmpv6::ECHO_REPLY),
         _ => false,
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::host::facts::{Link, PortState};
 use crate::model::{Device, Mac};
+use crate::uapi::if_arp::ARPHRD_ETHER;
 
 use super::super::advice::{Shell, text};
 use super::super::bridging::{
@@ -129,12 +130,10 @@ fn lonely(loss: &Loss<'_>) -> Option<Candidate> {
     if !others.is_empty() {
         return None;
     }
-    /// ARPHRD_ETHER.
-    const ETHERNET: u16 = 1;
     let loose: Vec<&Link> = host
         .links()
         .filter(|l| l.device.netns == bridge.device.netns && l.device != from)
-        .filter(|l| l.up && l.master.is_none() && l.arp_type == ETHERNET && l.kind != "bridge")
+        .filter(|l| l.up && l.master.is_none() && l.arp_type == ARPHRD_ETHER && l.kind != "bridge")
         .filter(|l| !host.addresses(l.device).iter().any(|a| a.address.is_ipv4()))
         .collect();
     let names: Vec<&str> = loose.iter().map(|l| l.name.as_str()).collect();

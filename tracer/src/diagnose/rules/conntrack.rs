@@ -3,6 +3,8 @@
 use crate::host::facts::{ConntrackCounters, Stop, Test};
 use crate::model::{Proto, Transport};
 use crate::report::{Advice, Confidence};
+use crate::uapi::nf_conntrack::{IPS_CONFIRMED, IPS_DST_NAT, IPS_SRC_NAT, STATE_INVALID};
+use crate::uapi::{icmp, icmpv6};
 
 use super::super::advice::{Shell, text};
 use super::super::candidate::{Candidate, Specificity};
@@ -11,12 +13,6 @@ use super::super::hooks::Hook;
 use super::super::loss::Loss;
 use super::netfilter::{self, Suspects, filtered, propose, suspected};
 
-/// IPS_CONFIRMED of nf_conn.status (include/uapi/linux/netfilter/nf_conntrack_common.h).
-const CONFIRMED: u32 = 1 << 3;
-/// IPS_SRC_NAT and IPS_DST_NAT.
-const TRANSLATED: u32 = 3 << 4;
-/// Bit of the state INVALID in [`Test::State`].
-const INVALID: u32 = 1;
 /// How many connections there are, and how many there may be.
 pub const COUNT: &str = "net/netfilter/nf_conntrack_count";
 /// See [`COUNT`].
@@ -62,7 +58,7 @@ fn look(loss: &Loss<'_>) -> Vec<Advice> {
 /// (nf_conntrack_confirm, the last of those hooks), with an entry that is not confirmed.
 pub fn insert_failed(loss: &Loss<'_>) -> Option<Candidate> {
     let (hook, legacy) = by_a_hook(loss)?;
-    let unconfirmed = loss.info.ct_status.is_some_and(|s| s & CONFIRMED == 0);
+    let unconfirmed = loss.info.ct_status.is_some_and(|s| s & IPS_CONFIRMED == 0);
     if !matches!(hook.name, "POSTROUTING" | "INPUT") || !unconfirmed || legacy == Some(true) {
         return None;
     }
@@ -73,7 +69,11 @@ pub fn insert_failed(loss: &Loss<'_>) -> Option<Candidate> {
     let counted = counters.is_some_and(|c| c.insert_failed > 0 || c.drop > 0);
     let mut candidate = propose(loss, &CONNTRACK_INSERT, Some(hook), "DROP");
     candidate.summary += ": its conntrack entry could not be inserted";
-    if loss.info.ct_status.is_some_and(|s| s & TRANSLATED != 0) {
+    if loss
+        .info
+        .ct_status
+        .is_some_and(|s| s & (IPS_SRC_NAT | IPS_DST_NAT) != 0)
+    {
         candidate.summary += " (are the ports for source NAT used up?)";
     }
     // Where the chains could not be read, a legacy rule may have done it.
@@ -170,8 +170,7 @@ pub fn invalid(loss: &Loss<'_>) -> Option<Candidate> {
     }
     let (chains, found) = suspected(loss, hook, &[Stop::Drop])?;
     let asks = |tests: &[Test]| {
-        let invalid =
-            |t: &Test| matches!(t, Test::State { mask, not } if (mask & INVALID != 0) != *not);
+        let invalid = |t: &Test| matches!(t, Test::State { mask, not } if (mask & STATE_INVALID != 0) != *not);
         tests.iter().any(invalid)
     };
     let by_rule = found
@@ -182,7 +181,7 @@ pub fn invalid(loss: &Loss<'_>) -> Option<Candidate> {
         c.policy_drop
             && c.stops.iter().any(|r| {
                 let states =
-                    |t: &Test| matches!(t, Test::State { mask, not: false } if mask & INVALID == 0);
+                    |t: &Test| matches!(t, Test::State { mask, not: false } if mask & STATE_INVALID == 0);
                 r.stop == Stop::Accept && r.tests.iter().any(states)
             })
     });
@@ -237,7 +236,9 @@ fn belongs_to_something(loss: &Loss<'_>) -> bool {
     };
     match packet.transport {
         Transport::Tcp { flags, .. } => flags & 0x02 == 0 || flags & 0x10 != 0,
-        Transport::Icmp { icmp_type, .. } => !matches!(icmp_type, 8 | 128),
+        Transport::Icmp { icmp_type, .. } => {
+            !matches!(icmp_type, icmp::ECHO | icmpv6::ECHO_REQUEST)
+        }
         _ => {
             loss.tuple().is_some_and(|t| t.proto != Proto::Arp)
                 && loss.journey.direction != crate::model::Direction::Forward

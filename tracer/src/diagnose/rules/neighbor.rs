@@ -7,6 +7,8 @@ use crate::host::Host;
 use crate::host::facts::{PolicyRule, TableRoute};
 use crate::model::{Detail, Device, Event, KtimeNs, NeighborEvent, Transport, Tuple};
 use crate::report::{Advice, Evidence, Outcome};
+use crate::uapi::fib::LOOPBACK_IFINDEX;
+use crate::uapi::neighbour::{NUD_FAILED, STATES, UNRESOLVED};
 
 use super::super::advice::{Shell, ip, text};
 use super::super::candidate::{Candidate, Specificity, evidence};
@@ -19,11 +21,6 @@ use super::{netfilter, tunnel, unheard};
 
 /// `where.hook` of this family.
 const HOOK: &str = "neighbor";
-/// NUD_INCOMPLETE and NUD_FAILED (include/uapi/linux/neighbour.h).
-const INCOMPLETE: u8 = 0x01;
-const FAILED: u8 = 0x20;
-/// Interface of look-ups for what this host sends itself.
-const LOOPBACK: u32 = 1;
 /// A packet waits in the call in which its neighbour was asked for.
 const SAME_CALL_NS: u64 = 1_000_000;
 
@@ -44,7 +41,7 @@ pub fn unresolved_in(event: &Event) -> Option<Unresolved> {
             address: Some(address),
             state,
             ..
-        }) if state & (INCOMPLETE | FAILED) != 0 => Some(Unresolved {
+        }) if u16::from(*state) & UNRESOLVED != 0 => Some(Unresolved {
             device: event.device?,
             address: *address,
         }),
@@ -107,7 +104,7 @@ pub fn asked_at(trace: &Trace, who: Unresolved, last: &Event) -> bool {
 /// Whether the neighbour was given up.
 #[must_use]
 pub fn failed(trace: &Trace, who: Unresolved) -> bool {
-    events_of(trace, who).any(|n| n.state & FAILED != 0)
+    events_of(trace, who).any(|n| u16::from(n.state) & NUD_FAILED != 0)
 }
 
 /// Whether the neighbour is known by now: its last event shows a MAC and a state in which it can be used.
@@ -115,7 +112,7 @@ pub fn failed(trace: &Trace, who: Unresolved) -> bool {
 pub fn answered(trace: &Trace, who: Unresolved) -> bool {
     events_of(trace, who)
         .next_back()
-        .is_some_and(|n| n.new_state.unwrap_or(n.state) & (INCOMPLETE | FAILED) == 0)
+        .is_some_and(|n| u16::from(n.new_state.unwrap_or(n.state)) & UNRESOLVED == 0)
 }
 
 /// A neighbour that was asked for, never answered, and concerns the trace although no packet was seen: it is asked
@@ -148,7 +145,7 @@ pub fn senders(trace: &Trace, who: Unresolved) -> impl Iterator<Item = Tuple> {
         let through = match &e.detail {
             Detail::Fib(fib) => {
                 let out = fib.oif == 0 || fib.oif == who.device.ifindex.0;
-                fib.iif <= LOOPBACK && fib.error == 0 && out
+                fib.iif <= LOOPBACK_IFINDEX && fib.error == 0 && out
             }
             Detail::Retransmit { .. } => true,
             _ => false,
@@ -267,17 +264,6 @@ pub fn question_evidence(trace: &Trace, host: &Host, who: Unresolved) -> Vec<Evi
 }
 
 fn state_words(state: u16) -> &'static str {
-    /// NUD_* (include/uapi/linux/neighbour.h).
-    const STATES: &[(u16, &str)] = &[
-        (0x01, "INCOMPLETE"),
-        (0x02, "REACHABLE"),
-        (0x04, "STALE"),
-        (0x08, "DELAY"),
-        (0x10, "PROBE"),
-        (0x20, "FAILED"),
-        (0x40, "NOARP"),
-        (0x80, "PERMANENT"),
-    ];
     STATES
         .iter()
         .find(|(bit, _)| state & bit != 0)

@@ -11,6 +11,7 @@ use crate::host::Host;
 use crate::host::facts::{BaseChain, FilterEngine, Stop};
 use crate::model::{Device, IfIndex, Transport};
 use crate::report::{Advice, Evidence};
+use crate::uapi::nf_conntrack::IPS_SRC_NAT_DONE;
 
 use super::super::advice::{Shell, text};
 use super::super::candidate::{Candidate, Specificity};
@@ -185,8 +186,6 @@ pub fn of_question(trace: &Trace, host: &Host, address: IpAddr) -> Option<Candid
 /// What NAT could not translate: nf_tables' own frames say so; of legacy tables a rule that masquerades does, where the
 /// interface has no address (masquerade_tg, nf_nat_masquerade_ipv4: no address, NF_DROP).
 fn untranslated(loss: &Loss<'_>, hook: Option<Hook>, shell: &Shell) -> Option<Untranslated> {
-    /// IPS_SRC_NAT_DONE of nf_conn.status (include/uapi/linux/netfilter/nf_conntrack_common.h).
-    const SOURCE_DONE: u32 = 1 << 7;
     let framed = loss.frames().any(|f| f.starts_with("nf_nat_"));
     let device = loss.device();
     let bare = device.is_some_and(|d| {
@@ -199,7 +198,10 @@ fn untranslated(loss: &Loss<'_>, hook: Option<Hook>, shell: &Shell) -> Option<Un
         let mut rules = found.list.iter().filter_map(|s| s.rule);
         rules.find(|rule| rule.text.contains("MASQUERADE") || rule.text.contains("masquerade"))
     };
-    let undone = loss.info.ct_status.is_some_and(|s| s & SOURCE_DONE == 0);
+    let undone = loss
+        .info
+        .ct_status
+        .is_some_and(|s| s & IPS_SRC_NAT_DONE == 0);
     if !framed && !(undone && bare && masquerades().is_some()) {
         return None;
     }

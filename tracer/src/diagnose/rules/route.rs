@@ -10,8 +10,9 @@ use super::super::causes::{
 };
 use super::super::loss::Loss;
 use super::super::policy::Asked;
-use super::super::routing::{self, errno};
+use super::super::routing;
 use super::refusal::Refusal;
+use crate::uapi::errno;
 
 /// dst handlers that only discard: the route itself says so (net/ipv4/route.c, net/ipv6/route.c, net/core/dst.c).
 const DISCARDERS: &[&str] = &[
@@ -32,12 +33,12 @@ pub(super) const HOOK: &str = "route";
 #[must_use]
 pub fn cause_of_errno(error: u32, v6: bool) -> Option<&'static Cause> {
     match error {
-        errno::AGAIN | errno::NET_UNREACHABLE => Some(&ROUTE_NONE),
-        errno::INVALID => Some(&ROUTE_BLACKHOLE),
-        errno::ACCESS => Some(&ROUTE_PROHIBIT),
+        errno::EAGAIN | errno::ENETUNREACH => Some(&ROUTE_NONE),
+        errno::EINVAL => Some(&ROUTE_BLACKHOLE),
+        errno::EACCES => Some(&ROUTE_PROHIBIT),
         // A miss in IPv6 ends at the null entry, whose error this is.
-        errno::HOST_UNREACHABLE if v6 => Some(&ROUTE_NONE),
-        errno::HOST_UNREACHABLE => Some(&ROUTE_UNREACHABLE),
+        errno::EHOSTUNREACH if v6 => Some(&ROUTE_NONE),
+        errno::EHOSTUNREACH => Some(&ROUTE_UNREACHABLE),
         _ => None,
     }
 }
@@ -64,7 +65,7 @@ pub fn lookup(loss: &Loss<'_>) -> Option<Candidate> {
         // Forwarding off ends here too, and has a rule of its own.
         (_, "IP_INADDRERRORS", _) => return None,
         ("ip6_pkt_prohibit" | "ip6_pkt_prohibit_out", ..) => &ROUTE_PROHIBIT,
-        (_, _, Some(errno::HOST_UNREACHABLE)) => &ROUTE_UNREACHABLE,
+        (_, _, Some(errno::EHOSTUNREACH)) => &ROUTE_UNREACHABLE,
         (_, _, Some(e)) => cause_of_errno(e, loss.v6())?,
         (_, "IP_INNOROUTES", None) => &ROUTE_NONE,
         _ => return None,
@@ -185,8 +186,7 @@ pub fn forwarding(loss: &Loss<'_>) -> Option<Candidate> {
     let unnamed = loss.unnamed()
         && off == Some(true)
         && (loss.function() == "ip6_forward"
-            || loss.function() == "ip_error"
-                && loss.info.dst_error == Some(errno::HOST_UNREACHABLE));
+            || loss.function() == "ip_error" && loss.info.dst_error == Some(errno::EHOSTUNREACH));
     if !named && !unnamed {
         return None;
     }

@@ -2,6 +2,7 @@
 
 use crate::model::{Proto, Transport};
 use crate::report::Confidence;
+use crate::uapi::icmpv6;
 
 use super::super::advice::{Shell, sysctl, text};
 use super::super::candidate::{Candidate, Specificity};
@@ -117,11 +118,15 @@ pub fn none(loss: &Loss<'_>) -> Option<Candidate> {
 /// An echo request over IPv6 that is not answered: icmpv6_rcv (net/ipv6/icmp.c) leaves the reason as it was when
 /// echo_ignore_all says so. With the setting at 0 it is something else.
 pub fn echo_ignored(loss: &Loss<'_>) -> Option<Candidate> {
-    let echo = loss
-        .event
-        .packet
-        .as_ref()
-        .is_some_and(|p| matches!(p.transport, Transport::Icmp { icmp_type: 128, .. }));
+    let echo = loss.event.packet.as_ref().is_some_and(|p| {
+        matches!(
+            p.transport,
+            Transport::Icmp {
+                icmp_type: icmpv6::ECHO_REQUEST,
+                ..
+            }
+        )
+    });
     if !loss.unnamed() || loss.function() != "icmpv6_rcv" || !echo {
         return None;
     }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use crate::model::{Detail, Direction, Fate, Journey, NetNs, Proto, Transport};
 use crate::report::{Confidence, Outcome, Place};
+use crate::uapi::{icmp, icmpv6, tcp};
 
 use super::super::advice::{Shell, sysctl};
 use super::super::candidate::{Candidate, place_on};
@@ -54,7 +55,8 @@ pub(super) fn swallowed(view: &View<'_>, counts: &Counts) -> Option<Silence> {
     let candidate = match (transport, function.as_str()) {
         (
             Transport::Icmp {
-                icmp_type: 8 | 128, ..
+                icmp_type: icmp::ECHO | icmpv6::ECHO_REQUEST,
+                ..
             },
             "icmp_rcv" | "icmpv6_rcv",
         ) => {
@@ -84,7 +86,9 @@ pub(super) fn swallowed(view: &View<'_>, counts: &Counts) -> Option<Silence> {
                 shell.run("to take that back", format!("sysctl -w {dotted}=1")),
             ])
         }
-        (Transport::Tcp { flags, .. }, "tcp_rcv_state_process") if flags & 0x12 == 0x02 => {
+        (Transport::Tcp { flags, .. }, "tcp_rcv_state_process")
+            if flags & (tcp::ACK | tcp::SYN) == tcp::SYN =>
+        {
             if full.is_none()
                 && let Some(silence) = waits()
             {

@@ -3,6 +3,7 @@
 
 use crate::model::{Detail, Device, Direction, Event, Fate, Hop, Journey, Proto, Side, Transport};
 use crate::report::{Confidence, Outcome, Place};
+use crate::uapi::tcp;
 
 use super::super::advice::{Shell, text};
 use super::super::candidate::{Candidate, place_on};
@@ -303,7 +304,7 @@ fn by_xdp(view: &View<'_>, device: Device, what: &str) -> Candidate {
 fn conversation(view: &View<'_>) -> bool {
     view.journeys(Direction::Forward).any(|j| {
         first_packet(j).is_some_and(
-            |p| matches!(p.transport, Transport::Tcp { flags, .. } if flags & 0x16 == 0x10),
+            |p| matches!(p.transport, Transport::Tcp { flags, .. } if flags & (tcp::SYN | tcp::RST | tcp::ACK) == tcp::ACK),
         )
     })
 }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::uapi::netfilter::{NF_IP_PRI_NAT_DST, NF_IP_PRI_NAT_SRC};
 use serde::{Deserialize, Serialize};
 
 /// A base chain of netfilter.
@@ -54,7 +55,8 @@ impl BaseChain {
         self.table == "nat"
             || matches!(
                 (self.hook.as_str(), self.priority),
-                ("PREROUTING" | "OUTPUT", -100) | ("POSTROUTING" | "INPUT", 100)
+                ("PREROUTING" | "OUTPUT", NF_IP_PRI_NAT_DST)
+                    | ("POSTROUTING" | "INPUT", NF_IP_PRI_NAT_SRC)
             )
     }
 }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Device, Mac};
+use crate::uapi::neighbour::NUD_PERMANENT;
 
 /// A bridge's own settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,6 +141,6 @@ impl FdbEntry {
     /// The bridge takes frames for it as its own host's.
     #[must_use]
     pub fn is_own(&self) -> bool {
-        self.state & 0x80 != 0
+        self.state & NUD_PERMANENT != 0
     }
 }

@@ -15,24 +15,13 @@ use crate::host::facts::{
 };
 use crate::model::{Device, IfIndex, NetNs};
 use crate::report::ContextEntry;
+use crate::uapi::neighbour::{self, NUD_NOARP, NUD_PERMANENT};
 
 /// Makes an entry: kind, namespace, time, text.
 type Entry<'a> = dyn Fn(&str, Option<NetNs>, Option<u64>, String) -> ContextEntry + 'a;
 
 /// Most entries of one kind.
 const ENTRIES: usize = 64;
-
-/// States of a neighbour entry (NUD_* of linux/neighbour.h), as `ip neighbour` prints them.
-const NUD_STATES: &[(u16, &str)] = &[
-    (0x01, "INCOMPLETE"),
-    (0x02, "REACHABLE"),
-    (0x04, "STALE"),
-    (0x08, "DELAY"),
-    (0x10, "PROBE"),
-    (0x20, "FAILED"),
-    (0x40, "NOARP"),
-    (0x80, "PERMANENT"),
-];
 
 /// All of it, bounded by kind; newest facts win where there are too many.
 pub(super) fn read(trace: &Trace, host: &Host, clock: Clock) -> Vec<ContextEntry> {
@@ -342,8 +331,8 @@ fn forwarding_text(answer: &Forwarding, host: &Host) -> String {
             let port = interface(host, answer.device.netns, entry.port);
             let remote = entry.remote.map(|r| format!(" dst {r}"));
             let kind = match entry.state {
-                state if state & 0x80 != 0 => " permanent",
-                state if state & 0x40 != 0 => " static",
+                state if state & NUD_PERMANENT != 0 => " permanent",
+                state if state & NUD_NOARP != 0 => " static",
                 _ => "",
             };
             let whose = if entry.default {
@@ -387,7 +376,7 @@ pub(super) fn neighbor_state(state: u16) -> String {
     if state == 0 {
         return "no entry".into();
     }
-    let names: Vec<&str> = NUD_STATES
+    let names: Vec<&str> = neighbour::STATES
         .iter()
         .filter(|(bit, _)| state & bit != 0)
         .map(|(_, name)| *name)

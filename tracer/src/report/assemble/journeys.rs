@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use nix::errno::Errno;
 use tracer_common::hook::HOOKS;
 
 use super::Clock;
@@ -14,6 +13,7 @@ use crate::model::{
     JourneyId, NeighborEvent, Packet, Step, Transport,
 };
 use crate::report::{JourneyReport, StepReport};
+use crate::uapi::{errno, tcp};
 
 /// Most journeys of a report.
 const JOURNEYS: usize = 64;
@@ -140,14 +140,14 @@ fn packet_text(packet: &Packet) -> String {
 
 /// TCP flags as tcpdump writes them, in the order of its output.
 const TCP_FLAGS: [(u8, char); 8] = [
-    (0x02, 'S'),
-    (0x01, 'F'),
-    (0x04, 'R'),
-    (0x08, 'P'),
-    (0x20, 'U'),
-    (0x40, 'E'),
-    (0x80, 'W'),
-    (0x10, '.'),
+    (tcp::SYN, 'S'),
+    (tcp::FIN, 'F'),
+    (tcp::RST, 'R'),
+    (tcp::PSH, 'P'),
+    (tcp::URG, 'U'),
+    (tcp::ECE, 'E'),
+    (tcp::CWR, 'W'),
+    (tcp::ACK, '.'),
 ];
 
 fn transport_text(transport: &Transport) -> Option<String> {
@@ -293,9 +293,8 @@ fn neighbor_text(entry: &NeighborEvent) -> String {
 
 /// `EHOSTUNREACH (113)` of a positive or negative error number.
 pub(super) fn error_name(code: i64) -> String {
-    let number = i32::try_from(code.unsigned_abs()).unwrap_or(i32::MAX);
-    match Errno::from_raw(number) {
-        Errno::UnknownErrno => format!("error {code}"),
-        errno => format!("{errno:?} ({number})"),
+    match errno::name(code) {
+        Some(name) => format!("{name} ({})", code.unsigned_abs()),
+        None => format!("error {code}"),
     }
 }

@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::address::Addresses;
 use crate::decode::packet::{Start, be16, ethertype, layer, skip_vlans, transport, tunnel};
 use crate::model::{Mac, TunnelKind, Tuple};
+use crate::uapi::{icmp, icmpv6};
 
 const ETHERNET: usize = 14;
 /// Deepest nesting that is followed: tunnels and what ICMP errors quote.
@@ -232,13 +233,18 @@ impl Copy<'_> {
         self.keep(at, 2);
         match self.from.get(at) {
             // echo
-            Some(0 | 8) => self.keep(at + 4, 4),
-            Some(3 | 4 | 11 | 12) => {
+            Some(&(icmp::ECHOREPLY | icmp::ECHO)) => self.keep(at + 4, 4),
+            Some(
+                &(icmp::DEST_UNREACH
+                | icmp::SOURCE_QUENCH
+                | icmp::TIME_EXCEEDED
+                | icmp::PARAMETERPROB),
+            ) => {
                 self.keep(at + 4, 4);
                 self.quoted(at + 8, depth);
             }
             // a redirect's router
-            Some(5) => {
+            Some(&icmp::REDIRECT) => {
                 self.v4(at + 4);
                 self.quoted(at + 8, depth);
             }
@@ -249,12 +255,12 @@ impl Copy<'_> {
     fn icmp6(&mut self, at: usize, depth: usize) {
         self.keep(at, 2);
         match self.from.get(at) {
-            Some(128 | 129) => self.keep(at + 4, 4),
-            Some(1..=4) => {
+            Some(&(icmpv6::ECHO_REQUEST | icmpv6::ECHO_REPLY)) => self.keep(at + 4, 4),
+            Some(&(icmpv6::DEST_UNREACH..=icmpv6::PARAMPROB)) => {
                 self.keep(at + 4, 4);
                 self.quoted(at + 8, depth);
             }
-            Some(135 | 136) => {
+            Some(&(icmpv6::NEIGHBOUR_SOLICITATION | icmpv6::NEIGHBOUR_ADVERTISEMENT)) => {
                 self.keep(at + 4, 4);
                 self.v6(at + 8);
                 // the first option is all that the decoder reads; one unit long

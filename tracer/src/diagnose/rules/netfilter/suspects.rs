@@ -5,21 +5,14 @@ use std::net::IpAddr;
 
 use crate::host::facts::{BaseChain, FilterRule, Side, Stop, Test};
 use crate::model::{Device, NetNs, Proto, Transport, Tuple};
+use crate::uapi::netfilter::NF_IP_PRI_CONNTRACK;
+use crate::uapi::nf_conntrack::{
+    IPS_CONFIRMED, IPS_SEEN_REPLY, STATE_ESTABLISHED, STATE_INVALID, STATE_NEW, STATE_RELATED,
+    STATE_UNTRACKED,
+};
 
 use super::super::super::hooks::Hook;
 use super::super::super::loss::Loss;
-
-/// IPS_SEEN_REPLY and IPS_CONFIRMED of nf_conn.status (include/uapi/linux/netfilter/nf_conntrack_common.h).
-const SEEN_REPLY: u32 = 1 << 1;
-const CONFIRMED: u32 = 1 << 3;
-/// States by bit, as [`Test::State`] has them.
-const INVALID: u32 = 1;
-const ESTABLISHED: u32 = 2;
-const RELATED: u32 = 4;
-const NEW: u32 = 8;
-const UNTRACKED: u32 = 64;
-/// Priority at which conntrack looks at packets (NF_IP_PRI_CONNTRACK): chains before it know no state.
-const CONNTRACK_PRIORITY: i32 = -200;
 
 /// Somebody who may have done it.
 #[derive(Clone, Copy, Debug)]
@@ -222,12 +215,13 @@ impl Packet<'_, '_> {
     /// The states of which the packet may be one.
     fn states(&self, chain: &BaseChain) -> Option<u32> {
         if !self.loss.info.ct_attached? {
-            return (chain.priority > CONNTRACK_PRIORITY).then_some(INVALID | UNTRACKED);
+            return (chain.priority > NF_IP_PRI_CONNTRACK)
+                .then_some(STATE_INVALID | STATE_UNTRACKED);
         }
         Some(match self.loss.info.ct_status? {
-            status if status & CONFIRMED == 0 => NEW | RELATED,
-            status if status & SEEN_REPLY != 0 => ESTABLISHED | RELATED,
-            _ => NEW | RELATED | ESTABLISHED,
+            status if status & IPS_CONFIRMED == 0 => STATE_NEW | STATE_RELATED,
+            status if status & IPS_SEEN_REPLY != 0 => STATE_ESTABLISHED | STATE_RELATED,
+            _ => STATE_NEW | STATE_RELATED | STATE_ESTABLISHED,
         })
     }
 }

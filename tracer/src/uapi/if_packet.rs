@@ -1,0 +1,8 @@
+//! linux/if_packet.h: to whom a frame is addressed (skb->pkt_type).
+
+/// To all on the link.
+pub const BROADCAST: u8 = 1;
+/// To another host.
+pub const OTHERHOST: u8 = 3;
+/// The copy that this host gets of what it sends to many.
+pub const LOOPBACK: u8 = 5;

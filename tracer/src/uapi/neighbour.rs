@@ -1,0 +1,19 @@
+//! linux/neighbour.h: states of a neighbour entry.
+
+use libc::{NUD_DELAY, NUD_PROBE, NUD_REACHABLE, NUD_STALE};
+pub use libc::{NUD_FAILED, NUD_INCOMPLETE, NUD_NOARP, NUD_PERMANENT};
+
+/// States by bit, as `ip neighbour` prints them.
+pub const STATES: &[(u16, &str)] = &[
+    (NUD_INCOMPLETE, "INCOMPLETE"),
+    (NUD_REACHABLE, "REACHABLE"),
+    (NUD_STALE, "STALE"),
+    (NUD_DELAY, "DELAY"),
+    (NUD_PROBE, "PROBE"),
+    (NUD_FAILED, "FAILED"),
+    (NUD_NOARP, "NOARP"),
+    (NUD_PERMANENT, "PERMANENT"),
+];
+
+/// Nobody has answered: the entry has no MAC to send to.
+pub const UNRESOLVED: u16 = NUD_INCOMPLETE | NUD_FAILED;
