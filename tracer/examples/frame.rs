@@ -6,10 +6,10 @@
 use std::fs::File;
 use std::process::ExitCode;
 
+use tracer::config::Depth;
 use tracer::render::style::UNICODE;
 use tracer::session::Session;
 use tracer::source::recording::Reader;
-use tracer::tui::theme::Depth;
 use tracer::tui::{Feed, Settings, State, frame, svg};
 
 fn main() -> ExitCode {

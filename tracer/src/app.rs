@@ -21,6 +21,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 
+use crate::config::Depth;
 use crate::config::{Config, ScreenConfig};
 use crate::error::{Error, ExitStatus};
 use crate::host::machine;
@@ -29,7 +30,6 @@ use crate::report::{Confidence, Outcome, Report};
 use crate::session::Session;
 use crate::source::live::{Live, Message, Ready};
 use crate::source::{EndReason, Input};
-use crate::tui::theme::Depth;
 use crate::tui::{Driver, Effect, Settings, settings};
 pub use cluster::cluster;
 pub use diff::diff;

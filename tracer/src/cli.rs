@@ -1,6 +1,12 @@
-//! The words of the command line, as clap reads them, and the texts of `--help`, completions and man page.
-//!
-//! Only shape: what values mean and which cannot be is [`crate::config`]'s.
+//! The words of the command line, as clap reads them, and the texts of `--help`, completions and man page. The modules
+//! below check what the words mean, refuse what cannot be, and make a [`crate::config`] of it.
+
+mod cluster;
+mod diff;
+mod duration;
+mod merge;
+mod output;
+mod trace;
 
 use std::env;
 use std::ffi::OsString;
@@ -446,13 +452,13 @@ where
 
 fn invocation(cli: Cli, surroundings: Surroundings) -> Result<Invocation, Error> {
     Ok(match cli.command {
-        None => Invocation::Trace(Box::new(Config::new(cli.args, surroundings)?)),
-        Some(Command::Replay(args)) => Invocation::Replay(ReplayConfig::new(args, surroundings)?),
-        Some(Command::Merge(args)) => Invocation::Merge(MergeConfig::new(args, surroundings)?),
+        None => Invocation::Trace(Box::new(trace::config(cli.args, surroundings)?)),
+        Some(Command::Replay(args)) => Invocation::Replay(trace::replay(args, surroundings)?),
+        Some(Command::Merge(args)) => Invocation::Merge(merge::config(args, surroundings)?),
         Some(Command::Cluster(args)) => {
-            Invocation::Cluster(Box::new(ClusterConfig::new(*args, surroundings)?))
+            Invocation::Cluster(Box::new(cluster::config(*args, surroundings)?))
         }
-        Some(Command::Diff(args)) => Invocation::Diff(DiffConfig::new(args, surroundings)?),
+        Some(Command::Diff(args)) => Invocation::Diff(diff::config(args, surroundings)?),
         Some(Command::Schema { document }) => Invocation::Schema(document),
         Some(Command::Completions { shell }) => Invocation::Completions(shell),
         Some(Command::Keys) => Invocation::Keys,

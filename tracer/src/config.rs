@@ -1,29 +1,25 @@
-//! What a run is to do, checked: everything that can be refused without touching the kernel is refused here.
-//!
-//! [`crate::cli`] reads the words, this module gives them meaning; nothing behind it sees an unchecked value.
+//! What a run is to do: values that have been checked. `cli` reads the words of a command line, refuses what cannot be,
+//! and makes these of them; nothing behind it sees an unchecked value.
 
 mod cluster;
 mod diff;
-mod duration;
 mod glob;
 mod merge;
 mod output;
 mod sink;
 mod speed;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use tracer_common::event::MAX_SNAPLEN;
-
-use crate::cli::{Args, RedactArgs, ReplayArgs};
-use crate::error::Error;
-use crate::filter::{self, Compiled, Request};
+use crate::filter::Compiled;
 pub use cluster::{ClusterConfig, NodeCommand};
 pub use diff::DiffConfig;
 pub use glob::Glob;
 pub use merge::{MergeConfig, NodeFile};
-pub use output::{Drawable, OutputConfig, OutputFormat, RecordTo, ScreenConfig, Surroundings};
+pub use output::{
+    Depth, Drawable, OutputConfig, OutputFormat, RecordTo, ScreenConfig, Surroundings,
+};
 pub use sink::{ReportTo, Sink};
 pub use speed::Speed;
 
@@ -41,14 +37,6 @@ pub const MAX_BUDGET: u32 = 10_000_000;
 pub struct Redaction {
     /// The key that makes them; none: a random one.
     pub key_file: Option<PathBuf>,
-}
-
-impl Redaction {
-    fn new(args: RedactArgs) -> Option<Self> {
-        args.redact.then_some(Self {
-            key_file: args.redact_key,
-        })
-    }
 }
 
 /// A live trace.
@@ -74,7 +62,7 @@ pub struct Config {
     pub record: Option<RecordTo>,
     /// Events a second.
     pub budget: u32,
-    /// Bytes captured of each packet, a multiple of 8, at most [`MAX_SNAPLEN`].
+    /// Bytes captured of each packet, a multiple of 8, at most [`tracer_common::event::MAX_SNAPLEN`].
     pub snaplen: u16,
     /// BTF file to read instead of the running kernel's own.
     pub btf: Option<PathBuf>,
@@ -100,118 +88,3 @@ pub struct ReplayConfig {
     /// How often `-v` was given.
     pub verbosity: u8,
 }
-
-impl Config {
-    /// Checks what the command line says.
-    ///
-    /// # Errors
-    /// A value that cannot be, with what to write instead.
-    pub fn new(args: Args, surroundings: Surroundings) -> Result<Self, Error> {
-        let Args {
-            trace: args,
-            max_size,
-            until_eof,
-        } = args;
-        let filter = filter::compile(&Request {
-            expr: args.expr.join(" "),
-            src: args.shorthands.src,
-            dst: args.shorthands.dst,
-            sport: args.shorthands.sport,
-            dport: args.shorthands.dport,
-            proto: args.shorthands.proto,
-            one_way: args.one_way,
-        })?;
-        let only_interfaces = args
-            .interface
-            .iter()
-            .map(|text| Glob::new(text))
-            .collect::<Result<_, _>>()?;
-        let duration = args.duration.as_deref().map(duration::parse).transpose()?;
-        let mut output = OutputConfig::new(&args.output, surroundings)?;
-        if let Some(record) = args.record.as_deref() {
-            output.leave_room_for(record, &args.output, surroundings)?;
-        }
-        if max_size.is_some() && args.record.as_deref().is_none_or(|to| to == Path::new("-")) {
-            return Err(
-                Error::usage("--max-size bounds a recording that goes to a file")
-                    .hint("name one: --record trace.tracer --max-size 100M"),
-            );
-        }
-        for name in &args.netns {
-            check_netns(name)?;
-        }
-        Ok(Self {
-            filter,
-            only_netns: args.netns,
-            only_interfaces,
-            duration,
-            packets: args.packets,
-            until_verdict: args.until_verdict,
-            until_eof,
-            output,
-            record: args.record.map(|path| RecordTo {
-                path,
-                most: max_size,
-            }),
-            budget: args.budget,
-            // the stack behind the bytes must be aligned
-            snaplen: args.snaplen.next_multiple_of(8).min(MAX_SNAPLEN),
-            btf: args.btf,
-            redact: Redaction::new(args.redact),
-            verbosity: args.verbose,
-        })
-    }
-}
-
-impl ReplayConfig {
-    /// Checks what the command line says.
-    ///
-    /// # Errors
-    /// A value that cannot be, with what to write instead.
-    pub fn new(args: ReplayArgs, surroundings: Surroundings) -> Result<Self, Error> {
-        let mut output = OutputConfig::new(&args.output, surroundings)?;
-        if let Some(record) = args.record.as_deref() {
-            output.leave_room_for(record, &args.output, surroundings)?;
-            if args.file == Path::new("-") {
-                return Err(Error::usage(
-                    "replay reads a recording twice to write another: it needs a file",
-                )
-                .hint("save the stream first: ssh node1 tracer --record - … > node1.tracer"));
-            }
-            if record == args.file {
-                return Err(
-                    Error::usage("a recording cannot be replayed into the same file")
-                        .hint("name another file after --record"),
-                );
-            }
-        }
-        Ok(Self {
-            record: args.record.map(|path| RecordTo { path, most: None }),
-            file: args.file,
-            speed: args.speed,
-            output,
-            redact: Redaction::new(args.redact),
-            verbosity: args.verbose,
-        })
-    }
-}
-
-/// Names are those of files below /run/netns, pods, containers, `host` or `netns:INODE`: none is empty or has
-/// white space.
-fn check_netns(name: &str) -> Result<(), Error> {
-    if name.is_empty() || name.contains(char::is_whitespace) {
-        return Err(Error::usage(format!("`{name}` is no name of a namespace"))
-            .hint("give one name, and --netns again for each further one"));
-    }
-    if name.contains('/') {
-        return Err(
-            Error::usage(format!("`{name}` is a path, a name is expected"))
-                .hint("give the file's name: --netns blue for /run/netns/blue"),
-        );
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test ends where it fails")]
-mod tests;

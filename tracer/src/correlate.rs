@@ -14,6 +14,7 @@ mod latency;
 mod noise;
 mod open;
 mod path;
+mod sighting;
 mod summary;
 mod trace;
 
@@ -22,8 +23,8 @@ use std::collections::BTreeMap;
 use tracer_common::event::FLAG_BY_SOCKET;
 
 use crate::host::Host;
+use crate::model::Counters;
 use crate::model::{Detail, Direction, Event, Fate, Joined, Journey, JourneyId, KtimeNs, Step};
-use crate::source::Counters;
 
 use beside::Beside;
 use delivery::Deliveries;
@@ -33,6 +34,7 @@ use identity::{Index, Placement};
 use noise::Meaning;
 use open::Open;
 pub use path::{last_hop, rewritten};
+pub use sighting::Sighting;
 use summary::Keeping;
 pub use trace::{Settings, Trace};
 

@@ -3,6 +3,7 @@
 //!
 //! Only data: rules that make these values live in `decode`, `correlate` and `diagnose`.
 
+mod counters;
 pub mod words;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+
+pub use counters::{Counters, Losses};
 
 /// Nanoseconds of the kernel's monotonic clock (bpf_ktime_get_ns).
 #[derive(

@@ -5,6 +5,7 @@
 pub mod assemble;
 mod end;
 pub mod event;
+pub(crate) mod figures;
 
 use std::borrow::Cow;
 

@@ -2,21 +2,20 @@
 //!
 //! It owns host facts and correlator, and does no I/O; where inputs come from and where the report goes is `app`'s.
 
-mod sighting;
 pub mod step;
 
 use std::collections::HashSet;
 
 use crate::config::Glob;
-use crate::correlate::{Correlator, Settings, Trace};
+use crate::correlate::{Correlator, Settings, Sighting, Trace};
 use crate::decode;
 use crate::diagnose::{self, Diagnosis};
 use crate::host::Host;
 use crate::host::facts::{Fact, Question};
+use crate::model::Counters;
 use crate::model::{Detail, Event, JourneyId};
 use crate::report::{self, Report};
-use crate::source::{Counters, EndReason, Input};
-pub use sighting::Sighting;
+use crate::source::{EndReason, Input};
 
 /// An event that became part of the trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +102,15 @@ impl Session {
         let name = self.host.interface(device);
         matches!(event.detail, Detail::Drop(_))
             || self.only_interfaces.iter().any(|glob| glob.matches(&name))
+    }
+
+    /// What was seen by the input that was just taken in; `seen` is what [`Session::input`] said of it.
+    #[must_use]
+    pub fn sighting(&self, input: &Input, seen: Option<Seen>) -> Option<Sighting<'_>> {
+        let (Input::Record(record), Some(seen)) = (input, seen) else {
+            return None;
+        };
+        Sighting::of(record, seen.journey, self.trace(), &self.host)
     }
 
     /// What the diagnosis wants to know and has not asked before.

@@ -10,16 +10,11 @@ pub mod merge;
 pub mod recording;
 pub mod redact;
 
-use std::collections::BTreeMap;
-use std::ops::AddAssign;
-
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tracer_common::stats::{HopCount, HopKey};
-use zerocopy::IntoBytes;
 
 use crate::host::facts::Fact;
-use crate::model::KtimeNs;
+use crate::model::{Counters, KtimeNs};
 
 /// What drives the trace.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,114 +44,6 @@ impl Input {
                 .map(|at| KtimeNs(u64::from_ne_bytes(*at))),
         }
     }
-}
-
-/// Sums over CPUs of what the kernel programs counted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// One row for each hop and tuple.
-    pub hops: Vec<(HopKey, HopCount)>,
-    /// Losses by place.
-    pub loss: Losses,
-}
-
-impl Counters {
-    /// What was counted after `before`.
-    #[must_use]
-    pub fn since(&self, before: &Self) -> Self {
-        if before.hops.is_empty() && before.loss == Losses::default() {
-            return self.clone();
-        }
-        let known: BTreeMap<&[u8], &HopCount> = before
-            .hops
-            .iter()
-            .map(|(key, count)| (key.as_bytes(), count))
-            .collect();
-        let hops = self.hops.iter().filter_map(|(key, count)| {
-            let Some(old) = known.get(key.as_bytes()) else {
-                return Some((*key, *count));
-            };
-            let new = HopCount {
-                packets: count.packets.saturating_sub(old.packets),
-                bytes: count.bytes.saturating_sub(old.bytes),
-                first_ns: count.first_ns.max(old.last_ns),
-                last_ns: count.last_ns,
-            };
-            (new.packets > 0).then_some((*key, new))
-        });
-        Self {
-            hops: hops.collect(),
-            loss: self.loss.since(&before.loss),
-        }
-    }
-}
-
-impl AddAssign<&Self> for Counters {
-    /// Adds those of another machine, whose hops are others.
-    fn add_assign(&mut self, other: &Self) {
-        self.hops.extend_from_slice(&other.hops);
-        self.loss += &other.loss;
-    }
-}
-
-impl AddAssign<&Self> for Losses {
-    fn add_assign(&mut self, other: &Self) {
-        let add = |mine: &mut Vec<(String, u64)>, theirs: &[(String, u64)]| {
-            for (name, n) in theirs {
-                match mine.iter_mut().find(|(known, _)| known == name) {
-                    Some((_, sum)) => *sum += n,
-                    None => mine.push((name.clone(), *n)),
-                }
-            }
-        };
-        add(&mut self.events, &other.events);
-        add(&mut self.lost, &other.lost);
-        add(&mut self.thinned, &other.thinned);
-        add(&mut self.missed, &other.missed);
-        self.map_full += other.map_full;
-        self.tags_evicted += other.tags_evicted;
-        self.unreadable += other.unreadable;
-    }
-}
-
-impl Losses {
-    fn since(&self, before: &Self) -> Self {
-        let list = |now: &[(String, u64)], old: &[(String, u64)]| {
-            let old = |name: &str| old.iter().find(|(n, _)| n == name).map_or(0, |(_, n)| *n);
-            now.iter()
-                .map(|(name, n)| (name.clone(), n.saturating_sub(old(name))))
-                .collect()
-        };
-        Self {
-            events: list(&self.events, &before.events),
-            lost: list(&self.lost, &before.lost),
-            thinned: list(&self.thinned, &before.thinned),
-            missed: list(&self.missed, &before.missed),
-            map_full: self.map_full.saturating_sub(before.map_full),
-            tags_evicted: self.tags_evicted.saturating_sub(before.tags_evicted),
-            unreadable: self.unreadable.saturating_sub(before.unreadable),
-        }
-    }
-}
-
-/// Observations that were lost or thinned, by place. Cumulative.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Losses {
-    /// Records written, by hook name.
-    pub events: Vec<(String, u64)>,
-    /// Ring buffer full, by hook name.
-    pub lost: Vec<(String, u64)>,
-    /// Budget used up, by hook name.
-    pub thinned: Vec<(String, u64)>,
-    /// The hook's program was at work on that CPU already, by hook name. Nothing is counted for these packets there.
-    #[serde(default)]
-    pub missed: Vec<(String, u64)>,
-    /// Hop counters without room.
-    pub map_full: u64,
-    /// Tags overwritten.
-    pub tags_evicted: u64,
-    /// Packets behind a header that is not read.
-    pub unreadable: u64,
 }
 
 /// Why the trace ended.

@@ -16,11 +16,11 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 use ratatui::style::Color;
+use tracer::config::Depth;
 use tracer::render::style::{ASCII, UNICODE};
 use tracer::session::Session;
 use tracer::source::recording::Reader;
 use tracer::tui::snapshot::Played;
-use tracer::tui::theme::Depth;
 use tracer::tui::{Effect, Feed, Settings, Snapshot, State, frame, svg};
 
 const SIZES: [(u16, u16); 3] = [(60, 20), (100, 30), (200, 60)];

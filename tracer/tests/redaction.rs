@@ -18,6 +18,7 @@ use std::sync::LazyLock;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use serde_json::Value;
+use tracer::config::Depth;
 use tracer::decode::decode;
 use tracer::host::Host;
 use tracer::model::{Mac, Transport};
@@ -30,7 +31,6 @@ use tracer::session::Session;
 use tracer::source::Input;
 use tracer::source::recording::{Reader, Writer};
 use tracer::source::redact::{Key, Redactor};
-use tracer::tui::theme::Depth;
 use tracer::tui::{Feed, Settings, State, frame, svg};
 use zerocopy::IntoBytes;
 

@@ -2,10 +2,11 @@
 
 use super::summary::name;
 use super::{Difference, Row};
-use crate::render::figures::{count, duration};
-use crate::render::style::UNICODE;
+use crate::report::figures::{count, duration};
 use crate::report::{HopReport, Latency};
 
+/// What stands for a millionth.
+const MICRO: &str = "µ";
 /// Times that a latency must be larger than the other's.
 const FACTOR: u64 = 4;
 /// And by how much, nanoseconds: less is a matter of scheduling. Of the median, and of the 99th percentile.
@@ -54,8 +55,8 @@ pub(super) fn latency(
     let words = |latency: Latency| {
         format!(
             "{} (p99 {})",
-            duration(latency.p50, &UNICODE),
-            duration(latency.p99, &UNICODE)
+            duration(latency.p50, MICRO),
+            duration(latency.p99, MICRO)
         )
     };
     Some(Difference {

@@ -5,8 +5,8 @@
 
 use crate::host::Host;
 use crate::host::facts::ProbeState;
+use crate::model::Losses;
 use crate::model::{Detail, Device, Direction, Fate, Journey, KtimeNs, Proto, Side, Step};
-use crate::source::Losses;
 use crate::uapi::if_arp::ARPHRD_LOOPBACK;
 use crate::uapi::if_packet::OTHERHOST;
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::model::Losses;
 use crate::model::{Event, Flow, FlowId, Journey, JourneyId, KtimeNs};
-use crate::source::Losses;
 
 /// Everything that the correlator knows; what `diagnose` and the report are made of.
 #[derive(Clone, Debug, Default)]

@@ -6,7 +6,7 @@ use tracer_common::hook::HOOKS;
 use tracer_common::stats::{HopCount, HopKey, KernelStats};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use crate::source::{Counters, Losses};
+use crate::model::{Counters, Losses};
 
 // aya takes types that it knows to be plain: arrays of bytes are; zerocopy reads the contract's types out of them.
 type KeyBytes = [u8; size_of::<HopKey>()];

@@ -19,10 +19,11 @@ use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPa
 use pcap_file::pcapng::{PcapNgBlock, PcapNgWriter};
 use tracer_common::hook::{TC_EGRESS, TC_INGRESS};
 
+use crate::correlate::Sighting;
 use crate::host::Host;
 use crate::model::{Detail, Device, KtimeNs, NetNs, Side};
 use crate::report::Report;
-use crate::session::{Session, Sighting};
+use crate::session::Session;
 use crate::source::Input;
 use frame::{Frame, Link};
 use words::Words;

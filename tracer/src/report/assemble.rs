@@ -21,8 +21,8 @@ use crate::correlate::Trace;
 use crate::diagnose::{Diagnosis, LossGroup};
 use crate::host::Host;
 use crate::host::facts::{ProbeState, Run, TracedNode};
+use crate::model::Losses;
 use crate::model::{Direction, Flow, FlowId, Hop, KtimeNs, Path, Tuple, TupleRole};
-use crate::source::Losses;
 pub use event::event_report;
 
 /// Makes the report.

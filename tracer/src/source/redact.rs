@@ -22,9 +22,10 @@ use tracer_common::stats::HopKey;
 use zerocopy::FromBytes;
 
 use crate::host::facts::Question;
+use crate::model::Counters;
 use crate::model::Tuple;
+use crate::source::Input;
 use crate::source::interface_filter::InterfaceFilter;
-use crate::source::{Counters, Input};
 use address::Addresses;
 use key::Hasher;
 pub use key::Key;

@@ -3,9 +3,10 @@
 
 use crate::host::Host;
 use crate::host::facts::{Fact, ProbeState};
+use crate::model::Counters;
 use crate::model::KtimeNs;
 use crate::render::style::Ink;
-use crate::source::{Counters, Input};
+use crate::source::Input;
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::keys::Keymap;
-use super::theme::{Depth, ROLES, Theme};
+use super::theme::{ROLES, Theme};
+use crate::config::Depth;
 
 /// The file as written.
 #[derive(Debug, Default, Deserialize)]

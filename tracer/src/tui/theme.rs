@@ -5,36 +5,8 @@ use std::str::FromStr;
 
 use ratatui::style::{Color, Modifier, Style};
 
+use crate::config::Depth;
 use crate::render::style::Ink;
-
-/// How many colours the terminal has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Depth {
-    /// None (`NO_COLOR`, or a terminal without).
-    Mono,
-    /// The sixteen that the user chose.
-    Ansi,
-    /// 256.
-    Indexed,
-    /// 24 bits.
-    True,
-}
-
-impl Depth {
-    /// As the surroundings tell (`no_color`: NO_COLOR is set; then COLORTERM and TERM).
-    #[must_use]
-    pub fn of(no_color: bool, colorterm: &str, term: &str) -> Self {
-        if no_color {
-            Self::Mono
-        } else if matches!(colorterm, "truecolor" | "24bit") {
-            Self::True
-        } else if term.contains("256color") {
-            Self::Indexed
-        } else {
-            Self::Ansi
-        }
-    }
-}
 
 /// What is coloured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -274,11 +274,11 @@ fn the_loss_of_an_error_is_not_the_loss_of_its_packet() {
 #[test]
 fn without_a_view_of_sockets_reception_by_the_owner_is_delivery() {
     let mut scene = Scene::new(PAIR);
-    let counters = crate::source::Counters {
+    let counters = crate::model::Counters {
         hops: Vec::new(),
-        loss: crate::source::Losses {
+        loss: crate::model::Losses {
             thinned: vec![("sk_data_ready".to_owned(), 3)],
-            ..crate::source::Losses::default()
+            ..crate::model::Losses::default()
         },
     };
     scene

@@ -4,8 +4,8 @@ use tracer_common::hook;
 use tracer_common::stats::{HopCount, HopKey};
 
 use super::script::{Scene, raw_tuple, run, tuple};
+use crate::model::{Counters, Losses};
 use crate::model::{Direction, KtimeNs};
-use crate::source::{Counters, Losses};
 
 const CHAIN: &str = "
     client/eth0 10.0.1.2 = router/ra 10.0.1.1

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 
 use super::names::spot;
+use crate::correlate::Sighting;
 use crate::host::Host;
 use crate::model::{Device, Direction, DropInfo, FlowId, Side};
 use crate::render::clean::clean;
 use crate::render::place;
 use crate::report::{LossReport, Report};
-use crate::session::{Session, Sighting};
+use crate::session::Session;
 
 /// A hop's number, and how many its path has.
 type Number = (usize, usize);

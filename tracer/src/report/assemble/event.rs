@@ -7,10 +7,10 @@ use tracer_common::event::{
 
 use super::Clock;
 use super::journeys::step_words;
+use crate::correlate::Sighting;
 use crate::host::Host;
 use crate::model::Detail;
 use crate::report::event::{DropReport, EventReport, ProcessReport};
-use crate::session::Sighting;
 
 /// Flags of a record and their names.
 const FLAGS: [(u32, &str); 10] = [

@@ -12,13 +12,13 @@ use crate::host::Host;
 use crate::host::facts::{
     BaseChain, Fact, FilterEngine, Link, Namespace, Neighbor, Probe, ProbeState, RouteAnswer, Run,
 };
+use crate::model::Losses;
 use crate::model::{
     Detail, Device, Direction, DropInfo, Event, Fate, Flow, FlowId, Frame, HookId, Hop, IfIndex,
     Joined, Journey, JourneyId, KtimeNs, Latency, Mac, NetNs, Path, Process, Proto, Rewrite, Side,
     Step, Tuple, TupleRole,
 };
 use crate::report::{Affected, Confidence, Outcome, Verdict};
-use crate::source::Losses;
 
 const START: u64 = 1_000_000_000;
 const POD: Device = device(1, 2);

@@ -13,9 +13,10 @@ use zerocopy::{FromBytes, IntoBytes};
 use crate::host::facts::{
     CgroupProgram, Cgroups, Fact, Namespace, NodeClock, NodeId, Probe, ProbeState, TracedNode,
 };
+use crate::model::Counters;
 use crate::model::{KtimeNs, NetNs};
+use crate::source::Input;
 use crate::source::interface_filter::InterfaceFilter;
-use crate::source::{Counters, Input};
 
 /// Kernel addresses have all of their upper 16 bits set: there is room for the node.
 const NODE_IN_ADDRESS: u32 = 48;

@@ -9,7 +9,8 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::MAX_INFLATED;
 use crate::model::KtimeNs;
-use crate::source::{Counters, EndReason, Input, Losses};
+use crate::model::{Counters, Losses};
+use crate::source::{EndReason, Input};
 
 const HOST: u8 = 1;
 const RECORD: u8 = 2;

@@ -12,8 +12,9 @@ use tracer_common::tuple::RawTuple;
 
 use super::{Ending, HEADER_SIZE, Reader, RecordingError, VERSION, Writer};
 use crate::host::facts::{BaseChain, Fact, FilterEngine, Neighbor, Probe, ProbeState, RouteAnswer};
+use crate::model::{Counters, Losses};
 use crate::model::{Device, IfIndex, KtimeNs, Mac, NetNs, Proto, Tuple};
-use crate::source::{Counters, EndReason, Input, Losses};
+use crate::source::{EndReason, Input};
 
 fn device() -> impl Strategy<Value = Device> {
     (any::<u32>(), any::<u32>()).prop_map(|(netns, ifindex)| Device {

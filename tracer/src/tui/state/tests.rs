@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crossterm::event::{KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 
 use super::*;
+use crate::config::Depth;
 use crate::render::samples;
 use crate::render::style::UNICODE;
 use crate::report::Report;
@@ -13,7 +14,6 @@ use crate::tui::Feed;
 use crate::tui::Settings;
 use crate::tui::combined::combined;
 use crate::tui::frame;
-use crate::tui::theme::Depth;
 
 /// A screen of a report, and what it asked for.
 struct Desk {

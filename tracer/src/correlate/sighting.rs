@@ -1,10 +1,11 @@
 //! An event with what the trace knows of it at that moment: for outputs that tell events one by one.
 
-use super::{Seen, Session};
-use crate::correlate;
+use bytes::Bytes;
+
+use super::{Trace, is_loss, last_hop, rewritten};
 use crate::decode;
-use crate::model::{Device, Direction, Event, Journey, Rewrite, Side};
-use crate::source::Input;
+use crate::host::Host;
+use crate::model::{Device, Direction, Event, Journey, JourneyId, Rewrite, Side};
 
 /// An event that became part of the trace just now.
 #[derive(Clone, Debug)]
@@ -17,21 +18,23 @@ pub struct Sighting<'a> {
     step: Option<usize>,
 }
 
-impl Session {
-    /// What was seen by the input that was just taken in; `seen` is what [`Session::input`] said of it.
+impl<'a> Sighting<'a> {
+    /// What was seen by a record that was just taken in; `journey` is what the correlator said of it.
     #[must_use]
-    pub fn sighting(&self, input: &Input, seen: Option<Seen>) -> Option<Sighting<'_>> {
-        let (Input::Record(record), Some(seen)) = (input, seen) else {
-            return None;
-        };
+    pub fn of(
+        record: &Bytes,
+        journey: Option<JourneyId>,
+        trace: &'a Trace,
+        host: &Host,
+    ) -> Option<Self> {
         // No record changes what is known of the host: it means the same as when it was taken in.
-        let event = decode::decode(record, &self.host).ok()?;
-        let journey = seen.journey.and_then(|id| self.trace().journeys.get(&id));
+        let event = decode::decode(record, host).ok()?;
+        let journey = journey.and_then(|id| trace.journeys.get(&id));
         let is_it =
             |other: &Event| (other.at, other.cpu, other.hook) == (event.at, event.cpu, event.hook);
         let step =
             journey.and_then(|journey| journey.steps.iter().rposition(|step| is_it(&step.event)));
-        Some(Sighting {
+        Some(Self {
             event,
             journey,
             step,
@@ -44,7 +47,7 @@ impl Sighting<'_> {
     #[must_use]
     pub fn rewrites(&self) -> Vec<Rewrite> {
         match (self.journey, self.step) {
-            (Some(journey), Some(step)) => correlate::rewritten(journey, step),
+            (Some(journey), Some(step)) => rewritten(journey, step),
             _ => Vec::new(),
         }
     }
@@ -52,7 +55,7 @@ impl Sighting<'_> {
     /// The hop at which the packet is, or was last.
     #[must_use]
     pub fn hop(&self) -> Option<(Device, Side)> {
-        correlate::last_hop(self.journey?, self.step?)
+        last_hop(self.journey?, self.step?)
     }
 
     /// Whether the packet is lost here; `None` where only what comes later tells.
@@ -61,6 +64,6 @@ impl Sighting<'_> {
         let direction = self
             .journey
             .map_or(Direction::Forward, |journey| journey.direction);
-        correlate::is_loss(&self.event, direction)
+        is_loss(&self.event, direction)
     }
 }

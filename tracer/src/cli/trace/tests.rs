@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Config, NodeFile, OutputFormat, RecordTo, ReportTo, Surroundings};
 use crate::cli::{Invocation, parse_from};
+use crate::config::{Config, NodeFile, OutputFormat, RecordTo, ReportTo, Surroundings};
 use crate::error::Error;
 
 fn parse(words: &str, surroundings: Surroundings) -> Result<Config, Error> {

@@ -1,0 +1,128 @@
+//! Arguments of a live trace and of a replay, checked: everything that can be refused without touching the kernel is
+//! refused here.
+
+use std::path::Path;
+
+use tracer_common::event::MAX_SNAPLEN;
+
+use super::{Args, RedactArgs, ReplayArgs, duration, output};
+use crate::config::{Config, Glob, RecordTo, Redaction, ReplayConfig, Surroundings};
+use crate::error::Error;
+use crate::filter::{self, Request};
+
+/// Of a live trace.
+///
+/// # Errors
+/// A value that cannot be, with what to write instead.
+pub(super) fn config(args: Args, surroundings: Surroundings) -> Result<Config, Error> {
+    let Args {
+        trace: args,
+        max_size,
+        until_eof,
+    } = args;
+    let filter = filter::compile(&Request {
+        expr: args.expr.join(" "),
+        src: args.shorthands.src,
+        dst: args.shorthands.dst,
+        sport: args.shorthands.sport,
+        dport: args.shorthands.dport,
+        proto: args.shorthands.proto,
+        one_way: args.one_way,
+    })?;
+    let only_interfaces = args
+        .interface
+        .iter()
+        .map(|text| Glob::new(text))
+        .collect::<Result<_, _>>()?;
+    let duration = args.duration.as_deref().map(duration::parse).transpose()?;
+    let mut output = output::config(&args.output, surroundings)?;
+    if let Some(record) = args.record.as_deref() {
+        output::leave_room_for(&mut output, record, &args.output, surroundings)?;
+    }
+    if max_size.is_some() && args.record.as_deref().is_none_or(|to| to == Path::new("-")) {
+        return Err(
+            Error::usage("--max-size bounds a recording that goes to a file")
+                .hint("name one: --record trace.tracer --max-size 100M"),
+        );
+    }
+    for name in &args.netns {
+        check_netns(name)?;
+    }
+    Ok(Config {
+        filter,
+        only_netns: args.netns,
+        only_interfaces,
+        duration,
+        packets: args.packets,
+        until_verdict: args.until_verdict,
+        until_eof,
+        output,
+        record: args.record.map(|path| RecordTo {
+            path,
+            most: max_size,
+        }),
+        budget: args.budget,
+        // the stack behind the bytes must be aligned
+        snaplen: args.snaplen.next_multiple_of(8).min(MAX_SNAPLEN),
+        btf: args.btf,
+        redact: redaction(args.redact),
+        verbosity: args.verbose,
+    })
+}
+
+/// Of a replay.
+///
+/// # Errors
+/// A value that cannot be, with what to write instead.
+pub(super) fn replay(args: ReplayArgs, surroundings: Surroundings) -> Result<ReplayConfig, Error> {
+    let mut output = output::config(&args.output, surroundings)?;
+    if let Some(record) = args.record.as_deref() {
+        output::leave_room_for(&mut output, record, &args.output, surroundings)?;
+        if args.file == Path::new("-") {
+            return Err(Error::usage(
+                "replay reads a recording twice to write another: it needs a file",
+            )
+            .hint("save the stream first: ssh node1 tracer --record - … > node1.tracer"));
+        }
+        if record == args.file {
+            return Err(
+                Error::usage("a recording cannot be replayed into the same file")
+                    .hint("name another file after --record"),
+            );
+        }
+    }
+    Ok(ReplayConfig {
+        record: args.record.map(|path| RecordTo { path, most: None }),
+        file: args.file,
+        speed: args.speed,
+        output,
+        redact: redaction(args.redact),
+        verbosity: args.verbose,
+    })
+}
+
+pub(super) fn redaction(args: RedactArgs) -> Option<Redaction> {
+    args.redact.then_some(Redaction {
+        key_file: args.redact_key,
+    })
+}
+
+/// Names are those of files below /run/netns, pods, containers, `host` or `netns:INODE`: none is empty or has
+/// white space.
+fn check_netns(name: &str) -> Result<(), Error> {
+    if name.is_empty() || name.contains(char::is_whitespace) {
+        return Err(Error::usage(format!("`{name}` is no name of a namespace"))
+            .hint("give one name, and --netns again for each further one"));
+    }
+    if name.contains('/') {
+        return Err(
+            Error::usage(format!("`{name}` is a path, a name is expected"))
+                .hint("give the file's name: --netns blue for /run/netns/blue"),
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test ends where it fails")]
+mod tests;
