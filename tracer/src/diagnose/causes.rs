@@ -192,7 +192,7 @@ mod tests {
                 cause.code
             );
             let section = section.unwrap_or_default();
-            for part in ["*Recognised*", "*Confirm*", "*Mend*"] {
+            for part in ["*Recognised*", "*Confirm*", "*Fix*"] {
                 assert!(section.contains(part), "{}: no {part}", cause.code);
             }
         }
