@@ -22,7 +22,7 @@ check: setup ## formatting, lints, licences, unit and replayed tests (no root)
 lab: setup ## run labs: make lab FILES="tests/labs/route/ttl-loop.toml" (root)
 	@cargo xtask lab $(or $(FILES),$(error say which: make lab FILES=...))
 
-labs: setup ## run all labs, with a score for each family (root)
+labs: setup ## run all labs with all their fixes, with a score for each family (root)
 	@cargo xtask labs
 
 record-labs: setup ## run labs and keep their recordings for replayed tests (root)

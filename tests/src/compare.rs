@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::lab::{Expect, OneOrMore};
+use crate::expect::{Expect, OneOrMore, contains};
 
 /// One way in which a report is not what the lab expects.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub fn differences(expect: &Expect, report: &Value) -> Vec<Difference> {
             .pointer(pointer)
             .and_then(Value::as_str)
             .unwrap_or("null");
-        if !wanted.0.is_empty() && !wanted.0.iter().any(|text| text == found) {
+        if !wanted.0.is_empty() && !wanted.has(found) {
             differences.push(Difference {
                 key,
                 wanted: wanted.to_string(),
@@ -70,6 +70,24 @@ pub fn differences(expect: &Expect, report: &Value) -> Vec<Difference> {
     differences.extend(missing("advice", &expect.advice, &advice(report)));
     differences.extend(hops(&expect.hops, report));
     differences.extend(missing("rewrites", &expect.rewrites, &rewrites(report)));
+    differences.extend(present(&expect.absent, &words(report)));
+    differences
+}
+
+/// Those of a report of a network without a fault: it advises nothing either, unless the lab wants advice there or
+/// lets the flow end otherwise.
+#[must_use]
+pub fn healthy_differences(expect: &Expect, report: &Value) -> Vec<Difference> {
+    let mut differences = differences(expect, report);
+    let advised = advice(report);
+    let allowed = !expect.advice.0.is_empty() || expect.outcome.0.iter().any(|o| o != "delivered");
+    if !allowed && !advised.is_empty() {
+        differences.push(Difference {
+            key: "advice",
+            wanted: "none".to_owned(),
+            found: advised.join(" | "),
+        });
+    }
     differences
 }
 
@@ -88,11 +106,10 @@ fn missing<'a>(
     wanted: &'a OneOrMore,
     found: &'a [String],
 ) -> impl Iterator<Item = Difference> + 'a {
-    let lower = |text: &String| text.to_lowercase();
     wanted
         .0
         .iter()
-        .filter(move |text| !found.iter().any(|line| lower(line).contains(&lower(text))))
+        .filter(move |text| !found.iter().any(|line| contains(line, text)))
         .map(move |text| Difference {
             key,
             wanted: format!("`{text}`"),
@@ -102,6 +119,32 @@ fn missing<'a>(
                 found.join(" | ")
             },
         })
+}
+
+/// One difference for each word that is to be absent and is in one of the texts.
+fn present<'a>(
+    absent: &'a OneOrMore,
+    found: &'a [String],
+) -> impl Iterator<Item = Difference> + 'a {
+    absent.0.iter().filter_map(|word| {
+        let text = found.iter().find(|text| contains(text, word))?;
+        Some(Difference {
+            key: "absent",
+            wanted: format!("no `{word}`"),
+            found: text.clone(),
+        })
+    })
+}
+
+/// What a verdict says in words: summary, evidence and advice.
+fn words(report: &Value) -> Vec<String> {
+    let evidence = list(report, "/verdict/evidence")
+        .filter_map(|evidence| evidence.get("text").and_then(Value::as_str))
+        .map(str::to_owned);
+    let mut words = vec![summary(report).to_owned()];
+    words.extend(evidence);
+    words.extend(advice(report));
+    words
 }
 
 fn advice(report: &Value) -> Vec<String> {
@@ -178,6 +221,7 @@ mod tests {
             "verdict": {
                 "outcome": "dropped", "cause": "netfilter.drop",
                 "summary": "FORWARD DROP on n2",
+                "evidence": [{"kind": "chain", "text": "policy drop of Docker"}],
                 "where": {"namespace": "n2", "interface": null, "hook": "FORWARD"},
                 "advice": [{"text": "let it pass", "command": "iptables -P FORWARD ACCEPT"}]
             },
@@ -206,7 +250,8 @@ mod tests {
         assert_eq!(
             keys(
                 "outcome='dropped'\ncause=['x','netfilter.drop']\nnamespace='n2'\ninterface='null'\nhook='FORWARD'
-                summary=['forward','N2']\nadvice=['iptables','PASS']\nhops=['a/eth0','n2/u0']\nrewrites=['dnat','snat']"
+                summary=['forward','N2']\nadvice=['iptables','PASS']\nhops=['a/eth0','n2/u0']\nrewrites=['dnat','snat']
+                absent=['mtu','delete']"
             ),
             none
         );
@@ -224,8 +269,36 @@ mod tests {
             ("advice='nft'", "advice"),
             ("hops=['n2/u0', 'a/eth0']", "hops"),
             ("rewrites='vxlan'", "rewrites"),
+            ("absent='forward drop'", "absent"),
+            ("absent=['mtu', 'docker']", "absent"),
+            ("absent='-p forward'", "absent"),
+            ("absent='let it'", "absent"),
         ] {
             assert_eq!(keys(toml), [key]);
+        }
+    }
+
+    #[test]
+    fn a_healthy_report_advises_nothing_unless_the_lab_says_so() {
+        let healthy = |toml: &str, report: &Value| {
+            #[expect(clippy::unwrap_used, reason = "the texts are below")]
+            let expect: Expect = toml::from_str(toml).unwrap();
+            let found = healthy_differences(&expect, report);
+            found.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        let calm = json!({"verdict": {"outcome": "delivered", "advice": []}});
+        let mut advised = report();
+        advised["verdict"]["outcome"] = json!("delivered");
+        assert_eq!(healthy("outcome='delivered'", &calm), Vec::<String>::new());
+        assert_eq!(
+            healthy("outcome='delivered'", &advised),
+            ["advice: expected none, got let it pass $ iptables -P FORWARD ACCEPT"]
+        );
+        for toml in [
+            "outcome='delivered'\nadvice='let it pass'",
+            "outcome=['delivered','unanswered']",
+        ] {
+            assert_eq!(healthy(toml, &advised), Vec::<String>::new(), "{toml}");
         }
     }
 

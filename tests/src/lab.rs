@@ -2,12 +2,14 @@
 //! anything is built. It says nothing about how a lab is run.
 
 use std::collections::HashSet;
-use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Deserializer, de};
+
+use crate::expect::{Expect, OneOrMore};
+use crate::fix::Fix;
 
 /// One lab.
 #[derive(Clone, Debug, Deserialize)]
@@ -47,6 +49,9 @@ pub struct Lab {
     /// What the healthy run's report must say.
     #[serde(default)]
     pub healthy: Expect,
+    /// How the fix is proven; the defaults where the file has no such table.
+    #[serde(default)]
+    pub fix: Option<Fix>,
     /// Nodes with a tracer of their own each.
     #[serde(default)]
     pub node: Vec<Node>,
@@ -63,59 +68,6 @@ pub struct Node {
     /// Arguments of its tracer instead of the lab's.
     #[serde(default)]
     pub trace: Option<Vec<String>>,
-}
-
-/// What a report must say. Empty lists ask nothing.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Expect {
-    /// Acceptable outcomes.
-    pub outcome: OneOrMore,
-    /// Acceptable causes; here and below `"null"` stands for a field that is null.
-    pub cause: OneOrMore,
-    /// Acceptable `verdict.where.node`.
-    pub node: OneOrMore,
-    /// Acceptable `verdict.where.namespace`.
-    pub namespace: OneOrMore,
-    /// Acceptable `verdict.where.interface`.
-    pub interface: OneOrMore,
-    /// Acceptable `verdict.where.hook`.
-    pub hook: OneOrMore,
-    /// Each must be found in the summary, ignoring case.
-    pub summary: OneOrMore,
-    /// Each must be found in the text or the command of some advice, ignoring case.
-    pub advice: OneOrMore,
-    /// `namespace/interface` places, a subsequence of a forward path.
-    pub hops: OneOrMore,
-    /// Each must be found among the rewrites of a flow's paths, ignoring case.
-    pub rewrites: OneOrMore,
-}
-
-/// A string, or an array of strings.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(from = "OneOrMoreForm")]
-pub struct OneOrMore(pub Vec<String>);
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMoreForm {
-    One(String),
-    More(Vec<String>),
-}
-
-impl From<OneOrMoreForm> for OneOrMore {
-    fn from(form: OneOrMoreForm) -> Self {
-        Self(match form {
-            OneOrMoreForm::One(text) => vec![text],
-            OneOrMoreForm::More(texts) => texts,
-        })
-    }
-}
-
-impl fmt::Display for OneOrMore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join(" or "))
-    }
 }
 
 /// A wait, written `500ms`, `1s` or `1.5s`. One second where the lab says nothing.
@@ -202,7 +154,36 @@ impl Lab {
             !self.expect.outcome.0.is_empty(),
             "[expect] names no outcome"
         );
-        Ok(())
+        self.expect.check("[expect]")?;
+        self.healthy.check("[healthy]")?;
+        self.fix.as_ref().map_or(Ok(()), Fix::check)
+    }
+
+    /// Whether the faulty run is expected to lose something, so that there is something to repair.
+    #[must_use]
+    pub fn loses(&self) -> bool {
+        !self.expect.outcome.has("delivered")
+    }
+
+    /// What the report must say once the change is typed in.
+    #[must_use]
+    pub fn after(&self) -> Expect {
+        let own = self.fix.as_ref().and_then(|fix| fix.after.clone());
+        let mut after = own.unwrap_or_else(|| self.healthy.clone());
+        if after.outcome.0.is_empty() {
+            after.outcome = self.healthy.outcome.clone();
+        }
+        after
+    }
+
+    /// What it must say once that is taken back: outcome and cause of the fault.
+    #[must_use]
+    pub fn undone(&self) -> Expect {
+        Expect {
+            outcome: self.expect.outcome.clone(),
+            cause: self.expect.cause.clone(),
+            ..Expect::default()
+        }
     }
 }
 

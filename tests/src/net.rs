@@ -2,14 +2,15 @@
 //! and the kernel itself takes it down when they end, however they end.
 //!
 //! There is a mount namespace with a private /run (so /run/netns, and the locks of iptables, are its own), a network
-//! namespace, and a PID namespace. The first process in the PID namespace is this executable again, which reads a
-//! pipe that only its starter holds: it ends when the starter does, and with it the kernel kills every process of
-//! the lab and so the last users of its network namespaces. /proc stays the machine's: tracer sees what it would
-//! see outside.
+//! namespace, and a PID namespace. The first process in the PID namespace is this executable again, which reads its
+//! orders from a pipe that only its starter holds: it ends when the starter does, and with it the kernel kills every
+//! process of the lab and so the last users of its network namespaces. /proc stays the machine's: tracer sees what it
+//! would see outside.
 
-use std::io;
+use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
@@ -26,7 +27,9 @@ const PINS: &str = "/run/bpf";
 
 /// Namespaces that this process is the first in.
 #[derive(Debug)]
-pub struct Sandbox(());
+pub struct Sandbox {
+    orders: Receiver<String>,
+}
 
 impl Sandbox {
     /// Enters namespaces of its own. Gives the sandbox in the process that is first in it, and an exit status in the
@@ -40,12 +43,22 @@ impl Sandbox {
         if std::process::id() != 1 {
             return Self::make().map(Err);
         }
-        thread::spawn(|| {
-            let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        let (sender, orders) = mpsc::channel();
+        thread::spawn(move || {
+            for order in io::stdin().lock().lines().map_while(Result::ok) {
+                // Nobody waits for orders any more when the work is done.
+                let _ = sender.send(order);
+            }
             std::process::exit(1);
         });
         ip(&["link", "set", "lo", "up"])?;
-        Ok(Ok(Self(())))
+        Ok(Ok(Self { orders }))
+    }
+
+    /// The next line that the starter writes. Waits for it; the process ends here when the starter has.
+    #[must_use]
+    pub fn order(&self) -> Option<String> {
+        self.orders.recv().ok()
     }
 
     /// A process that has unshared its PID namespace can start no thread any more, and only its children are inside:

@@ -1,6 +1,8 @@
-//! One run of one lab: network, fault, tracer, traffic, report. It takes this process into namespaces of its own,
-//! so a run has a process of its own; [`crate::suite`] starts those and judges what they find.
+//! One run of one lab: network, fault, tracer, traffic, report, and the same traffic traced again where it is told
+//! to. It takes this process into namespaces of its own, so a run has a process of its own; [`crate::stage`] starts
+//! those and [`crate::suite`] judges what they find.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
@@ -37,6 +39,44 @@ impl Variant {
     }
 }
 
+/// What a network is like when its traffic is traced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Built, and not broken.
+    Healthy,
+    /// Broken.
+    Faulty,
+    /// The change that the faulty report advises has been typed in.
+    Fixed,
+    /// So has its undo.
+    Undone,
+}
+
+impl Phase {
+    /// Those in which a run traces again, by order.
+    const AGAIN: [Self; 2] = [Self::Fixed, Self::Undone];
+
+    /// Its name in output, in orders and in names of files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Faulty => "faulty",
+            Self::Fixed => "fixed",
+            Self::Undone => "undone",
+        }
+    }
+}
+
+impl From<Variant> for Phase {
+    fn from(variant: Variant) -> Self {
+        match variant {
+            Variant::Healthy => Self::Healthy,
+            Variant::Faulty => Self::Faulty,
+        }
+    }
+}
+
 /// What to run and with what.
 #[derive(Clone, Debug)]
 pub struct Run<'a> {
@@ -46,11 +86,11 @@ pub struct Run<'a> {
     pub variant: Variant,
     /// tracer's executable.
     pub tracer: &'a Path,
-    /// Where the recording goes.
-    pub recording: Option<&'a Path>,
+    /// The directory for recordings, which are called `LAB.PHASE.tracer`.
+    pub recordings: Option<&'a Path>,
 }
 
-/// What a run found.
+/// What one trace found.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Found {
     /// The report.
@@ -62,20 +102,54 @@ pub struct Found {
 }
 
 impl Run<'_> {
-    /// Builds the lab, traces its traffic and reads the report.
+    /// Builds the lab, traces its traffic, and then again for each order of the sandbox's starter. Writes what each
+    /// trace found as one line of JSON.
     ///
     /// # Errors
-    /// The lab cannot be built, or tracer fails.
-    pub fn report(&self, sandbox: &Sandbox) -> Result<Found> {
+    /// The lab cannot be built, tracer fails, or an order names no phase.
+    pub fn serve(&self, sandbox: &Sandbox, out: &mut impl Write) -> Result<()> {
         self.build(sandbox)?;
-        let report = Path::new(SCRATCH).join("report.json");
-        let (stderr, traffic) = if self.lab.node.is_empty() {
-            self.trace(&self.start(&self.lab.trace, Some(&report)))?
-        } else {
-            self.trace_nodes(&report)?
+        tell(&self.found(self.variant.into())?, out)?;
+        while let Some(order) = sandbox.order() {
+            let phase = Phase::AGAIN
+                .into_iter()
+                .find(|phase| phase.name() == order)
+                .with_context(|| format!("`{order}` is no phase"))?;
+            let before = self.lab.fix.as_ref().and_then(|fix| fix.before.as_deref());
+            self.must("before", before.unwrap_or_default())?;
+            tell(&self.found(phase)?, out)?;
+        }
+        Ok(())
+    }
+
+    /// Traces the traffic and reads the report.
+    fn found(&self, phase: Phase) -> Result<Found> {
+        let recording = self.recordings.map(|directory| {
+            let name = format!("{}.{}.tracer", self.lab.name, phase.name());
+            directory.join(name)
+        });
+        let shot = Shot {
+            report: &Path::new(SCRATCH).join(format!("{}.json", phase.name())),
+            recording: recording.as_deref(),
+            phase,
         };
-        let text = std::fs::read(&report)
-            .with_context(|| format!("tracer left no report at {}\n{stderr}", report.display()))?;
+        let (stderr, traffic) = if self.lab.node.is_empty() {
+            let start = Start {
+                program: self.tracer,
+                arguments: &self.lab.trace,
+                report: Some(shot.report),
+                recording: shot.recording,
+            };
+            self.trace(&start, phase)?
+        } else {
+            self.trace_nodes(&shot)?
+        };
+        let text = std::fs::read(shot.report).with_context(|| {
+            format!(
+                "tracer left no report at {}\n{stderr}",
+                shot.report.display()
+            )
+        })?;
         let report = serde_json::from_slice(&text).context("tracer's report is no JSON")?;
         Ok(Found {
             report,
@@ -90,7 +164,13 @@ impl Run<'_> {
     /// The lab cannot be built, or tracer fails.
     pub fn show(&self, sandbox: &Sandbox, arguments: &[String]) -> Result<()> {
         self.build(sandbox)?;
-        self.trace(&self.start(arguments, None))?;
+        let start = Start {
+            program: self.tracer,
+            arguments,
+            report: None,
+            recording: None,
+        };
+        self.trace(&start, self.variant.into())?;
         Ok(())
     }
 
@@ -105,21 +185,13 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn start<'s>(&'s self, arguments: &'s [String], report: Option<&'s Path>) -> Start<'s> {
-        Start {
-            program: self.tracer,
-            arguments,
-            report,
-            recording: self.recording.filter(|_| self.lab.node.is_empty()),
-        }
-    }
-
     /// A tracer on each node, restricted to its namespaces, and one that shows them as one trace. What they sent is
     /// merged once more into the report, which must be the one that came while it happened.
-    fn trace_nodes(&self, report: &Path) -> Result<(String, String)> {
+    fn trace_nodes(&self, shot: &Shot<'_>) -> Result<(String, String)> {
+        let phase = shot.phase.name();
         let (kept, live) = (
-            Path::new(SCRATCH).join("nodes"),
-            Path::new(SCRATCH).join("live.json"),
+            Path::new(SCRATCH).join(format!("{phase}.nodes")),
+            Path::new(SCRATCH).join(format!("{phase}.live.json")),
         );
         let mut arguments = vec!["cluster".to_owned()];
         arguments.extend(["--tracer".to_owned(), self.tracer.display().to_string()]);
@@ -128,14 +200,20 @@ impl Run<'_> {
             arguments.extend(["--node".to_owned(), self.command(node)?]);
         }
         arguments.extend(self.lab.trace.iter().cloned());
-        let (mut stderr, traffic) = self.trace(&self.start(&arguments, Some(&live)))?;
+        let start = Start {
+            program: self.tracer,
+            arguments: &arguments,
+            report: Some(&live),
+            recording: None,
+        };
+        let (mut stderr, traffic) = self.trace(&start, shot.phase)?;
         let mut merge = Command::new(self.tracer);
-        merge.args(["merge", "--json", "-o"]).arg(report);
+        merge.args(["merge", "--json", "-o"]).arg(shot.report);
         merge.args(self.lab.node.iter().map(|node| {
             let recording = kept.join(&node.name).with_added_extension("tracer");
             format!("{}={}", node.name, recording.display())
         }));
-        if let Some(recording) = self.recording {
+        if let Some(recording) = shot.recording {
             merge.arg("--record").arg(recording);
         }
         let merged = merge.output().context("cannot start the merge")?;
@@ -145,7 +223,7 @@ impl Run<'_> {
             "the merge ended with {}\n{stderr}",
             merged.status
         );
-        let [live, merged] = [live.as_path(), report].map(std::fs::read);
+        let [live, merged] = [live.as_path(), shot.report].map(std::fs::read);
         ensure!(
             live? == merged?,
             "the merge differs from what was shown while it happened\n{stderr}"
@@ -177,9 +255,12 @@ impl Run<'_> {
         Ok(format!("{}={command}", node.name))
     }
 
-    fn trace(&self, start: &Start<'_>) -> Result<(String, String)> {
+    fn trace(&self, start: &Start<'_>, phase: Phase) -> Result<(String, String)> {
+        let own = self.lab.fix.as_ref().and_then(|fix| fix.traffic.as_ref());
+        let again = own.filter(|_| Phase::AGAIN.contains(&phase));
+        let script = again.unwrap_or(&self.lab.traffic);
         let tracer = Running::start(start)?;
-        let traffic = script::run("traffic", &self.lab.traffic, Path::new(SCRATCH))?.output;
+        let traffic = script::run("traffic", script, Path::new(SCRATCH))?.output;
         // Answers, timers and retransmissions have no event that says there will be no more of them.
         std::thread::sleep(self.lab.settle.0);
         Ok((tracer.finish()?, traffic))
@@ -195,4 +276,18 @@ impl Run<'_> {
         );
         Ok(())
     }
+}
+
+/// Where one trace leaves what it found.
+struct Shot<'a> {
+    report: &'a Path,
+    recording: Option<&'a Path>,
+    phase: Phase,
+}
+
+fn tell(found: &Found, out: &mut impl Write) -> Result<()> {
+    let mut line = serde_json::to_vec(found)?;
+    line.push(b'\n');
+    out.write_all(&line)?;
+    Ok(out.flush()?)
 }

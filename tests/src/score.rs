@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::compare::Difference;
+use crate::proof::{Fate, Proof};
 use crate::runner::Variant;
 use crate::suite::{Line, Verdict};
 
@@ -12,9 +13,9 @@ use crate::suite::{Line, Verdict};
 pub struct Marks {
     /// Outcome and cause of the faulty run.
     pub cause: bool,
-    /// Namespace, interface and hook.
+    /// Node, namespace, interface and hook.
     pub place: bool,
-    /// The words wanted in summary and advice.
+    /// The words wanted in summary and advice, and those that are to be absent.
     pub advice: bool,
     /// The hops and rewrites.
     pub path: bool,
@@ -30,8 +31,8 @@ impl Marks {
             Variant::Faulty => {
                 let right = |keys: &[&str]| !differences.iter().any(|d| keys.contains(&d.key));
                 self.cause = right(&["outcome", "cause"]);
-                self.place = right(&["namespace", "interface", "hook"]);
-                self.advice = right(&["summary", "advice"]);
+                self.place = right(&["node", "namespace", "interface", "hook"]);
+                self.advice = right(&["summary", "advice", "absent"]);
                 self.path = right(&["hops", "rewrites"]);
             }
         }
@@ -75,9 +76,13 @@ impl fmt::Display for Score {
     }
 }
 
-/// How each family fares.
+/// How each family fares, and how the fixes do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Scoreboard(BTreeMap<String, Row>);
+pub struct Scoreboard {
+    families: BTreeMap<String, Row>,
+    all: Row,
+    fixes: Fixed,
+}
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Row {
@@ -85,6 +90,39 @@ struct Row {
     skipped: usize,
     /// Cause, place, advice, path, healthy.
     right: [usize; 5],
+    fix: Tried,
+    undo: Tried,
+}
+
+/// How many commands were typed in, and after how many the report was as expected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tried {
+    ok: usize,
+    typed: usize,
+}
+
+/// How many labs have a change, and what became of those changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Fixed {
+    /// Labs whose faulty run is expected to lose something.
+    lose: usize,
+    /// Those of them whose report has a change that can be typed in.
+    print: usize,
+    /// Those that say why their fix cannot be proven.
+    unproven: usize,
+}
+
+impl Tried {
+    fn add(&mut self, fate: Fate) {
+        self.ok += usize::from(fate == Fate::Ok);
+        self.typed += usize::from(matches!(fate, Fate::Ok | Fate::Failed));
+    }
+}
+
+impl fmt::Display for Tried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.ok, self.typed)
+    }
 }
 
 impl Row {
@@ -108,6 +146,8 @@ impl Row {
         {
             *sum += usize::from(mark);
         }
+        self.fix.add(line.proof.fix.fate);
+        self.undo.add(line.proof.undo.fate);
     }
 
     fn write(&self, f: &mut fmt::Formatter<'_>, family: &str) -> fmt::Result {
@@ -115,7 +155,38 @@ impl Row {
         for right in self.right {
             write!(f, " {right} |")?;
         }
-        writeln!(f, " {} |", self.skipped)
+        writeln!(f, " {} | {} | {} |", self.fix, self.undo, self.skipped)
+    }
+}
+
+impl Fixed {
+    fn add(&mut self, line: &Line) {
+        let Proof { fix, .. } = &line.proof;
+        self.lose += usize::from(line.loses);
+        self.print += usize::from(line.loses && fix.command.is_some());
+        self.unproven += usize::from(fix.fate == Fate::Unproven);
+    }
+
+    fn write(&self, f: &mut fmt::Formatter<'_>, all: &Row) -> fmt::Result {
+        let Self {
+            lose,
+            print,
+            unproven,
+        } = self;
+        writeln!(
+            f,
+            "Of {lose} labs in which something is lost, {print} print a change that can be typed in and {} print none.",
+            lose - print
+        )?;
+        writeln!(
+            f,
+            "The change repairs the flow in {}, and its undo brings the fault back in {}.",
+            all.fix, all.undo
+        )?;
+        writeln!(
+            f,
+            "{unproven} have `proven = false`, with the reason why nothing is typed in."
+        )
     }
 }
 
@@ -123,11 +194,14 @@ impl Scoreboard {
     /// Counts by family.
     #[must_use]
     pub fn of(lines: &[Line]) -> Self {
-        let mut rows: BTreeMap<String, Row> = BTreeMap::new();
+        let mut board = Self::default();
         for line in lines {
-            rows.entry(line.family.clone()).or_default().add(line);
+            let family = board.families.entry(line.family.clone()).or_default();
+            family.add(line);
+            board.all.add(line);
+            board.fixes.add(line);
         }
-        Self(rows)
+        board
     }
 }
 
@@ -135,25 +209,23 @@ impl fmt::Display for Scoreboard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "| family | labs | right cause | right place | advice | path | healthy silent | skipped |"
+            "| family | labs | right cause | right place | advice | path | healthy silent | fix works | undo works | skipped |"
         )?;
-        writeln!(f, "|---|--:|--:|--:|--:|--:|--:|--:|")?;
-        let mut all = Row::default();
-        for (family, row) in &self.0 {
+        writeln!(f, "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|")?;
+        for (family, row) in &self.families {
             row.write(f, family)?;
-            all.run += row.run;
-            all.skipped += row.skipped;
-            for (sum, right) in all.right.iter_mut().zip(row.right) {
-                *sum += right;
-            }
         }
-        all.write(f, "**all**")
+        self.all.write(f, "**all**")?;
+        writeln!(f)?;
+        self.fixes.write(f, &self.all)
     }
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "arrays of the test's own")]
 mod tests {
     use super::*;
+    use crate::proof::Step;
 
     fn line(family: &str, verdict: Verdict, marks: Marks) -> Line {
         Line {
@@ -161,6 +233,16 @@ mod tests {
             family: family.to_owned(),
             verdict,
             marks,
+            loses: true,
+            proof: Proof::default(),
+        }
+    }
+
+    fn tried(fate: Fate) -> Step {
+        Step {
+            fate,
+            command: Some("x".to_owned()),
+            said: None,
         }
     }
 
@@ -224,7 +306,7 @@ mod tests {
             path: true,
             healthy: true,
         };
-        let lines = [
+        let mut lines = [
             line("route", Verdict::Pass(String::new()), good),
             line(
                 "route",
@@ -236,6 +318,10 @@ mod tests {
             ),
             line("mtu", Verdict::Skip(String::new()), Marks::default()),
         ];
+        lines[0].proof.fix = tried(Fate::Ok);
+        lines[0].proof.undo = tried(Fate::Failed);
+        lines[1].proof.fix = tried(Fate::Failed);
+        lines[2].loses = false;
         assert_eq!(
             Score::of(&lines).to_string(),
             "1 passed, 1 failed, 1 skipped"
@@ -245,10 +331,31 @@ mod tests {
         assert_eq!(
             rows,
             [
-                "| mtu | 0 | 0 | 0 | 0 | 0 | 0 | 1 |",
-                "| route | 2 | 2 | 1 | 2 | 2 | 2 | 0 |",
-                "| **all** | 2 | 2 | 1 | 2 | 2 | 2 | 1 |"
+                "| mtu | 0 | 0 | 0 | 0 | 0 | 0 | 0 of 0 | 0 of 0 | 1 |",
+                "| route | 2 | 2 | 1 | 2 | 2 | 2 | 1 of 2 | 0 of 1 | 0 |",
+                "| **all** | 2 | 2 | 1 | 2 | 2 | 2 | 1 of 2 | 0 of 1 | 1 |",
+                "",
+                "Of 2 labs in which something is lost, 2 print a change that can be typed in and 0 print none.",
+                "The change repairs the flow in 1 of 2, and its undo brings the fault back in 0 of 1.",
+                "0 have `proven = false`, with the reason why nothing is typed in."
             ]
         );
+    }
+
+    #[test]
+    fn what_a_lab_prints_is_counted_where_something_is_lost() {
+        let pass = || line("x", Verdict::Pass(String::new()), Marks::default());
+        let mut lines = [pass(), pass(), pass(), pass()];
+        lines[0].proof.fix = tried(Fate::Unproven);
+        lines[1].proof.fix = tried(Fate::Untried);
+        lines[2].proof.fix.fate = Fate::None;
+        lines[3].loses = false;
+        let fixes = Scoreboard::of(&lines).fixes;
+        let wanted = Fixed {
+            lose: 3,
+            print: 2,
+            unproven: 1,
+        };
+        assert_eq!(fixes, wanted);
     }
 }

@@ -32,10 +32,19 @@ pub struct Done {
 /// # Errors
 /// It cannot be started, or takes longer than [`LIMIT`] (it is killed then).
 pub fn run(what: &str, script: &str, directory: &Path) -> Result<Done> {
+    let mut shell = Command::new("sh");
+    shell.args(["-eu", "-c", script]);
+    finish(what, &mut shell, directory)
+}
+
+/// Runs a command as a script is run; `what` names it in messages and its log in the directory.
+///
+/// # Errors
+/// It cannot be started, or takes longer than [`LIMIT`] (it is killed then).
+pub fn finish(what: &str, command: &mut Command, directory: &Path) -> Result<Done> {
     let log = directory.join(format!("{what}.log"));
     let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-    let child = Command::new("sh")
-        .args(["-eu", "-c", script])
+    let child = command
         .env("PATH", search_path())
         .current_dir(directory)
         .stdin(Stdio::null())
@@ -43,7 +52,7 @@ pub fn run(what: &str, script: &str, directory: &Path) -> Result<Done> {
         .stderr(file)
         .process_group(0)
         .spawn()
-        .context("cannot run sh")?;
+        .with_context(|| format!("cannot run {}", command.get_program().display()))?;
     let status = wait(child, LIMIT)?;
     let output = String::from_utf8_lossy(&std::fs::read(&log)?).into_owned();
     match status {

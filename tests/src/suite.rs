@@ -1,20 +1,21 @@
-//! Many labs: each run in a process of its own, judged, and told in one line. A run's process ends when its stdin
-//! does, so nothing outlives this process even when it is killed.
+//! Many labs: each run, judged, and told in one line.
 
 use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::thread;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result};
 
-use crate::compare::{Difference, differences, summary};
+use crate::compare::{differences, healthy_differences, summary};
+use crate::fix::Fixes;
 use crate::lab::{Lab, family_of, name_of};
 use crate::needs;
-use crate::runner::{Found, Run, Variant};
+use crate::proof::{Fate, Judged, Proof};
+use crate::runner::{Found, Phase, Run, Variant};
 use crate::score::Marks;
+use crate::stage::Stage;
 
 /// How labs are run.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub struct Suite {
     pub keep_recording: Option<PathBuf>,
     /// Labs that run at the same time.
     pub jobs: usize,
+    /// The labs whose fixes are proven.
+    pub fixes: Fixes,
     /// A lab that fails beside others is run once more, alone.
     pub again: bool,
 }
@@ -37,7 +40,7 @@ const MOST_AGAIN: usize = 8;
 /// How a lab ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Both reports are as expected; the faulty one's summary.
+    /// All reports are as expected; the faulty one's summary, and what became of its advice.
     Pass(String),
     /// What is not.
     Fail(String),
@@ -56,6 +59,10 @@ pub struct Line {
     pub verdict: Verdict,
     /// What was right; nothing is where it was not run.
     pub marks: Marks,
+    /// Whether the faulty run is expected to lose something.
+    pub loses: bool,
+    /// What became of the faulty report's advice.
+    pub proof: Proof,
 }
 
 impl fmt::Display for Line {
@@ -130,140 +137,91 @@ impl Suite {
 
     /// Runs one lab and judges it.
     fn judge(&self, file: &Path) -> Line {
-        let line = |verdict, marks| Line {
+        let mut line = Line {
             name: name_of(file),
             family: family_of(file),
-            verdict,
-            marks,
+            verdict: Verdict::Skip(String::new()),
+            marks: Marks::default(),
+            loses: false,
+            proof: Proof::default(),
         };
-        let lab = match Lab::load(file) {
-            Ok(lab) => lab,
-            Err(error) => return line(Verdict::Fail(format!("{error:#}")), Marks::default()),
+        line.verdict = match Lab::load(file) {
+            Ok(lab) => match needs::unmet(&lab.needs) {
+                Some(reason) => Verdict::Skip(reason),
+                None => self.judge_lab(&lab, file, &mut line),
+            },
+            Err(error) => Verdict::Fail(format!("{error:#}")),
         };
-        if let Some(reason) = needs::unmet(&lab.needs) {
-            return line(Verdict::Skip(reason), Marks::default());
-        }
-        let (mut marks, mut told, mut wrong) = (Marks::default(), String::new(), Vec::new());
+        line
+    }
+
+    /// Both runs of a lab that can be run, and the proof of what the faulty one advises.
+    fn judge_lab(&self, lab: &Lab, file: &Path, line: &mut Line) -> Verdict {
+        line.loses = lab.loses();
+        let (mut told, mut wrong) = (String::new(), Vec::new());
         for variant in Variant::ALL {
-            match self.judge_run(&lab, file, variant) {
-                Ok(judged) => {
-                    marks.mark(variant, &judged.differences);
+            match self.judge_run(lab, file, variant) {
+                Ok((judged, proof)) => {
+                    line.marks.mark(variant, &judged.differences);
                     if !judged.differences.is_empty() {
                         wrong.push(format!("{}: {}", variant.name(), judged.explained()));
                     }
-                    told = judged.summary;
+                    wrong.extend(proof.wrong.iter().cloned());
+                    told = summary(&judged.found.report).to_owned();
+                    line.proof = proof;
                 }
                 Err(error) => wrong.push(format!("{}: {error:#}", variant.name())),
             }
         }
         if wrong.is_empty() {
-            line(Verdict::Pass(told), marks)
+            Verdict::Pass(told + tried(&line.proof))
         } else {
-            line(Verdict::Fail(wrong.join("\n")), marks)
+            Verdict::Fail(wrong.join("\n"))
         }
     }
 
-    /// Runs one variant and compares its report.
-    fn judge_run(&self, lab: &Lab, file: &Path, variant: Variant) -> Result<Judged> {
-        let name = format!("{}.{}", lab.name, variant.name());
-        let recording = self
-            .keep_recording
-            .as_ref()
-            .map(|keep| keep.join(format!("{name}.tracer")));
-        let found = self.run_apart(
-            &Run {
-                lab,
-                variant,
-                tracer: &self.tracer,
-                recording: recording.as_deref(),
-            },
-            file,
-        )?;
-        if let Some(keep) = &self.keep_report {
-            let kept = keep.join(format!("{name}.json"));
-            std::fs::write(&kept, serde_json::to_vec_pretty(&found.report)?)
-                .with_context(|| format!("cannot write {}", kept.display()))?;
-        }
-        let expect = match variant {
-            Variant::Healthy => &lab.healthy,
-            Variant::Faulty => &lab.expect,
+    /// Runs one variant and compares its report; goes on with the advice of a faulty one.
+    fn judge_run(&self, lab: &Lab, file: &Path, variant: Variant) -> Result<(Judged, Proof)> {
+        let run = Run {
+            lab,
+            variant,
+            tracer: &self.tracer,
+            recordings: self.keep_recording.as_deref(),
         };
-        Ok(Judged {
-            differences: differences(expect, &found.report),
-            summary: summary(&found.report).to_owned(),
-            found,
-        })
+        let mut stage = Stage::start(&run, file)?;
+        let found = stage.found()?;
+        self.keep(lab, variant.into(), &found)?;
+        let proof = match variant {
+            Variant::Healthy => Proof::default(),
+            Variant::Faulty if !self.fixes.takes(&lab.name) => Proof::untried(&found.report),
+            Variant::Faulty => Proof::of(lab, &found.report, &mut stage, |phase, found| {
+                self.keep(lab, phase, found)
+            }),
+        };
+        let differences = match variant {
+            Variant::Healthy => healthy_differences(&lab.healthy, &found.report),
+            Variant::Faulty => differences(&lab.expect, &found.report),
+        };
+        Ok((Judged { differences, found }, proof))
     }
 
-    /// A run in a process of its own, which gives what it found on stdout.
-    fn run_apart(&self, run: &Run<'_>, file: &Path) -> Result<Found> {
-        let mut child = stage(run, file)?
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("cannot start the lab's process")?;
-        // Kept open until the child has ended: the child ends with it.
-        let stdin = child.stdin.take();
-        let output = child.wait_with_output()?;
-        drop(stdin);
-        if output.status.success() {
-            return serde_json::from_slice(&output.stdout)
-                .context("the lab's process gave no result");
-        }
-        bail!("{}", String::from_utf8_lossy(&output.stderr).trim_end())
+    /// Keeps a report where reports are kept.
+    fn keep(&self, lab: &Lab, phase: Phase, found: &Found) -> Result<()> {
+        let Some(keep) = &self.keep_report else {
+            return Ok(());
+        };
+        let kept = keep.join(format!("{}.{}.json", lab.name, phase.name()));
+        std::fs::write(&kept, serde_json::to_vec_pretty(&found.report)?)
+            .with_context(|| format!("cannot write {}", kept.display()))
     }
 }
 
-/// Runs one lab and lets tracer write to this process's stdout; nothing is compared.
-///
-/// # Errors
-/// The lab cannot be built, or tracer fails.
-pub fn show(run: &Run<'_>, file: &Path, arguments: &[String]) -> Result<()> {
-    let mut child = stage(run, file)?
-        .arg("--show")
-        .arg("--")
-        .args(arguments)
-        .spawn()
-        .context("cannot start the lab's process")?;
-    let stdin = child.stdin.take();
-    let status = child.wait()?;
-    drop(stdin);
-    ensure!(status.success(), "{} could not be shown", run.lab.name);
-    Ok(())
-}
-
-/// This executable as the process of one run.
-fn stage(run: &Run<'_>, file: &Path) -> Result<Command> {
-    let own = std::env::current_exe().context("cannot find this executable")?;
-    let mut command = Command::new(own);
-    command.arg("stage").arg(file);
-    command.args(["--variant", run.variant.name()]);
-    command.arg("--tracer").arg(run.tracer);
-    if let Some(recording) = run.recording {
-        command.arg("--recording").arg(recording);
-    }
-    command.stdin(Stdio::piped());
-    Ok(command)
-}
-
-/// One run, compared with what the lab expects.
-struct Judged {
-    differences: Vec<Difference>,
-    summary: String,
-    found: Found,
-}
-
-impl Judged {
-    /// What is not as expected, and what helps to see why.
-    fn explained(&self) -> String {
-        let differences: Vec<String> = self.differences.iter().map(ToString::to_string).collect();
-        format!(
-            "{}\nverdict: {}\ntraffic: {}\nstderr: {}",
-            differences.join("\n"),
-            self.summary,
-            self.found.traffic.trim_end(),
-            self.found.stderr
-        )
+/// What a line that passes adds about the advice that was typed in.
+const fn tried(proof: &Proof) -> &'static str {
+    match (proof.fix.fate, proof.undo.fate) {
+        (Fate::Ok, Fate::Ok) => " (the change repairs it, its undo brings it back)",
+        (Fate::Ok, _) => " (the change repairs it)",
+        _ => "",
     }
 }
 

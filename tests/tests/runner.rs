@@ -14,12 +14,18 @@ use std::time::Duration;
 
 const LAB: &str = env!("CARGO_BIN_EXE_lab");
 
-/// Says that it is ready and, when interrupted, reports that the far end was or was not reached by the traffic.
+/// Says that it is ready and, when interrupted, reports that the far end was or was not reached by the traffic, and
+/// what to type in when it was not.
 const TRACER: &str = r#"#!/bin/sh
 while [ $# -gt 0 ]; do case $1 in -o) report=$2; shift ;; esac; shift; done
 finish() {
-    if [ -e /run/lab/arrived ]; then outcome=delivered; else outcome=dropped; fi
-    echo "{\"verdict\": {\"outcome\": \"$outcome\", \"summary\": \"as told\"}}" > "$report"
+    outcome=delivered advice=
+    if ! [ -e /run/lab/arrived ]; then
+        outcome=dropped
+        advice='{"kind": "change", "text": "set it up", "command": "ADVICE"},
+            {"kind": "undo", "text": "to undo", "command": "ip -n there link set t0 down", "undoes": 1}'
+    fi
+    echo '{"verdict": {"outcome": "'$outcome'", "summary": "as told", "advice": ['"$advice"']}}' > "$report"
     exit 0
 }
 trap finish INT
@@ -38,12 +44,16 @@ ip -n here link set h0 up
 ip -n there link set t0 up
 """
 fault = "ip -n there link set t0 down"
-traffic = "ip netns exec here ping -c 1 -W 1 10.0.0.2 && touch arrived"
+traffic = "rm -f arrived; ip netns exec here ping -c 1 -W 1 10.0.0.2 && touch arrived"
 trace = ["icmp"]
 settle = "10ms"
 [expect]
 outcome = "dropped"
 "#;
+
+/// What repairs it, typed in where processes have their ids on the machine.
+const ADVICE: &str =
+    r"read -r pid rest < /proc/self/stat; test $pid = $$\nip -n there link set t0 up";
 
 struct Place(PathBuf);
 
@@ -51,7 +61,7 @@ impl Place {
     fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("lab-test-{}-{name}", std::process::id()));
         fs::create_dir(&path).unwrap();
-        fs::write(path.join("tracer"), TRACER).unwrap();
+        fs::write(path.join("tracer"), TRACER.replace("ADVICE", ADVICE)).unwrap();
         fs::set_permissions(path.join("tracer"), PermissionsExt::from_mode(0o755)).unwrap();
         Self(path)
     }
@@ -82,16 +92,16 @@ fn stdout(output: &Output) -> String {
 
 #[test]
 #[ignore = "needs root"]
-fn a_lab_that_is_as_expected_passes_and_its_reports_are_kept() {
+fn a_lab_that_is_as_expected_passes_with_its_fix_and_its_reports_are_kept() {
     let place = Place::new("passes");
     let output = place.lab("two", NETWORK).output().unwrap();
     assert_eq!(
         stdout(&output),
-        "PASS two: as told\n1 passed, 0 failed, 0 skipped\n"
+        "PASS two: as told (the change repairs it, its undo brings it back)\n1 passed, 0 failed, 0 skipped\n"
     );
     assert!(output.status.success());
-    for variant in ["healthy", "faulty"] {
-        let report = place.0.join("reports").join(format!("two.{variant}.json"));
+    for phase in ["healthy", "faulty", "fixed", "undone"] {
+        let report = place.0.join("reports").join(format!("two.{phase}.json"));
         assert!(report.exists(), "{}", report.display());
     }
 }
@@ -107,6 +117,47 @@ fn a_lab_that_differs_fails_with_the_difference() {
     );
     assert!(stdout(&output).ends_with("\n0 passed, 1 failed, 0 skipped\n"));
     assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+#[ignore = "needs root"]
+fn advice_that_does_not_repair_fails_the_lab_and_both_files_tell_so() {
+    let place = Place::new("advice");
+    let other = TRACER.replace("ADVICE", "ip -n there link set t0 mtu 1400");
+    fs::write(place.0.join("tracer"), other).unwrap();
+    let [board, json] = ["board.md", "labs.json"].map(|name| place.0.join(name));
+    let output = place
+        .lab("two", NETWORK)
+        .arg("--scoreboard")
+        .arg(&board)
+        .arg("--json")
+        .arg(&json)
+        .output()
+        .unwrap();
+    let told = "FAIL two: fixed: after `ip -n there link set t0 mtu 1400`: outcome: expected delivered, got dropped\n";
+    assert!(stdout(&output).starts_with(told), "{}", stdout(&output));
+    assert!(
+        fs::read_to_string(board)
+            .unwrap()
+            .contains("| 0 of 1 | 0 of 0 |")
+    );
+    let line: serde_json::Value = serde_json::from_slice(&fs::read(json).unwrap()).unwrap();
+    assert_eq!(line["fix"]["fate"], "failed");
+    assert_eq!(line["fix"]["said"]["outcome"], "dropped");
+    assert_eq!(
+        (&line["healthy"], &line["faulty"]),
+        (&true.into(), &true.into())
+    );
+}
+
+#[test]
+#[ignore = "needs root"]
+fn fixes_can_be_left_out_and_that_is_said() {
+    let place = Place::new("left-out");
+    let mut lab = place.lab("two", NETWORK);
+    let output = lab.args(["--fixes", "none"]).output().unwrap();
+    let told = "PASS two: as told\nfixes were tried in 0 of 1 labs";
+    assert!(stdout(&output).starts_with(told), "{}", stdout(&output));
 }
 
 #[test]

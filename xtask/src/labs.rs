@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use clap::Args;
 
 use crate::command::{cargo, is_root, program, run as run_command, run_lines};
 use crate::replays;
@@ -13,6 +14,8 @@ const LABS: &str = "tests/labs";
 /// What the last `cargo xtask test` kept of its labs.
 const KEPT: &str = "target/labs";
 const RECORDINGS: &str = "tracer/tests/recordings";
+/// Which fixes `cargo xtask test` proves; `cargo xtask labs` proves all.
+const FIXES: &[&str] = &["--fixes", "half"];
 /// Where the runner leaves its table.
 const BOARD: &str = "target/scoreboard.md";
 /// The page that shows one, between these two lines.
@@ -29,7 +32,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Runs all labs, replays what they recorded, and counts.
+/// Runs all labs, with the fixes of a fixed half, replays what they recorded, and counts.
 pub(crate) fn count_all() -> Result<Counts> {
     let kept = root().join(KEPT);
     if kept.exists() {
@@ -37,7 +40,7 @@ pub(crate) fn count_all() -> Result<Counts> {
     }
     let mut counts = None;
     let keep = ["--keep-report", KEPT, "--keep-recording", KEPT];
-    run_labs(&[&[LABS, "--again"][..], &keep].concat(), |line| {
+    run_labs(&[&[LABS, "--again"][..], FIXES, &keep].concat(), |line| {
         counts = sum_line(line).or(counts);
     })?;
     let mut counts = counts.context("the labs ended without a sum: see above")?;
@@ -45,17 +48,37 @@ pub(crate) fn count_all() -> Result<Counts> {
     Ok(counts)
 }
 
-/// Runs all labs, `times` times in a row, and shows how each family fares; `write` puts the table of the last run
-/// into the manual.
-pub(crate) fn scoreboard(jobs: Option<usize>, times: usize, write: bool) -> Result<()> {
+/// How `cargo xtask labs` runs all labs.
+#[derive(Debug, Args)]
+pub(crate) struct Wish {
+    /// Labs that run at the same time [default: two for each core]
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// Runs in a row
+    #[arg(long, default_value_t = 1)]
+    times: usize,
+    /// Put the table of the last run into docs/labs.md
+    #[arg(long)]
+    write: bool,
+    /// Write what became of each lab in the last run to FILE, one line of JSON for each
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// Runs all labs with all their fixes, and shows how each family fares.
+pub(crate) fn scoreboard(wish: &Wish) -> Result<()> {
     let board = root().join(BOARD);
-    let jobs = jobs.map(|jobs| jobs.to_string());
+    let jobs = wish.jobs.map(|jobs| jobs.to_string());
+    let json = wish.json.as_deref().map(absolute).transpose()?;
     let mut arguments = vec![LABS, "--scoreboard", BOARD];
     if let Some(jobs) = &jobs {
         arguments.extend(["--jobs", jobs]);
     }
+    if let Some(json) = &json {
+        arguments.extend(["--json", json]);
+    }
     let mut failed = Vec::new();
-    for time in 1..=times {
+    for time in 1..=wish.times {
         run_labs(&arguments, |line| {
             if let Some(name) = line.strip_prefix("FAIL ").and_then(|l| l.split(':').next()) {
                 failed.push(format!("{name} (run {time})"));
@@ -63,12 +86,18 @@ pub(crate) fn scoreboard(jobs: Option<usize>, times: usize, write: bool) -> Resu
         })?;
         let table = std::fs::read_to_string(&board).with_context(|| board.display().to_string())?;
         println!("\n{table}");
-        if write && time == times {
+        if wish.write && time == wish.times {
             write_board(&table)?;
         }
     }
     ensure!(failed.is_empty(), "labs failed: {}", failed.join(", "));
     Ok(())
+}
+
+/// The runner runs in the workspace's folder, and the file is meant from where the caller is.
+fn absolute(file: &Path) -> Result<String> {
+    let path = std::path::absolute(file).with_context(|| file.display().to_string())?;
+    Ok(path.display().to_string())
 }
 
 /// Puts the table where docs/labs.md has its last one.
@@ -95,7 +124,7 @@ pub(crate) fn record(files: &[PathBuf]) -> Result<()> {
     if arguments.is_empty() {
         arguments.push(LABS.to_owned());
     }
-    arguments.extend(["--keep-recording".to_owned(), RECORDINGS.to_owned()]);
+    arguments.extend(["--fixes", "none", "--keep-recording", RECORDINGS].map(str::to_owned));
     run(&arguments)
 }
 

@@ -33,18 +33,8 @@ enum Chore {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Run all labs and show how each family fares
-    Labs {
-        /// Labs that run at the same time [default: two for each core]
-        #[arg(long)]
-        jobs: Option<usize>,
-        /// Runs in a row
-        #[arg(long, default_value_t = 1)]
-        times: usize,
-        /// Put the table of the last run into docs/labs.md
-        #[arg(long)]
-        write: bool,
-    },
+    /// Run all labs with all their fixes and show how each family fares
+    Labs(labs::Wish),
     /// Run labs and keep their recordings where replayed tests find them
     RecordLabs {
         /// Lab files [default: all]
@@ -78,7 +68,7 @@ fn main() -> ExitCode {
         Chore::Check => check::run().map(|_| ()),
         Chore::Test => test::run(),
         Chore::Lab { arguments } => labs::run(&arguments),
-        Chore::Labs { jobs, times, write } => labs::scoreboard(jobs, times, write),
+        Chore::Labs(wish) => labs::scoreboard(&wish),
         Chore::RecordLabs { files } => labs::record(&files),
         Chore::Demo { file } => labs::demo(&file),
         Chore::Frame => frame::run(),

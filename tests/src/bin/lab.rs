@@ -1,17 +1,20 @@
 //! `lab run FILE...`: runs labs and says which passed. See docs/adding-a-lab.md.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread::available_parallelism;
 
 use anyhow::{Context, Result, ensure};
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use tests::bpf::Wanted;
+use tests::fix::Fixes;
 use tests::lab::Lab;
 use tests::net::{Sandbox, find_command};
+use tests::result;
 use tests::runner::{Run, Variant};
 use tests::score::{Score, Scoreboard};
-use tests::suite::{Suite, find, show};
+use tests::stage::show;
+use tests::suite::{Line, Suite, find};
 
 /// Networks with a fault in them, and what tracer must say about it.
 #[derive(Debug, Parser)]
@@ -22,30 +25,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Chore {
-    /// Run labs, healthy and faulty, and compare tracer's reports with what they expect.
-    Run {
-        /// Lab files, or directories of them.
-        #[arg(required = true)]
-        files: Vec<PathBuf>,
-        /// tracer's executable [default: beside this one, else from PATH].
-        #[arg(long)]
-        tracer: Option<PathBuf>,
-        /// Keep reports as DIR/LAB.healthy.json and DIR/LAB.faulty.json.
-        #[arg(long, value_name = "DIR")]
-        keep_report: Option<PathBuf>,
-        /// Keep recordings as DIR/LAB.healthy.tracer and DIR/LAB.faulty.tracer.
-        #[arg(long, value_name = "DIR")]
-        keep_recording: Option<PathBuf>,
-        /// Labs that run at the same time [default: two for each core, as most of a lab is waiting].
-        #[arg(long)]
-        jobs: Option<usize>,
-        /// Run a lab that fails beside others once more, alone.
-        #[arg(long)]
-        again: bool,
-        /// Write how each family fares to FILE, as a table in Markdown.
-        #[arg(long, value_name = "FILE")]
-        scoreboard: Option<PathBuf>,
-    },
+    /// Run labs, healthy and faulty, type in what is advised and its undo, and compare tracer's reports with what the
+    /// labs expect.
+    Run(Wish),
     /// Run one lab and let tracer write to the terminal; nothing is compared.
     Show {
         /// The lab file.
@@ -71,12 +53,44 @@ enum Chore {
         #[arg(long)]
         tracer: PathBuf,
         #[arg(long)]
-        recording: Option<PathBuf>,
+        recordings: Option<PathBuf>,
         #[arg(long)]
         show: bool,
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+}
+
+/// What to run.
+#[derive(Debug, Args)]
+struct Wish {
+    /// Lab files, or directories of them.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// tracer's executable [default: beside this one, else from PATH].
+    #[arg(long)]
+    tracer: Option<PathBuf>,
+    /// Keep reports as DIR/LAB.PHASE.json: healthy, faulty, fixed (what was advised is typed in), undone.
+    #[arg(long, value_name = "DIR")]
+    keep_report: Option<PathBuf>,
+    /// Keep recordings as DIR/LAB.PHASE.tracer.
+    #[arg(long, value_name = "DIR")]
+    keep_recording: Option<PathBuf>,
+    /// Labs that run at the same time [default: two for each core, as most of a lab is waiting].
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// The labs in which the advice is typed in: all, a half that their names decide, or none.
+    #[arg(long, value_enum, default_value = "all")]
+    fixes: Fixes,
+    /// Run a lab that fails beside others once more, alone.
+    #[arg(long)]
+    again: bool,
+    /// Write how each family fares to FILE, as a table in Markdown.
+    #[arg(long, value_name = "FILE")]
+    scoreboard: Option<PathBuf>,
+    /// Write what became of each lab to FILE, one line of JSON for each.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -91,44 +105,7 @@ fn main() -> ExitCode {
 
 fn act(chore: Chore) -> Result<ExitCode> {
     match chore {
-        Chore::Run {
-            files,
-            tracer,
-            keep_report,
-            keep_recording,
-            jobs,
-            again,
-            scoreboard,
-        } => {
-            must_be_root()?;
-            let suite = Suite {
-                tracer: executable(tracer)?,
-                keep_report,
-                keep_recording,
-                jobs: jobs.unwrap_or_else(|| 2 * available_parallelism().map_or(1, usize::from)),
-                again,
-            };
-            let mut labs = Vec::new();
-            for file in files {
-                labs.extend(if file.is_dir() {
-                    find(&file)?
-                } else {
-                    vec![file]
-                });
-            }
-            let lines = suite.run(&labs)?;
-            if let Some(file) = scoreboard {
-                std::fs::write(&file, Scoreboard::of(&lines).to_string())
-                    .with_context(|| format!("cannot write {}", file.display()))?;
-            }
-            let score = Score::of(&lines);
-            println!("{score}");
-            Ok(if score.failed == 0 {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            })
-        }
+        Chore::Run(wish) => run(wish),
         Chore::Show {
             file,
             tracer,
@@ -147,7 +124,7 @@ fn act(chore: Chore) -> Result<ExitCode> {
                 lab: &lab,
                 variant,
                 tracer: &tracer,
-                recording: None,
+                recordings: None,
             };
             show(&run, &file, arguments)?;
             Ok(ExitCode::SUCCESS)
@@ -161,7 +138,7 @@ fn act(chore: Chore) -> Result<ExitCode> {
             file,
             variant,
             tracer,
-            recording,
+            recordings,
             show,
             arguments,
         } => {
@@ -174,16 +151,69 @@ fn act(chore: Chore) -> Result<ExitCode> {
                 lab: &lab,
                 variant,
                 tracer: &tracer,
-                recording: recording.as_deref(),
+                recordings: recordings.as_deref(),
             };
             if show {
                 run.show(&sandbox, &arguments)?;
             } else {
-                serde_json::to_writer(std::io::stdout(), &run.report(&sandbox)?)?;
+                run.serve(&sandbox, &mut std::io::stdout())?;
             }
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Runs labs and tells how they ended.
+fn run(wish: Wish) -> Result<ExitCode> {
+    must_be_root()?;
+    let suite = Suite {
+        tracer: executable(wish.tracer)?,
+        keep_report: wish.keep_report,
+        keep_recording: wish.keep_recording,
+        jobs: wish
+            .jobs
+            .unwrap_or_else(|| 2 * available_parallelism().map_or(1, usize::from)),
+        fixes: wish.fixes,
+        again: wish.again,
+    };
+    let mut labs = Vec::new();
+    for file in wish.files {
+        labs.extend(if file.is_dir() {
+            find(&file)?
+        } else {
+            vec![file]
+        });
+    }
+    let lines = suite.run(&labs)?;
+    if let Some(file) = wish.scoreboard {
+        write(&file, &Scoreboard::of(&lines).to_string())?;
+    }
+    if let Some(file) = wish.json {
+        write(&file, &result::lines(&lines)?)?;
+    }
+    say_what_was_left_out(suite.fixes, &lines);
+    let score = Score::of(&lines);
+    println!("{score}");
+    Ok(if score.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// A run that does not prove all fixes says so.
+fn say_what_was_left_out(fixes: Fixes, lines: &[Line]) {
+    let taken = lines.iter().filter(|line| fixes.takes(&line.name)).count();
+    if taken < lines.len() {
+        println!(
+            "fixes were tried in {taken} of {} labs, chosen by their names; `--fixes all` tries every one",
+            lines.len()
+        );
+    }
+}
+
+fn write(file: &Path, text: &str) -> Result<()> {
+    std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
 }
 
 fn must_be_root() -> Result<()> {
