@@ -222,7 +222,6 @@ impl fmt::Display for Scoreboard {
 }
 
 #[cfg(test)]
-#[expect(clippy::indexing_slicing, reason = "arrays of the test's own")]
 mod tests {
     use super::*;
     use crate::proof::Step;

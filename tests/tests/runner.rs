@@ -1,6 +1,7 @@
 //! The lab binary as a whole, with a script in tracer's place. Needs root, for namespaces.
 #![expect(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     clippy::panic,
     reason = "a test that cannot go on has failed"
 )]
@@ -25,7 +26,7 @@ finish() {
         advice='{"kind": "change", "text": "set it up", "command": "ADVICE"},
             {"kind": "undo", "text": "to undo", "command": "ip -n there link set t0 down", "undoes": 1}'
     fi
-    echo '{"verdict": {"outcome": "'$outcome'", "summary": "as told", "advice": ['"$advice"']}}' > "$report"
+    printf '%s\n' '{"verdict": {"outcome": "'$outcome'", "summary": "as told", "advice": ['"$advice"']}}' > "$report"
     exit 0
 }
 trap finish INT
