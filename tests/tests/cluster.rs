@@ -119,9 +119,9 @@ fn a_node_that_goes_away_is_told_and_the_others_go_on() {
         let (said, shown) = (words(&done.stderr), words(&done.stdout));
         assert!(done.status.success(), "{said}");
         assert!(said.contains("tracer: ready: 2 of 3 nodes: a, b"), "{said}");
-        assert!(said.contains("tracer: b has gone: signal: 9"), "{said}");
+        assert!(said.contains("tracer: b is gone: signal: 9"), "{said}");
         assert!(
-            said.contains("tracer: c has gone: exit status: 1: "),
+            said.contains("tracer: c is gone: exit status: 1: "),
             "{said}"
         );
         assert!(shown.contains("b was traced until"), "{shown}");
@@ -140,8 +140,8 @@ fn nodes_that_cannot_be_traced_are_an_error_that_says_why() {
         assert_eq!(done.status.code(), Some(1), "{said}");
         for line in [
             "tracer: a: out of order",
-            "tracer: a has gone: exit status: 7: out of order",
-            "tracer: b has gone: exit status: 0: what it sends begins with `hello`",
+            "tracer: a is gone: exit status: 7: out of order",
+            "tracer: b is gone: exit status: 0: what it sends begins with `hello`",
             "error: none of 2 nodes could be traced",
         ] {
             assert!(said.contains(line), "{line} in {said}");

@@ -44,7 +44,7 @@ pub use replay::replay;
 use serve::{Shown, serve};
 use work::{Part, Work};
 
-/// A line for the person on stderr. When nobody reads it any more, the trace goes on all the same.
+/// A message on stderr. When stderr is closed, the trace continues.
 macro_rules! say {
     ($($words:tt)*) => {
         // The error has nowhere to go: this is where it would be said.
@@ -66,7 +66,7 @@ const PLAIN_WIDTH: u16 = 100;
 /// When rights or kernel support are missing, or an output cannot be written.
 pub fn trace(config: &Config) -> Result<ExitStatus, Error> {
     let runtime = runtime()?;
-    // A file that cannot be made is better known before the incident than after it.
+    // A file that cannot be created is reported before the trace, not after it.
     let mut output = Output::open(&config.output)?;
     tell_of_text(config.output.text_because);
     let pending = config
@@ -103,7 +103,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, Error> {
         .map_err(|error| Error::io("start the event loop", error))
 }
 
-/// Says why there is text where a person would expect the full screen.
+/// Says why there is text instead of the full screen.
 fn tell_of_text(because: Option<&str>) {
     if let Some(reason) = because {
         say!("tracer: {reason}: text instead of the full screen");
@@ -147,7 +147,7 @@ fn ready_line(ready: Ready) -> String {
     )
 }
 
-/// What the person looks at.
+/// The display that the configuration asks for.
 fn display<'a>(
     screen: Option<ScreenConfig>,
     session: &Session,
@@ -214,7 +214,7 @@ async fn run(
     let mut session = Session::default();
     let mut display = display(config.output.screen, &session, output)?;
     let mut ending: Option<EndReason> = None;
-    // The person has seen enough: the screen closes as soon as the trace is over.
+    // The user has quit: the screen closes as soon as the trace is over.
     let mut left = false;
     let mut work = Work::default();
 
@@ -262,7 +262,7 @@ async fn run(
                 reason
             }
             message = live.recv() => match message? {
-                // Left out before anything takes it: a replay of the recording is the same trace.
+                // Dropped before anything takes it: a replay of the recording gives the same trace.
                 Message::Input(Input::Tick(_)) if open && work.rests() => continue,
                 Message::Input(input) => {
                     let begun = Instant::now();
@@ -286,7 +286,7 @@ async fn run(
         }
     }
 
-    // The probes are out and everything they saw is in. What the last losses make us want to know is asked now.
+    // The probes are detached and their records are in. Questions about the last losses are asked now.
     for _ in 0..LAST_ROUNDS {
         let questions = session.questions();
         if questions.is_empty() && !live.owes_answers() {
@@ -319,7 +319,7 @@ async fn run(
     Ok((session, kept))
 }
 
-/// Shows what is over until the person leaves, or a signal ends it: either way the terminal is given back.
+/// Shows a finished trace until the user quits or a signal arrives: either way the terminal is restored.
 async fn show_replay(display: &mut Display<'_>, kept: &mut KeptInputs) -> Result<(), Error> {
     let mut signals = Signals::listen()?;
     tokio::select! {
@@ -328,7 +328,7 @@ async fn show_replay(display: &mut Display<'_>, kept: &mut KeptInputs) -> Result
     }
 }
 
-/// Shows what there is until the person leaves. Without a screen there is nothing to wait for.
+/// Shows the trace until the user quits. Without a screen there is nothing to wait for.
 async fn show(display: &mut Display<'_>, kept: &mut KeptInputs) -> Result<(), Error> {
     while display.snapshot().is_some() {
         match display.next().await? {
@@ -339,7 +339,7 @@ async fn show(display: &mut Display<'_>, kept: &mut KeptInputs) -> Result<(), Er
     Ok(())
 }
 
-/// The part of a tick's work that is due; never comes when none is.
+/// The part of a tick's work that is due; never resolves when none is.
 async fn due(work: &Work) -> Part {
     match work.next() {
         Some(part) => part,

@@ -56,8 +56,8 @@ Follows the packets of one flow through this machine, hop by hop and live: throu
 network namespace, through NAT and tunnels, to the socket, to the wire, or to the place where the kernel dropped \
 them. Ends with a report: the path, what became of the flow, why, and what to type next.
 
-Without EXPR all IP packets are followed. Replies are followed too. The trace ends at Ctrl-C, or as --duration, \
---packets or --until-verdict say. Nothing is changed on the machine and nothing stays behind.";
+Without EXPR all IP packets are followed. Replies are followed too. The trace ends at Ctrl-C, or as set by --duration, \
+--packets or --until-verdict. Nothing is changed on the machine and nothing is left behind.";
 
 const AFTER_HELP: &str = "\
 Expressions are those of tcpdump (pcap-filter):
@@ -71,14 +71,14 @@ Examples:
   tracer host fd00::7 --until-verdict --json -o report.json
   tracer udp port 53 --record dns.rec               keep it; `tracer replay dns.rec` shows it again
   tracer replay dns.rec --output pcapng -o dns.pcapng   packets at each hop, for Wireshark
-  tracer diff good.rec bad.rec                      where do the paths of two flows part, and why?
+  tracer diff good.rec bad.rec                      where do the paths of two flows diverge?
 
-Exit status: 0 done, whatever the verdict; 1 an error while running; 2 bad usage; 3 rights or kernel support \
+Exit status: 0 done, whatever the verdict; 1 runtime error; 2 bad usage; 3 privileges or kernel support \
 missing; with --check, 10 when the outcome is not `delivered`.";
 
 const CLUSTER_HELP: &str = "\
-COMMAND is split into words as a shell does, and must run the words that follow it: there tracer writes a recording to its \
-standard output, and ends when its standard input does. What `ssh` is given is quoted for the shell behind it.
+COMMAND is split into words as a shell would do it, and must run the words that tracer appends: on the node, tracer writes a \
+recording to its standard output, and ends when its standard input ends. Words after `ssh` are quoted for the remote shell.
 
 Examples:
   tracer cluster -n n1='ssh root@n1' -n n2='ssh root@n2' tcp and port 5432
@@ -86,15 +86,15 @@ Examples:
 udp port 53
   tracer cluster -n n1='ssh root@n1' --tracer /opt/tracer --duration 10s --json icmp
 
-The commands get no terminal: they must not ask for a password. --duration counts from when all nodes trace.
+The commands have no terminal: they must not ask for a password. --duration starts when all nodes are tracing.
 
-Exit status: as of tracer; 1 also when no node could be traced.";
+Exit status: that of tracer; also 1 when no node could be traced.";
 
 const DIFF_HELP: &str = "\
-Each file is a recording (--record) or a report (--json), merged ones too. Hops are aligned by their part in the path, so that \
-pods with interfaces of other names can be compared.
+Each file is a recording (--record) or a report (--json), which may be merged. Hops are aligned by their role in the path, so that \
+pods whose interfaces have different names can be compared.
 
-Exit status: 0 done; 1 a file cannot be read or holds no packet; 2 bad usage; with --check, 10 when the paths part.";
+Exit status: 0 done; 1 a file cannot be read or has no packets; 2 bad usage; with --check, 10 when the paths diverge.";
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -117,14 +117,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show a recording: the same screen and outputs as the live run gave. Needs no rights
+    /// Show a recording: the same screen and outputs as in the live run. Needs no privileges
     Replay(ReplayArgs),
-    /// Show recordings of several nodes, made at the same time, as one path. Needs no rights
+    /// Show recordings of several nodes, made at the same time, as one path. Needs no privileges
     Merge(MergeArgs),
-    /// Trace on several nodes at once, through ssh, kubectl or what else runs a command there, and show one path
+    /// Trace on several nodes at once, through ssh, kubectl or anything else that runs a command there, and show one path
     #[command(after_help = CLUSTER_HELP)]
     Cluster(Box<ClusterArgs>),
-    /// Compare a flow that works with one that does not: where their paths part, and what differs there
+    /// Compare a flow that works with one that does not: where their paths diverge, and what differs there
     #[command(after_help = DIFF_HELP)]
     Diff(DiffArgs),
     /// Print the JSON Schema of the report, of the lines of --output ndjson, or of a comparison
@@ -138,7 +138,7 @@ enum Command {
         /// Which shell
         shell: Shell,
     },
-    /// Print keys and colours of the full screen, as a settings file
+    /// Print the keys and colours of the full screen, as a settings file
     Keys,
     /// Print the man page (read it with `tracer man | man -l -`)
     Man,
@@ -150,10 +150,10 @@ pub struct Args {
     /// What is traced.
     #[command(flatten)]
     pub trace: TraceArgs,
-    /// Most bytes of the recording (100M, 2G): it becomes two files, FILE.1 and then FILE, that hold its end
+    /// Maximum size of the recording (100M, 2G): two files, FILE.1 and then FILE, hold the most recent part
     #[arg(long, value_name = "SIZE", help_heading = "Report", value_parser = size)]
     pub max_size: Option<u64>,
-    /// End when the standard input ends, once something came from it: for a trace that another program started
+    /// End when the standard input ends, if anything was read from it: for a trace started by another program
     #[arg(long, help_heading = "When to end")]
     pub until_eof: bool,
 }
@@ -161,7 +161,7 @@ pub struct Args {
 /// A live trace of several nodes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ClusterArgs {
-    /// A node, and what runs a command there: node1='ssh root@node1'; given once for each node
+    /// A node, and what runs a command there: node1='ssh root@node1'; once for each node
     #[arg(
         short,
         long,
@@ -170,7 +170,7 @@ pub struct ClusterArgs {
         help_heading = "Where to look"
     )]
     pub node: Vec<String>,
-    /// How tracer is called there
+    /// How tracer is started there
     #[arg(
         long,
         value_name = "COMMAND",
@@ -195,13 +195,13 @@ pub struct TraceArgs {
     /// Shorthands.
     #[command(flatten)]
     pub shorthands: Shorthands,
-    /// Follow no replies
+    /// Do not follow replies
     #[arg(long, help_heading = "What to follow")]
     pub one_way: bool,
-    /// Look only at this network namespace; may be given several times [default: all]
+    /// Trace only in this network namespace; may be repeated [default: all]
     #[arg(long, value_name = "NAME", help_heading = "Where to look")]
     pub netns: Vec<String>,
-    /// Look only at interfaces with such a name (* ? [a-c]); may be given several times [default: all]
+    /// Trace only on interfaces whose name matches (* ? [a-c]); may be repeated [default: all]
     #[arg(short, long, value_name = "GLOB", help_heading = "Where to look")]
     pub interface: Vec<String>,
     /// End after this time: 500ms, 10s, 2m, 1h [default: at Ctrl-C]
@@ -211,7 +211,7 @@ pub struct TraceArgs {
     #[arg(short = 'c', long, value_name = "N", help_heading = "When to end",
           value_parser = |text: &str| number(text, 1..=1_000_000_000_000_u64))]
     pub packets: Option<u64>,
-    /// End when it is certain what became of the flow
+    /// End when the verdict is certain
     #[arg(long, help_heading = "When to end")]
     pub until_verdict: bool,
     /// The report.
@@ -220,10 +220,10 @@ pub struct TraceArgs {
     /// Pseudonyms.
     #[command(flatten)]
     pub redact: RedactArgs,
-    /// Write a recording too, for `tracer replay FILE`; - is the standard output, for a pipe
+    /// Also write a recording, for `tracer replay FILE`; - is the standard output, for a pipe
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Report")]
     pub record: Option<PathBuf>,
-    /// Events a second sent to user space; the path's counters stay exact beyond it
+    /// Events per second sent to user space; the path's counters stay exact beyond that
     #[arg(long, value_name = "N", default_value_t = DEFAULT_BUDGET, help_heading = "Limits",
           value_parser = |text: &str| number(text, 1..=MAX_BUDGET))]
     pub budget: u32,
@@ -231,10 +231,10 @@ pub struct TraceArgs {
     #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_SNAPLEN, help_heading = "Limits",
           value_parser = |text: &str| number(text, MIN_SNAPLEN..=MAX_SNAPLEN))]
     pub snaplen: u16,
-    /// Type information of this very kernel, where it has none itself [default: /sys/kernel/btf/vmlinux]
+    /// BTF type information of this kernel, where it does not provide any [default: /sys/kernel/btf/vmlinux]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Limits")]
     pub btf: Option<PathBuf>,
-    /// Say more about probes on stderr; -vv also shows the kernel programs' log in debug builds
+    /// More details about probes on stderr; -vv also shows the kernel programs' log in debug builds
     #[arg(short, long, action = clap::ArgAction::Count, help_heading = None)]
     pub verbose: u8,
 }
@@ -264,16 +264,16 @@ pub struct Shorthands {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Report")]
 pub struct OutputArgs {
-    /// The full screen, or what is written [default: tui on a terminal, else text]
+    /// The full screen, or the format to write [default: tui on a terminal, otherwise text]
     #[arg(long = "output", value_name = "FORMAT", value_enum)]
     pub format: Option<FormatChoice>,
-    /// The same as --output json
+    /// Same as --output json
     #[arg(long, conflicts_with = "format")]
     pub json: bool,
-    /// Write it to this file [default: the standard output]
+    /// Write to this file [default: the standard output]
     #[arg(short = 'o', value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub report_to: Option<PathBuf>,
-    /// Colours: auto is on a terminal, unless NO_COLOR is set
+    /// Colours: auto means on a terminal, unless NO_COLOR is set
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto)]
     pub color: ColorChoice,
     /// Exit with status 10 when the outcome is not `delivered`
@@ -285,10 +285,10 @@ pub struct OutputArgs {
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Report")]
 pub struct RedactArgs {
-    /// Replace addresses, MACs and names by stable pseudonyms, in every output and recording
+    /// Replace addresses, MACs and names with stable pseudonyms, in every output and recording
     #[arg(long)]
     pub redact: bool,
-    /// Make the pseudonyms that all runs with this key make: 64 hexadecimal digits [default: a random key]
+    /// Use the pseudonyms of this key, the same in all runs with it: 64 hexadecimal digits [default: a random key]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "redact")]
     pub redact_key: Option<PathBuf>,
 }
@@ -304,7 +304,7 @@ pub enum FormatChoice {
     Json,
     /// Each event as it happens, then the report: lines of JSON, see `tracer schema ndjson`.
     Ndjson,
-    /// A ticket, to be pasted.
+    /// A ticket, for pasting.
     Markdown,
     /// A diagram of the path.
     Svg,
@@ -337,11 +337,11 @@ pub enum ColorChoice {
 /// A replay.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ReplayArgs {
-    /// The recording, as --record wrote it; - is the standard input
+    /// A recording written by --record; - is the standard input
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
-    /// How fast: 1 as it was, 10 ten times as fast, max without waiting. In the full screen keys stop it, go on step by
-    /// step and back to the start
+    /// Speed: 1 is real time, 10 ten times as fast, max without waiting. In the full screen, keys pause it, step through
+    /// it and go back to the start
     #[arg(long, value_name = "N", default_value = "max", value_parser = str::parse::<Speed>)]
     pub speed: Speed,
     /// The report.
@@ -350,10 +350,10 @@ pub struct ReplayArgs {
     /// Pseudonyms.
     #[command(flatten)]
     pub redact: RedactArgs,
-    /// Write what is replayed to another recording: with --redact, to give it away
+    /// Write what is replayed to another recording: with --redact, for sharing
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Report")]
     pub record: Option<PathBuf>,
-    /// Say more on stderr
+    /// More details on stderr
     #[arg(short, long, action = clap::ArgAction::Count, help_heading = None)]
     pub verbose: u8,
 }
@@ -361,7 +361,7 @@ pub struct ReplayArgs {
 /// A merge.
 #[derive(Clone, Debug, clap::Args)]
 pub struct MergeArgs {
-    /// Recordings as --record wrote them, one a node; NAME= names the node [default: its host's name]
+    /// Recordings written by --record, one per node; NAME= names the node [default: its host name]
     #[arg(value_name = "[NAME=]FILE", required = true, value_hint = ValueHint::FilePath)]
     pub files: Vec<String>,
     /// The report.
@@ -373,7 +373,7 @@ pub struct MergeArgs {
     /// Write the merged recording, for `tracer replay FILE`
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Report")]
     pub record: Option<PathBuf>,
-    /// Say more on stderr
+    /// More details on stderr
     #[arg(short, long, action = clap::ArgAction::Count, help_heading = None)]
     pub verbose: u8,
 }
@@ -381,16 +381,16 @@ pub struct MergeArgs {
 /// A comparison.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DiffArgs {
-    /// Of the flow that works: a recording or a report; - is the standard input
+    /// The flow that works: a recording or a report; - is the standard input
     #[arg(value_name = "GOOD", value_hint = ValueHint::FilePath)]
     pub good: PathBuf,
-    /// Of the flow that does not
+    /// The flow that does not
     #[arg(value_name = "BAD", value_hint = ValueHint::FilePath)]
     pub bad: PathBuf,
     /// Number of BAD's flow [default: the one of the verdict]
     #[arg(long, value_name = "N")]
     pub flow: Option<u32>,
-    /// Number of GOOD's flow [default: the one most like BAD's]
+    /// Number of GOOD's flow [default: the one most similar to BAD's]
     #[arg(long, value_name = "N")]
     pub good_flow: Option<u32>,
     /// Pseudonyms.
@@ -399,13 +399,13 @@ pub struct DiffArgs {
     /// Write JSON, see `tracer schema diff`
     #[arg(long, help_heading = "Report")]
     pub json: bool,
-    /// Write it to this file [default: the standard output]
+    /// Write to this file [default: the standard output]
     #[arg(short = 'o', value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Report")]
     pub report_to: Option<PathBuf>,
-    /// Colours: auto is on a terminal, unless NO_COLOR is set
+    /// Colours: auto means on a terminal, unless NO_COLOR is set
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto, help_heading = "Report")]
     pub color: ColorChoice,
-    /// Exit with status 10 when the paths part
+    /// Exit with status 10 when the paths diverge
     #[arg(long, help_heading = "Report")]
     pub check: bool,
 }
@@ -542,11 +542,11 @@ fn usage(error: &clap::Error) -> Error {
     }
     match error.kind() {
         ErrorKind::UnknownArgument if !hinted => told.hint(
-            "`tracer --help` lists the options; a word of the expression cannot begin with a dash",
+            "`tracer --help` lists the options; a word of the expression cannot start with a dash",
         ),
         // the reason stands in the message
         ErrorKind::ValueValidation => told,
-        _ if !hinted => told.hint("`tracer --help` tells what can be given"),
+        _ if !hinted => told.hint("`tracer --help` shows the usage"),
         _ => told,
     }
 }

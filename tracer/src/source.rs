@@ -66,9 +66,9 @@ impl EndReason {
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
-            Self::Asked => "as asked",
-            Self::Duration => "its time was over",
-            Self::Packets => "there were as many packets as were asked for",
+            Self::Asked => "on request",
+            Self::Duration => "its duration was reached",
+            Self::Packets => "the requested number of packets was reached",
             Self::Verdict => "the verdict was certain",
             Self::EndOfFile => "the recording ends here",
         }

@@ -121,7 +121,7 @@ fn the_same_flow_parts_nowhere() {
             assert_eq!(comparison.parting, None, "{name}.{run}");
             assert_eq!(comparison.differences, [], "{name}.{run}");
             assert!(
-                comparison.summary.starts_with("they do not part"),
+                comparison.summary.starts_with("they do not diverge"),
                 "{}",
                 comparison.summary
             );

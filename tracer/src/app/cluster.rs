@@ -1,6 +1,6 @@
 //! `tracer cluster`: several nodes traced at once, each by a tracer there, and shown as one trace.
 //!
-//! While it runs, the trace is told again from its start whenever it turns out that it was told wrong
+//! While it runs, the trace is recomputed from its start whenever its assumptions turn out to be wrong
 //! ([`LiveMerge::is_outdated`]); in the end it is merged once more, from all that was kept, as `tracer merge` would.
 
 use std::collections::BTreeMap;
@@ -124,7 +124,7 @@ impl MergedTrace {
         })
     }
 
-    /// The same trace, to be told once more.
+    /// An empty trace with the same settings, to be merged again.
     fn afresh(&self, pending: Option<PendingRecording>) -> Result<Self, Error> {
         Self::new(pending, self.keep, self.redaction.afresh())
     }
@@ -159,7 +159,7 @@ struct Watch<'a> {
     names: BTreeMap<NodeId, String>,
     /// How nodes have gone.
     ends: BTreeMap<NodeId, String>,
-    /// When nodes that do not end by then are told of, and those that were late are not waited for.
+    /// When nodes that have not ended are reported, and late ones are no longer waited for.
     patient_until: Option<Instant>,
     deadline: Option<Instant>,
 }
@@ -317,7 +317,7 @@ impl<'a> Watch<'a> {
                 } else {
                     &gone.how
                 };
-                let line = format!("{} has gone: {how}", self.name(gone.node));
+                let line = format!("{} is gone: {how}", self.name(gone.node));
                 self.display.say(&line);
             }
             self.ends.insert(gone.node, gone.how);
@@ -330,7 +330,7 @@ impl<'a> Watch<'a> {
         {
             self.unkept = true;
             self.display.say(&format!(
-                "what nodes send cannot be kept any more ({why}): clocks are taken as they are known by now"
+                "what nodes send can no longer be stored ({why}): the current clock estimates are kept"
             ));
         }
         if !self.unkept && self.ending.is_none() && self.merge.is_outdated(now) {
@@ -428,7 +428,7 @@ impl<'a> Watch<'a> {
             let all = self.names.len();
             return Err(
                 Error::runtime(format!("none of {all} nodes could be traced"))
-                    .hint("run the command of --node by itself, with `tracer --version` behind it"),
+                    .hint("run the command of --node by itself, followed by `tracer --version`"),
             );
         }
         self.fold_ready();
@@ -436,7 +436,7 @@ impl<'a> Watch<'a> {
         if self.unkept {
             if pending.is_some() {
                 self.display
-                    .say("there is no recording: what nodes sent was not kept");
+                    .say("there is no recording: what nodes sent was not stored");
             }
             let end = self.merge.end(reason);
             self.merged.take(end, &mut self.display);

@@ -96,7 +96,7 @@ fn load(path: &Path, redaction: RedactionStage) -> Result<Report, Error> {
     let report = of_json(&name, from)?;
     if redaction.hides() {
         return Err(
-            Error::usage(format!("{name} is a report, which holds originals"))
+            Error::usage(format!("{name} is a report, which holds original names"))
                 .hint("give the recording that it was made of"),
         );
     }
@@ -117,7 +117,7 @@ fn of_recording(
         }
     }
     if let Some(Ending::Cut { offset }) = reader.ending() {
-        super::say!("tracer: {name} was cut off at byte {offset}: this is what stands before");
+        super::say!("tracer: {name} was cut off at byte {offset}: this is the part before");
     }
     Ok(session.report())
 }

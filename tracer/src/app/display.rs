@@ -1,4 +1,4 @@
-//! What is told while the trace runs: one line on stderr, the full screen, or events for a program.
+//! What is shown while the trace runs: one line on stderr, the full screen, or events for a program.
 
 use std::future::pending;
 use std::io::{self, IsTerminal, Write};
@@ -22,31 +22,31 @@ pub(super) enum Display<'a> {
 }
 
 impl Display<'_> {
-    /// For what is told to nobody.
+    /// Shows nothing.
     pub(super) fn nobody() -> Self {
         Self::Line(Progress::off())
     }
 
-    /// Whether there is a screen with somebody before it.
+    /// Whether there is a screen that takes keys.
     pub(super) fn has_keys(&self) -> bool {
         matches!(self, Self::Screen(_))
     }
 
-    /// How a replay stands from now on.
+    /// Sets the state of a replay.
     pub(super) fn played(&mut self, played: Played) {
         if let Self::Screen(screen) = self {
             screen.played(played);
         }
     }
 
-    /// Looks at the session at once.
+    /// Shows the session immediately.
     pub(super) fn show(&mut self, session: &Session) {
         if let Self::Screen(screen) = self {
             screen.show(session);
         }
     }
 
-    /// Begins with nothing, as at the start.
+    /// Starts over, as at the beginning.
     pub(super) fn restart(&mut self, session: &Session) {
         if let Self::Screen(screen) = self {
             screen.restart(session);
@@ -76,7 +76,7 @@ impl Display<'_> {
         }
     }
 
-    /// Tells the person something. When nobody reads stderr any more, the trace goes on all the same.
+    /// Shows a message. When stderr is closed, the trace continues.
     pub(super) fn say(&mut self, text: &str) {
         match self {
             Self::Line(line) => {
@@ -90,7 +90,7 @@ impl Display<'_> {
         }
     }
 
-    /// What the person asks for next; never comes where there are no keys.
+    /// The next request of the user; never resolves where there are no keys.
     ///
     /// # Errors
     /// When nothing can be drawn or written any more.
@@ -127,7 +127,7 @@ impl Display<'_> {
         }
     }
 
-    /// Gives the terminal back: what follows goes to the ordinary one.
+    /// Restores the terminal: what follows goes to the ordinary screen.
     pub(super) fn close(&mut self) {
         match self {
             Self::Events(_) => {}

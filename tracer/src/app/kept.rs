@@ -1,5 +1,5 @@
-//! Where inputs are kept while the trace runs: the recording that was asked for, and for outputs that need all inputs
-//! once more a copy in memory, so that a trace can be saved that nobody meant to record.
+//! Where inputs are kept while the trace runs: the requested recording, and a copy in memory for outputs that need all
+//! inputs a second time, so that a trace can be saved even when no recording was requested.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -21,11 +21,11 @@ const KEPT: usize = 64 << 20;
 pub(super) struct KeptInputs {
     file: Option<RecordingFile>,
     copy: Option<Writer<Vec<u8>>>,
-    /// The recording that is replayed, and what may be seen of it: it can be read again.
+    /// The recording that is replayed, which can be read again, and its redaction.
     replayed: Option<(PathBuf, RedactionStage)>,
     /// The copy was full: it holds the beginning.
     full: bool,
-    /// Nobody reads the recording any more.
+    /// The reader of the recording has closed the pipe.
     unread: bool,
 }
 
@@ -55,7 +55,7 @@ impl KeptInputs {
         })
     }
 
-    /// Of a replay: a file can be read again, what came through a pipe is kept.
+    /// For a replay: a file can be read again; what came through a pipe is kept in memory.
     ///
     /// # Errors
     /// None that memory could have.
@@ -71,7 +71,7 @@ impl KeptInputs {
         })
     }
 
-    /// All inputs so far, once more.
+    /// All inputs so far, from the start.
     ///
     /// # Errors
     /// When they were not kept, or cannot be read.
@@ -95,16 +95,16 @@ impl KeptInputs {
         Ok(Box::new(Reader::new(copy.written()).map_err(unreadable)?))
     }
 
-    /// What is to be said of what is made of the copy, when it is not of all.
+    /// A note for outputs made from the copy when the copy is incomplete.
     pub(super) fn note(&self) -> &'static str {
         if self.full {
-            " (of the beginning: the rest was too much to keep)"
+            " (only the beginning: the rest did not fit into memory)"
         } else {
             ""
         }
     }
 
-    /// Keeps an input. A recording that cannot be written any more (full disk) is told once and does not end the
+    /// Keeps an input. A recording that can no longer be written (full disk) is reported once and does not end the
     /// trace.
     pub(super) fn write(&mut self, input: &Input) -> Result<(), String> {
         if let Some(copy) = self.copy.as_mut().filter(|_| !self.full) {
@@ -122,7 +122,7 @@ impl KeptInputs {
         })
     }
 
-    /// Whether the recording was for somebody who has gone: a trace for nobody is to end.
+    /// Whether the reader of the recording has closed the pipe: the trace then ends.
     pub(super) fn is_unread(&self) -> bool {
         self.unread
     }

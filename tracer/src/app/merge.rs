@@ -92,11 +92,11 @@ fn scan(node: &NodeFile) -> Result<NodeScan, Error> {
     let scan = NodeScan::read(&mut reader)
         .map_err(|error| Error::runtime(format!("cannot read {path}")).caused_by(error))?
         .ok_or_else(|| {
-            Error::runtime(format!("{path} ends before it tells of its node"))
+            Error::runtime(format!("{path} ends before the description of its node"))
                 .hint("record for longer, or copy it again from where it was made")
         })?;
     if let Some(Ending::Cut { offset }) = reader.ending() {
-        super::say!("tracer: {path} was cut off at byte {offset}: this is what stands before");
+        super::say!("tracer: {path} was cut off at byte {offset}: this is the part before");
     }
     if scan.is_merged() {
         return Err(Error::usage(format!("{path} is of several nodes already"))

@@ -1,6 +1,6 @@
-//! The recording that was asked for, as a file or through a pipe. Where its size is bounded it is two files: when the
-//! newer one has half of what there may be, it becomes the older one, and what the older one held is gone. Each can be
-//! replayed by itself, for each begins with what was known of the host by then.
+//! The requested recording, as a file or through a pipe. Where its size is limited, it is two files: when the
+//! newer one reaches half of the limit, it replaces the older one. Each can be
+//! replayed by itself, because each begins with what was known of the host by then.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::source::Input;
 use crate::source::recording::{self, Writer};
 
-/// A recording that is not begun: its file may hold an older one, for the run may still be refused.
+/// A recording that has not been started: its file may still hold an older one, because the run may yet be refused.
 pub(super) struct PendingRecording {
     file: File,
     to: RecordTo,
@@ -25,7 +25,7 @@ pub(super) struct RecordingFile {
     to: RecordTo,
     /// Who reads a pipe wants to see it soon.
     piped: bool,
-    /// What was told of the host, for the next file; empty where there is no bound.
+    /// Facts of the host, for the next file; empty where there is no limit.
     facts: Vec<Input>,
     turned: u64,
 }

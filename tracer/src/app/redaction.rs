@@ -1,4 +1,4 @@
-//! `--redact`: the one place that inputs pass before anybody looks at them, and questions on their way back.
+//! `--redact`: the one place through which inputs pass before anything uses them, and questions on their way back.
 
 use crate::config::Redaction;
 use crate::error::Error;
@@ -7,12 +7,12 @@ use crate::host::facts::Question;
 use crate::source::Input;
 use crate::source::redact::{Key, Redactor};
 
-/// Lets everything through as it is, or with pseudonyms.
+/// Passes everything unchanged, or with pseudonyms.
 #[derive(Default)]
 pub(super) struct RedactionStage(Option<(Key, Redactor)>);
 
 impl RedactionStage {
-    /// As the run wants it.
+    /// As configured.
     ///
     /// # Errors
     /// When the key cannot be read or made.
@@ -34,7 +34,7 @@ impl RedactionStage {
         Self(self.0.as_ref().map(|(key, _)| redactor(*key)))
     }
 
-    /// The input as it may be seen; `None` where it says nothing.
+    /// The redacted input; `None` where nothing is left of it.
     pub(super) fn input(&mut self, input: Input) -> Option<Input> {
         match &mut self.0 {
             Some((_, redactor)) => redactor.input(input),
@@ -42,7 +42,7 @@ impl RedactionStage {
         }
     }
 
-    /// Questions as the machine understands them.
+    /// Questions with the original addresses and names.
     pub(super) fn questions(&self, questions: Vec<Question>) -> Vec<Question> {
         match &self.0 {
             Some((_, redactor)) => questions
@@ -66,7 +66,7 @@ impl RedactionStage {
                 ..Request::default()
             })
         };
-        // what is wrong is told of the text as it was typed
+        // errors refer to the text as it was typed
         let typed = compile(text.to_owned())?;
         Ok(match &mut self.0 {
             Some((_, redactor)) => {

@@ -56,7 +56,7 @@ pub fn replay(config: &ReplayConfig) -> Result<ExitStatus, Error> {
     if session.ended().is_some() && session.host().run.is_none() {
         let file = config.file.display();
         return Err(
-            Error::runtime(format!("{file} ends before it tells of its trace"))
+            Error::runtime(format!("{file} ends before the description of its trace"))
                 .hint("record for longer, or copy it again from where it was made"),
         );
     }
@@ -274,7 +274,7 @@ impl<'a> Player<'a> {
         self.length_ns = Some(self.session.elapsed_ns());
         if let Some(Ending::Cut { offset }) = self.from.ending() {
             display.say(&format!(
-                "the recording was cut off at byte {offset}: this is what stands before"
+                "the recording was cut off at byte {offset}: this is the part before"
             ));
         }
         self.show(display);

@@ -34,7 +34,7 @@ pub(super) fn save(
     let Some((_, format)) = format else {
         let names = ENDINGS.map(|(name, _)| format!(".{name}"));
         return Err(Error::usage(format!(
-            "the name tells what is saved: it must end in {} or .tracer",
+            "the extension selects the format: it must be {} or .tracer",
             names.join(", ")
         )));
     };

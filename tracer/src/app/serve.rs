@@ -1,4 +1,4 @@
-//! What keys ask of the program beside the screen: files to save, another expression, counting from zero.
+//! What keys request from the rest of the program: saving files, another expression, counting from zero.
 
 use super::display::Display;
 use super::kept::KeptInputs;
@@ -25,7 +25,7 @@ pub(super) enum Shown<'a> {
     Finished,
 }
 
-/// Does what a key asked for, and says what came of it.
+/// Handles the request of a key, and shows the result.
 pub(super) fn serve(
     effect: Effect,
     display: &mut Display<'_>,
@@ -49,13 +49,13 @@ pub(super) fn serve(
             Ok("counting from zero".to_owned())
         }
         (Effect::Filter(_), Shown::Cluster) => Err(Error::usage(
-            "the nodes have been told what to trace: end this and begin again",
+            "the nodes are tracing already: end this trace and start another",
         )),
         (Effect::Reset, Shown::Cluster) => Err(Error::usage(
-            "a trace of several nodes is counted from its start: end this and begin again",
+            "a trace of several nodes is counted from its start: end this trace and start another",
         )),
         (Effect::Filter(_) | Effect::Reset, Shown::Finished) => Err(Error::usage(
-            "only a trace that runs here is filtered or counted anew: these packets stay as they were",
+            "only a running trace on this machine can be filtered or reset",
         )),
         (Effect::Step(_) | Effect::Restart | Effect::Run, _) => Err(Error::usage(
             "only a recording has steps and a start to go back to: save one with a name in .tracer",

@@ -33,7 +33,7 @@ pub(super) fn config(
     let called = shlex::split(&args.tracer)
         .filter(|words| !words.is_empty())
         .ok_or_else(|| {
-            Error::usage(format!("--tracer `{}`: this is no command", args.tracer))
+            Error::usage(format!("--tracer `{}`: this is not a command", args.tracer))
                 .hint("write how tracer is called there: --tracer /opt/tracer")
         })?;
     let tracer = [called, words(told, &trace)].concat();
@@ -47,7 +47,7 @@ pub(super) fn config(
     if nodes.len() > MOST_NODES {
         return Err(
             Error::usage(format!("{} nodes are too many", nodes.len())).hint(format!(
-                "trace at most {MOST_NODES} at once: those on the flow's way"
+                "trace at most {MOST_NODES} at once: those on the flow's path"
             )),
         );
     }
@@ -87,7 +87,7 @@ fn node(text: &str, tracer: &[String]) -> Result<NodeCommand, Error> {
         .split_once('=')
         .ok_or_else(|| refused("this is not NAME=COMMAND"))?;
     if !is_name(name) {
-        return Err(refused("this is no name of a node"));
+        return Err(refused("this is not a node name"));
     }
     let mut words = shlex::split(command).ok_or_else(|| refused("a quote is not closed"))?;
     if words.is_empty() {

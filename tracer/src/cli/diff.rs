@@ -25,7 +25,7 @@ pub(super) fn config(args: DiffArgs, surroundings: Surroundings) -> Result<DiffC
     let stdin = Path::new("-");
     if args.good == stdin && args.bad == stdin {
         return Err(
-            Error::usage("only one of both can come from the standard input")
+            Error::usage("only one of the two can come from the standard input")
                 .hint("write the other one to a file: tracer diff good.rec -"),
         );
     }

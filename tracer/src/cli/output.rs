@@ -36,7 +36,7 @@ pub(super) fn config(args: &OutputArgs, surroundings: Surroundings) -> Result<Ou
     }
     let drawable = match surroundings.screen {
         Drawable::Yes(_) if !surroundings.terminal => {
-            Drawable::No("the standard output is no terminal")
+            Drawable::No("the standard output is not a terminal")
         }
         drawable => drawable,
     };

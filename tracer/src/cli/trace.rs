@@ -111,7 +111,7 @@ pub(super) fn redaction(args: RedactArgs) -> Option<Redaction> {
 /// white space.
 fn check_netns(name: &str) -> Result<(), Error> {
     if name.is_empty() || name.contains(char::is_whitespace) {
-        return Err(Error::usage(format!("`{name}` is no name of a namespace"))
+        return Err(Error::usage(format!("`{name}` is not a namespace name"))
             .hint("give one name, and --netns again for each further one"));
     }
     if name.contains('/') {

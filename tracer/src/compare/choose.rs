@@ -11,7 +11,7 @@ use crate::report::{FlowReport, Outcome, Report, TupleReport};
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum NoFlow {
     /// Nothing matched.
-    #[error("{file} holds no packet: there is nothing to compare")]
+    #[error("{file} has no packets: there is nothing to compare")]
     Empty {
         /// The file.
         file: String,

@@ -78,7 +78,7 @@ pub(super) const READINGS: &[Reading] = &[
         proof: |kind, _| kind == "chain",
         ..reading("rule", "rule of", filter_rule)
     },
-    reading("socket", "who listens on", socket),
+    reading("socket", "listener on", socket),
     reading("program", "", colon),
     Reading {
         proof: |kind, _| kind == "policy",

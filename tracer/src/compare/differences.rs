@@ -125,7 +125,7 @@ fn alone(row: &Row, at_parting: bool) -> Option<Difference> {
         kind: "hop".into(),
         place: name(row),
         at_parting,
-        what: format!("a branch of the way ({})", hop.hook),
+        what: format!("a branch of the path ({})", hop.hook),
         good: good.into(),
         bad: bad.into(),
     })
@@ -140,7 +140,7 @@ fn changes(before: Option<&Row>, row: &Row, at_parting: bool) -> Vec<Difference>
         kind: "rewrite".into(),
         place: name(row),
         at_parting,
-        what: "headers on the way there".into(),
+        what: "headers on the path to it".into(),
         good,
         bad,
     };

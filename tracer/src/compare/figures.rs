@@ -35,7 +35,7 @@ pub(super) fn losses(
         kind: "loss".into(),
         place: name(row),
         at_parting,
-        what: "packets lost behind it".into(),
+        what: "packets lost after it".into(),
         good: words(good),
         bad: words(bad),
     })

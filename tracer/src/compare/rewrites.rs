@@ -53,10 +53,12 @@ impl<'a> Change<'a> {
             ("dnat", _) => format!("is translated to {to}"),
             ("snat", _) => format!("gets the source {to}"),
             (_, Some((tunnel, "push"))) if self.number.is_empty() => {
-                format!("is put into {tunnel} to {to}")
+                format!("is encapsulated in {tunnel} to {to}")
             }
-            (_, Some((tunnel, "push"))) => format!("is put into {tunnel} {} to {to}", self.number),
-            (_, Some((tunnel, "pop"))) => format!("is taken out of {tunnel}"),
+            (_, Some((tunnel, "push"))) => {
+                format!("is encapsulated in {tunnel} {} to {to}", self.number)
+            }
+            (_, Some((tunnel, "pop"))) => format!("is decapsulated from {tunnel}"),
             (verb, _) => format!("is changed ({verb} to {to})"),
         }
     }
@@ -66,8 +68,8 @@ impl<'a> Change<'a> {
         match (self.verb, self.verb.split_once(' ')) {
             ("dnat", _) => "is not translated".to_owned(),
             ("snat", _) => "keeps its source".to_owned(),
-            (_, Some((tunnel, "push"))) => format!("is not put into {tunnel}"),
-            (_, Some((tunnel, "pop"))) => format!("is not taken out of {tunnel}"),
+            (_, Some((tunnel, "push"))) => format!("is not encapsulated in {tunnel}"),
+            (_, Some((tunnel, "pop"))) => format!("is not decapsulated from {tunnel}"),
             _ => "is not changed".to_owned(),
         }
     }

@@ -30,14 +30,14 @@ pub(super) fn line(comparison: &Comparison) -> String {
     let later: String = later.collect();
     let then = format!("GOOD {}, BAD {}{later}", parting.good, parting.bad);
     let line = match (common, parting.kind) {
-        (None, _) => format!("{answers}they part before the first hop: {then}"),
+        (None, _) => format!("{answers}they diverge before the first hop: {then}"),
         (Some(way), PartingKind::Answer) => format!("both arrive: {way}; {then}"),
         (Some(way), _) => format!("{answers}both go {way}; then {then}"),
     };
     let line = line.replacen("the answers of both go", "the answers to both go", 1);
-    let line = line.replacen("the answers of they part", "the answers part", 1);
+    let line = line.replacen("the answers of they diverge", "the answers diverge", 1);
     if good.delivered() && bad.delivered() {
-        format!("both are delivered, on ways that part: {line}")
+        format!("both are delivered, over paths that diverge: {line}")
     } else {
         line
     }
@@ -46,7 +46,7 @@ pub(super) fn line(comparison: &Comparison) -> String {
 fn together(comparison: &Comparison) -> String {
     let Comparison { good, bad, .. } = comparison;
     if !(good.delivered() && bad.delivered()) {
-        return format!("they do not part: both end alike: {}", bad.fate());
+        return format!("they do not diverge: both end alike: {}", bad.fate());
     }
     let hops: usize = comparison.paths.iter().map(|path| path.rows.len()).sum();
     let what = match comparison.differences.len() {
@@ -54,7 +54,7 @@ fn together(comparison: &Comparison) -> String {
         1 => "one difference was seen".to_owned(),
         count => format!("{count} differences were seen"),
     };
-    format!("they do not part: both are delivered over the same {hops} hops; {what}")
+    format!("they do not diverge: both are delivered over the same {hops} hops; {what}")
 }
 
 /// `client/eth0 → node1/veth1a2b → … → node2/flannel.1`.

@@ -262,8 +262,8 @@ fn changes_are_held_against_each_other_without_what_every_run_has_anew() {
     let differ = [
         (
             tunnels,
-            "is put into vxlan vni 1 to 192.0.2.2",
-            "is put into vxlan vni 1 to 192.0.2.3",
+            "is encapsulated in vxlan vni 1 to 192.0.2.2",
+            "is encapsulated in vxlan vni 1 to 192.0.2.3",
         ),
         (
             ("dnat 10.96.0.1:443 > 10.0.0.5:6443", ""),

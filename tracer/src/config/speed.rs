@@ -22,8 +22,7 @@ impl FromStr for Speed {
             _ if text == "max" => Ok(Self::Max),
             Ok(times) if RANGE.contains(&times) => Ok(Self::Times(times)),
             _ => Err(
-                "give `max` or a number: 1 is as fast as it was, 10 ten times so, 0.1 a tenth"
-                    .into(),
+                "give `max` or a number: 1 is real time, 10 ten times as fast, 0.1 a tenth".into(),
             ),
         }
     }

@@ -238,7 +238,7 @@ const ENDS: &[Row] = &[
         ],
         when: always,
         meaning: Meaning::Nothing,
-        why: "a clone that the neighbour code looks at; the packet waits",
+        why: "a clone that the neighbour code examines; the packet waits",
     },
     Row {
         reasons: &[],

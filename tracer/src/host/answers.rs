@@ -35,7 +35,7 @@ pub fn answer(question: &Question, namespaces: &Namespaces) -> Vec<Fact> {
         Question::Cgroup { id } => return cgroup(*id),
         Question::DeviceState { device } => (
             device.netns,
-            format!("what stands on interface {}", device.ifindex.0),
+            format!("state of interface {}", device.ifindex.0),
         ),
         Question::Route { netns, tuple, .. } => (*netns, format!("route to {}", tuple.dst)),
         Question::Neighbor { device, address } => {

@@ -98,7 +98,7 @@ impl fmt::Display for Release {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
     /// Rights are missing.
-    #[error("tracer may not look into this kernel: {} missing", list(.missing))]
+    #[error("privileges are missing: {}", list(.missing))]
     Capabilities {
         /// Which.
         missing: Vec<Capability>,
@@ -115,10 +115,10 @@ pub enum Problem {
     #[error("this kernel has no BPF ring buffers")]
     NoRingBuffer,
     /// The kernel does not show its types.
-    #[error("this kernel does not show its types: {path} is missing", path = RUNNING_BTF)]
+    #[error("this kernel does not provide its types: {path} is missing", path = RUNNING_BTF)]
     NoBtf,
     /// Locked down so far that no program may read kernel memory.
-    #[error("the kernel is locked down (confidentiality): no program may read its memory")]
+    #[error("the kernel is locked down (confidentiality): programs may not read its memory")]
     Lockdown,
     /// The bpf system call does not exist or is forbidden.
     #[error("the bpf system call is refused: {why}")]
@@ -143,18 +143,18 @@ impl Problem {
                     .map(|(capability, use_of_it)| format!("{capability} is needed {use_of_it}"))
                     .collect();
                 hints.push(if *root {
-                    "this root is a container's: run a privileged container, or on the node itself".to_owned()
+                    "root in this container is not enough: use a privileged container, or run it on the node itself".to_owned()
                 } else {
-                    "run it as root, for example by sudo".to_owned()
+                    "run it as root, for example with sudo".to_owned()
                 });
                 hints
             }
             Self::TooOld { .. } => hint("boot a newer kernel; tcpdump works on this one"),
             Self::NoRingBuffer => hint("the kernel must be built with CONFIG_BPF_SYSCALL"),
             Self::NoBtf => vec![
-                "give the types of this very kernel by --btf FILE: raw BTF, or its vmlinux with a .BTF section"
+                "pass the types of exactly this kernel with --btf FILE: raw BTF, or its vmlinux with a .BTF section"
                     .to_owned(),
-                "in a container, mount the host's /sys; else the kernel lacks CONFIG_DEBUG_INFO_BTF".to_owned(),
+                "in a container, mount the host's /sys; otherwise the kernel lacks CONFIG_DEBUG_INFO_BTF".to_owned(),
             ],
             Self::Lockdown => {
                 hint("boot with lockdown=integrity or without lockdown; /sys/kernel/security/lockdown shows the mode")
@@ -298,7 +298,7 @@ mod tests {
         };
         assert_eq!(
             expected.to_string(),
-            "tracer may not look into this kernel: CAP_PERFMON, CAP_NET_ADMIN, CAP_SYS_ADMIN missing"
+            "privileges are missing: CAP_PERFMON, CAP_NET_ADMIN, CAP_SYS_ADMIN"
         );
         assert!(expected.hints().iter().any(|hint| hint.contains("sudo")));
         assert_eq!(conditions.problems(), [expected]);

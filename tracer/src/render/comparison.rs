@@ -89,8 +89,8 @@ fn prose(page: &mut Page, first: Line, ink: Ink, text: &str) {
 
 fn headline(page: &mut Page, comparison: &Comparison) {
     let (mark, ink, word) = match &comparison.parting {
-        Some(_) => (page.marks.bad, Ink::Bad, "THEY PART"),
-        None => (page.marks.good, Ink::Good, "NO PARTING"),
+        Some(_) => (page.marks.bad, Ink::Bad, "PATHS DIVERGE"),
+        None => (page.marks.good, Ink::Good, "NO DIVERGENCE"),
     };
     let line = Line::default()
         .push(ink, mark)

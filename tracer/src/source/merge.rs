@@ -1,5 +1,5 @@
-//! Recordings of several nodes as one stream of inputs, as if one machine had made it: everything behind it (correlator,
-//! diagnosis, outputs, even another recording) needs to know nothing of nodes.
+//! Recordings of several nodes as one stream of inputs, as if one machine had made it: the later stages (correlator,
+//! diagnosis, outputs, even another recording) need not know about nodes.
 //!
 //! ```text
 //! recordings ─▶ scan (clocks, runs) ─▶ [`MergeQueue`]: rewrite each input, take the earliest next ─▶ inputs

@@ -68,7 +68,7 @@ impl FromStr for Chord {
         let wrong = || {
             let names: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
             format!(
-                "`{text}` is no key: write a character, ctrl-c, alt-x, f1 to f12, or one of {}",
+                "`{text}` is not a key: write a character, ctrl-c, alt-x, f1 to f12, or one of {}",
                 names.join(" ")
             )
         };

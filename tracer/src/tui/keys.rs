@@ -217,7 +217,7 @@ pub static KEYS: &[Key] = &[
         Action::Freeze,
         "freeze",
         &["space"],
-        "hold the picture, and go on",
+        "freeze the display, and go on",
     ),
     key(
         Action::Save,
@@ -256,7 +256,7 @@ pub static KEYS: &[Key] = &[
         &["0"],
         "replay: back to the start",
     ),
-    key(Action::Run, "run", &["p"], "replay: run on, and stop"),
+    key(Action::Run, "run", &["p"], "replay: resume, and pause"),
     key(Action::Help, "help", &["?", "f1"], "this help"),
     key(Action::Quit, "quit", &["q", "ctrl-c"], "end the trace"),
 ];
@@ -310,7 +310,7 @@ impl Keymap {
                 .position(|key| key.name == name)
                 .ok_or_else(|| {
                     let names: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
-                    format!("`{name}` is no action; there are {}", names.join(", "))
+                    format!("`{name}` is not an action; there are {}", names.join(", "))
                 })?;
             let new: Vec<Chord> = texts
                 .iter()

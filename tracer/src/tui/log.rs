@@ -204,7 +204,7 @@ impl Log {
             self.at(
                 at,
                 Ink::Doubt,
-                format!("{more} events left out by the budget; counts stay exact"),
+                format!("{more} events not sent (rate limit); counts stay exact"),
             );
         }
         (self.lost, self.thinned) = (lost, thinned);

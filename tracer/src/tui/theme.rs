@@ -83,7 +83,7 @@ pub static ROLES: &[Row] = &[
     row(
         Role::Ink(Ink::Quiet),
         "quiet",
-        "what is there to be looked up",
+        "reference information",
         DIM,
         NONE,
     ),
@@ -208,7 +208,7 @@ impl Theme {
                 .ok_or_else(|| {
                     let names: Vec<&str> = ROLES.iter().map(|row| row.name).collect();
                     format!(
-                        "`{name}` is no colour's role; there are {}",
+                        "`{name}` is not a colour role; there are {}",
                         names.join(", ")
                     )
                 })?;
@@ -237,7 +237,7 @@ impl Theme {
 
 fn color(text: &str) -> Result<Color, String> {
     Color::from_str(text.trim()).map_err(|_| {
-        format!("`{text}` is no colour: write a name (red, lightblue), 0 to 255, or #rrggbb")
+        format!("`{text}` is not a colour: write a name (red, lightblue), 0 to 255, or #rrggbb")
     })
 }
 

@@ -65,7 +65,7 @@ impl<'a> Words<'a> {
             Some(number) => format!("DROPPED after {number}: "),
             None => "DROPPED: ".to_owned(),
         };
-        let reason = info.reason.as_deref().unwrap_or("no reason told");
+        let reason = info.reason.as_deref().unwrap_or("no reason given");
         let function = info.function.as_deref();
         let function = function.map_or_else(String::new, |name| format!(" in {name}"));
         let at = self.place(sighting);

@@ -57,7 +57,7 @@ pub(crate) fn gaps(report: &Report) -> Vec<String> {
     let kept = report.flows.len() as u64;
     if report.trace.flows_seen > kept {
         gaps.push(format!(
-            "{} seen, only {} could be kept: ask for fewer",
+            "{} seen, only {} could be kept: use a narrower expression",
             counted(report.trace.flows_seen, "flow"),
             count(kept)
         ));
@@ -71,7 +71,7 @@ pub(crate) fn gaps(report: &Report) -> Vec<String> {
     }
     if complete.thinned_events > 0 {
         gaps.push(format!(
-            "{} left out by the budget{}; packet counts are exact",
+            "{} not sent (rate limit){}; packet counts are exact",
             counted(complete.thinned_events, "event"),
             hooks(complete, |hook| hook.thinned)
         ));
@@ -80,18 +80,18 @@ pub(crate) fn gaps(report: &Report) -> Vec<String> {
         (
             complete.map_full,
             "hop counter",
-            "had no room: packet counts are too low",
+            "did not fit: packet counts are too low",
         ),
         (complete.decode_errors, "record", "could not be decoded"),
         (
             complete.unreadable,
             "packet",
-            "lost from sight behind a header that is not read (MPLS, PPPoE, MACsec …)",
+            "not followed behind a header that is not parsed (MPLS, PPPoE, MACsec …)",
         ),
         (
             complete.tags_evicted,
             "packet",
-            "may have been lost from sight behind a rewrite",
+            "may not have been followed past a rewrite",
         ),
     ];
     for (number, noun, what) in counters {
@@ -143,7 +143,7 @@ pub(crate) fn notes(report: &Report) -> Vec<String> {
     // whose packets they were is not known: on a busy machine nearly always another flow's
     if complete.missed_events > 0 {
         notes.push(format!(
-            "{} of any flow not seen, the probe was at work on that CPU{}",
+            "{} of any flow not seen, the probe was already running on that CPU{}",
             counted(complete.missed_events, "event"),
             hooks(complete, |hook| hook.missed)
         ));
@@ -168,14 +168,14 @@ fn partly(report: &Report) -> Vec<String> {
         let name = &node.name;
         Some(match (from, until) {
             (None, None) => return None,
-            (Some(from), None) => format!("{name} was traced from {} on only", seconds(from)),
+            (Some(from), None) => format!("{name} was only traced from {} on", seconds(from)),
             (None, Some(until)) => format!(
-                "{name} was traced until {} only, of {}",
+                "{name} was only traced until {}, of {}",
                 seconds(until),
                 seconds(whole)
             ),
             (Some(from), Some(until)) => format!(
-                "{name} was traced from {} until {} only, of {}",
+                "{name} was only traced from {} until {}, of {}",
                 seconds(from),
                 seconds(until),
                 seconds(whole)
@@ -184,7 +184,7 @@ fn partly(report: &Report) -> Vec<String> {
     });
     bounded(
         parts.collect(),
-        "more nodes were traced for a part of the time only",
+        "more nodes were traced for only part of the time",
     )
 }
 

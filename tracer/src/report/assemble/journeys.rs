@@ -250,7 +250,7 @@ fn detail(event: &Event) -> Option<String> {
 fn drop_text(info: &DropInfo) -> String {
     let reason = match &info.reason {
         Some(reason) => reason.clone(),
-        None if info.reason_code == 0 => "no reason told".into(),
+        None if info.reason_code == 0 => "no reason given".into(),
         None => format!("reason {}", info.reason_code),
     };
     let mut parts = vec![match &info.function {

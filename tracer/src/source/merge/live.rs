@@ -1,9 +1,9 @@
-//! Recordings of several nodes, merged while they come.
+//! Recordings of several nodes, merged while they arrive.
 //!
-//! What one pass over a finished recording would tell (which nodes there are, how far their clocks are apart) is learned on
-//! the way. When it changes so much that what was told is wrong, the trace is to be told again from its start
-//! ([`LiveMerge::is_outdated`]), as it would have been told with what is known now. So the live trace and the merge of what
-//! was kept are one and the same. A node from which nothing comes is not waited for.
+//! What a first pass over finished recordings would find out (which nodes there are, how far their clocks are apart) is learned
+//! on the way. When it changes so much that the merged trace is wrong, the trace must be recomputed from its start
+//! ([`LiveMerge::is_outdated`]) with what is known now. The live trace and the merge of the stored recordings are therefore the
+//! same. The merge does not wait for a node that sends nothing.
 
 use std::collections::BTreeMap;
 use std::io::Read;

@@ -1,7 +1,7 @@
 //! One node of a merge: its inputs, rewritten, in the order of their times.
 //!
-//! A node tells them in the order in which it took them in: a record waits in the ring buffer while the clock ticks. Facts
-//! stay before the records that came after them, for those may need them.
+//! A node sends inputs in the order in which it received them: a record waits in the ring buffer while the clock ticks. Facts
+//! stay before the records that followed them, because those may need them.
 
 use std::collections::BTreeMap;
 
@@ -9,20 +9,20 @@ use super::rewrite::{Numbers, Rewriter};
 use crate::model::KtimeNs;
 use crate::source::Input;
 
-/// A record is taken in no later than this after it was made.
+/// A record is received no later than this after it was made.
 const WINDOW_NS: u64 = 300_000_000;
 
-/// Time, then the place in the recording.
+/// Time, then the position in the recording.
 type Due = (KtimeNs, u64);
 
 pub(super) struct NodeStream {
     rewriter: Rewriter,
     waiting: BTreeMap<Due, Input>,
-    /// Facts among them, by their place in the recording.
+    /// Facts among them, by their position in the recording.
     facts: BTreeMap<u64, KtimeNs>,
     newest: KtimeNs,
     taken: u64,
-    /// There may be more soon: what is to come may be earlier than what waits.
+    /// More may follow, which may be earlier than what waits.
     open: bool,
 }
 
@@ -38,7 +38,7 @@ impl NodeStream {
         }
     }
 
-    /// Takes in what the node told next.
+    /// Takes the node's next input.
     pub(super) fn push(&mut self, input: Input, numbers: &mut Numbers) {
         let Some(input) = self.rewriter.rewrite(input, numbers) else {
             return;
@@ -56,12 +56,12 @@ impl NodeStream {
         self.waiting.insert((at, self.taken), input);
     }
 
-    /// Whether more is to be waited for.
+    /// Sets whether more may follow.
     pub(super) fn set_open(&mut self, open: bool) {
         self.open = open;
     }
 
-    /// Whether the node must tell more before it is known what comes next.
+    /// Whether the node's next input is needed before it is known what comes next.
     pub(super) fn is_wanting(&self) -> bool {
         let ripe = |at| self.newest.since(at) >= WINDOW_NS;
         self.open && !self.due().is_some_and(ripe)
@@ -72,7 +72,7 @@ impl NodeStream {
         self.waiting.first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// When the node told the latest, on the first node's clock.
+    /// The time of the latest input, on the first node's clock.
     pub(super) fn newest(&self) -> KtimeNs {
         self.newest
     }

@@ -1,4 +1,4 @@
-//! Inputs of several nodes, told in any interleaving, in one order: that of their times on the first node's clock.
+//! Inputs of several nodes, which arrive in any interleaving, in one order: that of their times on the first node's clock.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -11,7 +11,7 @@ use crate::source::{EndReason, Input};
 /// Ticks of several nodes closer than this are one.
 const TICK_NS: u64 = 50_000_000;
 
-/// One stream for each node.
+/// One stream per node, merged by time.
 pub struct MergeQueue {
     nodes: BTreeMap<NodeId, TracedNode>,
     streams: BTreeMap<NodeId, NodeStream>,
@@ -22,14 +22,14 @@ pub struct MergeQueue {
 }
 
 impl MergeQueue {
-    /// Begins: what is told first is the run, and the nodes.
+    /// Starts with the run and the nodes as the first inputs.
     #[must_use]
     pub fn new(nodes: Vec<TracedNode>) -> Self {
         let run =
             run_of_all(&nodes).map(|run| Input::Host(run.started_ktime, Fact::Run(run.into())));
-        let told = nodes.iter().map(|node| told(node, node.from));
+        let facts = nodes.iter().map(|node| fact(node, node.from));
         Self {
-            ready: run.into_iter().chain(told).collect(),
+            ready: run.into_iter().chain(facts).collect(),
             streams: nodes
                 .iter()
                 .map(|node| (node.id, NodeStream::new(Rewriter::new(node))))
@@ -46,22 +46,22 @@ impl MergeQueue {
         self.nodes.values()
     }
 
-    /// Takes in what a node told next.
+    /// Takes the next input of a node.
     pub fn push(&mut self, node: NodeId, input: Input) {
         if let Some(stream) = self.streams.get_mut(&node) {
             stream.push(input, &mut self.numbers);
         }
     }
 
-    /// The node has told all: nothing waits for it any more.
+    /// The node's inputs are complete: the queue no longer waits for it.
     pub fn close(&mut self, node: NodeId) {
         if let Some(stream) = self.streams.get_mut(&node) {
             stream.set_open(false);
         }
     }
 
-    /// The node is late, or is heard of again. What is not known of it any more is not waited for, and told: packets that
-    /// would have come there since are not lost.
+    /// The node is late, or sends again. The queue does not wait for a late node, and announces it as a fact: packets that
+    /// should have arrived there since do not count as lost.
     pub fn set_late(&mut self, node: NodeId, late: bool) {
         let (Some(known), Some(stream)) = (self.nodes.get_mut(&node), self.streams.get_mut(&node))
         else {
@@ -69,10 +69,10 @@ impl MergeQueue {
         };
         stream.set_open(!late);
         known.until = late.then(|| stream.newest());
-        self.ready.push_back(told(known, self.now));
+        self.ready.push_back(fact(known, self.now));
     }
 
-    /// The node that must tell more before it is known what comes next.
+    /// The node whose next input is needed before it is known what comes next.
     #[must_use]
     pub fn wanted(&self) -> Option<NodeId> {
         let wanting = |(node, stream): (&NodeId, &NodeStream)| stream.is_wanting().then_some(*node);
@@ -92,7 +92,7 @@ impl MergeQueue {
                     if let Input::Tick(at) = input {
                         self.ticked = at;
                     }
-                    // what was just numbered is told before what names it
+                    // what was just numbered comes before what refers to it
                     self.ready.extend(self.numbers.told(self.now));
                     self.ready.push_back(input);
                 }
@@ -100,7 +100,7 @@ impl MergeQueue {
         }
     }
 
-    /// What comes after all others.
+    /// The last input.
     #[must_use]
     pub fn end(&self, reason: EndReason) -> Input {
         Input::End(self.now, reason)
@@ -125,11 +125,11 @@ impl MergeQueue {
     }
 }
 
-fn told(node: &TracedNode, at: KtimeNs) -> Input {
+fn fact(node: &TracedNode, at: KtimeNs) -> Input {
     Input::Host(at, Fact::Node(Box::new(node.clone())))
 }
 
-/// One run that stands for those of all nodes: what was asked of any, on the first node's machine and clock.
+/// One run that stands for those of all nodes: what was requested from any of them, on the first node's machine and clock.
 fn run_of_all(nodes: &[TracedNode]) -> Option<Run> {
     let mut all = nodes.first()?.run.clone();
     let mut expressions = vec![all.expression.clone()];

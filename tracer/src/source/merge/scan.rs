@@ -1,4 +1,4 @@
-//! The first look at what a node told: its run, its duration, and a sample of the packets that came and went.
+//! A scan of what a node sent: its run, its duration, and a sample of the packets that arrived and left.
 //!
 //! The sample is the packets with the smallest fingerprints. All nodes see the same fingerprint of the same packet, so
 //! all samples are of the same packets, however many a recording holds.
@@ -32,7 +32,7 @@ const PART_NS: u64 = 1_000_000_000;
 /// Packets in a sample.
 const SAMPLE: usize = 8192;
 
-/// What was found: in all that a node told, or in what it told so far.
+/// What was found in all inputs of a node, or in those so far.
 #[derive(Clone, Debug)]
 pub struct NodeScan {
     name: String,
@@ -58,7 +58,7 @@ struct Passage {
 }
 
 impl NodeScan {
-    /// Reads a recording from end to end; `None` when it ends before it tells of its run. The node is named after
+    /// Reads a recording from end to end; `None` when it ends before the description of its run. The node is named after
     /// its machine.
     ///
     /// # Errors
@@ -75,7 +75,7 @@ impl NodeScan {
         Ok(scan)
     }
 
-    /// Begins with what tells of the run, which stands before all else.
+    /// Starts with the description of the run, which is the first input.
     #[must_use]
     pub fn begin(input: &Input) -> Option<Self> {
         let Input::Host(at, Fact::Run(run)) = input else {
@@ -93,7 +93,7 @@ impl NodeScan {
         })
     }
 
-    /// Looks at what was told next.
+    /// Takes the next input into account.
     pub fn note(&mut self, input: &Input) {
         match input {
             Input::Host(_, Fact::Node(_)) => self.merged = true,

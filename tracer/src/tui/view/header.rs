@@ -165,7 +165,7 @@ fn completeness(picture: &Picture<'_>) -> (Ink, String) {
         .count() as u64;
     let gaps: Vec<String> = [
         (*lost_events, "lost"),
-        (*thinned_events, "thinned"),
+        (*thinned_events, "not sent"),
         (*map_full, "uncounted"),
         (*decode_errors + *unreadable, "unreadable"),
         (failed, "probes failed"),
