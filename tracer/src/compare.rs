@@ -19,9 +19,8 @@ mod summary;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::report::{
-    Affected, FlowReport, HopReport, HostInfo, Outcome, PathReport, Report, Verdict,
-};
+use crate::report::{FlowReport, HopReport, HostInfo, PathReport, Report};
+use crate::verdict::{Affected, Outcome, Verdict};
 pub use choose::NoFlow;
 
 /// `schema` of every comparison.

@@ -5,11 +5,11 @@
 //! cause at one place are one group, and the first group on the path is the verdict ([`groups`]). A flow without a
 //! loss is judged by what did not come ([`silent`]) or was never sent ([`local`]).
 
-pub mod advice;
 mod backends;
 pub mod bridging;
 pub mod candidate;
 pub mod causes;
+pub mod chain_commands;
 pub mod groups;
 pub mod hooks;
 pub mod local;
@@ -19,6 +19,7 @@ pub mod other_way;
 pub mod policy;
 pub mod ports;
 mod questions;
+pub mod remedy;
 pub mod routing;
 pub mod rules;
 pub mod service;
@@ -39,8 +40,8 @@ pub use questions::questions;
 use crate::correlate::Trace;
 use crate::host::Host;
 use crate::model::{Detail, Direction, FlowId};
-use crate::report::{Confidence, Evidence, Outcome, Place, Verdict};
 use crate::uapi::errno;
+use crate::verdict::{Confidence, Evidence, Outcome, Place, Verdict};
 
 use candidate::evidence;
 use silent::Counts;

@@ -95,6 +95,8 @@ pub struct Host {
     pub connections: Vec<Dated<ConntrackAnswer>>,
     /// Counters of conntrack by namespace.
     pub conntrack: BTreeMap<NetNs, Dated<ConntrackCounters>>,
+    /// A process inside each namespace that no file below /run/netns leads to.
+    pub processes: BTreeMap<NetNs, u32>,
     /// What could not be read: (what, why).
     pub unread: BTreeSet<(String, String)>,
 }
@@ -109,6 +111,10 @@ impl Host {
             }
             Fact::Namespace(ns) => {
                 self.homes.extend(ns.node.map(|node| (ns.netns, node)));
+                match ns.process {
+                    Some(process) => self.processes.insert(ns.netns, process),
+                    None => self.processes.remove(&ns.netns),
+                };
                 self.namespaces.insert(ns.netns, ns.name);
             }
             // Names and links of what is gone stay: packets seen before still need them.
@@ -192,6 +198,12 @@ impl Host {
             .get(&netns)
             .cloned()
             .unwrap_or_else(|| format!("netns:{}", netns.0))
+    }
+
+    /// A process inside a namespace, where `ip netns` does not know it.
+    #[must_use]
+    pub fn process_in(&self, netns: NetNs) -> Option<u32> {
+        self.processes.get(&netns).copied()
     }
 
     /// The node of a namespace, where there are several.

@@ -22,3 +22,4 @@ pub mod source;
 mod sys;
 pub mod tui;
 pub mod uapi;
+pub mod verdict;

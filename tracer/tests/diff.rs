@@ -305,7 +305,7 @@ fn what_cannot_be_compared_is_told_in_a_line() {
     other.schema = "tracer.report/2".into();
     let mut empty = report("no-route-router.healthy");
     empty.flows.clear();
-    empty.verdict.outcome = tracer::report::Outcome::NoTraffic;
+    empty.verdict.outcome = tracer::verdict::Outcome::NoTraffic;
     let written = |name: &str, text: &[u8]| {
         let path = folder.join(name);
         fs::write(&path, text).unwrap();

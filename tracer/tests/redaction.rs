@@ -24,14 +24,15 @@ use tracer::host::Host;
 use tracer::model::{Mac, Transport};
 use tracer::render::style::UNICODE;
 use tracer::render::{diagram, json, markdown, pcapng, text};
+use tracer::report::Report;
 use tracer::report::assemble::event_report;
 use tracer::report::event::NdjsonLine;
-use tracer::report::{Report, Verdict};
 use tracer::session::Session;
 use tracer::source::Input;
 use tracer::source::recording::{Reader, Writer};
 use tracer::source::redact::{Key, Redactor};
 use tracer::tui::{Feed, Settings, State, frame, svg};
+use tracer::verdict::Verdict;
 use zerocopy::IntoBytes;
 
 /// Names that are words of the reports' own language too, so that finding them says nothing. Each of them must still be

@@ -160,6 +160,7 @@ mod tests {
 
     fn fact() -> Input {
         let namespace = Namespace {
+            process: None,
             netns: NetNs(7),
             name: "blue".to_owned(),
             node: None,

@@ -5,7 +5,8 @@ use std::cmp::Reverse;
 use thiserror::Error;
 
 use super::Subject;
-use crate::report::{FlowReport, Outcome, Report, TupleReport};
+use crate::report::{FlowReport, Report, TupleReport};
+use crate::verdict::Outcome;
 
 /// There is nothing to compare.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

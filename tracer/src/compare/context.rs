@@ -8,7 +8,7 @@ use crate::report::{ContextEntry, Report};
 /// Namespace as reports write it, with the node before it where there are several.
 pub(super) fn spot(entry: &ContextEntry) -> String {
     let namespace = entry.namespace.as_deref().unwrap_or_default();
-    crate::report::spot(entry.node.as_deref(), namespace).into_owned()
+    crate::verdict::spot(entry.node.as_deref(), namespace).into_owned()
 }
 
 /// Kinds of interfaces (`veth`, `bridge` …) by namespace and name, where the report tells.

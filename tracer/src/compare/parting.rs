@@ -2,7 +2,8 @@
 
 use super::rewrites::{behind, goal, on_the_way, unlike};
 use super::{Comparison, Parting, PartingKind, PathPair, Row, Side, of, place};
-use crate::report::{HopReport, Outcome};
+use crate::report::HopReport;
+use crate::verdict::Outcome;
 
 /// Looks along the way there, then for answers, then along the way back.
 pub(super) fn find(comparison: &Comparison) -> Option<Parting> {

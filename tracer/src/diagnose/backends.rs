@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::Tuple;
-use crate::report::Outcome;
+use crate::verdict::Outcome;
 
 use super::Judged;
 use super::candidate::evidence;

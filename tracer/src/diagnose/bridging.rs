@@ -6,10 +6,9 @@ use std::collections::BTreeSet;
 use crate::host::Host;
 use crate::host::facts::{Link, PortState};
 use crate::model::{Device, IfIndex, Mac};
-use crate::report::Advice;
 
-use super::advice::{Shell, text};
 use super::loss::peer_of;
+use super::remedy::{Remedy, Shell, command, text};
 use super::words;
 
 /// How a frame is addressed, as a bridge sees it.
@@ -231,25 +230,26 @@ impl Obstacle<'_> {
 
     /// What to look at, what to set, and how to take it back.
     #[must_use]
-    pub fn advice(&self, host: &Host) -> Vec<Advice> {
+    pub fn advice(&self, host: &Host) -> Vec<Remedy> {
         let setting = |port: &Link, change: &str, back: &str| {
             let shell = Shell::of(host, Some(port.device.netns));
             let name = &port.name;
             vec![
-                shell.run("look first", format!("bridge -d link show dev {name}")),
-                shell.run("set it", format!("bridge link set dev {name} {change}")),
-                shell.run(
-                    "to take that back",
-                    format!("bridge link set dev {name} {back}"),
-                ),
+                shell.look("look first", command!["bridge -d link show dev", name]),
+                shell
+                    .change(
+                        "set it",
+                        command!["bridge link set dev", name, ..change.split(' ')],
+                    )
+                    .undone_by(command!["bridge link set dev", name, ..back.split(' ')]),
             ]
         };
         match self {
             Self::BridgeDown(bridge) => {
                 let shell = Shell::of(host, Some(bridge.device.netns));
                 vec![
-                    shell.run("look first", format!("ip -d link show dev {}", bridge.name)),
-                    shell.run("raise it", format!("ip link set dev {} up", bridge.name)),
+                    shell.look("look first", command!["ip -d link show dev", bridge.name]),
+                    shell.change("raise it", command!["ip link set dev", bridge.name, "up"]),
                 ]
             }
             Self::State(port, state) => {
@@ -259,9 +259,9 @@ impl Obstacle<'_> {
                 if let Some(bridge) = tree {
                     let shell = Shell::of(host, Some(bridge.device.netns));
                     list.truncate(1);
-                    list.push(shell.run(
+                    list.push(shell.look(
                         "the spanning tree decides: its timers and its root",
-                        format!("ip -d link show dev {}", bridge.name),
+                        command!["ip -d link show dev", bridge.name],
                     ));
                     list.push(text(
                         "a port that blocks closes a loop; one that listens or learns needs twice the forward delay",
@@ -272,13 +272,13 @@ impl Obstacle<'_> {
             Self::Locked(port, mac) => {
                 let shell = Shell::of(host, Some(port.device.netns));
                 let mut list = vec![
-                    shell.run(
+                    shell.look(
                         "what the bridge knows on the port",
-                        format!("bridge fdb show dev {}", port.name),
+                        command!["bridge fdb show dev", port.name],
                     ),
-                    shell.run(
+                    shell.change(
                         "let this machine in",
-                        format!("bridge fdb replace {mac} dev {} master static", port.name),
+                        command!["bridge fdb replace", mac, "dev", port.name, "master static"],
                     ),
                 ];
                 list.extend(setting(port, "locked off", "locked on"));
@@ -300,19 +300,20 @@ impl Obstacle<'_> {
             Self::NoPort(end, bridge) => {
                 let shell = Shell::of(host, Some(end.device.netns));
                 let back = match bridge_of(host, end.device) {
-                    Some(other) => format!("ip link set dev {} master {}", end.name, other.name),
-                    None => format!("ip link set dev {} nomaster", end.name),
+                    Some(other) => command!["ip link set dev", end.name, "master", other.name],
+                    None => command!["ip link set dev", end.name, "nomaster"],
                 };
                 vec![
-                    shell.run(
+                    shell.look(
                         "ports of the bridge",
-                        format!("ip link show master {}", bridge.name),
+                        command!["ip link show master", bridge.name],
                     ),
-                    shell.run(
-                        "attach it",
-                        format!("ip link set dev {} master {}", end.name, bridge.name),
-                    ),
-                    shell.run("to take that back", back),
+                    shell
+                        .change(
+                            "attach it",
+                            command!["ip link set dev", end.name, "master", bridge.name],
+                        )
+                        .undone_by(back),
                 ]
             }
             Self::LinkDown(port) => super::rules::link::down_advice(host, port.device),

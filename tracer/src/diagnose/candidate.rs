@@ -2,9 +2,10 @@
 
 use crate::host::Host;
 use crate::model::NetNs;
-use crate::report::{Advice, Confidence, Evidence, Outcome, Place};
+use crate::verdict::{Confidence, Evidence, Outcome, Place};
 
 use super::causes::Cause;
+use super::remedy::Remedy;
 
 /// How much of the evidence a proposal explains. More specific wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,7 +40,7 @@ pub struct Candidate {
     /// What it rests on, beside the drop itself.
     pub evidence: Vec<Evidence>,
     /// What to do, safest first.
-    pub advice: Vec<Advice>,
+    pub remedies: Vec<Remedy>,
 }
 
 impl Candidate {
@@ -54,7 +55,7 @@ impl Candidate {
             place,
             summary,
             evidence: Vec::new(),
-            advice: Vec::new(),
+            remedies: Vec::new(),
         }
     }
 
@@ -90,8 +91,8 @@ impl Candidate {
 
     /// With more advice.
     #[must_use]
-    pub fn advise(mut self, advice: impl IntoIterator<Item = Advice>) -> Self {
-        self.advice.extend(advice);
+    pub fn advise(mut self, remedies: impl IntoIterator<Item = Remedy>) -> Self {
+        self.remedies.extend(remedies);
         self
     }
 }
@@ -121,7 +122,7 @@ pub fn weigh(mut candidates: Vec<Candidate>) -> Option<Candidate> {
             "drop",
             format!("could also be {}: {}", other.cause.code, other.summary),
         ));
-        best.advice.extend(other.advice);
+        best.remedies.extend(other.remedies);
     }
     Some(best)
 }

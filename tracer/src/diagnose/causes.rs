@@ -1,7 +1,7 @@
 //! The table of causes: every code a verdict can carry, with the outcome it leads to, the places it can name and
 //! what it means. docs/causes.md has a section for each row. How a cause is recognised stands in `rules`.
 
-use crate::report::Outcome;
+use crate::verdict::Outcome;
 
 /// One cause.
 #[derive(Debug, PartialEq, Eq)]

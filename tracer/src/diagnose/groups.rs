@@ -2,12 +2,13 @@
 
 use crate::host::Host;
 use crate::model::{Device, Direction, FateCounts, KtimeNs, Proto, Transport};
-use crate::report::{Affected, Confidence, Evidence, Outcome, Place, Verdict};
+use crate::verdict::{Affected, Confidence, Evidence, Outcome, Place, Verdict};
 
 use super::candidate::{Candidate, evidence, weigh};
 use super::causes::NAT_ASYMMETRIC;
 use super::loss::Loss;
 use super::mended::first_packet;
+use super::remedy;
 use super::rules::RULES;
 use super::view::{View, total};
 use super::words;
@@ -298,7 +299,7 @@ pub fn verdict(view: &View<'_>, group: &Group<'_>, counts: &FateCounts) -> Verdi
             affected,
         },
         evidence: list,
-        advice: candidate.advice.clone(),
+        advice: remedy::advice(&candidate.remedies),
     }
 }
 

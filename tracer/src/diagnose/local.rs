@@ -5,15 +5,15 @@ use std::net::IpAddr;
 use crate::correlate::Trace;
 use crate::host::Host;
 use crate::model::{Detail, Device, Event, IfIndex, KtimeNs, NetNs, Process, Proto, Tuple};
-use crate::report::{Advice, Affected, Confidence, Evidence, Outcome, Place, Verdict};
 use crate::uapi::fib::LOOPBACK_IFINDEX;
 use crate::uapi::rtnetlink::RT_TABLE_LOCAL;
+use crate::verdict::{Affected, Confidence, Evidence, Outcome, Place, Verdict};
 
-use super::advice::{Shell, text};
 use super::candidate::{Candidate, Specificity, evidence, place_on};
 use super::loss::{apart, tuple_of};
 use super::policy::Asked;
 use super::routing;
+use super::remedy::{self, Remedy, Shell, text};
 use super::rules::refusal::Refusal;
 use super::rules::{link, ready, route};
 
@@ -120,7 +120,7 @@ pub fn successes<'t>(trace: &'t Trace, host: &'t Host) -> impl Iterator<Item = &
 /// Who found a route for what was asked for, where no packet came: it only asked, or got an error for another reason
 /// than the route, which leaves no event. With what to ask it.
 #[must_use]
-pub fn found_a_way(trace: &Trace, host: &Host) -> Option<(Evidence, Advice)> {
+pub fn found_a_way(trace: &Trace, host: &Host) -> Option<(Evidence, Remedy)> {
     let (event, tuple, fib) = successes(trace, host).find_map(|e| match &e.detail {
         Detail::Fib(fib) => Some((e, tuple_of(e)?, fib)),
         _ => None,
@@ -289,7 +289,7 @@ pub fn verdict(trace: &Trace, host: &Host, failure: &Failure) -> Option<Verdict>
             affected: 0,
         },
         evidence: list,
-        advice: candidate.advice,
+        advice: remedy::advice(&candidate.remedies),
     })
 }
 

@@ -14,7 +14,7 @@ use crate::model::{
     Detail, Device, Direction, DropInfo, Event, Fate, Flow, FlowId, Journey, JourneyId, KtimeNs,
     NetNs, Path, Proto, Step, Transport, Tuple,
 };
-use crate::report::Place;
+use crate::verdict::Place;
 
 use super::candidate::place_on;
 use super::words;

@@ -2,13 +2,13 @@
 //! died there.
 
 use crate::model::{Detail, Device, Direction, Fate, Journey};
-use crate::report::Place;
+use crate::verdict::Place;
 
-use super::advice::Shell;
 use super::candidate::{Candidate, place_on};
 use super::causes::NAT_ASYMMETRIC;
 use super::groups::Group;
 use super::loss::tuple_of;
+use super::remedy::Shell;
 use super::rules::nat;
 use super::silent::Counts;
 use super::translation::{self, Change};
@@ -62,8 +62,8 @@ pub fn taken(view: &View<'_>, counts: &Counts, chosen: Option<&Group<'_>>) -> Op
     Some(match lost {
         Some(_) => candidate,
         None => candidate
-            .leads_to(crate::report::Outcome::Unanswered)
-            .sure(crate::report::Confidence::Likely),
+            .leads_to(crate::verdict::Outcome::Unanswered)
+            .sure(crate::verdict::Confidence::Likely),
     })
 }
 

@@ -5,12 +5,12 @@ use std::net::IpAddr;
 
 use crate::host::facts::{BaseChain, FilterRule, Question, Side, Stop, Test};
 use crate::model::{Detail, Device, Direction, NetNs};
-use crate::report::{Confidence, Outcome, Place, Verdict};
+use crate::verdict::{Confidence, Outcome, Place, Verdict};
 
-use super::advice::{Shell, text};
 use super::candidate::{Candidate, place_on};
 use super::causes::NAT_NO_BACKEND;
 use super::groups::Group;
+use super::remedy::{Shell, command, text};
 use super::routing;
 use super::silent::Counts;
 use super::translation;
@@ -155,14 +155,8 @@ pub fn without_endpoint(
     let shell = Shell::of(view.host, Some(netns));
     let six = if address.is_ipv6() { "6" } else { "" };
     Some(candidate.advise([
-        shell.run(
-            "look first: the service's rules (nftables, iptables-nft)",
-            format!("nft list ruleset | grep -F {address}"),
-        ),
-        shell.run(
-            "the same of legacy tables",
-            format!("ip{six}tables-legacy-save -t nat | grep -F {address}"),
-        ),
+        shell.look("look first: the service's rules (nftables, iptables-nft)", command!["nft list ruleset"].piped_to(command!["grep -F", address])),
+        shell.look("the same of legacy tables", command![format!("ip{six}tables-legacy-save"), "-t nat"].piped_to(command!["grep -F", address])),
         text(format!(
             "start a backend: has the service of {address} ready endpoints (kubectl get endpointslices -A), and do its selector and ports fit?"
         )),

@@ -8,9 +8,10 @@ mod waiting;
 
 use crate::host::Host;
 use crate::model::{Direction, Event, FateCounts};
-use crate::report::{Affected, Confidence, Evidence, Outcome, Place, Verdict};
+use crate::verdict::{Affected, Confidence, Evidence, Outcome, Place, Verdict};
 
 use super::candidate::{Candidate, evidence, place_on};
+use super::remedy;
 use super::view::{View, total};
 use super::words;
 
@@ -61,7 +62,7 @@ impl Silence {
             place,
             summary,
             evidence,
-            advice,
+            remedies,
             ..
         } = self.candidate;
         Verdict {
@@ -75,7 +76,7 @@ impl Silence {
                 affected: self.affected,
             },
             evidence,
-            advice,
+            advice: remedy::advice(&remedies),
         }
     }
 }

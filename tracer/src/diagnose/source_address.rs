@@ -8,13 +8,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::host::facts::{BaseChain, Question};
 use crate::model::{Direction, Fate, NetNs, Tuple};
-use crate::report::{Advice, Confidence, Place};
+use crate::verdict::{Confidence, Place};
 
-use super::advice::{Shell, chain_words, ip, show_chain, text};
 use super::candidate::{Candidate, place_on};
 use super::causes::NAT_SOURCE;
+use super::chain_commands::{chain_words, show_chain};
 use super::groups::Group;
 use super::local;
+use super::remedy::{Remedy, Shell, command, ip, text};
 use super::routing;
 use super::rules::neighbor;
 use super::silent::Counts;
@@ -320,20 +321,20 @@ fn addresses(view: &View<'_>, left: &Departure) -> String {
     }
 }
 
-fn advice(view: &View<'_>, left: &Departure, own: bool, better: Option<IpAddr>) -> Vec<Advice> {
+fn advice(view: &View<'_>, left: &Departure, own: bool, better: Option<IpAddr>) -> Vec<Remedy> {
     let netns = left.device.netns;
     let shell = Shell::of(view.host, Some(netns));
     let device = view.host.interface(left.device);
     let address = left.tuple.src;
     let ip = ip(address.is_ipv6());
-    let mut advice = vec![shell.run(
+    let mut advice = vec![shell.look(
         "look first: which of these addresses is the present one?",
-        format!("{ip} addr show dev {device}"),
+        command![..ip, "addr show dev", device],
     )];
     let chains = translators(view, netns, address.is_ipv6());
     if left.before.is_some() {
         for chain in &chains {
-            advice.push(shell.run(
+            advice.push(shell.look(
                 format!(
                     "the rule that translates, reached from {}",
                     chain_words(chain)
@@ -343,9 +344,12 @@ fn advice(view: &View<'_>, left: &Departure, own: bool, better: Option<IpAddr>) 
         }
         if chains.is_empty() {
             let six = if address.is_ipv6() { "6" } else { "" };
-            advice.push(shell.run(
+            advice.push(shell.look(
                 "the rule that translates",
-                format!("ip{six}tables -t nat -nvL POSTROUTING --line-numbers"),
+                command![
+                    format!("ip{six}tables"),
+                    "-t nat -nvL POSTROUTING --line-numbers"
+                ],
             ));
         }
     }
@@ -356,12 +360,21 @@ fn advice(view: &View<'_>, left: &Departure, own: bool, better: Option<IpAddr>) 
             .iter()
             .find(|a| a.address == address)
             .map_or(32, |a| a.prefix);
-        let what = format!("{address}/{prefix} dev {device}");
-        advice.push(shell.run(
-            "if it is stale, remove it: connections that use it break",
-            format!("{ip} addr del {what}"),
-        ));
-        advice.push(shell.run("to take that back", format!("{ip} addr add {what}")));
+        let what = || {
+            [
+                format!("{address}/{prefix}"),
+                "dev".to_owned(),
+                device.clone(),
+            ]
+        };
+        advice.push(
+            shell
+                .change(
+                    "if it is stale, remove it: connections that use it break",
+                    command![..ip, "addr del", ..what()],
+                )
+                .undone_by(command![..ip, "addr add", ..what()]),
+        );
     }
     match better {
         Some(better) if left.before.is_some() => advice.push(text(format!(

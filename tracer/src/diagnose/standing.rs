@@ -4,10 +4,9 @@
 use crate::host::Host;
 use crate::host::facts::{Attachment, BpfProgram, DeviceState, Holder, Qdisc};
 use crate::model::{Device, IfIndex};
-use crate::report::Advice;
 
-use super::advice::Shell;
 use super::loss::peer_of;
+use super::remedy::{Remedy, Shell, command};
 use super::words;
 
 /// What was read of an interface.
@@ -80,47 +79,51 @@ fn beside(device: Device, ifindex: u32) -> Device {
 
 /// How to look at an attachment and how to take it off.
 #[must_use]
-pub fn advice(host: &Host, device: Device, attachment: &Attachment) -> Vec<Advice> {
+pub fn advice(host: &Host, device: Device, attachment: &Attachment) -> Vec<Remedy> {
     let shell = Shell::of(host, Some(device.netns));
     let name = host.interface(device);
     let side = attachment.hook.trim_start_matches("tc-");
     let mut list = Vec::new();
     match (attachment.hook.as_str(), attachment.how.as_str()) {
-        ("xdp", _) => list.push(shell.run(
+        ("xdp", _) => list.push(shell.look(
             "look first: the program on the interface",
-            format!("ip -d link show dev {name}"),
+            command!["ip -d link show dev", name],
         )),
-        (_, "tcx" | "netkit") => list.push(shell.run(
+        (_, "tcx" | "netkit") => list.push(shell.look(
             "look first: programs on the interface, with their links",
-            format!("bpftool net show dev {name}"),
+            command!["bpftool net show dev", name],
         )),
-        _ => list.push(shell.run(
+        _ => list.push(shell.look(
             "look first: the filters and their counters",
-            format!("tc -s filter show dev {name} {side}"),
+            command!["tc -s filter show dev", name, side],
         )),
     }
     if let Some(program) = &attachment.program {
         // Programs have no namespace.
-        list.push(Shell::of(host, None).run(
+        list.push(Shell::of(host, None).look(
             "whose it is, and when it was loaded",
-            format!("bpftool prog show id {}", program.id),
+            command!["bpftool prog show id", program.id],
         ));
     }
     list.push(match (attachment.hook.as_str(), attachment.how.as_str()) {
-        ("xdp", mode) => shell.run(
+        ("xdp", mode) => shell.change(
             "take it off if it is not wanted; whoever put it there has to put it back",
-            format!("ip link set dev {name} {mode} off"),
+            command!["ip link set dev", name, mode, "off"],
         ),
-        (_, "tcx" | "netkit") => shell.run(
+        (_, "tcx" | "netkit") => shell.change(
             "take it off if it is not wanted (one with a link: bpftool link detach id LINK)",
-            format!("bpftool net detach tcx_{side} dev {name}"),
+            command!["bpftool net detach", format!("tcx_{side}"), "dev", name],
         ),
-        (_, kind) => shell.run(
+        (_, kind) => shell.change(
             "take it off if it is not wanted; note first what the command above shows",
-            format!(
-                "tc filter del dev {name} {side} pref {} {kind}",
-                attachment.priority
-            ),
+            command![
+                "tc filter del dev",
+                name,
+                side,
+                "pref",
+                attachment.priority,
+                kind
+            ],
         ),
     });
     list

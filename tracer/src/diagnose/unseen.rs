@@ -4,11 +4,11 @@
 use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::ProbeState;
-use crate::report::{Affected, Confidence, Outcome, Place, Verdict};
+use crate::verdict::{Affected, Confidence, Outcome, Place, Verdict};
 
-use super::advice::text;
 use super::candidate::{evidence, place_on};
 use super::causes::CGROUP_DROP;
+use super::remedy::{self, text};
 use super::rules::{cgroup, ipsec, neighbor};
 use super::view::View;
 use super::{local, silent};
@@ -51,11 +51,11 @@ fn refused_by_cgroup(host: &Host) -> Option<Verdict> {
                 "a refusal there leaves no packet and no event, only EPERM in the sender: it cannot be told from a sender that did not send",
             ),
         ],
-        advice: std::iter::once(text(
+        advice: remedy::advice(&std::iter::once(text(
             "what did the sender say? \"Operation not permitted\" at connect or sendto is this; else it did not send while the trace was running",
         ))
         .chain(advice)
-        .collect(),
+        .collect::<Vec<_>>()),
     })
 }
 
@@ -71,7 +71,7 @@ pub(super) fn no_traffic(trace: &Trace, host: &Host) -> Verdict {
             place: Some(found.place),
             packets: Affected::default(),
             evidence: found.evidence,
-            advice: found.advice,
+            advice: remedy::advice(&found.remedies),
         };
     }
     if let Some(unsent) = ipsec::not_sent(trace, host).or_else(|| refused_by_cgroup(host)) {
@@ -120,6 +120,6 @@ pub(super) fn no_traffic(trace: &Trace, host: &Host) -> Verdict {
         place: None,
         packets: Affected::default(),
         evidence: list,
-        advice,
+        advice: remedy::advice(&advice),
     }
 }

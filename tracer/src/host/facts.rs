@@ -159,6 +159,9 @@ pub struct Namespace {
     pub netns: NetNs,
     /// Name as SPEC has it: under /run/netns, else pod or container, else `host`, else `netns:INODE`.
     pub name: String,
+    /// A process whose main thread is inside, where no file below /run/netns leads there: how `nsenter` gets in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<u32>,
     /// On which of several nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<NodeId>,

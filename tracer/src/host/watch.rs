@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -45,9 +45,9 @@ const MOUNTS_TOKEN: u64 = 1 << 32;
 #[derive(Clone, Debug)]
 pub enum HostChange {
     /// A namespace was found; its interfaces follow. Whoever keeps the handle gives it up on `NamespaceGone`.
-    NamespaceAdded(Arc<NetnsFd>, String),
+    NamespaceAdded(Arc<NetnsFd>, Identity),
     /// A namespace has another name now.
-    NamespaceRenamed(NetNs, String),
+    NamespaceRenamed(NetNs, Identity),
     /// Nothing but this process refers to the namespace any more, so its handle is given up. Its interfaces go
     /// with it.
     NamespaceGone(NetNs),
@@ -87,12 +87,38 @@ impl HostChange {
     }
 }
 
-fn namespace(netns: NetNs, name: &str) -> Fact {
+fn namespace(netns: NetNs, identity: &Identity) -> Fact {
     Fact::Namespace(Namespace {
         node: None,
         netns,
-        name: name.into(),
+        name: identity.name.clone(),
+        process: identity.process,
     })
+}
+
+/// How a namespace is called, and how it is entered where no file leads there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its name.
+    pub name: String,
+    /// A process inside, where the name is not that of a file below /run/netns.
+    pub process: Option<u32>,
+}
+
+impl Identity {
+    /// What was found now. A process that was told before is kept for as long as it is inside.
+    fn of(netns: NetNs, sighting: &Sighting, name: String, before: Option<&Self>) -> Self {
+        let stays = |process: &u32| {
+            let path = format!("/proc/{process}/ns/net");
+            leads_to(Path::new(&path), netns)
+        };
+        let process = before
+            .and_then(|known| known.process)
+            .filter(stays)
+            .or(sighting.process)
+            .filter(|_| sighting.mounted_as.is_none());
+        Self { name, process }
+    }
 }
 
 impl From<Difference> for HostChange {
@@ -108,7 +134,7 @@ impl From<Difference> for HostChange {
 
 /// A namespace that is followed.
 struct Followed {
-    name: String,
+    identity: Identity,
     /// Where it was found. What only a thread or a descriptor holds is not in every look.
     path: PathBuf,
     notifications: Netlink,
@@ -251,12 +277,16 @@ impl Watcher {
             match self.followed.get_mut(netns) {
                 Some(known) => {
                     known.path.clone_from(&sighting.path);
-                    if known.name != name {
-                        known.name.clone_from(&name);
-                        out.push(HostChange::NamespaceRenamed(*netns, name));
+                    let identity = Identity::of(*netns, sighting, name, Some(&known.identity));
+                    if known.identity != identity {
+                        known.identity.clone_from(&identity);
+                        out.push(HostChange::NamespaceRenamed(*netns, identity));
                     }
                 }
-                None => self.follow(*netns, sighting, name, out),
+                None => {
+                    let identity = Identity::of(*netns, sighting, name, None);
+                    self.follow(*netns, sighting, identity, out);
+                }
             }
         }
         !missing.is_empty()
@@ -266,7 +296,7 @@ impl Watcher {
         &mut self,
         netns: NetNs,
         sighting: &Sighting,
-        name: String,
+        identity: Identity,
         out: &mut Vec<HostChange>,
     ) {
         let handle = match NetnsFd::open(&sighting.path) {
@@ -274,9 +304,9 @@ impl Watcher {
             // It went away, or the path leads elsewhere, since it was seen.
             _ => return,
         };
-        match self.begin(&handle, sighting, &name) {
+        match self.begin(&handle, sighting, &identity) {
             Ok(followed) => {
-                out.push(HostChange::NamespaceAdded(Arc::clone(&handle), name));
+                out.push(HostChange::NamespaceAdded(Arc::clone(&handle), identity));
                 self.handles.insert(handle);
                 self.followed.insert(netns, followed);
                 self.refused.remove(&netns);
@@ -285,7 +315,7 @@ impl Watcher {
                 let why = error.to_string();
                 if self.refused.insert(netns, why.clone()).as_ref() != Some(&why) {
                     out.push(HostChange::Unread {
-                        what: format!("interfaces of namespace {name}"),
+                        what: format!("interfaces of namespace {}", identity.name),
                         why,
                     });
                 }
@@ -293,7 +323,12 @@ impl Watcher {
         }
     }
 
-    fn begin(&self, handle: &NetnsFd, sighting: &Sighting, name: &str) -> io::Result<Followed> {
+    fn begin(
+        &self,
+        handle: &NetnsFd,
+        sighting: &Sighting,
+        identity: &Identity,
+    ) -> io::Result<Followed> {
         let netns = handle.netns();
         // Notifications first: what changes during the listing is told twice rather than never.
         let (notifications, listing) = handle.enter(|| {
@@ -307,7 +342,7 @@ impl Watcher {
             EpollEvent::new(EpollFlags::EPOLLIN, u64::from(netns.0)),
         )?;
         Ok(Followed {
-            name: name.into(),
+            identity: identity.clone(),
             path: sighting.path.clone(),
             notifications,
             space,
@@ -356,7 +391,7 @@ impl Watcher {
         match (listing, self.followed.get_mut(&netns)) {
             (Ok(listing), Some(followed)) => followed.space.replace(listing),
             (Err(error), Some(followed)) => out.push(HostChange::Unread {
-                what: format!("interfaces of namespace {}", followed.name),
+                what: format!("interfaces of namespace {}", followed.identity.name),
                 why: error.to_string(),
             }),
             (_, None) => {}

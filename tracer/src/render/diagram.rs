@@ -10,7 +10,8 @@ use super::text::completeness;
 use super::text::path::{End, end_of};
 use super::text::verdict::{confidence, packets, sentence};
 use super::text::{outcomes, seconds};
-use crate::report::{PathReport, Report, Verdict};
+use crate::report::{PathReport, Report};
+use crate::verdict::Verdict;
 use canvas::{Canvas, LINE, TEXT, class, wrap};
 use column::{Column, paragraph};
 

@@ -20,7 +20,8 @@ use super::style::{Face, Marks, UNICODE};
 use super::text::completeness;
 use super::text::verdict::{confidence, packets, sentence};
 use super::text::{node, outcomes, seconds};
-use crate::report::{Advice, Evidence, Report, Verdict};
+use crate::report::Report;
+use crate::verdict::{Advice, Evidence, Verdict};
 use escape::{code, fence, prose};
 
 /// Most lines of a ticket.
@@ -139,7 +140,12 @@ fn what_to_do(advice: &[Advice]) -> Vec<String> {
     for (n, piece) in (1..).zip(advice.iter().take(ADVICE)) {
         lines.push(format!("{n}. {}", prose(&piece.text)));
         if let Some(command) = &piece.command {
-            lines.extend(fence(command).map(|line| format!("   {line}")));
+            let block = fence(command).into_iter();
+            lines.extend(block.map(|line| format!("   {line}")));
+        }
+        let notes = [&piece.scope, &piece.owner, &piece.then];
+        for note in notes.into_iter().flatten() {
+            lines.push(format!("   {}", prose(note)));
         }
     }
     if advice.len() > ADVICE {

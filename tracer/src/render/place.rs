@@ -1,6 +1,7 @@
 //! Places in words: the one way in which outputs that have no columns for them write node, namespace and interface.
 
-use crate::report::{HopReport, Place};
+use crate::report::HopReport;
+use crate::verdict::Place;
 
 /// An interface: `router/r-client`; of several nodes `node1:router/r-client`.
 #[must_use]

@@ -2,10 +2,10 @@
 
 use crate::model::Latency;
 use crate::report::{
-    Advice, Affected, Completeness, Confidence, ContextEntry, Evidence, FlowReport, HookLoss,
-    HopReport, HostInfo, Outcome, PathReport, Place, ProbeReport, Report, SCHEMA, Tool, TraceInfo,
-    TupleReport, Verdict,
+    Completeness, ContextEntry, FlowReport, HookLoss, HopReport, HostInfo, PathReport, ProbeReport,
+    Report, SCHEMA, Tool, TraceInfo, TupleReport,
 };
+use crate::verdict::{Advice, AdviceKind, Affected, Confidence, Evidence, Outcome, Place, Verdict};
 
 pub(crate) fn all() -> Vec<(&'static str, Report)> {
     vec![
@@ -140,10 +140,9 @@ impl Verdict {
     }
 
     fn advise(mut self, text: &str, command: &str) -> Self {
-        self.advice.push(Advice {
-            text: text.into(),
-            command: (!command.is_empty()).then(|| command.into()),
-        });
+        let command = (!command.is_empty()).then(|| command.into());
+        self.advice
+            .push(Advice::new(AdviceKind::Look, text, command));
         self
     }
 

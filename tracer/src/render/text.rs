@@ -24,7 +24,8 @@ use std::io::{self, Write};
 use super::figures::{count, counted, duration};
 use super::page::{Line, Page};
 use super::style::{ASCII, Face, Ink, UNICODE};
-use crate::report::{ClockReport, FlowReport, NodeReport, Outcome, Report};
+use crate::report::{ClockReport, FlowReport, NodeReport, Report};
+use crate::verdict::Outcome;
 
 /// How text is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

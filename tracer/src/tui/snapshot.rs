@@ -9,9 +9,10 @@ use super::log::Entry;
 use crate::host::Host;
 use crate::model::{Device, NetNs};
 use crate::report::assemble::journeys_newest_first;
-use crate::report::{FlowReport, JourneyReport, Report, spot};
+use crate::report::{FlowReport, JourneyReport, Report};
 use crate::session::Session;
 use crate::source::EndReason;
+use crate::verdict::spot;
 
 /// Packets that are kept for the list of packets.
 const PACKETS: usize = 256;

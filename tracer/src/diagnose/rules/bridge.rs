@@ -4,13 +4,13 @@ use crate::host::facts::{Link, PortState};
 use crate::model::{Device, Mac};
 use crate::uapi::if_arp::ARPHRD_ETHER;
 
-use super::super::advice::{Shell, text};
 use super::super::bridging::{
     self, Cast, Obstacle, at_entry, bridge_of, learned_port, towards, true_way, way_to,
 };
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{L2_BRIDGE, MTU_EXCEEDED};
 use super::super::loss::Loss;
+use super::super::remedy::{Shell, command, text};
 use super::l2;
 use super::link;
 
@@ -109,9 +109,9 @@ pub fn refused(loss: &Loss<'_>) -> Option<Candidate> {
             format!("bridge does not pass it on{}: {why}", loss.at_words()),
         )
         .advise([
-            shell.run("look at the ports: state, isolated, locked, hairpin, flood", "bridge -d link show"),
-            shell.run("which port has its MAC", "bridge fdb show"),
-            shell.run("the port it came in on", format!("bridge -d link show dev {name}")),
+            shell.look("look at the ports: state, isolated, locked, hairpin, flood", "bridge -d link show"),
+            shell.look("which port has its MAC", "bridge fdb show"),
+            shell.look("the port it came in on", command!["bridge -d link show dev", name]),
             text("set what is wrong with: bridge link set dev PORT isolated off | hairpin on | flood on | locked off | state 3"),
         ]),
     )
@@ -154,21 +154,17 @@ fn lonely(loss: &Loss<'_>) -> Option<Candidate> {
             ),
         )
         .explains(Specificity::Fact)
-        .advise([shell.run(
+        .advise([shell.look(
             "ports of the bridge",
-            format!("ip link show master {}", bridge.name),
+            command!["ip link show master", bridge.name],
         )])
         .advise(loose.iter().flat_map(|l| {
-            [
-                shell.run(
+            [shell
+                .change(
                     "attach what is missing",
-                    format!("ip link set dev {} master {}", l.name, bridge.name),
-                ),
-                shell.run(
-                    "to take that back",
-                    format!("ip link set dev {} nomaster", l.name),
-                ),
-            ]
+                    command!["ip link set dev", l.name, "master", bridge.name],
+                )
+                .undone_by(command!["ip link set dev", l.name, "nomaster"])]
         })),
     )
 }
@@ -208,9 +204,9 @@ fn held_up(loss: &Loss<'_>, obstacle: &Obstacle<'_>) -> Candidate {
     .because("fdb", fdb_words(loss, mac))
     .advise(obstacle.advice(host))
     .advise(mac.map(|mac| {
-        Shell::of(host, loss.netns()).run(
+        Shell::of(host, loss.netns()).look(
             "which port has its MAC",
-            format!("bridge fdb show | grep -i {mac}"),
+            command!["bridge fdb show"].piped_to(command!["grep -i", mac]),
         )
     }))
 }
@@ -298,6 +294,7 @@ pub fn port_mtu(loss: &Loss<'_>) -> Option<Candidate> {
         .last_device()
         .map_or_else(|| "PORT".to_owned(), |d| loss.host.interface(d));
     let wanted = loss.peer().map_or(1500, |peer| peer.mtu);
+    let set = |mtu: u32| command!["ip link set dev", name, "mtu", mtu];
     Some(
         Candidate::new(
             &MTU_EXCEEDED,
@@ -310,18 +307,15 @@ pub fn port_mtu(loss: &Loss<'_>) -> Option<Candidate> {
         )
         .explains(Specificity::Location)
         .advise([
-            shell.run("MTU of the ports", "ip link"),
-            shell.run(
-                "give the port the MTU of the machine behind it",
-                format!("ip link set dev {name} mtu {wanted}"),
+            shell.look("MTU of the ports", "ip link"),
+            mtu.into_iter().fold(
+                shell.change(
+                    "give the port the MTU of the machine behind it",
+                    set(wanted),
+                ),
+                |change, mtu| change.undone_by(set(mtu)),
             ),
             text("or give all ports and the machines behind them the same, smaller MTU"),
-        ])
-        .advise(mtu.map(|mtu| {
-            shell.run(
-                "to take that back",
-                format!("ip link set dev {name} mtu {mtu}"),
-            )
-        })),
+        ]),
     )
 }

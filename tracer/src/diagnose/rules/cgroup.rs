@@ -4,12 +4,12 @@
 use crate::host::Host;
 use crate::host::facts::CgroupProgram;
 use crate::model::NetNs;
-use crate::report::{Advice, Confidence};
+use crate::verdict::Confidence;
 
-use super::super::advice::{Shell, text};
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{CGROUP_DROP, SOCKET_FILTER};
 use super::super::loss::Loss;
+use super::super::remedy::{Remedy, Shell, command, text};
 use super::super::standing;
 
 /// Attach types as bpftool(8) names them.
@@ -80,33 +80,33 @@ fn directory(host: &Host, program: &CgroupProgram) -> String {
 }
 
 /// How to look at these programs and take them off. Groups and programs have no network namespace.
-fn advice(host: &Host, list: &[&CgroupProgram]) -> Vec<Advice> {
+fn advice(host: &Host, list: &[&CgroupProgram]) -> Vec<Remedy> {
     let shell = Shell::of(host, None);
     if list.is_empty() {
-        return vec![shell.run("programs of all cgroups", "bpftool cgroup tree")];
+        return vec![shell.look("programs of all cgroups", "bpftool cgroup tree")];
     }
     let mut advice = Vec::new();
     for program in list {
         let (directory, id) = (directory(host, program), program.program.id);
-        advice.push(shell.run(
+        advice.push(shell.look(
             "look first: programs of the group",
-            format!("bpftool cgroup show {directory}"),
+            command!["bpftool cgroup show", directory],
         ));
-        advice.push(shell.run(
+        advice.push(shell.look(
             "whose it is, and when it was loaded",
-            format!("bpftool prog show id {id}"),
+            command!["bpftool prog show id", id],
         ));
         // The names that systemd gives the programs of IPAddressDeny= (src/core/bpf-firewall.c).
         let unit = program.cgroup.rsplit('/').next().unwrap_or_default();
         if program.program.name.starts_with("sd_fw_") {
-            advice.push(shell.run(
+            advice.push(shell.look(
                 "systemd made it, of the unit's own settings",
-                format!("systemctl show {unit} -p IPAddressAllow -p IPAddressDeny"),
+                command!["systemctl show", unit, "-p IPAddressAllow -p IPAddressDeny"],
             ));
         }
-        advice.push(shell.run(
+        advice.push(shell.change(
             "take it off if it is not wanted; whoever put it there has to put it back",
-            format!("bpftool cgroup detach {directory} {} id {id}", program.hook),
+            command!["bpftool cgroup detach", directory, program.hook, "id", id],
         ));
     }
     advice
@@ -148,10 +148,7 @@ pub fn ingress(loss: &Loss<'_>) -> Option<Candidate> {
     let member = group(loss);
     let list = concerned(loss.host, loss.netns(), INGRESS, member);
     let unread = loss.host.cgroups.is_none();
-    let filters = Shell::of(loss.host, loss.netns()).run(
-        "else a filter of the socket itself: the process that set it (SO_ATTACH_FILTER, SO_ATTACH_BPF)",
-        "ss -0pb",
-    );
+    let filters = Shell::of(loss.host, loss.netns()).look("else a filter of the socket itself: the process that set it (SO_ATTACH_FILTER, SO_ATTACH_BPF)", "ss -0pb");
     if list.is_empty() {
         let what = if unread {
             "a socket filter, or the cgroup's ingress program,"
@@ -170,7 +167,7 @@ pub fn ingress(loss: &Loss<'_>) -> Option<Candidate> {
             .explains(Specificity::Reason)
             .because("cgroup", looked)
             .advise([
-                Shell::of(loss.host, None).run("programs of all cgroups", "bpftool cgroup tree"),
+                Shell::of(loss.host, None).look("programs of all cgroups", "bpftool cgroup tree"),
                 socket_owner(loss),
                 filters,
             ]),
@@ -208,14 +205,14 @@ pub fn ingress(loss: &Loss<'_>) -> Option<Candidate> {
     )
 }
 
-fn socket_owner(loss: &Loss<'_>) -> Advice {
+fn socket_owner(loss: &Loss<'_>) -> Remedy {
     let shell = Shell::of(loss.host, loss.netns());
     loss.tuple().map_or_else(
         || text("which process has the socket: ss -anp"),
         |t| {
-            shell.run(
+            shell.look(
                 "which process has the socket, in which cgroup",
-                format!("ss -anp --cgroup sport = :{}", t.dport),
+                command!["ss -anp --cgroup sport =", format!(":{}", t.dport)],
             )
         },
     )
@@ -224,7 +221,7 @@ fn socket_owner(loss: &Loss<'_>) -> Advice {
 /// No packet at all: a program of a group may have refused the connection or the datagram before there was one. Such
 /// programs of the whole machine (the root group's) stand on many nodes and mostly translate: they are no suspicion.
 #[must_use]
-pub fn refused_before_packets(host: &Host) -> Option<(String, String, Vec<Advice>)> {
+pub fn refused_before_packets(host: &Host) -> Option<(String, String, Vec<Remedy>)> {
     let list: Vec<&CgroupProgram> = host
         .cgroups
         .iter()

@@ -2,15 +2,15 @@
 
 use crate::host::facts::{ConntrackCounters, Stop, Test};
 use crate::model::{Proto, Transport};
-use crate::report::{Advice, Confidence};
 use crate::uapi::nf_conntrack::{IPS_CONFIRMED, IPS_DST_NAT, IPS_SRC_NAT, STATE_INVALID};
 use crate::uapi::{icmp, icmpv6};
+use crate::verdict::Confidence;
 
-use super::super::advice::{Shell, text};
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{CONNTRACK_FULL, CONNTRACK_INSERT, CONNTRACK_INVALID};
 use super::super::hooks::Hook;
 use super::super::loss::Loss;
+use super::super::remedy::{Command, Remedy, Shell, command, text};
 use super::netfilter::{self, Suspects, filtered, propose, suspected};
 
 /// How many connections there are, and how many there may be.
@@ -43,14 +43,14 @@ fn sysctl(loss: &Loss<'_>, name: &str) -> Option<u64> {
     value.fact.as_ref()?.parse().ok()
 }
 
-fn look(loss: &Loss<'_>) -> Vec<Advice> {
+fn look(loss: &Loss<'_>) -> Vec<Remedy> {
     let shell = Shell::of(loss.host, loss.netns());
     vec![
-        shell.run(
+        shell.look(
             "counters of conntrack: insert_failed, drop, early_drop, invalid",
             "conntrack -S",
         ),
-        shell.run("the connections that it knows", "conntrack -L"),
+        shell.look("the connections that it knows", "conntrack -L"),
     ]
 }
 
@@ -138,21 +138,28 @@ pub fn full(loss: &Loss<'_>) -> Option<Candidate> {
             )
             .advise(look(loss))
             .advise([
-                shell.run("who fills it", "conntrack -L -o extended | sort | head -50"),
-                Advice {
-                    text: "more room (on the host itself; each entry takes about 300 bytes)"
-                        .to_owned(),
-                    command: Some(format!(
-                        "sysctl -w net.netfilter.nf_conntrack_max={}",
-                        most.saturating_mul(2)
-                    )),
-                },
-                Advice {
-                    text: "to take that back".to_owned(),
-                    command: Some(format!("sysctl -w net.netfilter.nf_conntrack_max={most}")),
-                },
+                shell.look(
+                    "who fills it",
+                    command!["conntrack -L -o extended"]
+                        .piped_to("sort".into())
+                        .piped_to("head -50".into()),
+                ),
+                // The limit is one for the machine and can be set in its first namespace alone.
+                Shell::of(loss.host, None)
+                    .change(
+                        "more room (on the host itself; each entry takes about 300 bytes)",
+                        room(most.saturating_mul(2)),
+                    )
+                    .undone_by(room(most)),
             ]),
     )
+}
+
+fn room(entries: u64) -> Command {
+    command![
+        "sysctl -w",
+        format!("net.netfilter.nf_conntrack_max={entries}")
+    ]
 }
 
 /// A rule dropped it since no connection belongs to it: it has no entry, and a rule that asks for the state INVALID
@@ -225,7 +232,7 @@ pub fn invalid(loss: &Loss<'_>) -> Option<Candidate> {
                 "did the way there pass another router, or was the table emptied or restarted? then new connections work: \
                  connect anew, or make both directions pass this node",
             )])
-            .advise(plain.advice),
+            .advise(plain.remedies),
     )
 }
 

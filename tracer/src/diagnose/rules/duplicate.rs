@@ -6,12 +6,12 @@ use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::Link;
 use crate::model::{Detail, Device, Mac, Transport};
-use crate::report::{Confidence, Outcome};
+use crate::verdict::{Confidence, Outcome};
 
-use super::super::advice::{Shell, ip};
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::NEIGHBOR_DUPLICATE;
 use super::super::loss::{Loss, peer_of};
+use super::super::remedy::{Shell, command, ip};
 use super::super::words;
 
 /// Reasons that a host has for what it was not meant to get.
@@ -115,24 +115,25 @@ pub fn address(loss: &Loss<'_>) -> Option<Candidate> {
     )
     .because("icmp", told.map(|t| format!("{here} told the sender: {t}")))
     .advise([
-        shell.run(
+        shell.look(
             "look first: who has it?",
-            format!("{ip} addr show dev {name}"),
+            command![..ip, "addr show dev", name],
         ),
-        Shell::of(host, Some(other.netns)).run(
+        Shell::of(host, Some(other.netns)).look(
             "and the other one",
-            format!("{ip} addr show dev {}", host.interface(other)),
+            command![..ip, "addr show dev", host.interface(other)],
         ),
-        shell.run(
-            "take it from the one that should not have it",
-            format!("{ip} addr del {full} dev {name}"),
-        ),
-        shell.run("to put it back", format!("{ip} addr add {full} dev {name}")),
+        shell
+            .change(
+                "take it from the one that should not have it",
+                command![..ip, "addr del", full, "dev", name],
+            )
+            .undone_by(command![..ip, "addr add", full, "dev", name]),
     ]);
     if let Some(sender) = sender {
-        candidate = candidate.advise([Shell::of(host, Some(sender.netns)).run(
+        candidate = candidate.advise([Shell::of(host, Some(sender.netns)).change(
             "then let the sender ask anew",
-            format!("{ip} neigh flush {dst}"),
+            command![..ip, "neigh flush", dst],
         )]);
     }
     Some(candidate)

@@ -2,12 +2,12 @@
 
 use crate::host::facts::Attachment;
 use crate::model::{Detail, Device};
-use crate::report::Confidence;
+use crate::verdict::Confidence;
 
-use super::super::advice::Shell;
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{TC_DROP, XDP_DROP};
 use super::super::loss::Loss;
+use super::super::remedy::{Shell, command};
 use super::super::standing;
 use super::super::words;
 use super::link;
@@ -71,9 +71,9 @@ pub fn tc(loss: &Loss<'_>) -> Option<Candidate> {
                     words::interface(loss.host, to)
                 ),
             )
-            .advise([shell.run(
+            .advise([shell.change(
                 "raise the interface to which it redirects",
-                format!("ip link set dev {} up", loss.host.interface(to)),
+                command!["ip link set dev", loss.host.interface(to), "up"],
             )]);
     }
     for attachment in &list {
@@ -81,14 +81,14 @@ pub fn tc(loss: &Loss<'_>) -> Option<Candidate> {
     }
     if list.is_empty() {
         candidate = candidate.advise([
-            shell.run(
+            shell.look(
                 "look at the filters and their counters",
-                format!("tc -s filter show dev {name} {side}"),
+                command!["tc -s filter show dev", name, side],
             ),
-            shell.run("and at programs", format!("bpftool net show dev {name}")),
-            shell.run(
+            shell.look("and at programs", command!["bpftool net show dev", name]),
+            shell.change(
                 "take the filter off, if it is not wanted",
-                format!("tc filter del dev {name} {side}"),
+                command!["tc filter del dev", name, side],
             ),
         ]);
     }
@@ -167,10 +167,10 @@ pub fn xdp(loss: &Loss<'_>) -> Option<Candidate> {
     }
     if list.is_empty() {
         candidate = candidate.advise([
-            shell.run("which program", format!("ip -d link show dev {name}")),
-            shell.run(
+            shell.look("which program", command!["ip -d link show dev", name]),
+            shell.change(
                 "take it off, if it is not wanted",
-                format!("ip link set dev {name} xdp off"),
+                command!["ip link set dev", name, "xdp off"],
             ),
         ]);
     }

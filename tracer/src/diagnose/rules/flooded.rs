@@ -7,13 +7,13 @@ use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::Link;
 use crate::model::{Detail, Device, Event, Transport};
-use crate::report::{Confidence, Place};
+use crate::verdict::{Confidence, Place};
 
-use super::super::advice::{Shell, ip};
 use super::super::bridging::{Cast, Obstacle, at_entry, bridge_of, towards, true_way, way_to};
 use super::super::candidate::{Candidate, Specificity, place_on};
 use super::super::causes::L2_BRIDGE;
 use super::super::loss::{Loss, peer_of};
+use super::super::remedy::{Shell, command, ip};
 use super::super::words;
 use super::bridge::{HOOK, entered};
 use super::l2;
@@ -113,14 +113,15 @@ pub fn question_lost(trace: &Trace, host: &Host, who: Unresolved) -> Option<Cand
         .evidence
         .extend(neighbor::question_evidence(trace, host, who));
     let shell = Shell::of(host, Some(who.device.netns));
-    Some(candidate.advise([shell.run(
+    Some(candidate.advise([shell.look(
         "then the sender's entry",
-        format!(
-            "{} neigh show {} dev {}",
-            ip(who.address.is_ipv6()),
+        command![
+            ..ip(who.address.is_ipv6()),
+            "neigh show",
             who.address,
+            "dev",
             host.interface(who.device)
-        ),
+        ],
     )]))
 }
 

@@ -1,11 +1,11 @@
 //! Packets for many: multicast that nobody joined, broadcasts that nobody listens to.
 
-use super::super::advice::{Shell, sysctl, text};
 use super::super::candidate::Candidate;
 use super::super::causes::{MULTICAST, SOCKET_NONE, SOCKET_SILENT};
 use super::super::local::{echo_sysctl, is_broadcast};
 use super::super::loss::Loss;
-use crate::report::Outcome;
+use super::super::remedy::{Shell, command, sysctl, text};
+use crate::verdict::Outcome;
 
 /// Where multicast ends that neither a socket nor a multicast route wants (Linux 6.18 gives no reason there).
 const UNWANTED: &[&str] = &[
@@ -41,11 +41,8 @@ pub fn multicast(loss: &Loss<'_>) -> Option<Candidate> {
             format!("nobody joined group {group}{}", loss.at_words()),
         )
         .advise([
-            shell.run("groups joined here", format!("ip maddr show{dev}")),
-            shell.run(
-                "on a router: is the group routed on? (a multicast routing daemon or smcroute sets this)",
-                format!("{ip} mroute show"),
-            ),
+            shell.look("groups joined here", command!["ip maddr show", ..dev.split_whitespace()]),
+            shell.look("on a router: is the group routed on? (a multicast routing daemon or smcroute sets this)", command![ip, "mroute show"]),
             text(format!(
                 "let the receiver join {group} on the interface where it arrives{dev}; its socket must be bound to the port, too"
             )),
@@ -73,12 +70,8 @@ pub fn echo(loss: &Loss<'_>) -> Option<Candidate> {
             ),
         )
         .advise([
-            shell.run("look first", format!("sysctl {setting}")),
-            shell.run(
-                "let it answer: floods of answers can be provoked then",
-                format!("sysctl -w {setting}=0"),
-            ),
-            shell.run("to take that back", format!("sysctl -w {setting}=1")),
+            shell.look("look first", command!["sysctl", setting]),
+            shell.change("let it answer: floods of answers can be provoked then", command!["sysctl -w", format!("{setting}=0")]).undone_by(command!["sysctl -w", format!("{setting}=1")]),
         ]),
     )
 }
@@ -110,9 +103,9 @@ pub fn broadcast(loss: &Loss<'_>) -> Option<Candidate> {
         ),
     )
     .leads_to(Outcome::Dropped)
-    .advise([shell.run(
+    .advise([shell.look(
         "who listens? a socket bound to one address gets no broadcasts",
-        format!("ss -lunp sport = :{}", tuple.dport),
+        command!["ss -lunp sport =", format!(":{}", tuple.dport)],
     )]);
     if let (Some(device), false) = (device, own) {
         let name = loss.host.interface(device);
@@ -126,11 +119,8 @@ pub fn broadcast(loss: &Loss<'_>) -> Option<Candidate> {
                 ),
             )
             .advise([
-                shell.run("is it passed on?", format!("sysctl {setting}")),
-                shell.run(
-                    "pass directed broadcasts on (all and the interface): they can be abused to multiply traffic",
-                    format!("sysctl -w net.ipv4.conf.all.bc_forwarding=1 {setting}=1"),
-                ),
+                shell.look("is it passed on?", command!["sysctl", setting]),
+                shell.change("pass directed broadcasts on (all and the interface): they can be abused to multiply traffic", command!["sysctl -w net.ipv4.conf.all.bc_forwarding=1", format!("{setting}=1")]),
             ]);
     }
     Some(candidate)

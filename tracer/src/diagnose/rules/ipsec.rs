@@ -5,13 +5,13 @@ use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::{Question, XfrmDirection, XfrmPolicy};
 use crate::model::{NetNs, Process, Tuple};
-use crate::report::{Advice, Affected, Confidence, Outcome, Place, Verdict};
+use crate::verdict::{Affected, Confidence, Outcome, Place, Verdict};
 
-use super::super::advice::Shell;
 use super::super::candidate::{Candidate, Specificity, evidence, place_on};
 use super::super::causes::XFRM;
 use super::super::local;
 use super::super::loss::Loss;
+use super::super::remedy::{self, Remedy, Shell, command};
 use super::super::words;
 
 /// The policy that decides over a packet: of those that select it, the one with the smallest priority value.
@@ -73,18 +73,20 @@ pub fn question(loss: &Loss<'_>) -> Option<Question> {
     Some(Question::XfrmPolicies { netns })
 }
 
-fn advice(shell: &Shell, policy: Option<&XfrmPolicy>) -> Vec<Advice> {
+fn advice(shell: &Shell, policy: Option<&XfrmPolicy>) -> Vec<Remedy> {
     let mut list = vec![
-        shell.run("policies", "ip xfrm policy"),
-        shell.run("what they refused", "grep -v ' 0$' /proc/net/xfrm_stat"),
+        shell.look("policies", "ip xfrm policy"),
+        shell.look("what they refused", "grep -v ' 0$' /proc/net/xfrm_stat"),
     ];
     if let Some(policy) = policy.filter(|p| p.blocks) {
-        list.push(shell.run(
+        list.push(shell.change(
             "if it is wrong, remove it: what it keeps from being sent in clear then is sent",
-            format!(
-                "ip xfrm policy delete dir {} index {}",
-                policy.direction, policy.index
-            ),
+            command![
+                "ip xfrm policy delete dir",
+                policy.direction,
+                "index",
+                policy.index
+            ],
         ));
     }
     list
@@ -139,6 +141,6 @@ pub fn not_sent(trace: &Trace, host: &Host) -> Option<Verdict> {
                 format!("a route to {} was found, and no packet was made", tuple.dst),
             ),
         ],
-        advice: advice(&shell, Some(policy)),
+        advice: remedy::advice(&advice(&shell, Some(policy))),
     })
 }

@@ -4,13 +4,13 @@ use std::net::IpAddr;
 
 use crate::host::facts::Link;
 use crate::model::{Detail, Device, Ethernet, IfIndex, Mac};
-use crate::report::{Advice, Place};
+use crate::verdict::Place;
 
-use super::super::advice::{Shell, ip, text};
 use super::super::bridging::{bridge_of, learned_port, true_way, way_to};
 use super::super::candidate::{Candidate, Specificity, place_on};
 use super::super::causes::{L2_WRONG_MAC, NEIGHBOR_DUPLICATE};
 use super::super::loss::Loss;
+use super::super::remedy::{Remedy, Shell, command, ip, text};
 use super::super::words;
 use super::tunnel;
 
@@ -238,18 +238,23 @@ fn wrong_end(loss: &Loss<'_>, found: &Stray<'_>, mac: Mac) -> Option<Misled> {
         ),
         evidence: format!("{name} sends frames for {mac} to {remote}"),
         advice: vec![
-            shell.run(
+            shell.look(
                 "look first: to which end the tunnel sends that MAC",
-                format!("bridge fdb show dev {name} | grep -i {mac}"),
+                command!["bridge fdb show dev", name].piped_to(command!["grep -i", mac]),
             ),
-            shell.run(
-                "name the end at which it is",
-                format!("bridge fdb replace {mac} dev {name} dst {truth}"),
-            ),
-            shell.run(
-                "to take that back",
-                format!("bridge fdb replace {mac} dev {name} dst {remote}"),
-            ),
+            shell
+                .change(
+                    "name the end at which it is",
+                    command!["bridge fdb replace", mac, "dev", name, "dst", truth],
+                )
+                .undone_by(command![
+                    "bridge fdb replace",
+                    mac,
+                    "dev",
+                    name,
+                    "dst",
+                    remote
+                ]),
         ],
     })
 }
@@ -258,7 +263,7 @@ fn wrong_end(loss: &Loss<'_>, found: &Stray<'_>, mac: Mac) -> Option<Misled> {
 struct Misled {
     words: String,
     evidence: String,
-    advice: Vec<Advice>,
+    advice: Vec<Remedy>,
 }
 
 fn misled(loss: &Loss<'_>, found: &Stray<'_>, mac: Mac) -> Option<Misled> {
@@ -282,24 +287,27 @@ fn misled(loss: &Loss<'_>, found: &Stray<'_>, mac: Mac) -> Option<Misled> {
         return None;
     }
     let shell = Shell::of(host, Some(bridge.device.netns));
-    let look = shell.run(
+    let look = shell.look(
         "look first: the bridge's entry for the MAC",
-        format!("bridge fdb show br {} | grep -i {mac}", bridge.name),
+        command!["bridge fdb show br", bridge.name].piped_to(command!["grep -i", mac]),
     );
-    let remove = shell.run(
+    let remove = shell.change(
         "remove the wrong entry: the bridge learns the right one by itself",
-        format!("bridge fdb del {mac} dev {} master", port.name),
+        command!["bridge fdb del", mac, "dev", port.name, "master"],
     );
     let kind = if own { "permanent" } else { "static" };
-    let back = shell.run(
-        "to take that back",
-        format!("bridge fdb replace {mac} dev {} master {kind}", port.name),
-    );
-    let mut advice = vec![look, remove, back];
+    let back = command!["bridge fdb replace", mac, "dev", port.name, "master", kind];
+    let mut advice = vec![look, remove.undone_by(back)];
     if let Some(truth) = truth {
-        advice.push(shell.run(
+        advice.push(shell.change(
             "or name the port behind which the machine is",
-            format!("bridge fdb replace {mac} dev {} master static", truth.name),
+            command![
+                "bridge fdb replace",
+                mac,
+                "dev",
+                truth.name,
+                "master static"
+            ],
         ));
     }
     let words = if own {
@@ -336,9 +344,7 @@ fn by_neighbor_entry(loss: &Loss<'_>, found: &Stray<'_>, mut candidate: Candidat
     if let Some(sender) = found.sender {
         let shell = Shell::of(host, Some(sender.netns));
         let device = host.interface(sender);
-        let hop = found
-            .next_hop
-            .map_or_else(String::new, |hop| format!("{hop} "));
+        let hop = found.next_hop.map(|hop| hop.to_string());
         let entry = found.next_hop.and_then(|hop| {
             host.neighbors
                 .iter()
@@ -366,30 +372,29 @@ fn by_neighbor_entry(loss: &Loss<'_>, found: &Stray<'_>, mut candidate: Candidat
                     ))
                 }),
             )
-            .advise([shell.run(
+            .advise([shell.look(
                 "look first: the neighbour entry that the sender uses",
-                format!("{ip} neigh show {hop}dev {device}"),
+                command![..ip, "neigh show", ..hop, "dev", device],
             )]);
         let right = found
             .next_hop
             .filter(|hop| host.is_local(found.here.netns, *hop))
             .zip(found.has);
         if let Some((hop, mac)) = right {
-            candidate = candidate.advise([shell.run(
-                "give the sender's entry the right MAC",
-                format!("{ip} neigh replace {hop} lladdr {mac} dev {device}"),
-            )]);
+            let replace =
+                |mac: Mac| command![..ip, "neigh replace", hop, "lladdr", mac, "dev", device];
+            let mut change = shell.change("give the sender's entry the right MAC", replace(mac));
             if let Some(old) = found.carries {
-                candidate = candidate.advise([shell.run(
-                    "to take that back",
-                    format!("{ip} neigh replace {hop} lladdr {old} dev {device}"),
-                )]);
+                change = change.undone_by(replace(old));
             }
+            candidate = candidate.advise([change]);
         }
         candidate = candidate.advise(tunnel_entry(loss, found.carries));
     } else {
-        candidate = candidate
-            .advise([here.run("look first: neighbour entries", format!("{ip} neigh show"))]);
+        candidate = candidate.advise([here.look(
+            "look first: neighbour entries",
+            command![..ip, "neigh show"],
+        )]);
     }
     let bridged = loss
         .steps()
@@ -397,9 +402,9 @@ fn by_neighbor_entry(loss: &Loss<'_>, found: &Stray<'_>, mut candidate: Candidat
         .filter_map(|s| bridge_of(host, s.event.device?))
         .next();
     if let (Some(bridge), Some(mac)) = (bridged, found.carries) {
-        candidate = candidate.advise([Shell::of(host, Some(bridge.device.netns)).run(
+        candidate = candidate.advise([Shell::of(host, Some(bridge.device.netns)).look(
             "what the bridge on the way knows of that MAC",
-            format!("bridge fdb show br {} | grep -i {mac}", bridge.name),
+            command!["bridge fdb show br", bridge.name].piped_to(command!["grep -i", mac]),
         )]);
     }
     let Some(mac) = found.carries else {
@@ -414,21 +419,19 @@ fn by_neighbor_entry(loss: &Loss<'_>, found: &Stray<'_>, mut candidate: Candidat
         ),
         None => String::new(),
     };
-    candidate
-        .advise([here.run(
-            format!("or give the interface the MAC that the others expect{twice}"),
-            format!("ip link set dev {name} address {mac}"),
-        )])
-        .advise(found.has.map(|mac| {
-            here.run(
-                "to take that back",
-                format!("ip link set dev {name} address {mac}"),
-            )
-        }))
+    let set = |mac: Mac| command!["ip link set dev", name, "address", mac];
+    let mut change = here.change(
+        format!("or give the interface the MAC that the others expect{twice}"),
+        set(mac),
+    );
+    if let Some(own) = found.has {
+        change = change.undone_by(set(own));
+    }
+    candidate.advise([change])
 }
 
 /// In a VXLAN the frame may have gone to the wrong end: the device's own entry for the MAC.
-fn tunnel_entry(loss: &Loss<'_>, mac: Option<Mac>) -> Vec<Advice> {
+fn tunnel_entry(loss: &Loss<'_>, mac: Option<Mac>) -> Vec<Remedy> {
     let host = loss.host;
     let through = loss.steps().iter().find_map(|s| {
         let device = s.event.device?;
@@ -440,9 +443,9 @@ fn tunnel_entry(loss: &Loss<'_>, mac: Option<Mac>) -> Vec<Advice> {
         return Vec::new();
     };
     let shell = Shell::of(host, Some(vxlan.device.netns));
-    vec![shell.run(
+    vec![shell.look(
         "and to which end the tunnel sends that MAC",
-        format!("bridge fdb show dev {} | grep -i {mac}", vxlan.name),
+        command!["bridge fdb show dev", vxlan.name].piped_to(command!["grep -i", mac]),
     )]
 }
 
@@ -504,20 +507,18 @@ pub fn twin(loss: &Loss<'_>) -> Option<Candidate> {
         moved.map(|(bridge, port)| format!("{} has {mac} on port {}", bridge.name, port.name)),
     )
     .advise([
-        shell.run("look first", format!("ip link show dev {name}")),
-        shell.run(
-            "give it a MAC of its own",
-            format!("ip link set dev {name} address NEW-MAC"),
-        ),
-        shell.run(
-            "to take that back",
-            format!("ip link set dev {name} address {mac}"),
-        ),
+        shell.look("look first", command!["ip link show dev", name]),
+        shell
+            .change(
+                "give it a MAC of its own",
+                command!["ip link set dev", name, "address NEW-MAC"],
+            )
+            .undone_by(command!["ip link set dev", name, "address", mac]),
     ]);
     if let Some((bridge, _)) = moved {
-        candidate = candidate.advise([Shell::of(host, Some(bridge.device.netns)).run(
+        candidate = candidate.advise([Shell::of(host, Some(bridge.device.netns)).look(
             "on which port the bridge has it now",
-            format!("bridge fdb show br {} | grep -i {mac}", bridge.name),
+            command!["bridge fdb show br", bridge.name].piped_to(command!["grep -i", mac]),
         )]);
     }
     Some(candidate)

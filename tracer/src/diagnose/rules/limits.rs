@@ -2,11 +2,11 @@
 
 use crate::model::{Detail, Direction, Journey, NetNs, Proto, Step, Transport};
 
-use super::super::advice::{Shell, ip, text};
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{MTU_EXCEEDED, TTL_EXPIRED};
 use super::super::hooks;
 use super::super::loss::Loss;
+use super::super::remedy::{Shell, command, ip, text};
 use super::super::visits;
 use super::super::words;
 use super::route::HOOK;
@@ -37,7 +37,7 @@ pub fn ttl(loss: &Loss<'_>) -> Option<Candidate> {
         summary += &format!(": it came with too few hops left to reach {dst}");
         candidate = candidate.advise([
             Shell::of(loss.host, loss.netns())
-                .run("where it would have gone", format!("{ip} route get {dst}")),
+                .look("where it would have gone", command![..ip, "route get", dst]),
             text(hop_limit_words(loss.v6())),
         ]);
     } else {
@@ -58,13 +58,14 @@ pub fn ttl(loss: &Loss<'_>) -> Option<Candidate> {
         spaces.sort_unstable();
         spaces.dedup();
         candidate = candidate.advise(spaces.into_iter().map(|ns| {
-            Shell::of(loss.host, Some(ns)).run(
+            Shell::of(loss.host, Some(ns)).look(
                 format!("where {} sends it", loss.host.namespace(ns)),
-                format!("{ip} route get {dst}"),
+                command![..ip, "route get", dst],
             )
         }));
         candidate = candidate.advise([text(format!(
-            "one of these routes points back: {ip} route change the wrong one, or add the more specific route that is missing"
+            "one of these routes points back: {ip} route change the wrong one, or add the more specific route that is missing",
+            ip = ip.join(" ")
         ))]);
     }
     candidate.summary = summary;
@@ -146,22 +147,12 @@ pub fn too_big(loss: &Loss<'_>) -> Option<Candidate> {
         None => told,
     };
     let let_pass = lost_error.as_ref().map(|(netns, _)| {
-        Shell::of(loss.host, Some(*netns)).run(
-            "look first: the filter that drops the ICMP error; it should let \"fragmentation needed\" and \"packet too big\" pass",
-            if loss.v6() {
-                "nft list ruleset; ip6tables -nvL"
-            } else {
-                "nft list ruleset; iptables -nvL"
-            },
-        )
+        Shell::of(loss.host, Some(*netns)).look("look first: the filter that drops the ICMP error; it should let \"fragmentation needed\" and \"packet too big\" pass", "nft list ruleset")
     });
     let blackhole = lost_error.map(|(_, words)| words);
     let tcp = loss.tuple().is_some_and(|t| t.proto == Proto::Tcp);
     let clamp = tcp.then(|| {
-        shell.run(
-            "for TCP, clamp the segment size where it is forwarded",
-            "iptables -t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu",
-        )
+        shell.change("for TCP, clamp the segment size where it is forwarded", "iptables -t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu")
     });
     Some(
         Candidate::new(
@@ -176,10 +167,10 @@ pub fn too_big(loss: &Loss<'_>) -> Option<Candidate> {
         .because("icmp", blackhole)
         .advise(let_pass)
         .advise([
-            shell.run("MTU of the links", "ip link"),
-            shell.run(
+            shell.look("MTU of the links", "ip link"),
+            shell.look(
                 "MTU of the route",
-                format!("{} route get {dst}", ip(loss.v6())),
+                command![..ip(loss.v6()), "route get", dst],
             ),
             text(
                 "give the sender's interface the smallest MTU of the path, or let ICMP errors pass",

@@ -4,13 +4,13 @@ use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::Link;
 use crate::model::{Detail, Device, DropInfo, Event};
-use crate::report::{Advice, Confidence, Place};
+use crate::verdict::{Confidence, Place};
 
-use super::super::advice::{Shell, text};
 use super::super::bridging;
 use super::super::candidate::{Candidate, Specificity, place_on};
 use super::super::causes::{LINK_DOWN, MTU_EXCEEDED};
 use super::super::loss::{Loss, peer_of};
+use super::super::remedy::{Remedy, Shell, command, text};
 use super::super::routing;
 use super::super::words;
 
@@ -69,13 +69,13 @@ fn portless_words(host: &Host, bridge: &Link) -> String {
 
 /// How to raise it.
 #[must_use]
-pub fn down_advice(host: &Host, device: Device) -> Vec<Advice> {
+pub fn down_advice(host: &Host, device: Device) -> Vec<Remedy> {
     let shell = Shell::of(host, Some(device.netns));
     let name = host.interface(device);
-    let mut list = vec![shell.run("look first", format!("ip link show dev {name}"))];
+    let mut list = vec![shell.look("look first", command!["ip link show dev", name])];
     let up = |link: &Link, what: &str| {
         Shell::of(host, Some(link.device.netns))
-            .run(what, format!("ip link set dev {} up", link.name))
+            .change(what, command!["ip link set dev", link.name, "up"])
     };
     match (host.link(device), peer_of(host, device)) {
         (Some(own), _) if host.is_gone(device) => list.push(text(format!(
@@ -84,16 +84,13 @@ pub fn down_advice(host: &Host, device: Device) -> Vec<Advice> {
         ))),
         (Some(own), _) if !own.up => list.push(up(own, "raise it")),
         (Some(own), None) if own.kind == "bridge" => list.extend([
-            shell.run("its ports and their states", "bridge -d link show"),
-            shell.run("attach a port", format!("ip link set dev PORT master {name}")),
-            shell.run("open one that is closed", "bridge link set dev PORT state forwarding"),
+            shell.look("its ports and their states", "bridge -d link show"),
+            shell.change("attach a port", command!["ip link set dev PORT master", name]),
+            shell.change("open one that is closed", "bridge link set dev PORT state forwarding"),
         ]),
         (_, Some(peer)) => list.push(up(peer, "raise the other end")),
         (Some(own), None) if own.kind == "tun" => {
-            list.push(Shell::of(host, None).run(
-                "which processes have which TUN device open",
-                "grep -s iff: /proc/*/fdinfo/*",
-            ));
+            list.push(Shell::of(host, None).look("which processes have which TUN device open", "grep -s iff: /proc/*/fdinfo/*"));
             list.push(text(format!(
                 "start the process that serves the TUN device {name} (the VPN or tunnel daemon)"
             )));
@@ -205,10 +202,7 @@ pub fn peer_refuses(loss: &Loss<'_>) -> Option<Candidate> {
             )
             .explains(Specificity::Linked)
             .advise([
-                Shell::of(loss.host, Some(peer.device.netns)).run(
-                    "give both ends the same MTU",
-                    format!("ip link set dev {} mtu {}", peer.name, loss.link().map_or(peer.mtu, |l| l.mtu)),
-                ),
+                Shell::of(loss.host, Some(peer.device.netns)).change("give both ends the same MTU", command!["ip link set dev", peer.name, "mtu", loss.link().map_or(peer.mtu, |l| l.mtu)]),
             ]),
         );
     }

@@ -4,12 +4,12 @@
 use crate::host::Host;
 use crate::host::facts::Link;
 use crate::model::{Detail, Device, Journey, Mac, Step};
-use crate::report::{Confidence, Place};
+use crate::verdict::{Confidence, Place};
 
-use super::super::advice::{Shell, text};
 use super::super::candidate::{Candidate, Specificity, place_on};
 use super::super::causes::L2_BRIDGE;
 use super::super::loss::Loss;
+use super::super::remedy::{Shell, command, text};
 use super::super::words;
 use super::bridge::HOOK;
 use super::l2;
@@ -105,15 +105,18 @@ fn apart(host: &Host, sender: &Link, end: &Link) -> Option<Candidate> {
             let shell = Shell::of(host, Some(link.device.netns));
             let old = link.macvlan.clone().unwrap_or_default();
             candidate = candidate.advise([
-                shell.run("look first", format!("ip -d link show dev {}", link.name)),
-                shell.run(
-                    "switch within the parent",
-                    format!("ip link set dev {} type macvlan mode bridge", link.name),
-                ),
-                shell.run(
-                    "to take that back",
-                    format!("ip link set dev {} type macvlan mode {old}", link.name),
-                ),
+                shell.look("look first", command!["ip -d link show dev", link.name]),
+                shell
+                    .change(
+                        "switch within the parent",
+                        command!["ip link set dev", link.name, "type macvlan mode bridge"],
+                    )
+                    .undone_by(command![
+                        "ip link set dev",
+                        link.name,
+                        "type macvlan mode",
+                        old
+                    ]),
             ]);
         }
         return Some(candidate);
@@ -136,12 +139,8 @@ fn apart(host: &Host, sender: &Link, end: &Link) -> Option<Candidate> {
             ),
         )
         .advise([
-            shell.run("look first", format!("ip -d link show dev {}", parent.name)),
-            shell.run(
-                "give the host a macvlan of its own on the parent, and move the host's address to it",
-                format!("ip link add macvlan-host link {} type macvlan mode bridge", parent.name),
-            ),
-            shell.run("to take that back", "ip link del macvlan-host"),
+            shell.look("look first", command!["ip -d link show dev", parent.name]),
+            shell.change("give the host a macvlan of its own on the parent, and move the host's address to it", command!["ip link add macvlan-host link", parent.name, "type macvlan mode bridge"]).undone_by("ip link del macvlan-host"),
             text("or reach the host by another of its interfaces"),
         ]),
     )

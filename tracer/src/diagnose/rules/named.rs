@@ -1,12 +1,15 @@
 //! Reasons that say it all: one row each.
 
-use super::super::advice::Shell;
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{
     ADDRESS_NOT_READY, CHECKSUM, Cause, FRAGMENT, HEADER, MULTICAST, SOCKET_AUTHENTICATION,
     SOCKET_REFUSED,
 };
 use super::super::loss::Loss;
+use super::super::remedy::{Command, Shell, command};
+
+/// What to look at: the words for it, the command, and a pattern by which its lines are chosen.
+type Look = (&'static str, &'static str, Option<&'static str>);
 
 struct Row {
     /// Drop reason, without its prefix.
@@ -20,22 +23,25 @@ struct Row {
     /// One line.
     words: &'static str,
     /// What to look at.
-    look: (&'static str, &'static str),
+    look: Look,
 }
 
 /// The stage of a checksum or a header is told by the function.
 const STAGE: Option<&str> = None;
-const CSUM: (&str, &str) = (
+const CSUM: Look = (
     "offloads that a virtual device or a middlebox gets wrong: ethtool -K DEV tx off on the sender shows it",
-    "nstat -az | grep -i -e csum -e inerr",
+    "nstat -az",
+    Some("-e csum -e inerr"),
 );
-const TCP: (&str, &str) = (
+const TCP: Look = (
     "counters of TCP: which rises?",
-    "nstat -az | grep -i -e paws -e challenge -e tcp",
+    "nstat -az",
+    Some("-e paws -e challenge -e tcp"),
 );
-const HDR: (&str, &str) = (
+const HDR: Look = (
     "counters of malformed packets",
-    "nstat -az | grep -i -e hdr -e trunc",
+    "nstat -az",
+    Some("-e hdr -e trunc"),
 );
 
 const fn row(
@@ -43,7 +49,7 @@ const fn row(
     cause: &'static Cause,
     hook: Option<&'static str>,
     words: &'static str,
-    look: (&'static str, &'static str),
+    look: Look,
 ) -> Row {
     Row {
         reason,
@@ -118,21 +124,25 @@ static ROWS: &[Row] = &[
         &ADDRESS_NOT_READY,
         Some("device"),
         "IPv6 is disabled on the interface",
-        ("look first", "sysctl -ar 'net.ipv6.conf.*.disable_ipv6'"),
+        (
+            "look first",
+            "sysctl -ar net.ipv6.conf.*.disable_ipv6",
+            None,
+        ),
     ),
     row(
         "FRAG_REASM_TIMEOUT",
         &FRAGMENT,
         Some("route"),
         "fragments were missing until the time was up",
-        ("counters of reassembly", "nstat -az | grep -i reasm"),
+        ("counters of reassembly", "nstat -az", Some("-e reasm")),
     ),
     row(
         "FRAG_TOO_FAR",
         &FRAGMENT,
         Some("route"),
         "fragments came too far apart",
-        ("counters of reassembly", "nstat -az | grep -i reasm"),
+        ("counters of reassembly", "nstat -az", Some("-e reasm")),
     ),
     row(
         "TCP_MD5NOTFOUND",
@@ -300,7 +310,7 @@ static ROWS: &[Row] = &[
         &MULTICAST,
         Some("route"),
         "multicast that cannot be routed",
-        ("groups joined here", "ip maddr"),
+        ("groups joined here", "ip maddr", None),
     ),
 ];
 
@@ -311,7 +321,12 @@ pub fn by_reason(loss: &Loss<'_>) -> Option<Candidate> {
             && (row.functions.is_empty() || row.functions.contains(&loss.function()))
     })?;
     let shell = Shell::of(loss.host, loss.netns());
-    let (why, command) = row.look;
+    let (why, look, pattern) = row.look;
+    let look = Command::from(look);
+    let look = match pattern {
+        Some(pattern) => look.piped_to(command!["grep -i", ..pattern.split(' ')]),
+        None => look,
+    };
     Some(
         Candidate::new(
             row.cause,
@@ -322,7 +337,7 @@ pub fn by_reason(loss: &Loss<'_>) -> Option<Candidate> {
             format!("{}{}", row.words, loss.at_words()),
         )
         .explains(Specificity::Reason)
-        .advise([shell.run(why, command)]),
+        .advise([shell.look(why, look)]),
     )
 }
 

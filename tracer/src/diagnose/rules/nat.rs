@@ -3,12 +3,11 @@
 
 use crate::host::facts::Question;
 use crate::model::{Direction, NetNs, Proto, Transport, Tuple};
-use crate::report::Advice;
 
-use super::super::advice::{Shell, ip, sysctl, text};
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::NAT_ASYMMETRIC;
 use super::super::loss::Loss;
+use super::super::remedy::{Remedy, Shell, command, ip, sysctl, text};
 use super::super::translation::{self, Change};
 use super::super::view::View;
 use super::super::words;
@@ -63,9 +62,9 @@ pub fn asymmetric(loss: &Loss<'_>) -> Option<Candidate> {
         )
         .explains(Specificity::Linked)
         .leads_to(if told.is_some() {
-            crate::report::Outcome::Rejected
+            crate::verdict::Outcome::Rejected
         } else {
-            crate::report::Outcome::Dropped
+            crate::verdict::Outcome::Dropped
         })
         .because("socket", why)
         .because(
@@ -76,7 +75,7 @@ pub fn asymmetric(loss: &Loss<'_>) -> Option<Candidate> {
     )
 }
 
-type Found = (String, Vec<Advice>, Option<String>);
+type Found = (String, Vec<Remedy>, Option<String>);
 
 /// The answer comes from another address than the one that was contacted.
 fn strange_sender(
@@ -149,16 +148,10 @@ fn other_address(loss: &Loss<'_>, asked: &Tuple, answer: &Tuple, head: &str) -> 
 
 /// How a UDP server is made to answer from the address that was asked.
 #[must_use]
-pub fn answer_address(shell: &Shell, asked: &Tuple) -> Vec<Advice> {
+pub fn answer_address(shell: &Shell, asked: &Tuple) -> Vec<Remedy> {
     vec![
-        shell.run(
-            "is the server bound to 0.0.0.0 or [::]? then the kernel chooses the source of its answers",
-            format!("ss -lunp sport = :{}", asked.dport),
-        ),
-        shell.run(
-            "the source that it chooses",
-            format!("{} route get {}", ip(asked.dst.is_ipv6()), asked.src),
-        ),
+        shell.look("is the server bound to 0.0.0.0 or [::]? then the kernel chooses the source of its answers", command!["ss -lunp sport =", format!(":{}", asked.dport)]),
+        shell.look("the source that it chooses", command![..ip(asked.dst.is_ipv6()), "route get", asked.src]),
         text(format!(
             "bind the server to {} as well, or let it answer from the address that was asked (IP_PKTINFO)",
             asked.dst
@@ -167,7 +160,7 @@ pub fn answer_address(shell: &Shell, asked: &Tuple) -> Vec<Advice> {
 }
 
 /// The answer took a way on which the translator is not.
-fn around(loss: &Loss<'_>, change: &Change, answer: &Tuple) -> (String, Vec<Advice>) {
+fn around(loss: &Loss<'_>, change: &Change, answer: &Tuple) -> (String, Vec<Remedy>) {
     let at = loss.host.namespace(change.netns);
     let server = loss
         .steps()
@@ -191,7 +184,7 @@ pub fn around_advice(
     translator: &Shell,
     change: &Change,
     answer: &Tuple,
-) -> Vec<Advice> {
+) -> Vec<Remedy> {
     let v6 = answer.dst.is_ipv6();
     let port = match answer.proto {
         Proto::Tcp => format!(" -p tcp --dport {}", change.after.dport),
@@ -201,21 +194,14 @@ pub fn around_advice(
     let rule = format!("POSTROUTING -d {}{port} -j MASQUERADE", change.after.dst);
     let program = if v6 { "ip6tables" } else { "iptables" };
     vec![
-        server.run(
-            "look first: which way the server answers",
-            format!("{} route get {}", ip(v6), answer.dst),
-        ),
+        server.look("look first: which way the server answers", command![..ip(v6), "route get", answer.dst]),
         text("let its route for the asker lead through the translator"),
-        translator.run(
-            "or translate the source too: answers then come back here, and the server no longer sees who asks",
-            format!("{program} -t nat -A {rule}"),
-        ),
-        translator.run("to take that back", format!("{program} -t nat -D {rule}")),
+        translator.change("or translate the source too: answers then come back here, and the server no longer sees who asks", command![program, "-t nat -A", ..rule.split(' ')]).undone_by(command![program, "-t nat -D", ..rule.split(' ')]),
     ]
 }
 
 /// The answer crossed a bridge of the translator, where iptables did not see it.
-fn past_iptables(loss: &Loss<'_>, change: &Change) -> (String, Vec<Advice>) {
+fn past_iptables(loss: &Loss<'_>, change: &Change) -> (String, Vec<Remedy>) {
     let at = loss.host.namespace(change.netns);
     let name = bridge_sysctl(loss.v6());
     let dotted = sysctl(name);
@@ -232,28 +218,29 @@ fn past_iptables(loss: &Loss<'_>, change: &Change) -> (String, Vec<Advice>) {
     (
         format!(": bridged on {at} past its address translation{state}"),
         vec![
-            shell.run("look first", format!("sysctl {dotted}")),
-            shell.run(
-                "let bridged packets pass iptables too (needs the module br_netfilter)",
-                format!("sysctl -w {dotted}=1"),
-            ),
-            shell.run("to take that back", format!("sysctl -w {dotted}=0")),
+            shell.look("look first", command!["sysctl", dotted]),
+            shell
+                .change(
+                    "let bridged packets pass iptables too (needs the module br_netfilter)",
+                    command!["sysctl -w", format!("{dotted}=1")],
+                )
+                .undone_by(command!["sysctl -w", format!("{dotted}=0")]),
         ],
     )
 }
 
 /// The answer was routed by the translator, which did not know its connection.
-fn forgotten(host: &crate::host::Host, change: &Change, at: &str) -> (String, Vec<Advice>) {
+fn forgotten(host: &crate::host::Host, change: &Change, at: &str) -> (String, Vec<Remedy>) {
     let shell = Shell::of(host, Some(change.netns));
     (
         format!(": {at} routed it without its conntrack entry, which is lost"),
         vec![
-            shell.run(
+            shell.look(
                 "look first: the entries of the service",
-                format!("conntrack -L -d {}", change.before.dst),
+                command!["conntrack -L -d", change.before.dst],
             ),
             text("new connections are translated again: let the client reconnect"),
-            shell.run(
+            shell.look(
                 "what removes entries: a flush, a timeout, a full table, another node taking over?",
                 "conntrack -E -e DESTROY",
             ),
@@ -313,7 +300,7 @@ pub fn forgotten_on_the_way(loss: &Loss<'_>) -> Option<Candidate> {
             ),
         )
         .explains(Specificity::Linked)
-        .sure(crate::report::Confidence::Likely)
+        .sure(crate::verdict::Confidence::Likely)
         .advise(advice),
     )
 }
@@ -321,7 +308,7 @@ pub fn forgotten_on_the_way(loss: &Loss<'_>) -> Option<Candidate> {
 /// A packet that its own sender gets back: through a service of which the sender is a backend, and without
 /// masquerade. In words, and what to do.
 #[must_use]
-pub fn hairpin(loss: &Loss<'_>) -> Option<(String, Vec<Advice>)> {
+pub fn hairpin(loss: &Loss<'_>) -> Option<(String, Vec<Remedy>)> {
     let first = &loss.journey.steps.first()?.event;
     let own = first.device.map(|d| d.netns) == loss.netns()
         && matches!(first.detail, crate::model::Detail::Egress);
@@ -338,15 +325,16 @@ pub fn hairpin(loss: &Loss<'_>) -> Option<(String, Vec<Advice>)> {
             change.after.destination()
         ),
         vec![
-            shell.run(
+            shell.look(
                 "look first: rules that masquerade",
-                format!("{program} -t nat -nvL POSTROUTING --line-numbers"),
+                command![program, "-t nat -nvL POSTROUTING --line-numbers"],
             ),
-            shell.run(
-                "masquerade what goes back to its own sender",
-                format!("{program} -t nat -A {rule}"),
-            ),
-            shell.run("to take that back", format!("{program} -t nat -D {rule}")),
+            shell
+                .change(
+                    "masquerade what goes back to its own sender",
+                    command![program, "-t nat -A", ..rule.split(' ')],
+                )
+                .undone_by(command![program, "-t nat -D", ..rule.split(' ')]),
         ],
     ))
 }

@@ -6,16 +6,16 @@ use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::{PolicyRule, TableRoute};
 use crate::model::{Detail, Device, Event, KtimeNs, NeighborEvent, Transport, Tuple};
-use crate::report::{Advice, Evidence, Outcome};
 use crate::uapi::fib::LOOPBACK_IFINDEX;
 use crate::uapi::neighbour::{NUD_FAILED, STATES, UNRESOLVED};
+use crate::verdict::{Evidence, Outcome};
 
-use super::super::advice::{Shell, ip, text};
 use super::super::candidate::{Candidate, Specificity, evidence};
 use super::super::causes::NEIGHBOR_UNRESOLVED;
 use super::super::local;
 use super::super::loss::{Loss, apart, peer_of};
 use super::super::policy::{self, Asked, Decision};
+use super::super::remedy::{Remedy, Shell, command, ip, text};
 use super::super::words;
 use super::{netfilter, tunnel, unheard};
 
@@ -288,24 +288,24 @@ pub fn summary(host: &Host, who: Unresolved) -> String {
 
 /// What to look at.
 #[must_use]
-pub fn advice(host: &Host, who: Unresolved) -> Vec<Advice> {
+pub fn advice(host: &Host, who: Unresolved) -> Vec<Remedy> {
     let shell = Shell::of(host, Some(who.device.netns));
     let name = host.interface(who.device);
     let ip = ip(who.address.is_ipv6());
     let mut list = vec![
-        shell.run(
+        shell.look(
             "the entry (FAILED or INCOMPLETE: no answer)",
-            format!("{ip} neigh show {} dev {name}", who.address),
+            command![..ip, "neigh show", who.address, "dev", name],
         ),
-        shell.run(
+        shell.look(
             "who should answer: is the next hop right?",
-            format!("{ip} route get {}", who.address),
+            command![..ip, "route get", who.address],
         ),
     ];
     if let Some(peer) = peer_of(host, who.device) {
-        list.push(Shell::of(host, Some(peer.device.netns)).run(
+        list.push(Shell::of(host, Some(peer.device.netns)).look(
             "the other end of the cable: is the address there, is it up?",
-            format!("ip addr show dev {}", peer.name),
+            command!["ip addr show dev", peer.name],
         ));
     }
     list.push(text(format!(
@@ -342,7 +342,7 @@ fn next_hop_words(loss: &Loss<'_>, who: Unresolved) -> Option<String> {
 }
 
 /// Where the next hop is the wrong one: the route, and the rule when it is not one of the usual three.
-fn next_hop_advice(loss: &Loss<'_>, who: Unresolved) -> Vec<Advice> {
+fn next_hop_advice(loss: &Loss<'_>, who: Unresolved) -> Vec<Remedy> {
     let Some((rule, route)) = next_hop(loss, who) else {
         return Vec::new();
     };
@@ -350,17 +350,18 @@ fn next_hop_advice(loss: &Loss<'_>, who: Unresolved) -> Vec<Advice> {
     let ip = ip(who.address.is_ipv6());
     let words = policy::route_words(loss.host, who.device.netns, route);
     let mut list = vec![
-        shell.run(
-            "if the next hop is the wrong one: this route names it",
-            format!("{ip} route del {words}"),
-        ),
-        shell.run("to take that back", format!("{ip} route add {words}")),
+        shell
+            .change(
+                "if the next hop is the wrong one: this route names it",
+                command![..ip, "route del", ..words.split(' ')],
+            )
+            .undone_by(command![..ip, "route add", ..words.split(' ')]),
     ];
     if !matches!(rule.table, 253..=255) {
         let rule = format!("pref {} {}", rule.priority, policy::rule_words(rule));
-        list.push(shell.run(
+        list.push(shell.change(
             "or the policy rule that leads to its table",
-            format!("{ip} rule del {rule}"),
+            command![..ip, "rule del", ..rule.split(' ')],
         ));
     }
     list
@@ -438,9 +439,9 @@ fn remote_end(
     candidate.summary += &format!(" (remote end {remote} of the tunnel {name})");
     let shell = Shell::of(loss.host, Some(device.netns));
     candidate.advise([
-        shell.run(
+        shell.change(
             format!("which entry of {name} sends to {remote}: is it the right end?"),
-            format!("bridge fdb show dev {name} | grep -w {remote}"),
+            command!["bridge fdb show dev", name].piped_to(command!["grep -w", remote]),
         ),
         text(format!(
             "if that end has moved: bridge fdb replace MAC dev {name} dst NEW-REMOTE"

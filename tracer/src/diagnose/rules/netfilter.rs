@@ -10,14 +10,14 @@ use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::{BaseChain, FilterEngine, Stop};
 use crate::model::{Device, IfIndex, Transport};
-use crate::report::{Advice, Evidence};
 use crate::uapi::nf_conntrack::IPS_SRC_NAT_DONE;
+use crate::verdict::Evidence;
 
-use super::super::advice::{Shell, text};
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{Cause, NETFILTER_DROP, NETFILTER_QUEUE, NETFILTER_REJECT};
 use super::super::hooks::{self, Hook};
 use super::super::loss::Loss;
+use super::super::remedy::{Remedy, Shell, command, text};
 
 pub use answer::switch;
 pub use suspects::Suspects;
@@ -216,16 +216,16 @@ fn untranslated(loss: &Loss<'_>, hook: Option<Hook>, shell: &Shell) -> Option<Un
             ));
             (
                 format!(": {name} has no address to which it could be translated"),
-                format!("ip addr show dev {name}"),
+                command!["ip addr show dev", name],
             )
         }
         _ => (
             ": a NAT rule could not translate it (has the interface an address?)".to_owned(),
-            "ip addr".to_owned(),
+            "ip addr".into(),
         ),
     };
-    let mut advice = vec![shell.run("look at the addresses", command)];
-    advice.push(shell.run(
+    let mut advice = vec![shell.look("look at the addresses", command)];
+    advice.push(shell.look(
         "the rule that translates",
         match engine(loss) {
             FilterEngine::Legacy => "iptables-legacy -t nat -nvL POSTROUTING --line-numbers",
@@ -252,28 +252,28 @@ pub(super) fn is_untranslated(loss: &Loss<'_>, hook: Hook) -> bool {
 struct Untranslated {
     summary: String,
     evidence: Vec<Evidence>,
-    advice: Vec<Advice>,
+    advice: Vec<Remedy>,
 }
 
-fn look_everywhere(loss: &Loss<'_>, hook: Option<Hook>, shell: &Shell) -> Vec<Advice> {
+fn look_everywhere(loss: &Loss<'_>, hook: Option<Hook>, shell: &Shell) -> Vec<Remedy> {
     let six = if loss.v6() { "6" } else { "" };
     let chain = hook.filter(|h| !h.bridge).map_or("", |h| h.chain_hook);
     let bridge = hook.is_some_and(|h| h.bridge);
     let xtables = match engine(loss) {
-        FilterEngine::Nftables => format!("ip{six}tables -nvL {chain}"),
-        FilterEngine::Legacy => format!("ip{six}tables-legacy -nvL {chain}"),
+        FilterEngine::Nftables => command![format!("ip{six}tables"), "-nvL", chain],
+        FilterEngine::Legacy => command![format!("ip{six}tables-legacy"), "-nvL", chain],
     };
     let mut list = Vec::new();
     if !bridge && matches!(chain, "INPUT" | "FORWARD" | "OUTPUT") {
-        list.push(shell.run("look at the policy and which counter rises", xtables));
+        list.push(shell.look("look at the policy and which counter rises", xtables));
     } else if engine(loss) == FilterEngine::Legacy && !bridge {
-        list.push(shell.run(
+        list.push(shell.look(
             "look for the counter that rises",
-            format!("ip{six}tables-legacy-save -c"),
+            command![format!("ip{six}tables-legacy-save"), "-c"],
         ));
     }
     if engine(loss) == FilterEngine::Nftables {
-        list.push(shell.run("look at all chains of this hook", "nft -a list ruleset"));
+        list.push(shell.look("look at all chains of this hook", "nft -a list ruleset"));
     }
     list
 }
@@ -298,7 +298,7 @@ pub fn reject(loss: &Loss<'_>) -> Option<Candidate> {
         Some((hook, (chains, found))) => answer::with(candidate, (loss, hook), &chains, &found),
         None => candidate.advise(look_everywhere(loss, hook, &shell)),
     };
-    Some(candidate.advise([shell.run(
+    Some(candidate.advise([shell.look(
         "a service without endpoints is rejected the same way: are there backends?",
         "nft list ruleset",
     )]))
@@ -314,7 +314,7 @@ pub fn queue(loss: &Loss<'_>) -> Option<Candidate> {
     let mut candidate = propose(loss, &NETFILTER_QUEUE, hook, "NFQUEUE");
     candidate.summary += ": no process listens on the queue that the rule names";
     let shell = Shell::of(loss.host, loss.netns());
-    candidate = candidate.advise([shell.run(
+    candidate = candidate.advise([shell.look(
         "queues with a listener",
         "cat /proc/net/netfilter/nfnetlink_queue",
     )]);
@@ -331,7 +331,7 @@ pub fn queue(loss: &Loss<'_>) -> Option<Candidate> {
     });
     candidate = match found {
         Some((hook, chains, found)) => answer::with(candidate, (loss, hook), &chains, &found),
-        None => candidate.advise([shell.run("the rule", "nft list ruleset")]),
+        None => candidate.advise([shell.look("the rule", "nft list ruleset")]),
     };
     Some(candidate.advise([
         text("start the listener, or let the rule bypass a missing one (`queue flags bypass`, `--queue-bypass`)"),

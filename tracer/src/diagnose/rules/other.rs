@@ -1,9 +1,9 @@
 //! What no other rule explains: the kernel's own words.
 
-use super::super::advice::{Shell, text};
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::KERNEL_OTHER;
 use super::super::loss::Loss;
+use super::super::remedy::{Shell, text};
 
 /// Always proposes, least specific of all.
 pub fn kernel(loss: &Loss<'_>) -> Option<Candidate> {
@@ -27,7 +27,7 @@ pub fn kernel(loss: &Loss<'_>) -> Option<Candidate> {
         )
         .explains(Specificity::Kernel)
         .advise([
-            shell.run(
+            shell.look(
                 "counters of the network stack: which rises with each packet?",
                 "nstat -az",
             ),

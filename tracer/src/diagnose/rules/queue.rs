@@ -1,12 +1,12 @@
 //! Queues without room: queueing disciplines, and rings of devices.
 
 use crate::host::facts::Holder;
-use crate::report::Confidence;
+use crate::verdict::Confidence;
 
-use super::super::advice::{Shell, text};
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{DEVICE_FULL, QDISC_FULL};
 use super::super::loss::Loss;
+use super::super::remedy::{Shell, command, text};
 use super::super::standing;
 
 const REASONS: &[&str] = &[
@@ -55,46 +55,49 @@ pub fn qdisc(loss: &Loss<'_>) -> Option<Candidate> {
         ),
     )
     .explains(Specificity::Reason)
-    .advise([shell.run(
+    .advise([shell.look(
         "look first: dropped and overlimits",
-        format!("tc -s qdisc show dev {name}"),
+        command!["tc -s qdisc show dev", name],
     )]);
     for qdisc in qdiscs.iter().filter(|q| q.drops > 0) {
         candidate = candidate.because("qdisc", standing::qdisc(qdisc));
     }
     if CLASSFUL.contains(&kind) {
-        candidate = candidate.advise([shell.run(
+        candidate = candidate.advise([shell.look(
             "which class is over its rate",
-            format!("tc -s class show dev {name}"),
+            command!["tc -s class show dev", name],
         )]);
     }
     let root = qdiscs.iter().find(|q| q.parent == "root");
     let fifo = full.filter(|q| matches!(q.kind.as_str(), "pfifo" | "bfifo"));
     if let Some(fifo) = fifo {
         let parent = match fifo.parent.as_str() {
-            "root" => "root".to_owned(),
-            parent => format!("parent {parent}"),
+            "root" => vec!["root"],
+            parent => vec!["parent", parent],
         };
         let (limit, unit) = match fifo.kind.as_str() {
             "bfifo" => (1_000_000, "bytes"),
             _ => (1000, "packets"),
         };
-        candidate = candidate.advise([shell.run(
+        candidate = candidate.advise([shell.change(
             format!("give the queue more room ({unit}; the old limit is in the output above)"),
-            format!(
-                "tc qdisc change dev {name} {parent} handle {} {} limit {limit}",
-                fifo.handle, fifo.kind
-            ),
+            command![
+                "tc qdisc change dev",
+                name,
+                ..parent,
+                "handle",
+                fifo.handle,
+                fifo.kind,
+                "limit",
+                limit
+            ],
         )]);
     }
     candidate = candidate.advise([text(
         "raise the rate or the limit of the shaper, or send less and in smaller bursts",
     )]);
     if root.is_some_and(|q| q.handle != "0:") {
-        candidate = candidate.advise([shell.run(
-            "to see whether it is the shaper, take it off: the rate is not limited then (note its settings first)",
-            format!("tc qdisc del dev {name} root"),
-        )]);
+        candidate = candidate.advise([shell.change("to see whether it is the shaper, take it off: the rate is not limited then (note its settings first)", command!["tc qdisc del dev", name, "root"])]);
     }
     Some(candidate)
 }
@@ -116,11 +119,11 @@ pub fn ring(loss: &Loss<'_>) -> Option<Candidate> {
             )
             .explains(Specificity::Reason)
             .advise([
-                shell.run(
+                shell.look(
                     "look first: the second column counts what was dropped",
                     "cat /proc/net/softnet_stat",
                 ),
-                shell.run(
+                shell.look(
                     "the longest backlog, for the whole machine",
                     "sysctl net.core.netdev_max_backlog",
                 ),
@@ -158,29 +161,31 @@ pub fn ring(loss: &Loss<'_>) -> Option<Candidate> {
             )
         }),
     )
-    .advise([shell.run(
+    .advise([shell.look(
         "look first: its drops and its queue length",
-        format!("ip -s -d link show dev {name}"),
+        command!["ip -s -d link show dev", name],
     )]);
     for holder in holders {
         let pid = holder.process.pid;
-        candidate = candidate.advise([Shell::of(loss.host, None).run(
+        candidate = candidate.advise([Shell::of(loss.host, None).look(
             "what the process that has it open is doing",
-            format!("ps -o pid,stat,wchan:32,cmd -p {pid}"),
+            command!["ps -o pid,stat,wchan:32,cmd -p", pid],
         )]);
         if matches!(holder.state, Some('T' | 't')) {
             candidate = candidate.advise([Shell::of(loss.host, None)
-                .run("it is stopped: let it go on", format!("kill -CONT {pid}"))]);
+                .change("it is stopped: let it go on", command!["kill -CONT", pid])]);
         }
     }
     Some(candidate.advise([
         text("mend or restart the process that has to read it"),
-        shell.run(
+        shell.change(
             "only for short bursts: a longer ring (txqueuelen)",
-            format!(
-                "ip link set dev {name} txqueuelen {}",
+            command![
+                "ip link set dev",
+                name,
+                "txqueuelen",
                 length.unwrap_or(500).saturating_mul(4).max(1000)
-            ),
+            ],
         ),
     ]))
 }

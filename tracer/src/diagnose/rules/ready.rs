@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use crate::host::Host;
 use crate::host::facts::{InterfaceAddress, Link};
 use crate::model::{Device, NetNs};
-use crate::report::{Confidence, Place};
+use crate::verdict::{Confidence, Place};
 
-use super::super::advice::{Shell, sysctl};
 use super::super::candidate::{Candidate, Specificity, place_on};
 use super::super::causes::ADDRESS_NOT_READY;
+use super::super::remedy::{Shell, command, sysctl};
 use super::super::words;
 
 /// Most interfaces of a namespace that are asked about.
@@ -91,13 +91,17 @@ fn off(host: &Host, netns: NetNs, name: &str, interface: Option<String>) -> Cand
         format!("{setting} = 1: the interface has no IPv6 address"),
     )
     .advise([
-        shell.run("look first", format!("sysctl {setting}")),
-        shell.run("turn IPv6 on", format!("sysctl -w {setting}=0")),
-        shell.run(
-            "then: are its addresses back?",
-            format!("ip -6 addr show dev {name}"),
+        shell.look("look first", command!["sysctl", setting]),
+        shell.change(
+            "turn IPv6 on",
+            command!["sysctl -w", format!("{setting}=0")],
         ),
-        shell.run("to take that back", format!("sysctl -w {setting}=1")),
+        shell
+            .look(
+                "then: are its addresses back?",
+                command!["ip -6 addr show dev", name],
+            )
+            .undone_by(command!["sysctl -w", format!("{setting}=1")]),
     ])
 }
 
@@ -131,9 +135,9 @@ pub fn unusable(host: &Host, owner: Device, address: IpAddr) -> Option<Candidate
         ),
     )
     .explains(Specificity::Linked)
-    .advise([shell.run(
+    .advise([shell.look(
         "look first: tentative or dadfailed",
-        format!("ip -6 addr show dev {name}"),
+        command!["ip -6 addr show dev", name],
     )]);
     let others: Vec<_> = host
         .owners(address)
@@ -146,20 +150,16 @@ pub fn unusable(host: &Host, owner: Device, address: IpAddr) -> Option<Candidate
                 "address",
                 (!others.is_empty()).then(|| format!("{address} is also on {}", others.join(", "))),
             )
-            .advise([
-                shell.run(
+            .advise([shell
+                .change(
                     "take it away from one of the two machines, then add it anew",
-                    format!("ip -6 addr del {full} dev {name}"),
-                ),
-                shell.run(
-                    "to put it back",
-                    format!("ip -6 addr add {full} dev {name}"),
-                ),
-            ]);
+                    command!["ip -6 addr del", full, "dev", name],
+                )
+                .undone_by(command!["ip -6 addr add", full, "dev", name])]);
     } else {
-        candidate = candidate.advise([shell.run(
+        candidate = candidate.advise([shell.change(
             "wait for the end of the detection, or do without it",
-            format!("ip -6 addr replace {full} dev {name} nodad"),
+            command!["ip -6 addr replace", full, "dev", name, "nodad"],
         )]);
     }
     Some(candidate)

@@ -5,12 +5,11 @@ use std::net::IpAddr;
 use crate::host::Host;
 use crate::host::facts::InterfaceAddress;
 use crate::model::{Device, NetNs};
-use crate::report::Advice;
 
-use super::super::advice::{Shell, ip, text};
 use super::super::causes::{Cause, ROUTE_BLACKHOLE, ROUTE_NONE, ROUTE_PROHIBIT, ROUTE_UNREACHABLE};
 use super::super::loss::peer_of;
 use super::super::policy::{self, Asked, Decision};
+use super::super::remedy::{Remedy, Shell, command, ip, text};
 use super::super::routing::{holds, network};
 
 /// What refused a packet, as far as it could be read.
@@ -101,48 +100,53 @@ impl<'a> Refusal<'a> {
 
     /// What to look at and to change. `iif`: source and interface of a packet that came in.
     #[must_use]
-    pub fn advice(&self, shell: &Shell, iif: Option<(IpAddr, String)>) -> Vec<Advice> {
+    pub fn advice(&self, shell: &Shell, iif: Option<(IpAddr, String)>) -> Vec<Remedy> {
         let dst = self.asked.tuple.dst;
         let ip = ip(dst.is_ipv6());
-        let from = iif.map_or_else(String::new, |(src, name)| format!(" from {src} iif {name}"));
-        let mut list = vec![shell.run(
+        let from = iif
+            .into_iter()
+            .flat_map(|(src, name)| ["from".to_owned(), src.to_string(), "iif".to_owned(), name]);
+        let mut list = vec![shell.look(
             "what the kernel decides now",
-            format!("{ip} route get {dst}{from}"),
+            command![..ip, "route get", dst, ..from],
         )];
         match (self.by, self.netns) {
             (Some(Decision::Rule(rule)), _) => {
                 let what = format!("pref {} {}", rule.priority, policy::rule_words(rule));
                 list.extend([
-                    shell.run("the policy rules", format!("{ip} rule")),
-                    shell.run(
-                        "delete the rule, if it should not match",
-                        format!("{ip} rule del {what}"),
-                    ),
-                    shell.run("to take that back", format!("{ip} rule add {what}")),
+                    shell.look("the policy rules", command![..ip, "rule"]),
+                    shell
+                        .change(
+                            "delete the rule, if it should not match",
+                            command![..ip, "rule del", ..what.split(' ')],
+                        )
+                        .undone_by(command![..ip, "rule add", ..what.split(' ')]),
                 ]);
             }
             (Some(Decision::Route(_, route)), Some(netns)) => {
                 let what = policy::route_words(self.host, netns, route);
                 list.extend([
-                    shell.run(
+                    shell.look(
                         "routes of this kind",
-                        format!("{ip} route show table all type {}", route.kind),
+                        command![..ip, "route show table all type", route.kind],
                     ),
-                    shell.run(
-                        "delete the route, if it should not match",
-                        format!("{ip} route del {what}"),
-                    ),
-                    shell.run("to take that back", format!("{ip} route add {what}")),
+                    shell
+                        .change(
+                            "delete the route, if it should not match",
+                            command![..ip, "route del", ..what.split(' ')],
+                        )
+                        .undone_by(command![..ip, "route add", ..what.split(' ')]),
                 ]);
             }
             _ if self.cause == &ROUTE_NONE => list.extend(self.missing(shell)),
             _ => {
                 let kind = self.cause.code.trim_start_matches("route.");
                 list.extend([
-                    shell.run("its routes", format!("{ip} route show table all")),
-                    shell.run("policy rules", format!("{ip} rule")),
+                    shell.look("its routes", command![..ip, "route show table all"]),
+                    shell.look("policy rules", command![..ip, "rule"]),
                     text(format!(
-                        "remove what should not match: {ip} route del {kind} PREFIX, or {ip} rule del"
+                        "remove what should not match: `{ip} route del {kind} PREFIX`, or `{ip} rule del`",
+                        ip = ip.join(" ")
                     )),
                 ]);
             }
@@ -151,18 +155,19 @@ impl<'a> Refusal<'a> {
     }
 
     /// The route that is missing.
-    fn missing(&self, shell: &Shell) -> Vec<Advice> {
+    fn missing(&self, shell: &Shell) -> Vec<Remedy> {
         let dst = self.asked.tuple.dst;
         let ip = ip(dst.is_ipv6());
-        let look = shell.run("its routes", format!("{ip} route show table all"));
+        let look = shell.look("its routes", command![..ip, "route show table all"]);
         let way = self.netns.and_then(|netns| way_to(self.host, netns, dst));
         let add = match way {
-            Some(way) => shell.run(
+            Some(way) => shell.change(
                 format!("add the missing route: {dst} is there"),
-                format!("{ip} route add {way}"),
+                command![..ip, "route add", ..way.split(' ')],
             ),
             None => text(format!(
-                "add the missing route: {ip} route add {dst} via GATEWAY, or a default route"
+                "add the missing route: `{ip} route add {dst} via GATEWAY`, or a default route",
+                ip = ip.join(" ")
             )),
         };
         vec![look, add]

@@ -1,9 +1,8 @@
 //! Routing: no route, routes that refuse, forwarding off.
 
 use crate::model::{Device, NetNs};
-use crate::report::Confidence;
+use crate::verdict::Confidence;
 
-use super::super::advice::{Shell, sysctl, text};
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{
     Cause, ROUTE_BLACKHOLE, ROUTE_FORWARDING, ROUTE_NONE, ROUTE_PROHIBIT, ROUTE_UNREACHABLE,
@@ -11,6 +10,7 @@ use super::super::causes::{
 use super::super::loss::Loss;
 use super::super::policy::Asked;
 use super::super::routing;
+use super::super::remedy::{Shell, command, sysctl, text};
 use super::refusal::Refusal;
 use crate::uapi::errno;
 
@@ -217,18 +217,18 @@ pub fn forwarding(loss: &Loss<'_>) -> Option<Candidate> {
             "forwarding is on now: it was changed since, or another setting refuses".to_owned(),
         );
     }
-    Some(candidate.advise([
-        shell.run("look first", format!("sysctl {}", sysctl(&name))),
-        shell.run(
-            "let it forward: it then routes between all its interfaces that allow it",
-            format!("sysctl -w {}=1", sysctl(&name)),
-        ),
-        shell.run(
-            "to take that back",
-            format!("sysctl -w {}=0", sysctl(&name)),
-        ),
-        text(format!(
-            "if {dst} should not come here at all, mend the route or service that sent it"
-        )),
-    ]))
+    Some(
+        candidate.advise([
+            shell.look("look first", command!["sysctl", sysctl(&name)]),
+            shell
+                .change(
+                    "let it forward: it then routes between all its interfaces that allow it",
+                    command!["sysctl -w", format!("{}=1", sysctl(&name))],
+                )
+                .undone_by(command!["sysctl -w", format!("{}=0", sysctl(&name))]),
+            text(format!(
+                "if {dst} should not come here at all, mend the route or service that sent it"
+            )),
+        ]),
+    )
 }

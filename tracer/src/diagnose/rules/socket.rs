@@ -1,10 +1,9 @@
 //! Drops at sockets: nobody listens, no room.
 
 use crate::model::{Proto, Transport};
-use crate::report::Confidence;
 use crate::uapi::icmpv6;
+use crate::verdict::Confidence;
 
-use super::super::advice::{Shell, sysctl, text};
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{
     SOCKET_BACKLOG, SOCKET_BUFFER, SOCKET_NONE, SOCKET_REFUSED, SOCKET_SILENT,
@@ -12,6 +11,7 @@ use super::super::causes::{
 use super::super::local;
 use super::super::loss::{Loss, is_reset};
 use super::super::ports;
+use super::super::remedy::{Shell, command, sysctl, text};
 use super::super::words;
 
 /// `where.hook` of this family.
@@ -43,10 +43,19 @@ pub fn none(loss: &Loss<'_>) -> Option<Candidate> {
     }
     let tuple = loss.tuple()?;
     let (what, listing) = match tuple.proto {
-        Proto::Tcp => ("TCP port", format!("ss -ltnp sport = :{}", tuple.dport)),
-        Proto::Udp => ("UDP port", format!("ss -lunp sport = :{}", tuple.dport)),
-        Proto::Sctp => ("SCTP port", format!("ss -lnpS sport = :{}", tuple.dport)),
-        _ => ("socket", "ss -anp".to_owned()),
+        Proto::Tcp => (
+            "TCP port",
+            command!["ss -ltnp sport =", format!(":{}", tuple.dport)],
+        ),
+        Proto::Udp => (
+            "UDP port",
+            command!["ss -lunp sport =", format!(":{}", tuple.dport)],
+        ),
+        Proto::Sctp => (
+            "SCTP port",
+            command!["ss -lnpS sport =", format!(":{}", tuple.dport)],
+        ),
+        _ => ("socket", "ss -anp".into()),
     };
     let told = loss.told();
     let answer = told.as_ref().map_or_else(
@@ -79,7 +88,7 @@ pub fn none(loss: &Loss<'_>) -> Option<Candidate> {
     .explains(Specificity::Reason)
     .because("icmp", told.map(|t| format!("{t} was sent back in the same call")))
     .advise([
-        shell.run(format!("who listens on this {what}, and on which address"), listing),
+        shell.look(format!("who listens on this {what}, and on which address"), listing),
         match elsewhere.first() {
             Some(who) => text(format!(
                 "{who}: have it listen on {} or on all addresses (0.0.0.0, ::), from all interfaces and peers",
@@ -161,9 +170,13 @@ pub fn echo_ignored(loss: &Loss<'_>) -> Option<Candidate> {
         })
         .because("sysctl", value.map(|v| format!("{dotted} = {v}")))
         .advise([
-            shell.run("look first", format!("sysctl {dotted}")),
-            shell.run("let it answer", format!("sysctl -w {dotted}=0")),
-            shell.run("to take that back", format!("sysctl -w {dotted}=1")),
+            shell.look("look first", command!["sysctl", dotted]),
+            shell
+                .change(
+                    "let it answer",
+                    command!["sysctl -w", format!("{dotted}=0")],
+                )
+                .undone_by(command!["sysctl -w", format!("{dotted}=1")]),
         ]),
     )
 }
@@ -196,9 +209,9 @@ pub fn closing(loss: &Loss<'_>) -> Option<Candidate> {
                 loss.namespace_words()
             ),
         )
-        .advise([shell.run(
+        .advise([shell.look(
             "connections of this port and their states",
-            format!("ss -tanp sport = :{}", tuple.dport),
+            command!["ss -tanp sport =", format!(":{}", tuple.dport)],
         )]),
     )
 }
@@ -231,8 +244,8 @@ pub fn full(loss: &Loss<'_>) -> Option<Candidate> {
             )
             .explains(Specificity::Reason)
             .advise([
-                shell.run("look at Recv-Q and the drop counter (d)", "ss -uamnp"),
-                shell.run(
+                shell.look("look at Recv-Q and the drop counter (d)", "ss -uamnp"),
+                shell.look(
                     "the largest buffer a process may ask for",
                     "sysctl net.core.rmem_max",
                 ),
@@ -249,8 +262,8 @@ pub fn full(loss: &Loss<'_>) -> Option<Candidate> {
             )
             .explains(Specificity::Reason)
             .advise([
-                shell.run("Recv-Q above Send-Q: the queue is full", "ss -ltn"),
-                shell.run(
+                shell.look("Recv-Q above Send-Q: the queue is full", "ss -ltn"),
+                shell.look(
                     "the largest backlog a process may ask for",
                     "sysctl net.core.somaxconn",
                 ),

@@ -4,12 +4,12 @@ use std::net::IpAddr;
 
 use crate::host::Host;
 use crate::model::{Device, NetNs};
-use crate::report::{Advice, Place};
+use crate::verdict::Place;
 
-use super::super::advice::{Shell, ip, sysctl, text};
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{ROUTE_MARTIAN, ROUTE_RP_FILTER};
 use super::super::loss::Loss;
+use super::super::remedy::{Remedy, Shell, command, ip, sysctl, text};
 use super::super::routing;
 use super::super::words;
 use super::nat;
@@ -58,12 +58,8 @@ pub fn source(loss: &Loss<'_>) -> Option<Candidate> {
             .map_or_else(|| "all".to_owned(), |d| loss.host.interface(d));
         let setting = sysctl(&format!("net/ipv4/conf/{interface}/route_localnet"));
         return Some(candidate.advise([
-            shell.run("look first", format!("sysctl {setting}")),
-            shell.run(
-                "only where a DNAT to 127.0.0.1 is wanted: it exposes what listens on loopback",
-                format!("sysctl -w {setting}=1"),
-            ),
-            shell.run("to take that back", format!("sysctl -w {setting}=0")),
+            shell.look("look first", command!["sysctl", setting]),
+            shell.change("only where a DNAT to 127.0.0.1 is wanted: it exposes what listens on loopback", command!["sysctl -w", format!("{setting}=1")]).undone_by(command!["sysctl -w", format!("{setting}=0")]),
             text("better: let the server listen on the interface's address, and translate to that"),
         ]));
     }
@@ -93,10 +89,10 @@ pub fn martian_advice(
     netns: NetNs,
     source: IpAddr,
     sender: Option<Device>,
-) -> Vec<Advice> {
-    let mut list = vec![Shell::of(host, Some(netns)).run(
+) -> Vec<Remedy> {
+    let mut list = vec![Shell::of(host, Some(netns)).look(
         "what this namespace makes of the source",
-        format!("{} route get {source}", ip(source.is_ipv6())),
+        command![..ip(source.is_ipv6()), "route get", source],
     )];
     let owned = sender.and_then(|sender| {
         let owner = host.owners(source).find(|d| d.netns == sender.netns)?;
@@ -107,18 +103,21 @@ pub fn martian_advice(
         let name = host.interface(owner);
         let shell = Shell::of(host, Some(owner.netns));
         list.extend([
-            shell.run(
+            shell.look(
                 "the sender has the address too: look",
-                format!("ip addr show dev {name}"),
+                command!["ip addr show dev", name],
             ),
-            shell.run(
-                "take it away there",
-                format!("ip addr del {source}/{prefix} dev {name}"),
-            ),
-            shell.run(
-                "to put it back",
-                format!("ip addr add {source}/{prefix} dev {name}"),
-            ),
+            shell
+                .change(
+                    "take it away there",
+                    command!["ip addr del", format!("{source}/{prefix}"), "dev", name],
+                )
+                .undone_by(command![
+                    "ip addr add",
+                    format!("{source}/{prefix}"),
+                    "dev",
+                    name
+                ]),
         ]);
     } else {
         list.push(text("the sender uses an address that cannot be answered: look for missing masquerading, a wrong SNAT rule (iptables -t nat -nvL, nft list ruleset) or a duplicate address"));
@@ -206,33 +205,39 @@ pub fn reverse_path(
     .because("sysctl", format!("{setting} = {mode} ({kind})"))
     .because("route", answer.map(|a| routing::answer_words(host, a)))
     .advise([
-        shell.run(
+        shell.look(
             "where an answer would go",
-            format!("{ip} route get {source}"),
+            command![..ip, "route get", source],
         ),
-        shell.run(
+        shell.look(
             "look first: the larger of both counts",
-            format!(
-                "sysctl net.ipv4.conf.all.rp_filter {}",
+            command![
+                "sysctl net.ipv4.conf.all.rp_filter",
                 sysctl(&format!("net/ipv4/conf/{interface}/rp_filter"))
-            ),
+            ],
         ),
-        shell.run(
+        shell.change(
             format!("best, if {source} belongs behind {interface}: route the answer there"),
-            format!("{ip} route {verb} {source}{via} dev {interface}"),
+            command![
+                ..ip,
+                "route",
+                verb,
+                format!("{source}{via}"),
+                "dev",
+                interface
+            ],
         ),
     ]);
     let weaker = if mode == 2 { 0 } else { 2 };
-    candidate = candidate.advise([
-        shell.run(
+    candidate = candidate.advise([shell
+        .change(
             if mode == 2 {
                 "or turn the filter off: forged sources come in then"
             } else {
                 "or filter loosely: any route back will do"
             },
-            format!("sysctl -w {setting}={weaker}"),
-        ),
-        shell.run("to take that back", format!("sysctl -w {setting}={mode}")),
-    ]);
+            command!["sysctl -w", format!("{setting}={weaker}")],
+        )
+        .undone_by(command!["sysctl -w", format!("{setting}={mode}")])]);
     candidate
 }

@@ -5,12 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::host::Host;
 use crate::host::facts::{Link, VxlanLink};
 use crate::model::{Detail, Device, Mac, NetNs, Proto};
-use crate::report::Advice;
 
-use super::super::advice::{Shell, ip, text};
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{KERNEL_OTHER, MTU_EXCEEDED, TUNNEL_NO_REMOTE, TUNNEL_UNKNOWN};
 use super::super::loss::Loss;
+use super::super::remedy::{Remedy, Shell, command, ip, text};
 use super::super::words;
 use super::l2;
 
@@ -168,50 +167,41 @@ pub fn unknown(loss: &Loss<'_>) -> Option<Candidate> {
     })
 }
 
-fn look(host: &Host, netns: Option<NetNs>) -> Advice {
-    Shell::of(host, netns).run(
+fn look(host: &Host, netns: Option<NetNs>) -> Remedy {
+    Shell::of(host, netns).look(
         "tunnels here: id, port, state",
         "ip -d link show type vxlan",
     )
 }
 
-fn raise(host: &Host, link: &Link) -> Vec<Advice> {
+fn raise(host: &Host, link: &Link) -> Vec<Remedy> {
     let shell = Shell::of(host, Some(link.device.netns));
     vec![
-        shell.run("look first", format!("ip -d link show dev {}", link.name)),
-        shell.run("raise it", format!("ip link set dev {} up", link.name)),
+        shell.look("look first", command!["ip -d link show dev", link.name]),
+        shell.change("raise it", command!["ip link set dev", link.name, "up"]),
         text("routes and neighbour entries that went with the device have to be made again"),
     ]
 }
 
 /// VNI and port of a device cannot be changed: it is made anew.
-fn remade(host: &Host, link: &Link, vxlan: &VxlanLink, vni: u32, port: u16) -> Vec<Advice> {
+fn remade(host: &Host, link: &Link, vxlan: &VxlanLink, vni: u32, port: u16) -> Vec<Remedy> {
     let shell = Shell::of(host, Some(link.device.netns));
     let name = &link.name;
-    let ends: String = [("local", vxlan.local), ("remote", vxlan.remote)]
+    let ends = [("local", vxlan.local), ("remote", vxlan.remote)]
         .into_iter()
-        .filter_map(|(word, address)| Some(format!(" {word} {}", address?)))
-        .collect();
-    let learning = if vxlan.learning { "" } else { " nolearning" };
+        .filter_map(|(word, address)| Some([word.to_owned(), address?.to_string()]))
+        .flatten();
+    let learning = (!vxlan.learning).then_some("nolearning");
     let mac = link
         .mac
-        .map_or_else(String::new, |mac| format!(" address {mac}"));
+        .into_iter()
+        .flat_map(|mac| ["address".to_owned(), mac.to_string()]);
     vec![
-        shell.run(
-            "look first: id and dstport must be the same at both ends",
-            format!("ip -d link show dev {name}"),
-        ),
-        shell.run(
-            "make it anew as the other end has it (its addresses, routes and FDB go with the old one)",
-            format!("ip link del {name}"),
-        ),
-        shell.run(
-            "then",
-            format!(
-                "ip link add {name}{mac} mtu {} type vxlan id {vni} dstport {port}{ends}{learning}",
-                link.mtu
-            ),
-        ),
+        shell.look("look first: id and dstport must be the same at both ends", command!["ip -d link show dev", name]),
+        shell.change("make it anew as the other end has it (its addresses, routes and FDB go with the old one)", command!["ip link del", name])
+            .and(command![
+                "ip link add", name, ..mac, "mtu", link.mtu, "type vxlan id", vni, "dstport", port, ..ends, ..learning
+            ]),
         text("or give the sending end this one's id and dstport"),
     ]
 }
@@ -282,15 +272,9 @@ pub fn no_remote(loss: &Loss<'_>) -> Option<Candidate> {
         let ip = ip(remote.is_some_and(|r| r.is_ipv6()));
         let to = remote.map_or_else(|| "REMOTE".to_owned(), |r| r.to_string());
         return Some(candidate.advise([
-            shell.run("the route to the remote end", format!("{ip} route get {to}")),
-            shell.run(
-                "which end the tunnel sends to",
-                format!("bridge fdb show dev {name}"),
-            ),
-            shell.run(
-                "routes and links of the underlay: is its interface up, has it its address?",
-                format!("{ip} route"),
-            ),
+            shell.look("the route to the remote end", command![..ip, "route get", to]),
+            shell.look("which end the tunnel sends to", command!["bridge fdb show dev", name]),
+            shell.look("routes and links of the underlay: is its interface up, has it its address?", command![..ip, "route"]),
             text(format!(
                 "add the route to {to} (ip route add … via the underlay's gateway or dev its interface), or correct the FDB entry"
             )),
@@ -300,9 +284,9 @@ pub fn no_remote(loss: &Loss<'_>) -> Option<Candidate> {
         host.by_mac(mac)
             .find_map(|l| Some((l, l.vxlan.as_ref()?.local?)))
     });
-    candidate = candidate.advise([shell.run(
+    candidate = candidate.advise([shell.look(
         "its forwarding entries",
-        format!("bridge fdb show dev {name}"),
+        command!["bridge fdb show dev", name],
     )]);
     Some(match (mac, owner) {
         (Some(mac), Some((link, local))) => candidate
@@ -313,16 +297,12 @@ pub fn no_remote(loss: &Loss<'_>) -> Option<Candidate> {
                     words::interface(host, link.device)
                 ),
             )
-            .advise([
-                shell.run(
+            .advise([shell
+                .change(
                     "add the entry",
-                    format!("bridge fdb append {mac} dev {name} dst {local}"),
-                ),
-                shell.run(
-                    "to take that back",
-                    format!("bridge fdb del {mac} dev {name} dst {local}"),
-                ),
-            ]),
+                    command!["bridge fdb append", mac, "dev", name, "dst", local],
+                )
+                .undone_by(command!["bridge fdb del", mac, "dev", name, "dst", local])]),
         _ => candidate.advise([text(format!(
             "add what is missing: bridge fdb append {for_mac} dev {name} dst REMOTE"
         ))]),
@@ -383,15 +363,8 @@ pub fn too_big(loss: &Loss<'_>) -> Option<Candidate> {
         .explains(Specificity::Fact)
         .because("link", (vxlan.df == 1).then(|| format!("{name} has df set")))
         .advise([
-            shell.run("look first", format!("ip -d link show dev {name}")),
-            shell.run(
-                format!("leave room for the tunnel's {overhead} bytes"),
-                format!("ip link set dev {name} mtu {fits}"),
-            ),
-            shell.run(
-                "to take that back",
-                format!("ip link set dev {name} mtu {}", tunnel.mtu),
-            ),
+            shell.look("look first", command!["ip -d link show dev", name]),
+            shell.change(format!("leave room for the tunnel's {overhead} bytes"), command!["ip link set dev", name, "mtu", fits]).undone_by(command!["ip link set dev", name, "mtu", tunnel.mtu]),
             text("the machines behind the tunnel need that MTU too; or raise the underlay's"),
         ]),
     )
@@ -424,15 +397,12 @@ pub fn own_source(loss: &Loss<'_>) -> Option<Candidate> {
     let shell = Shell::of(host, Some(device.netns));
     let mut candidate = Candidate::new(&KERNEL_OTHER, loss.place_at_device(HOOK), summary)
         .explains(Specificity::Fact)
-        .advise([shell.run("look first", format!("ip -d link show dev {name}"))]);
+        .advise([shell.look("look first", command!["ip -d link show dev", name])]);
     if let Some(twin) = twin {
         let there = Shell::of(host, Some(twin.device.netns));
         candidate = candidate.advise([
-            there.run("the other one", format!("ip -d link show dev {}", twin.name)),
-            there.run(
-                "give one of the two a MAC of its own, and tell the neighbour and FDB entries of the others",
-                format!("ip link set dev {} address NEW-MAC", twin.name),
-            ),
+            there.look("the other one", command!["ip -d link show dev", twin.name]),
+            there.change("give one of the two a MAC of its own, and tell the neighbour and FDB entries of the others", command!["ip link set dev", twin.name, "address NEW-MAC"]),
         ]);
     }
     Some(candidate.advise([text(

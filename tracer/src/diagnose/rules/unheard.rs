@@ -10,12 +10,12 @@ use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::{Link, Question};
 use crate::model::{Device, NetNs, Proto, Transport, Tuple};
-use crate::report::{Confidence, Outcome, Place};
+use crate::verdict::{Confidence, Outcome, Place};
 
-use super::super::advice::{Shell, sysctl, text};
 use super::super::candidate::{Candidate, Specificity, place_on};
 use super::super::causes::{ROUTE_MARTIAN, SOCKET_SILENT};
 use super::super::loss::peer_of;
+use super::super::remedy::{Shell, command, sysctl, text};
 use super::super::routing::{self, holds};
 use super::super::words;
 use super::neighbor::{self, Unresolved};
@@ -244,9 +244,13 @@ fn ignored(trace: &Trace, host: &Host, who: Unresolved, asked: Asked) -> Option<
             ),
         )
         .advise([
-            shell.run("look first", format!("sysctl {setting}")),
-            shell.run("let it answer", format!("sysctl -w {setting}=0")),
-            shell.run("to take that back", format!("sysctl -w {setting}={value}")),
+            shell.look("look first", command!["sysctl", setting]),
+            shell
+                .change(
+                    "let it answer",
+                    command!["sysctl -w", format!("{setting}=0")],
+                )
+                .undone_by(command!["sysctl -w", format!("{setting}={value}")]),
         ]),
     )
 }

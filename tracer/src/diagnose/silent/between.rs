@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use crate::host::Host;
 use crate::host::facts::{NodeId, TracedNode};
 use crate::model::{Device, Direction, Event, Fate, KtimeNs, Proto, Side, Tunnel, TunnelKind};
-use crate::report::{Advice, Confidence, Outcome};
+use crate::verdict::{Confidence, Outcome};
 
-use super::super::advice::{Shell, ip, text};
 use super::super::candidate::Candidate;
 use super::super::causes::{TUNNEL_NO_REMOTE, WIRE_LOST};
+use super::super::remedy::{Remedy, Shell, command, ip, text};
 use super::super::standing;
 use super::super::view::{GRACE_NS, View, last_seen};
 use super::super::words;
@@ -182,10 +182,10 @@ fn misled(host: &Host, left: &Event) -> Option<Candidate> {
             format!("it left {} in a tunnel to {remote}", here.name),
         )
         .advise([
-            shell.run("which end the tunnel has for this MAC", "bridge fdb show"),
-            shell.run(
+            shell.look("which end the tunnel has for this MAC", "bridge fdb show"),
+            shell.look(
                 "the neighbour entry that leads there",
-                format!("{} neigh show", ip(inside.dst.is_ipv6())),
+                command![..ip(inside.dst.is_ipv6()), "neigh show"],
             ),
         ]),
     )
@@ -239,25 +239,25 @@ fn explain(view: &View<'_>, direction: Direction, gap: Gap<'_>) -> Candidate {
     candidate.advise(advice(host, &gap))
 }
 
-fn advice(host: &Host, gap: &Gap<'_>) -> Vec<Advice> {
+fn advice(host: &Host, gap: &Gap<'_>) -> Vec<Remedy> {
     let here = Shell::of(host, Some(gap.from.netns));
     let there = Shell::of(host, Some(gap.to.netns));
     let (from, to) = (host.interface(gap.from), host.interface(gap.to));
     let mut list = vec![
-        there.run(
+        there.look(
             format!(
                 "on {}: do its counters of errors and drops rise?",
                 gap.node.name
             ),
-            format!("ip -s -s link show dev {to}"),
+            command!["ip -s -s link show dev", to],
         ),
-        there.run(
+        there.look(
             format!("on {}: a program before the stack?", gap.node.name),
-            format!("bpftool net show dev {to}"),
+            command!["bpftool net show dev", to],
         ),
-        here.run(
+        here.look(
             "does it come out of the card?",
-            format!("ip -s -s link show dev {from}"),
+            command!["ip -s -s link show dev", from],
         ),
     ];
     match gap.tunnel {

@@ -3,15 +3,15 @@
 use std::net::IpAddr;
 
 use crate::model::{Detail, Direction, Fate, Journey, NetNs, Proto, Transport};
-use crate::report::{Confidence, Outcome, Place};
 use crate::uapi::{icmp, icmpv6, tcp};
+use crate::verdict::{Confidence, Outcome, Place};
 
-use super::super::advice::{Shell, sysctl};
 use super::super::candidate::{Candidate, place_on};
 use super::super::causes::{NAT_ASYMMETRIC, SOCKET_BACKLOG, SOCKET_SILENT};
 use super::super::local;
 use super::super::mended::first_packet;
 use super::super::ports;
+use super::super::remedy::{Shell, command, sysctl};
 use super::super::rules::nat;
 use super::super::rules::neighbor::{self, Unresolved};
 use super::super::source_address;
@@ -81,9 +81,8 @@ pub(super) fn swallowed(view: &View<'_>, counts: &Counts) -> Option<Silence> {
             .sure(confidence)
             .because("sysctl", value.map(|v| format!("{dotted} = {v}")))
             .advise([
-                shell.run("look first", format!("sysctl {dotted}")),
-                shell.run("let it answer", format!("sysctl -w {dotted}=0")),
-                shell.run("to take that back", format!("sysctl -w {dotted}=1")),
+                shell.look("look first", command!["sysctl", dotted]),
+                shell.change("let it answer", command!["sysctl -w", format!("{dotted}=0")]).undone_by(command!["sysctl -w", format!("{dotted}=1")]),
             ])
         }
         (Transport::Tcp { flags, .. }, "tcp_rcv_state_process")
@@ -121,18 +120,9 @@ pub(super) fn swallowed(view: &View<'_>, counts: &Counts) -> Option<Silence> {
                 }),
             )
             .advise([
-                shell.run(
-                    "Recv-Q at or above Send-Q: the accept queue is full",
-                    "ss -ltn",
-                ),
-                shell.run(
-                    "the largest backlog that a process may ask for",
-                    "sysctl net.core.somaxconn net.ipv4.tcp_max_syn_backlog",
-                ),
-                shell.run(
-                    "which counter rises",
-                    "nstat -az TcpExtListenOverflows TcpExtListenDrops TcpExtTCPReqQFullDrop",
-                ),
+                shell.look("Recv-Q at or above Send-Q: the accept queue is full", "ss -ltn"),
+                shell.look("the largest backlog that a process may ask for", "sysctl net.core.somaxconn net.ipv4.tcp_max_syn_backlog"),
+                shell.look("which counter rises", "nstat -az TcpExtListenOverflows TcpExtListenDrops TcpExtTCPReqQFullDrop"),
             ])
         }
         _ => return None,

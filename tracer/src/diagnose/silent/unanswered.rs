@@ -1,13 +1,13 @@
 //! Packets that left, or came to their socket, without an answer; and refusals from outside.
 
 use crate::model::{Detail, Direction, Event, Fate, NetNs, Proto, Transport, Tuple};
-use crate::report::{Confidence, Place};
+use crate::verdict::{Confidence, Place};
 
-use super::super::advice::{Shell, ip, text};
 use super::super::candidate::Candidate;
 use super::super::causes::{KERNEL_OTHER, REMOTE_UNANSWERED, SOCKET_NONE, SOCKET_UNANSWERED};
 use super::super::loss::is_reset;
 use super::super::mended::first_packet;
+use super::super::remedy::{Shell, command, ip, text};
 use super::super::view::{View, last_seen, total};
 use super::super::words;
 use super::{Counts, Silence, place_of, vanished};
@@ -144,10 +144,7 @@ fn beyond(view: &View<'_>, tuple: &Tuple, rest: &str) -> Candidate {
     Candidate::new(&REMOTE_UNANSWERED, place, summary)
         .because("packet", format!("it left with source {source}"))
         .advise([
-            Shell::of(view.host, netns_of(last)).run(
-                "is the next hop right?",
-                format!("{} route get {}", ip(tuple.dst.is_ipv6()), tuple.dst),
-            ),
+            Shell::of(view.host, netns_of(last)).look("is the next hop right?", command![..ip(tuple.dst.is_ipv6()), "route get", tuple.dst]),
             text(format!(
                 "trace on {} and the routers between: does it arrive, is there a route back to {source}?",
                 tuple.dst

@@ -2,13 +2,13 @@
 //! last, how many came to the place before and after, and what stands between; never that it was the one.
 
 use crate::model::{Detail, Device, Direction, Event, Fate, Hop, Journey, Proto, Side, Transport};
-use crate::report::{Confidence, Outcome, Place};
 use crate::uapi::tcp;
+use crate::verdict::{Confidence, Outcome, Place};
 
-use super::super::advice::{Shell, text};
 use super::super::candidate::{Candidate, place_on};
 use super::super::causes::{DEVICE_FULL, FRAGMENT, KERNEL_OTHER, XDP_DROP};
 use super::super::mended::first_packet;
+use super::super::remedy::{Shell, command, text};
 use super::super::rules::{macvlan, neighbor};
 use super::super::standing;
 use super::super::view::{View, last_seen, total};
@@ -178,7 +178,7 @@ fn unassembled(view: &View<'_>, journey: &Journey) -> Option<Candidate> {
     );
     Some(candidate.advise([
         text("where were the other fragments lost? follow them: only the first has ports, so ask for the host alone"),
-        shell.run("counters of reassembly", "nstat -az | grep -i reasm"),
+        shell.look("counters of reassembly", command!["nstat -az"].piped_to("grep -i reasm".into())),
     ]))
 }
 
@@ -257,9 +257,9 @@ fn explain(view: &View<'_>, direction: Direction, journey: &Journey, between: &s
     let shell = Shell::of(view.host, last.and_then(|e| e.netns));
     candidate.advise([
         text("look at what is behind that interface: a program, a process, hardware; the evidence lists what was found"),
-        shell.run("counters of its interfaces, twice: which rises?", "ip -s -s link"),
-        shell.run("queues that drop", "tc -s qdisc show"),
-        shell.run("programs on the interfaces", "bpftool net show"),
+        shell.look("counters of its interfaces, twice: which rises?", "ip -s -s link"),
+        shell.look("queues that drop", "tc -s qdisc show"),
+        shell.look("programs on the interfaces", "bpftool net show"),
     ])
 }
 
@@ -366,10 +366,7 @@ pub(super) fn into_tun(view: &View<'_>, journey: &Journey) -> Option<Candidate> 
                 format!("{who} has {} open and read the packet; it discarded it, or sends it on in a form that this trace cannot recognise (encrypted)", link.name),
             )
             .advise([
-                machine.run(
-                    format!("what {} sends, and to whom", process.comm),
-                    format!("ss -anp | grep pid={},", process.pid),
-                ),
+                machine.look(format!("what {} sends, and to whom", process.comm), command!["ss -anp"].piped_to(command!["grep", format!("pid={},", process.pid)])),
                 text(format!(
                     "look at the log and the configuration of {}: does it know a peer for this destination?",
                     process.comm
@@ -396,16 +393,13 @@ pub(super) fn into_tun(view: &View<'_>, journey: &Journey) -> Option<Candidate> 
         "no process was seen to read it from the device".to_owned(),
     )
     .advise([
-        shell.run("look first", format!("ip -s -d link show dev {}", link.name)),
-        machine.run(
-            "what the process that has it open is doing",
-            format!("ps -o pid,stat,wchan:32,cmd -p {}", first.process.pid),
-        ),
+        shell.look("look first", command!["ip -s -d link show dev", link.name]),
+        machine.look("what the process that has it open is doing", command!["ps -o pid,stat,wchan:32,cmd -p", first.process.pid]),
     ]);
     if matches!(first.state, Some('T' | 't')) {
-        candidate = candidate.advise([machine.run(
+        candidate = candidate.advise([machine.change(
             "it is stopped: let it go on",
-            format!("kill -CONT {}", first.process.pid),
+            command!["kill -CONT", first.process.pid],
         )]);
     }
     Some(candidate.advise([text(format!("mend or restart {}", first.process.comm))]))

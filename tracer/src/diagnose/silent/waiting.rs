@@ -3,7 +3,7 @@
 use crate::correlate::Trace;
 use crate::host::Host;
 use crate::model::{Direction, Event, Fate, FateCounts, Journey};
-use crate::report::{Confidence, Place};
+use crate::verdict::{Confidence, Place};
 
 use super::super::candidate::{Candidate, Specificity, evidence, place_on};
 use super::super::causes::NEIGHBOR_UNRESOLVED;

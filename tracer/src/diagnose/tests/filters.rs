@@ -5,7 +5,7 @@ use crate::host::facts::{
     BaseChain, ConntrackCounters, Fact, FilterEngine, FilterRule, Question, Side, Stop, Test,
 };
 use crate::model::{Detail, Direction, DropInfo, NetNs, Proto, Transport, Tuple};
-use crate::report::{Confidence, Evidence, Verdict};
+use crate::verdict::{Confidence, Evidence, Verdict};
 
 const ROUTER: u32 = 2;
 const NFT: &str = "nft_do_chain_inet<nf_hook_slow<ip_forward";

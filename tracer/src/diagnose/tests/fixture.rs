@@ -15,7 +15,7 @@ use crate::model::{
     IfIndex, Joined, Journey, JourneyId, KtimeNs, Mac, NeighborEvent, NetNs, Packet, Proto, Step,
     Transport, Tuple, TupleRole,
 };
-use crate::report::Verdict;
+use crate::verdict::Verdict;
 
 /// A network with its trace.
 #[derive(Default)]
@@ -102,6 +102,7 @@ impl Net {
         let mut net = Self::default();
         for (n, name) in (1..).zip(names) {
             net.fact(Fact::Namespace(Namespace {
+                process: None,
                 node: None,
                 netns: NetNs(n),
                 name: (*name).to_owned(),

@@ -6,7 +6,7 @@ use crate::host::facts::{
     VxlanLink,
 };
 use crate::model::{Device, Direction, NetNs, Tuple};
-use crate::report::Verdict;
+use crate::verdict::Verdict;
 
 const LEFT: u32 = 1;
 const SWITCH: u32 = 2;

@@ -3,7 +3,7 @@
 use super::fixture::{Net, device, dropped, echo, mac, ports, tcp};
 use crate::host::facts::{Fact, FilterEngine, Question, Route, RouteAnswer};
 use crate::model::{Detail, Direction, KtimeNs, NetNs, Proto, Tuple};
-use crate::report::{Confidence, Outcome, Verdict};
+use crate::verdict::{Confidence, Outcome, Verdict};
 
 const CLIENT: u32 = 1;
 const ROUTER: u32 = 2;

@@ -6,7 +6,7 @@ use crate::model::{
     Device, Direction, Ethernet, FlowId, Hop, KtimeNs, NetNs, Proto, Side, Tunnel, TunnelKind,
     Tuple,
 };
-use crate::report::{Confidence, Outcome, Verdict};
+use crate::verdict::{Confidence, Outcome, Verdict};
 
 const ONE: u32 = 1;
 const TWO: u32 = 2;
@@ -31,6 +31,7 @@ fn nodes(until: Option<KtimeNs>) -> Net {
     traced(&mut net, 1, 0, until);
     for (netns, name, node) in [(ONE, "host", 0), (TWO, "host", 1), (POD, "pod", 1)] {
         net.fact(Fact::Namespace(Namespace {
+            process: None,
             netns: NetNs(netns),
             name: name.to_owned(),
             node: Some(NodeId(node)),

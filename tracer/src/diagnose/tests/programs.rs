@@ -9,7 +9,7 @@ use crate::host::facts::{
 use crate::model::{
     Detail, Device, Direction, DropInfo, Hop, KtimeNs, Process, Proto, Side, Tuple,
 };
-use crate::report::{Confidence, Outcome, Verdict};
+use crate::verdict::{Confidence, Outcome, Verdict};
 
 const POD: u32 = 1;
 const NODE: u32 = 2;

@@ -5,7 +5,7 @@ use crate::host::facts::{
     Fact, InterfaceAddress, PolicyRule, Question, Route, RouteAnswer, TableRoute,
 };
 use crate::model::{Detail, Device, Direction, FibEvent, NetNs, Proto, Tuple};
-use crate::report::{Confidence, Outcome, Verdict};
+use crate::verdict::{Confidence, Outcome, Verdict};
 
 const CLIENT: u32 = 1;
 const ROUTER: u32 = 2;

@@ -6,7 +6,7 @@ use crate::model::{
     Acked, Detail, Direction, Event, FibEvent, Fingerprint, FlowId, Fragment, KtimeNs, NetNs,
     Process, Proto, Transport, Tuple,
 };
-use crate::report::{Confidence, Outcome};
+use crate::verdict::{Confidence, Outcome};
 
 const CLIENT: u32 = 1;
 const SERVER: u32 = 2;

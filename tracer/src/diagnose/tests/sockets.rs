@@ -3,7 +3,7 @@
 
 use crate::host::facts::{Fact, OpenSocket, PortSockets};
 use crate::model::{Direction, NetNs, Process, Proto};
-use crate::report::Verdict;
+use crate::verdict::Verdict;
 
 use super::fixture::{Net, device, dropped, echo, ports, tcp};
 

@@ -6,7 +6,7 @@ use crate::host::facts::{
     Test,
 };
 use crate::model::{Direction, FlowId, Hop, KtimeNs, NetNs, Proto, Side, Tuple};
-use crate::report::{Confidence, Outcome, Verdict};
+use crate::verdict::{Confidence, Outcome, Verdict};
 
 const CLIENT: u32 = 1;
 const GATE: u32 = 2;

@@ -9,7 +9,8 @@ use crate::render::page::columns;
 use crate::render::style::UNICODE;
 use crate::render::text::path::{End, changes};
 use crate::render::window::Window;
-use crate::report::{HopReport, PathReport, Place};
+use crate::report::{HopReport, PathReport};
+use crate::verdict::Place;
 
 /// Most hops that are drawn.
 const HOPS: usize = 32;

@@ -50,11 +50,13 @@ pub(super) fn cell(markdown: &str) -> String {
     markdown.replace('|', "\\|")
 }
 
-/// A command as a block of shell.
-pub(super) fn fence(command: &str) -> [String; 3] {
-    let command = clean(command);
-    let ticks = "`".repeat((longest_run(&command) + 1).max(3));
-    [format!("{ticks}sh"), command.into_owned(), ticks]
+/// Commands, one a line, as a block of shell.
+pub(super) fn fence(commands: &str) -> Vec<String> {
+    let ticks = "`".repeat((longest_run(commands) + 1).max(3));
+    let mut lines = vec![format!("{ticks}sh")];
+    lines.extend(commands.lines().map(|line| clean(line).into_owned()));
+    lines.push(ticks);
+    lines
 }
 
 fn longest_run(text: &str) -> usize {
@@ -101,7 +103,7 @@ mod tests {
             assert_eq!(code(text), markdown);
         }
         assert_eq!(cell(&code("a|b")), "`a\\|b`");
-        let [open, command, close] = fence("echo ```");
+        let [open, command, close] = <[String; 3]>::try_from(fence("echo ```")).unwrap();
         assert_eq!((open.as_str(), close.as_str()), ("````sh", "````"));
         assert_eq!(command, "echo ```");
     }

@@ -4,7 +4,8 @@
 use super::{LINES, write};
 use crate::render::clean::is_hazard;
 use crate::render::samples;
-use crate::report::{Advice, ContextEntry, Evidence, Report};
+use crate::report::{ContextEntry, Report};
+use crate::verdict::{Advice, AdviceKind, Evidence};
 
 fn ticket(report: &Report) -> String {
     let mut out = Vec::new();
@@ -37,10 +38,7 @@ fn huge() -> Report {
         text: "a".into(),
     };
     flow.verdict.evidence = vec![evidence; 100];
-    let advice = Advice {
-        text: "a".into(),
-        command: Some("b".into()),
-    };
+    let advice = Advice::new(AdviceKind::Look, "a", Some("b".into()));
     flow.verdict.advice = vec![advice; 100];
     let flow = flow.clone();
     report.flows = vec![flow; 100];

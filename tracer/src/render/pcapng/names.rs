@@ -19,7 +19,8 @@ use crate::render::clean::clean;
 use crate::render::place;
 use crate::render::text::verdict::sentence;
 use crate::render::text::{completeness, node};
-use crate::report::{self, Report};
+use crate::report::Report;
+use crate::verdict;
 
 /// `if_tsresol`: the tenth power of which a second has so many.
 const NANOSECONDS: u8 = 9;
@@ -73,7 +74,7 @@ pub(super) fn option(mut text: String) -> String {
 
 /// A namespace in words, as in the report.
 pub(super) fn spot(host: &Host, netns: NetNs) -> String {
-    report::spot(host.node(netns), &host.namespace(netns)).into_owned()
+    verdict::spot(host.node(netns), &host.namespace(netns)).into_owned()
 }
 
 /// An interface of the file.

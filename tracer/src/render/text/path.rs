@@ -4,7 +4,8 @@ use super::table::{self, AT, Cells, Row};
 use crate::render::figures::{count, duration};
 use crate::render::page::Page;
 use crate::render::style::{Face, Ink, Marks};
-use crate::report::{FlowReport, HopReport, Outcome, PathReport, Place, Verdict};
+use crate::report::{FlowReport, HopReport, PathReport};
+use crate::verdict::{Outcome, Place, Verdict};
 
 /// Most hops of a path that are shown.
 const HOPS: usize = 48;

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::render::figures::{count, counted};
 use crate::render::page::{Line, Page, columns};
 use crate::render::style::{Face, Ink};
-use crate::report::{Advice, Confidence, Evidence, Outcome, Verdict};
+use crate::verdict::{Advice, Confidence, Evidence, Outcome, Verdict};
 
 /// Where `why` and `try` begin, and what they say.
 const INDENT: &str = "  ";
@@ -115,9 +115,22 @@ fn advice(page: &mut Page, advice: &[Advice]) {
             .push(Ink::Plain, INDENT)
             .left(Ink::Strong, label, 5);
         page.prose(line, Ink::Plain, &piece.text);
-        if let Some(command) = &piece.command {
+        for command in piece.command.iter().flat_map(|text| text.lines()) {
             let line = Line::default().push(Ink::Plain, "         ");
             page.line(line.push(Ink::Command, command));
+        }
+        let notes = [
+            ("scope", &piece.scope),
+            ("owner", &piece.owner),
+            ("then", &piece.then),
+        ];
+        for (name, note) in notes {
+            if let Some(note) = note {
+                let line = Line::default()
+                    .push(Ink::Plain, "         ")
+                    .left(Ink::Quiet, name, 7);
+                page.prose(line, Ink::Plain, note);
+            }
         }
         label = "";
     }

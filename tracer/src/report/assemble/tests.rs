@@ -18,7 +18,7 @@ use crate::model::{
     Joined, Journey, JourneyId, KtimeNs, Latency, Mac, NetNs, Path, Process, Proto, Rewrite, Side,
     Step, Tuple, TupleRole,
 };
-use crate::report::{Affected, Confidence, Outcome, Verdict};
+use crate::verdict::{Affected, Confidence, Outcome, Verdict};
 
 const START: u64 = 1_000_000_000;
 const POD: Device = device(1, 2);
@@ -162,6 +162,7 @@ fn host() -> Host {
             only_interfaces: Vec::new(),
         })),
         Fact::Namespace(Namespace {
+            process: None,
             node: None,
             netns: NetNs(1),
             name: "pod".into(),

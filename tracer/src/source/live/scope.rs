@@ -34,7 +34,9 @@ impl Scope {
         let names: BTreeMap<NetNs, String> = changes
             .iter()
             .filter_map(|change| match change {
-                HostChange::NamespaceAdded(handle, name) => Some((handle.netns(), name.clone())),
+                HostChange::NamespaceAdded(handle, identity) => {
+                    Some((handle.netns(), identity.name.clone()))
+                }
                 _ => None,
             })
             .collect();

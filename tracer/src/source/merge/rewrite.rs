@@ -57,6 +57,7 @@ impl Numbers {
         self.taken.insert(number);
         self.namespaces.insert((node, netns.0), number);
         self.new.push(Namespace {
+            process: None,
             netns: number,
             name: format!("netns:{}", netns.0),
             node: Some(node),

@@ -101,6 +101,7 @@ const WALL_WRONG_NS: u64 = 3_000_000;
 fn beginnings() -> [Vec<Input>; 2] {
     let named = |at, name: &str| {
         let namespace = Namespace {
+            process: None,
             netns: NetNs(INITIAL),
             name: name.to_owned(),
             node: None,

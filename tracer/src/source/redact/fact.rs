@@ -24,6 +24,7 @@ impl Pseudonyms {
             Fact::Namespace(Namespace {
                 netns: _,
                 name,
+                process: _,
                 node: _,
             }) => self.rename(Kind::Namespace, name),
             Fact::Link(link) => self.link(link),

@@ -55,11 +55,13 @@ fn equal_names_and_addresses_have_equal_pseudonyms() {
     // and on another machine with the same key
     let mut other = Redactor::new(&key());
     let again = other.input(host(Fact::Namespace(Namespace {
+        process: None,
         netns: NetNs(7),
         name: "blue".into(),
         node: None,
     })));
     let here = redactor.input(host(Fact::Namespace(Namespace {
+        process: None,
         netns: NetNs(7),
         name: "blue".into(),
         node: None,

@@ -7,8 +7,9 @@ use super::verdict;
 use crate::render::figures::duration;
 use crate::render::page::{Line, Page, columns};
 use crate::render::style::Ink;
-use crate::report::{ContextEntry, Evidence, spot};
+use crate::report::ContextEntry;
 use crate::tui::rows::{Row, Target};
+use crate::verdict::{Evidence, spot};
 
 /// The rows, by kind in the order of the report.
 pub(super) fn rows(picture: &Picture<'_>) -> Vec<Row> {

@@ -6,8 +6,8 @@ use super::Picture;
 use crate::render::page::{Line, Page};
 use crate::render::style::{Face, Ink};
 use crate::render::text::verdict::{block, confidence, packets};
-use crate::report::Verdict;
 use crate::tui::rows::{Row, cut, plain};
+use crate::verdict::Verdict;
 
 /// Most lines of the summary; a second one only where the screen has room.
 const SUMMARY: usize = 2;
@@ -81,7 +81,8 @@ pub(crate) fn lines(picture: &Picture<'_>, height: usize) -> Vec<Line> {
             );
         }
         if let Some(command) = &advice.command {
-            let command = cut(command, room.saturating_sub(2), marks.more);
+            let first = command.lines().next().unwrap_or_default();
+            let command = cut(first, room.saturating_sub(2), marks.more);
             lines.push(
                 Line::default()
                     .push(Ink::Plain, "   ")

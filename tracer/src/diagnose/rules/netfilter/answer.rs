@@ -1,14 +1,15 @@
 //! Words and advice for what is suspected: the rule or policy where it is the only one, the list where it is not.
 
 use crate::host::facts::{BaseChain, FilterEngine, Stop};
-use crate::report::{Advice, Confidence};
+use crate::verdict::Confidence;
 
-use super::super::super::advice::{
-    Shell, chain_words, delete_rule, let_pass, other_program, set_policy, show_reached, text,
-};
 use super::super::super::candidate::Candidate;
+use super::super::super::chain_commands::{
+    chain_words, delete_rule, let_pass, other_program, set_policy, show_reached,
+};
 use super::super::super::hooks::Hook;
 use super::super::super::loss::Loss;
+use super::super::super::remedy::{Remedy, Shell, command, text};
 use super::super::super::words::count;
 use super::look_everywhere;
 use super::suspects::{Suspect, Suspects, counted, words};
@@ -55,7 +56,7 @@ pub(super) fn with(
             if rules > 0 {
                 candidate.summary += &format!(", or {} did it", one_of(rules));
             }
-            candidate.advice.extend(open_policy(loss, chain, &shell));
+            candidate.remedies.extend(open_policy(loss, chain, &shell));
         }
         ([], [_, ..]) if rules > 0 => {
             let mut names: Vec<_> = found.list.iter().map(|s| chain_words(s.chain)).collect();
@@ -67,23 +68,23 @@ pub(super) fn with(
             );
             let first = found.list.first().map(|s| s.chain);
             candidate
-                .advice
+                .remedies
                 .extend(first.into_iter().flat_map(|c| let_through(loss, c, &shell)));
         }
         ([], [chain]) => {
             candidate.summary += &format!(": a rule reached from chain {}", chain_words(chain));
-            candidate.advice.extend(let_through(loss, chain, &shell));
+            candidate.remedies.extend(let_through(loss, chain, &shell));
         }
         ([], [first, ..]) => {
             let names: Vec<_> = chains.iter().map(|c| chain_words(c)).collect();
             candidate.summary += &format!(": a rule reached from one of {}", names.join(", "));
-            candidate.advice.extend(let_through(loss, first, &shell));
+            candidate.remedies.extend(let_through(loss, first, &shell));
         }
         ([], []) => {
             candidate.summary += ": no chain of this hook was found when it was read";
             candidate.confidence = Confidence::Likely;
             candidate
-                .advice
+                .remedies
                 .extend(look_everywhere(loss, Some(hook), &shell));
         }
     }
@@ -112,7 +113,7 @@ fn named(mut candidate: Candidate, loss: &Loss<'_>, who: Suspect<'_>, shell: &Sh
     let chain = who.chain;
     let Some(rule) = who.rule else {
         candidate = candidate.advise(look(shell, chain, &chain.chain));
-        candidate.advice.extend(open_policy(loss, chain, shell));
+        candidate.remedies.extend(open_policy(loss, chain, shell));
         return candidate;
     };
     candidate = candidate.advise(look(shell, chain, &rule.chain));
@@ -124,40 +125,38 @@ fn named(mut candidate: Candidate, loss: &Loss<'_>, who: Suspect<'_>, shell: &Sh
         let came = loss.came_in().map_or_else(String::new, |d| {
             format!(": it came in through {}", loss.host.interface(d))
         });
-        candidate = candidate.advise([shell.run(
+        candidate = candidate.advise([shell.look(
             format!("the rule filters by the way back; where would an answer go{came}"),
-            format!("ip route get {source}"),
+            command!["ip route get", source],
         )]);
     }
     if rule.stop != Stop::Queue {
         let (delete, revert) = delete_rule(chain, rule);
-        candidate = candidate.advise([shell.run(
+        let change = shell.change(
             "take the rule out: this opens the firewall for all that it matches",
             delete,
-        )]);
-        candidate
-            .advice
-            .extend(revert.map(|r| shell.run("to take that back", r)));
+        );
+        candidate = candidate.advise([revert.into_iter().fold(change, Remedy::undone_by)]);
     }
-    candidate.advice.extend(pass_before(loss, chain, shell));
+    candidate.remedies.extend(pass_before(loss, chain, shell));
     candidate
 }
 
 /// How to look at a chain reached from a base chain.
-fn look(shell: &Shell, base: &BaseChain, name: &str) -> Vec<Advice> {
+fn look(shell: &Shell, base: &BaseChain, name: &str) -> Vec<Remedy> {
     let show = show_reached(base, name);
-    let mut list = vec![shell.run("look first: which counter rises", show)];
+    let mut list = vec![shell.look("look first: which counter rises", show)];
     let other = other_program(base, name);
-    list.extend(other.map(|c| shell.run("or by the program that made it", c)));
+    list.extend(other.map(|c| shell.look("or by the program that made it", c)));
     list
 }
 
 /// The chains of the suspects; where nobody is suspected, all of the hook.
-fn looks(shell: &Shell, chains: &[&BaseChain], found: &Suspects<'_>) -> Vec<Advice> {
+fn looks(shell: &Shell, chains: &[&BaseChain], found: &Suspects<'_>) -> Vec<Remedy> {
     let base = chains.iter().map(|c| (*c, c.chain.as_str()));
     let suspects = found.list.iter().take(LISTED);
     let below = suspects.filter_map(|s| Some((s.chain, s.rule?.chain.as_str())));
-    let mut list: Vec<Advice> = Vec::new();
+    let mut list: Vec<Remedy> = Vec::new();
     for (base, name) in base.chain(below) {
         for advice in look(shell, base, name) {
             if !list.contains(&advice) {
@@ -204,10 +203,7 @@ fn bridged(candidate: Candidate, loss: &Loss<'_>, hook: Hook, shell: &Shell) -> 
                 value.map_or_else(String::new, |v| format!(" ({dotted} = {v})"))
             ),
         )
-        .advise([shell.run(
-            "why the IP firewall sees bridged packets (0: it does not; some container networks need 1)",
-            format!("sysctl {dotted}"),
-        )])
+        .advise([shell.look("why the IP firewall sees bridged packets (0: it does not; some container networks need 1)", command!["sysctl", dotted])])
 }
 
 /// The switch of br_netfilter.
@@ -219,23 +215,23 @@ pub fn switch(v6: bool) -> &'static str {
     }
 }
 
-fn open_policy(loss: &Loss<'_>, chain: &BaseChain, shell: &Shell) -> Vec<Advice> {
+fn open_policy(loss: &Loss<'_>, chain: &BaseChain, shell: &Shell) -> Vec<Remedy> {
     let mut list = Vec::new();
     if let Some((insert, _)) = loss.filtered().and_then(|t| let_pass(chain, &t)) {
-        list.push(shell.run(
-            "let this flow pass (its answers need a rule of their own unless established ones pass)",
-            insert,
-        ));
+        list.push(shell.change("let this flow pass (its answers need a rule of their own unless established ones pass)", insert));
     }
-    list.push(shell.run(
-        "or let all pass: this opens the firewall for everything that no rule drops",
-        set_policy(chain, true),
-    ));
-    list.push(shell.run("to take that back", set_policy(chain, false)));
+    list.push(
+        shell
+            .change(
+                "or let all pass: this opens the firewall for everything that no rule drops",
+                set_policy(chain, true),
+            )
+            .undone_by(set_policy(chain, false)),
+    );
     list
 }
 
-fn let_through(loss: &Loss<'_>, chain: &BaseChain, shell: &Shell) -> Vec<Advice> {
+fn let_through(loss: &Loss<'_>, chain: &BaseChain, shell: &Shell) -> Vec<Remedy> {
     let mut list = vec![text(
         "remove or amend the rule whose counter rises with each packet",
     )];
@@ -243,14 +239,14 @@ fn let_through(loss: &Loss<'_>, chain: &BaseChain, shell: &Shell) -> Vec<Advice>
     list
 }
 
-fn pass_before(loss: &Loss<'_>, chain: &BaseChain, shell: &Shell) -> Vec<Advice> {
+fn pass_before(loss: &Loss<'_>, chain: &BaseChain, shell: &Shell) -> Vec<Remedy> {
     let mut list = Vec::new();
     if let Some((insert, revert)) = loss.filtered().and_then(|t| let_pass(chain, &t)) {
-        list.push(shell.run(
+        let change = shell.change(
             "or let this flow pass before it: this opens the firewall for it",
             insert,
-        ));
-        list.extend(revert.map(|r| shell.run("to take that back", r)));
+        );
+        list.push(revert.into_iter().fold(change, Remedy::undone_by));
     }
     list
 }

@@ -249,7 +249,7 @@ fn protocol_number(proto: Proto) -> Option<u8> {
 pub(super) fn words(suspect: &Suspect<'_>) -> String {
     let chain = suspect.chain;
     let name = |chain_name: &str| {
-        super::super::super::advice::chain_words(&BaseChain {
+        super::super::super::chain_commands::chain_words(&BaseChain {
             chain: chain_name.to_owned(),
             ..chain.clone()
         })

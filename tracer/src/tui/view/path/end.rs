@@ -6,8 +6,9 @@ use crate::render::figures::count;
 use crate::render::page::{Line, Page, columns};
 use crate::render::style::{Face, Ink};
 use crate::render::text::path::end_of;
-use crate::report::{FlowReport, Outcome, Verdict};
+use crate::report::FlowReport;
 use crate::tui::rows::{Row, cut};
+use crate::verdict::{Outcome, Verdict};
 
 /// The verdict and its place.
 pub(super) struct End<'a> {

@@ -1,0 +1,210 @@
+//! Commands of nft, iptables, ebtables and arptables that show a chain, or change it.
+
+use std::net::IpAddr;
+
+use crate::host::facts::{BaseChain, FilterEngine, FilterRule};
+use crate::model::{Proto, Tuple};
+
+use super::remedy::{Command, command};
+
+/// A chain in words: `filter/FORWARD`, with its family where that is not the usual one.
+#[must_use]
+pub fn chain_words(chain: &BaseChain) -> String {
+    match chain.family.as_str() {
+        "ip" | "ip6" => format!("{}/{}", chain.table, chain.chain),
+        family => format!("{family} {}/{}", chain.table, chain.chain),
+    }
+}
+
+/// The iptables command for a chain (`ip6tables-legacy -t raw`), where there is one.
+fn iptables(chain: &BaseChain) -> Option<Vec<String>> {
+    if !chain.is_iptables() {
+        return None;
+    }
+    let six = if chain.family == "ip6" { "6" } else { "" };
+    let legacy = match chain.engine {
+        FilterEngine::Nftables => "",
+        FilterEngine::Legacy => "-legacy",
+    };
+    let mut words = vec![format!("ip{six}tables{legacy}")];
+    if chain.table != "filter" {
+        words.extend(["-t".to_owned(), chain.table.clone()]);
+    }
+    Some(words)
+}
+
+/// The command that shows a base chain with its counters.
+#[must_use]
+pub fn show_chain(chain: &BaseChain) -> Command {
+    show_reached(chain, &chain.chain)
+}
+
+/// The command that shows a chain that is reached from a base chain.
+#[must_use]
+pub fn show_reached(base: &BaseChain, name: &str) -> Command {
+    match iptables(base) {
+        Some(program) => command![..program, "-nvL", name, "--line-numbers"],
+        None => command!["nft -a list chain", base.family, base.table, name],
+    }
+}
+
+/// The program other than nft that makes and shows such a chain: ebtables and arptables use the names of iptables.
+#[must_use]
+pub fn other_program(base: &BaseChain, name: &str) -> Option<Command> {
+    if base.table != "filter" && base.table != "nat" {
+        return None;
+    }
+    match base.family.as_str() {
+        "bridge" => Some(command!["ebtables -t", base.table, "-L", name, "--Lc --Ln"]),
+        "arp" => Some(command!["arptables -nvL", name, "--line-numbers"]),
+        _ => None,
+    }
+}
+
+/// The command that takes a rule out of its chain, and the one that puts it back where the rule is known in full.
+#[must_use]
+pub fn delete_rule(base: &BaseChain, rule: &FilterRule) -> (Command, Option<Command>) {
+    let (name, number, text) = (&rule.chain, rule.number, &rule.text);
+    let handle = rule.handle.filter(|_| !base.is_iptables());
+    match (handle, iptables(base)) {
+        (None, Some(program)) => {
+            // The text is what iptables-save prints, with its quotes.
+            let words = rule.whole.then(|| shlex::split(text)).flatten();
+            (
+                command![..&program, "-D", name, number],
+                words.map(|words| command![..&program, "-I", name, number, ..words]),
+            )
+        }
+        (handle, _) => {
+            let place = [&base.family, &base.table, name];
+            let handle = handle.unwrap_or_default();
+            (
+                command!["nft delete rule", ..place, "handle", handle],
+                // nft joins its arguments before it reads them: a rule may be one of them.
+                rule.whole
+                    .then(|| command!["nft insert rule", ..place, text]),
+            )
+        }
+    }
+}
+
+/// The command that sets a chain's policy.
+#[must_use]
+pub fn set_policy(chain: &BaseChain, accept: bool) -> Command {
+    match iptables(chain) {
+        Some(program) => {
+            let policy = if accept { "ACCEPT" } else { "DROP" };
+            command![..program, "-P", chain.chain, policy]
+        }
+        None => {
+            let policy = if accept { "accept" } else { "drop" };
+            command![
+                "nft",
+                format!(
+                    "chain {} {} {} {{ policy {policy}; }}",
+                    chain.family, chain.table, chain.chain
+                )
+            ]
+        }
+    }
+}
+
+/// The command that lets one flow pass at the head of a chain, and the one that takes it back where that is one
+/// command too. ARP has no flows.
+#[must_use]
+pub fn let_pass(chain: &BaseChain, tuple: &Tuple) -> Option<(Command, Option<Command>)> {
+    if tuple.proto == Proto::Arp || chain.family == "arp" {
+        return None;
+    }
+    let transport = match tuple.proto {
+        Proto::Tcp => Some("tcp"),
+        Proto::Udp => Some("udp"),
+        _ => None,
+    };
+    if let Some(program) = iptables(chain) {
+        let port = transport.map(|proto| command_words(&["-p", proto, "--dport"], tuple.dport));
+        let what = || {
+            let ends = [
+                chain.chain.clone(),
+                "-s".to_owned(),
+                tuple.src.to_string(),
+                "-d".to_owned(),
+                tuple.dst.to_string(),
+            ];
+            ends.into_iter().chain(port.clone().unwrap_or_default())
+        };
+        return Some((
+            command![..&program, "-I", ..what(), "-j ACCEPT"],
+            Some(command![..&program, "-D", ..what(), "-j ACCEPT"]),
+        ));
+    }
+    let family = match tuple.dst {
+        IpAddr::V4(_) => "ip",
+        IpAddr::V6(_) => "ip6",
+    };
+    let port = transport.map(|proto| command_words(&[proto, "dport"], tuple.dport));
+    let insert = command![
+        "nft insert rule",
+        chain.family,
+        chain.table,
+        chain.chain,
+        family,
+        "saddr",
+        tuple.src,
+        family,
+        "daddr",
+        tuple.dst,
+        ..port.unwrap_or_default(),
+        "accept"
+    ];
+    Some((insert, None))
+}
+
+fn command_words(words: &[&str], port: u16) -> Vec<String> {
+    let words = words.iter().map(|word| (*word).to_owned());
+    words.chain([port.to_string()]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chain(engine: FilterEngine, family: &str, table: &str, name: &str) -> BaseChain {
+        BaseChain {
+            engine,
+            family: family.to_owned(),
+            table: table.to_owned(),
+            chain: name.to_owned(),
+            hook: "FORWARD".to_owned(),
+            priority: 0,
+            policy_drop: true,
+            rules: None,
+            policy_packets: None,
+            stops: Vec::new(),
+            more_stops: false,
+        }
+    }
+
+    #[test]
+    fn each_engine_has_its_program() {
+        let policy = |engine, family, table, name| {
+            set_policy(&chain(engine, family, table, name), true).to_string()
+        };
+        assert_eq!(
+            policy(FilterEngine::Nftables, "ip", "filter", "FORWARD"),
+            "iptables -P FORWARD ACCEPT"
+        );
+        assert_eq!(
+            policy(FilterEngine::Nftables, "ip6", "mangle", "FORWARD"),
+            "ip6tables -t mangle -P FORWARD ACCEPT"
+        );
+        assert_eq!(
+            policy(FilterEngine::Legacy, "ip", "filter", "FORWARD"),
+            "iptables-legacy -P FORWARD ACCEPT"
+        );
+        assert_eq!(
+            policy(FilterEngine::Nftables, "inet", "fw", "forward"),
+            "nft 'chain inet fw forward { policy accept; }'"
+        );
+    }
+}

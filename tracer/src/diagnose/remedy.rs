@@ -1,0 +1,427 @@
+//! Remedies: what to look at and what to change, as commands that run where they are typed, each change with what takes
+//! it back.
+//!
+//! A command is a list of words. Names of interfaces, chains and namespaces come from strangers: they are quoted for a
+//! POSIX shell when the command is written down, so that no name can become a second command.
+
+use std::fmt;
+
+use crate::host::Host;
+use crate::model::NetNs;
+use crate::verdict::{Advice, AdviceKind};
+
+/// Makes a [`Command`]: string literals are split into words, other expressions are one word each, and `..list` stands
+/// for each word of a list.
+///
+/// `command!["ip link set dev", name, "up"]`
+macro_rules! command {
+    (@words $words:ident) => {};
+    (@words $words:ident ..$list:expr $(, $($rest:tt)*)?) => {
+        $words.extend($list.into_iter().map(|word| word.to_string()));
+        $(command!(@words $words $($rest)*);)?
+    };
+    (@words $words:ident $text:literal $(, $($rest:tt)*)?) => {
+        $words.extend($text.split_whitespace().map(str::to_owned));
+        $(command!(@words $words $($rest)*);)?
+    };
+    (@words $words:ident $word:expr $(, $($rest:tt)*)?) => {
+        $words.push($word.to_string());
+        $(command!(@words $words $($rest)*);)?
+    };
+    ($($all:tt)*) => {{
+        let mut words: Vec<String> = Vec::new();
+        command!(@words words $($all)*);
+        $crate::diagnose::remedy::Command::new(words)
+    }};
+}
+pub(crate) use command;
+
+/// A program with its arguments, and perhaps others that read what it prints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    pipeline: Vec<Vec<String>>,
+}
+
+impl Command {
+    /// A command of these words.
+    #[must_use]
+    pub fn new(words: Vec<String>) -> Self {
+        Self {
+            pipeline: vec![words],
+        }
+    }
+
+    /// Its output read by another.
+    #[must_use]
+    pub fn piped_to(mut self, reader: Self) -> Self {
+        self.pipeline.extend(reader.pipeline);
+        self
+    }
+
+    /// The same behind a prefix, such as `ip netns exec NAME`.
+    fn behind(mut self, prefix: &[String]) -> Self {
+        if let Some(first) = self.pipeline.first_mut() {
+            first.splice(0..0, prefix.iter().cloned());
+        }
+        self
+    }
+}
+
+impl From<&'static str> for Command {
+    fn from(text: &'static str) -> Self {
+        command![..text.split_whitespace()]
+    }
+}
+
+/// One line for a POSIX shell.
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, words) in self.pipeline.iter().enumerate() {
+            if n > 0 {
+                f.write_str(" | ")?;
+            }
+            for (n, word) in words.iter().enumerate() {
+                if n > 0 {
+                    f.write_str(" ")?;
+                }
+                f.write_str(&quoted(word))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One word for a POSIX shell: as it is where the shell takes it so, else in single quotes.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+,./:@%^".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// Where commands have to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shell {
+    prefix: Vec<String>,
+    suffix: String,
+}
+
+impl Shell {
+    /// Commands for a namespace: by its name where `ip netns` knows it, else by a process that is in it. Where neither is
+    /// known, the text says the name of the namespace.
+    #[must_use]
+    pub fn of(host: &Host, netns: Option<NetNs>) -> Self {
+        let name = netns.map(|ns| host.namespace(ns)).unwrap_or_default();
+        let process = netns.and_then(|ns| host.process_in(ns));
+        let (prefix, suffix) = match (name.as_str(), process) {
+            ("" | "host", _) => (Vec::new(), String::new()),
+            // Pods, containers and nameless namespaces: `ip netns exec` does not know them.
+            (other, Some(pid)) if is_foreign(other) => {
+                let words = ["nsenter", "-t", &pid.to_string(), "-n"];
+                (words.map(str::to_owned).to_vec(), format!(" (in {other})"))
+            }
+            (other, None) if is_foreign(other) => {
+                (Vec::new(), format!(" (inside the namespace {other})"))
+            }
+            (named, _) => {
+                let words = ["ip", "netns", "exec", named];
+                (words.map(str::to_owned).to_vec(), String::new())
+            }
+        };
+        Self { prefix, suffix }
+    }
+
+    /// Something to look at; it changes nothing.
+    #[must_use]
+    pub fn look(&self, text: impl Into<String>, command: impl Into<Command>) -> Remedy {
+        self.remedy(AdviceKind::Look, text.into(), command.into())
+    }
+
+    /// A change.
+    #[must_use]
+    pub fn change(&self, text: impl Into<String>, command: impl Into<Command>) -> Remedy {
+        self.remedy(AdviceKind::Change, text.into(), command.into())
+    }
+
+    fn remedy(&self, kind: AdviceKind, text: String, command: Command) -> Remedy {
+        Remedy {
+            kind,
+            text: text + &self.suffix,
+            commands: vec![self.line(command)],
+            undo: Vec::new(),
+            scope: None,
+            owner: None,
+            then: None,
+            shell: Some(self.clone()),
+        }
+    }
+
+    fn line(&self, command: Command) -> String {
+        command.behind(&self.prefix).to_string()
+    }
+}
+
+fn is_foreign(name: &str) -> bool {
+    name.contains(['/', ':', ' '])
+}
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remedy {
+    kind: AdviceKind,
+    text: String,
+    /// Lines for a shell, in the order in which they are typed.
+    commands: Vec<String>,
+    /// Lines that take the change back.
+    undo: Vec<String>,
+    scope: Option<String>,
+    owner: Option<String>,
+    then: Option<String>,
+    shell: Option<Shell>,
+}
+
+/// Advice that no command can carry out.
+#[must_use]
+pub fn text(text: impl Into<String>) -> Remedy {
+    Remedy {
+        kind: AdviceKind::Look,
+        text: text.into(),
+        commands: Vec::new(),
+        undo: Vec::new(),
+        scope: None,
+        owner: None,
+        then: None,
+        shell: None,
+    }
+}
+
+impl Remedy {
+    /// Whether it changes something, by a command.
+    #[must_use]
+    pub fn is_change(&self) -> bool {
+        self.kind == AdviceKind::Change && !self.commands.is_empty()
+    }
+
+    /// With one more command, typed after the others in the same namespace.
+    #[must_use]
+    pub fn and(mut self, command: impl Into<Command>) -> Self {
+        let line = self.render(command.into());
+        self.commands.push(line);
+        self
+    }
+
+    /// With one more command, typed after the others in another namespace.
+    #[must_use]
+    pub fn and_in(mut self, shell: &Shell, command: impl Into<Command>) -> Self {
+        self.commands.push(shell.line(command.into()));
+        self
+    }
+
+    /// Taken back by this command, typed after the other ones that take it back, in the same namespace.
+    #[must_use]
+    pub fn undone_by(mut self, command: impl Into<Command>) -> Self {
+        let line = self.render(command.into());
+        self.undo.push(line);
+        self
+    }
+
+    /// Taken back by this command in another namespace.
+    #[must_use]
+    pub fn undone_in(mut self, shell: &Shell, command: impl Into<Command>) -> Self {
+        self.undo.push(shell.line(command.into()));
+        self
+    }
+
+    /// What else the change opens or breaks.
+    #[must_use]
+    pub fn scope(mut self, scope: impl Into<Option<String>>) -> Self {
+        self.scope = scope.into();
+        self
+    }
+
+    /// Who will write over the change, and that one's own way to make it.
+    #[must_use]
+    pub fn owner(mut self, owner: impl Into<Option<String>>) -> Self {
+        self.owner = owner.into();
+        self
+    }
+
+    /// What is found behind it once the change is made.
+    #[must_use]
+    pub fn then(mut self, then: impl Into<Option<String>>) -> Self {
+        self.then = then.into();
+        self
+    }
+
+    fn render(&self, command: Command) -> String {
+        match &self.shell {
+            Some(shell) => shell.line(command),
+            None => command.to_string(),
+        }
+    }
+}
+
+/// Remedies as a report has them: in order, each change followed by what takes it back.
+#[must_use]
+pub fn advice(remedies: &[Remedy]) -> Vec<Advice> {
+    let mut list: Vec<Advice> = Vec::new();
+    for remedy in remedies {
+        let command = lines(&remedy.commands);
+        list.push(Advice {
+            scope: remedy.scope.clone(),
+            owner: remedy.owner.clone(),
+            then: remedy.then.clone(),
+            ..Advice::new(remedy.kind, &remedy.text, command)
+        });
+        if let Some(command) = lines(&remedy.undo) {
+            let undoes = u32::try_from(list.len()).ok();
+            list.push(Advice {
+                undoes,
+                ..Advice::new(AdviceKind::Undo, "to undo", Some(command))
+            });
+        }
+    }
+    list
+}
+
+fn lines(commands: &[String]) -> Option<String> {
+    (!commands.is_empty()).then(|| commands.join("\n"))
+}
+
+/// `ip` or `ip -6`, for [`command!`].
+#[must_use]
+pub fn ip(v6: bool) -> &'static [&'static str] {
+    if v6 { &["ip", "-6"] } else { &["ip"] }
+}
+
+/// A sysctl as its program wants it: dots, or slashes where a part of the name has a dot itself.
+#[must_use]
+pub fn sysctl(name: &str) -> String {
+    if name.contains('.') {
+        name.to_owned()
+    } else {
+        name.replace('/', ".")
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failed setup fails the test")]
+mod tests {
+    use super::*;
+    use crate::host::facts::{Fact, Namespace};
+    use crate::model::KtimeNs;
+
+    fn host() -> Host {
+        let mut host = Host::default();
+        for (number, name, process) in [
+            (1, "host", Some(1)),
+            (2, "node2", None),
+            (3, "shop/web-0", Some(4711)),
+            (4, "shop/web-1", None),
+            (5, "a;reboot", None),
+        ] {
+            let namespace = Namespace {
+                node: None,
+                netns: NetNs(number),
+                name: name.to_owned(),
+                process,
+            };
+            host.apply(KtimeNs(0), Fact::Namespace(namespace));
+        }
+        host
+    }
+
+    fn only(remedy: Remedy) -> Advice {
+        advice(&[remedy]).into_iter().next().unwrap()
+    }
+
+    #[test]
+    fn commands_run_where_they_are_typed() {
+        let host = host();
+        let look = |number| {
+            let shell = Shell::of(&host, Some(NetNs(number)));
+            only(shell.look("check", "ip route"))
+        };
+        let command = |number| look(number).command.unwrap();
+        assert_eq!(command(1), "ip route");
+        assert_eq!(command(2), "ip netns exec node2 ip route");
+        assert_eq!(command(3), "nsenter -t 4711 -n ip route");
+        assert!(look(3).text.contains("shop/web-0"));
+        assert_eq!(command(4), "ip route");
+        assert!(look(4).text.contains("shop/web-1"));
+        assert_eq!(command(9), "ip route");
+    }
+
+    #[test]
+    fn no_name_becomes_a_second_command() {
+        let shell = Shell::of(&host(), Some(NetNs(5)));
+        let name = "`>X`'$(id)";
+        let change = only(shell.change("raise", command!["ip link set dev", name, "up"]));
+        let typed = change.command.unwrap();
+        let words = shlex::split(&typed).unwrap();
+        assert_eq!(
+            words,
+            [
+                "ip", "netns", "exec", "a;reboot", "ip", "link", "set", "dev", name, "up"
+            ]
+        );
+    }
+
+    #[test]
+    fn only_what_a_list_holds_is_split() {
+        let words = ["-p", "tcp"];
+        let command = command!["iptables -I", "a b".to_owned(), ..words];
+        assert_eq!(command.to_string(), "iptables -I 'a b' -p tcp");
+        let piped = command!["nstat -az"].piped_to(command!["grep -e", "a b".to_owned()]);
+        assert_eq!(piped.to_string(), "nstat -az | grep -e 'a b'");
+    }
+
+    #[test]
+    fn an_undo_names_its_change() {
+        let host = host();
+        let (here, there) = (
+            Shell::of(&host, Some(NetNs(2))),
+            Shell::of(&host, Some(NetNs(1))),
+        );
+        let list = advice(&[
+            here.look("check", "sysctl a"),
+            here.change("set", "sysctl -w a=1")
+                .and_in(&there, "sysctl -w b=1")
+                .undone_by("sysctl -w a=0")
+                .undone_in(&there, "sysctl -w b=0"),
+            text("or wait"),
+        ]);
+        let told: Vec<_> = list
+            .iter()
+            .map(|a| (a.kind, a.undoes, a.command.as_deref()))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                (AdviceKind::Look, None, Some("ip netns exec node2 sysctl a")),
+                (
+                    AdviceKind::Change,
+                    None,
+                    Some("ip netns exec node2 sysctl -w a=1\nsysctl -w b=1")
+                ),
+                (
+                    AdviceKind::Undo,
+                    Some(2),
+                    Some("ip netns exec node2 sysctl -w a=0\nsysctl -w b=0")
+                ),
+                (AdviceKind::Look, None, None),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_sysctl_with_a_dotted_interface_keeps_its_slashes() {
+        assert_eq!(sysctl("net/ipv4/ip_forward"), "net.ipv4.ip_forward");
+        assert_eq!(
+            sysctl("net/ipv4/conf/eth0.5/forwarding"),
+            "net/ipv4/conf/eth0.5/forwarding"
+        );
+    }
+}
