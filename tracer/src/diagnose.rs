@@ -5,6 +5,7 @@
 //! cause at one place are one group, and the first group on the path is the verdict ([`groups`]). A flow without a
 //! loss is judged by what did not come ([`silent`]) or was never sent ([`local`]).
 
+pub mod arbitration;
 mod backends;
 pub mod bridging;
 pub mod candidate;
@@ -15,6 +16,7 @@ pub mod hooks;
 pub mod local;
 pub mod loss;
 pub mod mended;
+pub mod needs;
 pub mod other_way;
 pub mod policy;
 pub mod ports;
@@ -43,7 +45,7 @@ use crate::model::{Detail, Direction, FlowId};
 use crate::uapi::errno;
 use crate::verdict::{Confidence, Evidence, Outcome, Place, Verdict};
 
-use candidate::evidence;
+use candidate::{Candidate, evidence};
 use silent::Counts;
 use view::View;
 
@@ -149,10 +151,12 @@ fn judge(view: &View<'_>) -> Judged {
         }
         None => silent::verdict(view, &counts),
     };
-    let better = source_address::refused(view, &counts, chosen)
-        .or_else(|| other_way::taken(view, &counts, chosen))
-        .or_else(|| service::without_endpoint(view, &counts, (chosen, &verdict)));
-    if let Some(candidate) = better {
+    let found = Found {
+        counts: &counts,
+        chosen,
+        verdict: &verdict,
+    };
+    if let Some(candidate) = explanation(view, &found) {
         verdict = silent::from_candidate(view, candidate, verdict);
     }
     let others = groups
@@ -177,6 +181,35 @@ fn judge(view: &View<'_>) -> Judged {
         verdict,
         losses: groups.iter().map(groups::Group::summary).collect(),
     }
+}
+
+/// What the losses of a flow, or its silence, say of it.
+pub struct Found<'a> {
+    /// Fates of both directions.
+    pub counts: &'a Counts,
+    /// The losses that decide, where there are some.
+    pub chosen: Option<&'a groups::Group<'a>>,
+    /// The verdict that they give.
+    pub verdict: &'a Verdict,
+}
+
+/// What may be behind a loss or a silence, and beyond the place where it showed.
+type Explain = fn(&View<'_>, &Found<'_>) -> Option<Candidate>;
+
+/// In this order.
+const EXPLANATIONS: &[Explain] = &[
+    source_address::refused,
+    other_way::taken,
+    service::without_endpoint,
+];
+
+/// The first explanation whose cause beats that of the verdict.
+fn explanation(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
+    let known = found.verdict.cause.as_deref().and_then(causes::by_code);
+    EXPLANATIONS
+        .iter()
+        .filter_map(|explain| explain(view, found))
+        .find(|candidate| known.is_none_or(|cause| candidate.cause.beats(cause).is_some()))
 }
 
 /// Errors that the flow's sockets were given.

@@ -18,6 +18,7 @@ pub mod model;
 pub mod render;
 pub mod report;
 pub mod session;
+pub mod sites;
 pub mod source;
 mod sys;
 pub mod tui;

@@ -301,7 +301,7 @@ pub struct Frame {
 }
 
 /// What a drop tells beside the packet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DropInfo {
     /// Number as the kernel gave it.
     pub reason_code: u32,

@@ -106,27 +106,6 @@ pub fn evidence(kind: &str, text: impl Into<String>) -> Evidence {
     }
 }
 
-/// The most specific proposal. One of another cause that explains as much makes it `possible`, and is named.
-#[must_use]
-pub fn weigh(mut candidates: Vec<Candidate>) -> Option<Candidate> {
-    // Stable: of equals the first rule's proposal stands.
-    candidates.sort_by_key(|c| std::cmp::Reverse(c.specificity));
-    let mut rest = candidates.into_iter();
-    let mut best = rest.next()?;
-    for other in rest.take_while(|c| c.specificity == best.specificity) {
-        if other.cause == best.cause || best.cause.refines == Some(other.cause.code) {
-            continue;
-        }
-        best.confidence = Confidence::Possible;
-        best.evidence.push(evidence(
-            "drop",
-            format!("could also be {}: {}", other.cause.code, other.summary),
-        ));
-        best.remedies.extend(other.remedies);
-    }
-    Some(best)
-}
-
 /// A namespace as a place, with its node where there are several; the rest of the place is for the caller to say.
 #[must_use]
 pub fn place_on(host: &Host, netns: impl Into<Option<NetNs>>) -> Place {
@@ -137,37 +116,5 @@ pub fn place_on(host: &Host, netns: impl Into<Option<NetNs>>) -> Place {
         interface: None,
         hook: None,
         function: None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::causes;
-    use super::*;
-
-    fn candidate(cause: &'static Cause, specificity: Specificity) -> Candidate {
-        let place = place_on(&Host::default(), None);
-        Candidate::new(cause, place, cause.code.to_owned()).explains(specificity)
-    }
-
-    #[test]
-    fn the_most_specific_wins() {
-        let best = weigh(vec![
-            candidate(&causes::KERNEL_OTHER, Specificity::Kernel),
-            candidate(&causes::QDISC_FULL, Specificity::Reason),
-            candidate(&causes::LINK_DOWN, Specificity::Fact),
-        ]);
-        assert_eq!(best.map(|b| b.cause.code), Some("link.down"));
-    }
-
-    #[test]
-    fn equals_are_both_named() {
-        let best = weigh(vec![
-            candidate(&causes::LINK_DOWN, Specificity::Location),
-            candidate(&causes::MTU_EXCEEDED, Specificity::Location),
-        ]);
-        assert!(best.is_some_and(|b| b.confidence == Confidence::Possible
-            && b.cause.code == "link.down"
-            && b.evidence.iter().any(|e| e.text.contains("mtu.exceeded"))));
     }
 }

@@ -1,10 +1,10 @@
-//! The table of causes: every code a verdict can carry, with the outcome it leads to, the places it can name and
-//! what it means. docs/causes.md has a section for each row. How a cause is recognised stands in `rules`.
+//! The catalogue of causes: every code a verdict can carry, with the outcome it leads to, the places it can name and
+//! what it means, and which others it beats where both are proposed. docs/causes.md has a section for each row. How a cause is recognised stands in `rules`.
 
 use crate::verdict::Outcome;
 
 /// One cause.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Cause {
     /// Code in reports.
     pub code: &'static str,
@@ -12,13 +12,48 @@ pub struct Cause {
     pub outcome: Outcome,
     /// Values that `where.hook` can take; empty where there is none or it is the kernel's stage.
     pub hooks: &'static [&'static str],
-    /// A more general cause that this one explains: found at the same place, this one wins.
-    pub refines: Option<&'static str>,
+    /// Which others it beats, and why.
+    pub beats: &'static [Beats],
     /// One line.
     pub meaning: &'static str,
 }
 
+/// Which other causes one beats where both are proposed.
+#[derive(Debug)]
+pub struct Beats {
+    /// Codes; `*` at the end stands for anything.
+    pub others: &'static [&'static str],
+    /// Why, in words.
+    pub why: &'static str,
+}
+
+impl PartialEq for Cause {
+    fn eq(&self, other: &Self) -> bool {
+        self.code == other.code
+    }
+}
+
+impl Eq for Cause {}
+
 impl Cause {
+    /// Why this cause beats another where both are proposed; `None` where it does not.
+    #[must_use]
+    pub fn beats(&self, other: &Self) -> Option<&'static str> {
+        if self == other {
+            return None;
+        }
+        let named = |pattern: &&str| match pattern.strip_suffix('*') {
+            Some(start) => other.code.starts_with(start),
+            None => *pattern == other.code,
+        };
+        let row = self
+            .beats
+            .iter()
+            .find(|row| row.others.iter().any(named))
+            .map(|row| row.why);
+        row.or_else(|| (other == &KERNEL_OTHER).then_some("it only repeats the kernel's own word"))
+    }
+
     /// Anchor of its section in docs/causes.md, as renderers of Markdown make it from the heading.
     #[must_use]
     pub fn anchor(&self) -> String {
@@ -44,12 +79,12 @@ pub const NETFILTER_HOOKS: &[&str] = &[
 ];
 
 macro_rules! causes {
-    ($($name:ident = $code:literal, $outcome:ident, $hooks:expr, $refines:expr, $meaning:literal;)*) => {
+    ($($name:ident = $code:literal, $outcome:ident, $hooks:expr, [$($($other:literal),+ => $why:literal),* $(,)?], $meaning:literal;)*) => {
         $(#[doc = $meaning] pub static $name: Cause = Cause {
             code: $code,
             outcome: Outcome::$outcome,
             hooks: $hooks,
-            refines: $refines,
+            beats: &[$(Beats { others: &[$($other),+], why: $why }),*],
             meaning: $meaning,
         };)*
         /// Every cause.
@@ -58,99 +93,101 @@ macro_rules! causes {
 }
 
 causes! {
-    NETFILTER_DROP = "netfilter.drop", Dropped, NETFILTER_HOOKS, None,
+    NETFILTER_DROP = "netfilter.drop", Dropped, NETFILTER_HOOKS, [],
         "A packet filter's rule or policy dropped it.";
-    NETFILTER_REJECT = "netfilter.reject", Rejected, NETFILTER_HOOKS, Some("netfilter.drop"),
+    NETFILTER_REJECT = "netfilter.reject", Rejected, NETFILTER_HOOKS, ["netfilter.drop" => "an answer was built for the packet: the drop is the REJECT's own"],
         "A packet filter's REJECT rule answered in its place.";
-    NETFILTER_QUEUE = "netfilter.queue", Dropped, NETFILTER_HOOKS, None,
+    NETFILTER_QUEUE = "netfilter.queue", Dropped, NETFILTER_HOOKS, [],
         "A rule gave it to NFQUEUE and no process was listening.";
-    CONNTRACK_INVALID = "conntrack.invalid", Dropped, NETFILTER_HOOKS, Some("netfilter.drop"),
+    CONNTRACK_INVALID = "conntrack.invalid", Dropped, NETFILTER_HOOKS, ["netfilter.drop" => "the rule that dropped it looks at the state of the connection, and that is what was wrong"],
         "A rule dropped it for want of a conntrack entry (state INVALID).";
-    CONNTRACK_INSERT = "conntrack.insert-failed", Dropped, NETFILTER_HOOKS, Some("netfilter.drop"),
+    CONNTRACK_INSERT = "conntrack.insert-failed", Dropped, NETFILTER_HOOKS, ["netfilter.drop" => "no rule dropped it: conntrack itself did, after all of them"],
         "Its conntrack entry could not be confirmed: an insertion clash, or no free port for source NAT.";
-    CONNTRACK_FULL = "conntrack.full", Dropped, NETFILTER_HOOKS, Some("netfilter.drop"),
+    CONNTRACK_FULL = "conntrack.full", Dropped, NETFILTER_HOOKS, ["netfilter.drop" => "no rule dropped it: conntrack itself did, before all of them"],
         "The table of connections is full: no new one is let in.";
-    ROUTE_NONE = "route.none", Dropped, &["route"], None,
+    ROUTE_NONE = "route.none", Dropped, &["route"], [],
         "The namespace has no route to the destination.";
-    ROUTE_BLACKHOLE = "route.blackhole", Dropped, &["route"], None,
+    ROUTE_BLACKHOLE = "route.blackhole", Dropped, &["route"], [],
         "A blackhole route or policy rule matched.";
-    ROUTE_UNREACHABLE = "route.unreachable", Dropped, &["route"], None,
+    ROUTE_UNREACHABLE = "route.unreachable", Dropped, &["route"], [],
         "An unreachable route or policy rule matched.";
-    ROUTE_PROHIBIT = "route.prohibit", Dropped, &["route"], None,
+    ROUTE_PROHIBIT = "route.prohibit", Dropped, &["route"], [],
         "A prohibit route or policy rule matched.";
-    ROUTE_FORWARDING = "route.forwarding-disabled", Dropped, &["route"], None,
+    ROUTE_FORWARDING = "route.forwarding-disabled", Dropped, &["route"], [],
         "The packet is not for this namespace, and the namespace does not forward.";
-    ROUTE_RP_FILTER = "route.rp-filter", Dropped, &["route"], None,
+    ROUTE_RP_FILTER = "route.rp-filter", Dropped, &["route"], [],
         "The reverse-path filter refused the source address on this interface.";
-    ROUTE_MARTIAN = "route.martian", Dropped, &["route"], None,
+    ROUTE_MARTIAN = "route.martian", Dropped, &["route"], [],
         "Its source or destination address is impossible at this place.";
-    NEIGHBOR_UNRESOLVED = "neighbor.unresolved", Dropped, &["neighbor"], None,
+    NEIGHBOR_UNRESOLVED = "neighbor.unresolved", Dropped, &["neighbor"], [],
         "ARP or neighbour discovery got no answer for the next hop.";
-    NEIGHBOR_DUPLICATE = "neighbor.duplicate-address", Dropped, &["neighbor", "device"], Some("socket.none"),
+    NEIGHBOR_DUPLICATE = "neighbor.duplicate-address", Dropped, &["neighbor", "device"], ["socket.none", "netfilter.drop", "netfilter.reject" => "it came to the wrong machine: what that one makes of it is no fault"],
         "Two machines of one network have the same address: the packet came to the wrong one.";
-    L2_WRONG_MAC = "l2.wrong-destination-mac", Dropped, &["device"], None,
+    L2_WRONG_MAC = "l2.wrong-destination-mac", Dropped, &["device"], [],
         "The frame was for another MAC than the interface's.";
-    L2_BRIDGE = "l2.bridge", Dropped, &["bridge"], Some("neighbor.unresolved"),
+    L2_BRIDGE = "l2.bridge", Dropped, &["bridge"], ["neighbor.unresolved" => "the request or its answer was kept back on the way: the neighbour cannot know"],
         "The bridge did not pass it on: port state, isolation, hairpin, lock or flooding.";
-    LINK_DOWN = "link.down", Dropped, &["device"], Some("neighbor.unresolved"),
+    LINK_DOWN = "link.down", Dropped, &["device"], ["neighbor.unresolved", "route.none", "route.unreachable" => "nobody can be asked over a link that is down, and its routes went with it"],
         "The interface or its peer is down or gone.";
-    ADDRESS_NOT_READY = "address.not-ready", Dropped, &["device"], None,
+    ADDRESS_NOT_READY = "address.not-ready", Dropped, &["device"], [],
         "The protocol is off on the interface, or its address is not usable yet.";
-    MTU_EXCEEDED = "mtu.exceeded", Dropped, &["route", "device", "bridge"], None,
+    MTU_EXCEEDED = "mtu.exceeded", Dropped, &["route", "device", "bridge"], [],
         "It is larger than the next link takes.";
-    TTL_EXPIRED = "ttl.expired", Dropped, &["route"], None,
+    TTL_EXPIRED = "ttl.expired", Dropped, &["route"], [],
         "Its TTL or hop limit reached zero.";
-    TUNNEL_UNKNOWN = "tunnel.unknown", Dropped, &["device"], Some("socket.none"),
+    TUNNEL_UNKNOWN = "tunnel.unknown", Dropped, &["device"], ["socket.none" => "the port is that of a tunnel: no process would listen there"],
         "It arrived for a tunnel that does not exist here.";
-    TUNNEL_NO_REMOTE = "tunnel.no-remote", Dropped, &["device"], None,
+    TUNNEL_NO_REMOTE = "tunnel.no-remote", Dropped, &["device"], [],
         "The tunnel has no entry or route for the remote end.";
-    TC_DROP = "tc.drop", Dropped, &["tc-ingress", "tc-egress"], None,
+    TC_DROP = "tc.drop", Dropped, &["tc-ingress", "tc-egress"], [],
         "A tc program or action dropped it.";
-    XDP_DROP = "xdp.drop", Dropped, &["xdp"], None,
+    XDP_DROP = "xdp.drop", Dropped, &["xdp"], [],
         "An XDP program dropped it.";
-    CGROUP_DROP = "cgroup.drop", Dropped, &["cgroup"], None,
+    CGROUP_DROP = "cgroup.drop", Dropped, &["cgroup"], [],
         "A cgroup's BPF program dropped it.";
-    SOCKET_FILTER = "socket.filter", Dropped, &["socket"], None,
+    SOCKET_FILTER = "socket.filter", Dropped, &["socket"], [],
         "A socket filter, or a cgroup's ingress program, dropped it.";
-    QDISC_FULL = "qdisc.full", Dropped, &["qdisc"], None,
+    QDISC_FULL = "qdisc.full", Dropped, &["qdisc"], [],
         "The queueing discipline had no room, or shaped it away.";
-    DEVICE_FULL = "device.full", Dropped, &["device"], None,
+    DEVICE_FULL = "device.full", Dropped, &["device"], [],
         "The device's own ring or queue was full.";
-    SOCKET_NONE = "socket.none", Rejected, &["socket"], None,
+    SOCKET_NONE = "socket.none", Rejected, &["socket"], [],
         "Nobody listens at this address and port.";
-    SOCKET_BACKLOG = "socket.backlog-full", Dropped, &["socket"], None,
+    SOCKET_BACKLOG = "socket.backlog-full", Dropped, &["socket"], [],
         "The listening socket's queue was full.";
-    SOCKET_BUFFER = "socket.buffer-full", Dropped, &["socket"], None,
+    SOCKET_BUFFER = "socket.buffer-full", Dropped, &["socket"], [],
         "The socket's receive buffer was full.";
-    SOCKET_REFUSED = "socket.refused-segment", Dropped, &["socket"], None,
+    SOCKET_REFUSED = "socket.refused-segment", Dropped, &["socket"], [],
         "TCP refused the segment for the state of its connection.";
-    SOCKET_AUTHENTICATION = "socket.authentication", Dropped, &["socket"], None,
+    SOCKET_AUTHENTICATION = "socket.authentication", Dropped, &["socket"], [],
         "Its TCP signature (MD5 or AO) is missing, wrong or not expected.";
-    SOCKET_SILENT = "socket.silent", Unanswered, &["socket", "neighbor"], None,
+    SOCKET_SILENT = "socket.silent", Unanswered, &["socket", "neighbor"], [],
         "It arrived, and this host is told not to answer.";
-    SOCKET_UNANSWERED = "socket.unanswered", Unanswered, &["socket"], None,
+    SOCKET_UNANSWERED = "socket.unanswered", Unanswered, &["socket"], [],
         "It reached its socket, and the process did not answer.";
-    MULTICAST = "multicast.no-member", Dropped, &["route"], None,
+    MULTICAST = "multicast.no-member", Dropped, &["route"], [],
         "Nobody here joined the multicast group, and nothing routes it on.";
-    CHECKSUM = "checksum.bad", Dropped, &[], None,
+    CHECKSUM = "checksum.bad", Dropped, &[], [],
         "A checksum was wrong.";
-    HEADER = "header.bad", Dropped, &[], None,
+    HEADER = "header.bad", Dropped, &[], [],
         "A header was malformed or too short.";
-    FRAGMENT = "fragment.timeout", Dropped, &["route"], None,
+    FRAGMENT = "fragment.timeout", Dropped, &["route"], [],
         "Fragments were missing until the time was up.";
-    XFRM = "xfrm.policy", Dropped, &[], None,
+    XFRM = "xfrm.policy", Dropped, &[], [],
         "An IPsec policy refused it.";
-    NAT_SOURCE = "nat.source-address", Unanswered, &["POSTROUTING"], Some("remote.unanswered"),
+    NAT_SOURCE = "nat.source-address", Unanswered, &["POSTROUTING"], ["route.none", "route.blackhole", "route.unreachable", "route.prohibit", "neighbor.unresolved" => "the answer found no way to an address that the network does not know: the address is wrong, not the way",
+         "remote.unanswered", "socket.unanswered" => "others of its addresses are answered, or this one cannot be"],
         "It left with a source address that the network does not answer.";
-    NAT_NO_BACKEND = "nat.no-backend", Dropped, &["PREROUTING", "OUTPUT"], None,
+    NAT_NO_BACKEND = "nat.no-backend", Dropped, &["PREROUTING", "OUTPUT"], ["route.*", "ttl.expired", "neighbor.unresolved", "remote.unanswered" => "a packet that should have been translated and was not goes astray: how it dies is an accident",
+         "netfilter.reject" => "the rule rejects for want of an endpoint"],
         "It is for a service address behind which there is no usable endpoint.";
-    NAT_ASYMMETRIC = "nat.asymmetric", Dropped, &[], Some("socket.none"),
+    NAT_ASYMMETRIC = "nat.asymmetric", Dropped, &[], ["*" => "an answer that misses its translator is refused by whoever meets it next: what that one says is an accident"],
         "The reply does not come back through the translator.";
-    WIRE_LOST = "wire.lost", Vanished, &["device"], None,
+    WIRE_LOST = "wire.lost", Vanished, &["device"], [],
         "It left one traced node for another, and never came there.";
-    REMOTE_UNANSWERED = "remote.unanswered", Unanswered, &["device"], None,
+    REMOTE_UNANSWERED = "remote.unanswered", Unanswered, &["device"], [],
         "It left this host as it should, and nothing came back.";
-    KERNEL_OTHER = "kernel.other", Dropped, &[], None,
+    KERNEL_OTHER = "kernel.other", Dropped, &[], [],
         "The kernel dropped it at a place without a rule of its own here.";
 }
 
@@ -165,16 +202,50 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_are_unique_and_refinements_exist() {
+    fn codes_are_unique_and_those_that_are_beaten_exist() {
         for (i, cause) in CAUSES.iter().enumerate() {
             assert!(
                 !CAUSES.iter().skip(i + 1).any(|c| c.code == cause.code),
                 "{} stands twice",
                 cause.code
             );
-            if let Some(general) = cause.refines {
-                assert!(by_code(general).is_some(), "{general} is no cause");
+            for other in cause.beats.iter().flat_map(|row| row.others) {
+                let known = CAUSES.iter().any(|c| {
+                    other
+                        .strip_suffix('*')
+                        .map_or(c.code == *other, |start| c.code.starts_with(start))
+                });
+                assert!(known, "{other} is no cause");
             }
+        }
+    }
+
+    #[test]
+    fn no_two_causes_beat_each_other() {
+        for one in CAUSES {
+            let both = CAUSES
+                .iter()
+                .find(|other| other.beats(one).is_some() && one.beats(other).is_some());
+            assert!(both.is_none(), "{} and {both:?} beat each other", one.code);
+        }
+    }
+
+    /// Were there a circle, which proposal stands would depend on their order.
+    #[test]
+    fn beating_has_no_circle() {
+        fn reaches(from: &Cause, wanted: &Cause, left: usize) -> bool {
+            left > 0
+                && CAUSES.iter().any(|next| {
+                    from.beats(next).is_some()
+                        && (*next == wanted || reaches(next, wanted, left - 1))
+                })
+        }
+        for cause in CAUSES {
+            assert!(
+                !reaches(cause, cause, 6),
+                "{} beats itself in the end",
+                cause.code
+            );
         }
     }
 

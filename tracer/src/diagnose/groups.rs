@@ -4,7 +4,8 @@ use crate::host::Host;
 use crate::model::{Device, Direction, FateCounts, KtimeNs, Proto, Transport};
 use crate::verdict::{Affected, Confidence, Evidence, Outcome, Place, Verdict};
 
-use super::candidate::{Candidate, evidence, weigh};
+use super::arbitration::{self, Proposal};
+use super::candidate::{Candidate, evidence};
 use super::causes::NAT_ASYMMETRIC;
 use super::loss::Loss;
 use super::mended::first_packet;
@@ -65,6 +66,20 @@ struct Signature<'a> {
     device: Option<Device>,
 }
 
+impl<'a> Signature<'a> {
+    fn of(loss: &Loss<'a>) -> Self {
+        Self {
+            direction: loss.journey.direction,
+            reason: loss.reason(),
+            function: loss.function(),
+            caller: loss
+                .frames()
+                .find(|f| !f.starts_with("nf") && *f != loss.function()),
+            device: loss.device(),
+        }
+    }
+}
+
 struct Kind<'a> {
     signature: Signature<'a>,
     looked_at: usize,
@@ -77,15 +92,7 @@ pub fn of<'a>(losses: &[Loss<'a>]) -> Vec<Group<'a>> {
     let mut groups: Vec<Group<'a>> = Vec::new();
     let mut kinds: Vec<Kind<'a>> = Vec::new();
     for loss in losses {
-        let signature = Signature {
-            direction: loss.journey.direction,
-            reason: loss.reason(),
-            function: loss.function(),
-            caller: loss
-                .frames()
-                .find(|f| !f.starts_with("nf") && *f != loss.function()),
-            device: loss.device(),
-        };
+        let signature = Signature::of(loss);
         let known = kinds.iter_mut().find(|k| k.signature == signature);
         if let Some(kind) = known {
             if kind.looked_at >= LOOKED_AT {
@@ -111,10 +118,46 @@ pub fn of<'a>(losses: &[Loss<'a>]) -> Vec<Group<'a>> {
     groups
 }
 
+/// The losses to which rules are put, of each kind the first few; and the last, beside which counters may have moved on.
+#[must_use]
+pub fn examples<'l, 'a>(losses: &'l [Loss<'a>]) -> Vec<&'l Loss<'a>> {
+    let mut kinds: Vec<(Signature<'a>, usize, &Loss<'a>)> = Vec::new();
+    let mut list = Vec::new();
+    for loss in losses {
+        let signature = Signature::of(loss);
+        match kinds.iter_mut().find(|(known, ..)| *known == signature) {
+            Some((_, taken, last)) if *taken >= LOOKED_AT => *last = loss,
+            Some((_, taken, last)) => {
+                (*taken, *last) = (*taken + 1, loss);
+                list.push(loss);
+            }
+            None => {
+                kinds.push((signature, 1, loss));
+                list.push(loss);
+            }
+        }
+    }
+    let last = kinds
+        .into_iter()
+        .filter(|(_, taken, _)| *taken >= LOOKED_AT);
+    list.extend(last.map(|(.., loss)| loss));
+    list
+}
+
 /// The rules' answer for one loss.
 #[must_use]
 pub fn decide(loss: &Loss<'_>) -> Option<Candidate> {
-    weigh(RULES.iter().filter_map(|rule| rule(loss)).collect())
+    arbitration::decide(proposals(loss)).winner
+}
+
+/// What each rule proposes that looks at a loss.
+#[must_use]
+pub fn proposals(loss: &Loss<'_>) -> Vec<Proposal> {
+    RULES
+        .iter()
+        .filter(|rule| rule.looks_at(loss))
+        .filter_map(|rule| Some(Proposal::new(rule.name, (rule.propose)(loss)?)))
+        .collect()
 }
 
 /// Adds a loss to its group, or makes one; the group takes the better explanation.
@@ -123,18 +166,22 @@ fn join<'a>(groups: &mut Vec<Group<'a>>, loss: &Loss<'a>, candidate: Candidate) 
         g.candidate.place.namespace == candidate.place.namespace
             && g.candidate.place.interface == candidate.place.interface
     };
-    let refines = |a: &Candidate, b: &Candidate| a.cause.refines == Some(b.cause.code);
+    // What was read meanwhile may explain later losses of the same kind better.
+    let same_kind = |g: &Group<'_>| {
+        (g.example.reason(), g.example.function()) == (loss.reason(), loss.function())
+    };
+    let beats = |a: &Candidate, b: &Candidate| a.cause.beats(b.cause).is_some();
     let found = groups.iter().position(|g| {
         g.direction == loss.journey.direction
             && same_place(g)
             && (g.candidate.cause == candidate.cause
-                || refines(&g.candidate, &candidate)
-                || refines(&candidate, &g.candidate))
+                || same_kind(g)
+                    && (beats(&g.candidate, &candidate) || beats(&candidate, &g.candidate)))
     });
     if let Some((at, group)) = found.and_then(|at| Some((at, groups.get_mut(at)?))) {
         group.count += 1;
         group.last = group.last.max(loss.event.at);
-        let better = refines(&candidate, &group.candidate)
+        let better = beats(&candidate, &group.candidate)
             || candidate.cause == group.candidate.cause
                 && candidate.specificity > group.candidate.specificity;
         if better {

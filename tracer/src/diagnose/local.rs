@@ -12,8 +12,8 @@ use crate::verdict::{Affected, Confidence, Evidence, Outcome, Place, Verdict};
 use super::candidate::{Candidate, Specificity, evidence, place_on};
 use super::loss::{apart, tuple_of};
 use super::policy::Asked;
-use super::routing;
 use super::remedy::{self, Remedy, Shell, text};
+use super::routing;
 use super::rules::refusal::Refusal;
 use super::rules::{link, ready, route};
 

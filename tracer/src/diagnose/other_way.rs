@@ -4,20 +4,20 @@
 use crate::model::{Detail, Device, Direction, Fate, Journey};
 use crate::verdict::Place;
 
+use super::Found;
 use super::candidate::{Candidate, place_on};
 use super::causes::NAT_ASYMMETRIC;
-use super::groups::Group;
 use super::loss::tuple_of;
 use super::remedy::Shell;
 use super::rules::nat;
-use super::silent::Counts;
 use super::translation::{self, Change};
 use super::view::View;
 use super::words;
 
 /// The verdict's candidate, where answers went another way.
 #[must_use]
-pub fn taken(view: &View<'_>, counts: &Counts, chosen: Option<&Group<'_>>) -> Option<Candidate> {
+pub fn taken(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
+    let (counts, chosen) = (found.counts, found.chosen);
     let lost = chosen.filter(|g| g.direction == Direction::Reply);
     let silent = chosen.is_none() && counts.reply.left + counts.reply.vanished > 0;
     // the loss may say it already

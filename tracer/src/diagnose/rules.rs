@@ -1,5 +1,5 @@
-//! The rules: each looks at one loss and proposes a cause, or has nothing to say. A new cause is a row in
-//! `causes.rs` and a rule in one of these files (often one row in `named.rs`), in [`RULES`].
+//! The rules for lost packets: what each looks at, what it needs to know, and what it proposes. Which proposal wins is
+//! decided in [`super::arbitration`]; what is asked of the host follows from the needs ([`super::questions`]).
 
 pub mod bridge;
 pub mod cgroup;
@@ -29,78 +29,335 @@ pub mod unheard;
 
 use super::candidate::Candidate;
 use super::loss::Loss;
-
-/// A rule: evidence in, a proposal out. It must hold on every kernel: names of reasons and functions, never numbers
-/// or depths of stacks.
-pub type Rule = fn(&Loss<'_>) -> Option<Candidate>;
-
-/// All rules. Of equally specific proposals the earlier one stands first.
-pub const RULES: &[Rule] = &[
-    nat::asymmetric,
-    nat::forgotten_on_the_way,
-    netfilter::reject,
-    netfilter::queue,
-    conntrack::full,
-    conntrack::insert_failed,
-    conntrack::invalid,
-    netfilter::drop,
-    route::lookup,
-    route::forwarding,
-    limits::ttl,
-    source::source,
-    limits::too_big,
-    neighbor::unresolved,
-    filter::redirect,
-    duplicate::address,
-    link::no_carrier,
-    link::peer_refuses,
-    queue::qdisc,
-    queue::ring,
-    link::gone_with_its_route,
-    ipsec::refused,
-    macvlan::strayed,
-    macvlan::question,
-    flooded::strayed,
-    flooded::question,
-    l2::wrong_mac,
-    bridge::refused,
-    bridge::port_mtu,
-    filter::tc,
-    filter::xdp,
-    cgroup::egress,
-    cgroup::ingress,
-    socket::none,
-    socket::echo_ignored,
-    socket::closing,
-    socket::full,
-    tunnel::unknown,
-    tunnel::no_remote,
-    tunnel::own_source,
-    tunnel::too_big,
-    l2::twin,
-    group::multicast,
-    group::broadcast,
-    group::echo,
-    named::by_reason,
-    other::kernel,
-];
+use super::needs::{self, Need};
+use crate::sites::{self, Site};
 
 pub use route::forwarding_sysctls;
 
-/// Whether what stands on the drop's interface can tell more: its programs, its queue, the process behind it.
-#[must_use]
-pub fn is_of_standing(loss: &Loss<'_>) -> bool {
-    matches!(
-        loss.reason(),
-        "TC_INGRESS" | "TC_EGRESS" | "FULL_RING" | "DEV_HDR_FULL"
-    ) || loss.reason().starts_with("QDISC_")
-        || loss.reason().starts_with("FQ_")
-        || loss.function().contains("xdp")
-        || is_redirect(loss)
+/// A rule: a loss with its evidence in, a proposal out.
+pub struct Rule {
+    /// Its name, for whoever wants to know who proposed what.
+    pub name: &'static str,
+    /// Where packets are freed that it looks at.
+    pub sites: &'static [&'static Site],
+    /// What it needs to know beside the loss. It must not depend on getting an answer.
+    pub needs: &'static [Need],
+    /// The proposal; `None` where the rule has nothing to say.
+    pub propose: fn(&Loss<'_>) -> Option<Candidate>,
 }
+
+impl Rule {
+    /// Whether a loss is its business.
+    #[must_use]
+    pub fn looks_at(&self, loss: &Loss<'_>) -> bool {
+        self.sites.iter().any(|site| site.is(loss.info))
+    }
+}
+
+macro_rules! rule {
+    ($name:literal, $sites:expr, $needs:expr, $propose:expr $(,)?) => {
+        Rule {
+            name: $name,
+            sites: $sites,
+            needs: $needs,
+            propose: $propose,
+        }
+    };
+}
+
+/// Needs that every loss has, whatever it is.
+pub const ALWAYS: &[Need] = &[needs::LINK, needs::TUNNEL];
+
+/// What a verdict of the packet filters rests on.
+const FILTER: &[Need] = &[needs::CHAINS, needs::CONNTRACK, needs::ROUTE];
+/// What a refusal by the routing tables rests on.
+const ROUTING: &[Need] = &[
+    needs::ROUTE,
+    needs::DECISION,
+    needs::FORWARDING,
+    needs::WAYS,
+];
+
+/// All rules. Where nothing else decides between two proposals, the earlier rule's stands first.
+pub const RULES: &[Rule] = &[
+    rule!(
+        "an answer that is not translated back",
+        &[&sites::NO_SOCKET],
+        &[needs::BRIDGED_TRANSLATION],
+        nat::asymmetric,
+    ),
+    rule!(
+        "a connection that its translator has forgotten",
+        &[&sites::ANYWHERE],
+        &[],
+        nat::forgotten_on_the_way,
+    ),
+    rule!(
+        "a rule that rejects",
+        &[&sites::FILTERED],
+        FILTER,
+        netfilter::reject,
+    ),
+    rule!("NFQUEUE", &[&sites::QUEUED], FILTER, netfilter::queue),
+    rule!(
+        "a full table of connections",
+        &[&sites::FILTERED],
+        FILTER,
+        conntrack::full,
+    ),
+    rule!(
+        "a connection that could not be confirmed",
+        &[&sites::FILTERED],
+        FILTER,
+        conntrack::insert_failed,
+    ),
+    rule!(
+        "a rule or policy that drops what belongs to no connection",
+        &[&sites::FILTERED],
+        FILTER,
+        conntrack::invalid,
+    ),
+    rule!(
+        "a rule or policy that drops",
+        &[&sites::FILTERED],
+        FILTER,
+        netfilter::drop,
+    ),
+    rule!(
+        "a route that refuses, or none",
+        &[&sites::ROUTE_REFUSED],
+        ROUTING,
+        route::lookup,
+    ),
+    rule!(
+        "forwarding that is off",
+        &[&sites::NOT_OURS],
+        ROUTING,
+        route::forwarding,
+    ),
+    rule!(
+        "a TTL that is used up",
+        &[&sites::FORWARD_LIMIT],
+        ROUTING,
+        limits::ttl,
+    ),
+    rule!(
+        "a source that the reverse-path filter refuses",
+        &[&sites::RP_FILTERED],
+        &[
+            needs::ROUTE,
+            needs::DECISION,
+            needs::ROUTE_BACK,
+            needs::RP_FILTER,
+            needs::WAYS,
+        ],
+        source::filtered,
+    ),
+    rule!(
+        "an impossible address",
+        &[&sites::MARTIAN],
+        &[],
+        source::martian,
+    ),
+    rule!(
+        "a packet too big",
+        &[&sites::TOO_BIG],
+        ROUTING,
+        limits::too_big,
+    ),
+    rule!(
+        "a neighbour that does not answer",
+        &[&sites::NEIGHBOR_QUEUE],
+        &[needs::NEIGHBOR],
+        neighbor::unresolved,
+    ),
+    rule!(
+        "a redirect to a device that is down",
+        &[&sites::REDIRECT],
+        &[needs::DEVICE_STATE],
+        filter::redirect,
+    ),
+    rule!(
+        "an address that two machines have",
+        &[&sites::NO_SOCKET, &sites::FILTERED],
+        &[needs::FRAME],
+        duplicate::address,
+    ),
+    rule!(
+        "a link without carrier",
+        &[&sites::TRANSMIT, &sites::NEIGHBOR_QUEUE],
+        &[],
+        link::no_carrier,
+    ),
+    rule!(
+        "a veth whose other end refuses",
+        &[&sites::PEER],
+        &[],
+        link::peer_refuses,
+    ),
+    rule!(
+        "a queue that is full or shapes",
+        &[&sites::QUEUEING],
+        &[needs::DEVICE_STATE],
+        queue::qdisc,
+    ),
+    rule!(
+        "a ring that is not read",
+        &[&sites::RING],
+        &[needs::DEVICE_STATE],
+        queue::ring,
+    ),
+    rule!(
+        "a route that went with its link",
+        &[&sites::ROUTE_REFUSED],
+        ROUTING,
+        link::gone_with_its_route,
+    ),
+    rule!("IPsec", &[&sites::IPSEC], &[needs::XFRM], ipsec::refused),
+    rule!(
+        "macvlans that are kept apart",
+        &[&sites::OTHER_HOST, &sites::BRIDGE],
+        &[needs::FRAME],
+        macvlan::strayed,
+    ),
+    rule!(
+        "macvlans that are kept apart, seen by an ARP request",
+        &[&sites::NEIGHBOR_QUEUE],
+        &[needs::NEIGHBOR],
+        macvlan::question,
+    ),
+    rule!(
+        "a flooded copy whose own receiver a bridge passed by",
+        &[&sites::OTHER_HOST],
+        &[needs::FRAME],
+        flooded::strayed,
+    ),
+    rule!(
+        "an ARP request that a bridge keeps from its receiver",
+        &[&sites::NEIGHBOR_QUEUE],
+        &[needs::NEIGHBOR],
+        flooded::question,
+    ),
+    rule!(
+        "a frame with the wrong MAC",
+        &[&sites::OTHER_HOST],
+        &[needs::FRAME],
+        l2::wrong_mac,
+    ),
+    rule!(
+        "a bridge that refuses",
+        &[&sites::BRIDGE, &sites::TUNNEL_OUTPUT],
+        &[needs::FRAME],
+        bridge::refused,
+    ),
+    rule!(
+        "a bridge port with a smaller MTU",
+        &[&sites::BRIDGE],
+        &[],
+        bridge::port_mtu,
+    ),
+    rule!("tc", &[&sites::TC], &[needs::DEVICE_STATE], filter::tc),
+    rule!("XDP", &[&sites::XDP], &[needs::DEVICE_STATE], filter::xdp),
+    rule!(
+        "a cgroup's egress program",
+        &[&sites::CGROUP_EGRESS],
+        &[needs::CGROUPS],
+        cgroup::egress,
+    ),
+    rule!(
+        "a socket's filter or a cgroup's ingress program",
+        &[&sites::SOCKET_FILTER],
+        &[needs::CGROUPS],
+        cgroup::ingress,
+    ),
+    rule!(
+        "a port on which nobody listens",
+        &[&sites::NO_SOCKET],
+        &[needs::SOCKETS],
+        socket::none,
+    ),
+    rule!(
+        "an echo request that is ignored",
+        &[&sites::ECHO_V6],
+        &[needs::ECHO],
+        socket::echo_ignored,
+    ),
+    rule!(
+        "a segment for a connection that closes",
+        &[&sites::CLOSING],
+        &[],
+        socket::closing,
+    ),
+    rule!(
+        "a socket whose queue is full",
+        &[&sites::SOCKET_QUEUE],
+        &[needs::SOCKETS],
+        socket::full,
+    ),
+    rule!(
+        "a tunnel that does not exist here",
+        &[&sites::TUNNEL_INPUT],
+        &[],
+        tunnel::unknown,
+    ),
+    rule!(
+        "a tunnel without a remote end",
+        &[&sites::TUNNEL_OUTPUT],
+        &[],
+        tunnel::no_remote,
+    ),
+    rule!(
+        "a tunnel that gets its own MAC",
+        &[&sites::TUNNEL_SOURCE],
+        &[],
+        tunnel::own_source,
+    ),
+    rule!(
+        "a packet too big for its tunnel",
+        &[&sites::TOO_BIG],
+        &[],
+        tunnel::too_big,
+    ),
+    rule!(
+        "a MAC that two machines have",
+        &[&sites::NOT_OURS],
+        &[needs::FRAME],
+        l2::twin,
+    ),
+    rule!(
+        "a group that nobody joined",
+        &[&sites::TO_MANY],
+        &[],
+        group::multicast,
+    ),
+    rule!(
+        "a broadcast that nobody takes",
+        &[&sites::TO_MANY],
+        &[],
+        group::broadcast,
+    ),
+    rule!(
+        "an echo request to many",
+        &[&sites::ECHO_V4],
+        &[needs::ECHO],
+        group::echo,
+    ),
+    rule!(
+        "a reason that says it all",
+        &[&sites::ANYWHERE],
+        &[],
+        named::by_reason,
+    ),
+    rule!(
+        "the kernel's own word",
+        &[&sites::ANYWHERE],
+        &[],
+        other::kernel,
+    ),
+];
 
 /// Whether it died while a tc program's redirect handed it on.
 #[must_use]
 pub fn is_redirect(loss: &Loss<'_>) -> bool {
-    loss.within("skb_do_redirect") || loss.within("__bpf_redirect")
+    sites::REDIRECT.is(loss.info)
 }

@@ -5,29 +5,16 @@ use std::net::IpAddr;
 
 use crate::host::facts::{BaseChain, FilterRule, Question, Side, Stop, Test};
 use crate::model::{Detail, Device, Direction, NetNs};
-use crate::verdict::{Confidence, Outcome, Place, Verdict};
+use crate::verdict::{Confidence, Outcome, Place};
 
+use super::Found;
 use super::candidate::{Candidate, place_on};
-use super::causes::NAT_NO_BACKEND;
-use super::groups::Group;
+use super::causes::{NAT_NO_BACKEND, by_code};
 use super::remedy::{Shell, command, text};
 use super::routing;
-use super::silent::Counts;
 use super::translation;
 use super::view::View;
 use super::words;
-
-/// What becomes of a packet that should have been translated and was not.
-const ASTRAY: &[&str] = &[
-    "route.forwarding-disabled",
-    "route.none",
-    "route.unreachable",
-    "route.blackhole",
-    "route.prohibit",
-    "ttl.expired",
-    "neighbor.unresolved",
-    "remote.unanswered",
-];
 
 /// Namespaces that packets pass one after the other, with the interface on which they come in; none for the sender's.
 fn passed(view: &View<'_>) -> Vec<(NetNs, Option<Device>)> {
@@ -76,11 +63,12 @@ pub fn questions(view: &View<'_>) -> Vec<Question> {
 
 /// The verdict's candidate, where the destination is a service without an endpoint.
 #[must_use]
-pub fn without_endpoint(
-    view: &View<'_>,
-    counts: &Counts,
-    (chosen, found): (Option<&Group<'_>>, &Verdict),
-) -> Option<Candidate> {
+pub fn without_endpoint(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
+    let Found {
+        counts,
+        chosen,
+        verdict: found,
+    } = *found;
     let address = service(view).filter(|_| counts.reply.delivered == 0)?;
     let rejected = chosen.filter(|g| g.candidate.cause.code == "netfilter.reject");
     let (netns, came_in, why, confidence) = match rejected {
@@ -94,8 +82,9 @@ pub fn without_endpoint(
             (netns, came_in, why, confidence)
         }
         None => {
-            let code = found.cause.as_deref()?;
-            if !ASTRAY.contains(&code) || chosen.is_some_and(|g| g.direction != Direction::Forward)
+            let astray = found.cause.as_deref().and_then(by_code)?;
+            if NAT_NO_BACKEND.beats(astray).is_none()
+                || chosen.is_some_and(|g| g.direction != Direction::Forward)
             {
                 return None;
             }

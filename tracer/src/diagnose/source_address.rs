@@ -10,6 +10,7 @@ use crate::host::facts::{BaseChain, Question};
 use crate::model::{Direction, Fate, NetNs, Tuple};
 use crate::verdict::{Confidence, Place};
 
+use super::Found;
 use super::candidate::{Candidate, place_on};
 use super::causes::NAT_SOURCE;
 use super::chain_commands::{chain_words, show_chain};
@@ -22,15 +23,6 @@ use super::silent::Counts;
 use super::translation::{self, Departure};
 use super::view::{View, last_seen, total};
 use super::words;
-
-/// Causes of a lost answer that say "there is no way to this address".
-const NO_WAY: &[&str] = &[
-    "route.none",
-    "route.blackhole",
-    "route.unreachable",
-    "route.prohibit",
-    "neighbor.unresolved",
-];
 
 /// How it was found out.
 enum Proof {
@@ -110,7 +102,8 @@ pub fn questions(view: &View<'_>) -> Vec<Question> {
 
 /// The verdict's candidate, where the source address is why no answer came.
 #[must_use]
-pub fn refused(view: &View<'_>, counts: &Counts, chosen: Option<&Group<'_>>) -> Option<Candidate> {
+pub fn refused(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
+    let (counts, chosen) = (found.counts, found.chosen);
     if counts.reply.delivered > 0 || !view.expects_reply() && chosen.is_none() {
         return None;
     }
@@ -198,7 +191,7 @@ fn lost_on_the_way_back(group: &Group<'_>, left: &Departure) -> Option<Proof> {
     let to_it = group.example.dst() == Some(left.tuple.src);
     let elsewhere = group.example.netns() != Some(left.device.netns);
     let back = group.direction == Direction::Reply;
-    let no_way = NO_WAY.contains(&group.candidate.cause.code);
+    let no_way = NAT_SOURCE.beats(group.candidate.cause).is_some();
     (back && to_it && elsewhere && no_way).then(|| Proof::Told(group.candidate.summary.clone()))
 }
 

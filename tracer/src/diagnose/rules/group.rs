@@ -4,7 +4,7 @@ use super::super::candidate::Candidate;
 use super::super::causes::{MULTICAST, SOCKET_NONE, SOCKET_SILENT};
 use super::super::local::{echo_sysctl, is_broadcast};
 use super::super::loss::Loss;
-use super::super::remedy::{Shell, command, sysctl, text};
+use super::super::remedy::{Shell, command, ip, sysctl, text};
 use crate::verdict::Outcome;
 
 /// Where multicast ends that neither a socket nor a multicast route wants (Linux 6.18 gives no reason there).
@@ -30,7 +30,7 @@ pub fn multicast(loss: &Loss<'_>) -> Option<Candidate> {
         return None;
     }
     let shell = Shell::of(loss.host, loss.netns());
-    let ip = if loss.v6() { "ip -6" } else { "ip" };
+    let ip = ip(loss.v6());
     let dev = loss
         .last_device()
         .map_or_else(String::new, |d| format!(" dev {}", loss.host.interface(d)));
@@ -42,7 +42,7 @@ pub fn multicast(loss: &Loss<'_>) -> Option<Candidate> {
         )
         .advise([
             shell.look("groups joined here", command!["ip maddr show", ..dev.split_whitespace()]),
-            shell.look("on a router: is the group routed on? (a multicast routing daemon or smcroute sets this)", command![ip, "mroute show"]),
+            shell.look("on a router: is the group routed on? (a multicast routing daemon or smcroute sets this)", command![..ip, "mroute show"]),
             text(format!(
                 "let the receiver join {group} on the interface where it arrives{dev}; its socket must be bound to the port, too"
             )),

@@ -23,10 +23,9 @@ pub fn bridge_sysctl(v6: bool) -> &'static str {
     }
 }
 
-/// What to read beside an answer that no socket expects. `dnat` finds the change of its flow's destination, which takes a
-/// look through all of the flow.
-pub fn question(loss: &Loss<'_>, dnat: impl FnOnce() -> Option<Change>) -> Option<Question> {
-    let change = translation::contacted(loss).and_then(|_| dnat())?;
+/// What to read beside an answer that no socket expects.
+pub fn question(loss: &Loss<'_>) -> Option<Question> {
+    let change = translation::contacted(loss).and_then(|_| translation::dnat(&view_of(loss)))?;
     Some(Question::Sysctl {
         netns: change.netns,
         name: bridge_sysctl(loss.v6()).to_owned(),

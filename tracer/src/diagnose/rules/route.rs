@@ -9,8 +9,8 @@ use super::super::causes::{
 };
 use super::super::loss::Loss;
 use super::super::policy::Asked;
-use super::super::routing;
 use super::super::remedy::{Shell, command, sysctl, text};
+use super::super::routing;
 use super::refusal::Refusal;
 use crate::uapi::errno;
 

@@ -15,22 +15,24 @@ use super::super::words;
 use super::nat;
 use super::route::HOOK;
 
-/// Source checks at input.
-pub fn source(loss: &Loss<'_>) -> Option<Candidate> {
+/// The reverse-path filter refused the source.
+pub fn filtered(loss: &Loss<'_>) -> Option<Candidate> {
+    let (tuple, device) = (loss.tuple()?, loss.device()?);
+    Some(
+        reverse_path(
+            loss.host,
+            device,
+            tuple.src,
+            mode(loss.host, device),
+            loss.place(Some(HOOK)),
+        )
+        .explains(Specificity::Reason),
+    )
+}
+
+/// Addresses that are impossible at this place.
+pub fn martian(loss: &Loss<'_>) -> Option<Candidate> {
     let tuple = loss.tuple()?;
-    if loss.reason() == "IP_RPFILTER" {
-        let device = loss.device()?;
-        return Some(
-            reverse_path(
-                loss.host,
-                device,
-                tuple.src,
-                mode(loss.host, device),
-                loss.place(Some(HOOK)),
-            )
-            .explains(Specificity::Reason),
-        );
-    }
     let why = match loss.reason() {
         "IP_LOCAL_SOURCE" => format!(
             "martian source: {} is an address of this namespace itself",

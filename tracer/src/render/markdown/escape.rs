@@ -103,8 +103,7 @@ mod tests {
             assert_eq!(code(text), markdown);
         }
         assert_eq!(cell(&code("a|b")), "`a\\|b`");
-        let [open, command, close] = <[String; 3]>::try_from(fence("echo ```")).unwrap();
-        assert_eq!((open.as_str(), close.as_str()), ("````sh", "````"));
-        assert_eq!(command, "echo ```");
+        assert_eq!(fence("echo ```"), ["````sh", "echo ```", "````"]);
+        assert_eq!(fence("a\nb"), ["```sh", "a", "b", "```"]);
     }
 }

@@ -15,26 +15,44 @@ use super::Asked;
 /// A frame that a bridge or a tunnel had, or that came to the wrong interface.
 pub(super) fn about_frame(loss: &Loss<'_>, list: &mut Asked) {
     let host = loss.host;
-    let stray = l2::is_stray(loss);
-    let at_bridge = loss.function().starts_with("br_") || loss.function() == "__br_forward";
-    if stray || at_bridge || loss.reason() == "IP_INADDRERRORS" {
-        let frame = l2::frame(loss);
-        for bridge in bridges(loss) {
-            list.push(Question::Link {
+    let frame = l2::frame(loss);
+    for bridge in bridges(loss) {
+        list.push(Question::Link {
+            device: bridge.device,
+        });
+        for mac in frame.iter().flat_map(|f| [f.dst, f.src]) {
+            list.push(Question::Forwarding {
                 device: bridge.device,
+                mac,
             });
-            for mac in frame.iter().flat_map(|f| [f.dst, f.src]) {
-                list.push(Question::Forwarding {
-                    device: bridge.device,
-                    mac,
-                });
-            }
-            let behind = frame.and_then(|f| true_way(host, bridge, f.dst));
-            if let Some(port) = behind {
-                list.link(host, port.device);
-            }
+        }
+        let behind = frame.and_then(|f| true_way(host, bridge, f.dst));
+        if let Some(port) = behind {
+            list.link(host, port.device);
         }
     }
+    if l2::is_stray(loss)
+        && let Some(sender) = l2::sender(loss)
+    {
+        if let Some(tuple) = loss.tuple() {
+            list.push(Question::Route {
+                netns: sender.netns,
+                tuple,
+                iif: l2::came_to(loss, sender).map_or(0, |d| d.ifindex.0),
+            });
+        }
+        if let Some(address) = l2::next_hop(loss, sender) {
+            list.push(Question::Neighbor {
+                device: sender,
+                address,
+            });
+        }
+    }
+}
+
+/// A frame that was handed to a VXLAN device.
+pub(super) fn about_tunnels(loss: &Loss<'_>, list: &mut Asked) {
+    let host = loss.host;
     for (device, mac) in tunnelled(loss) {
         list.push(Question::Forwarding { device, mac });
         if loss.function().starts_with("vxlan_xmit")
@@ -54,25 +72,10 @@ pub(super) fn about_frame(loss: &Loss<'_>, list: &mut Asked) {
             });
         }
     }
-    if stray && let Some(sender) = l2::sender(loss) {
-        if let Some(tuple) = loss.tuple() {
-            list.push(Question::Route {
-                netns: sender.netns,
-                tuple,
-                iif: l2::came_to(loss, sender).map_or(0, |d| d.ifindex.0),
-            });
-        }
-        if let Some(address) = l2::next_hop(loss, sender) {
-            list.push(Question::Neighbor {
-                device: sender,
-                address,
-            });
-        }
-    }
 }
 
 /// The owner of an address that nobody answers for may be behind a bridge.
-pub(super) fn about_neighbor(host: &Host, who: Unresolved, list: &mut Asked) {
+pub(in super::super) fn about_neighbor(host: &Host, who: Unresolved, list: &mut Asked) {
     for owner in host.owners(who.address).filter_map(|d| host.link(d)) {
         list.link(host, owner.device);
         let asker = [Some(who.device), host.link(who.device).and_then(|l| l.peer)];

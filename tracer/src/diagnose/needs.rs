@@ -1,0 +1,343 @@
+//! What rules need to know beside a loss. A rule of the catalogue lists its needs, and the questions to the host are
+//! derived from the lists ([`super::questions`]): what a rule looks at and what is read for it cannot drift apart.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::host::Host;
+use crate::host::facts::Question;
+use crate::model::{Device, NetNs, Proto, Tuple};
+
+use super::local;
+use super::loss::{Loss, peer_of};
+use super::ports;
+use super::routing;
+use super::rules::neighbor::Unresolved;
+use super::rules::{self, conntrack, nat, netfilter};
+use super::standing;
+
+mod layer2;
+
+pub(super) use layer2::about_neighbor;
+
+/// Most questions in one go: a flood of different losses must not flood the host.
+const MOST: usize = 64;
+
+/// Something that a rule needs to know beside a loss.
+#[derive(Clone, Copy)]
+pub struct Need {
+    /// What, in words, for whoever reads the catalogue.
+    pub what: &'static str,
+    /// The questions that bring it.
+    pub ask: fn(&Loss<'_>, &mut Asked),
+}
+
+/// Questions, each once, in the order in which they were asked.
+#[derive(Default)]
+pub struct Asked {
+    pub(super) questions: Vec<Question>,
+    known: HashSet<Question>,
+}
+
+impl Asked {
+    /// One question; more than [`MOST`] are not taken.
+    pub fn push(&mut self, question: Question) {
+        if self.questions.len() < MOST && self.known.insert(question.clone()) {
+            self.questions.push(question);
+        }
+    }
+
+    /// A question, if there is one.
+    pub fn push_some(&mut self, question: Option<Question>) {
+        if let Some(question) = question {
+            self.push(question);
+        }
+    }
+
+    /// A sysctl by its path.
+    pub fn sysctl(&mut self, netns: NetNs, name: impl Into<String>) {
+        let name = name.into();
+        self.push(Question::Sysctl { netns, name });
+    }
+
+    /// Rules and routes that decide over a packet.
+    pub fn decision(&mut self, netns: NetNs, tuple: Tuple) {
+        self.push(Question::Rules {
+            netns,
+            v6: tuple.dst.is_ipv6(),
+        });
+        self.push(Question::RoutesTowards {
+            netns,
+            dst: tuple.dst,
+        });
+    }
+
+    /// An interface, and the other end of a veth.
+    pub fn link(&mut self, host: &Host, device: Device) {
+        self.push(Question::Link { device });
+        if let Some(peer) = peer_of(host, device) {
+            self.push(Question::Link {
+                device: peer.device,
+            });
+        }
+    }
+
+    /// What stands on an interface; also where its redirects lead.
+    pub fn standing(&mut self, host: &Host, device: Device) {
+        self.push(Question::DeviceState { device });
+        let programs = standing::of(host, device)
+            .into_iter()
+            .flat_map(|s| &s.programs);
+        for attachment in programs {
+            for to in standing::redirects(device, attachment) {
+                self.push(Question::Link { device: to });
+            }
+        }
+    }
+}
+
+/// The kernel's route for the packet as it came.
+pub const ROUTE: Need = Need {
+    what: "the route of the packet",
+    ask: |loss, asked| {
+        let (Some(netns), Some(tuple)) = (loss.netns(), loss.tuple()) else {
+            return;
+        };
+        let came_in = loss.came_in().or(loss.device());
+        asked.push(Question::Route {
+            netns,
+            tuple,
+            iif: came_in.map_or(0, |d| d.ifindex.0),
+        });
+    },
+};
+
+/// The policy rules, and the routes towards the destination.
+pub const DECISION: Need = Need {
+    what: "policy rules and routes towards the destination",
+    ask: |loss, asked| {
+        if let (Some(netns), Some(tuple)) = (loss.netns(), loss.tuple()) {
+            asked.decision(netns, tuple);
+        }
+    },
+};
+
+/// Where an answer would go, asked as this host's own: a source that is not would be refused.
+pub const ROUTE_BACK: Need = Need {
+    what: "the route to the source",
+    ask: |loss, asked| {
+        let (Some(netns), Some(tuple)) = (loss.netns(), loss.tuple()) else {
+            return;
+        };
+        asked.push(Question::Route {
+            netns,
+            tuple: unsourced(tuple.reversed()),
+            iif: 0,
+        });
+    },
+};
+
+/// Only the destination of a packet.
+fn unsourced(tuple: Tuple) -> Tuple {
+    Tuple {
+        proto: Proto::Arp,
+        src: match tuple.src {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        },
+        sport: 0,
+        dport: 0,
+        ..tuple
+    }
+}
+
+/// Whether the namespace forwards.
+pub const FORWARDING: Need = Need {
+    what: "sysctls of forwarding",
+    ask: |loss, asked| {
+        let (Some(netns), Some(device)) = (loss.netns(), loss.came_in().or(loss.device())) else {
+            return;
+        };
+        let name = loss.host.interface(device);
+        for sysctl in rules::forwarding_sysctls(&name, loss.v6()) {
+            asked.sysctl(netns, sysctl);
+        }
+    },
+};
+
+/// The mode of the reverse-path filter.
+pub const RP_FILTER: Need = Need {
+    what: "sysctls of the reverse-path filter",
+    ask: |loss, asked| {
+        let (Some(netns), Some(device)) = (loss.netns(), loss.came_in().or(loss.device())) else {
+            return;
+        };
+        let name = loss.host.interface(device);
+        for interface in ["all", name.as_str()] {
+            asked.sysctl(netns, format!("net/ipv4/conf/{interface}/rp_filter"));
+        }
+    },
+};
+
+/// Interfaces of the namespace that are down, or whose network holds the destination.
+pub const WAYS: Need = Need {
+    what: "interfaces that are down or lead to the destination",
+    ask: |loss, asked| {
+        let (Some(netns), host) = (loss.netns(), loss.host) else {
+            return;
+        };
+        let leads = |device: Device| {
+            let mut addresses = host.addresses(device).iter();
+            loss.dst()
+                .is_some_and(|dst| addresses.any(|a| routing::holds(a.address, a.prefix, dst)))
+        };
+        for link in host.links().filter(|l| l.device.netns == netns) {
+            if !link.up || leads(link.device) {
+                asked.push(Question::Link {
+                    device: link.device,
+                });
+            }
+        }
+    },
+};
+
+/// The chains of the namespace, twice where more is lost later: then it shows whose counters move.
+pub const CHAINS: Need = Need {
+    what: "chains and rules of the packet filters",
+    ask: |loss, asked| {
+        let Some(netns) = loss.netns() else { return };
+        asked.push(Question::Chains { netns });
+        if let Some(round) = netfilter::look_again(loss, netns) {
+            asked.push(Question::ChainsAgain { netns, round });
+        }
+        if loss.frames().any(|f| f.starts_with("br_nf_")) {
+            asked.sysctl(netns, netfilter::switch(loss.v6()));
+        }
+    },
+};
+
+/// What conntrack knows of the packet, and how full its table is.
+pub const CONNTRACK: Need = Need {
+    what: "conntrack: the entry, counters and limits",
+    ask: |loss, asked| {
+        let Some(netns) = loss.netns() else { return };
+        if loss.function() == "nf_hook_slow" {
+            asked.sysctl(netns, conntrack::COUNT);
+            asked.sysctl(netns, conntrack::MOST);
+            asked.push(Question::ConntrackCounters { netns });
+        }
+        if loss.info.ct_attached == Some(false) {
+            asked.push(Question::ConntrackCounters { netns });
+        }
+        if let Some(tuple) = loss.tuple().filter(|t| t.proto != Proto::Arp) {
+            asked.push(Question::Conntrack { netns, tuple });
+        }
+    },
+};
+
+/// Whether iptables sees what the translator's bridge forwards.
+pub const BRIDGED_TRANSLATION: Need = Need {
+    what: "whether iptables sees bridged packets where the service is translated",
+    ask: |loss, asked| asked.push_some(nat::question(loss)),
+};
+
+/// The sockets on the destination's port.
+pub const SOCKETS: Need = Need {
+    what: "sockets on the port",
+    ask: |loss, asked| {
+        if let (Some(netns), Some(tuple)) = (loss.netns(), loss.tuple()) {
+            asked.push_some(ports::question(netns, &tuple));
+        }
+    },
+};
+
+/// Whether echo requests to this destination are ignored.
+pub const ECHO: Need = Need {
+    what: "the sysctl that silences echo",
+    ask: |loss, asked| {
+        if let (Some(netns), Some(dst)) = (loss.netns(), loss.dst()) {
+            asked.sysctl(netns, local::echo_sysctl(loss.host, netns, dst));
+        }
+    },
+};
+
+/// IPsec policies.
+pub const XFRM: Need = Need {
+    what: "IPsec policies",
+    ask: |loss, asked| {
+        if let Some(netns) = loss.netns() {
+            asked.push(Question::XfrmPolicies { netns });
+        }
+    },
+};
+
+/// Programs of the cgroup tree, and the group of the socket.
+pub const CGROUPS: Need = Need {
+    what: "programs of cgroups",
+    ask: |loss, asked| {
+        asked.push(Question::Cgroups);
+        if let Some(id) = loss.info.cgroup {
+            asked.push(Question::Cgroup { id });
+        }
+    },
+};
+
+/// Programs, queues and processes on the interface of the loss, and on the one that redirected to it.
+pub const DEVICE_STATE: Need = Need {
+    what: "programs, queues and processes on the interface",
+    ask: |loss, asked| {
+        let Some(device) = loss.last_device() else {
+            return;
+        };
+        asked.standing(loss.host, device);
+        // A redirect that failed was asked for where the packet came from.
+        let mut before = loss.steps().iter().rev().filter_map(|s| s.event.device);
+        if rules::is_redirect(loss)
+            && let Some(from) = before.find(|d| *d != device)
+        {
+            asked.standing(loss.host, from);
+        }
+    },
+};
+
+/// The neighbour that the packet waited for, what decided that it is the next hop, and who may answer for it.
+pub const NEIGHBOR: Need = Need {
+    what: "the neighbour that the packet waited for",
+    ask: |loss, asked| {
+        let (Some(netns), Some(device)) = (loss.netns(), loss.last_device()) else {
+            return;
+        };
+        let address = rules::neighbor::waited_for(loss.trace, loss.event, Some(device))
+            .map(|u| u.address)
+            .or(loss.dst());
+        if let Some(tuple) = loss.tuple() {
+            asked.decision(netns, tuple);
+        }
+        if let Some(address) = address {
+            asked.push(Question::Neighbor { device, address });
+            about_neighbor(loss.host, Unresolved { device, address }, asked);
+        }
+    },
+};
+
+/// The interface of the loss and its other end: every rule may look at it.
+pub const LINK: Need = Need {
+    what: "the interface and its other end",
+    ask: |loss, asked| {
+        if let Some(device) = loss.last_device() {
+            asked.link(loss.host, device);
+        }
+    },
+};
+
+/// What bridges and tunnels on the way know of the frame's MACs.
+pub const FRAME: Need = Need {
+    what: "forwarding databases on the way",
+    ask: layer2::about_frame,
+};
+
+/// To which remote end the tunnels on the way send the frame, and the route there.
+pub const TUNNEL: Need = Need {
+    what: "forwarding databases of tunnels, and the route to the remote end",
+    ask: layer2::about_tunnels,
+};

@@ -1,0 +1,298 @@
+//! Places of the kernel where packets are freed, each under one name: by the drop reason, the freeing function and its
+//! callers. Both the question "is this a loss at all?" and the diagnosis look at them.
+//!
+//! Names, never numbers or depths of stacks: reasons differ from kernel to kernel, and functions are inlined. Kernels
+//! before 5.17 give no reason, so a place that has one is also known by its functions.
+
+use crate::model::DropInfo;
+
+/// A place of the kernel.
+#[derive(Debug)]
+pub struct Site {
+    /// Its name here.
+    pub name: &'static str,
+    /// What happens there.
+    pub what: &'static str,
+    /// How it shows: one of these fits.
+    signs: &'static [Sign],
+}
+
+/// One way in which a place shows. Empty lists hold always.
+#[derive(Debug)]
+struct Sign {
+    /// Drop reasons without their prefix; [`UNNAMED`] where the kernel says nothing.
+    reasons: &'static [&'static str],
+    /// Freeing functions; a `*` at the end stands for anything.
+    functions: &'static [&'static str],
+    /// Functions of which one is among the callers, or frees itself.
+    callers: &'static [&'static str],
+}
+
+/// `NOT_SPECIFIED`, or no reason at all.
+const UNNAMED: &str = "NOT_SPECIFIED";
+/// A kernel that gives no reasons (before 5.17).
+const NO_REASONS: &str = "";
+
+const fn reasons(reasons: &'static [&'static str]) -> Sign {
+    Sign {
+        reasons,
+        functions: &[],
+        callers: &[],
+    }
+}
+
+const fn functions(functions: &'static [&'static str]) -> Sign {
+    Sign {
+        reasons: &[],
+        functions,
+        callers: &[],
+    }
+}
+
+const fn unnamed(functions: &'static [&'static str]) -> Sign {
+    Sign {
+        reasons: &[UNNAMED],
+        functions,
+        callers: &[],
+    }
+}
+
+const fn callers(callers: &'static [&'static str]) -> Sign {
+    Sign {
+        reasons: &[],
+        functions: &[],
+        callers,
+    }
+}
+
+const fn at(reasons: &'static [&'static str], functions: &'static [&'static str]) -> Sign {
+    Sign {
+        reasons,
+        functions,
+        callers: &[],
+    }
+}
+
+macro_rules! sites {
+    ($($name:ident: $what:literal, [$($sign:expr),* $(,)?];)*) => {
+        $(#[doc = $what] pub static $name: Site = Site {
+            name: stringify!($name),
+            what: $what,
+            signs: &[$($sign),*],
+        };)*
+        /// Every site.
+        pub static SITES: &[&Site] = &[$(&$name),*];
+    };
+}
+
+sites! {
+    ANYWHERE: "wherever the kernel frees a packet", [reasons(&[])];
+    FILTERED: "a packet filter's verdict ends a packet's way: nf_tables frees in its chain walker, everything else in nf_hook_slow", [
+        reasons(&["NETFILTER_DROP"]),
+        at(&[NO_REASONS], &["nf_hook_slow", "nft_do_chain*"]),
+    ];
+    QUEUED: "NFQUEUE: handed to a process that is not there, or back from one that refused (nf_queue, nf_reinject)", [
+        functions(&["nf_queue", "nf_reinject"]),
+    ];
+    ROUTE_REFUSED: "a route, or its absence, discards: the dst handlers of net/ipv4/route.c, net/ipv6/route.c and net/core/dst.c", [
+        functions(&[
+            "ip_error",
+            "ip6_pkt_discard",
+            "ip6_pkt_discard_out",
+            "ip6_pkt_prohibit",
+            "ip6_pkt_prohibit_out",
+            "ip6_pkt_drop",
+            "dst_discard",
+            "dst_discard_out",
+        ]),
+        reasons(&["IP_INNOROUTES"]),
+    ];
+    NOT_OURS: "not for this namespace, which may not pass it on (ip_error after fib_validate, ip6_forward)", [
+        at(&["IP_INADDRERRORS", UNNAMED], &["ip_error", "ip6_forward", "ip6_input"]),
+    ];
+    FORWARD_LIMIT: "the forwarding path finds the TTL used up (ip_forward, ip6_forward)", [
+        at(&["IP_INHDR", UNNAMED], &["ip_forward", "ip6_forward"]),
+    ];
+    RP_FILTERED: "the reverse-path filter refuses the source (fib_validate_source)", [
+        reasons(&["IP_RPFILTER"]),
+    ];
+    MARTIAN: "an address that is impossible here (ip_route_input_slow)", [
+        reasons(&["IP_LOCAL_SOURCE", "IP_LOCALNET", "IP_INVALID_SOURCE", "IP_INVALID_DEST"]),
+    ];
+    TOO_BIG: "larger than the next link takes (ip_forward, ip6_forward, ip_fragment)", [
+        reasons(&["PKT_TOO_BIG"]),
+        unnamed(&["ip_fragment", "ip6_fragment"]),
+    ];
+    NEIGHBOR_QUEUE: "it waited for a neighbour (neigh_invalidate, __neigh_event_send): IPv6 gives no reason here (6.18), older kernels none at all", [
+        reasons(&["NEIGH_FAILED", "NEIGH_QUEUEFULL", "NEIGH_CREATEFAIL", "NEIGH_DEAD"]),
+        callers(&["neigh_invalidate"]),
+        functions(&["__neigh_event_send"]),
+    ];
+    TRANSMIT: "the device could not send it (__dev_queue_xmit)", [
+        functions(&["__dev_queue_xmit"]),
+    ];
+    REDIRECT: "a tc program or action handed it to another device (skb_do_redirect, __bpf_redirect)", [
+        callers(&["skb_do_redirect", "__bpf_redirect"]),
+    ];
+    PEER: "the other end of a veth does not take it", [
+        functions(&["__dev_forward_skb2", "__dev_forward_skb", "____dev_forward_skb", "veth_xmit"]),
+    ];
+    QUEUEING: "a queueing discipline has no room, or shapes", [
+        reasons(&[
+            "QDISC_DROP",
+            "QDISC_OVERLIMIT",
+            "QDISC_CONGESTED",
+            "QDISC_EDT_HORIZON",
+            "CAKE_FLOOD",
+            "FQ_BAND_LIMIT",
+            "FQ_HORIZON_LIMIT",
+            "FQ_FLOW_LIMIT",
+        ]),
+    ];
+    RING: "a device's ring, or a CPU's backlog, is full", [
+        reasons(&["FULL_RING", "DEV_HDR_FULL", "CPU_BACKLOG"]),
+    ];
+    IPSEC: "an IPsec policy refuses it", [reasons(&["XFRM_POLICY"])];
+    OTHER_HOST: "the frame is for another MAC: OTHERHOST, or PACKET_OTHERHOST in ip_rcv_core before there were reasons", [
+        reasons(&["OTHERHOST"]),
+        unnamed(&["ip_rcv_core", "ip_rcv", "ip6_rcv_core", "ipv6_rcv"]),
+    ];
+    BRIDGE: "a bridge does not pass a frame on (net/bridge)", [
+        functions(&["br_*", "__br_forward"]),
+        reasons(&[
+            "BRIDGE_INGRESS_STP_STATE",
+            "BRIDGE_NON_FORWARDING_STATE",
+            "BRIDGE_VLAN_INGRESS",
+            "VLAN_FILTER",
+            "MAC_IEEE_MAC_CONTROL",
+            "MAC_INVALID_SOURCE",
+        ]),
+    ];
+    TC: "a tc program or action refuses it", [reasons(&["TC_INGRESS", "TC_EGRESS"])];
+    XDP: "an XDP program refuses it", [
+        functions(&[
+            "do_xdp_generic",
+            "netif_receive_generic_xdp",
+            "veth_xdp_rcv_skb",
+            "veth_xdp_rcv_one",
+        ]),
+        reasons(&["XDP", "XDP_DROP"]),
+    ];
+    CGROUP_EGRESS: "a cgroup's egress program refuses it", [reasons(&["BPF_CGROUP_EGRESS"])];
+    SOCKET_FILTER: "a socket's filter, or its cgroup's ingress program, refuses it (sk_filter_trim_cap)", [
+        reasons(&["SOCKET_FILTER"]),
+    ];
+    NO_SOCKET: "no socket takes it", [
+        reasons(&["NO_SOCKET"]),
+        at(&[NO_REASONS], &[
+            "__udp4_lib_rcv",
+            "__udp6_lib_rcv",
+            "udp_rcv",
+            "udpv6_rcv",
+            "tcp_v4_rcv",
+            "tcp_v6_rcv",
+            "udp_unicast_rcv_skb",
+            "sctp_rcv",
+            "dccp_v4_rcv",
+        ]),
+    ];
+    ECHO_V6: "an ICMPv6 message ends (icmpv6_rcv)", [unnamed(&["icmpv6_rcv"])];
+    ECHO_V4: "an ICMP message of no use ends (icmp_rcv)", [at(&["INVALID_PROTO"], &["icmp_rcv"])];
+    CLOSING: "a segment for a connection that closes or opens (tcp_v4_rcv, tcp_v6_rcv)", [
+        unnamed(&["tcp_v4_rcv", "tcp_v6_rcv"]),
+    ];
+    SOCKET_QUEUE: "a socket's queue or buffer is full", [
+        reasons(&["SOCKET_RCVBUFF", "SOCKET_BACKLOG", "PROTO_MEM", "UDP_RCVBUFF", "TCP_LISTEN_OVERFLOW"]),
+    ];
+    TUNNEL_INPUT: "decapsulation finds no tunnel: no VNI, or nobody at the UDP port", [
+        reasons(&["VXLAN_VNI_NOT_FOUND"]),
+        at(&["NO_SOCKET", UNNAMED], &["__udp4_lib_rcv", "__udp6_lib_rcv", "udp_rcv", "udpv6_rcv"]),
+    ];
+    TUNNEL_OUTPUT: "a tunnel has no remote end, or no route there", [
+        reasons(&["VXLAN_ENTRY_EXISTS", "VXLAN_NO_REMOTE"]),
+        functions(&["vxlan_xmit*", "geneve_xmit"]),
+    ];
+    TUNNEL_SOURCE: "a tunnel gets a frame with its own source MAC (vxlan_set_mac)", [reasons(&["LOCAL_MAC"])];
+    TO_MANY: "a multicast or broadcast that nobody takes", [
+        unnamed(&[
+            "ip_rcv_finish_core",
+            "ip_rcv_finish",
+            "ip_mr_input",
+            "ip6_mc_input",
+            "ip6_mr_input",
+            "udp_rcv",
+            "__udp4_lib_rcv",
+            "__udp6_lib_rcv",
+            "__udp4_lib_mcast_deliver",
+            "__udp6_lib_mcast_deliver",
+        ]),
+    ];
+}
+
+impl Site {
+    /// Whether a packet was freed here.
+    #[must_use]
+    pub fn is(&self, info: &DropInfo) -> bool {
+        self.signs.iter().any(|sign| sign.shows(info))
+    }
+}
+
+impl Sign {
+    fn shows(&self, info: &DropInfo) -> bool {
+        let reason = |wanted: &&str| match (&info.reason, *wanted) {
+            (None, UNNAMED | NO_REASONS) => true,
+            (None, _) => false,
+            (Some(name), wanted) => name == wanted,
+        };
+        let function = info.function.as_deref().unwrap_or("");
+        let called = |wanted: &str| {
+            let frames = info.stack.iter().filter_map(|f| f.name.as_deref());
+            function == wanted || frames.into_iter().any(|name| name == wanted)
+        };
+        (self.reasons.is_empty() || self.reasons.iter().any(reason))
+            && (self.functions.is_empty() || self.functions.iter().any(|f| fits(f, function)))
+            && (self.callers.is_empty() || self.callers.iter().any(|c| called(c)))
+    }
+}
+
+/// Whether a name is the wanted one; `*` at the end of that stands for anything.
+fn fits(wanted: &str, name: &str) -> bool {
+    match wanted.strip_suffix('*') {
+        Some(start) => name.starts_with(start),
+        None => name == wanted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drop(reason: Option<&str>, function: &str) -> DropInfo {
+        DropInfo {
+            reason: reason.map(str::to_owned),
+            function: Some(function.to_owned()),
+            ..DropInfo::default()
+        }
+    }
+
+    #[test]
+    fn a_place_is_known_by_its_reason_or_by_its_function() {
+        assert!(FILTERED.is(&drop(Some("NETFILTER_DROP"), "nft_do_chain")));
+        assert!(FILTERED.is(&drop(None, "nft_do_chain_inet")));
+        // With reasons, nf_hook_slow alone says nothing.
+        assert!(!FILTERED.is(&drop(Some("NOT_SPECIFIED"), "nf_hook_slow")));
+        assert!(NEIGHBOR_QUEUE.is(&drop(Some("NEIGH_DEAD"), "x")));
+        assert!(!NEIGHBOR_QUEUE.is(&drop(Some("NO_SOCKET"), "x")));
+    }
+
+    #[test]
+    fn names_stand_once() {
+        for (n, site) in SITES.iter().enumerate() {
+            let again = SITES
+                .iter()
+                .skip(n + 1)
+                .any(|other| other.name == site.name);
+            assert!(!again, "{} stands twice", site.name);
+        }
+    }
+}
