@@ -28,6 +28,8 @@ pub struct Suite {
     pub keep_recording: Option<PathBuf>,
     /// Labs that run at the same time.
     pub jobs: usize,
+    /// The runs of each lab.
+    pub variants: Vec<Variant>,
     /// The labs whose fixes are proven.
     pub fixes: Fixes,
     /// A lab that fails beside others is run once more, alone.
@@ -159,7 +161,7 @@ impl Suite {
     fn judge_lab(&self, lab: &Lab, file: &Path, line: &mut Line) -> Verdict {
         line.loses = lab.loses();
         let (mut told, mut wrong) = (String::new(), Vec::new());
-        for variant in Variant::ALL {
+        for &variant in &self.variants {
             match self.judge_run(lab, file, variant) {
                 Ok((judged, proof)) => {
                     line.marks.mark(variant, &judged.differences);

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 use crate::script;
@@ -80,8 +80,9 @@ impl Running {
         match running.wait_until_ready() {
             Ok(()) => Ok(running),
             Err(error) => {
-                // Reaped here, so that the message comes with all that tracer said.
-                let _ = running.child.kill();
+                // Reaped here, with the tracers of its nodes, so that the message comes with all that was said.
+                let _ = i32::try_from(running.child.id())
+                    .map(|id| killpg(Pid::from_raw(id), Signal::SIGKILL));
                 let _ = running.child.wait();
                 let tail = running.drain();
                 Err(error.context(tail))

@@ -79,6 +79,9 @@ struct Wish {
     /// Labs that run at the same time [default: two for each core, as most of a lab is waiting].
     #[arg(long)]
     jobs: Option<usize>,
+    /// Only this one of a lab's two runs; the other counts as not right.
+    #[arg(long, value_enum)]
+    variant: Option<Variant>,
     /// The labs in which the advice is typed in: all, a half that their names decide, or none.
     #[arg(long, value_enum, default_value = "all")]
     fixes: Fixes,
@@ -173,6 +176,9 @@ fn run(wish: Wish) -> Result<ExitCode> {
         jobs: wish
             .jobs
             .unwrap_or_else(|| 2 * available_parallelism().map_or(1, usize::from)),
+        variants: wish
+            .variant
+            .map_or_else(|| Variant::ALL.to_vec(), |variant| vec![variant]),
         fixes: wish.fixes,
         again: wish.again,
     };
