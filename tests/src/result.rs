@@ -60,13 +60,12 @@ impl<'a> From<&'a Line> for Record<'a> {
     }
 }
 
-/// All labs, one a line.
-///
-/// # Errors
-/// Never: nothing in a line is no JSON.
-pub fn lines(lines: &[Line]) -> serde_json::Result<String> {
-    lines
-        .iter()
-        .map(|line| Ok(serde_json::to_string(&Record::from(line))? + "\n"))
-        .collect()
+impl Record<'_> {
+    /// As one line of JSON.
+    ///
+    /// # Errors
+    /// Nothing in a record cannot be written as JSON.
+    pub fn line(&self) -> serde_json::Result<String> {
+        Ok(serde_json::to_string(self)? + "\n")
+    }
 }

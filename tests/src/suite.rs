@@ -84,12 +84,12 @@ impl fmt::Display for Line {
 }
 
 impl Suite {
-    /// Runs the labs and writes a line for each as it ends. Gives the lines, in the order in which they ended; those
-    /// of labs that were run again, which a line beginning with `AGAIN` tells, stand last.
+    /// Runs the labs, writes a line for each as it ends and hands it on. Gives the lines, in the order in which they
+    /// ended; those of labs that were run again, which a line beginning with `AGAIN` tells, stand last.
     ///
     /// # Errors
     /// A directory to keep things in cannot be made.
-    pub fn run(&self, files: &[PathBuf]) -> Result<Vec<Line>> {
+    pub fn run(&self, files: &[PathBuf], each: impl Fn(&Line) + Sync) -> Result<Vec<Line>> {
         for directory in [&self.keep_report, &self.keep_recording]
             .into_iter()
             .flatten()
@@ -121,6 +121,7 @@ impl Suite {
                                 say(&line.to_string().replacen("FAIL", "AGAIN", 1));
                             } else {
                                 say(&line);
+                                each(&line);
                                 lines.push(line);
                             }
                         }
@@ -132,6 +133,7 @@ impl Suite {
         for file in failed.into_inner().ok().into_iter().flatten() {
             let line = self.judge(&file);
             say(&line);
+            each(&line);
             lines.push(line);
         }
         Ok(lines)

@@ -1,5 +1,7 @@
 //! `lab run FILE...`: runs labs and says which passed. See docs/adding-a-lab.md.
 
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread::available_parallelism;
@@ -10,7 +12,7 @@ use tests::bpf::Wanted;
 use tests::fix::Fixes;
 use tests::lab::Lab;
 use tests::net::{Sandbox, find_command};
-use tests::result;
+use tests::result::Record;
 use tests::runner::{Run, Variant};
 use tests::score::{Score, Scoreboard};
 use tests::stage::show;
@@ -190,12 +192,13 @@ fn run(wish: Wish) -> Result<ExitCode> {
             vec![file]
         });
     }
-    let lines = suite.run(&labs)?;
+    let json = wish.json.as_deref().map(create).transpose()?;
+    let lines = suite.run(&labs, |line| {
+        // What cannot be written is missing there; the labs go on.
+        let _ = json.as_ref().map(|json| tell(line, json));
+    })?;
     if let Some(file) = wish.scoreboard {
         write(&file, &Scoreboard::of(&lines).to_string())?;
-    }
-    if let Some(file) = wish.json {
-        write(&file, &result::lines(&lines)?)?;
     }
     say_what_was_left_out(suite.fixes, &lines);
     let score = Score::of(&lines);
@@ -216,6 +219,15 @@ fn say_what_was_left_out(fixes: Fixes, lines: &[Line]) {
             lines.len()
         );
     }
+}
+
+fn create(file: &Path) -> Result<File> {
+    File::create(file).with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// One write for a line, as labs that end at the same time share the file.
+fn tell(line: &Line, mut json: &File) -> Result<()> {
+    Ok(json.write_all(Record::from(line).line()?.as_bytes())?)
 }
 
 fn write(file: &Path, text: &str) -> Result<()> {
