@@ -274,11 +274,7 @@ impl Watched {
         let iif = self
             .link("hf_router", iif)
             .map_or(0, |l| l.device.ifindex.0);
-        let question = Question::Route {
-            netns: netns("hf_router"),
-            tuple: tuple(src, dst),
-            iif,
-        };
+        let question = Question::route(netns("hf_router"), tuple(src, dst), iif);
         match self.ask(&question).as_slice() {
             [Fact::Route(answer)] => answer.clone(),
             other => unreachable!("{other:?}"),

@@ -18,7 +18,6 @@ pub mod loss;
 pub mod mended;
 pub mod needs;
 pub mod other_way;
-pub mod policy;
 pub mod ports;
 mod questions;
 pub mod remedy;

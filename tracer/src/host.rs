@@ -16,6 +16,7 @@ mod policy;
 pub mod prefix;
 mod processes;
 mod sockets;
+pub(crate) mod tables;
 pub mod watch;
 mod xfrm;
 

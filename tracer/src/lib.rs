@@ -15,6 +15,7 @@ pub mod filter;
 pub mod host;
 pub mod kernel;
 pub mod model;
+pub mod network;
 pub mod render;
 pub mod report;
 pub mod session;

@@ -5,13 +5,13 @@ use std::net::IpAddr;
 use crate::correlate::Trace;
 use crate::host::Host;
 use crate::model::{Detail, Device, Event, IfIndex, KtimeNs, NetNs, Process, Proto, Tuple};
+use crate::network::route::Query;
 use crate::uapi::fib::LOOPBACK_IFINDEX;
 use crate::uapi::rtnetlink::RT_TABLE_LOCAL;
 use crate::verdict::{Affected, Confidence, Evidence, Outcome, Place, Verdict};
 
 use super::candidate::{Candidate, Specificity, evidence, place_on};
 use super::loss::{apart, tuple_of};
-use super::policy::Asked;
 use super::remedy::{self, Remedy, Shell, text};
 use super::routing;
 use super::rules::refusal::Refusal;
@@ -201,12 +201,9 @@ pub fn candidate(
         None => None,
     }
     .or_else(|| route::cause_of_errno(failure.error, dst.is_ipv6()))?;
-    let asked = Asked {
-        tuple: failure.tuple,
-        iif: "lo",
-        mark: 0,
-    };
-    let refusal = Refusal::new(told, host, netns, asked);
+    // A socket has no mark unless it was given one.
+    let query = Query::output(failure.tuple, 0);
+    let refusal = Refusal::new(told, host, netns, query);
     if refusal.by.is_none() {
         // A lookup in the local table alone is no failure where no rule ended it.
         if failure.table == RT_TABLE_LOCAL && answered.is_none() {

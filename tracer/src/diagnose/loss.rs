@@ -14,6 +14,7 @@ use crate::model::{
     Detail, Device, Direction, DropInfo, Event, Fate, Flow, FlowId, Journey, JourneyId, KtimeNs,
     NetNs, Path, Proto, Step, Transport, Tuple,
 };
+use crate::network::route::Query;
 use crate::verdict::Place;
 
 use super::candidate::place_on;
@@ -136,6 +137,28 @@ impl<'a> Loss<'a> {
     #[must_use]
     pub fn within(&self, function: &str) -> bool {
         self.function() == function || self.frames().any(|f| f == function)
+    }
+
+    /// Its type of service.
+    #[must_use]
+    pub fn tos(&self) -> Option<u8> {
+        let seen = || {
+            let mut steps = self.steps().iter().rev();
+            steps.find_map(|s| s.event.packet.as_ref())
+        };
+        let packet = self.event.packet.as_ref().or_else(seen)?;
+        Some(packet.tos)
+    }
+
+    /// The packet as routing saw it: come in, or made here.
+    #[must_use]
+    pub fn routed(&self, came_in: Option<Device>) -> Option<Query> {
+        let (tuple, mark) = (self.tuple()?, self.info.mark);
+        let query = match came_in {
+            Some(device) => Query::input(tuple, device.ifindex, mark),
+            None => Query::output(tuple, mark),
+        };
+        Some(self.tos().map_or(query, |tos| query.with_tos(tos)))
     }
 
     /// The tuple as it was at the drop.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::host::Host;
-use crate::host::facts::Question;
+use crate::host::facts::{Question, Selectors};
 use crate::model::{Device, NetNs, Proto, Tuple};
 
 use super::local;
@@ -108,6 +108,11 @@ pub const ROUTE: Need = Need {
             netns,
             tuple,
             iif: came_in.map_or(0, |d| d.ifindex.0),
+            with: Selectors {
+                mark: loss.info.mark,
+                tos: loss.tos().unwrap_or_default(),
+                ..Selectors::default()
+            },
         });
     },
 };
@@ -122,18 +127,17 @@ pub const DECISION: Need = Need {
     },
 };
 
-/// Where an answer would go, asked as this host's own: a source that is not would be refused.
+/// Where an answer would go, asked as this host's own, since a source that is not would be refused; and what decides
+/// about the way back that the kernel looks up.
 pub const ROUTE_BACK: Need = Need {
     what: "the route to the source",
     ask: |loss, asked| {
         let (Some(netns), Some(tuple)) = (loss.netns(), loss.tuple()) else {
             return;
         };
-        asked.push(Question::Route {
-            netns,
-            tuple: unsourced(tuple.reversed()),
-            iif: 0,
-        });
+        let back = tuple.reversed();
+        asked.push(Question::route(netns, unsourced(back), 0));
+        asked.decision(netns, back);
     },
 };
 
@@ -165,7 +169,7 @@ pub const FORWARDING: Need = Need {
     },
 };
 
-/// The mode of the reverse-path filter.
+/// The mode of the reverse-path filter, and what its lookup heeds.
 pub const RP_FILTER: Need = Need {
     what: "sysctls of the reverse-path filter",
     ask: |loss, asked| {
@@ -174,7 +178,9 @@ pub const RP_FILTER: Need = Need {
         };
         let name = loss.host.interface(device);
         for interface in ["all", name.as_str()] {
-            asked.sysctl(netns, format!("net/ipv4/conf/{interface}/rp_filter"));
+            for setting in ["rp_filter", "src_valid_mark", "accept_local"] {
+                asked.sysctl(netns, format!("net/ipv4/conf/{interface}/{setting}"));
+            }
         }
     },
 };

@@ -67,11 +67,7 @@ pub fn questions(trace: &Trace, host: &Host) -> Vec<Question> {
                     list.push(Question::Sysctl { netns, name });
                 }
             }
-            list.push(Question::Route {
-                netns,
-                tuple: failure.tuple,
-                iif: 0,
-            });
+            list.push(Question::route(netns, failure.tuple, 0));
             for link in host.links().filter(|l| l.device.netns == netns) {
                 list.push(Question::Link {
                     device: link.device,
@@ -166,10 +162,6 @@ fn about_silence(view: &View<'_>, arrived: bool, list: &mut Asked) {
         }
     }
     if let Some(tuple) = last.tuple.filter(|_| !arrived) {
-        list.push(Question::Route {
-            netns,
-            tuple,
-            iif: 0,
-        });
+        list.push(Question::route(netns, tuple, 0));
     }
 }

@@ -6,12 +6,12 @@ use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::{Link, RouteAnswer};
 use crate::model::{Detail, Event, FibEvent, NetNs};
-use crate::uapi::errno;
 use crate::uapi::if_arp::ARPHRD_LOOPBACK;
 use crate::uapi::rtnetlink::RT_TABLE_LOCAL;
 
 use super::loss::{apart, tuple_of};
 pub use crate::host::prefix::{holds, network};
+pub use crate::network::route::errno_words;
 
 /// A lookup belongs to what the same CPU does next.
 const SAME_LOOKUP_NS: u64 = 1_000_000;
@@ -50,11 +50,11 @@ pub fn answer_words(host: &Host, answer: &RouteAnswer) -> String {
     let netns = host.namespace(answer.netns);
     match &answer.result {
         Err(error) => format!("asked for {dst}, {netns} answers: {}", errno_words(*error)),
-        Ok(route) => {
-            let via = route
+        Ok(found) => {
+            let via = found
                 .gateway
                 .map_or_else(String::new, |g| format!(" via {g}"));
-            let dev = route.oif.map_or_else(String::new, |i| {
+            let dev = found.oif.map_or_else(String::new, |i| {
                 let device = crate::model::Device {
                     netns: answer.netns,
                     ifindex: crate::model::IfIndex(i),
@@ -63,22 +63,9 @@ pub fn answer_words(host: &Host, answer: &RouteAnswer) -> String {
             });
             format!(
                 "asked for {dst}, {netns} answers: {}{via}{dev} table {}",
-                route.kind, route.table
+                found.kind, found.table
             )
         }
-    }
-}
-
-/// An errno of a lookup in words.
-#[must_use]
-pub fn errno_words(error: u32) -> String {
-    match error {
-        errno::EAGAIN => "no route matches".to_owned(),
-        errno::EACCES => "prohibited (EACCES)".to_owned(),
-        errno::EINVAL => "blackhole (EINVAL)".to_owned(),
-        errno::ENETUNREACH => "network unreachable (ENETUNREACH)".to_owned(),
-        errno::EHOSTUNREACH => "host unreachable (EHOSTUNREACH)".to_owned(),
-        other => errno::name(i64::from(other)).unwrap_or_else(|| format!("errno {other}")),
     }
 }
 

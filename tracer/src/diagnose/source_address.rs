@@ -50,11 +50,7 @@ fn without_source(to: IpAddr, like: &Tuple) -> Tuple {
 /// The route that the kernel would choose for its own packets.
 #[must_use]
 pub fn own_route(netns: NetNs, to: IpAddr, like: &Tuple) -> Question {
-    Question::Route {
-        netns,
-        tuple: without_source(to, like),
-        iif: 0,
-    }
+    Question::route(netns, without_source(to, like), 0)
 }
 
 /// The source that the kernel would choose for its own packets to an address, as it answered.

@@ -10,18 +10,21 @@ use std::path::Path;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 
-use super::facts::{Fact, Neighbor, Question, Route, RouteAnswer};
+use super::facts::{Fact, Neighbor, Question, Route, RouteAnswer, Selectors};
 use super::links::{self, Peers, mac_of};
 use super::namespaces::Namespaces;
 use super::netlink::{
     Message, Netlink, Request, address_bytes, address_of, attributes, family_of, u16_of, u32_of,
 };
-use super::{Unreadable, cgroups, conntrack, device_state, fdb, firewall, policy, sockets, xfrm};
+use super::{
+    Unreadable, cgroups, conntrack, device_state, fdb, firewall, policy, sockets, tables, xfrm,
+};
 use crate::model::{Device, IfIndex, Mac, NetNs, Proto, Tuple};
 use crate::uapi::rtnetlink::{ROUTE_TYPES, RTA_VIA};
 
 // Of linux/rtnetlink.h.
 const RTM_F_LOOKUP_TABLE: u32 = 0x1000;
+const RTA_UID: u16 = 25;
 const RTA_IP_PROTO: u16 = 27;
 const RTA_SPORT: u16 = 28;
 const RTA_DPORT: u16 = 29;
@@ -64,9 +67,9 @@ pub fn answer(question: &Question, namespaces: &Namespaces) -> Vec<Fact> {
         return vec![unread(what, &"the namespace is gone, or was never found")];
     };
     let read = handle.enter(|| match question {
-        Question::Route { tuple, iif, .. } => {
-            route(netns, *tuple, *iif).map(|a| vec![Fact::Route(a)])
-        }
+        Question::Route {
+            tuple, iif, with, ..
+        } => route(netns, *tuple, *iif, *with).map(|a| vec![Fact::Route(a)]),
         Question::Neighbor { device, address } => {
             neighbor(*device, *address).map(|n| vec![Fact::Neighbor(n)])
         }
@@ -80,7 +83,7 @@ pub fn answer(question: &Question, namespaces: &Namespaces) -> Vec<Fact> {
             xfrm::policies().map(|list| vec![Fact::XfrmPolicies(netns, list)])
         }
         Question::RoutesTowards { dst, .. } => {
-            policy::towards(*dst).map(|list| vec![Fact::RoutesTowards(netns, *dst, list)])
+            tables::towards(*dst).map(|list| vec![Fact::RoutesTowards(netns, *dst, list)])
         }
         Question::Sysctl { name, .. } => Ok(vec![sysctl(netns, name)]),
         Question::Chains { .. } | Question::ChainsAgain { .. } => {
@@ -114,9 +117,9 @@ pub fn answer(question: &Question, namespaces: &Namespaces) -> Vec<Fact> {
 
 /// Asks for the route of a packet in the calling thread's namespace: by its own addresses and ports, as policy rules
 /// may look at them.
-fn route(netns: NetNs, tuple: Tuple, iif: u32) -> io::Result<RouteAnswer> {
+fn route(netns: NetNs, tuple: Tuple, iif: u32, with: Selectors) -> io::Result<RouteAnswer> {
     let mut socket = Netlink::open(NETLINK_ROUTE)?;
-    let answers = socket.ask(&route_request(tuple, iif), route_of);
+    let answers = socket.ask(&route_request(tuple, iif, with), route_of);
     let result = match answers {
         Ok(routes) => routes
             .into_iter()
@@ -132,11 +135,12 @@ fn route(netns: NetNs, tuple: Tuple, iif: u32) -> io::Result<RouteAnswer> {
         netns,
         tuple,
         iif,
+        with,
         result,
     })
 }
 
-fn route_request(tuple: Tuple, iif: u32) -> Request {
+fn route_request(tuple: Tuple, iif: u32, with: Selectors) -> Request {
     let (source, destination) = (address_bytes(tuple.src), address_bytes(tuple.dst));
     let bits = u8::try_from(destination.len() * 8).unwrap_or_default();
     let same_family = source.len() == destination.len();
@@ -146,7 +150,7 @@ fn route_request(tuple: Tuple, iif: u32) -> Request {
         family_of(tuple.dst),
         bits,
         source.as_ref().map_or(0, |_| bits),
-        0,
+        with.tos,
         0,
         0,
         0,
@@ -164,8 +168,19 @@ fn route_request(tuple: Tuple, iif: u32) -> Request {
     if let Some(source) = source {
         request = request.attribute(libc::RTA_SRC, &source);
     }
-    if iif != 0 {
-        request = request.attribute(libc::RTA_IIF, &iif.to_ne_bytes());
+    for (kind, number) in [
+        (libc::RTA_IIF, iif),
+        (libc::RTA_OIF, with.oif),
+        (libc::RTA_MARK, with.mark),
+    ] {
+        if number != 0 {
+            request = request.attribute(kind, &number.to_ne_bytes());
+        }
+    }
+    // A packet that came in is nobody's, which IPv4 takes for root's (ip_route_input_slow), and so does IPv6
+    // (ip6_route_input), but not where it is asked without a user (inet6_rtm_getroute).
+    if let Some(uid) = with.uid.or((iif != 0).then_some(0)) {
+        request = request.attribute(RTA_UID, &uid.to_ne_bytes());
     }
     // The kernel takes no other protocols here (rtm_getroute_parse_ip_proto, net/ipv4/fib_frontend.c).
     if let Some(protocol) = routed_protocol(tuple.proto) {
@@ -355,19 +370,23 @@ mod tests {
             libc::RTA_DST,
             libc::RTA_SRC,
             libc::RTA_IIF,
+            RTA_UID,
             RTA_IP_PROTO,
             RTA_SPORT,
             RTA_DPORT,
         ];
-        assert_eq!(kinds(&route_request(udp, 4)), with_ports);
+        assert_eq!(
+            kinds(&route_request(udp, 4, Selectors::default())),
+            with_ports
+        );
         let ping = tuple(Proto::Icmp6, "::", "fd00::2");
         assert_eq!(
-            kinds(&route_request(ping, 0)),
+            kinds(&route_request(ping, 0, Selectors::default())),
             [libc::RTA_DST, RTA_IP_PROTO]
         );
         let other = tuple(Proto::Sctp, "10.0.0.1", "10.0.0.2");
         assert_eq!(
-            kinds(&route_request(other, 0)),
+            kinds(&route_request(other, 0, Selectors::default())),
             [libc::RTA_DST, libc::RTA_SRC]
         );
     }

@@ -9,6 +9,7 @@ mod filter;
 mod layer2;
 mod moved;
 mod nodes;
+mod routes;
 mod sockets;
 mod xfrm;
 
@@ -16,11 +17,11 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::prefix::holds;
 use crate::model::{Device, KtimeNs, Mac, NetNs, Process, Proto, Tuple};
 
 pub use layer2::{BridgeLink, BridgePort, FdbEntry, Forwarding, PortState, VxlanLink};
 pub use nodes::{ClockBasis, NodeClock, NodeId, TracedNode};
+pub use routes::{NextHop, PolicyRule, Route, RouteAnswer, Selectors, TableRoute};
 pub use sockets::{OpenSocket, PortSockets};
 pub use xfrm::{XfrmDirection, XfrmPolicy};
 
@@ -240,97 +241,6 @@ pub enum ProbeState {
     Failed,
 }
 
-/// What RTM_GETROUTE said.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RouteAnswer {
-    /// Where it was asked.
-    pub netns: NetNs,
-    /// For which packet.
-    pub tuple: Tuple,
-    /// Coming in on this interface; zero: from this host itself.
-    pub iif: u32,
-    /// The answer, or a positive errno (101 ENETUNREACH, 113 EHOSTUNREACH, 13 EACCES, 22 EINVAL).
-    pub result: Result<Route, u32>,
-}
-
-/// A route.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Route {
-    /// `unicast`, `local`, `blackhole`, `unreachable`, `prohibit` …
-    pub kind: String,
-    /// Output interface.
-    pub oif: Option<u32>,
-    /// Next hop.
-    pub gateway: Option<IpAddr>,
-    /// Preferred source.
-    pub source: Option<IpAddr>,
-    /// Table.
-    pub table: u32,
-    /// Path MTU known for it.
-    pub mtu: Option<u32>,
-}
-
-/// A policy rule (ip-rule(8)). What is `None` is not asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct PolicyRule {
-    /// Its place in the order.
-    pub priority: u32,
-    /// `lookup`, `goto`, `nop`, `blackhole`, `unreachable`, `prohibit`.
-    pub action: String,
-    /// Table of `lookup`.
-    pub table: u32,
-    /// Priority at which `goto` goes on.
-    pub goto: Option<u32>,
-    /// `not`: holds where the selectors do not.
-    pub inverted: bool,
-    /// Source prefix.
-    pub src: Option<(IpAddr, u8)>,
-    /// Destination prefix.
-    pub dst: Option<(IpAddr, u8)>,
-    /// Input interface; `lo` for what this host sends itself.
-    pub iif: Option<String>,
-    /// Output interface that a socket is bound to.
-    pub oif: Option<String>,
-    /// skb->mark under `mark_mask`.
-    pub mark: Option<u32>,
-    /// See `mark`.
-    pub mark_mask: u32,
-    /// IP protocol number.
-    pub protocol: Option<u8>,
-    /// First and last source port.
-    pub sport: Option<(u16, u16)>,
-    /// First and last destination port.
-    pub dport: Option<(u16, u16)>,
-}
-
-/// A route as an entry of a table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TableRoute {
-    /// `unicast`, `local`, `blackhole`, `unreachable`, `prohibit`, `throw` …
-    pub kind: String,
-    /// Table.
-    pub table: u32,
-    /// Destination.
-    pub prefix: IpAddr,
-    /// Its length; 0 is the default route.
-    pub length: u8,
-    /// Next hop.
-    pub gateway: Option<IpAddr>,
-    /// Output interface.
-    pub oif: Option<u32>,
-    /// Metric: of equal prefixes the lower wins.
-    pub metric: u32,
-}
-
-impl TableRoute {
-    /// Whether it is for this destination.
-    #[must_use]
-    pub fn holds(&self, dst: IpAddr) -> bool {
-        holds(self.prefix, self.length, dst)
-    }
-}
-
 /// A neighbour entry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Neighbor {
@@ -481,6 +391,8 @@ pub enum Question {
         tuple: Tuple,
         /// Input interface, zero for none.
         iif: u32,
+        /// What else it is asked with.
+        with: Selectors,
     },
     /// Answered by [`Fact::Neighbor`].
     Neighbor {

@@ -35,11 +35,11 @@ pub(super) fn about_frame(loss: &Loss<'_>, list: &mut Asked) {
         && let Some(sender) = l2::sender(loss)
     {
         if let Some(tuple) = loss.tuple() {
-            list.push(Question::Route {
-                netns: sender.netns,
+            list.push(Question::route(
+                sender.netns,
                 tuple,
-                iif: l2::came_to(loss, sender).map_or(0, |d| d.ifindex.0),
-            });
+                l2::came_to(loss, sender).map_or(0, |d| d.ifindex.0),
+            ));
         }
         if let Some(address) = l2::next_hop(loss, sender) {
             list.push(Question::Neighbor {
@@ -58,9 +58,9 @@ pub(super) fn about_tunnels(loss: &Loss<'_>, list: &mut Asked) {
         if loss.function().starts_with("vxlan_xmit")
             && let Some(remote) = tunnel::remote_of(host, device, mac)
         {
-            list.push(Question::Route {
-                netns: device.netns,
-                tuple: Tuple {
+            list.push(Question::route(
+                device.netns,
+                Tuple {
                     proto: Proto::Udp,
                     src: remote.source(),
                     sport: 0,
@@ -68,8 +68,8 @@ pub(super) fn about_tunnels(loss: &Loss<'_>, list: &mut Asked) {
                     dport: remote.port,
                     icmp_id: 0,
                 },
-                iif: 0,
-            });
+                0,
+            ));
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::{PolicyRule, TableRoute};
 use crate::model::{Detail, Device, Event, KtimeNs, NeighborEvent, Transport, Tuple};
+use crate::network::route::{Decision, Tables, lookup, route_spec, route_words, rule_words};
 use crate::uapi::fib::LOOPBACK_IFINDEX;
 use crate::uapi::neighbour::{NUD_FAILED, STATES, UNRESOLVED};
 use crate::verdict::{Evidence, Outcome};
@@ -14,7 +15,6 @@ use super::super::candidate::{Candidate, Specificity, evidence};
 use super::super::causes::NEIGHBOR_UNRESOLVED;
 use super::super::local;
 use super::super::loss::{Loss, apart, peer_of};
-use super::super::policy::{self, Asked, Decision};
 use super::super::remedy::{Remedy, Shell, command, ip, text};
 use super::super::words;
 use super::{netfilter, tunnel, unheard};
@@ -318,14 +318,13 @@ pub fn advice(host: &Host, who: Unresolved) -> Vec<Remedy> {
 /// The route that names a next hop, and the rule that led to it.
 fn next_hop<'a>(loss: &Loss<'a>, who: Unresolved) -> Option<(&'a PolicyRule, &'a TableRoute)> {
     let came_in = loss.came_in().filter(|d| Some(*d) != loss.device());
-    let iif = came_in.map_or_else(|| "lo".to_owned(), |d| loss.host.interface(d));
-    let asked = Asked {
-        tuple: loss.tuple()?,
-        iif: &iif,
-        mark: loss.info.mark,
-    };
-    match policy::decision(loss.host, who.device.netns, &asked)? {
-        Decision::Route(rule, route) if route.gateway == Some(who.address) => Some((rule, route)),
+    let tables = Tables::of(loss.host, who.device.netns);
+    match lookup(&tables, &loss.routed(came_in)?).decision {
+        Decision::Route { rule, route, hops }
+            if hops.iter().any(|hop| hop.gateway == Some(who.address)) =>
+        {
+            Some((rule, route))
+        }
         _ => None,
     }
 }
@@ -335,9 +334,9 @@ fn next_hop_words(loss: &Loss<'_>, who: Unresolved) -> Option<String> {
     Some(format!(
         "{} is the next hop by the route {} (policy rule {}: {})",
         who.address,
-        policy::route_words(loss.host, who.device.netns, route),
+        route_words(loss.host, who.device.netns, route),
         rule.priority,
-        policy::rule_words(rule)
+        rule_words(rule)
     ))
 }
 
@@ -348,17 +347,23 @@ fn next_hop_advice(loss: &Loss<'_>, who: Unresolved) -> Vec<Remedy> {
     };
     let shell = Shell::of(loss.host, Some(who.device.netns));
     let ip = ip(who.address.is_ipv6());
-    let words = policy::route_words(loss.host, who.device.netns, route);
-    let mut list = vec![
-        shell
-            .change(
-                "if the next hop is the wrong one: this route names it",
-                command![..ip, "route del", ..words.split(' ')],
-            )
-            .undone_by(command![..ip, "route add", ..words.split(' ')]),
-    ];
+    let netns = who.device.netns;
+    let mut list = match route_spec(loss.host, netns, route) {
+        Some(spec) => vec![
+            shell
+                .change(
+                    "if the next hop is the wrong one: this route names it",
+                    command![..ip, "route del", ..spec.split(' ')],
+                )
+                .undone_by(command![..ip, "route add", ..spec.split(' ')]),
+        ],
+        None => vec![text(format!(
+            "if the next hop is the wrong one: the route {} names it",
+            route_words(loss.host, netns, route)
+        ))],
+    };
     if !matches!(rule.table, 253..=255) {
-        let rule = format!("pref {} {}", rule.priority, policy::rule_words(rule));
+        let rule = format!("pref {} {}", rule.priority, rule_words(rule));
         list.push(shell.change(
             "or the policy rule that leads to its table",
             command![..ip, "rule del", ..rule.split(' ')],

@@ -3,17 +3,19 @@
 use std::net::IpAddr;
 
 use crate::host::Host;
-use crate::host::facts::InterfaceAddress;
+use crate::host::facts::{InterfaceAddress, TableRoute};
 use crate::model::{Device, NetNs};
+use crate::network::route::{
+    self, Decision, Query, Tables, errno_words, lookup, route_spec, route_words, rule_words,
+};
 
 use super::super::causes::{Cause, ROUTE_BLACKHOLE, ROUTE_NONE, ROUTE_PROHIBIT, ROUTE_UNREACHABLE};
 use super::super::loss::peer_of;
-use super::super::policy::{self, Asked, Decision};
 use super::super::remedy::{Remedy, Shell, command, ip, text};
 use super::super::routing::{holds, network};
 
 /// What refused a packet, as far as it could be read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Refusal<'a> {
     /// Why, in the end.
     pub cause: &'static Cause,
@@ -21,16 +23,15 @@ pub struct Refusal<'a> {
     pub by: Option<Decision<'a>>,
     host: &'a Host,
     netns: Option<NetNs>,
-    asked: Asked<'a>,
+    query: Query,
 }
 
 /// The cause that a refusing rule or route stands for.
-fn cause_of(kind: &str) -> Option<&'static Cause> {
+const fn cause_of(kind: route::Refusal) -> &'static Cause {
     match kind {
-        "blackhole" => Some(&ROUTE_BLACKHOLE),
-        "unreachable" => Some(&ROUTE_UNREACHABLE),
-        "prohibit" => Some(&ROUTE_PROHIBIT),
-        _ => None,
+        route::Refusal::Blackhole => &ROUTE_BLACKHOLE,
+        route::Refusal::Unreachable => &ROUTE_UNREACHABLE,
+        route::Refusal::Prohibit => &ROUTE_PROHIBIT,
     }
 }
 
@@ -38,41 +39,36 @@ impl<'a> Refusal<'a> {
     /// What the kernel said, and who may have been the reason. An unreachable rule gives the error of a missing route
     /// (fib4_rule_action and fib6_rule_action: ENETUNREACH).
     #[must_use]
-    pub fn new(
-        told: &'static Cause,
-        host: &'a Host,
-        netns: Option<NetNs>,
-        asked: Asked<'a>,
-    ) -> Self {
-        let decision = netns.and_then(|ns| policy::decision(host, ns, &asked));
+    pub fn new(told: &'static Cause, host: &'a Host, netns: Option<NetNs>, query: Query) -> Self {
+        let decision = netns.map(|ns| lookup(&Tables::of(host, ns), &query).decision);
         let found = decision
-            .and_then(|d| Some((d, cause_of(d.refusal()?)?)))
-            .filter(|(_, cause)| {
+            .and_then(|d| Some((cause_of(d.refusal()?), d)))
+            .filter(|(cause, _)| {
                 *cause == told || told == &ROUTE_NONE && *cause == &ROUTE_UNREACHABLE
             });
         Self {
-            cause: found.map_or(told, |(_, cause)| cause),
-            by: found.map(|(by, _)| by),
+            cause: found.as_ref().map_or(told, |(cause, _)| cause),
+            by: found.map(|(_, by)| by),
             host,
             netns,
-            asked,
+            query,
         }
     }
 
     /// `no route to 10.9.9.9`, `unreachable policy rule for 10.9.9.9 (90: from 10.0.0.7 unreachable)`.
     #[must_use]
     pub fn words(&self) -> String {
-        let dst = self.asked.tuple.dst;
+        let dst = self.query.tuple.dst;
         let kind = self.cause.code.trim_start_matches("route.");
-        match (self.by, self.netns) {
-            (Some(Decision::Rule(rule)), _) => format!(
+        match (&self.by, self.netns) {
+            (Some(Decision::RefusedByRule(rule, _)), _) => format!(
                 "{kind} policy rule for {dst} (ip rule {}: {})",
                 rule.priority,
-                policy::rule_words(rule)
+                rule_words(rule)
             ),
-            (Some(Decision::Route(_, route)), Some(netns)) => format!(
+            (Some(Decision::RefusedByRoute(_, route, _)), Some(netns)) => format!(
                 "{kind} route for {dst} ({})",
-                policy::route_words(self.host, netns, route)
+                route_words(self.host, netns, route)
             ),
             _ if self.cause == &ROUTE_NONE => format!("no route to {dst}"),
             _ => format!("{kind} route for {dst}"),
@@ -82,26 +78,26 @@ impl<'a> Refusal<'a> {
     /// The entry, for the evidence.
     #[must_use]
     pub fn evidence(&self) -> Option<String> {
-        match (self.by?, self.netns?) {
-            (Decision::Rule(rule), _) => Some(format!(
+        match (self.by.as_ref()?, self.netns?) {
+            (Decision::RefusedByRule(rule, _), _) => Some(format!(
                 "policy rule {}: {} comes before any table that has a route",
                 rule.priority,
-                policy::rule_words(rule)
+                rule_words(rule)
             )),
-            (Decision::Route(rule, route), netns) => Some(format!(
+            (Decision::RefusedByRoute(rule, route, _), netns) => Some(format!(
                 "the route is {}, by policy rule {}: {}",
-                policy::route_words(self.host, netns, route),
+                route_words(self.host, netns, route),
                 rule.priority,
-                policy::rule_words(rule)
+                rule_words(rule)
             )),
-            (Decision::Nothing, _) => None,
+            _ => None,
         }
     }
 
     /// What to look at and to change. `iif`: source and interface of a packet that came in.
     #[must_use]
     pub fn advice(&self, shell: &Shell, iif: Option<(IpAddr, String)>) -> Vec<Remedy> {
-        let dst = self.asked.tuple.dst;
+        let dst = self.query.tuple.dst;
         let ip = ip(dst.is_ipv6());
         let from = iif
             .into_iter()
@@ -110,9 +106,9 @@ impl<'a> Refusal<'a> {
             "what the kernel decides now",
             command![..ip, "route get", dst, ..from],
         )];
-        match (self.by, self.netns) {
-            (Some(Decision::Rule(rule)), _) => {
-                let what = format!("pref {} {}", rule.priority, policy::rule_words(rule));
+        match (&self.by, self.netns) {
+            (Some(Decision::RefusedByRule(rule, _)), _) => {
+                let what = format!("pref {} {}", rule.priority, rule_words(rule));
                 list.extend([
                     shell.look("the policy rules", command![..ip, "rule"]),
                     shell
@@ -123,20 +119,12 @@ impl<'a> Refusal<'a> {
                         .undone_by(command![..ip, "rule add", ..what.split(' ')]),
                 ]);
             }
-            (Some(Decision::Route(_, route)), Some(netns)) => {
-                let what = policy::route_words(self.host, netns, route);
-                list.extend([
-                    shell.look(
-                        "routes of this kind",
-                        command![..ip, "route show table all type", route.kind],
-                    ),
-                    shell
-                        .change(
-                            "delete the route, if it should not match",
-                            command![..ip, "route del", ..what.split(' ')],
-                        )
-                        .undone_by(command![..ip, "route add", ..what.split(' ')]),
-                ]);
+            (Some(Decision::RefusedByRoute(_, route, _)), Some(netns)) => {
+                list.push(shell.look(
+                    "routes of this kind",
+                    command![..ip, "route show table all type", route.kind],
+                ));
+                list.push(self.without(shell, netns, route));
             }
             _ if self.cause == &ROUTE_NONE => list.extend(self.missing(shell)),
             _ => {
@@ -154,9 +142,44 @@ impl<'a> Refusal<'a> {
         list
     }
 
+    /// The route deleted, where another one is used then.
+    fn without(&self, shell: &Shell, netns: NetNs, refusing: &TableRoute) -> Remedy {
+        let ip = ip(self.query.tuple.dst.is_ipv6());
+        let tables = Tables::of(self.host, netns);
+        let words = route_words(self.host, netns, refusing);
+        let then = match lookup(&tables.without(refusing), &self.query).decision {
+            Decision::Route { route, .. } => {
+                let other = route_words(self.host, netns, route);
+                format!("the route {other} is used then")
+            }
+            Decision::OnLink(ifindex) => {
+                let name = self.host.interface(Device { netns, ifindex });
+                format!("it is sent on {name} then")
+            }
+            Decision::Undecided(_) => "which route is used then is not known".to_owned(),
+            other => {
+                let error = other.errno().map_or_else(String::new, errno_words);
+                return text(format!(
+                    "to delete {words} is not enough, no other route leads there then ({error}): add one"
+                ));
+            }
+        };
+        match route_spec(self.host, netns, refusing) {
+            Some(spec) => shell
+                .change(
+                    format!("delete the route, if it should not match: {then}"),
+                    command![..ip, "route del", ..spec.split(' ')],
+                )
+                .undone_by(command![..ip, "route add", ..spec.split(' ')]),
+            None => text(format!(
+                "delete the route {words}, if it should not match: {then}"
+            )),
+        }
+    }
+
     /// The route that is missing.
     fn missing(&self, shell: &Shell) -> Vec<Remedy> {
-        let dst = self.asked.tuple.dst;
+        let dst = self.query.tuple.dst;
         let ip = ip(dst.is_ipv6());
         let look = shell.look("its routes", command![..ip, "route show table all"]);
         let way = self.netns.and_then(|netns| way_to(self.host, netns, dst));

@@ -8,7 +8,6 @@ use super::super::causes::{
     Cause, ROUTE_BLACKHOLE, ROUTE_FORWARDING, ROUTE_NONE, ROUTE_PROHIBIT, ROUTE_UNREACHABLE,
 };
 use super::super::loss::Loss;
-use super::super::policy::Asked;
 use super::super::remedy::{Shell, command, sysctl, text};
 use super::super::routing;
 use super::refusal::Refusal;
@@ -75,14 +74,9 @@ pub fn lookup(loss: &Loss<'_>) -> Option<Candidate> {
     }
     let shell = Shell::of(loss.host, loss.netns());
     let came_in = loss.came_in().or(loss.device());
-    let iif = came_in.map_or_else(|| "lo".to_owned(), |d| loss.host.interface(d));
-    let tuple = loss.tuple()?;
-    let asked = Asked {
-        tuple,
-        iif: &iif,
-        mark: loss.info.mark,
-    };
-    let mut refusal = Refusal::new(cause, loss.host, loss.netns(), asked);
+    let query = loss.routed(came_in)?;
+    let tuple = query.tuple;
+    let mut refusal = Refusal::new(cause, loss.host, loss.netns(), query);
     // Without the rules themselves: a lookup that only the local table saw was ended by one.
     let by_rule = refusal.by.is_none()
         && refusal.cause == &ROUTE_NONE

@@ -3,7 +3,10 @@
 use std::net::IpAddr;
 
 use crate::host::Host;
-use crate::model::{Device, NetNs};
+use crate::model::{Device, IfIndex, NetNs};
+use crate::network::route::{
+    Decision, Query, Tables, check_source, lookup, route_words, rule_words,
+};
 use crate::verdict::Place;
 
 use super::super::candidate::{Candidate, Specificity};
@@ -17,12 +20,14 @@ use super::route::HOOK;
 
 /// The reverse-path filter refused the source.
 pub fn filtered(loss: &Loss<'_>) -> Option<Candidate> {
-    let (tuple, device) = (loss.tuple()?, loss.device()?);
+    let device = loss.device()?;
     Some(
         reverse_path(
             loss.host,
-            device,
-            tuple.src,
+            Arrival {
+                device,
+                query: loss.routed(Some(device))?,
+            },
             mode(loss.host, device),
             loss.place(Some(HOOK)),
         )
@@ -141,33 +146,83 @@ fn mode(host: &Host, device: Device) -> (String, u32) {
     }
 }
 
+/// A packet that came to an interface.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// The interface.
+    pub device: Device,
+    /// The packet.
+    pub query: Query,
+}
+
+/// Where an answer would go.
+struct WayBack {
+    /// In words, for the summary.
+    summary: String,
+    /// The route and the rule, as far as they were read.
+    evidence: Option<String>,
+    /// Whether there is a way at all.
+    exists: bool,
+}
+
+/// Where an answer would go, asked as the kernel asks for the check; without the facts for that, as RTM_GETROUTE told.
+fn way_back(host: &Host, Arrival { device, query }: Arrival) -> Option<WayBack> {
+    let tables = Tables::of(host, device.netns);
+    let forward = lookup(&tables, &query).decision;
+    let netns = device.netns;
+    let through = |oif: Option<u32>| {
+        let other = oif.filter(|oif| *oif != device.ifindex.0).map(IfIndex);
+        other.map_or_else(String::new, |ifindex| {
+            let name = host.interface(Device { netns, ifindex });
+            format!(": an answer would leave through {name}")
+        })
+    };
+    let none = || WayBack {
+        summary: ": no route leads back to it".to_owned(),
+        evidence: None,
+        exists: false,
+    };
+    match check_source(&tables, &query, &forward).back.decision {
+        Decision::Route { rule, route, hops } => Some(WayBack {
+            summary: through(hops.iter().find_map(|hop| hop.oif)),
+            evidence: Some(format!(
+                "the way back is {}, by policy rule {}: {}",
+                route_words(host, netns, route),
+                rule.priority,
+                rule_words(rule)
+            )),
+            exists: true,
+        }),
+        Decision::Undecided(_) => {
+            let told = routing::answer(host, netns, query.tuple.src)?;
+            Some(match &told.result {
+                Ok(route) => WayBack {
+                    summary: through(route.oif),
+                    evidence: None,
+                    exists: true,
+                },
+                Err(_) => none(),
+            })
+        }
+        _ => Some(none()),
+    }
+}
+
 /// The reverse-path filter refuses a source on an interface.
 #[must_use]
 pub fn reverse_path(
     host: &Host,
-    device: Device,
-    source: IpAddr,
+    arrival: Arrival,
     (name, mode): (String, u32),
     place: Place,
 ) -> Candidate {
+    let (device, source) = (arrival.device, arrival.query.tuple.src);
     let setting = sysctl(&name);
     let interface = host.interface(device);
     let shell = Shell::of(host, Some(device.netns));
     let ip = ip(source.is_ipv6());
     let answer = routing::answer(host, device.netns, source);
-    let way = answer.map(|a| match &a.result {
-        Ok(route) => match route.oif {
-            Some(oif) if oif != device.ifindex.0 => format!(
-                ": an answer would leave through {}",
-                host.interface(Device {
-                    netns: device.netns,
-                    ifindex: crate::model::IfIndex(oif),
-                })
-            ),
-            _ => String::new(),
-        },
-        Err(_) => ": no route leads back to it".to_owned(),
-    });
+    let way = way_back(host, arrival);
     let kind = if mode == 2 { "loose" } else { "strict" };
     let back = host
         .links()
@@ -189,22 +244,21 @@ pub fn reverse_path(
         });
     let via = back
         .filter(|gateway| *gateway != source)
-        .map_or_else(String::new, |gateway| format!(" via {gateway}"));
-    let verb = match answer.map(|a| a.result.is_ok()) {
-        Some(true) => "replace",
-        _ => "add",
-    };
+        .map(|gateway| ["via".to_owned(), gateway.to_string()]);
+    let exists = way.as_ref().is_some_and(|way| way.exists);
+    let verb = if exists { "replace" } else { "add" };
     let mut candidate = Candidate::new(
         &ROUTE_RP_FILTER,
         place,
         format!(
             "reverse-path filter (rp_filter) refused source {source} on {}{}",
             words::interface(host, device),
-            way.unwrap_or_default()
+            way.as_ref().map_or("", |way| way.summary.as_str())
         ),
     )
     .explains(Specificity::Linked)
     .because("sysctl", format!("{setting} = {mode} ({kind})"))
+    .because("route", way.and_then(|way| way.evidence))
     .because("route", answer.map(|a| routing::answer_words(host, a)))
     .advise([
         shell.look(
@@ -224,7 +278,8 @@ pub fn reverse_path(
                 ..ip,
                 "route",
                 verb,
-                format!("{source}{via}"),
+                source,
+                ..via.into_iter().flatten(),
                 "dev",
                 interface
             ],

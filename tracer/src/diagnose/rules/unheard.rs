@@ -10,6 +10,7 @@ use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::{Link, Question};
 use crate::model::{Device, NetNs, Proto, Transport, Tuple};
+use crate::network::route::Query;
 use crate::verdict::{Confidence, Outcome, Place};
 
 use super::super::candidate::{Candidate, Specificity, place_on};
@@ -138,11 +139,7 @@ pub fn questions(trace: &Trace, host: &Host, who: Unresolved) -> Vec<Question> {
             }
         }
         if let Some(asker) = asker(trace, host, who) {
-            list.push(Question::Route {
-                netns,
-                tuple: back(who.address, asker),
-                iif: 0,
-            });
+            list.push(Question::route(netns, back(who.address, asker), 0));
         }
     }
     list
@@ -296,8 +293,13 @@ fn refused(trace: &Trace, host: &Host, who: Unresolved, asked: Asked) -> Option<
     if !refuses {
         return None;
     }
+    let request = back(who.address, asker).reversed();
+    let arrival = source::Arrival {
+        device: asked.arrival,
+        query: Query::input(request, asked.arrival.ifindex, 0),
+    };
     Some(
-        source::reverse_path(host, asked.arrival, asker, (name, mode), here)
+        source::reverse_path(host, arrival, (name, mode), here)
             .sure(Confidence::Likely)
             .because(
                 "neighbor",

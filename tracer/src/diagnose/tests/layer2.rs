@@ -3,7 +3,7 @@
 use super::fixture::{Net, Walk, device, dropped, echo, mac};
 use crate::host::facts::{
     BridgeLink, BridgePort, Fact, FdbEntry, Forwarding, PortState, Question, Route, RouteAnswer,
-    VxlanLink,
+    Selectors, VxlanLink,
 };
 use crate::model::{Device, Direction, NetNs, Tuple};
 use crate::verdict::Verdict;
@@ -295,6 +295,7 @@ fn the_neighbour_entry_is_that_of_the_gateway() {
         netns: NetNs(LEFT),
         tuple: echo("10.3.0.1", "10.9.0.9"),
         iif: 0,
+        with: Selectors::default(),
         result: Ok(Route {
             kind: "unicast".to_owned(),
             oif: Some(2),

@@ -1,7 +1,7 @@
 //! Flows whose packets the kernel dropped.
 
 use super::fixture::{Net, device, dropped, echo, mac, ports, tcp};
-use crate::host::facts::{Fact, FilterEngine, Question, Route, RouteAnswer};
+use crate::host::facts::{Fact, FilterEngine, Question, Route, RouteAnswer, Selectors};
 use crate::model::{Detail, Direction, KtimeNs, NetNs, Proto, Tuple};
 use crate::verdict::{Confidence, Outcome, Verdict};
 
@@ -92,6 +92,7 @@ fn forward_policy_of_iptables_nft() {
         netns: NetNs(ROUTER),
         tuple: ping(),
         iif: 2,
+        with: Selectors::default(),
         result: Ok(Route {
             kind: "unicast".to_owned(),
             oif: Some(3),

@@ -2,7 +2,7 @@
 
 use super::fixture::{Net, device, dropped, echo, ports};
 use crate::host::facts::{
-    Fact, InterfaceAddress, PolicyRule, Question, Route, RouteAnswer, TableRoute,
+    Fact, InterfaceAddress, PolicyRule, Question, Route, RouteAnswer, Selectors, TableRoute,
 };
 use crate::model::{Detail, Device, Direction, FibEvent, NetNs, Proto, Tuple};
 use crate::verdict::{Confidence, Outcome, Verdict};
@@ -75,13 +75,8 @@ fn towards(net: &mut Net, ns: u32, kind: &str) {
         return;
     };
     let route = TableRoute {
-        kind: kind.to_owned(),
-        table: 254,
-        prefix,
-        length: 24,
-        gateway: None,
         oif: Some(3),
-        metric: 0,
+        ..TableRoute::new(kind, 254, prefix, 24)
     };
     if let Ok(dst) = "10.2.0.2".parse() {
         net.fact(Fact::RoutesTowards(NetNs(ns), dst, vec![route]));
@@ -101,6 +96,7 @@ fn answer(net: &mut Net, ns: u32, dst: &str, result: Result<u32, u32>) {
         netns: NetNs(ns),
         tuple: echo("10.1.0.1", dst),
         iif: 0,
+        with: Selectors::default(),
         result,
     }));
 }

@@ -2,8 +2,8 @@
 
 use super::fixture::{Net, device, dropped, echo, ports, tcp};
 use crate::host::facts::{
-    BaseChain, Fact, FilterEngine, FilterRule, Question, Route, RouteAnswer, Side as End, Stop,
-    Test,
+    BaseChain, Fact, FilterEngine, FilterRule, Question, Route, RouteAnswer, Selectors,
+    Side as End, Stop, Test,
 };
 use crate::model::{Direction, FlowId, Hop, KtimeNs, NetNs, Proto, Side, Tuple};
 use crate::verdict::{Confidence, Outcome, Verdict};
@@ -191,16 +191,16 @@ fn a_receiver_without_a_way_to_the_translated_source() {
         dport: 0,
         ..as_sent
     };
-    assert!(net.questions().contains(&Question::Route {
-        netns: NetNs(SERVER),
-        tuple: back,
-        iif: 0
-    }));
+    assert!(
+        net.questions()
+            .contains(&Question::route(NetNs(SERVER), back, 0))
+    );
     assert_eq!(cause(&net.verdict()), Some("socket.unanswered"));
     net.fact(Fact::Route(RouteAnswer {
         netns: NetNs(SERVER),
         tuple: back,
         iif: 0,
+        with: Selectors::default(),
         result: Err(101),
     }));
     let verdict = net.verdict();
@@ -345,6 +345,7 @@ fn a_udp_server_that_prefers_another_source() {
                 ..query
             },
             iif: 0,
+            with: Selectors::default(),
             result: Ok(Route {
                 kind: "unicast".to_owned(),
                 oif: Some(2),

@@ -7,13 +7,14 @@ use std::net::{IpAddr, SocketAddr};
 use super::Clock;
 use super::journeys::error_name;
 use crate::correlate::Trace;
-use crate::diagnose::{policy, standing};
+use crate::diagnose::standing;
 use crate::host::Host;
 use crate::host::facts::{
     BaseChain, CgroupProgram, ConntrackAnswer, ConntrackCounters, FilterEngine, FilterRule,
     Forwarding, InterfaceAddress, Link, Neighbor, OpenSocket, Route, RouteAnswer, Stop,
 };
 use crate::model::{Device, IfIndex, NetNs};
+use crate::network::route;
 use crate::report::ContextEntry;
 use crate::uapi::neighbour::{self, NUD_NOARP, NUD_PERMANENT};
 
@@ -50,7 +51,7 @@ pub(super) fn read(trace: &Trace, host: &Host, clock: Clock) -> Vec<ContextEntry
                 dated.fact.iter().map(move |rule| (netns, dated.at, rule))
             })
             .map(|(netns, at, rule)| {
-                let text = format!("{}: {}", rule.priority, policy::rule_words(rule));
+                let text = format!("{}: {}", rule.priority, route::rule_words(rule));
                 entry("rule", Some(*netns), Some(clock.since_start(at)), text)
             })
             .collect(),
@@ -65,7 +66,7 @@ pub(super) fn read(trace: &Trace, host: &Host, clock: Clock) -> Vec<ContextEntry
                     .map(move |route| (*netns, dst, dated.at, route))
             })
             .map(|(netns, dst, at, route)| {
-                let words = policy::route_words(host, netns, route);
+                let words = route::route_words(host, netns, route);
                 let text = format!("holds {dst}: {words}");
                 entry("table", Some(netns), Some(clock.since_start(at)), text)
             })

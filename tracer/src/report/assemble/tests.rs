@@ -11,6 +11,7 @@ use crate::diagnose::{Diagnosis, Judged};
 use crate::host::Host;
 use crate::host::facts::{
     BaseChain, Fact, FilterEngine, Link, Namespace, Neighbor, Probe, ProbeState, RouteAnswer, Run,
+    Selectors,
 };
 use crate::model::Losses;
 use crate::model::{
@@ -196,6 +197,7 @@ fn host() -> Host {
             netns: NetNs(1),
             tuple: tuple("10.96.0.1", 443),
             iif: 2,
+            with: Selectors::default(),
             result: Err(101),
         }),
         Fact::Neighbor(Neighbor {

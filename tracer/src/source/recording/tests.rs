@@ -11,7 +11,9 @@ use tracer_common::stats::{HopCount, HopKey};
 use tracer_common::tuple::RawTuple;
 
 use super::{Ending, HEADER_SIZE, Reader, RecordingError, VERSION, Writer};
-use crate::host::facts::{BaseChain, Fact, FilterEngine, Neighbor, Probe, ProbeState, RouteAnswer};
+use crate::host::facts::{
+    BaseChain, Fact, FilterEngine, Neighbor, Probe, ProbeState, RouteAnswer, Selectors,
+};
 use crate::model::{Counters, Losses};
 use crate::model::{Device, IfIndex, KtimeNs, Mac, NetNs, Proto, Tuple};
 use crate::source::{EndReason, Input};
@@ -53,6 +55,7 @@ fn fact() -> impl Strategy<Value = Fact> {
                     icmp_id: 0,
                 },
                 iif: 0,
+                with: Selectors::default(),
                 result: Err(101),
             })
         }),

@@ -7,8 +7,8 @@ use super::Pseudonyms;
 use super::names::Kind;
 use crate::host::facts::{
     BpfProgram, CgroupProgram, Cgroups, ConntrackAnswer, ConntrackEntry, Fact, FdbEntry,
-    Forwarding, InterfaceAddress, Link, Namespace, Neighbor, OpenSocket, PolicyRule, PortSockets,
-    Probe, Route, RouteAnswer, Run, TableRoute, TracedNode, VxlanLink, XfrmPolicy,
+    Forwarding, InterfaceAddress, Link, Namespace, Neighbor, NextHop, OpenSocket, PolicyRule,
+    PortSockets, Probe, Route, RouteAnswer, Run, TableRoute, TracedNode, VxlanLink, XfrmPolicy,
 };
 use crate::model::{Mac, Process, Tuple};
 
@@ -35,6 +35,7 @@ impl Pseudonyms {
                 netns: _,
                 tuple,
                 iif: _,
+                with: _,
                 result,
             }) => {
                 self.tuple(tuple);
@@ -277,6 +278,17 @@ impl Pseudonyms {
             protocol: _,
             sport: _,
             dport: _,
+            sport_mask: _,
+            dport_mask: _,
+            tos: _,
+            dscp: _,
+            uid: _,
+            l3mdev: _,
+            tunnel: _,
+            suppress_prefix: _,
+            suppress_group: _,
+            origin: _,
+            unknown: _,
         } = rule;
         for (address, length) in src.iter_mut().chain(dst) {
             self.hide_network(address, *length);
@@ -313,9 +325,32 @@ impl Pseudonyms {
             gateway,
             oif: _,
             metric: _,
+            flags: _,
+            paths,
+            nexthop: _,
+            protocol: _,
+            scope: _,
+            tos: _,
+            source,
+            from,
+            preference: _,
+            metrics: _,
+            unknown: _,
         } = route;
         self.hide_network(prefix, *length);
-        self.hide_all(gateway);
+        self.hide_all(gateway.iter_mut().chain(source));
+        for NextHop {
+            gateway,
+            oif: _,
+            weight: _,
+            flags: _,
+        } in paths
+        {
+            self.hide_all(gateway);
+        }
+        if let Some((address, length)) = from {
+            self.hide_network(address, *length);
+        }
     }
 
     fn connection(&mut self, entry: &mut ConntrackEntry) {
