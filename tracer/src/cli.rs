@@ -353,6 +353,9 @@ pub struct ReplayArgs {
     /// Write what is replayed to another recording: with --redact, for sharing
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Report")]
     pub record: Option<PathBuf>,
+    /// After the text: every cause that was considered, what it rests on, and why it does or does not stand
+    #[arg(long, help_heading = "Report")]
+    pub explain: bool,
     /// More details on stderr
     #[arg(short, long, action = clap::ArgAction::Count, help_heading = None)]
     pub verbose: u8,

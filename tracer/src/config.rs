@@ -75,6 +75,8 @@ pub struct Config {
 /// A replay.
 #[derive(Clone, Debug)]
 pub struct ReplayConfig {
+    /// Write every proposal behind the report, and why it does or does not stand.
+    pub explain: bool,
     /// The recording.
     pub file: PathBuf,
     /// Where another recording goes.

@@ -11,6 +11,7 @@ pub mod bridging;
 pub mod candidate;
 pub mod causes;
 pub mod chain_commands;
+pub mod explain;
 pub mod groups;
 pub mod hooks;
 pub mod local;
@@ -35,6 +36,7 @@ pub mod view;
 pub mod visits;
 pub mod words;
 
+pub use explain::explain;
 pub use groups::LossGroup;
 pub use questions::questions;
 
@@ -141,13 +143,7 @@ fn judge(view: &View<'_>) -> Judged {
         .collect();
     let chosen = groups::decisive(&groups, &incidental);
     let mut verdict = match chosen {
-        Some(group) => {
-            let fates = match group.direction {
-                Direction::Reply => &counts.reply,
-                _ => &counts.forward,
-            };
-            groups::verdict(view, group, fates)
-        }
+        Some(group) => groups::verdict(view, group, counts.of(group.direction)),
         None => silent::verdict(view, &counts),
     };
     let found = Found {
@@ -195,20 +191,30 @@ pub struct Found<'a> {
 /// What may be behind a loss or a silence, and beyond the place where it showed.
 type Explain = fn(&View<'_>, &Found<'_>) -> Option<Candidate>;
 
-/// In this order.
-const EXPLANATIONS: &[Explain] = &[
-    source_address::refused,
-    other_way::taken,
-    service::without_endpoint,
+/// In this order, each with its name.
+const EXPLANATIONS: &[(&str, Explain)] = &[
+    (
+        "a source address that is not answered",
+        source_address::refused,
+    ),
+    ("an answer that took another way", other_way::taken),
+    ("a service without an endpoint", service::without_endpoint),
 ];
 
 /// The first explanation whose cause beats that of the verdict.
 fn explanation(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
-    let known = found.verdict.cause.as_deref().and_then(causes::by_code);
     EXPLANATIONS
         .iter()
-        .filter_map(|explain| explain(view, found))
-        .find(|candidate| known.is_none_or(|cause| candidate.cause.beats(cause).is_some()))
+        .filter_map(|(_, explain)| explain(view, found))
+        .find(|candidate| found.is_beaten_by(candidate))
+}
+
+impl Found<'_> {
+    /// Whether an explanation goes further than the verdict that was found.
+    fn is_beaten_by(&self, explanation: &Candidate) -> bool {
+        let known = self.verdict.cause.as_deref().and_then(causes::by_code);
+        known.is_none_or(|cause| explanation.cause.beats(cause).is_some())
+    }
 }
 
 /// Errors that the flow's sockets were given.

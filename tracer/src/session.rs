@@ -16,6 +16,7 @@ use crate::model::Counters;
 use crate::model::{Detail, Event, JourneyId};
 use crate::report::{self, Report};
 use crate::source::{EndReason, Input};
+use crate::verdict::Considered;
 
 /// An event that became part of the trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,6 +173,12 @@ impl Session {
     #[must_use]
     pub fn diagnosis(&self) -> Diagnosis {
         diagnose::diagnose(self.trace(), &self.host)
+    }
+
+    /// Every proposal that was made, and why it does or does not stand.
+    #[must_use]
+    pub fn considered(&self) -> Vec<Considered> {
+        diagnose::explain(self.trace(), &self.host)
     }
 
     /// The report as of now.

@@ -155,6 +155,32 @@ impl Advice {
     }
 }
 
+/// What was considered for one loss, or for the silence of a flow, and what stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Considered {
+    /// What it is about, one line.
+    pub about: String,
+    /// Proposals, the one that stands first.
+    pub proposals: Vec<Proposed>,
+}
+
+/// One proposal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proposed {
+    /// Name of the rule that made it.
+    pub rule: String,
+    /// Code of docs/causes.md.
+    pub cause: String,
+    /// How sure it is.
+    pub confidence: Confidence,
+    /// One line.
+    pub summary: String,
+    /// What it rests on.
+    pub evidence: Vec<Evidence>,
+    /// Why it does not stand; `None` for the one that does.
+    pub lost: Option<String>,
+}
+
 /// What a piece of advice does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::PLAIN_WIDTH;
 use crate::config::{OutputConfig, OutputFormat, Sink};
 use crate::error::Error;
-use crate::render::text::TextStyle;
+use crate::render::text::{TextStyle, considered};
 use crate::render::{self, diagram, json, markdown, pcapng};
 use crate::report::Report;
 use crate::report::assemble::event_report;
@@ -13,6 +13,7 @@ use crate::report::event::NdjsonLine;
 use crate::session::{Seen, Session};
 use crate::source::Input;
 use crate::source::recording::RecordingError;
+use crate::verdict::Considered;
 
 /// An open destination, and what is written to it.
 pub(super) struct Output {
@@ -84,12 +85,7 @@ impl Output {
     /// When it cannot be written.
     pub(super) fn report(&mut self, report: &Report) -> Result<(), Error> {
         self.check()?;
-        let style = TextStyle {
-            width: usize::from(self.sink.width().unwrap_or(PLAIN_WIDTH)),
-            color: self.color,
-            ascii: !super::speaks_utf8(),
-            ..TextStyle::default()
-        };
+        let style = self.style();
         let out = &mut self.sink;
         match self.format {
             OutputFormat::Text => render::text::write(out, report, &style),
@@ -102,6 +98,26 @@ impl Output {
         }
         .and_then(|()| out.flush())
         .map_err(|error| Error::io("write the report", error))
+    }
+
+    /// Writes what was considered behind a report in text.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(super) fn considered(&mut self, all: &[Considered]) -> Result<(), Error> {
+        let style = self.style();
+        considered::write(&mut self.sink, all, &style)
+            .and_then(|()| self.sink.flush())
+            .map_err(|error| Error::io("write what was considered", error))
+    }
+
+    fn style(&self) -> TextStyle {
+        TextStyle {
+            width: usize::from(self.sink.width().unwrap_or(PLAIN_WIDTH)),
+            color: self.color,
+            ascii: !super::speaks_utf8(),
+            ..TextStyle::default()
+        }
     }
 
     /// Writes the packets.

@@ -60,7 +60,11 @@ pub fn replay(config: &ReplayConfig) -> Result<ExitStatus, Error> {
                 .hint("record for longer, or copy it again from where it was made"),
         );
     }
-    finish(&mut output, &session, player.kept, config.output.check)
+    let status = finish(&mut output, &session, player.kept, config.output.check)?;
+    if config.explain {
+        output.considered(&session.considered())?;
+    }
+    Ok(status)
 }
 
 /// Plays until the person leaves or a signal comes, without a screen until the recording ends. Either way the terminal

@@ -6,7 +6,7 @@ use std::path::Path;
 use tracer_common::event::MAX_SNAPLEN;
 
 use super::{Args, RedactArgs, ReplayArgs, duration, output};
-use crate::config::{Config, Glob, RecordTo, Redaction, ReplayConfig, Surroundings};
+use crate::config::{Config, Glob, OutputFormat, RecordTo, Redaction, ReplayConfig, Surroundings};
 use crate::error::Error;
 use crate::filter::{self, Request};
 
@@ -91,7 +91,15 @@ pub(super) fn replay(args: ReplayArgs, surroundings: Surroundings) -> Result<Rep
             );
         }
     }
+    if args.explain {
+        output.screen = None;
+        if output.format != OutputFormat::Text {
+            return Err(Error::usage("--explain is written behind text")
+                .hint("leave --output, --json and the ending of -o out, or ask for text"));
+        }
+    }
     Ok(ReplayConfig {
+        explain: args.explain,
         record: args.record.map(|path| RecordTo { path, most: None }),
         file: args.file,
         speed: args.speed,

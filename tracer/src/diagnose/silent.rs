@@ -26,22 +26,98 @@ pub struct Counts {
     pub reply: FateCounts,
 }
 
+impl Counts {
+    /// Those of a direction; errors about the flow count with the way there.
+    #[must_use]
+    pub fn of(&self, direction: Direction) -> &FateCounts {
+        match direction {
+            Direction::Reply => &self.reply,
+            _ => &self.forward,
+        }
+    }
+}
+
 /// The verdict of a flow that lost nothing that the kernel would admit.
 #[must_use]
 pub fn verdict(view: &View<'_>, counts: &Counts) -> Verdict {
-    let found = waiting::waiting(view, counts)
-        .or_else(|| swallowed::answer_not_sent(view, counts))
-        .or_else(|| swallowed::swallowed(view, counts))
-        .or_else(|| between::lost(view, counts))
-        .or_else(|| unanswered::refused_outside(view, counts))
-        .or_else(|| swallowed::answered_with_another_address(view, counts))
-        .or_else(|| vanished::vanished(view, Direction::Forward, counts))
-        .or_else(|| unanswered::unanswered(view, counts))
-        .or_else(|| vanished::vanished(view, Direction::Reply, counts));
+    let found = SYMPTOMS
+        .iter()
+        .find_map(|symptom| (symptom.propose)(view, counts));
     match found {
         Some(silence) => silence.verdict(view),
         None => delivered(view, counts),
     }
+}
+
+/// A way in which a flow fails without a drop.
+struct Symptom {
+    /// Its name.
+    name: &'static str,
+    /// Why it is looked at before those behind it.
+    before: &'static str,
+    propose: fn(&View<'_>, &Counts) -> Option<Silence>,
+}
+
+/// The first that shows itself is the verdict: what is known to wait or to be refused before what is only missing, and
+/// the way there before the way back.
+const SYMPTOMS: &[Symptom] = &[
+    Symptom {
+        name: "a packet that waits for a neighbour",
+        before: "the kernel itself says that it waits",
+        propose: waiting::waiting,
+    },
+    Symptom {
+        name: "an answer that could not be sent",
+        before: "its own route look-up failed",
+        propose: swallowed::answer_not_sent,
+    },
+    Symptom {
+        name: "a request that was taken in and not answered",
+        before: "the function that took it in tells why",
+        propose: swallowed::swallowed,
+    },
+    Symptom {
+        name: "a packet lost between two nodes",
+        before: "counters of both nodes tell how many",
+        propose: between::lost,
+    },
+    Symptom {
+        name: "a refusal that came in from outside",
+        before: "an answer was seen",
+        propose: unanswered::refused_outside,
+    },
+    Symptom {
+        name: "an answer from another address",
+        before: "the server's own choice of address tells why nothing came",
+        propose: swallowed::answered_with_another_address,
+    },
+    Symptom {
+        name: "a packet without an end",
+        before: "what did not arrive cannot be answered",
+        propose: |view, counts| vanished::vanished(view, Direction::Forward, counts),
+    },
+    Symptom {
+        name: "an answer that is due and did not come",
+        before: "there is none of which to say where it ended",
+        propose: unanswered::unanswered,
+    },
+    Symptom {
+        name: "an answer without an end",
+        before: "",
+        propose: |view, counts| vanished::vanished(view, Direction::Reply, counts),
+    },
+];
+
+/// What each symptom proposes, in the order in which they are looked at.
+#[must_use]
+pub fn considered(
+    view: &View<'_>,
+    counts: &Counts,
+) -> Vec<(&'static str, &'static str, Candidate)> {
+    SYMPTOMS
+        .iter()
+        .filter_map(|s| Some((s.name, s.before, (s.propose)(view, counts)?.candidate)))
+        .collect()
 }
 
 /// A proposal with what it is about.

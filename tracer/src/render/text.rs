@@ -13,6 +13,7 @@
 //! Made from the [`Report`] alone. Readable at 60 columns and without colour. Commands are never wrapped or cut.
 
 pub(crate) mod completeness;
+pub mod considered;
 pub(crate) mod path;
 mod table;
 pub(crate) mod verdict;
