@@ -227,9 +227,47 @@ sites! {
             "__udp6_lib_mcast_deliver",
         ]),
     ];
+    PURGED: "a socket purges its queues", [reasons(&["QUEUE_PURGE"])];
+    PURGED_BY_SOCKET: "a socket purges its queues, on kernels before QUEUE_PURGE (6.8)", [functions(&["skb_queue_purge", "skb_queue_purge_reason", "skb_rbtree_purge", "inet_sock_destruct", "sk_stream_kill_queues", "tcp_write_queue_purge", "tcp_v4_destroy_sock", "unix_release_sock", "udp_destruct_common", "udp_destruct_sock", "udpv6_destruct_sock"])];
+    NO_DROP: "freed without being a drop", [reasons(&["NOT_DROPPED_YET", "CONSUMED"])];
+    PIECES: "the pieces of a reassembled packet", [unnamed(&["skb_release_data"])];
+    TAP: "a packet socket refuses its copy (packet_rcv)", [functions(&["packet_rcv", "packet_rcv_spkt", "tpacket_rcv", "packet_release"])];
+    PING_REPLY: "an echo reply that no ping socket takes (ping_rcv)", [at(&["NO_SOCKET", UNNAMED], &["ping_rcv"])];
+    FRAME_OF_OTHERS: "a frame for another MAC", [reasons(&["OTHERHOST"])];
+    NO_ADDRESS_HERE: "a packet for no address of this namespace (ip_error)", [at(&["IP_INADDRERRORS", UNNAMED], &["ip_error"])];
+    FRAME_OF_OTHERS_UNNAMED: "a frame for another MAC, before OTHERHOST existed (5.17)", [unnamed(&["ip_rcv_core", "ip6_rcv_core", "ip_rcv", "ipv6_rcv"])];
+    RESET_AT_TCP: "TCP input that finds no socket, or one that closes", [at(&[UNNAMED, "NO_SOCKET"], &["tcp_v4_rcv", "tcp_v6_rcv"])];
+    TCP_INPUT: "TCP input that says nothing (tcp_v4_rcv, tcp_v6_rcv)", [unnamed(&["tcp_v4_rcv", "tcp_v6_rcv"])];
+    TCP_STATE: "a connection that opens or closes (tcp_rcv_state_process)", [unnamed(&["tcp_rcv_state_process"])];
+    TCP_RESET: "a reset that TCP takes", [reasons(&["TCP_RESET"])];
+    TCP_CLOSED_BY_PROCESS: "data for a connection whose process has closed it", [reasons(&["TCP_ABORT_ON_DATA"])];
+    TCP_ALREADY_HERE: "a segment that had arrived before", [reasons(&["TCP_OLD_DATA", "TCP_OLD_SEQUENCE", "TCP_OLD_ACK"])];
+    GROUP_CONTROL: "multicast input that this stack does not need", [at(&[UNNAMED, "IP_INADDRERRORS"], &["ip_rcv_finish_core", "ip_mc_input", "ip6_mc_input", "stp_pdu_rcv"])];
+    ICMPV6_INPUT: "ICMPv6 input that says nothing (icmpv6_rcv)", [unnamed(&["icmpv6_rcv"])];
+    IPV6_OFF: "IPv6 output on a link where it is off", [at(&["IPV6DISABLED"], &["ip6_output"])];
+    OWN_COPY: "input of a copy that loops back to its sender (dev_loopback_xmit)", [functions(&["udp_rcv", "__udp4_lib_rcv", "__udp4_lib_mcast_deliver", "__udp6_lib_rcv", "__udp6_lib_mcast_deliver", "icmp_rcv", "ip6_mc_input", "ip_mr_input"])];
+    TAP_READ: "a packet socket is done with its copy", [functions(&["packet_rcv", "tpacket_rcv", "packet_recvmsg", "packet_rcv_spkt"])];
+    NEIGHBOR_CLONE: "the neighbour code looks at a clone", [functions(&["__neigh_event_send", "neigh_probe", "arp_solicit", "ndisc_solicit"])];
+    PIECES_READ: "the data of a datagram is freed", [functions(&["skb_release_data"])];
+    RAW_READ: "a raw socket is read", [functions(&["raw_recvmsg", "rawv6_recvmsg"])];
+    REPLACED: "the packet goes on in other buffers: segments, fragments, a new head", [functions(&["ip_do_fragment", "ip6_fragment", "ip_fragment", "validate_xmit_skb", "validate_xmit_skb_list", "skb_pp_cow_data", "veth_convert_skb_to_xdp_buff", "inet_frag_reasm_prepare", "inet_frag_reasm_finish", "netif_skb_check_for_xdp", "skb_expand_head"])];
+    ECHO_INPUT: "ICMP input that answers echo requests", [functions(&["icmp_rcv", "icmpv6_rcv", "icmpv6_echo_reply"])];
+    ICMP_INPUT: "ICMP input", [functions(&["icmp_rcv", "icmpv6_rcv"])];
+    TCP_ANSWERED: "TCP input that answers a SYN", [functions(&["tcp_rcv_state_process", "tcp_v4_do_rcv", "tcp_v6_do_rcv", "tcp_v4_rcv", "tcp_v6_rcv"])];
+    ARP_ANSWERED: "ARP input that answers requests", [functions(&["arp_process", "arp_rcv"])];
+    ARP_INPUT: "ARP input", [functions(&["arp_process"])];
+    READ: "a socket's reader is done with a packet", [functions(&["skb_defer_free_flush", "skb_attempt_defer_free", "skb_consume_udp", "udp_recvmsg", "udpv6_recvmsg", "ping_recvmsg", "__skb_free_datagram_locked", "skb_free_datagram", "tcp_eat_recv_skb", "tcp_recvmsg_locked", "tcp_rcv_established", "tcp_data_queue", "sctp_recvmsg"])];
 }
 
 impl Site {
+    /// Whether a function that ends packets normally (`consume_skb`) is the one of this place.
+    #[must_use]
+    pub fn frees(&self, function: &str) -> bool {
+        self.signs
+            .iter()
+            .any(|sign| sign.functions.iter().any(|wanted| fits(wanted, function)))
+    }
+
     /// Whether a packet was freed here.
     #[must_use]
     pub fn is(&self, info: &DropInfo) -> bool {

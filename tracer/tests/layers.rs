@@ -100,6 +100,7 @@ const ROOMS: &[Room] = &[
             ("decode", "the event of a record, for sightings"),
             ("host", "interfaces, peers and probes around a packet"),
             ("model", "events in, journeys, flows and paths out"),
+            ("sites", "which ends of buffers are no losses"),
             ("uapi", "TCP flags, types of ICMP, kinds of links"),
         ],
     ),

@@ -1,9 +1,10 @@
 //! Ends of buffers that are not ends of packets: what a healthy path frees, and what that says.
 //!
-//! Two tables, one for `kfree_skb` and one for `consume_skb`. A row names functions (and reasons) as the kernel has
-//! them; each gives its reason in words. What no row names is a real drop, or an end that tells nothing.
+//! Two tables, one for `kfree_skb` and one for `consume_skb`. A row names a place of the kernel ([`crate::sites`]) and
+//! what the packet must be like; each gives its reason in words. What no row names is a real drop, or an end that tells nothing.
 
 use crate::model::{Detail, Direction, DropInfo, Event};
+use crate::sites::{self, Site};
 
 use super::kind::{
     always, for_other_host, is_broadcast_frame, is_closing, is_echo_request, is_fragment,
@@ -29,10 +30,9 @@ pub(super) enum Meaning {
     Ended,
 }
 
-/// A row: all given conditions hold. Empty lists hold always.
+/// A row: freed at this place, and the packet is such a one.
 struct Row {
-    reasons: &'static [&'static str],
-    functions: &'static [&'static str],
+    site: &'static Site,
     when: fn(&Event) -> bool,
     meaning: Meaning,
     #[expect(dead_code, reason = "for those who read the table")]
@@ -42,172 +42,121 @@ struct Row {
 /// Ends of `kfree_skb` that are noise (Linux 6.18 where nothing else is said). The first row that fits counts.
 const DROPS: &[Row] = &[
     Row {
-        reasons: &["QUEUE_PURGE"],
-        functions: &[],
+        site: &sites::PURGED,
         when: always,
         meaning: Meaning::Nothing,
         why: "a closing socket frees its queues",
     },
     Row {
-        reasons: &[],
-        functions: &[
-            "skb_queue_purge",
-            "skb_queue_purge_reason",
-            "skb_rbtree_purge",
-            "inet_sock_destruct",
-            "sk_stream_kill_queues",
-            "tcp_write_queue_purge",
-            "tcp_v4_destroy_sock",
-            "unix_release_sock",
-            "udp_destruct_common",
-            "udp_destruct_sock",
-            "udpv6_destruct_sock",
-        ],
+        site: &sites::PURGED_BY_SOCKET,
         when: always,
         meaning: Meaning::Nothing,
         why: "the same before QUEUE_PURGE existed (6.8)",
     },
     Row {
-        reasons: &["NOT_DROPPED_YET", "CONSUMED"],
-        functions: &[],
+        site: &sites::NO_DROP,
         when: always,
         meaning: Meaning::Nothing,
         why: "not a drop by the kernel's own word",
     },
     Row {
-        reasons: &["NOT_SPECIFIED", ""],
-        functions: &["skb_release_data"],
+        site: &sites::PIECES,
         when: always,
         meaning: Meaning::Nothing,
         why: "the pieces of a reassembled packet, freed with it",
     },
     Row {
-        reasons: &[],
-        functions: &[
-            "packet_rcv",
-            "packet_rcv_spkt",
-            "tpacket_rcv",
-            "packet_release",
-        ],
+        site: &sites::TAP,
         when: always,
         meaning: Meaning::Nothing,
         why: "a sniffer's copy",
     },
     Row {
-        reasons: &["NO_SOCKET", "NOT_SPECIFIED"],
-        functions: &["ping_rcv"],
+        site: &sites::PING_REPLY,
         when: always,
         meaning: Meaning::Arrived,
         why: "the answer of every ping by a raw socket, which got a clone",
     },
     Row {
-        reasons: &["OTHERHOST"],
-        functions: &[],
+        site: &sites::FRAME_OF_OTHERS,
         when: always,
         meaning: Meaning::Copy,
         why: "a flooded frame at a port it is not for",
     },
     Row {
-        reasons: &["IP_INADDRERRORS", "NOT_SPECIFIED", ""],
-        functions: &["ip_error"],
+        site: &sites::NO_ADDRESS_HERE,
         when: is_broadcast_frame,
         meaning: Meaning::Copy,
         why: "a broadcast also comes to those who have no address of its network, as a bridge that only switches",
     },
     Row {
-        reasons: &["NOT_SPECIFIED", ""],
-        functions: &["ip_rcv_core", "ip6_rcv_core", "ip_rcv", "ipv6_rcv"],
+        site: &sites::FRAME_OF_OTHERS_UNNAMED,
         when: for_other_host,
         meaning: Meaning::Copy,
         why: "the same before OTHERHOST existed (5.17)",
     },
     Row {
-        reasons: &["NOT_SPECIFIED", "NO_SOCKET", ""],
-        functions: &["tcp_v4_rcv", "tcp_v6_rcv"],
+        site: &sites::RESET_AT_TCP,
         when: is_reset,
         meaning: Meaning::Arrived,
         why: "a reset that found its connection closing or gone",
     },
     Row {
-        reasons: &["NOT_SPECIFIED", ""],
-        functions: &["tcp_v4_rcv", "tcp_v6_rcv"],
+        site: &sites::TCP_INPUT,
         when: is_closing,
         meaning: Meaning::Arrived,
         why: "TIME_WAIT frees every segment it has answered",
     },
     Row {
-        reasons: &["NOT_SPECIFIED", ""],
-        functions: &["tcp_v4_rcv", "tcp_v6_rcv"],
+        site: &sites::TCP_INPUT,
         when: is_syn,
         meaning: Meaning::Answers,
         why: "a SYN sent again to a half-open connection, which sends its SYN-ACK again",
     },
     Row {
-        reasons: &["NOT_SPECIFIED", ""],
-        functions: &["tcp_rcv_state_process"],
+        site: &sites::TCP_STATE,
         when: is_closing,
         meaning: Meaning::Arrived,
         why: "acknowledgements that a connection gets after the other end has closed its half",
     },
     Row {
-        reasons: &["TCP_RESET"],
-        functions: &[],
+        site: &sites::TCP_RESET,
         when: is_reset,
         meaning: Meaning::Arrived,
         why: "a reset that did its work",
     },
     Row {
-        reasons: &["TCP_ABORT_ON_DATA"],
-        functions: &[],
+        site: &sites::TCP_CLOSED_BY_PROCESS,
         when: always,
         meaning: Meaning::Arrived,
         why: "data for a connection that its process has closed: it got as far as it could",
     },
     Row {
-        reasons: &["TCP_OLD_DATA", "TCP_OLD_SEQUENCE", "TCP_OLD_ACK"],
-        functions: &[],
+        site: &sites::TCP_ALREADY_HERE,
         when: always,
         meaning: Meaning::Arrived,
         why: "retransmitted although it had arrived, or a window probe",
     },
     Row {
-        reasons: &["NOT_SPECIFIED", "IP_INADDRERRORS", ""],
-        functions: &[
-            "ip_rcv_finish_core",
-            "ip_mc_input",
-            "ip6_mc_input",
-            "stp_pdu_rcv",
-        ],
+        site: &sites::GROUP_CONTROL,
         when: is_group_control,
         meaning: Meaning::Ended,
         why: "IGMP, MLD, router solicitations and spanning tree frames that this stack does not need",
     },
     Row {
-        reasons: &["NOT_SPECIFIED"],
-        functions: &["icmpv6_rcv"],
+        site: &sites::ICMPV6_INPUT,
         when: is_unsolicited,
         meaning: Meaning::Ended,
         why: "duplicate address detection of others",
     },
     Row {
-        reasons: &["IPV6DISABLED"],
-        functions: &["ip6_output"],
+        site: &sites::IPV6_OFF,
         when: is_group_control,
         meaning: Meaning::Ended,
         why: "a multicast report on a link going down",
     },
     Row {
-        reasons: &[],
-        functions: &[
-            "udp_rcv",
-            "__udp4_lib_rcv",
-            "__udp4_lib_mcast_deliver",
-            "__udp6_lib_rcv",
-            "__udp6_lib_mcast_deliver",
-            "icmp_rcv",
-            "ip6_mc_input",
-            "ip_mr_input",
-        ],
+        site: &sites::OWN_COPY,
         when: is_own_copy,
         meaning: Meaning::Nothing,
         why: "the sender's own copy of what it sends to many (dev_loopback_xmit), which none of its sockets wants",
@@ -217,120 +166,67 @@ const DROPS: &[Row] = &[
 /// Normal ends.
 const ENDS: &[Row] = &[
     Row {
-        reasons: &[],
-        functions: &[
-            "packet_rcv",
-            "tpacket_rcv",
-            "packet_recvmsg",
-            "packet_rcv_spkt",
-        ],
+        site: &sites::TAP_READ,
         when: always,
         meaning: Meaning::Nothing,
         why: "a sniffer's copy",
     },
     Row {
-        reasons: &[],
-        functions: &[
-            "__neigh_event_send",
-            "neigh_probe",
-            "arp_solicit",
-            "ndisc_solicit",
-        ],
+        site: &sites::NEIGHBOR_CLONE,
         when: always,
         meaning: Meaning::Nothing,
         why: "a clone that the neighbour code examines; the packet waits",
     },
     Row {
-        reasons: &[],
-        functions: &["skb_release_data"],
+        site: &sites::PIECES_READ,
         when: is_fragment,
         meaning: Meaning::Arrived,
         why: "a fragment, freed with the reassembled datagram that its reader was done with",
     },
     Row {
-        reasons: &[],
-        functions: &["raw_recvmsg", "rawv6_recvmsg"],
+        site: &sites::RAW_READ,
         when: always,
         meaning: Meaning::Arrived,
         why: "a raw socket's copy was read",
     },
     Row {
-        reasons: &[],
-        functions: &[
-            "ip_do_fragment",
-            "ip6_fragment",
-            "ip_fragment",
-            "validate_xmit_skb",
-            "validate_xmit_skb_list",
-            "skb_pp_cow_data",
-            "veth_convert_skb_to_xdp_buff",
-            "inet_frag_reasm_prepare",
-            "inet_frag_reasm_finish",
-            "netif_skb_check_for_xdp",
-            "skb_expand_head",
-        ],
+        site: &sites::REPLACED,
         when: always,
         meaning: Meaning::GoesOn,
         why: "its data goes on in other buffers",
     },
     Row {
-        reasons: &[],
-        functions: &["icmp_rcv", "icmpv6_rcv", "icmpv6_echo_reply"],
+        site: &sites::ECHO_INPUT,
         when: is_echo_request,
         meaning: Meaning::Answers,
         why: "an answered echo request ends after its reply was queued; an ignored one too, without a reply",
     },
     Row {
-        reasons: &[],
-        functions: &["icmp_rcv", "icmpv6_rcv"],
+        site: &sites::ICMP_INPUT,
         when: always,
         meaning: Meaning::Arrived,
         why: "the ICMP layer took it",
     },
     Row {
-        reasons: &[],
-        functions: &[
-            "tcp_rcv_state_process",
-            "tcp_v4_do_rcv",
-            "tcp_v6_do_rcv",
-            "tcp_v4_rcv",
-            "tcp_v6_rcv",
-        ],
+        site: &sites::TCP_ANSWERED,
         when: is_syn,
         meaning: Meaning::Answers,
         why: "a SYN ends after its SYN-ACK was queued; with a full queue too, without one",
     },
     Row {
-        reasons: &[],
-        functions: &["arp_process", "arp_rcv"],
+        site: &sites::ARP_ANSWERED,
         when: is_neighbor_request,
         meaning: Meaning::Answers,
         why: "an ARP request ends after its answer was queued; an ignored one too",
     },
     Row {
-        reasons: &[],
-        functions: &["arp_process"],
+        site: &sites::ARP_INPUT,
         when: always,
         meaning: Meaning::Arrived,
         why: "an ARP answer was taken in",
     },
     Row {
-        reasons: &[],
-        functions: &[
-            "skb_defer_free_flush",
-            "skb_attempt_defer_free",
-            "skb_consume_udp",
-            "udp_recvmsg",
-            "udpv6_recvmsg",
-            "ping_recvmsg",
-            "__skb_free_datagram_locked",
-            "skb_free_datagram",
-            "tcp_eat_recv_skb",
-            "tcp_recvmsg_locked",
-            "tcp_rcv_established",
-            "tcp_data_queue",
-            "sctp_recvmsg",
-        ],
+        site: &sites::READ,
         when: always,
         meaning: Meaning::Arrived,
         why: "a socket's reader is done with it",
@@ -351,28 +247,21 @@ pub(super) fn is_no_packet(event: &Event) -> bool {
 
 /// What a `kfree_skb` of this packet means.
 pub(super) fn of_drop(event: &Event, info: &DropInfo, direction: Direction) -> Meaning {
-    let reason = info.reason.as_deref().unwrap_or("");
-    let function = info.function.as_deref().unwrap_or("");
-    let row = find(DROPS, reason, function, event);
+    let row = DROPS
+        .iter()
+        .find(|row| row.site.is(info) && (row.when)(event));
     match row.map(|row| row.meaning) {
         Some(meaning) => meaning,
         // an error whose socket is gone or does not care
-        None if direction == Direction::Error && matches!(function, "icmp_rcv" | "icmpv6_rcv") => {
-            Meaning::Arrived
-        }
+        None if direction == Direction::Error && sites::ICMP_INPUT.is(info) => Meaning::Arrived,
         None => Meaning::Lost,
     }
 }
 
 /// What a `consume_skb` of this packet means.
 pub(super) fn of_end(event: &Event, function: Option<&str>) -> Meaning {
-    find(ENDS, "", function.unwrap_or(""), event).map_or(Meaning::Ended, |row| row.meaning)
-}
-
-fn find<'a>(rows: &'a [Row], reason: &str, function: &str, event: &Event) -> Option<&'a Row> {
-    rows.iter().find(|row| {
-        (row.reasons.is_empty() || row.reasons.contains(&reason))
-            && (row.functions.is_empty() || row.functions.contains(&function))
-            && (row.when)(event)
-    })
+    let row = ENDS
+        .iter()
+        .find(|row| row.site.frees(function.unwrap_or_default()) && (row.when)(event));
+    row.map_or(Meaning::Ended, |row| row.meaning)
 }
