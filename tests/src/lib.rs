@@ -12,6 +12,7 @@ pub mod fix;
 pub mod lab;
 pub mod needs;
 pub mod net;
+pub mod packet;
 pub mod proof;
 pub mod remedy;
 pub mod result;

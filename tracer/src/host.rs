@@ -1,6 +1,7 @@
 //! What is known of the host: [`Host`] folds [`Fact`]s into one place; the modules below read them.
 
 pub mod answers;
+mod bridge_tables;
 mod cgroups;
 mod conntrack;
 mod device_state;
@@ -26,8 +27,8 @@ use std::net::IpAddr;
 use crate::model::{Device, KtimeNs, Mac, NetNs, Proto};
 use facts::{
     BaseChain, Cgroups, ConntrackAnswer, ConntrackCounters, DeviceState, Fact, Forwarding,
-    InterfaceAddress, Link, Neighbor, NodeId, OpenSocket, PolicyRule, Probe, RouteAnswer, Run,
-    TableRoute, TracedNode, XfrmPolicy,
+    InterfaceAddress, Link, MulticastPorts, Neighbor, NodeId, OpenSocket, PolicyRule, PortVlan,
+    Probe, RouteAnswer, Run, TableRoute, TracedNode, XfrmPolicy,
 };
 
 /// What could not be read of the host, and why.
@@ -35,6 +36,9 @@ struct Unreadable {
     what: String,
     why: String,
 }
+
+/// Addresses for which a namespace answers in another's stead: interface (zero: on all), and address.
+type Proxies = Vec<(u32, IpAddr)>;
 
 /// A fact with the time at which it was read.
 #[derive(Clone, Debug)]
@@ -78,6 +82,12 @@ pub struct Host {
     pub neighbors: Vec<Dated<Neighbor>>,
     /// What forwarding databases said, oldest first.
     pub forwarding: Vec<Dated<Forwarding>>,
+    /// VLANs of ports, by bridge.
+    pub port_vlans: BTreeMap<Device, Dated<Vec<PortVlan>>>,
+    /// Groups, by bridge.
+    pub multicast: BTreeMap<Device, Dated<MulticastPorts>>,
+    /// Addresses for which a namespace answers in another's stead, by family (`true`: IPv6), with the interface.
+    pub proxies: BTreeMap<(NetNs, bool), Dated<Proxies>>,
     /// Sysctls by namespace and name.
     pub sysctls: BTreeMap<(NetNs, String), Dated<Option<String>>>,
     /// Base chains by namespace.
@@ -156,6 +166,18 @@ impl Host {
             }
             Fact::Neighbor(entry) => self.neighbors.push(Dated { at, fact: entry }),
             Fact::Forwarding(answer) => self.forwarding.push(Dated { at, fact: answer }),
+            Fact::PortVlans(found) => {
+                let fact = found.vlans;
+                self.port_vlans.insert(found.bridge, Dated { at, fact });
+            }
+            Fact::MulticastPorts(fact) => {
+                self.multicast.insert(fact.bridge, Dated { at, fact });
+            }
+            Fact::ProxyNeighbors(found) => {
+                let fact = found.entries;
+                self.proxies
+                    .insert((found.netns, found.v6), Dated { at, fact });
+            }
             Fact::Sysctl { netns, name, value } => {
                 self.sysctls
                     .insert((netns, name), Dated { at, fact: value });
@@ -309,6 +331,16 @@ impl Host {
             .rev()
             .map(|dated| &dated.fact)
             .find(|f| f.device == device && f.mac == mac)
+    }
+
+    /// The table's last known entry for a neighbour; its state is zero when there was none.
+    #[must_use]
+    pub fn neighbor(&self, device: Device, address: IpAddr) -> Option<&Neighbor> {
+        self.neighbors
+            .iter()
+            .rev()
+            .map(|dated| &dated.fact)
+            .find(|n| n.device == device && n.address == address)
     }
 
     /// Name of a drop reason.

@@ -35,6 +35,8 @@ fn host() -> Host {
             bridge: None,
             port: None,
             macvlan: None,
+            noarp: false,
+            vlan: None,
         }),
         Fact::DropReasons(vec![(12, "NETFILTER_DROP".to_owned())]),
         Fact::ResetReasons(vec![(3, "NO_SOCKET".to_owned())]),

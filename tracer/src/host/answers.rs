@@ -17,7 +17,8 @@ use super::netlink::{
     Message, Netlink, Request, address_bytes, address_of, attributes, family_of, u16_of, u32_of,
 };
 use super::{
-    Unreadable, cgroups, conntrack, device_state, fdb, firewall, policy, sockets, tables, xfrm,
+    Unreadable, bridge_tables, cgroups, conntrack, device_state, fdb, firewall, policy, sockets,
+    tables, xfrm,
 };
 use crate::model::{Device, IfIndex, Mac, NetNs, Proto, Tuple};
 use crate::uapi::rtnetlink::{ROUTE_TYPES, RTA_VIA};
@@ -47,6 +48,15 @@ pub fn answer(question: &Question, namespaces: &Namespaces) -> Vec<Fact> {
         Question::Forwarding { device, mac } => {
             (device.netns, format!("forwarding entry of {mac}"))
         }
+        Question::PortVlans { bridge } => (
+            bridge.netns,
+            format!("VLANs of the ports of interface {}", bridge.ifindex.0),
+        ),
+        Question::MulticastPorts { bridge } => (
+            bridge.netns,
+            format!("groups of interface {}", bridge.ifindex.0),
+        ),
+        Question::ProxyNeighbors { netns, .. } => (*netns, String::from("neighbours answered for")),
         Question::Sysctl { netns, name } => (*netns, format!("sysctl {name}")),
         Question::Rules { netns, .. } => (*netns, String::from("policy rules")),
         Question::XfrmPolicies { netns } => (*netns, String::from("IPsec policies")),
@@ -75,6 +85,15 @@ pub fn answer(question: &Question, namespaces: &Namespaces) -> Vec<Fact> {
         }
         Question::Forwarding { device, mac } => {
             fdb::read(*device, *mac).map(|f| vec![Fact::Forwarding(f)])
+        }
+        Question::PortVlans { bridge } => {
+            bridge_tables::vlans(*bridge).map(|found| vec![Fact::PortVlans(found)])
+        }
+        Question::MulticastPorts { bridge } => {
+            bridge_tables::groups(*bridge).map(|found| vec![Fact::MulticastPorts(found)])
+        }
+        Question::ProxyNeighbors { v6, .. } => {
+            bridge_tables::proxies(netns, *v6).map(|found| vec![Fact::ProxyNeighbors(found)])
         }
         Question::Rules { v6, .. } => {
             policy::rules(*v6).map(|list| vec![Fact::Rules(netns, *v6, list)])

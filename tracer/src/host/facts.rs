@@ -19,7 +19,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Device, KtimeNs, Mac, NetNs, Process, Proto, Tuple};
 
-pub use layer2::{BridgeLink, BridgePort, FdbEntry, Forwarding, PortState, VxlanLink};
+pub use layer2::{
+    BridgeLink, BridgePort, FdbEntry, Forwarding, GroupMember, MulticastPorts, PortState, PortVlan,
+    PortVlans, ProxyNeighbors, VxlanLink,
+};
 pub use nodes::{ClockBasis, NodeClock, NodeId, TracedNode};
 pub use routes::{NextHop, PolicyRule, Route, RouteAnswer, Selectors, TableRoute};
 pub use sockets::{OpenSocket, PortSockets};
@@ -66,6 +69,12 @@ pub enum Fact {
     Neighbor(Neighbor),
     /// What a forwarding database says about a MAC.
     Forwarding(Forwarding),
+    /// VLANs of a bridge's ports.
+    PortVlans(PortVlans),
+    /// Groups that a bridge knows.
+    MulticastPorts(MulticastPorts),
+    /// Addresses for which a namespace answers in another's stead.
+    ProxyNeighbors(ProxyNeighbors),
     /// A sysctl's value, by its path below /proc/sys (`net/ipv4/ip_forward`).
     Sysctl {
         /// Namespace.
@@ -202,6 +211,12 @@ pub struct Link {
     /// Mode of a macvlan (`private`, `vepa`, `bridge`, `passthru`, `source`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub macvlan: Option<String>,
+    /// Asks and answers no questions for neighbours (IFF_NOARP).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub noarp: bool,
+    /// Number of a VLAN device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
 }
 
 /// An address of an interface.
@@ -217,6 +232,9 @@ pub struct InterfaceAddress {
     pub dad_failed: bool,
     /// IFA_F_SECONDARY.
     pub secondary: bool,
+    /// RT_SCOPE_*: 0 everywhere, 253 on this link, 254 on this host only.
+    #[serde(default)]
+    pub scope: u8,
 }
 
 /// State of a probe.
@@ -407,6 +425,23 @@ pub enum Question {
         device: Device,
         /// The MAC.
         mac: Mac,
+    },
+    /// Answered by [`Fact::PortVlans`].
+    PortVlans {
+        /// The bridge.
+        bridge: Device,
+    },
+    /// Answered by [`Fact::MulticastPorts`].
+    MulticastPorts {
+        /// The bridge.
+        bridge: Device,
+    },
+    /// Answered by [`Fact::ProxyNeighbors`].
+    ProxyNeighbors {
+        /// Where.
+        netns: NetNs,
+        /// IPv6.
+        v6: bool,
     },
     /// Answered by [`Fact::Sysctl`].
     Sysctl {

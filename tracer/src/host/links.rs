@@ -15,7 +15,7 @@ use super::netlink::{
     Message, Netlink, Request, address_of, attributes, i32_of, text_of, u16_of, u32_of,
 };
 use crate::model::{Device, IfIndex, Mac, NetNs};
-use crate::uapi::netdevice::{IFF_LOWER_UP, IFF_UP};
+use crate::uapi::netdevice::{IFF_LOWER_UP, IFF_NOARP, IFF_UP};
 
 const AF_UNSPEC: u8 = 0;
 /// Statistics are most of a link's message and nobody here reads them (RTEXT_FILTER_SKIP_STATS).
@@ -30,18 +30,27 @@ const IFLA_VXLAN_ID: u16 = 1;
 const IFLA_VXLAN_GROUP: u16 = 2;
 const IFLA_VXLAN_LOCAL: u16 = 4;
 const IFLA_VXLAN_LEARNING: u16 = 7;
+const IFLA_VXLAN_PROXY: u16 = 11;
 const IFLA_VXLAN_PORT: u16 = 15;
 const IFLA_VXLAN_GROUP6: u16 = 16;
 const IFLA_VXLAN_LOCAL6: u16 = 17;
+const IFLA_VXLAN_COLLECT_METADATA: u16 = 25;
 const IFLA_VXLAN_DF: u16 = 29;
+const IFLA_VLAN_ID: u16 = 1;
 const IFLA_BR_STP_STATE: u16 = 5;
 const IFLA_BR_VLAN_FILTERING: u16 = 7;
+const IFLA_BR_GROUP_FWD_MASK: u16 = 9;
+const IFLA_BR_MCAST_SNOOPING: u16 = 23;
+const IFLA_BR_MCAST_QUERIER: u16 = 25;
 const IFLA_BRPORT_STATE: u16 = 1;
 const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BRPORT_LEARNING: u16 = 8;
 const IFLA_BRPORT_UNICAST_FLOOD: u16 = 9;
+const IFLA_BRPORT_PROXYARP: u16 = 10;
+const IFLA_BRPORT_PROXYARP_WIFI: u16 = 12;
 const IFLA_BRPORT_MCAST_FLOOD: u16 = 27;
 const IFLA_BRPORT_BCAST_FLOOD: u16 = 30;
+const IFLA_BRPORT_NEIGH_SUPPRESS: u16 = 32;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 const IFLA_BRPORT_LOCKED: u16 = 39;
 const IFLA_MACVLAN_MODE: u16 = 1;
@@ -93,6 +102,8 @@ pub(crate) fn link_of(netns: NetNs, message: Message<'_>) -> Option<LinkMessage>
         bridge: None,
         port: None,
         macvlan: None,
+        noarp: flags & IFF_NOARP != 0,
+        vlan: None,
     };
     let (mut lower, mut nsid) = (None, None);
     for (kind, value) in attributes(rest) {
@@ -130,6 +141,11 @@ fn read_info(info: &[u8], link: &mut Link) {
         "vxlan" => link.vxlan = Some(vxlan_of(data)),
         "bridge" => link.bridge = Some(bridge_of(data)),
         "macvlan" | "macvtap" => link.macvlan = macvlan_mode(data),
+        "vlan" => {
+            link.vlan = attributes(data)
+                .find(|(kind, _)| *kind == IFLA_VLAN_ID)
+                .and_then(|(_, value)| u16_of(value));
+        }
         _ => {}
     }
     if master == "bridge" {
@@ -145,6 +161,8 @@ fn vxlan_of(data: &[u8]) -> VxlanLink {
         local: None,
         learning: false,
         df: 0,
+        proxy: false,
+        external: false,
     };
     for (kind, value) in attributes(data) {
         match kind {
@@ -153,6 +171,8 @@ fn vxlan_of(data: &[u8]) -> VxlanLink {
             IFLA_VXLAN_GROUP | IFLA_VXLAN_GROUP6 => vxlan.remote = address_of(value),
             IFLA_VXLAN_LOCAL | IFLA_VXLAN_LOCAL6 => vxlan.local = address_of(value),
             IFLA_VXLAN_LEARNING => vxlan.learning = is_set(value),
+            IFLA_VXLAN_PROXY => vxlan.proxy = is_set(value),
+            IFLA_VXLAN_COLLECT_METADATA => vxlan.external = is_set(value),
             IFLA_VXLAN_DF => vxlan.df = value.first().copied().unwrap_or_default(),
             _ => {}
         }
@@ -161,13 +181,18 @@ fn vxlan_of(data: &[u8]) -> VxlanLink {
 }
 
 fn bridge_of(data: &[u8]) -> BridgeLink {
-    let value_of = |wanted| attributes(data).find(|(kind, _)| *kind == wanted);
-    BridgeLink {
-        stp: value_of(IFLA_BR_STP_STATE)
-            .and_then(|(_, value)| u32_of(value))
-            .is_some_and(|state| state != 0),
-        vlan_filtering: value_of(IFLA_BR_VLAN_FILTERING).is_some_and(|(_, value)| is_set(value)),
+    let mut bridge = BridgeLink::default();
+    for (kind, value) in attributes(data) {
+        match kind {
+            IFLA_BR_STP_STATE => bridge.stp = u32_of(value).is_some_and(|state| state != 0),
+            IFLA_BR_VLAN_FILTERING => bridge.vlan_filtering = is_set(value),
+            IFLA_BR_GROUP_FWD_MASK => bridge.group_fwd_mask = u16_of(value).unwrap_or_default(),
+            IFLA_BR_MCAST_SNOOPING => bridge.mcast_snooping = is_set(value),
+            IFLA_BR_MCAST_QUERIER => bridge.mcast_querier = is_set(value),
+            _ => {}
+        }
     }
+    bridge
 }
 
 fn port_of(data: &[u8]) -> BridgePort {
@@ -182,6 +207,9 @@ fn port_of(data: &[u8]) -> BridgePort {
             IFLA_BRPORT_UNICAST_FLOOD => port.flood = is_set(value),
             IFLA_BRPORT_MCAST_FLOOD => port.mcast_flood = is_set(value),
             IFLA_BRPORT_BCAST_FLOOD => port.bcast_flood = is_set(value),
+            IFLA_BRPORT_NEIGH_SUPPRESS => port.neigh_suppress = is_set(value),
+            IFLA_BRPORT_PROXYARP => port.proxy_arp = is_set(value),
+            IFLA_BRPORT_PROXYARP_WIFI => port.proxy_arp_wifi = is_set(value),
             IFLA_BRPORT_ISOLATED => port.isolated = is_set(value),
             IFLA_BRPORT_LOCKED => port.locked = is_set(value),
             _ => {}
@@ -221,7 +249,7 @@ pub(crate) fn mac_of(value: &[u8]) -> Option<Mac> {
 pub(crate) fn address_message(message: Message<'_>) -> Option<(u32, InterfaceAddress)> {
     // struct ifaddrmsg: family, prefix length, flags, scope, index (4)
     let (header, rest) = message.payload.split_first_chunk::<8>()?;
-    let [_, prefix, flags, _, i0, i1, i2, i3] = *header;
+    let [_, prefix, flags, scope, i0, i1, i2, i3] = *header;
     let mut flags = u32::from(flags);
     let (mut local, mut other) = (None, None);
     for (kind, value) in attributes(rest) {
@@ -239,6 +267,7 @@ pub(crate) fn address_message(message: Message<'_>) -> Option<(u32, InterfaceAdd
         tentative: flags & libc::IFA_F_TENTATIVE != 0,
         dad_failed: flags & libc::IFA_F_DADFAILED != 0,
         secondary: flags & libc::IFA_F_SECONDARY != 0,
+        scope,
     };
     Some((u32::from_ne_bytes([i0, i1, i2, i3]), address))
 }

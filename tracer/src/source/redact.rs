@@ -117,6 +117,9 @@ impl Redactor {
             | Question::Chains { .. }
             | Question::ChainsAgain { .. }
             | Question::ConntrackCounters { .. }
+            | Question::PortVlans { .. }
+            | Question::MulticastPorts { .. }
+            | Question::ProxyNeighbors { .. }
             | Question::Link { .. }
             | Question::DeviceState { .. }
             | Question::Sockets { .. }

@@ -15,5 +15,12 @@ pub const STATES: &[(u16, &str)] = &[
     (NUD_PERMANENT, "PERMANENT"),
 ];
 
+/// States in which a MAC is taken for valid (NUD_VALID, include/net/neighbour.h).
+pub const VALID: u16 =
+    NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE | NUD_NOARP | NUD_PERMANENT;
+
+/// States in which a MAC is used without asking (NUD_CONNECTED).
+pub const CONNECTED: u16 = NUD_REACHABLE | NUD_NOARP | NUD_PERMANENT;
+
 /// Nobody has answered: the entry has no MAC to send to.
 pub const UNRESOLVED: u16 = NUD_INCOMPLETE | NUD_FAILED;

@@ -125,6 +125,8 @@ impl Scene {
             bridge: None,
             port: None,
             macvlan: None,
+            noarp: false,
+            vlan: None,
         };
         let addresses = address
             .map(|address| InterfaceAddress {
@@ -133,6 +135,7 @@ impl Scene {
                 tentative: false,
                 dad_failed: false,
                 secondary: false,
+                scope: 0,
             })
             .into_iter()
             .collect();

@@ -155,6 +155,8 @@ impl Net {
             bridge: None,
             port: None,
             macvlan: None,
+            noarp: false,
+            vlan: None,
         };
         change(&mut link);
         self.fact(Fact::Link(link));
@@ -171,6 +173,7 @@ impl Net {
             tentative: false,
             dad_failed: false,
             secondary: false,
+            scope: 0,
         });
         self.fact(Fact::Addresses(at, list.collect()));
     }

@@ -22,7 +22,7 @@ fn bridged(change: impl Fn(&str, &mut Option<BridgePort>)) -> Net {
         l.mac = Some(mac(9));
         l.bridge = Some(BridgeLink {
             stp: false,
-            vlan_filtering: false,
+            ..BridgeLink::default()
         });
     });
     for (ns, port, name, address) in [
@@ -431,6 +431,8 @@ fn node(change: impl FnOnce(&mut crate::host::facts::Link)) -> (Net, Device) {
             local: "192.0.2.2".parse().ok(),
             learning: false,
             df: 0,
+            proxy: false,
+            external: false,
         });
         change(l);
     });

@@ -341,6 +341,7 @@ fn owned(net: &mut Net, at: Device, tentative: bool, dad_failed: bool) {
                 tentative,
                 dad_failed,
                 secondary: false,
+                scope: 0,
             }],
         ));
     }

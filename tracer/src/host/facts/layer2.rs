@@ -1,10 +1,11 @@
-//! Facts of layer 2: bridges and their ports, VXLAN devices, and entries of forwarding databases.
+//! Facts of layer 2: bridges and their ports, VXLAN devices, entries of forwarding databases, and addresses for which a
+//! host answers in another's stead.
 
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Device, Mac};
+use crate::model::{Device, Mac, NetNs};
 use crate::uapi::neighbour::NUD_PERMANENT;
 
 /// A bridge's own settings.
@@ -14,6 +15,33 @@ pub struct BridgeLink {
     pub stp: bool,
     /// VLANs are filtered.
     pub vlan_filtering: bool,
+    /// Multicasts go only where somebody asked for them, once there is a querier.
+    #[serde(default = "yes")]
+    pub mcast_snooping: bool,
+    /// The bridge itself asks for members of groups.
+    #[serde(default)]
+    pub mcast_querier: bool,
+    /// Link-local groups (01:80:c2:00:00:0X) that it forwards, one bit each.
+    #[serde(default)]
+    pub group_fwd_mask: u16,
+}
+
+impl Default for BridgeLink {
+    /// As the kernel makes a bridge (br_dev_setup, net/bridge/br_device.c).
+    fn default() -> Self {
+        Self {
+            stp: false,
+            vlan_filtering: false,
+            mcast_snooping: true,
+            mcast_querier: false,
+            group_fwd_mask: 0,
+        }
+    }
+}
+
+/// What recordings say that do not know a field.
+fn yes() -> bool {
+    true
 }
 
 /// An interface's settings as a port of a bridge. What an older kernel does not tell has the kernel's default.
@@ -35,6 +63,15 @@ pub struct BridgePort {
     pub mcast_flood: bool,
     /// Gets broadcasts.
     pub bcast_flood: bool,
+    /// Gets no questions for neighbours that the bridge knows; it answers them itself (`neigh_suppress`).
+    #[serde(default)]
+    pub neigh_suppress: bool,
+    /// Gets no flooded frames; the bridge answers its questions for neighbours that it knows (`proxy_arp`).
+    #[serde(default)]
+    pub proxy_arp: bool,
+    /// Gets no questions that the bridge answered; it answers for neighbours behind this port (`proxy_arp_wifi`).
+    #[serde(default)]
+    pub proxy_arp_wifi: bool,
 }
 
 impl Default for BridgePort {
@@ -48,6 +85,9 @@ impl Default for BridgePort {
             flood: true,
             mcast_flood: true,
             bcast_flood: true,
+            neigh_suppress: false,
+            proxy_arp: false,
+            proxy_arp_wifi: false,
         }
     }
 }
@@ -111,6 +151,12 @@ pub struct VxlanLink {
     /// Forbids fragments of what it sends: 0 no, 1 yes, 2 as the packet inside.
     #[serde(default)]
     pub df: u8,
+    /// Answers questions for neighbours from its own table, and floods none.
+    #[serde(default)]
+    pub proxy: bool,
+    /// VNI and remote end come with each packet, from a route or a program.
+    #[serde(default)]
+    pub external: bool,
 }
 
 /// What the forwarding database of a bridge or of a VXLAN device says about one MAC; no entries: it is not known.
@@ -143,4 +189,61 @@ impl FdbEntry {
     pub fn is_own(&self) -> bool {
         self.state & NUD_PERMANENT != 0
     }
+}
+
+/// VLANs of the ports of a bridge, and of the bridge itself as its own port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortVlans {
+    /// The bridge.
+    pub bridge: Device,
+    /// Entries, by port.
+    pub vlans: Vec<PortVlan>,
+}
+
+/// VLANs of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortVlan {
+    /// The port, or the bridge.
+    pub port: u32,
+    /// First VLAN.
+    pub first: u16,
+    /// Last VLAN.
+    pub last: u16,
+    /// Frames without a tag belong to it.
+    pub pvid: bool,
+    /// Its frames leave without a tag.
+    pub untagged: bool,
+}
+
+/// What a bridge knows of groups.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MulticastPorts {
+    /// The bridge.
+    pub bridge: Device,
+    /// Who asked for which group.
+    pub members: Vec<GroupMember>,
+    /// Ports behind which a multicast router or a querier is: they get all groups.
+    pub routers: Vec<u32>,
+}
+
+/// A port behind which somebody asked for a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupMember {
+    /// The port.
+    pub port: u32,
+    /// The group.
+    pub group: IpAddr,
+    /// VLAN, zero for none.
+    pub vlan: u16,
+}
+
+/// Addresses for which a namespace answers in another's stead (`ip neigh show proxy`), of one family.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyNeighbors {
+    /// Where.
+    pub netns: NetNs,
+    /// IPv6.
+    pub v6: bool,
+    /// Interface on which it answers (zero: on all), and address.
+    pub entries: Vec<(u32, IpAddr)>,
 }

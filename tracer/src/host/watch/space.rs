@@ -253,6 +253,8 @@ mod tests {
             bridge: None,
             port: None,
             macvlan: None,
+            noarp: false,
+            vlan: None,
         }
     }
 
@@ -270,6 +272,7 @@ mod tests {
             tentative: false,
             dad_failed: false,
             secondary: false,
+            scope: 0,
         }
     }
 

@@ -419,6 +419,8 @@ fn filtered(mode: &str, back: IfIndex, rules: Vec<PolicyRule>) -> Net {
             bridge: None,
             port: None,
             macvlan: None,
+            noarp: false,
+            vlan: None,
         }));
         net.fact(Fact::Addresses(
             at,
@@ -428,6 +430,7 @@ fn filtered(mode: &str, back: IfIndex, rules: Vec<PolicyRule>) -> Net {
                 tentative: false,
                 dad_failed: false,
                 secondary: false,
+                scope: 0,
             }],
         ));
     }

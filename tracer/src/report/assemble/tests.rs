@@ -183,6 +183,8 @@ fn host() -> Host {
             bridge: None,
             port: None,
             macvlan: None,
+            noarp: false,
+            vlan: None,
         }),
         Fact::Probe(Probe {
             name: "kfree_skb".into(),

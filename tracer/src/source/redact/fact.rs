@@ -7,8 +7,9 @@ use super::Pseudonyms;
 use super::names::Kind;
 use crate::host::facts::{
     BpfProgram, CgroupProgram, Cgroups, ConntrackAnswer, ConntrackEntry, Fact, FdbEntry,
-    Forwarding, InterfaceAddress, Link, Namespace, Neighbor, NextHop, OpenSocket, PolicyRule,
-    PortSockets, Probe, Route, RouteAnswer, Run, TableRoute, TracedNode, VxlanLink, XfrmPolicy,
+    Forwarding, GroupMember, InterfaceAddress, Link, MulticastPorts, Namespace, Neighbor, NextHop,
+    OpenSocket, PolicyRule, PortSockets, Probe, ProxyNeighbors, Route, RouteAnswer, Run,
+    TableRoute, TracedNode, VxlanLink, XfrmPolicy,
 };
 use crate::model::{Mac, Process, Tuple};
 
@@ -58,6 +59,25 @@ impl Pseudonyms {
                 self.hide_mac(mac);
                 entries.iter_mut().for_each(|entry| self.fdb_entry(entry));
             }
+            Fact::MulticastPorts(MulticastPorts {
+                bridge: _,
+                members,
+                routers: _,
+            }) => {
+                for GroupMember {
+                    port: _,
+                    group,
+                    vlan: _,
+                } in members
+                {
+                    self.hide(group);
+                }
+            }
+            Fact::ProxyNeighbors(ProxyNeighbors {
+                netns: _,
+                v6: _,
+                entries,
+            }) => self.hide_all(entries.iter_mut().map(|(_, address)| address)),
             Fact::Sysctl {
                 netns: _,
                 name,
@@ -98,6 +118,7 @@ impl Pseudonyms {
             }
             // numbers, and names that are the kernel's own
             Fact::NamespaceGone(_)
+            | Fact::PortVlans(_)
             | Fact::LinkGone(_)
             | Fact::DropReasons(_)
             | Fact::ResetReasons(_)
@@ -173,6 +194,8 @@ impl Pseudonyms {
             bridge: _,
             port: _,
             macvlan: _,
+            noarp: _,
+            vlan: _,
         } = link;
         self.rename(Kind::Interface, name);
         mac.iter_mut().for_each(|mac| self.hide_mac(mac));
@@ -183,6 +206,8 @@ impl Pseudonyms {
             local,
             learning: _,
             df: _,
+            proxy: _,
+            external: _,
         }) = vxlan
         {
             self.hide_all(remote.iter_mut().chain(local));
@@ -196,6 +221,7 @@ impl Pseudonyms {
             tentative: _,
             dad_failed: _,
             secondary: _,
+            scope: _,
         } = own;
         self.hide(address);
     }

@@ -35,6 +35,8 @@ fn link(ifindex: u32, name: &str) -> Link {
         bridge: None,
         port: None,
         macvlan: None,
+        noarp: false,
+        vlan: None,
     }
 }
 
