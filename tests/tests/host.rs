@@ -297,7 +297,7 @@ impl Watched {
             netns: netns("hf_router"),
         };
         match self.ask(&question).as_slice() {
-            [Fact::Chains(_, chains)] => chains.clone(),
+            [Fact::Ruleset(_, ruleset)] => ruleset.base.clone(),
             other => unreachable!("{other:?}"),
         }
     }

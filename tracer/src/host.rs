@@ -26,9 +26,9 @@ use std::net::IpAddr;
 
 use crate::model::{Device, KtimeNs, Mac, NetNs, Proto};
 use facts::{
-    BaseChain, Cgroups, ConntrackAnswer, ConntrackCounters, DeviceState, Fact, Forwarding,
-    InterfaceAddress, Link, MulticastPorts, Neighbor, NodeId, OpenSocket, PolicyRule, PortVlan,
-    Probe, RouteAnswer, Run, TableRoute, TracedNode, XfrmPolicy,
+    Cgroups, ConntrackAnswer, ConntrackCounters, DeviceState, Fact, Forwarding, InterfaceAddress,
+    Link, MulticastPorts, Neighbor, NodeId, OpenSocket, PolicyRule, PortVlan, Probe, RouteAnswer,
+    Ruleset, Run, TableRoute, TracedNode, XfrmPolicy,
 };
 
 /// What could not be read of the host, and why.
@@ -90,8 +90,8 @@ pub struct Host {
     pub proxies: BTreeMap<(NetNs, bool), Dated<Proxies>>,
     /// Sysctls by namespace and name.
     pub sysctls: BTreeMap<(NetNs, String), Dated<Option<String>>>,
-    /// Base chains by namespace.
-    pub chains: BTreeMap<NetNs, Dated<Vec<BaseChain>>>,
+    /// Packet filters by namespace.
+    pub filters: BTreeMap<NetNs, Dated<Ruleset>>,
     /// What stands on interfaces.
     pub device_states: BTreeMap<Device, Dated<DeviceState>>,
     /// Sockets by namespace, transport and local port.
@@ -100,8 +100,8 @@ pub struct Host {
     pub cgroups: Option<Dated<Cgroups>>,
     /// Paths of cgroups by id.
     pub cgroup_paths: BTreeMap<u64, String>,
-    /// Base chains as they were read first, where they were read again; and how often.
-    pub chains_before: BTreeMap<NetNs, (Dated<Vec<BaseChain>>, u8)>,
+    /// Packet filters as they were read first, where they were read again; and how often.
+    pub filters_before: BTreeMap<NetNs, (Dated<Ruleset>, u8)>,
     /// Connections read, oldest first.
     pub connections: Vec<Dated<ConntrackAnswer>>,
     /// Counters of conntrack by namespace.
@@ -182,15 +182,8 @@ impl Host {
                 self.sysctls
                     .insert((netns, name), Dated { at, fact: value });
             }
-            Fact::Chains(netns, list) => {
-                if let Some(before) = self.chains.insert(netns, Dated { at, fact: list }) {
-                    let (_, again) = self
-                        .chains_before
-                        .entry(netns)
-                        .or_insert_with(|| (before, 0));
-                    *again = again.saturating_add(1);
-                }
-            }
+            Fact::Chains(netns, list) => self.filter(at, netns, Ruleset::of_stops(list)),
+            Fact::Ruleset(netns, ruleset) => self.filter(at, netns, *ruleset),
             Fact::Conntrack(answer) => self.connections.push(Dated { at, fact: answer }),
             Fact::ConntrackCounters(netns, counters) => {
                 let fact = counters;
@@ -211,6 +204,17 @@ impl Host {
             Fact::Unread { what, why } => {
                 self.unread.insert((what, why));
             }
+        }
+    }
+
+    /// Takes in the packet filters of a namespace, and keeps the first that were read.
+    fn filter(&mut self, at: KtimeNs, netns: NetNs, fact: Ruleset) {
+        if let Some(before) = self.filters.insert(netns, Dated { at, fact }) {
+            let (_, again) = self
+                .filters_before
+                .entry(netns)
+                .or_insert_with(|| (before, 0));
+            *again = again.saturating_add(1);
         }
     }
 

@@ -4,6 +4,7 @@
 
 pub mod bridging;
 pub mod change;
+pub mod filter;
 pub mod links;
 pub mod neighbour;
 pub mod route;

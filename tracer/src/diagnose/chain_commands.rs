@@ -180,6 +180,8 @@ mod tests {
             policy_drop: true,
             rules: None,
             policy_packets: None,
+            kind: None,
+            devices: Vec::new(),
             stops: Vec::new(),
             more_stops: false,
         }

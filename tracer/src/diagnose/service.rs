@@ -3,7 +3,9 @@
 
 use std::net::IpAddr;
 
-use crate::host::facts::{BaseChain, FilterRule, Question, Side, Stop, Test};
+use crate::host::facts::{
+    BaseChain, Question, Rule, RuleVerdict, Ruleset, Side, Statement, Stop, Test, Value,
+};
 use crate::model::{Detail, Device, Direction, NetNs};
 use crate::verdict::{Confidence, Outcome, Place};
 
@@ -155,20 +157,22 @@ pub fn without_endpoint(view: &View<'_>, found: &Found<'_>) -> Option<Candidate>
 
 /// The rule that rejects, as far as it tells that it does so for want of endpoints.
 fn refusal(view: &View<'_>, netns: NetNs, address: IpAddr) -> Option<(String, Confidence)> {
-    let rules = chains(view, netns)
-        .filter(|c| !c.is_nat())
-        .flat_map(|c| &c.stops);
+    let read = view.host.filters.get(&netns).map(|dated| &dated.fact);
+    let rules = read.into_iter().flat_map(|read| {
+        let base = read.base.iter().filter(|c| !c.is_nat());
+        base.flat_map(|base| read.stops(base, usize::MAX))
+    });
     let rule = rules
-        .filter(|r| r.stop == Stop::Reject && r.packets != Some(0))
-        .find(|r| names(r, address) != Some(false));
-    let said = rule.is_some_and(|r| {
-        let words = format!("{} {}", r.chain, r.text).to_lowercase();
+        .filter(|(_, r)| r.stop() == Some(Stop::Reject))
+        .find(|(_, r)| names(r, address) != Some(false));
+    let said = rule.is_some_and(|(chain, r)| {
+        let words = format!("{chain} {}", r.text).to_lowercase();
         ["endpoint", "kube", "backend"]
             .iter()
             .any(|w| words.contains(w))
     });
     let translates = chains(view, netns).any(translates);
-    let about = rule.is_some_and(|r| names(r, address) == Some(true));
+    let about = rule.is_some_and(|(_, r)| names(r, address) == Some(true));
     let confidence = match (said, translates) {
         (true, _) => Confidence::Certain,
         (false, true) if about => Confidence::Possible,
@@ -176,14 +180,14 @@ fn refusal(view: &View<'_>, netns: NetNs, address: IpAddr) -> Option<(String, Co
     };
     let rule = rule.map_or_else(
         || "a rule rejects it".to_owned(),
-        |r| format!("a rule of chain {} rejects it ({})", r.chain, r.text),
+        |(chain, r)| format!("a rule of chain {chain} rejects it ({})", r.text),
     );
     Some((rule, confidence))
 }
 
 /// Whether a rule speaks of a destination address; `None` when of none.
-fn names(rule: &FilterRule, address: IpAddr) -> Option<bool> {
-    rule.tests.iter().find_map(|test| match test {
+fn names(rule: &Rule, address: IpAddr) -> Option<bool> {
+    rule.tests().find_map(|test| match test {
         Test::Address {
             side: Side::Destination,
             ranges,
@@ -195,10 +199,10 @@ fn names(rule: &FilterRule, address: IpAddr) -> Option<bool> {
 
 fn chains<'a>(view: &View<'a>, netns: NetNs) -> impl Iterator<Item = &'a BaseChain> {
     view.host
-        .chains
+        .filters
         .get(&netns)
         .into_iter()
-        .flat_map(|c| &c.fact)
+        .flat_map(|c| &c.fact.base)
 }
 
 /// A chain that can translate destinations.
@@ -232,20 +236,42 @@ fn kin(view: &View<'_>, netns: NetNs, came_in: Option<Device>, address: IpAddr) 
         "OUTPUT"
     };
     let prefix = if address.is_ipv6() { 64 } else { 16 };
-    chains(view, netns)
-        .filter(|c| translates(c) && c.hook == hook)
-        .flat_map(|c| &c.stops)
-        .filter(|r| r.stop == Stop::Nat)
-        .flat_map(|r| &r.tests)
-        .find_map(|test| match test {
+    let near = |first: &IpAddr| routing::holds(*first, prefix, address);
+    let read = &view.host.filters.get(&netns)?.fact;
+    let base = read.base.iter().filter(|c| translates(c) && c.hook == hook);
+    base.flat_map(|base| destinations(read, base)).find(near)
+}
+
+/// Destinations for which the table of a chain translates, or leads to where it does.
+fn destinations(read: &Ruleset, base: &BaseChain) -> Vec<IpAddr> {
+    let leads = |statement: &Statement| {
+        matches!(
+            statement,
+            Statement::Translate(_)
+                | Statement::Verdict(RuleVerdict::Jump(_) | RuleVerdict::Goto(_))
+        )
+    };
+    let rules = read.beside(base).filter(|(_, r)| r.statements().any(leads));
+    let tested = rules
+        .flat_map(|(_, r)| r.tests())
+        .flat_map(|test| match test {
             Test::Address {
                 side: Side::Destination,
                 ranges,
                 not: false,
-            } => ranges
-                .iter()
-                .map(|(first, _)| *first)
-                .find(|first| routing::holds(*first, prefix, address)),
+            } => ranges.iter().map(|(first, _)| *first).collect(),
+            _ => Vec::new(),
+        });
+    let maps = read
+        .sets
+        .iter()
+        .filter(|s| s.family == base.family && s.table == base.table);
+    let keys = maps.flat_map(|map| &map.elements).filter_map(|element| {
+        element.verdict.as_ref()?;
+        element.key.iter().find_map(|(first, _)| match first {
+            Value::Address(address) => Some(*address),
             _ => None,
         })
+    });
+    tested.chain(keys).collect()
 }

@@ -383,10 +383,11 @@ fn advice(view: &View<'_>, left: &Departure, own: bool, better: Option<IpAddr>) 
 fn translators<'a>(view: &View<'a>, netns: NetNs, v6: bool) -> Vec<&'a BaseChain> {
     let families = if v6 { ["ip6", "inet"] } else { ["ip", "inet"] };
     view.host
-        .chains
+        .filters
         .get(&netns)
         .map(|c| {
             c.fact
+                .base
                 .iter()
                 .filter(|c| c.hook == "POSTROUTING" && families.contains(&c.family.as_str()))
                 .filter(|c| c.is_nat())

@@ -106,14 +106,14 @@ pub fn answer(question: &Question, namespaces: &Namespaces) -> Vec<Fact> {
         }
         Question::Sysctl { name, .. } => Ok(vec![sysctl(netns, name)]),
         Question::Chains { .. } | Question::ChainsAgain { .. } => {
-            let (chains, missing) = firewall::base_chains();
+            let (ruleset, missing) = firewall::read();
             let mut facts: Vec<Fact> = missing
                 .into_iter()
                 .map(|Unreadable { what, why }| unread(what, &why))
                 .collect();
             // An empty list means "there are none": that is not known when something could not be read.
-            if facts.is_empty() || !chains.is_empty() {
-                facts.push(Fact::Chains(netns, chains));
+            if facts.is_empty() || !ruleset.base.is_empty() {
+                facts.push(Fact::Ruleset(netns, Box::new(ruleset)));
             }
             Ok(facts)
         }

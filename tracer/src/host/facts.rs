@@ -10,6 +10,7 @@ mod layer2;
 mod moved;
 mod nodes;
 mod routes;
+mod ruleset;
 mod sockets;
 mod xfrm;
 
@@ -30,6 +31,10 @@ pub use xfrm::{XfrmDirection, XfrmPolicy};
 
 pub use conntrack::{ConntrackAnswer, ConntrackCounters, ConntrackEntry};
 pub use filter::{BaseChain, FilterEngine, FilterRule, Side, Stop, Test};
+pub use ruleset::{
+    Chain, Element, Field, Missing, NewValue, Part, Rule, RuleVerdict, Ruleset, Set, Statement,
+    Translation, Value,
+};
 
 /// One fact. A later fact about the same thing replaces the earlier one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,8 +95,11 @@ pub enum Fact {
     XfrmPolicies(NetNs, Vec<XfrmPolicy>),
     /// Routes of all tables of a namespace whose prefix holds an address, longest prefix first.
     RoutesTowards(NetNs, IpAddr, Vec<TableRoute>),
-    /// All base chains that filter in a namespace; an empty list says there are none.
+    /// All base chains that filter in a namespace, as recordings have them that were made before rules were kept
+    /// whole; an empty list says there are none.
     Chains(NetNs, Vec<BaseChain>),
+    /// All packet filters of a namespace; without base chains there are none.
+    Ruleset(NetNs, Box<Ruleset>),
     /// The state of an interface beyond its link: programs, queueing disciplines, counters, who has it open.
     #[serde(rename = "Standing")]
     DeviceState(Device, DeviceState),
@@ -469,12 +477,12 @@ pub enum Question {
         /// Which destination.
         dst: IpAddr,
     },
-    /// Answered by [`Fact::Chains`].
+    /// Answered by [`Fact::Ruleset`].
     Chains {
         /// Where.
         netns: NetNs,
     },
-    /// The base chains once more, for their counters; answered by [`Fact::Chains`].
+    /// The packet filters once more, for their counters; answered by [`Fact::Ruleset`].
     ChainsAgain {
         /// Where.
         netns: NetNs,

@@ -1,12 +1,13 @@
-//! Base chains of the packet filters of a namespace and the rules below them, read-only: nftables (iptables-nft
-//! included) and legacy iptables.
+//! The packet filters of a namespace, read-only: chains, rules and sets of nftables (iptables-nft included) and of legacy
+//! iptables.
 //!
 //! Nothing is loaded by looking: a filter that the kernel has not in use is not asked, since asking would bring its
 //! module in and change the machine.
 
+mod bounds;
 mod legacy;
 mod nftables;
-mod rules;
+mod values;
 mod words;
 mod xt;
 
@@ -14,7 +15,7 @@ use std::fs;
 use std::sync::LazyLock;
 
 use super::Unreadable;
-use super::facts::BaseChain;
+use super::facts::Ruleset;
 
 /// What netfilter calls the hooks of IP by number (NF_INET_* of linux/netfilter.h), as the report writes them.
 const IP_HOOKS: [&str; 6] = [
@@ -26,21 +27,26 @@ const IP_HOOKS: [&str; 6] = [
     "INGRESS",
 ];
 
-/// All base chains of the calling thread's namespace, and what could not be read.
-pub(super) fn base_chains() -> (Vec<BaseChain>, Vec<Unreadable>) {
-    let mut chains = Vec::new();
+/// All packet filters of the calling thread's namespace, and what could not be read.
+pub(super) fn read() -> (Ruleset, Vec<Unreadable>) {
+    let mut all = Ruleset::default();
     let mut missing = Vec::new();
-    let mut take = |what: &str, read: std::io::Result<Vec<BaseChain>>| match read {
-        Ok(read) => chains.extend(read),
+    let mut take = |what: &str, read: std::io::Result<Ruleset>| match read {
+        Ok(Ruleset { base, chains, sets }) => {
+            all.base.extend(base);
+            all.chains.extend(chains);
+            all.sets.extend(sets);
+        }
         Err(error) => missing.push(Unreadable {
             what: what.into(),
             why: error.to_string(),
         }),
     };
-    take("nftables base chains", nftables::base_chains());
-    take("iptables-legacy chains", legacy::base_chains(&legacy::V4));
-    take("ip6tables-legacy chains", legacy::base_chains(&legacy::V6));
-    (chains, missing)
+    take("nftables base chains", nftables::read());
+    take("iptables-legacy chains", legacy::read(&legacy::V4));
+    take("ip6tables-legacy chains", legacy::read(&legacy::V6));
+    bounds::apply(&mut all);
+    (all, missing)
 }
 
 /// Functions that stand for their modules: nf_tables, nf_conntrack_netlink.

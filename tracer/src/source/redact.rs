@@ -11,6 +11,7 @@
 mod address;
 mod device_state;
 mod fact;
+mod filter;
 mod key;
 mod names;
 mod packet;

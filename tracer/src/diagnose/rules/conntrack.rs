@@ -28,7 +28,7 @@ fn by_a_hook(loss: &Loss<'_>) -> Option<(Hook, Option<bool>)> {
         return None;
     }
     let legacy = suspected(loss, hook, &[Stop::Drop, Stop::Reject, Stop::Queue]);
-    let may = legacy.map(|(chains, Suspects { list, complete })| {
+    let may = legacy.map(|(chains, Suspects { list, complete, .. })| {
         !list.is_empty() || !complete && !chains.is_empty()
     });
     Some((hook, may))
@@ -183,13 +183,14 @@ pub fn invalid(loss: &Loss<'_>) -> Option<Candidate> {
     let by_rule = found
         .list
         .iter()
-        .any(|s| s.rule.is_some_and(|r| asks(&r.tests)));
+        .any(|s| s.rule.as_ref().is_some_and(|r| asks(&r.tests)));
+    let read = &loss.host.filters.get(&loss.netns()?)?.fact;
     let established = chains.iter().any(|c| {
         c.policy_drop
-            && c.stops.iter().any(|r| {
+            && read.beside(c).any(|(_, r)| {
                 let states =
                     |t: &Test| matches!(t, Test::State { mask, not: false } if mask & STATE_INVALID == 0);
-                r.stop == Stop::Accept && r.tests.iter().any(states)
+                r.stop() == Some(Stop::Accept) && r.tests().any(states)
             })
     });
     let by_policy =

@@ -47,10 +47,11 @@ fn filter_chains<'a>(
     hook: Hook,
     engine: FilterEngine,
 ) -> Option<Vec<&'a BaseChain>> {
-    let chains = loss.host.chains.get(&loss.netns()?)?;
+    let chains = loss.host.filters.get(&loss.netns()?)?;
     let families = hooks::families(hook, loss.family());
     let mut list: Vec<_> = chains
         .fact
+        .base
         .iter()
         .filter(|c| c.hook == hook.chain_hook && families.contains(&c.family.as_str()))
         .filter(|c| c.engine == engine)
@@ -195,7 +196,7 @@ fn untranslated(loss: &Loss<'_>, hook: Option<Hook>, shell: &Shell) -> Option<Un
     let masquerades = || {
         let hook = hook.filter(|h| h.name == "POSTROUTING")?;
         let (_, found) = suspected(loss, hook, &[Stop::Nat])?;
-        let mut rules = found.list.iter().filter_map(|s| s.rule);
+        let mut rules = found.list.into_iter().filter_map(|s| s.rule);
         rules.find(|rule| rule.text.contains("MASQUERADE") || rule.text.contains("masquerade"))
     };
     let undone = loss

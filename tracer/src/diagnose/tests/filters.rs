@@ -68,6 +68,8 @@ fn chain(hook: &str, policy_drop: bool, stops: Vec<FilterRule>) -> BaseChain {
         policy_drop,
         rules: u32::try_from(stops.len()).ok(),
         policy_packets: None,
+        kind: None,
+        devices: Vec::new(),
         stops,
         more_stops: false,
     }

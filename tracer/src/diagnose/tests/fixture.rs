@@ -200,6 +200,8 @@ impl Net {
                 policy_drop: drop,
                 rules: Some(0),
                 policy_packets: None,
+                kind: None,
+                devices: Vec::new(),
                 stops: Vec::new(),
                 more_stops: false,
             }],

@@ -407,6 +407,8 @@ fn chain(table: &str, hook: &str, rule: (&str, Stop, &str)) -> BaseChain {
         policy_drop: false,
         rules: Some(1),
         policy_packets: None,
+        kind: None,
+        devices: Vec::new(),
         stops: vec![FilterRule {
             chain: "SERVICES".to_owned(),
             handle: None,

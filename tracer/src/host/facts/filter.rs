@@ -1,9 +1,11 @@
-//! Packet filters as facts: base chains, and the rules below them that can end a packet's way.
+//! Packet filters as facts: base chains; what their rules ask of a packet and do with it stands in [`super::ruleset`].
 
 use std::net::IpAddr;
 
 use crate::uapi::netfilter::{NF_IP_PRI_NAT_DST, NF_IP_PRI_NAT_SRC};
 use serde::{Deserialize, Serialize};
+
+use super::ruleset::{Field, Value};
 
 /// A base chain of netfilter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,12 +29,19 @@ pub struct BaseChain {
     /// How many packets met the policy; `None` where nothing counts them.
     #[serde(default)]
     pub policy_packets: Option<u64>,
-    /// Rules of this chain, and of those reached from it, that can end a packet's way and are not known to have been
-    /// idle so far; in the order of evaluation. Accepting rules only where they look at the connection's state.
-    #[serde(default)]
+    /// `filter`, `nat` or `route`; `None` where that was not told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Devices to which a chain of `netdev` is bound; empty: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub devices: Vec<String>,
+    /// Of recordings made before rules were kept whole: rules of this chain, and of those reached from it, that can
+    /// end a packet's way and were not known to have been idle; in the order of evaluation. Accepting rules only where
+    /// they look at the connection's state.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stops: Vec<FilterRule>,
     /// There were more of them than are kept, or they were not all understood.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub more_stops: bool,
 }
 
@@ -52,6 +61,9 @@ impl BaseChain {
     /// (linux/netfilter_ipv4.h: NF_IP_PRI_NAT_DST, NF_IP_PRI_NAT_SRC).
     #[must_use]
     pub fn is_nat(&self) -> bool {
+        if let Some(kind) = &self.kind {
+            return kind == "nat";
+        }
         self.table == "nat"
             || matches!(
                 (self.hook.as_str(), self.priority),
@@ -182,6 +194,28 @@ pub enum Test {
         /// Or rather not.
         not: bool,
     },
+    /// A field lies in one of these ranges.
+    Is {
+        /// Which field.
+        field: Field,
+        /// Bits that are compared; `None`: all.
+        mask: Option<u64>,
+        /// First and last.
+        ranges: Vec<(Value, Value)>,
+        /// Or rather in none.
+        not: bool,
+    },
+    /// A set has an element for these fields.
+    InSet {
+        /// What is looked up, joined.
+        fields: Vec<Field>,
+        /// The set's name.
+        set: String,
+        /// Or rather none.
+        not: bool,
+    },
+    /// One of them holds.
+    Any(Vec<Test>),
     /// Anything else, in words.
     Other(String),
 }
@@ -198,7 +232,10 @@ impl Test {
             | Self::Interface { not, .. }
             | Self::State { not, .. }
             | Self::IcmpType { not, .. }
-            | Self::Mark { not, .. } => *not = !*not,
+            | Self::Mark { not, .. }
+            | Self::Is { not, .. }
+            | Self::InSet { not, .. } => *not = !*not,
+            Self::Any(_) => return Self::Other("not any of …".to_owned()),
             Self::Other(text) => *text = format!("not {text}"),
         }
         self

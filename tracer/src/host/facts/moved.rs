@@ -26,6 +26,7 @@ impl Fact {
             | Self::XfrmPolicies(netns, _)
             | Self::RoutesTowards(netns, ..)
             | Self::Chains(netns, _)
+            | Self::Ruleset(netns, _)
             | Self::ConntrackCounters(netns, _) => Some(netns),
             Self::Run(_)
             | Self::Node(_)

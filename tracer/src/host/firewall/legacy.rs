@@ -7,9 +7,7 @@ use std::io;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use super::IP_HOOKS;
-use super::rules::{self, Chains};
-use super::words::Dialect;
-use crate::host::facts::{BaseChain, FilterEngine};
+use crate::host::facts::{BaseChain, Chain, FilterEngine, Missing, Rule, Ruleset};
 use crate::host::netlink::u32_of;
 use crate::sys;
 
@@ -64,22 +62,24 @@ const PRIORITIES: [(&str, [i32; 5]); 5] = [
     ("security", [50; 5]),
 ];
 
-/// All built-in chains of a family in the calling thread's namespace.
-pub(super) fn base_chains(layout: &Layout) -> io::Result<Vec<BaseChain>> {
+/// All chains of a family in the calling thread's namespace.
+pub(super) fn read(layout: &Layout) -> io::Result<Ruleset> {
     let names = match fs::read_to_string(layout.names) {
         Ok(names) => names,
         // The file is there as long as the module is.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ruleset::default()),
         Err(error) => return Err(error),
     };
-    let mut chains = Vec::new();
-    for table in names.lines() {
-        chains.extend(table_chains(layout, table)?);
+    let mut all = Ruleset::default();
+    for name in names.lines() {
+        let (base, chains) = table_chains(layout, name)?;
+        all.base.extend(base);
+        all.chains.extend(chains);
     }
-    Ok(chains)
+    Ok(all)
 }
 
-fn table_chains(layout: &Layout, table: &str) -> io::Result<Vec<BaseChain>> {
+fn table_chains(layout: &Layout, table: &str) -> io::Result<(Vec<BaseChain>, Vec<Chain>)> {
     let socket = socket(
         layout.domain,
         SockType::Datagram,
@@ -151,18 +151,30 @@ impl Info {
         })
     }
 
-    fn chains(&self, layout: &Layout, table: &str, entries: &[u8]) -> Option<Vec<BaseChain>> {
+    fn chains(
+        &self,
+        layout: &Layout,
+        table: &str,
+        entries: &[u8],
+    ) -> Option<(Vec<BaseChain>, Vec<Chain>)> {
         let priorities = PRIORITIES.iter().find(|(name, _)| *name == table);
         let read = table::read(entries, layout.v6)?;
-        let mut own = Chains::new();
-        let mut chains = Vec::new();
+        let chain = |name: &str, rules: Vec<Rule>| Chain {
+            engine: FilterEngine::Legacy,
+            family: layout.family.into(),
+            table: table.into(),
+            name: name.into(),
+            rules,
+            missing: Missing::Nothing,
+        };
+        let (mut base, mut chains) = (Vec::new(), Vec::new());
         for (number, (first, policy)) in self.first.iter().zip(self.policy).enumerate() {
             if self.valid_hooks & 1 << number == 0 {
                 continue;
             }
             let hook = *IP_HOOKS.get(number)?;
             let (rules, policy) = read.built_in(*first, policy)?;
-            chains.push(BaseChain {
+            base.push(BaseChain {
                 engine: FilterEngine::Legacy,
                 family: layout.family.into(),
                 table: table.into(),
@@ -175,16 +187,16 @@ impl Info {
                 policy_drop: policy.drops,
                 rules: u32::try_from(rules.len()).ok(),
                 policy_packets: Some(policy.packets),
+                kind: Some(if table == "nat" { "nat" } else { "filter" }.into()),
+                devices: Vec::new(),
                 stops: Vec::new(),
                 more_stops: false,
             });
-            own.insert(hook.into(), rules);
+            chains.push(chain(hook, rules));
         }
-        own.extend(read.user_chains());
-        for chain in &mut chains {
-            (chain.stops, chain.more_stops) = rules::stops(&own, &chain.chain, Dialect::Iptables);
-        }
-        Some(chains)
+        let below = read.user_chains().into_iter();
+        chains.extend(below.map(|(name, rules)| chain(&name, rules)));
+        Some((base, chains))
     }
 }
 
@@ -204,8 +216,8 @@ mod tests {
             policy: [0, size, 3 * size, 0, 0],
             size: table.len(),
         };
-        let chains = info.chains(&V4, "filter", &table).unwrap();
-        let told: Vec<_> = chains
+        let (base, _) = info.chains(&V4, "filter", &table).unwrap();
+        let told: Vec<_> = base
             .iter()
             .map(|c| (c.hook.as_str(), c.rules, c.policy_drop))
             .collect();

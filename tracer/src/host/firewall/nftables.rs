@@ -3,16 +3,16 @@
 mod expression;
 mod rules;
 mod sets;
+mod statement;
 mod verdict;
 
+use std::collections::HashSet;
 use std::io;
 
 use netlink_sys::protocols::NETLINK_NETFILTER;
 
-use super::rules::stops;
-use super::words::Dialect;
 use super::{IP_HOOKS, in_use};
-use crate::host::facts::{BaseChain, FilterEngine};
+use crate::host::facts::{BaseChain, Chain, FilterEngine, Missing, Ruleset};
 use crate::host::netlink::{Message, Netlink, Request, attributes, be32_of, text_of};
 
 const NFNL_SUBSYS_NFTABLES: u16 = 10;
@@ -22,10 +22,13 @@ const NFTA_CHAIN_NAME: u16 = 3;
 const NFTA_CHAIN_HOOK: u16 = 4;
 const NFTA_CHAIN_POLICY: u16 = 5;
 const NFTA_CHAIN_USE: u16 = 6;
+const NFTA_CHAIN_TYPE: u16 = 7;
 const NFTA_CHAIN_COUNTERS: u16 = 8;
 const NFTA_COUNTER_PACKETS: u16 = 2;
 const NFTA_HOOK_HOOKNUM: u16 = 1;
 const NFTA_HOOK_PRIORITY: u16 = 2;
+const NFTA_HOOK_DEV: u16 = 3;
+const NFTA_HOOK_DEVS: u16 = 4;
 const NF_DROP: u32 = 0;
 
 /// Families (NFPROTO_*) with the names of their hooks by number.
@@ -38,45 +41,78 @@ const FAMILIES: [(u8, &str, &[&str]); 6] = [
     (10, "ip6", &IP_HOOKS),
 ];
 
-/// All base chains of the calling thread's namespace.
-pub(super) fn base_chains() -> io::Result<Vec<BaseChain>> {
+/// All chains, rules and sets of the calling thread's namespace.
+pub(super) fn read() -> io::Result<Ruleset> {
     if !in_use("nf_tables") {
-        return Ok(Vec::new());
+        return Ok(Ruleset::default());
     }
     let mut socket = Netlink::open(NETLINK_NETFILTER)?;
     // struct nfgenmsg: family (0: all), version, resource (2)
     let request = Request::all(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETCHAIN, &[0; 4]);
-    let mut chains = socket.ask(&request, chain_of)?;
-    if chains.is_empty() {
-        return Ok(chains);
+    let chains = socket.ask(&request, any_chain)?;
+    let (base, others): (Vec<_>, Vec<_>) = chains.into_iter().partition(|(_, is_base)| *is_base);
+    let base: Vec<_> = base.into_iter().map(|(chain, _)| chain).collect();
+    if base.is_empty() {
+        return Ok(Ruleset::default());
     }
-    let tables = rules::read(&mut socket, NFNL_SUBSYS_NFTABLES)?;
-    for chain in &mut chains {
-        let family = FAMILIES
-            .iter()
-            .find(|(_, name, _)| *name == chain.family)
-            .map(|(number, ..)| *number);
-        let Some(table) = family.and_then(|f| tables.get(&(f, chain.table.clone()))) else {
-            continue;
-        };
-        let dialect = if chain.is_iptables() {
-            Dialect::Iptables
-        } else {
-            Dialect::Nft
-        };
-        (chain.stops, chain.more_stops) = stops(table, &chain.chain, dialect);
-    }
-    Ok(chains)
+    let mut all = rules::read(&mut socket, NFNL_SUBSYS_NFTABLES, base)?;
+    // Chains without rules are chains too.
+    let known: HashSet<_> = all.chains.iter().map(place).collect();
+    let empty: Vec<_> = all
+        .base
+        .iter()
+        .chain(others.iter().map(|(chain, _)| chain))
+        .map(empty_chain)
+        .filter(|chain| !known.contains(&place(chain)))
+        .collect();
+    all.chains.extend(empty);
+    Ok(all)
 }
 
-/// Reads NFT_MSG_NEWCHAIN; `None` for chains that are not base chains.
-fn chain_of(message: Message<'_>) -> Option<BaseChain> {
+fn place(chain: &Chain) -> (String, String, String) {
+    (
+        chain.family.clone(),
+        chain.table.clone(),
+        chain.name.clone(),
+    )
+}
+
+fn empty_chain(chain: &BaseChain) -> Chain {
+    Chain {
+        engine: chain.engine,
+        family: chain.family.clone(),
+        table: chain.table.clone(),
+        name: chain.chain.clone(),
+        rules: Vec::new(),
+        missing: Missing::Nothing,
+    }
+}
+
+fn family_name(number: u8) -> String {
+    let known = FAMILIES.iter().find(|(family, ..)| *family == number);
+    known.map_or_else(|| format!("family {number}"), |(_, name, _)| (*name).into())
+}
+
+/// A chain without rules.
+fn engine_chain((family, table): &rules::TableId, name: &str) -> Chain {
+    Chain {
+        engine: FilterEngine::Nftables,
+        family: family_name(*family),
+        table: table.clone(),
+        name: name.to_owned(),
+        rules: Vec::new(),
+        missing: Missing::Nothing,
+    }
+}
+
+/// Reads NFT_MSG_NEWCHAIN; and whether it is a base chain.
+fn any_chain(message: Message<'_>) -> Option<(BaseChain, bool)> {
     let (header, rest) = message.payload.split_first_chunk::<4>()?;
     let [number, ..] = *header;
     let known = FAMILIES.iter().find(|(family, ..)| *family == number);
     let mut chain = BaseChain {
         engine: FilterEngine::Nftables,
-        family: known.map_or_else(|| format!("family {number}"), |(_, name, _)| (*name).into()),
+        family: family_name(number),
         table: String::new(),
         chain: String::new(),
         hook: String::new(),
@@ -84,6 +120,8 @@ fn chain_of(message: Message<'_>) -> Option<BaseChain> {
         policy_drop: false,
         rules: None,
         policy_packets: None,
+        kind: None,
+        devices: Vec::new(),
         stops: Vec::new(),
         more_stops: false,
     };
@@ -95,6 +133,7 @@ fn chain_of(message: Message<'_>) -> Option<BaseChain> {
             NFTA_CHAIN_POLICY => chain.policy_drop = be32_of(value) == Some(NF_DROP),
             // References to a chain: its rules, and jumps to it, of which a base chain has none
             // (nft_verdict_init, net/netfilter/nf_tables_api.c).
+            NFTA_CHAIN_TYPE => chain.kind = Some(text_of(value)),
             NFTA_CHAIN_USE => chain.rules = be32_of(value),
             NFTA_CHAIN_COUNTERS => {
                 chain.policy_packets = attributes(value)
@@ -109,11 +148,18 @@ fn chain_of(message: Message<'_>) -> Option<BaseChain> {
             _ => {}
         }
     }
-    is_base.then_some(chain)
+    Some((chain, is_base))
 }
 
 fn read_hook(hook: &[u8], names: &[&str], chain: &mut BaseChain) {
     for (kind, value) in attributes(hook) {
+        match kind {
+            NFTA_HOOK_DEV => chain.devices = vec![text_of(value)],
+            NFTA_HOOK_DEVS => {
+                chain.devices = attributes(value).map(|(_, name)| text_of(name)).collect();
+            }
+            _ => {}
+        }
         match (kind, be32_of(value)) {
             (NFTA_HOOK_HOOKNUM, Some(number)) => {
                 let name = usize::try_from(number).ok().and_then(|n| names.get(n));
@@ -146,7 +192,8 @@ mod tests {
     }
 
     fn parsed(bytes: &[u8]) -> Option<BaseChain> {
-        chain_of(messages(bytes).next().unwrap())
+        let (chain, is_base) = any_chain(messages(bytes).next().unwrap())?;
+        is_base.then_some(chain)
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 use std::net::IpAddr;
 
-use super::rules::{Rule, Way};
-use crate::host::facts::{Side, Test};
+use super::bounds;
+use crate::host::facts::{
+    Element, Field, Missing, NewValue, Part, RuleVerdict, Set, Side, Statement, Test, Value,
+};
 
 /// Whose words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,30 +37,277 @@ const PROTOCOLS: [(u8, &str); 7] = [
     (132, "sctp"),
 ];
 
-/// A rule's tests and what it does; and whether that is all of it.
-pub(super) fn rule(dialect: Dialect, rule: &Rule, way: &Way, said: &str) -> (String, bool) {
-    let mut parts = match dialect {
-        Dialect::Nft => nft(&way.tests),
-        Dialect::Iptables => way.tests.iter().map(iptables).collect(),
-    };
-    let target = match dialect {
-        Dialect::Iptables if !said.starts_with('-') => format!("-j {}", said.to_uppercase()),
-        _ => said.to_owned(),
-    };
-    match (&rule.comment, dialect) {
-        (Some(comment), Dialect::Nft) => {
-            parts.push(target);
-            parts.push(format!("comment \"{comment}\""));
+/// Whether iptables shows and changes the chains of a table.
+pub(super) fn is_iptables(family: &str, table: &str) -> bool {
+    matches!(family, "ip" | "ip6")
+        && matches!(table, "filter" | "mangle" | "raw" | "nat" | "security")
+}
+
+/// A rule in words; and whether that is all of it. `sets` gives the sets that belong to the rule alone, too.
+pub(super) fn rule<'a>(
+    dialect: Dialect,
+    parts: &[Part],
+    comment: Option<&str>,
+    sets: impl Fn(&str) -> Option<&'a Set>,
+) -> (String, bool) {
+    let comment = comment.map(|text| match dialect {
+        Dialect::Nft => format!("comment \"{text}\""),
+        Dialect::Iptables => format!("-m comment --comment \"{text}\""),
+    });
+    let mut said: Vec<String> = Vec::new();
+    let mut tests: Vec<&Test> = Vec::new();
+    let mut ended = false;
+    for part in parts {
+        match part {
+            Part::Test(test) => tests.push(test),
+            Part::Do(statement) => {
+                said.extend(conditions(dialect, &tests, &sets));
+                tests.clear();
+                // iptables puts the target last.
+                if dialect == Dialect::Iptables && !ended {
+                    said.extend(comment.clone());
+                    ended = true;
+                }
+                said.extend(done(dialect, statement, &sets));
+            }
         }
-        (Some(comment), Dialect::Iptables) => {
-            parts.push(format!("-m comment --comment \"{comment}\""));
-            parts.push(target);
-        }
-        (None, _) => parts.push(target),
     }
-    let text = parts.join(" ");
-    let whole = !text.contains(MORE) && rule.ways.len() == 1;
+    said.extend(conditions(dialect, &tests, &sets));
+    if !ended {
+        said.extend(comment);
+    }
+    let text = said.join(" ");
+    let whole = !text.contains(MORE);
     (text, whole)
+}
+
+fn conditions<'a>(
+    dialect: Dialect,
+    tests: &[&Test],
+    sets: &impl Fn(&str) -> Option<&'a Set>,
+) -> Vec<String> {
+    match dialect {
+        Dialect::Nft => nft(tests, sets),
+        Dialect::Iptables => tests.iter().flat_map(|test| iptables(test)).collect(),
+    }
+}
+
+/// What a rule does, in words.
+fn done<'a>(
+    dialect: Dialect,
+    statement: &Statement,
+    sets: &impl Fn(&str) -> Option<&'a Set>,
+) -> Option<String> {
+    let nft = dialect == Dialect::Nft;
+    Some(match statement {
+        Statement::Verdict(RuleVerdict::Continue) => return None,
+        Statement::Verdict(given) => verdict(dialect, given),
+        Statement::Map { fields, map } => {
+            let name = set_words(map, sets(map));
+            format!("{} vmap {name}", joined(fields, None))
+        }
+        Statement::Reject(with) => match (nft, with.is_empty()) {
+            (true, true) => "reject".to_owned(),
+            (true, false) => format!("reject with {with}"),
+            (false, true) => "-j REJECT".to_owned(),
+            (false, false) => format!("-j REJECT --reject-with {with}"),
+        },
+        Statement::Translate(made) => made.text.clone(),
+        Statement::SetMark(value) if nft => format!("meta mark set {}", mark(value, "meta mark")),
+        Statement::SetMark(value) => match value {
+            NewValue {
+                keep,
+                from: None,
+                xor,
+            } => format!("-j MARK --set-xmark {xor:#x}/{:#x}", !keep),
+            NewValue { keep, from, .. } => {
+                let mask = from.as_ref().map_or(u32::MAX, |(_, mask)| *mask);
+                format!(
+                    "-j CONNMARK --restore-mark --nfmask {:#x} --ctmask {mask:#x}",
+                    !keep
+                )
+            }
+        },
+        Statement::SetConnectionMark(value) if nft => {
+            format!("ct mark set {}", mark(value, "ct mark"))
+        }
+        Statement::SetConnectionMark(NewValue {
+            keep,
+            from: None,
+            xor,
+        }) => format!("-j CONNMARK --set-xmark {xor:#x}/{:#x}", !keep),
+        Statement::SetConnectionMark(NewValue { keep, from, .. }) => {
+            let mask = from.as_ref().map_or(u32::MAX, |(_, mask)| *mask);
+            format!(
+                "-j CONNMARK --save-mark --nfmask {mask:#x} --ctmask {:#x}",
+                !keep
+            )
+        }
+        Statement::NoTrack if nft => "notrack".to_owned(),
+        Statement::NoTrack => "-j CT --notrack".to_owned(),
+        Statement::Note(text) => text.clone(),
+    })
+}
+
+fn verdict(dialect: Dialect, verdict: &RuleVerdict) -> String {
+    let nft = dialect == Dialect::Nft;
+    let plain = |name: &str| {
+        if nft {
+            name.to_owned()
+        } else {
+            format!("-j {}", name.to_uppercase())
+        }
+    };
+    match verdict {
+        RuleVerdict::Accept => plain("accept"),
+        RuleVerdict::Drop => plain("drop"),
+        RuleVerdict::Return => plain("return"),
+        RuleVerdict::Continue => "continue".to_owned(),
+        RuleVerdict::Jump(chain) if nft => format!("jump {chain}"),
+        RuleVerdict::Jump(chain) => format!("-j {chain}"),
+        RuleVerdict::Goto(chain) if nft => format!("goto {chain}"),
+        RuleVerdict::Goto(chain) => format!("-g {chain}"),
+        RuleVerdict::Queue { number, bypass } => {
+            if nft {
+                let flags = if *bypass { " flags bypass" } else { "" };
+                format!("queue{flags} to {number}")
+            } else {
+                let bypass = if *bypass { " --queue-bypass" } else { "" };
+                format!("-j NFQUEUE --queue-num {number}{bypass}")
+            }
+        }
+    }
+}
+
+/// `0x1`, `meta mark or 0x1`, `ct mark`.
+fn mark(value: &NewValue, own: &str) -> String {
+    match value {
+        NewValue {
+            keep: 0,
+            from: None,
+            xor,
+        } => format!("{xor:#x}"),
+        NewValue {
+            keep,
+            from: None,
+            xor,
+        } if !keep == *xor => format!("{own} | {xor:#x}"),
+        NewValue {
+            keep,
+            from: None,
+            xor: 0,
+        } => format!("{own} & {keep:#x}"),
+        NewValue {
+            keep,
+            from: None,
+            xor,
+        } => format!("{own} & {keep:#x} ^ {xor:#x}"),
+        NewValue {
+            keep: 0,
+            from: Some((from, u32::MAX)),
+            xor: 0,
+        } => field(from),
+        NewValue { .. } => MORE.to_string(),
+    }
+}
+
+/// A set's name; of one that belongs to its rule alone the elements.
+fn set_words(name: &str, set: Option<&Set>) -> String {
+    let Some(set) = set.filter(|_| name.starts_with("__")) else {
+        return format!("@{name}");
+    };
+    if set.missing != Missing::Nothing || set.elements.len() > bounds::INLINED {
+        return format!("{{ {MORE} }}");
+    }
+    let list: Vec<_> = set.elements.iter().map(element).collect();
+    format!("{{ {} }}", list.join(", "))
+}
+
+fn element(element: &Element) -> String {
+    let key: Vec<_> = element.key.iter().map(value_range).collect();
+    let key = if key.is_empty() {
+        "*".to_owned()
+    } else {
+        key.join(" . ")
+    };
+    match &element.verdict {
+        Some(leads) => format!("{key} : {}", verdict(Dialect::Nft, leads)),
+        None => key,
+    }
+}
+
+fn value_range((first, last): &(Value, Value)) -> String {
+    match (first, last) {
+        (Value::Address(a), Value::Address(b)) => addresses((*a, *b)),
+        (Value::Number(a), Value::Number(b)) if a != b => format!("{a}-{b}"),
+        (value, _) => value_words(value),
+    }
+}
+
+/// A value as nft writes it.
+pub(super) fn value_words(value: &Value) -> String {
+    match value {
+        Value::Number(number) if *number > 0xffff => format!("{number:#x}"),
+        Value::Number(number) => number.to_string(),
+        Value::Address(address) => address.to_string(),
+        Value::Name(name) => format!("\"{name}\""),
+        Value::Mac(mac) => mac.to_string(),
+    }
+}
+
+fn joined(fields: &[Field], transport: Option<u8>) -> String {
+    let words: Vec<_> = fields
+        .iter()
+        .map(|one| match (one, transport) {
+            (Field::Port(side), Some(number)) => {
+                let end = ends(*side, "sport", "dport");
+                format!("{} {end}", protocol(number))
+            }
+            _ => field(one),
+        })
+        .collect();
+    words.join(" . ")
+}
+
+fn ends(side: Side, source: &'static str, destination: &'static str) -> &'static str {
+    match side {
+        Side::Source => source,
+        Side::Destination => destination,
+    }
+}
+
+/// A field as nft calls it.
+pub(super) fn field(field: &Field) -> String {
+    let name = match field {
+        Field::Address(side) => ends(*side, "ip saddr", "ip daddr"),
+        Field::Port(side) => ends(*side, "th sport", "th dport"),
+        Field::Protocol => "meta l4proto",
+        Field::Family => "meta nfproto",
+        Field::EtherType => "ether type",
+        Field::Interface(side) => ends(*side, "iifname", "oifname"),
+        Field::BridgePort(side) => ends(*side, "physdev-in", "physdev-out"),
+        Field::Bridge(side) => ends(*side, "meta ibrname", "meta obrname"),
+        Field::State => "ct state",
+        Field::Status => "ct status",
+        Field::ConnectionMark => "ct mark",
+        Field::Mark => "meta mark",
+        Field::IcmpType => "icmp type",
+        Field::IcmpCode => "icmp code",
+        Field::TcpFlags => "tcp flags",
+        Field::Mac(side) => ends(*side, "ether saddr", "ether daddr"),
+        Field::PacketType => "meta pkttype",
+        Field::Length => "ip length",
+        Field::Ttl => "ip ttl",
+        Field::Tos => "ip dscp",
+        Field::Fragment => "ip frag-off",
+        Field::AddressType(side) => ends(*side, "fib saddr type", "fib daddr type"),
+        Field::ArpOperation => "arp operation",
+        Field::ArpAddress(side) => ends(*side, "arp saddr ip", "arp daddr ip"),
+        Field::User => "meta skuid",
+        Field::Group => "meta skgid",
+        Field::Other(text) => text,
+    };
+    name.to_owned()
 }
 
 fn protocol(number: u8) -> String {
@@ -120,14 +369,24 @@ fn braced(list: Vec<String>) -> String {
 }
 
 /// In nft's words. What a following test implies is left out, as nft itself does.
-fn nft(tests: &[Test]) -> Vec<String> {
+fn nft<'a>(tests: &[&Test], sets: &impl Fn(&str) -> Option<&'a Set>) -> Vec<String> {
     let mut parts = Vec::new();
     let mut transport = None;
     for (i, test) in tests.iter().enumerate() {
-        let next = tests.get(i + 1);
-        match (test, next) {
+        let looks = |wanted: fn(&Field) -> bool| match tests.get(i + 1) {
+            Some(Test::InSet { fields, .. }) => fields.first().is_some_and(wanted),
+            Some(Test::Is { field, .. }) => wanted(field),
+            _ => false,
+        };
+        match (test, tests.get(i + 1)) {
             (Test::Version { not: false, .. }, Some(Test::Address { .. })) => {}
+            (Test::Version { not: false, .. }, _) if looks(|f| matches!(f, Field::Address(_))) => {}
             (Test::Protocol { number, not: false }, Some(Test::Port { .. })) => {
+                transport = Some(*number);
+            }
+            (Test::Protocol { number, not: false }, _)
+                if looks(|f| matches!(f, Field::Port(_) | Field::TcpFlags)) =>
+            {
                 transport = Some(*number);
             }
             (
@@ -137,10 +396,88 @@ fn nft(tests: &[Test]) -> Vec<String> {
                 },
                 Some(Test::IcmpType { .. }),
             ) => {}
+            (Test::InSet { fields, set, not }, _) => {
+                let unless = if *not { "!= " } else { "" };
+                let name = set_words(set, sets(set));
+                parts.push(format!("{} {unless}{name}", joined(fields, transport)));
+            }
             _ => parts.push(nft_one(test, transport)),
         }
     }
     parts
+}
+
+/// A field's test, in nft's words.
+fn field_test(of: &Field, mask: Option<u64>, ranges: &[(Value, Value)], not: bool) -> String {
+    let name = field(of);
+    let list: Vec<_> = ranges.iter().map(|range| named_value(of, range)).collect();
+    let unless = if not { "!= " } else { "" };
+    match (mask, ranges) {
+        (None, _) => format!("{name} {unless}{}", braced(list)),
+        (Some(mask), [(Value::Number(0), Value::Number(0))]) if not => match (of, mask) {
+            (Field::Status, mask) => format!("{name} {}", status(mask)),
+            _ => format!("{name} & {mask:#x} != 0"),
+        },
+        (Some(0xfc), [(Value::Number(value), _)]) if *of == Field::Tos => {
+            format!("{name} {unless}{}", value >> 2)
+        }
+        (Some(mask), _) => {
+            let compared = if not { "!=" } else { "==" };
+            format!("{name} & {mask:#x} {compared} {}", braced(list))
+        }
+    }
+}
+
+fn named_value(of: &Field, range: &(Value, Value)) -> String {
+    const TYPES: [(u64, &str); 4] = [
+        (1, "unicast"),
+        (2, "local"),
+        (3, "broadcast"),
+        (5, "multicast"),
+    ];
+    const KINDS: [(u64, &str); 4] = [
+        (0, "host"),
+        (1, "broadcast"),
+        (2, "multicast"),
+        (3, "other"),
+    ];
+    const OPERATIONS: [(u64, &str); 2] = [(1, "request"), (2, "reply")];
+    let names: &[(u64, &str)] = match of {
+        Field::AddressType(_) => &TYPES,
+        Field::PacketType => &KINDS,
+        Field::ArpOperation => &OPERATIONS,
+        _ => &[],
+    };
+    let known = match range {
+        (Value::Number(first), last) if Value::Number(*first) == *last => {
+            names.iter().find(|(number, _)| number == first)
+        }
+        _ => None,
+    };
+    match (known, of, range) {
+        (Some((_, name)), ..) => (*name).to_owned(),
+        (None, Field::EtherType, (Value::Number(kind), _)) => format!("{kind:#06x}"),
+        (None, Field::ConnectionMark, (Value::Number(mark), _)) => format!("{mark:#x}"),
+        _ => value_range(range),
+    }
+}
+
+/// Bits of IPS_* by name, as both programs call them.
+fn status(mask: u64) -> String {
+    const NAMES: [(u64, &str); 6] = [
+        (1, "expected"),
+        (2, "seen-reply"),
+        (4, "assured"),
+        (8, "confirmed"),
+        (16, "snat"),
+        (32, "dnat"),
+    ];
+    let names: Vec<_> = NAMES
+        .iter()
+        .filter(|(bit, _)| mask & bit != 0)
+        .map(|(_, name)| *name)
+        .collect();
+    names.join(",")
 }
 
 fn nft_one(test: &Test, transport: Option<u8>) -> String {
@@ -190,14 +527,22 @@ fn nft_one(test: &Test, transport: Option<u8>) -> String {
             let compared = if *not { "!=" } else { "==" };
             format!("meta mark & {mask:#x} {compared} {value:#x}")
         }
+        Test::Is {
+            field,
+            mask,
+            ranges,
+            not,
+        } => field_test(field, *mask, ranges, *not),
+        Test::InSet { set, .. } => format!("@{set}"),
+        Test::Any(_) => MORE.to_string(),
         Test::Other(text) => text.clone(),
     }
 }
 
-/// In the words of iptables.
-fn iptables(test: &Test) -> String {
+/// In the words of iptables; nothing for what its program adds itself.
+fn iptables(test: &Test) -> Option<String> {
     let unless = |not: &bool| if *not { "! " } else { "" };
-    match test {
+    Some(match test {
         Test::Address { side, ranges, not } => {
             let end = match side {
                 Side::Source => "-s",
@@ -221,6 +566,7 @@ fn iptables(test: &Test) -> String {
         }
         Test::Protocol { number, not } => format!("{}-p {}", unless(not), protocol(*number)),
         // Its family is the program's own.
+        Test::Version { not: false, .. } => return None,
         Test::Version { .. } => MORE.to_string(),
         Test::Interface { side, name, not } => {
             let what = match side {
@@ -241,33 +587,152 @@ fn iptables(test: &Test) -> String {
         Test::Mark { value, mask, not } => {
             format!("-m mark {}--mark {value:#x}/{mask:#x}", unless(not))
         }
+        Test::Is {
+            field,
+            mask,
+            ranges,
+            not,
+        } => iptables_field(field, *mask, ranges, *not)
+            .unwrap_or_else(|| format!("{} {MORE}", super::words::field(field))),
+        Test::InSet { .. } => MORE.to_string(),
+        Test::Any(tests) => iptables_any(tests),
         Test::Other(text) => text.clone(),
+    })
+}
+
+/// `--ctstate RELATED,ESTABLISHED,DNAT` is any of several tests.
+fn iptables_any(tests: &[Test]) -> String {
+    let mut names = Vec::new();
+    for test in tests {
+        match test {
+            Test::State { mask, not: false } => {
+                names.extend(states(*mask).into_iter().map(str::to_uppercase));
+            }
+            Test::Is {
+                field: Field::Status,
+                mask: Some(mask),
+                not: true,
+                ..
+            } => names.push(status(*mask).to_uppercase()),
+            _ => return MORE.to_string(),
+        }
+    }
+    format!("-m conntrack --ctstate {}", names.join(","))
+}
+
+fn iptables_field(
+    of: &Field,
+    mask: Option<u64>,
+    ranges: &[(Value, Value)],
+    not: bool,
+) -> Option<String> {
+    let unless = if not { "! " } else { "" };
+    let [(first, last)] = ranges else {
+        let Field::AddressType(side) = of else {
+            return None;
+        };
+        let list: Vec<_> = ranges
+            .iter()
+            .map(|r| named_value(of, r).to_uppercase())
+            .collect();
+        let option = ends(*side, "--src-type", "--dst-type");
+        return Some(format!("-m addrtype {unless}{option} {}", list.join(",")));
+    };
+    let range = |between: char| {
+        if first == last {
+            value_words(first)
+        } else {
+            format!("{}{between}{}", value_words(first), value_words(last))
+        }
+    };
+    Some(match (of, mask) {
+        (Field::AddressType(side), None) => {
+            let option = ends(*side, "--src-type", "--dst-type");
+            let kind = named_value(of, &(first.clone(), last.clone())).to_uppercase();
+            format!("-m addrtype {unless}{option} {kind}")
+        }
+        (Field::TcpFlags, Some(mask)) => {
+            let Value::Number(flags) = first else {
+                return None;
+            };
+            format!(
+                "{unless}--tcp-flags {} {}",
+                tcp_flags(mask),
+                tcp_flags(*flags)
+            )
+        }
+        (Field::ConnectionMark, Some(mask)) => {
+            let Value::Number(mark) = first else {
+                return None;
+            };
+            format!("-m connmark {unless}--mark {mark:#x}/{mask:#x}")
+        }
+        // Inverted it is the test itself: the bits are not all zero.
+        (Field::Status, Some(mask)) => {
+            let unless = if not { "" } else { "! " };
+            format!(
+                "-m conntrack {unless}--ctstatus {}",
+                status(mask).to_uppercase()
+            )
+        }
+        (Field::BridgePort(side), None) => {
+            let Value::Name(name) = first else {
+                return None;
+            };
+            let name = name
+                .strip_suffix('*')
+                .map_or(name.clone(), |n| format!("{n}+"));
+            let option = ends(*side, "--physdev-in", "--physdev-out");
+            format!("-m physdev {unless}{option} {name}")
+        }
+        (Field::Mac(Side::Source), None) => {
+            format!("-m mac {unless}--mac-source {}", value_words(first))
+        }
+        (Field::User, None) => format!("-m owner {unless}--uid-owner {}", range('-')),
+        (Field::Group, None) => format!("-m owner {unless}--gid-owner {}", range('-')),
+        (Field::Length, None) => format!("-m length {unless}--length {}", range(':')),
+        (Field::PacketType, None) => {
+            let kind = named_value(of, &(first.clone(), last.clone()));
+            format!("-m pkttype {unless}--pkt-type {kind}")
+        }
+        _ => return None,
+    })
+}
+
+fn tcp_flags(mask: u64) -> String {
+    const NAMES: [(u64, &str); 6] = [
+        (1, "FIN"),
+        (2, "SYN"),
+        (4, "RST"),
+        (8, "PSH"),
+        (16, "ACK"),
+        (32, "URG"),
+    ];
+    let names: Vec<_> = NAMES
+        .iter()
+        .filter(|(bit, _)| mask & bit != 0)
+        .map(|(_, name)| *name)
+        .collect();
+    if names.is_empty() {
+        "NONE".to_owned()
+    } else {
+        names.join(",")
     }
 }
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a failed setup fails the test")]
 mod tests {
-    use super::super::rules::End;
     use super::*;
-    use crate::host::facts::Stop;
 
     fn net(first: &str, last: &str) -> (IpAddr, IpAddr) {
         (first.parse().unwrap(), last.parse().unwrap())
     }
 
-    fn told(dialect: Dialect, tests: Vec<Test>, said: &str) -> (String, bool) {
-        let way = Way {
-            tests,
-            end: End::Stop(Stop::Drop, said.to_owned()),
-        };
-        let read = Rule {
-            handle: None,
-            packets: None,
-            comment: None,
-            ways: vec![way.clone()],
-        };
-        rule(dialect, &read, &way, said)
+    fn told(dialect: Dialect, tests: Vec<Test>) -> (String, bool) {
+        let mut parts: Vec<_> = tests.into_iter().map(Part::Test).collect();
+        parts.push(Part::Do(Statement::Verdict(RuleVerdict::Drop)));
+        rule(dialect, &parts, None, |_| None)
     }
 
     fn tests() -> Vec<Test> {
@@ -301,7 +766,7 @@ mod tests {
     #[test]
     fn each_program_has_its_words() {
         assert_eq!(
-            told(Dialect::Nft, tests(), "drop"),
+            told(Dialect::Nft, tests()),
             (
                 "iifname \"veth*\" ip saddr != 10.1.0.0/16 tcp dport 80-90 ct state invalid,new drop"
                     .to_owned(),
@@ -309,7 +774,7 @@ mod tests {
             )
         );
         assert_eq!(
-            told(Dialect::Iptables, tests(), "-j DROP").0,
+            told(Dialect::Iptables, tests()).0,
             "-i veth+ ! -s 10.1.0.0/16 -p tcp --dport 80:90 -m conntrack --ctstate INVALID,NEW -j DROP"
         );
     }
@@ -317,7 +782,7 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_not_the_whole() {
         let tests = vec![Test::Other("-m hashlimit …".to_owned())];
-        assert!(!told(Dialect::Iptables, tests, "-j DROP").1);
+        assert!(!told(Dialect::Iptables, tests).1);
     }
 
     #[test]
@@ -326,5 +791,29 @@ mod tests {
         assert_eq!(addresses(net("0.0.0.0", "255.255.255.255")), "0.0.0.0/0");
         assert_eq!(addresses(net("fd00::", "fd00::ffff")), "fd00::/112");
         assert_eq!(addresses(net("10.0.0.1", "10.0.0.1")), "10.0.0.1");
+    }
+
+    #[test]
+    fn what_a_rule_does_stands_where_its_program_has_it() {
+        let parts = [
+            Part::Test(Test::Protocol {
+                number: 6,
+                not: false,
+            }),
+            Part::Do(Statement::SetMark(NewValue {
+                keep: !0x4000,
+                from: None,
+                xor: 0x4000,
+            })),
+        ];
+        let told = |dialect| rule(dialect, &parts, Some("why"), |_| None).0;
+        assert_eq!(
+            told(Dialect::Nft),
+            "meta l4proto tcp meta mark set meta mark | 0x4000 comment \"why\""
+        );
+        assert_eq!(
+            told(Dialect::Iptables),
+            "-p tcp -m comment --comment \"why\" -j MARK --set-xmark 0x4000/0x4000"
+        );
     }
 }

@@ -10,8 +10,8 @@ use crate::correlate::Trace;
 use crate::diagnose::standing;
 use crate::host::Host;
 use crate::host::facts::{
-    BaseChain, CgroupProgram, ConntrackAnswer, ConntrackCounters, FilterEngine, FilterRule,
-    Forwarding, InterfaceAddress, Link, Neighbor, OpenSocket, Route, RouteAnswer, Stop,
+    BaseChain, CgroupProgram, ConntrackAnswer, ConntrackCounters, FilterEngine, Forwarding,
+    InterfaceAddress, Link, Neighbor, OpenSocket, Route, RouteAnswer, Rule,
 };
 use crate::model::{Device, IfIndex, NetNs};
 use crate::network::route;
@@ -138,15 +138,17 @@ pub(super) fn read(trace: &Trace, host: &Host, clock: Clock) -> Vec<ContextEntry
             .collect(),
     );
     let mut chains = Vec::new();
-    for (netns, dated) in &host.chains {
+    for (netns, dated) in &host.filters {
         let at = Some(clock.since_start(dated.at));
-        if dated.fact.is_empty() {
+        if dated.fact.base.is_empty() {
             chains.push(entry("chain", Some(*netns), at, "no base chains".into()));
         }
-        for chain in &dated.fact {
-            chains.push(entry("chain", Some(*netns), at, chain_text(chain)));
-            let rules = chain.stops.iter().filter(|r| r.stop != Stop::Accept);
-            let texts = rules.map(|rule| rule_text(chain, rule));
+        for base in &dated.fact.base {
+            chains.push(entry("chain", Some(*netns), at, chain_text(base)));
+            let stops = dated.fact.stops(base, STOPS);
+            let texts = stops
+                .iter()
+                .map(|(chain, rule)| rule_text(base, chain, rule));
             chains.extend(texts.map(|text| entry("rule", Some(*netns), at, text)));
         }
     }
@@ -389,6 +391,9 @@ pub(super) fn neighbor_state(state: u16) -> String {
     }
 }
 
+/// Most rules shown of a base chain.
+const STOPS: usize = 48;
+
 fn chain_text(chain: &BaseChain) -> String {
     let engine = match chain.engine {
         FilterEngine::Nftables => "nftables",
@@ -407,7 +412,7 @@ fn chain_text(chain: &BaseChain) -> String {
 }
 
 /// A rule that can end a packet's way, below its base chain.
-fn rule_text(base: &BaseChain, rule: &FilterRule) -> String {
+fn rule_text(base: &BaseChain, chain: &str, rule: &Rule) -> String {
     let which = match rule.handle {
         Some(handle) => format!("handle {handle}"),
         None => format!("number {}", rule.number),
@@ -417,7 +422,7 @@ fn rule_text(base: &BaseChain, rule: &FilterRule) -> String {
         .map_or_else(String::new, |packets| format!(", {packets} packets"));
     format!(
         "{} {} {} {which}{packets}: {}",
-        base.family, base.table, rule.chain, rule.text
+        base.family, base.table, chain, rule.text
     )
 }
 

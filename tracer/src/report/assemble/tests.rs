@@ -225,6 +225,8 @@ fn host() -> Host {
                 policy_drop: true,
                 rules: Some(1),
                 policy_packets: None,
+                kind: None,
+                devices: Vec::new(),
                 stops: Vec::new(),
                 more_stops: false,
             }],

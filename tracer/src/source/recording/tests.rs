@@ -72,6 +72,8 @@ fn fact() -> impl Strategy<Value = Fact> {
                     policy_drop: true,
                     rules: None,
                     policy_packets: None,
+                    kind: None,
+                    devices: Vec::new(),
                     stops: Vec::new(),
                     more_stops: false,
                 }],

@@ -96,6 +96,7 @@ impl Pseudonyms {
             }
             Fact::Chains(_, list) => list.iter_mut().for_each(|chain| self.base_chain(chain)),
             Fact::DeviceState(_, state) => self.device_state(state),
+            Fact::Ruleset(_, ruleset) => self.ruleset(ruleset),
             Fact::Sockets(PortSockets {
                 netns: _,
                 proto: _,

@@ -32,6 +32,13 @@ pub(super) fn with(
     if let Some(only) = found.only() {
         return named(candidate, loss, only, &shell);
     }
+    if found.passes {
+        candidate = candidate.because(
+            "doubt",
+            "by the rules as they were read it would pass: were they changed meanwhile?".to_owned(),
+        );
+        candidate.confidence = Confidence::Likely;
+    }
     let several = found.list.len() > 1 || found.list.iter().any(|s| s.rule.is_some());
     for suspect in found.list.iter().take(if several { LISTED } else { 0 }) {
         candidate = candidate.because(
@@ -100,18 +107,18 @@ fn one_of(rules: usize) -> String {
 }
 
 /// The only one that can have done it.
-fn named(mut candidate: Candidate, loss: &Loss<'_>, who: Suspect<'_>, shell: &Shell) -> Candidate {
-    candidate.summary += &format!(": {}", words(&who));
+fn named(mut candidate: Candidate, loss: &Loss<'_>, who: &Suspect<'_>, shell: &Shell) -> Candidate {
+    candidate.summary += &format!(": {}", words(who));
     candidate = candidate.because(
         "rule",
         format!(
             "nothing else at this hook fits: {}{}",
-            words(&who),
-            counted(&who)
+            words(who),
+            counted(who)
         ),
     );
     let chain = who.chain;
-    let Some(rule) = who.rule else {
+    let Some(rule) = &who.rule else {
         candidate = candidate.advise(look(shell, chain, &chain.chain));
         candidate.remedies.extend(open_policy(loss, chain, shell));
         return candidate;
@@ -155,7 +162,7 @@ fn look(shell: &Shell, base: &BaseChain, name: &str) -> Vec<Remedy> {
 fn looks(shell: &Shell, chains: &[&BaseChain], found: &Suspects<'_>) -> Vec<Remedy> {
     let base = chains.iter().map(|c| (*c, c.chain.as_str()));
     let suspects = found.list.iter().take(LISTED);
-    let below = suspects.filter_map(|s| Some((s.chain, s.rule?.chain.as_str())));
+    let below = suspects.filter_map(|s| Some((s.chain, s.rule.as_ref()?.chain.as_str())));
     let mut list: Vec<Remedy> = Vec::new();
     for (base, name) in base.chain(below) {
         for advice in look(shell, base, name) {

@@ -1,11 +1,9 @@
-//! Which rule or policy of the chains at a hook it was. What was read beside the loss leaves out the rules that the
-//! packet cannot meet and those whose counters did not move; what remains is suspected.
+//! Which rule or policy of the chains at a hook it was: what was read beside the loss is walked as the kernel walks it,
+//! without rules whose counters tell that no packet met them. What may end the walk is suspected.
 
-use std::net::IpAddr;
-
-use crate::host::facts::{BaseChain, FilterRule, Side, Stop, Test};
-use crate::model::{Device, NetNs, Proto, Transport, Tuple};
-use crate::uapi::netfilter::NF_IP_PRI_CONNTRACK;
+use crate::host::facts::{BaseChain, Chain, FilterRule, Rule, Ruleset, Stop, Test};
+use crate::model::{Device, NetNs, Transport};
+use crate::network::filter::{self, Interface, Layer, Outcome, Packet, Rules, Walk};
 use crate::uapi::nf_conntrack::{
     IPS_CONFIRMED, IPS_SEEN_REPLY, STATE_ESTABLISHED, STATE_INVALID, STATE_NEW, STATE_RELATED,
     STATE_UNTRACKED,
@@ -15,12 +13,12 @@ use super::super::super::hooks::Hook;
 use super::super::super::loss::Loss;
 
 /// Somebody who may have done it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Suspect<'a> {
     /// The base chain.
     pub chain: &'a BaseChain,
-    /// The rule; `None`: the chain's policy.
-    pub rule: Option<&'a FilterRule>,
+    /// The rule, with the tests of the jumps that lead to it; `None`: the chain's policy.
+    pub rule: Option<FilterRule>,
     /// By how much its counter rose between two looks, where there were two.
     pub moved: Option<u64>,
 }
@@ -28,29 +26,22 @@ pub struct Suspect<'a> {
 /// All of them.
 #[derive(Debug, Default)]
 pub struct Suspects<'a> {
-    /// Chains in the order of their priorities.
+    /// In the order of evaluation.
     pub list: Vec<Suspect<'a>>,
     /// Nobody else can have done it.
     pub complete: bool,
+    /// By the rules as they were read the packet passes.
+    pub passes: bool,
 }
 
 impl<'a> Suspects<'a> {
     /// The one that is left.
-    pub fn only(&self) -> Option<Suspect<'a>> {
+    pub fn only(&self) -> Option<&Suspect<'a>> {
         match self.list.as_slice() {
-            [one] if self.complete => Some(*one),
+            [one] if self.complete => Some(one),
             _ => None,
         }
     }
-}
-
-/// Whether packets at this place meet a test, as far as it can be told.
-struct Packet<'l, 'a> {
-    loss: &'l Loss<'a>,
-    tuple: Option<Tuple>,
-    hook: Hook,
-    came_in: Option<Device>,
-    goes_out: Option<Device>,
 }
 
 /// Who may have ended the packet's way in one of these manners; chains in the order of their priorities.
@@ -60,189 +51,247 @@ pub(super) fn of<'a>(
     chains: &[&'a BaseChain],
     manners: &[Stop],
 ) -> Suspects<'a> {
-    let packet = Packet {
-        loss,
-        tuple: loss.filtered(),
-        hook,
-        came_in: loss.came_in(),
-        goes_out,
+    let Some(ruleset) = loss.netns().and_then(|ns| loss.host.filters.get(&ns)) else {
+        return Suspects::default();
     };
+    let facts = &ruleset.fact;
+    let Some(engine) = chains.first().map(|c| c.engine) else {
+        return Suspects {
+            complete: true,
+            ..Suspects::default()
+        };
+    };
+    let rules = Rules::of(facts)
+        .without(|chain, rule| rule.packets == Some(0) || moved(loss, chain, rule) == Some(0));
+    let at = filter::Hook {
+        layer: layer(hook),
+        name: hook.chain_hook,
+        engine: Some(engine),
+    };
+    let walk = filter::walk(&rules, &packet(loss, hook, goes_out), at);
     let mut found = Suspects {
         list: Vec::new(),
-        complete: true,
+        complete: !walk.unknown,
+        passes: walk.passes && walk.ends.is_empty() && !walk.unknown,
     };
-    'chains: for chain in chains {
-        let unread = chain.stops.is_empty() && chain.rules.is_none_or(|n| n > 0);
-        found.complete &= !chain.more_stops && !(unread && chain.policy_packets.is_none());
-        for rule in chain.stops.iter().filter(|r| manners.contains(&r.stop)) {
-            let met = packet.meets_all(chain, &rule.tests);
-            if met == Some(false) {
-                continue;
-            }
-            let moved = moved(loss, chain, Some(rule));
-            if moved == Some(0) {
-                continue;
-            }
-            let rule = Some(rule);
-            found.list.push(Suspect { chain, rule, moved });
-            // What it surely meets lets nothing of it come to the rules behind.
-            if met == Some(true) {
-                break 'chains;
-            }
+    for (base, chain, rule, stop, via) in ends(&walk, manners) {
+        let Some(chain_base) = chains.iter().find(|c| **c == base) else {
+            continue;
+        };
+        let moved = match rule {
+            Some(rule) => moved_below(loss, base, chain, rule),
+            None => policy_moved(loss, base),
+        };
+        // A policy that met no packet, or none meanwhile.
+        if rule.is_none() && (base.policy_packets == Some(0) || moved == Some(0)) {
+            continue;
         }
-        if chain.policy_drop && manners.contains(&Stop::Drop) && chain.policy_packets != Some(0) {
-            let moved = moved(loss, chain, None);
-            if moved != Some(0) {
-                let rule = None;
-                found.list.push(Suspect { chain, rule, moved });
-            }
+        let rule = rule.map(|rule| told(facts, base, (chain, rule), (stop, via)));
+        let known = |s: &Suspect<'_>| {
+            let same = |r: &FilterRule| {
+                rule.as_ref().is_some_and(|n| {
+                    (n.handle, n.number, &n.chain) == (r.handle, r.number, &r.chain)
+                })
+            };
+            s.chain == *chain_base && s.rule.as_ref().map_or(rule.is_none(), same)
+        };
+        if !found.list.iter().any(known) {
+            found.list.push(Suspect {
+                chain: chain_base,
+                rule,
+                moved,
+            });
         }
     }
-    if found.list.iter().any(|s| s.moved.is_some())
-        && found
-            .list
-            .iter()
-            .all(|s| s.rule.is_none_or(|r| r.packets.is_some()))
-    {
+    let counted = |s: &Suspect<'_>| s.rule.as_ref().is_none_or(|r| r.packets.is_some());
+    if found.list.iter().any(|s| s.moved.is_some()) && found.list.iter().all(counted) {
         found.list.retain(|s| s.moved.is_some());
     }
     found
 }
 
-/// By how much a counter rose since the first look, where packets were lost between the two.
-fn moved(loss: &Loss<'_>, chain: &BaseChain, rule: Option<&FilterRule>) -> Option<u64> {
-    let netns = loss.netns()?;
-    let (before, _) = loss.host.chains_before.get(&netns)?;
-    let now = loss.host.chains.get(&netns)?;
-    if loss.event.at <= before.at || loss.event.at >= now.at {
-        return None;
-    }
-    let same = |c: &&BaseChain| {
-        c.engine == chain.engine
-            && (c.family.as_str(), c.table.as_str(), c.chain.as_str())
-                == (
-                    chain.family.as_str(),
-                    chain.table.as_str(),
-                    chain.chain.as_str(),
-                )
+type EndOf<'w, 'a> = (
+    &'a BaseChain,
+    &'a str,
+    Option<&'a Rule>,
+    Stop,
+    &'w [(&'a str, u32)],
+);
+
+/// What may end a walk in one of these manners.
+fn ends<'w, 'a>(walk: &'w Walk<'a>, manners: &[Stop]) -> Vec<EndOf<'w, 'a>> {
+    let stop = |outcome: &Outcome| match outcome {
+        Outcome::Accept => Stop::Accept,
+        Outcome::Drop => Stop::Drop,
+        Outcome::Reject(_) => Stop::Reject,
+        Outcome::Queue => Stop::Queue,
     };
-    let old = before.fact.iter().find(same)?;
-    let Some(rule) = rule else {
-        return Some(chain.policy_packets?.saturating_sub(old.policy_packets?));
-    };
-    let counted = old
-        .stops
+    let stopped = walk
+        .ends
         .iter()
-        .find(|r| r.chain == rule.chain && r.handle == rule.handle && r.text == rule.text)
-        // A rule that had been idle until then was not kept.
-        .map_or(Some(0), |r| r.packets)?;
-    Some(rule.packets?.saturating_sub(counted))
+        .map(|e| (e.base, e.chain, e.rule, stop(&e.outcome), e.via.as_slice()));
+    let translated = walk
+        .translated
+        .iter()
+        .map(|t| (t.base, t.chain, Some(t.rule), Stop::Nat, &[][..]));
+    stopped
+        .chain(translated)
+        .filter(|(_, _, _, stop, _)| manners.contains(stop))
+        .collect()
 }
 
-impl Packet<'_, '_> {
-    /// `None`: cannot be told.
-    fn meets_all(&self, chain: &BaseChain, tests: &[Test]) -> Option<bool> {
-        let mut all = Some(true);
-        for test in tests {
-            match self.meets(chain, test) {
-                Some(false) => return Some(false),
-                None => all = None,
-                Some(true) => {}
-            }
-        }
-        all
+/// A rule with the tests of the jumps that lead to it.
+fn told(
+    facts: &Ruleset,
+    base: &BaseChain,
+    (chain, rule): (&str, &Rule),
+    (stop, via): (Stop, &[(&str, u32)]),
+) -> FilterRule {
+    let jumps = via.iter().filter_map(|(name, number)| {
+        let mut rules = facts.beside(base);
+        rules.find(|(chain, rule)| chain == name && rule.number == *number)
+    });
+    let tests: Vec<Test> = jumps
+        .flat_map(|(_, jump)| jump.tests())
+        .chain(rule.tests())
+        .cloned()
+        .collect();
+    FilterRule {
+        chain: chain.to_owned(),
+        handle: rule.handle,
+        number: rule.number,
+        stop,
+        text: rule.text.clone(),
+        whole: rule.whole,
+        packets: rule.packets,
+        tests,
     }
+}
 
-    fn meets(&self, chain: &BaseChain, test: &Test) -> Option<bool> {
-        match test {
-            Test::Address { side, ranges, not } => {
-                let tuple = self.tuple.filter(|t| t.proto != Proto::Arp)?;
-                let address = end(*side, tuple.src, tuple.dst);
-                let comparable = ranges.iter().any(|(a, _)| a.is_ipv4() == address.is_ipv4());
-                let within = |(first, last): &(IpAddr, IpAddr)| (*first..=*last).contains(&address);
-                Some(comparable && ranges.iter().any(within) != *not)
-            }
-            Test::Port { side, ranges, not } => {
-                let tuple = self.tuple?;
-                if !matches!(tuple.proto, Proto::Tcp | Proto::Udp | Proto::Sctp) {
-                    return Some(false);
-                }
-                let within = |port: u16| ranges.iter().any(|(a, b)| (*a..=*b).contains(&port));
-                let met = match side {
-                    Some(side) => within(end(*side, tuple.sport, tuple.dport)),
-                    None => within(tuple.sport) || within(tuple.dport),
-                };
-                Some(met != *not)
-            }
-            Test::Protocol { number, not } => {
-                let own = protocol_number(self.tuple?.proto)?;
-                Some((own == *number) != *not)
-            }
-            Test::Version { v6, not } => {
-                let tuple = self.tuple.filter(|t| t.proto != Proto::Arp)?;
-                Some((tuple.src.is_ipv6() == *v6) != *not)
-            }
-            Test::Interface { side, name, not } => {
-                let device = end(*side, self.came_in, self.goes_out)?;
-                // What br_netfilter shows as interface is the bridge, or its port.
-                if self.hook.bridged {
-                    return None;
-                }
-                let own = self.loss.host.link(device)?.name.as_str();
-                let met = match name.strip_suffix('*') {
-                    Some(start) => own.starts_with(start),
-                    None => own == name,
-                };
-                Some(met != *not)
-            }
-            Test::State { mask, not } => {
-                let possible = self.states(chain)?;
-                match (possible & mask, possible & !mask) {
-                    (0, _) => Some(*not),
-                    (_, 0) => Some(!not),
-                    _ => None,
-                }
-            }
-            Test::IcmpType { number, not } => match self.loss.event.packet.as_ref()?.transport {
-                Transport::Icmp { icmp_type, .. } => Some((icmp_type == *number) != *not),
-                _ => None,
-            },
-            Test::Mark { value, mask, not } => Some((self.loss.info.mark & mask == *value) != *not),
-            Test::Other(_) => None,
-        }
-    }
-
-    /// The states of which the packet may be one.
-    fn states(&self, chain: &BaseChain) -> Option<u32> {
-        if !self.loss.info.ct_attached? {
-            return (chain.priority > NF_IP_PRI_CONNTRACK)
-                .then_some(STATE_INVALID | STATE_UNTRACKED);
-        }
-        Some(match self.loss.info.ct_status? {
-            status if status & IPS_CONFIRMED == 0 => STATE_NEW | STATE_RELATED,
-            status if status & IPS_SEEN_REPLY != 0 => STATE_ESTABLISHED | STATE_RELATED,
-            _ => STATE_NEW | STATE_RELATED | STATE_ESTABLISHED,
+/// The packet as the chains of the hook saw it.
+fn packet(loss: &Loss<'_>, hook: Hook, goes_out: Option<Device>) -> Packet {
+    let named = |device: Option<Device>| {
+        let link = device.and_then(|device| loss.host.link(device));
+        link.map_or(Interface::Unknown, |link| {
+            Interface::Named(link.name.clone())
         })
+    };
+    // What br_netfilter shows as interface is the bridge, or its port.
+    let (iif, oif) = if hook.bridged {
+        (Interface::Unknown, Interface::Unknown)
+    } else {
+        let none = |is: bool, otherwise| if is { Interface::Absent } else { otherwise };
+        (
+            none(hook.name == "OUTPUT", named(loss.came_in())),
+            none(
+                matches!(hook.name, "PREROUTING" | "INPUT" | "INGRESS"),
+                named(goes_out),
+            ),
+        )
+    };
+    let headers = loss.event.packet.as_ref();
+    let plain = headers.filter(|p| p.tunnel.is_none());
+    let netns = loss.netns();
+    let local = loss
+        .host
+        .links()
+        .filter(|link| Some(link.device.netns) == netns)
+        .flat_map(|link| loss.host.addresses(link.device))
+        .map(|address| address.address)
+        .collect();
+    Packet {
+        tuple: loss.filtered(),
+        transport: plain.map_or(Transport::Other, |p| p.transport),
+        fragment: plain.and_then(|p| p.fragment),
+        iif,
+        oif,
+        source_mac: headers.and_then(|p| p.ethernet).map(|e| e.src),
+        destination_mac: headers.and_then(|p| p.ethernet).map(|e| e.dst),
+        mark: Some(loss.info.mark),
+        states: states_of(loss),
+        status: loss.info.ct_status,
+        packet_type: Some(loss.event.pkt_type),
+        length: plain.map(|p| p.ip_len).filter(|length| *length > 0),
+        ttl: plain.map(|p| p.ttl).filter(|ttl| *ttl > 0),
+        tos: plain.map(|p| p.tos),
+        local: Some(local),
+        ..Packet::default()
     }
 }
 
-fn end<T>(side: Side, source: T, destination: T) -> T {
-    match side {
-        Side::Source => source,
-        Side::Destination => destination,
+fn layer(hook: Hook) -> Layer {
+    match hook.name {
+        "INGRESS" | "EGRESS" => Layer::Device,
+        "ARP" => Layer::Arp,
+        _ if hook.bridge => Layer::Bridge,
+        _ => Layer::Ip,
     }
 }
 
-fn protocol_number(proto: Proto) -> Option<u8> {
-    Some(match proto {
-        Proto::Icmp => 1,
-        Proto::Tcp => 6,
-        Proto::Udp => 17,
-        Proto::Icmp6 => 58,
-        Proto::Sctp => 132,
-        Proto::Other(number) => number,
-        Proto::Arp => return None,
+/// The states of which the packet may be one.
+fn states_of(loss: &Loss<'_>) -> Option<u32> {
+    if !loss.info.ct_attached? {
+        return Some(STATE_INVALID | STATE_UNTRACKED);
+    }
+    Some(match loss.info.ct_status? {
+        status if status & IPS_CONFIRMED == 0 => STATE_NEW | STATE_RELATED,
+        status if status & IPS_SEEN_REPLY != 0 => STATE_ESTABLISHED | STATE_RELATED,
+        _ => STATE_NEW | STATE_RELATED | STATE_ESTABLISHED,
     })
+}
+
+/// What was read first, where packets were lost between then and now.
+fn before<'a>(loss: &Loss<'a>) -> Option<&'a Ruleset> {
+    let netns = loss.netns()?;
+    let (before, _) = loss.host.filters_before.get(&netns)?;
+    let now = loss.host.filters.get(&netns)?;
+    let between = loss.event.at > before.at && loss.event.at < now.at;
+    between.then_some(&before.fact)
+}
+
+/// By how much a rule's counter rose since the first look.
+fn moved(loss: &Loss<'_>, chain: &Chain, rule: &Rule) -> Option<u64> {
+    let packets = rule.packets?;
+    let old = before(loss)?;
+    let like = |c: &&Chain| {
+        c.engine == chain.engine
+            && (&c.family, &c.table, &c.name) == (&chain.family, &chain.table, &chain.name)
+    };
+    let old = old.chains.iter().find(like)?;
+    let same =
+        |r: &&Rule| (r.handle, &r.chain) == (rule.handle, &rule.chain) && r.text == rule.text;
+    // Nothing counts down: what stood elsewhere then is another rule.
+    let place = usize::try_from(rule.number).ok()?.saturating_sub(1);
+    let counted = old
+        .rules
+        .get(place)
+        .filter(same)
+        .or_else(|| old.rules.iter().find(same))
+        .map_or(Some(0), |r| r.packets)?;
+    Some(packets.saturating_sub(counted))
+}
+
+fn moved_below(loss: &Loss<'_>, base: &BaseChain, chain: &str, rule: &Rule) -> Option<u64> {
+    let netns = loss.netns()?;
+    let now = &loss.host.filters.get(&netns)?.fact;
+    // A recording made before rules were kept whole lists it below its base chain.
+    let name = if rule.chain.is_some() {
+        base.chain.as_str()
+    } else {
+        chain
+    };
+    let mut chains = now.chains.iter();
+    let chain = chains.find(|c| c.name == name && c.beside(base))?;
+    moved(loss, chain, rule)
+}
+
+fn policy_moved(loss: &Loss<'_>, base: &BaseChain) -> Option<u64> {
+    let same = |c: &&BaseChain| {
+        c.engine == base.engine
+            && (&c.family, &c.table, &c.chain) == (&base.family, &base.table, &base.chain)
+    };
+    let old = before(loss)?.base.iter().find(same)?;
+    Some(base.policy_packets?.saturating_sub(old.policy_packets?))
 }
 
 /// The namespace of a loss, with a chain's name, in the words of evidence.
@@ -254,7 +303,7 @@ pub(super) fn words(suspect: &Suspect<'_>) -> String {
             ..chain.clone()
         })
     };
-    match suspect.rule {
+    match &suspect.rule {
         None => format!("chain {} has policy drop", name(&chain.chain)),
         Some(rule) => {
             let which = match rule.handle {
@@ -268,7 +317,7 @@ pub(super) fn words(suspect: &Suspect<'_>) -> String {
 
 /// How often it met a packet, for evidence.
 pub(super) fn counted(suspect: &Suspect<'_>) -> String {
-    let packets = match suspect.rule {
+    let packets = match &suspect.rule {
         Some(rule) => rule.packets,
         None => suspect.chain.policy_packets,
     };
@@ -287,8 +336,8 @@ pub fn look_again(loss: &Loss<'_>, netns: NetNs) -> Option<u8> {
     /// The first wait, then twice as long each time.
     const WAIT_NS: u64 = 200_000_000;
     const MOST: u8 = 10;
-    let last = loss.host.chains.get(&netns)?;
-    let round = loss.host.chains_before.get(&netns).map_or(0, |(_, n)| *n);
+    let last = loss.host.filters.get(&netns)?;
+    let round = loss.host.filters_before.get(&netns).map_or(0, |(_, n)| *n);
     let waited = loss.trace.now.since(last.at);
     (round < MOST && loss.event.at > last.at && waited > WAIT_NS << round).then_some(round)
 }

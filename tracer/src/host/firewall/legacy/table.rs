@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::super::rules::{Chains, End, Rule, Way};
+use super::super::words::{self, Dialect};
 use super::super::xt::{self, Matched};
-use crate::host::facts::{Side, Stop, Test};
+use crate::host::facts::{Field, Part, Rule, RuleVerdict, Side, Statement, Test, Value};
 use crate::host::netlink::{address_of, i32_of, text_of, u16_of};
 
 /// struct xt_entry_match and xt_entry_target: size (2), name (29), revision; then the data.
@@ -15,12 +15,18 @@ const HEAD: usize = 32;
 const VERDICT_DROP: i32 = -1;
 const VERDICT_ACCEPT: i32 = -2;
 const VERDICT_QUEUE: i32 = -4;
+const VERDICT_RETURN: i32 = -5;
+/// Chains by name.
+type Chains = BTreeMap<String, Vec<Rule>>;
 
 /// Where the fields of an entry stand.
 struct Fields {
     address: usize,
     interfaces: usize,
     protocol: usize,
+    flags: usize,
+    /// IPT_F_GOTO, IP6T_F_GOTO.
+    goto: u8,
     inverted: usize,
     /// `target_offset` and `next_offset`, 2 bytes each.
     offsets: usize,
@@ -33,6 +39,8 @@ const V4: Fields = Fields {
     address: 4,
     interfaces: 16,
     protocol: 80,
+    flags: 82,
+    goto: 2,
     inverted: 83,
     offsets: 88,
     packets: 96,
@@ -44,6 +52,8 @@ const V6: Fields = Fields {
     address: 16,
     interfaces: 64,
     protocol: 128,
+    flags: 131,
+    goto: 4,
     inverted: 132,
     offsets: 140,
     packets: 152,
@@ -62,15 +72,17 @@ const NAME: usize = 16;
 /// What an entry does.
 enum Target {
     /// Ends the way, or goes on.
-    End(End),
-    /// Jumps to the entry at this offset.
-    Jump(usize),
+    Does(Vec<Part>),
+    /// Jumps to the entry at this offset; for good, or to come back.
+    Jump(usize, bool),
     /// Begins a chain of this name.
     Head(String),
 }
 
 struct Entry {
-    rule: Rule,
+    tests: Vec<Test>,
+    packets: u64,
+    comment: Option<String>,
     target: Target,
     drops: bool,
     next: usize,
@@ -109,14 +121,15 @@ impl Table {
         let rules = if first < policy {
             self.entries
                 .range(first..policy)
-                .map(|(_, entry)| self.rule(entry))
+                .zip(1..)
+                .map(|((_, entry), number)| self.rule(entry, number))
                 .collect()
         } else {
             Vec::new()
         };
         let policy = Policy {
             drops: end.drops,
-            packets: end.rule.packets.unwrap_or_default(),
+            packets: end.packets,
         };
         Some((rules, policy))
     }
@@ -129,7 +142,8 @@ impl Table {
             if let Target::Head(name) = &entry.target {
                 chains.extend(current.replace((name.clone(), Vec::new())));
             } else if let Some((_, rules)) = &mut current {
-                rules.push(self.rule(entry));
+                let number = u32::try_from(rules.len() + 1).unwrap_or(u32::MAX);
+                rules.push(self.rule(entry, number));
             }
         }
         chains.extend(current);
@@ -137,17 +151,36 @@ impl Table {
     }
 
     /// The entry's rule, with the name of the chain to which it jumps.
-    fn rule(&self, entry: &Entry) -> Rule {
-        let mut rule = entry.rule.clone();
-        let end = match &entry.target {
-            Target::End(end) => end.clone(),
-            Target::Jump(to) => self.named(*to).map_or(End::Next, End::Jump),
-            Target::Head(_) => End::Next,
+    fn rule(&self, entry: &Entry, number: u32) -> Rule {
+        let does = match &entry.target {
+            Target::Does(parts) => parts.clone(),
+            Target::Jump(to, _) if *to == entry.next => Vec::new(),
+            Target::Jump(to, for_good) => {
+                let name = self.named(*to).unwrap_or_default();
+                let verdict = if *for_good {
+                    RuleVerdict::Goto(name)
+                } else {
+                    RuleVerdict::Jump(name)
+                };
+                vec![Part::Do(Statement::Verdict(verdict))]
+            }
+            Target::Head(_) => Vec::new(),
         };
-        for way in &mut rule.ways {
-            way.end = end.clone();
+        let tests = entry.tests.iter().cloned().map(Part::Test);
+        let parts: Vec<Part> = tests.chain(does).collect();
+        let (text, whole) =
+            words::rule(Dialect::Iptables, &parts, entry.comment.as_deref(), |_| {
+                None
+            });
+        Rule {
+            chain: None,
+            handle: None,
+            number,
+            text,
+            whole,
+            packets: Some(entry.packets),
+            parts,
         }
-        rule
     }
 
     /// The chain whose first rule is at this offset: its head ends there.
@@ -176,23 +209,18 @@ fn entry(bytes: &[u8], v6: bool) -> Option<Entry> {
     while at < target_at {
         let size = usize::from(u16_of(whole.get(at..)?)?);
         let found = whole.get(at..at.checked_add(size)?)?;
-        match xt::matched(&name(found), revision(found), found.get(HEAD..)?) {
+        match xt::matched((&name(found), revision(found)), found.get(HEAD..)?, v6) {
             Matched::Tests(more) => tests.extend(more),
             Matched::Comment(text) => comment = Some(text),
         }
         at += size;
     }
-    let (target, drops) = target(whole.get(target_at..)?, v6)?;
+    let for_good = whole.get(fields.flags)? & fields.goto != 0;
+    let (target, drops) = target(whole.get(target_at..)?, v6, for_good)?;
     Some(Entry {
-        rule: Rule {
-            handle: None,
-            packets: Some(u64::from_ne_bytes(*packets)),
-            comment,
-            ways: vec![Way {
-                tests,
-                end: End::Next,
-            }],
-        },
+        tests,
+        packets: u64::from_ne_bytes(*packets),
+        comment,
         target,
         drops,
         next,
@@ -216,12 +244,9 @@ fn head_tests(entry: &[u8], fields: &Fields) -> Option<Vec<Test>> {
         (Side::Destination, 1, INVERT_OUT),
     ] {
         let at = fields.interfaces + number * NAME;
-        let text = text_of(entry.get(at..at + NAME)?);
         let mask = entry.get(at + 2 * NAME..at + 3 * NAME)?;
         if mask.iter().any(|byte| *byte != 0) {
-            // The mask covers the closing zero of a whole name, and not that of one that ends in `+`.
-            let whole = mask.get(text.len()).is_none_or(|byte| *byte != 0);
-            let name = if whole { text } else { format!("{text}*") };
+            let name = xt::name_under(entry.get(at..at + NAME)?, mask);
             let not = inverted & bit != 0;
             tests.push(Test::Interface { side, name, not });
         }
@@ -238,6 +263,15 @@ fn head_tests(entry: &[u8], fields: &Fields) -> Option<Vec<Test>> {
             let ranges = vec![range(address, mask)?];
             tests.push(Test::Address { side, ranges, not });
         }
+    }
+    // IPT_F_FRAG: the second and further fragments.
+    if fields.address == 4 && entry.get(fields.flags)? & 1 != 0 {
+        tests.push(Test::Is {
+            field: Field::Fragment,
+            mask: Some(0x1fff),
+            ranges: vec![(Value::Number(0), Value::Number(0))],
+            not: inverted & 0x20 == 0,
+        });
     }
     let protocol = u16_of(entry.get(fields.protocol..)?)?;
     if let Ok(number @ 1..) = u8::try_from(protocol) {
@@ -256,23 +290,33 @@ fn range(address: &[u8], mask: &[u8]) -> Option<(IpAddr, IpAddr)> {
     Some((join(|a, m| a & m)?, join(|a, m| a & m | !m)?))
 }
 
-fn target(bytes: &[u8], v6: bool) -> Option<(Target, bool)> {
+fn target(bytes: &[u8], v6: bool, for_good: bool) -> Option<(Target, bool)> {
     let data = bytes.get(HEAD..)?;
     let name = name(bytes);
-    let stop = |stop, said: &str| Target::End(End::Stop(stop, said.to_owned()));
+    let does = |verdict| Target::Does(vec![Part::Do(Statement::Verdict(verdict))]);
     Some(match name.as_str() {
         "ERROR" => (Target::Head(text_of(data)), false),
         // The standard target has no name.
         "" => match i32_of(data)? {
-            VERDICT_DROP => (stop(Stop::Drop, "-j DROP"), true),
-            VERDICT_ACCEPT => (stop(Stop::Accept, "-j ACCEPT"), false),
-            VERDICT_QUEUE => (stop(Stop::Queue, "-j QUEUE"), false),
+            VERDICT_DROP => (does(RuleVerdict::Drop), true),
+            VERDICT_ACCEPT => (does(RuleVerdict::Accept), false),
+            VERDICT_RETURN => (does(RuleVerdict::Return), false),
+            VERDICT_QUEUE => (
+                does(RuleVerdict::Queue {
+                    number: 0,
+                    bypass: false,
+                }),
+                false,
+            ),
             offset => match usize::try_from(offset) {
-                Ok(to) => (Target::Jump(to), false),
-                Err(_) => (Target::End(End::Next), false),
+                Ok(to) => (Target::Jump(to, for_good), false),
+                Err(_) => (Target::Does(Vec::new()), false),
             },
         },
-        other => (Target::End(xt::target(other, data, v6)), false),
+        other => (
+            Target::Does(xt::target((other, revision(bytes)), data, v6)),
+            false,
+        ),
     })
 }
 
@@ -330,15 +374,15 @@ mod tests {
         let (rules, policy) = table
             .built_in(0, u32::try_from(jump_size).unwrap())
             .unwrap();
-        let first = rules.first().and_then(|r| r.ways.first()).unwrap();
-        assert_eq!(first.end, End::Jump("DOCKER-USER".to_owned()));
+        let first = rules.first().unwrap();
+        let jump = RuleVerdict::Jump("DOCKER-USER".to_owned());
+        assert_eq!(first.parts, [Part::Do(Statement::Verdict(jump))]);
+        assert_eq!(first.text, "-j DOCKER-USER");
         assert_eq!((policy.drops, policy.packets), (false, 5));
         let chains = table.user_chains();
         let rule = chains.get("DOCKER-USER").and_then(|c| c.first()).unwrap();
         assert_eq!(rule.packets, Some(5));
-        assert!(
-            matches!(&rule.ways.first().unwrap().end, End::Stop(Stop::Drop, said) if said == "-j DROP")
-        );
+        assert_eq!(rule.text, "-j DROP");
     }
 
     #[test]
@@ -350,16 +394,18 @@ mod tests {
             &[3, 0, 0, 0],
         );
         let read = entry(&bytes, false).unwrap();
-        assert_eq!(read.rule.comment.as_deref(), Some("why"));
-        let tests = &read.rule.ways.first().unwrap().tests;
+        assert_eq!(read.comment.as_deref(), Some("why"));
         assert!(matches!(
-            tests.as_slice(),
+            read.tests.as_slice(),
             [Test::Port { .. }, Test::Other(_)]
         ));
-        assert!(matches!(
-            read.target,
-            Target::End(End::Stop(Stop::Reject, _))
-        ));
+        let Target::Does(parts) = &read.target else {
+            unreachable!("REJECT does something")
+        };
+        assert_eq!(
+            parts.as_slice(),
+            [Part::Do(Statement::Reject(String::new()))]
+        );
     }
 
     #[test]
@@ -369,7 +415,7 @@ mod tests {
         bytes.splice(8..12, [255, 255, 255, 255]);
         bytes.splice(4..8, [10, 2, 0, 0]);
         bytes.splice(12..16, [255, 255, 0, 0]);
-        bytes.splice(16..20, *b"eth\0");
+        bytes.splice(16..21, *b"eth+\0");
         bytes.splice(48..51, [255, 255, 255]);
         bytes.splice(80..82, [17, 0]);
         bytes.splice(83..84, [INVERT_SOURCE]);

@@ -1,81 +1,93 @@
 //! Expressions of a rule of nf_tables, one after the other: what is loaded into which register, what it is compared
-//! with, and where the rule leads. What is not understood stays a condition in words.
+//! with, and what the rule does. What is not understood stays a condition in words.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::super::rules::{End, Way};
+use super::super::values::{self, Bound, Layout};
 use super::super::xt::{self, Matched};
 use super::rules::TableId;
-use super::sets::{Element, Sets};
+use super::sets::Kinds;
+use super::statement;
 use super::verdict;
-use crate::host::facts::{Side, Stop, Test};
-use crate::host::netlink::{attributes, be32_of, text_of, u16_of, u32_of};
+use crate::host::facts::{Field, NewValue, Part, Side, Statement, Test, Value};
+use crate::host::netlink::{attributes, be32_of, text_of, u32_of};
 
-// Operations of `cmp`.
-const EQUAL: u32 = 0;
-const NOT_EQUAL: u32 = 1;
-const LESS: u32 = 2;
-const AT_MOST: u32 = 3;
-const GREATER: u32 = 4;
-const AT_LEAST: u32 = 5;
-/// NFPROTO_IPV6.
-const FAMILY_IP6: u8 = 10;
-/// NFPROTO_ARP.
+/// NFPROTO_*.
+const FAMILY_IP: u8 = 2;
 const FAMILY_ARP: u8 = 3;
+const FAMILY_IP6: u8 = 10;
+/// Slots of four bytes that all registers share.
+const SLOT: usize = 4;
 
 /// What a register holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Loaded {
-    Address(Side, bool),
-    Port(Side),
-    Protocol,
-    /// NFPROTO_*.
-    Family,
-    /// ETH_P_*.
-    EtherType,
-    Name(Side),
-    Index(Side),
-    State,
-    IcmpType,
-    Mark,
-    Other(String),
+#[derive(Clone, Debug)]
+pub(super) enum Content {
+    Field(Field),
+    Constant(Vec<u8>),
 }
 
 #[derive(Clone, Debug)]
-struct Register {
-    loaded: Loaded,
+pub(super) struct Register {
+    pub(super) content: Content,
     length: usize,
     mask: Option<Vec<u8>>,
+    xor: Option<Vec<u8>>,
+    layout: Layout,
+    /// Loaded from a header of IPv6.
+    v6: bool,
+}
+
+impl Register {
+    fn field(field: Field, length: usize) -> Self {
+        Self {
+            content: Content::Field(field),
+            length,
+            mask: None,
+            xor: None,
+            layout: Layout::default(),
+            v6: false,
+        }
+    }
+
+    fn unknown(text: impl Into<String>) -> Self {
+        Self::field(Field::Other(text.into()), SLOT)
+    }
+}
+
+/// A set that a rule looks into, and what its keys are.
+#[derive(Clone, Debug)]
+pub(super) struct Use {
+    pub(super) set: String,
+    pub(super) fields: Vec<(Field, Layout, usize)>,
 }
 
 /// A rule as far as it has been read.
 pub(super) struct Reading<'a> {
-    table: &'a TableId,
-    sets: &'a Sets,
+    pub(super) table: &'a TableId,
+    kinds: &'a Kinds,
     registers: BTreeMap<u32, Register>,
-    pub(super) tests: Vec<Test>,
-    pub(super) ways: Vec<Way>,
-    pub(super) end: Option<End>,
+    pub(super) parts: Vec<Part>,
+    pub(super) uses: Vec<Use>,
     pub(super) packets: Option<u64>,
     pub(super) comment: Option<String>,
 }
 
 /// The attributes of an expression by number.
-struct Attributes<'a>(&'a [u8]);
+pub(super) struct Attributes<'a>(pub(super) &'a [u8]);
 
 impl<'a> Attributes<'a> {
-    fn get(&self, wanted: u16) -> Option<&'a [u8]> {
+    pub(super) fn get(&self, wanted: u16) -> Option<&'a [u8]> {
         attributes(self.0)
             .find(|(kind, _)| *kind == wanted)
             .map(|(_, value)| value)
     }
 
-    fn number(&self, wanted: u16) -> Option<u32> {
+    pub(super) fn number(&self, wanted: u16) -> Option<u32> {
         self.get(wanted).and_then(be32_of)
     }
 
-    fn long(&self, wanted: u16) -> Option<u64> {
+    pub(super) fn long(&self, wanted: u16) -> Option<u64> {
         let value = self.get(wanted)?.first_chunk()?;
         Some(u64::from_be_bytes(*value))
     }
@@ -86,30 +98,62 @@ impl<'a> Attributes<'a> {
     }
 }
 
+/// The first slot of a register: NFT_REG_1 to NFT_REG_4 are of 16 bytes, NFT_REG32_00 and so on (from 8) of four.
+fn slot(register: u32) -> u32 {
+    match register {
+        1..=4 => (register - 1) * 4,
+        other => other.saturating_sub(8),
+    }
+}
+
 impl<'a> Reading<'a> {
-    pub(super) fn new(table: &'a TableId, sets: &'a Sets) -> Self {
+    pub(super) fn new(table: &'a TableId, kinds: &'a Kinds) -> Self {
         Self {
             table,
-            sets,
+            kinds,
             registers: BTreeMap::new(),
-            tests: Vec::new(),
-            ways: Vec::new(),
-            end: None,
+            parts: Vec::new(),
+            uses: Vec::new(),
             packets: None,
             comment: None,
         }
     }
 
+    pub(super) fn test(&mut self, test: Test) {
+        self.parts.push(Part::Test(test));
+    }
+
+    pub(super) fn act(&mut self, statement: Statement) {
+        self.parts.push(Part::Do(statement));
+    }
+
+    fn note(&mut self, text: impl Into<String>) {
+        self.act(Statement::Note(text.into()));
+    }
+
+    fn other(&mut self, text: impl Into<String>) {
+        self.test(Test::Other(text.into()));
+    }
+
     /// Takes the next expression.
     pub(super) fn take(&mut self, name: &str, data: &[u8]) {
         let read = Attributes(data);
-        let stop = |stop, said: &str| Some(End::Stop(stop, said.to_owned()));
         match name {
+            "meta" if read.get(3).is_some() => self.set_meta(&read),
             "meta" => self.load(&read, 1, meta(&read)),
+            "payload" if read.get(5).is_some() => self.note("@… set …"),
             "payload" => self.load(&read, 1, self.payload(&read)),
-            "ct" => self.load(&read, 1, connection(&read)),
-            "fib" => self.load(&read, 1, Some((Loaded::Other(fib(&read)), 4))),
+            "ct" if read.get(4).is_some() => self.set_connection(&read),
+            "ct" => self.load(&read, 1, Some(connection(&read))),
+            "fib" => self.load(&read, 1, Some(fib(&read))),
+            "exthdr" | "rt" | "numgen" | "osf" | "xfrm" => {
+                self.load(&read, 1, Some(Register::unknown(format!("{name} …"))));
+            }
+            "hash" | "socket" | "tunnel" => {
+                self.load(&read, 2, Some(Register::unknown(format!("{name} …"))));
+            }
             "bitwise" => self.bitwise(&read),
+            "byteorder" => self.swapped(&read),
             "cmp" => self.compare(&read),
             "range" => self.range(&read),
             "lookup" => self.look_up(&read),
@@ -117,199 +161,313 @@ impl<'a> Reading<'a> {
             "counter" => self.packets = read.long(2),
             "match" => self.matched(&read),
             "target" => self.target(&read),
-            "reject" => self.end = stop(Stop::Reject, reject_words(&read)),
-            "queue" => self.end = stop(Stop::Queue, "queue"),
-            "masq" => self.end = stop(Stop::Nat, "masquerade"),
-            "nat" | "redir" => self.end = stop(Stop::Nat, "nat …"),
-            "limit" => self.tests.push(Test::Other(limit(&read))),
-            "connlimit" => {
-                let over = if read.number(2) == Some(1) {
-                    "over "
-                } else {
-                    ""
-                };
-                let count = read.number(1).unwrap_or_default();
-                self.tests
-                    .push(Test::Other(format!("ct count {over}{count}")));
+            "reject" => self.act(statement::reject(&read)),
+            "queue" => self.act(statement::queue(&read)),
+            "masq" | "nat" | "redir" => {
+                let made = statement::translation(name, &read, |r| self.constant(r));
+                self.act(Statement::Translate(made));
             }
-            // They tell of the packet or change it, and let it go on.
-            "log" | "notrack" | "objref" | "dup" | "exthdr" | "byteorder" => {}
-            other => self.tests.push(Test::Other(format!("{other} …"))),
+            "notrack" => self.act(Statement::NoTrack),
+            "limit" => self.other(statement::limit(&read)),
+            "connlimit" => self.other(statement::connlimit(&read)),
+            "log" => self.note(statement::log(&read)),
+            // With an expression of its own it is a limit too.
+            "dynset" if read.get(7).is_none() && read.get(10).is_none() => {
+                let set = read.get(1).map(text_of).unwrap_or_default();
+                self.note(format!("add @{set} …"));
+            }
+            // They tell of the packet or make another one, and let it go on.
+            "objref" | "dup" | "last" => self.note(format!("{name} …")),
+            other => self.other(format!("{other} …")),
         }
     }
 
-    /// Remembers what is loaded; statements that set something load nothing.
-    fn load(&mut self, read: &Attributes<'_>, register: u16, what: Option<(Loaded, usize)>) {
-        if let (Some(register), Some((loaded, length))) = (read.number(register), what) {
-            let mask = None;
-            self.registers.insert(
-                register,
-                Register {
-                    loaded,
-                    length,
-                    mask,
+    /// Remembers what is loaded.
+    fn load(&mut self, read: &Attributes<'_>, attribute: u16, what: Option<Register>) {
+        if let (Some(register), Some(loaded)) = (read.number(attribute), what) {
+            self.registers.insert(slot(register), loaded);
+        }
+    }
+
+    fn set_meta(&mut self, read: &Attributes<'_>) {
+        /// NFT_META_MARK.
+        const MARK: u32 = 3;
+        if read.number(2) == Some(MARK) {
+            let value = self.new_value(read, 3, &Field::Mark);
+            self.act(Statement::SetMark(value));
+        } else {
+            self.note("meta … set …");
+        }
+    }
+
+    fn set_connection(&mut self, read: &Attributes<'_>) {
+        /// NFT_CT_MARK.
+        const MARK: u32 = 3;
+        match read.number(2) {
+            Some(MARK) => {
+                let value = self.new_value(read, 4, &Field::ConnectionMark);
+                self.act(Statement::SetConnectionMark(value));
+            }
+            Some(key) => self.note(format!("ct {key} set …")),
+            None => {}
+        }
+    }
+
+    /// What a register gives to a mark.
+    fn new_value(&self, read: &Attributes<'_>, attribute: u16, own: &Field) -> NewValue {
+        let unknown = || NewValue {
+            keep: 0,
+            from: Some((Field::Other("…".to_owned()), u32::MAX)),
+            xor: 0,
+        };
+        let Some(register) = self.register(read, attribute) else {
+            return unknown();
+        };
+        let bits = |bytes: &Option<Vec<u8>>| bytes.as_deref().and_then(u32_of);
+        let (mask, xor) = (
+            bits(&register.mask).unwrap_or(u32::MAX),
+            bits(&register.xor).unwrap_or(0),
+        );
+        match register.content {
+            Content::Constant(bytes) => match u32_of(&bytes) {
+                Some(value) => NewValue {
+                    keep: 0,
+                    from: None,
+                    xor: (value & mask) ^ xor,
                 },
-            );
+                None => unknown(),
+            },
+            Content::Field(field) if field == *own => NewValue {
+                keep: mask,
+                from: None,
+                xor,
+            },
+            Content::Field(field @ (Field::Mark | Field::ConnectionMark)) => NewValue {
+                keep: 0,
+                from: Some((field, mask)),
+                xor,
+            },
+            Content::Field(_) => unknown(),
         }
     }
 
-    fn payload(&self, read: &Attributes<'_>) -> Option<(Loaded, usize)> {
+    fn constant(&self, register: u32) -> Option<Vec<u8>> {
+        match &self.registers.get(&slot(register))?.content {
+            Content::Constant(bytes) => Some(bytes.clone()),
+            Content::Field(_) => None,
+        }
+    }
+
+    /// Tests so far.
+    fn tests(&self) -> impl DoubleEndedIterator<Item = &Test> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Test(test) => Some(test),
+            Part::Do(_) => None,
+        })
+    }
+
+    fn is_arp(&self) -> bool {
+        let asked = |test: &Test| match test {
+            Test::Is {
+                field: Field::EtherType,
+                ranges,
+                not: false,
+                ..
+            } => ranges.as_slice() == [(Value::Number(0x0806), Value::Number(0x0806))],
+            _ => false,
+        };
+        self.table.0 == FAMILY_ARP || self.tests().any(asked)
+    }
+
+    fn is_v6(&self) -> bool {
+        let asked = self.tests().rev().find_map(|test| match test {
+            Test::Version { v6, not } => Some(v6 != not),
+            _ => None,
+        });
+        match self.table.0 {
+            FAMILY_IP => false,
+            FAMILY_IP6 => true,
+            _ => asked == Some(true),
+        }
+    }
+
+    fn payload(&self, read: &Attributes<'_>) -> Option<Register> {
         const LINK: u32 = 0;
         const NETWORK: u32 = 1;
         const TRANSPORT: u32 = 2;
         let base = read.number(2)?;
         let (offset, length) = (read.number(3)?, usize::try_from(read.number(4)?).ok()?);
-        let icmp = || {
-            self.tests.iter().any(|test| {
-                matches!(
-                    test,
-                    Test::Protocol {
-                        number: 1 | 58,
-                        not: false
-                    }
-                )
-            })
+        let field = match base {
+            NETWORK if self.is_arp() => arp(offset, length),
+            NETWORK if self.is_v6() => ipv6(offset, length),
+            NETWORK => ipv4(offset, length),
+            TRANSPORT => self.transport(offset, length),
+            LINK => ethernet(offset, length),
+            _ => None,
         };
-        let arp = self.table.0 == FAMILY_ARP;
-        let loaded = match (base, offset, length) {
-            (NETWORK, 6, 2) if arp => Loaded::Other("arp operation".to_owned()),
-            (NETWORK, 14, 4) if arp => Loaded::Other("arp saddr ip".to_owned()),
-            (NETWORK, 24, 4) if arp => Loaded::Other("arp daddr ip".to_owned()),
-            // struct iphdr: saddr at 12, daddr at 16; a network of whole bytes is loaded as so many of them.
-            (NETWORK, 12, 1..=4) => Loaded::Address(Side::Source, false),
-            (NETWORK, 16, 1..=4) => Loaded::Address(Side::Destination, false),
-            (NETWORK, 9, 1) => Loaded::Protocol,
-            // struct ipv6hdr: saddr at 8, daddr at 24.
-            (NETWORK, 8, 1..=16) => Loaded::Address(Side::Source, true),
-            (NETWORK, 24, 1..=16) => Loaded::Address(Side::Destination, true),
-            (NETWORK, 6, 1) if self.table.0 == FAMILY_IP6 => Loaded::Protocol,
-            (TRANSPORT, 0, 1) if icmp() => Loaded::IcmpType,
-            (TRANSPORT, 0, 2) => Loaded::Port(Side::Source),
-            (TRANSPORT, 2, 2) => Loaded::Port(Side::Destination),
-            (TRANSPORT, 13, 1) => Loaded::Other("tcp flags".to_owned()),
-            (LINK, 12, 2) => Loaded::EtherType,
-            (LINK, 0, 6) => Loaded::Other("ether daddr".to_owned()),
-            (LINK, 6, 6) => Loaded::Other("ether saddr".to_owned()),
-            _ => Loaded::Other(format!("@{base},{},{}", offset * 8, length * 8)),
-        };
-        Some((loaded, length))
+        let field = field.unwrap_or_else(|| {
+            let words = ["ll", "nh", "th"];
+            let base = usize::try_from(base).ok().and_then(|b| words.get(b));
+            Field::Other(format!(
+                "@{},{},{}",
+                base.unwrap_or(&"…"),
+                offset * 8,
+                length * 8
+            ))
+        });
+        Some(Register {
+            v6: self.is_v6(),
+            ..Register::field(field, length)
+        })
+    }
+
+    fn transport(&self, offset: u32, length: usize) -> Option<Field> {
+        let asked = self.tests().rev().find_map(|test| match test {
+            Test::Protocol { number, not: false } => Some(*number),
+            _ => None,
+        });
+        let icmp = matches!(asked, Some(1 | 58));
+        Some(match (offset, length) {
+            (0, 1) if icmp => Field::IcmpType,
+            (1, 1) if icmp => Field::IcmpCode,
+            (0, 2) if !icmp => Field::Port(Side::Source),
+            (2, 2) if !icmp => Field::Port(Side::Destination),
+            (13, 1) if asked == Some(6) => Field::TcpFlags,
+            _ => return None,
+        })
     }
 
     fn bitwise(&mut self, read: &Attributes<'_>) {
-        let (from, to, mask) = (read.number(1), read.number(2), read.value(4));
-        let source = from.and_then(|from| self.registers.get(&from)).cloned();
-        let (Some(source), Some(to)) = (source, to) else {
+        let Some(to) = read.number(2) else {
             return;
         };
-        let mask = mask.map(<[u8]>::to_vec);
-        self.registers.insert(to, Register { mask, ..source });
+        let Some(mut source) = self.register(read, 1) else {
+            return;
+        };
+        // NFT_BITWISE_BOOL (also NFT_BITWISE_MASK_XOR), and no second operand.
+        let plain = read.number(6).unwrap_or_default() == 0 && source.mask.is_none();
+        if plain {
+            source.mask = read.value(4).map(<[u8]>::to_vec);
+            source.xor = read
+                .value(5)
+                .filter(|xor| xor.iter().any(|byte| *byte != 0))
+                .map(<[u8]>::to_vec);
+        } else {
+            source = Register::unknown(format!("{} …", field_words(&source)));
+        }
+        self.registers.insert(slot(to), source);
+    }
+
+    fn swapped(&mut self, read: &Attributes<'_>) {
+        if let (Some(mut source), Some(to)) = (self.register(read, 1), read.number(2)) {
+            source.layout.host = !source.layout.host;
+            if let Some(mask) = &mut source.mask {
+                mask.reverse();
+            }
+            self.registers.insert(slot(to), source);
+        }
     }
 
     fn compare(&mut self, read: &Attributes<'_>) {
+        /// NFT_CMP_EQ and the others.
+        const BOUNDS: [(u32, Bound, &str); 4] = [
+            (2, Bound::Less, "< "),
+            (3, Bound::AtMost, "<= "),
+            (4, Bound::Greater, "> "),
+            (5, Bound::AtLeast, ">= "),
+        ];
         let (Some(register), Some(operation), Some(value)) =
             (self.register(read, 1), read.number(2), read.value(3))
         else {
-            return self.unknown();
+            return self.other("…");
         };
-        let test = match operation {
-            EQUAL => one(&register, value),
-            NOT_EQUAL => one(&register, value).map(Test::negated),
-            LESS | AT_MOST | GREATER | AT_LEAST => bound(&register, operation, value),
-            _ => None,
+        let bound = BOUNDS.iter().find(|(number, ..)| *number == operation);
+        let not = operation == 1;
+        let test = match bound {
+            None => equal(&register, value, not),
+            Some((_, bound, _)) => bounded(&register, value, *bound),
         };
-        self.tests.push(test.unwrap_or_else(|| {
-            let said = match operation {
-                EQUAL => "",
-                NOT_EQUAL => "!= ",
-                LESS => "< ",
-                AT_MOST => "<= ",
-                GREATER => "> ",
-                _ => ">= ",
-            };
-            Test::Other(other(&register, said, value))
+        self.test(test.unwrap_or_else(|| {
+            let said = bound.map_or(if not { "!= " } else { "" }, |(.., said)| said);
+            Test::Other(unequal_words(&register, said, value))
         }));
     }
 
     fn range(&mut self, read: &Attributes<'_>) {
         let (Some(register), Some(operation)) = (self.register(read, 1), read.number(2)) else {
-            return self.unknown();
+            return self.other("…");
         };
-        let (from, to) = (read.value(3), read.value(4));
-        let test = match (&register.loaded, from.and_then(be16), to.and_then(be16)) {
-            (Loaded::Port(side), Some(from), Some(to)) => Some(Test::Port {
-                side: Some(*side),
-                ranges: vec![(from, to)],
-                not: false,
-            }),
-            (Loaded::Address(side, v6), ..) => from
-                .zip(to)
-                .and_then(|(from, to)| Some((padded(from, *v6, 0)?, padded(to, *v6, 0)?)))
-                .map(|range| Test::Address {
-                    side: *side,
-                    ranges: vec![range],
-                    not: false,
-                }),
-            _ => None,
-        };
-        match test {
-            Some(test) if operation == EQUAL => self.tests.push(test),
-            Some(test) => self.tests.push(test.negated()),
-            None => self
-                .tests
-                .push(Test::Other(format!("{} …", words(&register.loaded)))),
+        let test = in_range(&register, (read.value(3), read.value(4)), operation == 1);
+        let words = field_words(&register);
+        self.test(test.unwrap_or_else(|| Test::Other(format!("{words} …"))));
+    }
+
+    /// The fields of a key that begins at a register.
+    fn key(&self, read: &Attributes<'_>, set: &str) -> Option<Vec<(Field, Layout, usize)>> {
+        let first = slot(read.number(2)?);
+        let kind = self.kinds.get(&(self.table.clone(), set.to_owned()))?;
+        let mut fields = Vec::new();
+        let (mut at, mut taken) = (first, 0);
+        while taken < kind.key {
+            let register = self.registers.get(&at)?;
+            let masked = register.mask.is_some() || register.xor.is_some();
+            let field = match &register.content {
+                Content::Field(field) if !masked => field.clone(),
+                _ => Field::Other(field_words(register)),
+            };
+            let length = match register.length {
+                0 => return None,
+                length => length,
+            };
+            fields.push((field, register.layout, length));
+            let padded = length.next_multiple_of(SLOT);
+            taken += padded;
+            at += u32::try_from(padded / SLOT).ok()?;
         }
+        Some(fields)
     }
 
     fn look_up(&mut self, read: &Attributes<'_>) {
-        let register = self.register(read, 2);
-        let (Some(register), Some(set)) = (register, read.get(1).map(text_of)) else {
-            return self.unknown();
+        /// NFT_LOOKUP_F_INV.
+        const INVERTED: u32 = 1;
+        let set = read.get(1).map(text_of).unwrap_or_default();
+        let not = read.number(5).is_some_and(|flags| flags & INVERTED != 0);
+        let key = self.key(read, &set);
+        let fields: Vec<Field> = match &key {
+            Some(key) => key.iter().map(|(field, ..)| field.clone()).collect(),
+            None => vec![Field::Other("…".to_owned())],
         };
-        let elements = self.sets.get(&(self.table.clone(), set.clone()));
-        if read.get(3).is_some() {
-            return self.verdict_map(&register, &set, elements);
-        }
-        let inverted = read.number(5).is_some_and(|flags| flags & 1 != 0);
-        let test = elements
-            .and_then(|elements| any_of(&register, elements))
-            .map(|test| if inverted { test.negated() } else { test });
-        self.tests.push(test.unwrap_or_else(|| {
-            let unless = if inverted { "!= " } else { "" };
-            let name = if elements.is_some() {
-                "{ … }".to_owned()
-            } else {
-                format!("@{set}")
-            };
-            Test::Other(format!("{} {unless}{name}", words(&register.loaded)))
-        }));
-    }
-
-    /// One way for each element; a map that was not read may lead anywhere.
-    fn verdict_map(&mut self, register: &Register, set: &str, elements: Option<&Vec<Element>>) {
-        for element in elements.into_iter().flatten().filter(|e| !e.closes) {
-            let Some(end) = element.verdict.clone() else {
-                continue;
-            };
-            let mut tests = self.tests.clone();
-            tests.push(match &register.loaded {
-                Loaded::Other(text) => Test::Other(format!("{text} vmap {{ … }}")),
-                _ => one(register, &element.key)
-                    .unwrap_or_else(|| Test::Other(format!("{} vmap …", words(&register.loaded)))),
+        if let Some(key) = key {
+            self.uses.push(Use {
+                set: set.clone(),
+                fields: key,
             });
-            self.ways.push(Way { tests, end });
         }
-        if elements.is_none() {
-            self.tests.push(Test::Other(format!(
-                "{} vmap @{set} …",
-                words(&register.loaded)
-            )));
-            self.end = Some(End::Stop(Stop::Drop, String::from("(perhaps drop)")));
+        match read.number(3) {
+            None => self.test(Test::InSet { fields, set, not }),
+            // NFT_REG_VERDICT
+            Some(0) => self.act(Statement::Map { fields, map: set }),
+            Some(to) => {
+                // A map that has no element for the packet ends the rule.
+                let not = false;
+                self.test(Test::InSet { fields, set, not });
+                self.registers.insert(slot(to), Register::unknown("map …"));
+            }
         }
     }
 
     fn immediate(&mut self, read: &Attributes<'_>) {
-        if let Some(end) = read.get(2).and_then(verdict::of_data) {
-            self.end = Some(end);
+        match (read.get(2).and_then(verdict::of_data), read.number(1)) {
+            (Some(verdict), _) => self.act(Statement::Verdict(verdict)),
+            (None, Some(to)) => {
+                let bytes = read.value(2).unwrap_or_default().to_vec();
+                let register = Register {
+                    content: Content::Constant(bytes.clone()),
+                    ..Register::field(Field::Other(String::new()), bytes.len())
+                };
+                self.registers.insert(slot(to), register);
+            }
+            (None, None) => {}
         }
     }
 
@@ -317,8 +475,9 @@ impl<'a> Reading<'a> {
     fn matched(&mut self, read: &Attributes<'_>) {
         let name = read.get(1).map(text_of).unwrap_or_default();
         let revision = read.number(2).unwrap_or_default();
-        match xt::matched(&name, revision, read.get(3).unwrap_or_default()) {
-            Matched::Tests(tests) => self.tests.extend(tests),
+        let v6 = self.table.0 == FAMILY_IP6;
+        match xt::matched((&name, revision), read.get(3).unwrap_or_default(), v6) {
+            Matched::Tests(tests) => self.parts.extend(tests.into_iter().map(Part::Test)),
             Matched::Comment(text) => self.comment = Some(text),
         }
     }
@@ -326,49 +485,118 @@ impl<'a> Reading<'a> {
     /// A target of x_tables.
     fn target(&mut self, read: &Attributes<'_>) {
         let name = read.get(1).map(text_of).unwrap_or_default();
+        let revision = read.number(2).unwrap_or_default();
         let v6 = self.table.0 == FAMILY_IP6;
-        self.end = Some(xt::target(&name, read.get(3).unwrap_or_default(), v6));
+        let data = read.get(3).unwrap_or_default();
+        self.parts.extend(xt::target((&name, revision), data, v6));
     }
 
     fn register(&self, read: &Attributes<'_>, attribute: u16) -> Option<Register> {
-        self.registers.get(&read.number(attribute)?).cloned()
-    }
-
-    fn unknown(&mut self) {
-        self.tests.push(Test::Other("…".to_owned()));
+        self.registers.get(&slot(read.number(attribute)?)).cloned()
     }
 }
 
-fn meta(read: &Attributes<'_>) -> Option<(Loaded, usize)> {
-    /// NFT_META_* by number.
-    const KEYS: [(u32, Loaded, usize); 8] = [
-        (1, Loaded::EtherType, 2),
-        (3, Loaded::Mark, 4),
-        (4, Loaded::Index(Side::Source), 4),
-        (5, Loaded::Index(Side::Destination), 4),
-        (6, Loaded::Name(Side::Source), 16),
-        (7, Loaded::Name(Side::Destination), 16),
-        (15, Loaded::Family, 1),
-        (16, Loaded::Protocol, 1),
-    ];
-    let key = read.number(2)?;
-    let known = KEYS.iter().find(|(number, ..)| *number == key);
-    Some(known.map_or_else(
-        || (Loaded::Other(format!("meta {key} …")), 4),
-        |(_, loaded, length)| (loaded.clone(), *length),
-    ))
-}
-
-fn connection(read: &Attributes<'_>) -> Option<(Loaded, usize)> {
-    Some(match read.number(2)? {
-        0 => (Loaded::State, 4),
-        2 => (Loaded::Other("ct status".to_owned()), 4),
-        3 => (Loaded::Other("ct mark".to_owned()), 4),
-        key => (Loaded::Other(format!("ct {key} …")), 4),
+fn arp(offset: u32, length: usize) -> Option<Field> {
+    Some(match (offset, length) {
+        (6, 2) => Field::ArpOperation,
+        (14, 4) => Field::ArpAddress(Side::Source),
+        (24, 4) => Field::ArpAddress(Side::Destination),
+        _ => return None,
     })
 }
 
-fn fib(read: &Attributes<'_>) -> String {
+/// struct iphdr; a network of whole bytes is loaded as so many of them.
+fn ipv4(offset: u32, length: usize) -> Option<Field> {
+    Some(match (offset, length) {
+        (12, 1..=4) => Field::Address(Side::Source),
+        (16, 1..=4) => Field::Address(Side::Destination),
+        (9, 1) => Field::Protocol,
+        (8, 1) => Field::Ttl,
+        (1, 1) => Field::Tos,
+        (6, 2) => Field::Fragment,
+        (2, 2) => Field::Length,
+        // Where no test told the version.
+        (8 | 24, 16) => return ipv6(offset, length),
+        _ => return None,
+    })
+}
+
+/// struct ipv6hdr.
+fn ipv6(offset: u32, length: usize) -> Option<Field> {
+    Some(match (offset, length) {
+        (8, 1..=16) => Field::Address(Side::Source),
+        (24, 1..=16) => Field::Address(Side::Destination),
+        (6, 1) => Field::Protocol,
+        (7, 1) => Field::Ttl,
+        _ => return None,
+    })
+}
+
+fn ethernet(offset: u32, length: usize) -> Option<Field> {
+    Some(match (offset, length) {
+        (12, 2) => Field::EtherType,
+        (0, 6) => Field::Mac(Side::Destination),
+        (6, 6) => Field::Mac(Side::Source),
+        _ => return None,
+    })
+}
+
+fn meta(read: &Attributes<'_>) -> Option<Register> {
+    /// NFT_META_* by number, bytes, and whether in the order of this machine's bytes.
+    static KEYS: [(u32, Field, usize, bool); 16] = [
+        (0, Field::Length, 4, true),
+        (1, Field::EtherType, 2, false),
+        (3, Field::Mark, 4, true),
+        (4, Field::Interface(Side::Source), 4, true),
+        (5, Field::Interface(Side::Destination), 4, true),
+        (6, Field::Interface(Side::Source), 16, false),
+        (7, Field::Interface(Side::Destination), 16, false),
+        (10, Field::User, 4, true),
+        (11, Field::Group, 4, true),
+        (15, Field::Family, 1, false),
+        (16, Field::Protocol, 1, false),
+        (17, Field::Bridge(Side::Source), 16, false),
+        (18, Field::Bridge(Side::Destination), 16, false),
+        (19, Field::PacketType, 1, false),
+        (29, Field::Other(String::new()), 16, false),
+        (30, Field::Other(String::new()), 16, false),
+    ];
+    let key = read.number(2)?;
+    let known = KEYS.iter().find(|(number, ..)| *number == key);
+    Some(match known {
+        // skb->len counts the link's header in some families.
+        None | Some((0, ..)) | Some((_, Field::Other(_), ..)) => {
+            Register::unknown(format!("meta {key} …"))
+        }
+        Some((_, field, length, host)) => Register {
+            layout: Layout {
+                host: *host,
+                index: *host && matches!(field, Field::Interface(_)),
+            },
+            ..Register::field(field.clone(), *length)
+        },
+    })
+}
+
+fn connection(read: &Attributes<'_>) -> Register {
+    let field = match read.number(2) {
+        Some(0) => Field::State,
+        Some(2) => Field::Status,
+        Some(3) => Field::ConnectionMark,
+        Some(1) => Field::Other("ct direction".to_owned()),
+        Some(key) => Field::Other(format!("ct {key} …")),
+        None => Field::Other("ct …".to_owned()),
+    };
+    Register {
+        layout: Layout {
+            host: true,
+            index: false,
+        },
+        ..Register::field(field, 4)
+    }
+}
+
+fn fib(read: &Attributes<'_>) -> Register {
     const FLAGS: [(u32, &str); 5] = [
         (1, "saddr"),
         (2, "daddr"),
@@ -377,60 +605,38 @@ fn fib(read: &Attributes<'_>) -> String {
         (16, "oif"),
     ];
     const RESULTS: [(u32, &str); 3] = [(1, "oif"), (2, "oifname"), (3, "type")];
+    /// NFT_FIB_RESULT_ADDRTYPE.
+    const TYPE: u32 = 3;
+    /// NFTA_FIB_F_PRESENT: zero or one.
+    const PRESENT: u32 = 32;
     let (result, flags) = (read.number(2), read.number(3).unwrap_or_default());
+    let side = match (result, flags) {
+        (Some(TYPE), 1) => Some(Side::Source),
+        (Some(TYPE), 2) => Some(Side::Destination),
+        _ => None,
+    };
     let by: Vec<_> = FLAGS
         .iter()
         .filter(|(bit, _)| flags & bit != 0)
         .map(|(_, name)| *name)
         .collect();
-    let result = RESULTS
+    let what = RESULTS
         .iter()
         .find(|(number, _)| Some(*number) == result)
         .map_or("…", |(_, name)| name);
-    format!("fib {} {result}", by.join(" . "))
-}
-
-fn limit(read: &Attributes<'_>) -> String {
-    const UNITS: [(u64, &str); 5] = [
-        (1, "second"),
-        (60, "minute"),
-        (3_600, "hour"),
-        (86_400, "day"),
-        (604_800, "week"),
-    ];
-    let over = if read.number(5).is_some_and(|flags| flags & 1 != 0) {
-        "over "
-    } else {
-        ""
-    };
-    let bytes = if read.number(4) == Some(1) {
-        " bytes"
-    } else {
-        ""
-    };
-    let unit = UNITS
-        .iter()
-        .find(|(seconds, _)| Some(*seconds) == read.long(2))
-        .map_or("…", |(_, name)| name);
-    let rate = read.long(1).unwrap_or_default();
-    format!("limit rate {over}{rate}{bytes}/{unit}")
-}
-
-fn reject_words(read: &Attributes<'_>) -> &'static str {
-    /// NFT_REJECT_TCP_RST.
-    const RESET: u32 = 1;
-    if read.number(1) == Some(RESET) {
-        "reject with tcp reset"
-    } else {
-        "reject"
+    let words = || Field::Other(format!("fib {} {what}", by.join(" . ")));
+    let field = side.map_or_else(words, Field::AddressType);
+    let length = if flags & PRESENT != 0 { 1 } else { 4 };
+    Register {
+        layout: Layout {
+            host: true,
+            index: false,
+        },
+        ..Register::field(field, length)
     }
 }
 
-fn be16(value: &[u8]) -> Option<u16> {
-    value.first_chunk().map(|b| u16::from_be_bytes(*b))
-}
-
-/// An address whose missing bytes are all `fill`.
+/// An address whose missing bytes are all `fill`: of IPv6 where the register's field is longer than IPv4's.
 fn padded(value: &[u8], v6: bool, fill: u8) -> Option<IpAddr> {
     let length = if v6 { 16 } else { 4 };
     let mut bytes = value.get(..value.len().min(length))?.to_vec();
@@ -439,182 +645,107 @@ fn padded(value: &[u8], v6: bool, fill: u8) -> Option<IpAddr> {
 }
 
 /// First and last address that agree with a value where the register's mask, or its length, says so.
-fn network(register: &Register, value: &[u8], v6: bool) -> Option<(IpAddr, IpAddr)> {
-    let Some(mask) = &register.mask else {
-        let value = value.get(..value.len().min(register.length))?;
-        return Some((padded(value, v6, 0)?, padded(value, v6, 0xff)?));
+fn network(register: &Register, value: &[u8], v6: bool) -> Option<(Value, Value)> {
+    let (first, last) = match &register.mask {
+        None => {
+            let value = value.get(..value.len().min(register.length))?;
+            (padded(value, v6, 0)?, padded(value, v6, 0xff)?)
+        }
+        Some(mask) => {
+            // Only a prefix is a range: ones, then zeros.
+            let inverse = mask.iter().map(|m| !m);
+            let host = inverse.fold(0_u128, |sum, byte| sum << 8 | u128::from(byte));
+            if host & host.wrapping_add(1) != 0 {
+                return None;
+            }
+            let last: Vec<u8> = value.iter().zip(mask).map(|(v, m)| v | !m).collect();
+            (padded(value, v6, 0)?, padded(&last, v6, 0xff)?)
+        }
     };
-    let last: Vec<u8> = value.iter().zip(mask).map(|(v, m)| v | !m).collect();
-    Some((padded(value, v6, 0)?, padded(&last, v6, 0xff)?))
+    Some((Value::Address(first), Value::Address(last)))
+}
+
+fn turned(value: &[u8], xor: Option<&Vec<u8>>) -> Vec<u8> {
+    match xor {
+        Some(xor) => value.iter().zip(xor).map(|(a, b)| a ^ b).collect(),
+        None => value.to_vec(),
+    }
+}
+
+/// Whether a register loads an address of IPv6.
+fn long(register: &Register) -> bool {
+    register.v6 || register.length > 4
 }
 
 /// The register equals a value.
-fn one(register: &Register, value: &[u8]) -> Option<Test> {
-    let not = false;
-    Some(match (&register.loaded, &register.mask) {
-        (Loaded::Address(side, v6), _) => Test::Address {
-            side: *side,
-            ranges: vec![network(register, value, *v6)?],
-            not,
-        },
-        (Loaded::Port(side), None) => Test::Port {
-            side: Some(*side),
-            ranges: vec![(be16(value)?, be16(value)?)],
-            not,
-        },
-        (Loaded::Protocol, None) => Test::Protocol {
-            number: *value.first()?,
-            not,
-        },
-        (Loaded::Family, None) => Test::Version {
-            v6: match value.first()? {
-                2 => false,
-                10 => true,
-                _ => return None,
-            },
-            not,
-        },
-        (Loaded::EtherType, None) => Test::Version {
-            v6: match be16(value)? {
-                0x0800 => false,
-                0x86dd => true,
-                _ => return None,
-            },
-            not,
-        },
-        (Loaded::Name(side), None) => Test::Interface {
-            side: *side,
-            name: interface_name(value),
-            not,
-        },
-        (Loaded::Index(side), None) => Test::Interface {
-            side: *side,
-            name: name_of_index(u32_of(value)?)?,
-            not,
-        },
-        (Loaded::IcmpType, None) => Test::IcmpType {
-            number: *value.first()?,
-            not,
-        },
-        (Loaded::Mark, mask) => Test::Mark {
-            value: u32_of(value)?,
-            mask: match mask {
-                Some(mask) => u32_of(mask)?,
-                None => u32::MAX,
-            },
-            not,
-        },
-        (Loaded::State, None) => Test::State {
-            mask: u32_of(value)?,
-            not,
-        },
-        // `state & mask` compared with zero: equal means none of them.
-        (Loaded::State, Some(mask)) if u32_of(value) == Some(0) => Test::State {
-            mask: u32_of(mask)?,
-            not: true,
-        },
-        _ => return None,
-    })
-}
-
-/// A bound of a port: two of them are a range.
-fn bound(register: &Register, operation: u32, value: &[u8]) -> Option<Test> {
-    let Loaded::Port(side) = register.loaded else {
+fn equal(register: &Register, value: &[u8], not: bool) -> Option<Test> {
+    let Content::Field(field) = &register.content else {
         return None;
     };
-    let port = be16(value)?;
-    let range = match operation {
-        LESS => (0, port.checked_sub(1)?),
-        AT_MOST => (0, port),
-        GREATER => (port.checked_add(1)?, u16::MAX),
-        _ => (port, u16::MAX),
-    };
-    Some(Test::Port {
-        side: Some(side),
-        ranges: vec![range],
-        not: false,
-    })
-}
-
-/// The register equals one of a set's elements.
-fn any_of(register: &Register, elements: &[Element]) -> Option<Test> {
-    let intervals = elements.iter().any(|e| e.closes);
-    if intervals {
-        return None;
-    }
-    let mut tests = elements.iter().map(|e| one(register, &e.key));
-    let mut all = tests.next()??;
-    for test in tests {
-        match (&mut all, test?) {
-            (Test::Address { ranges, .. }, Test::Address { ranges: more, .. }) => {
-                ranges.extend(more);
-            }
-            (Test::Port { ranges, .. }, Test::Port { ranges: more, .. }) => ranges.extend(more),
-            (Test::State { mask, .. }, Test::State { mask: more, .. }) => *mask |= more,
-            _ => return None,
+    let value = turned(value, register.xor.as_ref());
+    let range = match field {
+        Field::Address(_) | Field::ArpAddress(_) => network(register, &value, long(register))?,
+        _ => {
+            let value = values::value(field, register.layout, &value)?;
+            (value.clone(), value)
         }
-    }
-    Some(all)
-}
-
-/// A name as compared: without a closing zero only its beginning.
-fn interface_name(value: &[u8]) -> String {
-    let name = text_of(value);
-    if value.contains(&0) {
-        name
-    } else {
-        format!("{name}*")
-    }
-}
-
-fn name_of_index(index: u32) -> Option<String> {
-    let name = nix::net::if_::if_indextoname(index).ok()?;
-    Some(text_of(name.as_bytes()))
-}
-
-fn words(loaded: &Loaded) -> String {
-    let ends = |side: &Side, source: &str, destination: &str| match side {
-        Side::Source => source.to_owned(),
-        Side::Destination => destination.to_owned(),
     };
-    match loaded {
-        Loaded::Address(side, false) => ends(side, "ip saddr", "ip daddr"),
-        Loaded::Address(side, true) => ends(side, "ip6 saddr", "ip6 daddr"),
-        Loaded::Port(side) => ends(side, "th sport", "th dport"),
-        Loaded::Protocol => "meta l4proto".to_owned(),
-        Loaded::Family => "meta nfproto".to_owned(),
-        Loaded::EtherType => "ether type".to_owned(),
-        Loaded::Name(side) => ends(side, "iifname", "oifname"),
-        Loaded::Index(side) => ends(side, "iif", "oif"),
-        Loaded::State => "ct state".to_owned(),
-        Loaded::IcmpType => "icmp type".to_owned(),
-        Loaded::Mark => "meta mark".to_owned(),
-        Loaded::Other(text) => text.clone(),
+    let mask = match (&register.mask, field) {
+        (Some(_), Field::Address(_) | Field::ArpAddress(_)) | (None, _) => None,
+        (Some(mask), _) => Some(values::number(register.layout, mask)?),
+    };
+    Some(values::test(field, mask, vec![range], not)).filter(known)
+}
+
+fn known(test: &Test) -> bool {
+    !matches!(test, Test::Other(_))
+}
+
+fn bounded(register: &Register, value: &[u8], bound: Bound) -> Option<Test> {
+    let Content::Field(field) = &register.content else {
+        return None;
+    };
+    // Bytes are compared as they stand.
+    if register.mask.is_some() || register.layout.host && register.length > 1 {
+        return None;
+    }
+    let value = values::value(field, register.layout, value)?;
+    let bits = u32::try_from(register.length * 8).ok()?;
+    let ranges = values::half(value, bound, bits)?;
+    Some(values::test(field, None, ranges, false)).filter(known)
+}
+
+fn in_range(register: &Register, ends: (Option<&[u8]>, Option<&[u8]>), not: bool) -> Option<Test> {
+    let Content::Field(field) = &register.content else {
+        return None;
+    };
+    if register.mask.is_some() || register.layout.host && register.length > 1 {
+        return None;
+    }
+    let (from, to) = (ends.0?, ends.1?);
+    let range = match field {
+        Field::Address(_) | Field::ArpAddress(_) => (
+            Value::Address(padded(from, long(register), 0)?),
+            Value::Address(padded(to, long(register), 0xff)?),
+        ),
+        _ => values::range(field, register.layout, (from, to))?,
+    };
+    Some(values::test(field, None, vec![range], not)).filter(known)
+}
+
+fn field_words(register: &Register) -> String {
+    match &register.content {
+        Content::Field(field) => super::super::words::field(field),
+        Content::Constant(_) => "…".to_owned(),
     }
 }
 
 /// A comparison that is no test of its own, as far as its value can be told.
-fn other(register: &Register, said: &str, value: &[u8]) -> String {
-    let what = words(&register.loaded);
+fn unequal_words(register: &Register, said: &str, value: &[u8]) -> String {
+    let what = field_words(register);
     let missing = what.starts_with("fib ") && value.iter().all(|byte| *byte == 0);
     if missing && said.is_empty() {
         return format!("{what} missing");
     }
-    let value = match (what.as_str(), value) {
-        ("arp operation", [0, 1]) => "request".to_owned(),
-        ("arp operation", [0, 2]) => "reply".to_owned(),
-        ("arp saddr ip" | "arp daddr ip", _) => {
-            padded(value, false, 0).map_or_else(|| "…".to_owned(), |address| address.to_string())
-        }
-        ("ether saddr" | "ether daddr", _) => {
-            let parts: Vec<_> = value.iter().map(|byte| format!("{byte:02x}")).collect();
-            parts.join(":")
-        }
-        ("ether type", _) => u16_of(value).map_or_else(
-            || "…".to_owned(),
-            |kind| format!("{:#06x}", u16::from_be(kind)),
-        ),
-        _ => "…".to_owned(),
-    };
-    format!("{what} {said}{value}")
+    format!("{what} {said}…")
 }

@@ -1,11 +1,16 @@
 //! Rules of nf_tables: NFT_MSG_NEWRULE, expression by expression (linux/netfilter/nf_tables.h).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 
-use super::super::rules::{Chains, End, Rule, Way};
-use super::expression::Reading;
-use super::sets::{self, Sets};
+use super::super::words::{self, Dialect};
+use super::super::{bounds, values};
+use super::expression::{Reading, Use};
+use super::sets::{self, Kinds};
+use super::{engine_chain, family_name};
+use crate::host::facts::{
+    BaseChain, Chain, Element, Field, Missing, Part, Rule, Ruleset, Set, Test, Value,
+};
 use crate::host::netlink::{Message, Netlink, Request, attributes, text_of};
 
 const NFT_MSG_GETRULE: u16 = 7;
@@ -17,12 +22,12 @@ const NFTA_RULE_USERDATA: u16 = 7;
 const NFTA_EXPR_NAME: u16 = 1;
 const NFTA_EXPR_DATA: u16 = 2;
 /// Most sets whose elements are read in one look.
-const MOST_SETS: usize = 64;
+const MOST_SETS: usize = 256;
+/// How nft names sets and maps that belong to one rule.
+const ANONYMOUS: [&str; 2] = ["__set", "__map"];
 
 /// A table: its family (NFPROTO_*) and name.
 pub(super) type TableId = (u8, String);
-/// All chains of all tables.
-pub(super) type Tables = BTreeMap<TableId, Chains>;
 
 /// An expression: its name and attributes.
 type Expression = (String, Vec<u8>);
@@ -35,34 +40,180 @@ struct Raw {
     expressions: Vec<Expression>,
 }
 
-/// All rules of the calling thread's namespace.
-pub(super) fn read(socket: &mut Netlink, subsystem: u16) -> io::Result<Tables> {
+/// A rule without its words.
+struct Understood {
+    raw: Raw,
+    parts: Vec<Part>,
+    packets: Option<u64>,
+}
+
+/// All rules of the calling thread's namespace, and the sets that they look into.
+pub(super) fn read(
+    socket: &mut Netlink,
+    subsystem: u16,
+    base: Vec<BaseChain>,
+) -> io::Result<Ruleset> {
     let request = Request::all(subsystem << 8 | NFT_MSG_GETRULE, &[0; 4]);
     let raw = socket.ask(&request, rule_of)?;
-    let wanted: BTreeSet<_> = raw
-        .iter()
-        .flat_map(|rule| {
-            let names = rule.expressions.iter().filter_map(sets::looked_up);
-            names.map(|set| (rule.table.clone(), set))
-        })
-        .take(MOST_SETS)
-        .collect();
-    let mut known = Sets::new();
-    for (table, set) in wanted {
+    let kinds = sets::kinds(socket, subsystem)?;
+    let mut uses: BTreeMap<(TableId, String), Use> = BTreeMap::new();
+    let mut list = Vec::new();
+    for rule in raw {
+        let (understood, used) = understood(rule, &kinds);
+        for one in used {
+            let key = (understood.raw.table.clone(), one.set.clone());
+            uses.entry(key).or_insert(one);
+        }
+        list.push(understood);
+    }
+    let mut found = Vec::new();
+    for ((table, name), used) in uses.into_iter().take(MOST_SETS) {
+        let Some(kind) = kinds.get(&(table.clone(), name.clone())) else {
+            continue;
+        };
         // A set that is gone by now leaves its rules with a test that is not understood.
-        if let Ok(elements) = sets::elements(socket, subsystem, (&table, &set)) {
-            known.insert((table, set), elements);
+        if let Ok(elements) = sets::elements(socket, subsystem, (&table, &name)) {
+            let elements = sets::ranges(kind, elements);
+            found.push(set((&table, &used), elements));
         }
     }
-    let mut tables = Tables::new();
-    for rule in raw {
-        let table = tables.entry(rule.table.clone()).or_default();
-        table
-            .entry(rule.chain.clone())
-            .or_default()
-            .push(understood(&rule, &known));
+    Ok(Ruleset {
+        chains: chains(list, &found),
+        base,
+        sets: found.into_iter().filter(|set| !is_anonymous(set)).collect(),
+    })
+}
+
+/// A set of one rule that stands in the rule's own tests already.
+fn is_anonymous(set: &Set) -> bool {
+    let inlined = set.missing == Missing::Nothing
+        && set.elements.len() <= bounds::INLINED
+        && set
+            .elements
+            .iter()
+            .all(|e| e.verdict.is_none() && e.key.len() == 1);
+    inlined && ANONYMOUS.iter().any(|start| set.name.starts_with(start))
+}
+
+fn set((table, used): (&TableId, &Use), raw: Vec<sets::Element>) -> Set {
+    let mut missing = Missing::Nothing;
+    let mut elements = Vec::new();
+    for element in raw {
+        if elements.len() >= bounds::ELEMENTS {
+            missing = Missing::Cut;
+            break;
+        }
+        let Some(key) = key(used, &element) else {
+            missing = Missing::Cut;
+            continue;
+        };
+        elements.push(Element {
+            key,
+            verdict: element.verdict,
+            comment: element.comment,
+            expires: element.expires,
+        });
     }
-    Ok(tables)
+    Set {
+        family: family_name(table.0),
+        table: table.1.clone(),
+        name: used.set.clone(),
+        elements,
+        missing,
+    }
+}
+
+/// First and last of each field; a catch-all element has no fields.
+fn key(used: &Use, element: &sets::Element) -> Option<Vec<(Value, Value)>> {
+    if element.catchall {
+        return Some(Vec::new());
+    }
+    let last = element.last.as_ref().unwrap_or(&element.key);
+    let mut at = 0;
+    let mut key = Vec::new();
+    for (field, layout, length) in &used.fields {
+        let part = |bytes: &'_ [u8]| bytes.get(at..at + length).map(<[u8]>::to_vec);
+        let (first, last) = (part(&element.key)?, part(last)?);
+        key.push(match field {
+            // What no packet can be asked for is compared with nothing.
+            Field::Other(_) => (
+                Value::Number(values::number(*layout, &first).unwrap_or(0)),
+                Value::Number(values::number(*layout, &last).unwrap_or(0)),
+            ),
+            _ => values::range(field, *layout, (&first, &last))?,
+        });
+        at += length.next_multiple_of(4);
+    }
+    Some(key)
+}
+
+fn chains(list: Vec<Understood>, sets: &[Set]) -> Vec<Chain> {
+    let mut chains: Vec<Chain> = Vec::new();
+    let mut places: BTreeMap<(TableId, String), usize> = BTreeMap::new();
+    for rule in list {
+        let place = (rule.raw.table.clone(), rule.raw.chain.clone());
+        let at = *places.entry(place).or_insert_with(|| {
+            chains.push(engine_chain(&rule.raw.table, &rule.raw.chain));
+            chains.len() - 1
+        });
+        let Some(chain) = chains.get_mut(at) else {
+            continue;
+        };
+        let dialect = if words::is_iptables(&chain.family, &chain.table) {
+            Dialect::Iptables
+        } else {
+            Dialect::Nft
+        };
+        let number = u32::try_from(chain.rules.len() + 1).unwrap_or(u32::MAX);
+        chain.rules.push(told(rule, number, (dialect, chain), sets));
+    }
+    chains
+}
+
+fn told(rule: Understood, number: u32, (dialect, chain): (Dialect, &Chain), sets: &[Set]) -> Rule {
+    let own = |name: &str| {
+        let mut sets = sets.iter();
+        sets.find(|s| s.family == chain.family && s.table == chain.table && s.name == *name)
+    };
+    let parts: Vec<Part> = rule
+        .parts
+        .into_iter()
+        .map(|part| match part {
+            Part::Test(Test::InSet { fields, set, not }) => {
+                Part::Test(inlined(fields, set, not, own))
+            }
+            other => other,
+        })
+        .collect();
+    let comment = rule.raw.comment.as_deref();
+    let (text, whole) = words::rule(dialect, &parts, comment, own);
+    Rule {
+        chain: None,
+        handle: rule.raw.handle,
+        number,
+        text,
+        whole,
+        packets: rule.packets,
+        parts,
+    }
+}
+
+/// A look into a set of one field that belongs to the rule alone, as a test with the set's own ranges.
+fn inlined<'a>(
+    fields: Vec<Field>,
+    set: String,
+    not: bool,
+    own: impl Fn(&str) -> Option<&'a Set>,
+) -> Test {
+    let found = own(&set).filter(|s| is_anonymous(s));
+    if let (Some(found), [field]) = (found, fields.as_slice()) {
+        let ranges = found.elements.iter().flat_map(|e| e.key.clone()).collect();
+        let test = values::test(field, None, ranges, not);
+        if !matches!(test, Test::Other(_)) {
+            return test;
+        }
+    }
+    Test::InSet { fields, set, not }
 }
 
 fn rule_of(message: Message<'_>) -> Option<Raw> {
@@ -102,7 +253,7 @@ fn expression(bytes: &[u8]) -> Expression {
 }
 
 /// nft keeps a rule's comment among the user data: type (0), length, text (libnftnl, udata.h).
-fn comment(bytes: &[u8]) -> Option<String> {
+pub(super) fn comment(bytes: &[u8]) -> Option<String> {
     let [0, length, text @ ..] = bytes else {
         return None;
     };
@@ -110,31 +261,33 @@ fn comment(bytes: &[u8]) -> Option<String> {
         .map(|text| text_of(text).replace('"', "'"))
 }
 
-fn understood(raw: &Raw, sets: &Sets) -> Rule {
-    let mut reading = Reading::new(&raw.table, sets);
+fn understood(mut raw: Raw, kinds: &Kinds) -> (Understood, Vec<Use>) {
+    let mut reading = Reading::new(&raw.table, kinds);
     for (name, data) in &raw.expressions {
         reading.take(name, data);
     }
-    let mut rule = Rule {
-        handle: raw.handle,
-        packets: reading.packets,
-        comment: raw.comment.clone().or(reading.comment),
-        ways: reading.ways,
+    let Reading {
+        parts,
+        uses,
+        packets,
+        comment,
+        ..
+    } = reading;
+    raw.comment = raw.comment.or(comment);
+    raw.expressions.clear();
+    let rule = Understood {
+        raw,
+        parts,
+        packets,
     };
-    if rule.ways.is_empty() {
-        rule.ways.push(Way {
-            tests: reading.tests,
-            end: reading.end.unwrap_or(End::Next),
-        });
-    }
-    rule
+    (rule, uses)
 }
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a failed setup fails the test")]
 mod tests {
     use super::*;
-    use crate::host::facts::{Stop, Test};
+    use crate::host::facts::{NewValue, RuleVerdict, Statement};
     use crate::host::netlink::messages;
 
     /// Attributes in a nest of their own.
@@ -174,7 +327,9 @@ mod tests {
             .attribute(7, &[0, 3, b'w', b'h', b'y'])
             .bytes();
         let raw = rule_of(messages(&bytes).next().unwrap()).unwrap();
-        understood(&raw, &Sets::new())
+        let (read, _) = understood(raw, &Kinds::new());
+        let chain = engine_chain(&(2, "filter".to_owned()), "FORWARD");
+        told(read, 1, (Dialect::Nft, &chain), &[])
     }
 
     #[test]
@@ -202,20 +357,22 @@ mod tests {
             verdict(0),
         ]);
         assert_eq!((rule.handle, rule.packets), (Some(7), Some(4)));
-        assert_eq!(rule.comment.as_deref(), Some("why"));
-        let way = rule.ways.first().unwrap();
+        assert_eq!(
+            rule.text,
+            "ip saddr 10.1.2.3 tcp dport 80-90 drop comment \"why\""
+        );
         assert!(
             matches!(
-                way.tests.as_slice(),
+                rule.parts.as_slice(),
                 [
-                    Test::Address { not: false, .. },
-                    Test::Protocol { number: 6, not: false },
-                    Test::Port { ranges, .. },
+                    Part::Test(Test::Address { not: false, .. }),
+                    Part::Test(Test::Protocol { number: 6, not: false }),
+                    Part::Test(Test::Port { ranges, .. }),
+                    Part::Do(Statement::Verdict(RuleVerdict::Drop)),
                 ] if *ranges == [(80, 90)]
             ),
-            "{way:?}"
+            "{rule:?}"
         );
-        assert_eq!(way.end, End::Stop(Stop::Drop, "drop".to_owned()));
     }
 
     #[test]
@@ -235,13 +392,12 @@ mod tests {
             expression("cmp", &[(1, be(1)), (2, be(1)), (3, data(&[0; 4]))]),
             verdict(0),
         ]);
-        let way = rule.ways.first().unwrap();
         assert_eq!(
-            way.tests,
-            [Test::State {
+            rule.parts.first(),
+            Some(&Part::Test(Test::State {
                 mask: 1,
                 not: false
-            }]
+            }))
         );
     }
 
@@ -255,8 +411,39 @@ mod tests {
             expression("quota", &[]),
             expression("immediate", &[(1, be(0)), (2, to)]),
         ]);
-        let way = rule.ways.first().unwrap();
-        assert_eq!(way.end, End::Jump("own".to_owned()));
-        assert_eq!(way.tests, [Test::Other("quota …".to_owned())]);
+        assert_eq!(
+            rule.parts,
+            [
+                Part::Test(Test::Other("quota …".to_owned())),
+                Part::Do(Statement::Verdict(RuleVerdict::Jump("own".to_owned()))),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_mark_is_made_of_what_it_was() {
+        // meta mark set meta mark & 0xffff0000 ^ 5
+        let rule = read(&[
+            expression("meta", &[(2, be(3)), (1, be(1))]),
+            expression(
+                "bitwise",
+                &[
+                    (1, be(1)),
+                    (2, be(1)),
+                    (3, be(4)),
+                    (4, data(&0xffff_0000_u32.to_ne_bytes())),
+                    (5, data(&5u32.to_ne_bytes())),
+                ],
+            ),
+            expression("meta", &[(2, be(3)), (3, be(1))]),
+        ]);
+        assert_eq!(
+            rule.parts,
+            [Part::Do(Statement::SetMark(NewValue {
+                keep: 0xffff_0000,
+                from: None,
+                xor: 5
+            }))]
+        );
     }
 }

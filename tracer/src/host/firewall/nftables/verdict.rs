@@ -1,7 +1,6 @@
 //! Verdicts of nf_tables: where a rule, or an element of a verdict map, leads.
 
-use super::super::rules::End;
-use crate::host::facts::Stop;
+use crate::host::facts::RuleVerdict;
 use crate::host::netlink::{attributes, be32_of, text_of};
 
 const NFTA_DATA_VERDICT: u16 = 2;
@@ -12,9 +11,12 @@ const NF_ACCEPT: i32 = 1;
 const NF_QUEUE: i32 = 3;
 const NFT_JUMP: i32 = -3;
 const NFT_GOTO: i32 = -4;
+const NFT_RETURN: i32 = -5;
+/// NF_VERDICT_FLAG_QUEUE_BYPASS.
+const BYPASS: i32 = 0x8000;
 
 /// Reads a verdict out of NFTA_*_DATA; `None` where the data are a value.
-pub(super) fn of_data(data: &[u8]) -> Option<End> {
+pub(super) fn of_data(data: &[u8]) -> Option<RuleVerdict> {
     let verdict = attributes(data)
         .find(|(kind, _)| *kind == NFTA_DATA_VERDICT)
         .map(|(_, value)| value)?;
@@ -26,13 +28,17 @@ pub(super) fn of_data(data: &[u8]) -> Option<End> {
             _ => {}
         }
     }
-    let stop = |stop, said: &str| End::Stop(stop, said.to_owned());
-    // A queue's number stands above the verdict.
     Some(match code? {
-        NFT_JUMP | NFT_GOTO => End::Jump(chain),
-        NF_DROP => stop(Stop::Drop, "drop"),
-        NF_ACCEPT => stop(Stop::Accept, "accept"),
-        code if code > 0 && code & 0xff == NF_QUEUE => stop(Stop::Queue, "queue"),
-        _ => End::Next,
+        NFT_JUMP => RuleVerdict::Jump(chain),
+        NFT_GOTO => RuleVerdict::Goto(chain),
+        NFT_RETURN => RuleVerdict::Return,
+        NF_DROP => RuleVerdict::Drop,
+        NF_ACCEPT => RuleVerdict::Accept,
+        // A queue's number stands above the verdict.
+        code if code > 0 && code & 0xff == NF_QUEUE => RuleVerdict::Queue {
+            number: u16::try_from(code >> 16).unwrap_or_default(),
+            bypass: code & BYPASS != 0,
+        },
+        _ => RuleVerdict::Continue,
     })
 }

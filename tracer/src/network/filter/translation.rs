@@ -1,0 +1,124 @@
+//! Translations: which rule gives one, and why a packet may be without one that a rule would give.
+
+use super::states::{ESTABLISHED, INVALID, NEW, RELATED, UNTRACKED};
+use super::{Hook, Layer, Packet, Rules, walk};
+use crate::host::facts::{BaseChain, ConntrackEntry, Rule, Side, Translation};
+use crate::model::Tuple;
+
+/// A rule that translates a packet, or may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Translated<'a> {
+    /// The base chain.
+    pub base: &'a BaseChain,
+    /// The chain in which the rule stands.
+    pub chain: &'a str,
+    /// The rule.
+    pub rule: &'a Rule,
+    /// To what.
+    pub to: &'a Translation,
+    /// It surely does.
+    pub certain: bool,
+}
+
+impl Translated<'_> {
+    /// Whether the rule gives this target: an address and a port of the translated end.
+    #[must_use]
+    pub fn gives(&self, tuple: &Tuple) -> Option<bool> {
+        let (address, port) = super::end(
+            self.to.side,
+            (tuple.src, tuple.sport),
+            (tuple.dst, tuple.dport),
+        );
+        let (first, last) = self.to.addresses?;
+        let ports = self.to.ports.is_none_or(|(a, b)| a <= port && port <= b);
+        Some(first <= address && address <= last && ports)
+    }
+}
+
+/// What the rules say of a packet's translation, held against what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Untranslated<'a> {
+    /// This rule gave it.
+    By(Translated<'a>),
+    /// No rule gives it (any more): its connection is older than the rules.
+    Stale,
+    /// No rule translates it.
+    NoRule,
+    /// This rule would translate it, but its connection was entered before, without.
+    Older(Translated<'a>),
+    /// This rule would translate it, but conntrack leaves the packet alone, or knows no connection of it.
+    NotTracked(Translated<'a>),
+    /// Rules that cannot be decided stand in the way.
+    CannotTell,
+}
+
+/// Translations that the rules give the first packet of a connection at a hook, whatever became of it.
+fn first<'a>(rules: &'a Rules<'a>, packet: &Packet, hook: &str) -> (Vec<Translated<'a>>, bool) {
+    let packet = Packet {
+        states: Some(NEW),
+        status: Some(0),
+        ..packet.clone()
+    };
+    let hook = Hook {
+        layer: Layer::Ip,
+        name: hook,
+        engine: None,
+    };
+    let found = walk(rules, &packet, hook);
+    let open = found.unknown || found.because.is_some();
+    (found.translated, open)
+}
+
+/// Why a packet was translated, or was not, at a hook: `packet` as it came there, `entry` as conntrack has it.
+#[must_use]
+pub fn translations<'a>(
+    rules: &'a Rules<'a>,
+    packet: &Packet,
+    (hook, side): (&str, Side),
+    entry: Option<&ConntrackEntry>,
+) -> Untranslated<'a> {
+    let (found, open) = first(rules, packet, hook);
+    let mut own = found.into_iter().filter(|t| t.to.side == side);
+    let target = entry.and_then(|entry| target(entry, packet, side));
+    let rule = own.next();
+    match (rule, target) {
+        (None, None) if open => Untranslated::CannotTell,
+        (None, None) => Untranslated::NoRule,
+        (None, Some(_)) if open => Untranslated::CannotTell,
+        (None, Some(_)) => Untranslated::Stale,
+        (Some(rule), Some(target)) => match rule.gives(&target) {
+            Some(false) if rule.certain => Untranslated::Stale,
+            Some(false) => Untranslated::CannotTell,
+            _ => Untranslated::By(rule),
+        },
+        (Some(rule), None) if !rule.certain => Untranslated::CannotTell,
+        (Some(rule), None) => match (packet.states, entry) {
+            (Some(states), _) if states & !(INVALID | UNTRACKED) == 0 => {
+                Untranslated::NotTracked(rule)
+            }
+            (_, Some(_)) => Untranslated::Older(rule),
+            (Some(states), None) if states & (ESTABLISHED | RELATED | NEW) != 0 => {
+                Untranslated::Older(rule)
+            }
+            _ => Untranslated::CannotTell,
+        },
+    }
+}
+
+/// To what an entry translates an end of a packet of its original direction; `None`: to nothing.
+fn target(entry: &ConntrackEntry, packet: &Packet, side: Side) -> Option<Tuple> {
+    let [original_source, original_destination] = entry.original;
+    let [reply_source, reply_destination] = entry.reply;
+    let mut tuple = packet.tuple?;
+    let changed = match side {
+        Side::Source => {
+            (tuple.src, tuple.sport) = reply_destination;
+            original_source != reply_destination
+        }
+        Side::Destination => {
+            (tuple.dst, tuple.dport) = reply_source;
+            original_destination != reply_source
+        }
+    };
+    changed.then_some(tuple)
+}
