@@ -337,12 +337,13 @@ impl<'a> Watch<'a> {
             self.retell()?;
         }
         if !self.ready && self.merge.is_complete(now) {
-            self.ready = true;
             let whole = self.config.trace.duration;
             self.deadline = self.deadline.or(whole.map(|whole| Instant::now() + whole));
             let begun: Vec<&str> = self.merge.begun().map(|node| self.name(node)).collect();
-            if !begun.is_empty() {
-                let (n, all, begun) = (begun.len(), self.names.len(), begun.join(", "));
+            let (n, all, begun) = (begun.len(), self.names.len(), begun.join(", "));
+            // where none has begun in time, it is said when the first one does
+            if n > 0 {
+                self.ready = true;
                 self.display
                     .say(&format!("ready: {n} of {all} nodes: {begun}"));
             }
