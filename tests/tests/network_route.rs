@@ -12,6 +12,7 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tests::alone::alone;
 use tracer::host::Host;
@@ -24,7 +25,9 @@ use tracer::network::route::{Comparison, compare};
 /// Packets that are asked for in each world.
 const PACKETS: u64 = 25;
 /// Sets of tables that are tried where nothing else is said.
-const WORLDS: u64 = 100;
+const WORLDS: u64 = 30;
+/// Longest wait for what the kernel does soon.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Interfaces: p0 and p1 with a carrier, p2 without.
 const INTERFACES: u64 = 3;
 
@@ -362,6 +365,22 @@ fn ip(arguments: &[&str], input: &str) {
     child.wait().unwrap();
 }
 
+/// Waits until the addresses of p0 and p1 are there for routing: IPv6 makes their local routes when a work queue comes to
+/// it (addrconf_dad_work), behind the news of the carrier.
+fn settle(netns: NetNs, namespaces: &Namespaces) {
+    let start = Instant::now();
+    let is_local = |interface| {
+        let dst = FAMILIES[1].at(interface, 1).parse().unwrap();
+        let facts = answer(&Question::RoutesTowards { netns, dst }, namespaces);
+        matches!(facts.as_slice(), [Fact::RoutesTowards(_, _, routes)]
+            if routes.iter().any(|route| route.kind == "local"))
+    };
+    while !(is_local(0) && is_local(1)) {
+        assert!(start.elapsed() < PATIENCE, "the addresses do not come");
+        std::thread::yield_now();
+    }
+}
+
 impl Made {
     fn new(world: World) -> Self {
         ip(&["netns", "add", "world"], "");
@@ -372,6 +391,9 @@ impl Made {
         );
         let handle = NetnsFd::open("/run/netns/world").unwrap();
         let netns = handle.netns();
+        let mut namespaces = Namespaces::default();
+        namespaces.insert(Arc::new(handle.try_clone().unwrap()));
+        settle(netns, &namespaces);
         handle
             .enter(|| {
                 for (name, value) in &world.settings {
@@ -383,8 +405,6 @@ impl Made {
             &["-n", "world", "-force", "-batch", "-"],
             &(rest.join("\n") + "\n"),
         );
-        let mut namespaces = Namespaces::default();
-        namespaces.insert(Arc::new(handle));
         let mut made = Self {
             world,
             netns,
