@@ -17,8 +17,8 @@ use crate::script;
 
 /// What tracer says on stderr when every probe is in place.
 const READY: &str = "tracer: ready";
-/// Until then; a slow machine with hundreds of interfaces needs far less.
-const READY_LIMIT: Duration = Duration::from_secs(60);
+/// Until then; a machine with hundreds of interfaces needs far less, and one that compiles meanwhile may need a minute.
+const READY_LIMIT: Duration = Duration::from_secs(120);
 /// From SIGINT to its end.
 const END_LIMIT: Duration = Duration::from_secs(60);
 /// Lines of stderr that are kept for a failure's message.

@@ -102,7 +102,7 @@ fn main() -> ExitCode {
     match act(Cli::parse().command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("{error:?}");
+            eprintln!("{error:#}");
             ExitCode::FAILURE
         }
     }
