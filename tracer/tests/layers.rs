@@ -140,6 +140,7 @@ const ROOMS: &[Room] = &[
             ("model", "events and packets"),
             ("report", "the document as of now"),
             ("source", "the inputs that it folds"),
+            ("verdict", "why a cause stands, for --explain"),
         ],
     ),
     (
