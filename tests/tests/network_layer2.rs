@@ -28,7 +28,7 @@ use tracer::model::{KtimeNs, Mac, NetNs};
 use tracer::network::neighbour::{self, Answer, Ask, Told};
 
 /// Networks that are made where nothing else is asked for.
-const NETWORKS: u64 = 24;
+const NETWORKS: u64 = 12;
 /// Questions in each.
 const ASKS: usize = 8;
 /// An answer within one machine comes at once.
@@ -448,14 +448,16 @@ fn facts(built: &Built) -> (Host, Watcher) {
 /// The facts when they no longer change: carriers and states of ports follow links after a while.
 fn settled(built: &Built) -> (Host, Watcher) {
     let mut before = facts(built);
-    loop {
+    for _ in 0..ROUNDS {
         std::thread::sleep(WAIT);
         let now = facts(built);
-        if now.0.links().eq(before.0.links()) {
-            return now;
-        }
+        let same = now.0.links().eq(before.0.links());
         before = now;
+        if same {
+            break;
+        }
     }
+    before
 }
 
 /// Reads what the answer needs, until nothing is missing.
