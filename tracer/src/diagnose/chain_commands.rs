@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use crate::host::facts::{BaseChain, FilterEngine, FilterRule};
+use crate::host::facts::{BaseChain, FilterEngine, FilterRule, Side};
 use crate::model::{Proto, Tuple};
 
-use super::remedy::{Command, command};
+use super::remedy::{Command, Shell, command};
 
 /// A chain in words: `filter/FORWARD`, with its family where that is not the usual one.
 #[must_use]
@@ -109,60 +109,97 @@ pub fn set_policy(chain: &BaseChain, accept: bool) -> Command {
     }
 }
 
-/// The command that lets one flow pass at the head of a chain, and the one that takes it back where that is one
-/// command too. ARP has no flows.
+/// A rule that lets one flow pass, and what takes it away again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pass {
+    /// Puts the rule at the head of its chain.
+    pub insert: Command,
+    /// Takes it away; of nftables all rules of the chain that were inserted so.
+    pub delete: Command,
+}
+
+/// The comment by which rules are found again that were inserted as advised.
+const MARK: &str = "tracer-advice";
+
+/// How one flow is let pass at the head of a chain. `server`: the side whose port is matched, for the client's is another
+/// with each connection. ARP has no flows.
 #[must_use]
-pub fn let_pass(chain: &BaseChain, tuple: &Tuple) -> Option<(Command, Option<Command>)> {
+pub fn let_pass(chain: &BaseChain, tuple: &Tuple, server: Side, shell: &Shell) -> Option<Pass> {
     if tuple.proto == Proto::Arp || chain.family == "arp" {
         return None;
     }
-    let transport = match tuple.proto {
-        Proto::Tcp => Some("tcp"),
-        Proto::Udp => Some("udp"),
-        _ => None,
+    let port = match server {
+        Side::Source => ("sport", tuple.sport),
+        Side::Destination => ("dport", tuple.dport),
     };
-    if let Some(program) = iptables(chain) {
-        let port = transport.map(|proto| command_words(&["-p", proto, "--dport"], tuple.dport));
-        let what = || {
-            let ends = [
-                chain.chain.clone(),
-                "-s".to_owned(),
-                tuple.src.to_string(),
-                "-d".to_owned(),
-                tuple.dst.to_string(),
-            ];
-            ends.into_iter().chain(port.clone().unwrap_or_default())
-        };
-        return Some((
-            command![..&program, "-I", ..what(), "-j ACCEPT"],
-            Some(command![..&program, "-D", ..what(), "-j ACCEPT"]),
-        ));
+    match iptables(chain) {
+        Some(program) => Some(pass_by_iptables(&program, chain, tuple, port)),
+        None => Some(pass_by_nft(chain, tuple, port, shell)),
     }
+}
+
+fn pass_by_iptables(
+    program: &[String],
+    chain: &BaseChain,
+    tuple: &Tuple,
+    (side, port): (&str, u16),
+) -> Pass {
+    let mut what = command_words(&[&chain.chain, "-s"], tuple.src);
+    what.extend(command_words(&["-d"], tuple.dst));
+    what.extend(match tuple.proto {
+        Proto::Tcp => command_words(&["-p", "tcp", &format!("--{side}")], port),
+        Proto::Udp => command_words(&["-p", "udp", &format!("--{side}")], port),
+        Proto::Sctp => command_words(&["-p", "sctp", &format!("--{side}")], port),
+        Proto::Icmp => command_words(&["-p"], "icmp"),
+        Proto::Icmp6 => command_words(&["-p"], "ipv6-icmp"),
+        Proto::Other(number) => command_words(&["-p"], number),
+        Proto::Arp => Vec::new(),
+    });
+    Pass {
+        insert: command![..program, "-I", ..&what, "-j ACCEPT"],
+        delete: command![..program, "-D", ..&what, "-j ACCEPT"],
+    }
+}
+
+fn pass_by_nft(chain: &BaseChain, tuple: &Tuple, (side, port): (&str, u16), shell: &Shell) -> Pass {
+    let place = [&chain.family, &chain.table, &chain.chain];
     let family = match tuple.dst {
         IpAddr::V4(_) => "ip",
         IpAddr::V6(_) => "ip6",
     };
-    let port = transport.map(|proto| command_words(&[proto, "dport"], tuple.dport));
+    let transport = match tuple.proto {
+        Proto::Tcp => command_words(&["tcp", side], port),
+        Proto::Udp => command_words(&["udp", side], port),
+        Proto::Sctp => command_words(&["sctp", side], port),
+        Proto::Icmp => command_words(&["meta", "l4proto"], "icmp"),
+        Proto::Icmp6 => command_words(&["meta", "l4proto"], "ipv6-icmp"),
+        Proto::Other(number) => command_words(&["meta", "l4proto"], number),
+        Proto::Arp => Vec::new(),
+    };
     let insert = command![
         "nft insert rule",
-        chain.family,
-        chain.table,
-        chain.chain,
+        ..place,
         family,
         "saddr",
         tuple.src,
         family,
         "daddr",
         tuple.dst,
-        ..port.unwrap_or_default(),
-        "accept"
+        ..transport,
+        "accept comment",
+        MARK
     ];
-    Some((insert, None))
+    // A rule of nftables is deleted by its handle, which is known only once it stands.
+    let handles = format!("s/.*comment \"{MARK}\" # handle //p");
+    let delete = command!["nft -a list chain", ..place]
+        .piped_to(command!["sed -n", handles])
+        .piped_to(shell.fed_with(command!["nft delete rule", ..place, "handle"]));
+    Pass { insert, delete }
 }
 
-fn command_words(words: &[&str], port: u16) -> Vec<String> {
+fn command_words(words: &[&str], last: impl ToString) -> Vec<String> {
     let words = words.iter().map(|word| (*word).to_owned());
-    words.chain([port.to_string()]).collect()
+    words.chain([last.to_string()]).collect()
 }
 
 #[cfg(test)]

@@ -145,6 +145,16 @@ impl Shell {
         self.remedy(AdviceKind::Change, text.into(), command.into())
     }
 
+    /// A command that is run here once for each line that it is fed with, which becomes its last argument: for the end of
+    /// a pipeline.
+    #[must_use]
+    pub fn fed_with(&self, command: Command) -> Command {
+        command![
+            "xargs -r -n 1",
+            ..command.behind(&self.prefix).pipeline.concat()
+        ]
+    }
+
     fn remedy(&self, kind: AdviceKind, text: String, command: Command) -> Remedy {
         Remedy {
             kind,

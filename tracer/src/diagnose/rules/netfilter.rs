@@ -2,6 +2,7 @@
 //! the host. The kernel never tells the rule: it is named where only one can have done it.
 
 mod answer;
+mod opening;
 mod suspects;
 
 use std::net::IpAddr;
@@ -68,12 +69,16 @@ pub(super) fn suspected<'a>(
     manners: &[Stop],
 ) -> Option<(Vec<&'a BaseChain>, Suspects<'a>)> {
     let chains = filter_chains(loss, hook, engine(loss))?;
-    let goes_out = match hook.name {
+    let found = suspects::of(loss, (hook, goes_out(loss, hook)), &chains, manners);
+    Some((chains, found))
+}
+
+/// The interface through which the packet was to go out.
+fn goes_out(loss: &Loss<'_>, hook: Hook) -> Option<Device> {
+    match hook.name {
         "POSTROUTING" | "EGRESS" | "BRIDGE-POSTROUTING" | "BRIDGE-FORWARD" => loss.device(),
         _ => going_out(loss),
-    };
-    let found = suspects::of(loss, (hook, goes_out), &chains, manners);
-    Some((chains, found))
+    }
 }
 
 /// ` at ra → rb`: where it came in and, as far as known, where it was going.

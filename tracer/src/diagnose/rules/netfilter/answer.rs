@@ -5,13 +5,14 @@ use crate::verdict::Confidence;
 
 use super::super::super::candidate::Candidate;
 use super::super::super::chain_commands::{
-    chain_words, delete_rule, let_pass, other_program, set_policy, show_reached,
+    chain_words, delete_rule, other_program, set_policy, show_reached,
 };
 use super::super::super::hooks::Hook;
 use super::super::super::loss::Loss;
 use super::super::super::remedy::{Remedy, Shell, command, text};
 use super::super::super::words::count;
 use super::look_everywhere;
+use super::opening::both_ways;
 use super::suspects::{Suspect, Suspects, counted, words};
 
 /// Most suspects that are listed.
@@ -30,7 +31,7 @@ pub(super) fn with(
         candidate = candidate.because("chain", state(chain));
     }
     if let Some(only) = found.only() {
-        return named(candidate, loss, only, &shell);
+        return named(candidate, (loss, hook), only, &shell);
     }
     if found.passes {
         candidate = candidate.because(
@@ -63,7 +64,9 @@ pub(super) fn with(
             if rules > 0 {
                 candidate.summary += &format!(", or {} did it", one_of(rules));
             }
-            candidate.remedies.extend(open_policy(loss, chain, &shell));
+            candidate
+                .remedies
+                .extend(open_policy(loss, hook, chain, &shell));
         }
         ([], [_, ..]) if rules > 0 => {
             let mut names: Vec<_> = found.list.iter().map(|s| chain_words(s.chain)).collect();
@@ -74,18 +77,24 @@ pub(super) fn with(
                 names.join(", ")
             );
             let first = found.list.first().map(|s| s.chain);
-            candidate
-                .remedies
-                .extend(first.into_iter().flat_map(|c| let_through(loss, c, &shell)));
+            candidate.remedies.extend(
+                first
+                    .into_iter()
+                    .flat_map(|c| let_through(loss, hook, c, &shell)),
+            );
         }
         ([], [chain]) => {
             candidate.summary += &format!(": a rule reached from chain {}", chain_words(chain));
-            candidate.remedies.extend(let_through(loss, chain, &shell));
+            candidate
+                .remedies
+                .extend(let_through(loss, hook, chain, &shell));
         }
         ([], [first, ..]) => {
             let names: Vec<_> = chains.iter().map(|c| chain_words(c)).collect();
             candidate.summary += &format!(": a rule reached from one of {}", names.join(", "));
-            candidate.remedies.extend(let_through(loss, first, &shell));
+            candidate
+                .remedies
+                .extend(let_through(loss, hook, first, &shell));
         }
         ([], []) => {
             candidate.summary += ": no chain of this hook was found when it was read";
@@ -107,12 +116,17 @@ fn one_of(rules: usize) -> String {
 }
 
 /// The only one that can have done it.
-fn named(mut candidate: Candidate, loss: &Loss<'_>, who: &Suspect<'_>, shell: &Shell) -> Candidate {
+fn named(
+    mut candidate: Candidate,
+    (loss, hook): (&Loss<'_>, Hook),
+    who: &Suspect<'_>,
+    shell: &Shell,
+) -> Candidate {
     candidate.summary += &format!(": {}", words(who));
     candidate = candidate.because(
         "rule",
         format!(
-            "nothing else at this hook fits: {}{}",
+            "the only one at this hook that matches: {}{}",
             words(who),
             counted(who)
         ),
@@ -120,7 +134,9 @@ fn named(mut candidate: Candidate, loss: &Loss<'_>, who: &Suspect<'_>, shell: &S
     let chain = who.chain;
     let Some(rule) = &who.rule else {
         candidate = candidate.advise(look(shell, chain, &chain.chain));
-        candidate.remedies.extend(open_policy(loss, chain, shell));
+        candidate
+            .remedies
+            .extend(open_policy(loss, hook, chain, shell));
         return candidate;
     };
     candidate = candidate.advise(look(shell, chain, &rule.chain));
@@ -137,22 +153,23 @@ fn named(mut candidate: Candidate, loss: &Loss<'_>, who: &Suspect<'_>, shell: &S
             command!["ip route get", source],
         )]);
     }
-    if rule.stop != Stop::Queue {
-        let (delete, revert) = delete_rule(chain, rule);
-        let change = shell.change(
-            "take the rule out: this opens the firewall for all that it matches",
-            delete,
-        );
-        candidate = candidate.advise([revert.into_iter().fold(change, Remedy::undone_by)]);
+    if rule.stop == Stop::Queue {
+        return candidate;
     }
-    candidate.remedies.extend(pass_before(loss, chain, shell));
+    let (delete, revert) = delete_rule(chain, rule);
+    let change = shell
+        .change("or delete the rule", delete)
+        .scope("this opens the firewall for all that the rule matches".to_owned());
+    let change = revert.into_iter().fold(change, Remedy::undone_by);
     candidate
+        .advise(both_ways(loss, hook, chain, shell))
+        .advise([change])
 }
 
 /// How to look at a chain reached from a base chain.
 fn look(shell: &Shell, base: &BaseChain, name: &str) -> Vec<Remedy> {
     let show = show_reached(base, name);
-    let mut list = vec![shell.look("look first: which counter rises", show)];
+    let mut list = vec![shell.look("check first: which counter rises", show)];
     let other = other_program(base, name);
     list.extend(other.map(|c| shell.look("or by the program that made it", c)));
     list
@@ -222,38 +239,24 @@ pub fn switch(v6: bool) -> &'static str {
     }
 }
 
-fn open_policy(loss: &Loss<'_>, chain: &BaseChain, shell: &Shell) -> Vec<Remedy> {
-    let mut list = Vec::new();
-    if let Some((insert, _)) = loss.filtered().and_then(|t| let_pass(chain, &t)) {
-        list.push(shell.change("let this flow pass (its answers need a rule of their own unless established ones pass)", insert));
-    }
-    list.push(
-        shell
-            .change(
-                "or let all pass: this opens the firewall for everything that no rule drops",
-                set_policy(chain, true),
-            )
-            .undone_by(set_policy(chain, false)),
-    );
-    list
+fn open_policy(loss: &Loss<'_>, hook: Hook, chain: &BaseChain, shell: &Shell) -> Vec<Remedy> {
+    let all = shell
+        .change(
+            "or let everything pass that no rule drops",
+            set_policy(chain, true),
+        )
+        .undone_by(set_policy(chain, false))
+        .scope("this opens the firewall for all flows, not only this one".to_owned());
+    both_ways(loss, hook, chain, shell)
+        .into_iter()
+        .chain([all])
+        .collect()
 }
 
-fn let_through(loss: &Loss<'_>, chain: &BaseChain, shell: &Shell) -> Vec<Remedy> {
-    let mut list = vec![text(
-        "remove or amend the rule whose counter rises with each packet",
-    )];
-    list.extend(pass_before(loss, chain, shell));
-    list
-}
-
-fn pass_before(loss: &Loss<'_>, chain: &BaseChain, shell: &Shell) -> Vec<Remedy> {
-    let mut list = Vec::new();
-    if let Some((insert, revert)) = loss.filtered().and_then(|t| let_pass(chain, &t)) {
-        let change = shell.change(
-            "or let this flow pass before it: this opens the firewall for it",
-            insert,
-        );
-        list.push(revert.into_iter().fold(change, Remedy::undone_by));
-    }
-    list
+fn let_through(loss: &Loss<'_>, hook: Hook, chain: &BaseChain, shell: &Shell) -> Vec<Remedy> {
+    let amend = text("or remove or change the rule whose counter rises with each packet");
+    both_ways(loss, hook, chain, shell)
+        .into_iter()
+        .chain([amend])
+        .collect()
 }

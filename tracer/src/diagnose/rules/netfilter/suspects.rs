@@ -169,7 +169,7 @@ fn told(
 }
 
 /// The packet as the chains of the hook saw it.
-fn packet(loss: &Loss<'_>, hook: Hook, goes_out: Option<Device>) -> Packet {
+pub(super) fn packet(loss: &Loss<'_>, hook: Hook, goes_out: Option<Device>) -> Packet {
     let named = |device: Option<Device>| {
         let link = device.and_then(|device| loss.host.link(device));
         link.map_or(Interface::Unknown, |link| {
@@ -219,7 +219,7 @@ fn packet(loss: &Loss<'_>, hook: Hook, goes_out: Option<Device>) -> Packet {
     }
 }
 
-fn layer(hook: Hook) -> Layer {
+pub(super) fn layer(hook: Hook) -> Layer {
     match hook.name {
         "INGRESS" | "EGRESS" => Layer::Device,
         "ARP" => Layer::Arp,

@@ -1,0 +1,227 @@
+//! What to open so that a flow passes a packet filter, both ways, and what the rules would do with it then. The change is
+//! laid over the rules as they were read, and they are walked again: what stops the packet next, or its answer, is opened
+//! by the same change or named.
+
+use crate::host::facts::{BaseChain, Part, Rule, RuleVerdict, Side, Statement};
+use crate::model::{Direction, Tuple};
+use crate::network::filter::{self, Answer, Change, End, Outcome, Packet, Rules};
+use crate::uapi::nf_conntrack::{STATE_ESTABLISHED, STATE_INVALID};
+
+use super::super::super::chain_commands::{Pass, chain_words, let_pass};
+use super::super::super::hooks::Hook;
+use super::super::super::loss::Loss;
+use super::super::super::remedy::{Remedy, Shell};
+use super::goes_out;
+use super::suspects::{layer, packet};
+
+/// Most chains that one change opens.
+const MOST: usize = 4;
+
+/// A chain that has to let a packet pass, with the packet's addresses and ports.
+struct Gate<'a> {
+    chain: &'a BaseChain,
+    tuple: Tuple,
+    /// On which side the server's port is: the client's is another with each connection.
+    server: Side,
+}
+
+/// Lets the flow pass at the head of a chain, and its answer where the rules would stop that. `None` where no rule can
+/// say which flow is meant.
+pub(super) fn both_ways(
+    loss: &Loss<'_>,
+    hook: Hook,
+    chain: &BaseChain,
+    shell: &Shell,
+) -> Option<Remedy> {
+    let tuple = loss.filtered()?;
+    let (there, back) = match loss.journey.direction {
+        Direction::Reply => (Side::Source, Side::Destination),
+        _ => (Side::Destination, Side::Source),
+    };
+    let first = Gate {
+        chain,
+        tuple,
+        server: there,
+    };
+    let mut gates = vec![first];
+    let mut then = Vec::new();
+    let ruleset = loss.netns().and_then(|netns| loss.host.filters.get(&netns));
+    if let Some(ruleset) = ruleset {
+        let asked = packet(loss, hook, goes_out(loss, hook));
+        let way = Way {
+            rules: Rules::of(&ruleset.fact),
+            hook,
+            name: hook.chain_hook,
+        };
+        let next = way.open(&asked, Some(chain), there, &mut gates);
+        then.push(next.words("it"));
+        if let Some(name) = way_back(hook, loss.journey.direction) {
+            let answer = answer_to(&asked);
+            let way = Way { name, ..way };
+            then.push(
+                way.open(&answer, None, back, &mut gates)
+                    .words("its answer"),
+            );
+        }
+    }
+    let mut passes: Vec<Pass> = gates
+        .iter()
+        .filter_map(|gate| let_pass(gate.chain, &gate.tuple, gate.server, shell))
+        .collect();
+    passes.dedup();
+    let mut all = passes.into_iter();
+    let first = all.next()?;
+    let what = if gates.len() > 1 {
+        "let this flow and its answers pass"
+    } else {
+        "let this flow pass"
+    };
+    let change = shell
+        .change(what, first.insert)
+        .undone_by(first.delete.clone());
+    let mut undone = vec![first.delete];
+    let change = all.fold(change, |change, pass| {
+        let change = change.and(pass.insert);
+        // One command may take several rules of a chain away.
+        if undone.contains(&pass.delete) {
+            return change;
+        }
+        undone.push(pass.delete.clone());
+        change.undone_by(pass.delete)
+    });
+    let then =
+        (!then.is_empty()).then(|| format!("by the rules as they were read, {}", then.join("; ")));
+    Some(change.then(then))
+}
+
+/// The hook at which the answer passes this namespace; `None` for an answer itself, which has none.
+fn way_back(hook: Hook, direction: Direction) -> Option<&'static str> {
+    if direction != Direction::Forward {
+        return None;
+    }
+    match hook.chain_hook {
+        "FORWARD" => Some("FORWARD"),
+        "INPUT" => Some("OUTPUT"),
+        "OUTPUT" => Some("INPUT"),
+        "PREROUTING" => Some("PREROUTING"),
+        "POSTROUTING" => Some("POSTROUTING"),
+        _ => None,
+    }
+}
+
+/// The answer as the same namespace sees it: of a connection that is known, where the packet's is; else as little of one
+/// as the packet itself.
+fn answer_to(packet: &Packet) -> Packet {
+    let strange = packet.states.is_some_and(|s| s & STATE_INVALID != 0);
+    Packet {
+        tuple: packet.tuple.map(Tuple::reversed),
+        iif: packet.oif.clone(),
+        oif: packet.iif.clone(),
+        source_mac: packet.destination_mac,
+        destination_mac: packet.source_mac,
+        states: Some(if strange {
+            STATE_INVALID
+        } else {
+            STATE_ESTABLISHED
+        }),
+        local: packet.local.clone(),
+        ..Packet::default()
+    }
+}
+
+/// A hook of the namespace with its rules.
+#[derive(Clone)]
+struct Way<'a> {
+    rules: Rules<'a>,
+    hook: Hook,
+    name: &'static str,
+}
+
+/// What the rules do with a packet once all that was found is opened.
+enum Next {
+    Passes,
+    Stopped(String),
+    Open(String),
+}
+
+impl Next {
+    fn words(&self, who: &str) -> String {
+        match self {
+            Self::Passes => format!("{who} then passes"),
+            Self::Stopped(what) => format!("{who} is then stopped by {what}"),
+            Self::Open(why) => format!("whether {who} then passes cannot be told: {why}"),
+        }
+    }
+}
+
+impl<'a> Way<'a> {
+    /// Walks the hook, opens each chain that stops the packet, and says what is left. `opened`: a chain that is opened
+    /// already.
+    fn open(
+        &self,
+        packet: &Packet,
+        opened: Option<&BaseChain>,
+        server: Side,
+        gates: &mut Vec<Gate<'a>>,
+    ) -> Next {
+        let at = filter::Hook {
+            layer: layer(self.hook),
+            name: self.name,
+            engine: None,
+        };
+        let mut rules = self.rules.clone();
+        if let Some(chain) = opened {
+            rules = rules.with(accepted_at(chain));
+        }
+        for _ in 0..MOST {
+            let base = {
+                let walk = filter::walk(&rules, packet, at);
+                match walk.answer() {
+                    Answer::Passes => return Next::Passes,
+                    Answer::CannotTell(why) => {
+                        let why = why.map_or("a rule that facts do not decide".to_owned(), |u| {
+                            format!("{} in chain {}", u.what, u.chain)
+                        });
+                        return Next::Open(why);
+                    }
+                    Answer::Stopped(end) if end.outcome == Outcome::Queue => {
+                        return Next::Stopped(words(end));
+                    }
+                    Answer::Stopped(end) => end.base.clone(),
+                }
+            };
+            let (Some(tuple), Some(chain)) =
+                (packet.tuple, self.rules.base().find(|b| **b == base))
+            else {
+                return Next::Open("the packet is not known".to_owned());
+            };
+            gates.push(Gate {
+                chain,
+                tuple,
+                server,
+            });
+            rules = rules.with(accepted_at(chain));
+        }
+        Next::Open("too many chains stop it".to_owned())
+    }
+}
+
+fn words(end: &End<'_>) -> String {
+    let base = chain_words(end.base);
+    match end.rule {
+        Some(rule) => format!("rule {} of chain {} ({base})", rule.number, end.chain),
+        None => format!("the policy of chain {base}"),
+    }
+}
+
+/// A rule at the head of a chain that accepts the packet that is walked.
+fn accepted_at(chain: &BaseChain) -> Change {
+    Change::Insert {
+        base: chain.clone(),
+        chain: chain.chain.clone(),
+        rule: Rule {
+            parts: vec![Part::Do(Statement::Verdict(RuleVerdict::Accept))],
+            ..Rule::default()
+        },
+    }
+}
