@@ -316,7 +316,7 @@ impl Obstacle<'_> {
                         .undone_by(back),
                 ]
             }
-            Self::LinkDown(port) => super::rules::link::down_advice(host, port.device),
+            Self::LinkDown(port) => super::rules::link::down_advice(host, port.device, &[]),
         }
     }
 

@@ -248,7 +248,7 @@ fn without_way(trace: &Trace, host: &Host, netns: NetNs, dst: IpAddr) -> Option<
     }
     let down = routing::downed_way(host, netns, dst)?;
     link::is_down(trace, host, down.device).then(|| {
-        link::down(host, down.device, None).because(
+        link::down(host, down.device, None, &[dst]).because(
             "route",
             format!("no route to {dst}: it went with {}", down.name),
         )

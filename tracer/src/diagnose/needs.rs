@@ -207,6 +207,61 @@ pub const WAYS: Need = Need {
     },
 };
 
+/// Which routes to both ends of the flow are left, at both ends of a link that is down: others went with it.
+pub const LEFT_ROUTES: Need = Need {
+    what: "routes to both ends of the flow at both ends of a link that is down",
+    ask: |loss, asked| {
+        let (Some(tuple), host) = (loss.tuple(), loss.host) else {
+            return;
+        };
+        let way = loss
+            .netns()
+            .and_then(|netns| routing::downed_way(host, netns, tuple.dst))
+            .map(|link| link.device);
+        for device in loss.last_device().into_iter().chain(way) {
+            let pair = [host.link(device), peer_of(host, device)];
+            if pair.into_iter().flatten().all(|link| link.up) {
+                continue;
+            }
+            for link in pair.into_iter().flatten() {
+                for dst in [tuple.src, tuple.dst] {
+                    let netns = link.device.netns;
+                    asked.push(Question::RoutesTowards { netns, dst });
+                }
+            }
+        }
+    },
+};
+
+/// The route from the end of a tunnel back to who sent the packet into it.
+pub const WAY_BACK: Need = Need {
+    what: "routes from the end of a tunnel to the sender inside",
+    ask: |loss, asked| {
+        if let (Some(netns), Some(dst)) = (loss.netns(), rules::tunnel::inner_source(loss)) {
+            asked.push(Question::RoutesTowards { netns, dst });
+        }
+    },
+};
+
+/// By which MACs two devices that have the same one know each other.
+pub const TWINS: Need = Need {
+    what: "neighbour entries of two tunnel ends with the same MAC for each other",
+    ask: |loss, asked| {
+        let host = loss.host;
+        let Some(here) = loss.last_device().and_then(|d| host.link(d)) else {
+            return;
+        };
+        let twins = here.mac.into_iter().flat_map(|mac| host.by_mac(mac));
+        for twin in twins.filter(|l| l.device != here.device && l.vxlan.is_some()) {
+            for (device, other) in [(here.device, twin.device), (twin.device, here.device)] {
+                for address in host.addresses(other).iter().map(|a| a.address) {
+                    asked.push(Question::Neighbor { device, address });
+                }
+            }
+        }
+    },
+};
+
 /// The chains of the namespace, twice where more is lost later: then it shows whose counters move.
 pub const CHAINS: Need = Need {
     what: "chains and rules of the packet filters",

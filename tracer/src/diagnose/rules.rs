@@ -186,13 +186,13 @@ pub const RULES: &[Rule] = &[
     rule!(
         "a link without carrier",
         &[&sites::TRANSMIT, &sites::NEIGHBOR_QUEUE],
-        &[],
+        &[needs::LEFT_ROUTES],
         link::no_carrier,
     ),
     rule!(
         "a veth whose other end refuses",
         &[&sites::PEER],
-        &[],
+        &[needs::LEFT_ROUTES],
         link::peer_refuses,
     ),
     rule!(
@@ -210,7 +210,13 @@ pub const RULES: &[Rule] = &[
     rule!(
         "a route that went with its link",
         &[&sites::ROUTE_REFUSED],
-        ROUTING,
+        &[
+            needs::ROUTE,
+            needs::DECISION,
+            needs::FORWARDING,
+            needs::WAYS,
+            needs::LEFT_ROUTES,
+        ],
         link::gone_with_its_route,
     ),
     rule!("IPsec", &[&sites::IPSEC], &[needs::XFRM], ipsec::refused),
@@ -297,7 +303,7 @@ pub const RULES: &[Rule] = &[
     rule!(
         "a tunnel that does not exist here",
         &[&sites::TUNNEL_INPUT],
-        &[],
+        &[needs::WAY_BACK],
         tunnel::unknown,
     ),
     rule!(
@@ -309,7 +315,7 @@ pub const RULES: &[Rule] = &[
     rule!(
         "a tunnel that gets its own MAC",
         &[&sites::TUNNEL_SOURCE],
-        &[],
+        &[needs::TWINS],
         tunnel::own_source,
     ),
     rule!(

@@ -9,6 +9,10 @@ use super::loss::peer_of;
 use super::remedy::{Remedy, Shell, command};
 use super::words;
 
+/// What taking a program off does beside.
+pub const LOADED: &str =
+    "what it did for other traffic ends too; only whoever put it there can put it back";
+
 /// What was read of an interface.
 #[must_use]
 pub fn of(host: &Host, device: Device) -> Option<&DeviceState> {
@@ -105,17 +109,15 @@ pub fn advice(host: &Host, device: Device, attachment: &Attachment) -> Vec<Remed
             command!["bpftool prog show id", program.id],
         ));
     }
-    list.push(match (attachment.hook.as_str(), attachment.how.as_str()) {
-        ("xdp", mode) => shell.change(
-            "take it off if it is not wanted; whoever put it there has to put it back",
-            command!["ip link set dev", name, mode, "off"],
-        ),
+    let off = "take it off if it is not wanted";
+    let change = match (attachment.hook.as_str(), attachment.how.as_str()) {
+        ("xdp", mode) => shell.change(off, command!["ip link set dev", name, mode, "off"]),
         (_, "tcx" | "netkit") => shell.change(
-            "take it off if it is not wanted (one with a link: bpftool link detach id LINK)",
+            format!("{off} (one with a link: bpftool link detach id LINK)"),
             command!["bpftool net detach", format!("tcx_{side}"), "dev", name],
         ),
         (_, kind) => shell.change(
-            "take it off if it is not wanted; note first what the command above shows",
+            format!("{off}; note first what the command above shows"),
             command![
                 "tc filter del dev",
                 name,
@@ -125,7 +127,8 @@ pub fn advice(host: &Host, device: Device, attachment: &Attachment) -> Vec<Remed
                 kind
             ],
         ),
-    });
+    };
+    list.push(change.scope(LOADED.to_owned()));
     list
 }
 
@@ -159,6 +162,14 @@ pub fn holder(holder: &Holder) -> String {
         "{} (pid {}{state})",
         holder.process.comm, holder.process.pid
     )
+}
+
+/// Lets a stopped process go on. Processes have no namespace.
+#[must_use]
+pub fn let_go_on(host: &Host, pid: u32) -> Remedy {
+    Shell::of(host, None)
+        .change("it is stopped: let it go on", command!["kill -CONT", pid])
+        .undone_by(command!["kill -STOP", pid])
 }
 
 /// Everything between a device on which packets were seen and the next that did not see them: what stands on the

@@ -6,6 +6,7 @@ mod layer2;
 mod losses;
 mod nodes;
 mod programs;
+mod remedies;
 mod routing;
 mod silence;
 mod sockets;

@@ -26,6 +26,8 @@ const TCA_STATS_QUEUE: u16 = 3;
 // linux/pkt_cls.h
 const TCA_ACT_KIND: u16 = 1;
 const TCA_ACT_OPTIONS: u16 = 2;
+/// linux/pkt_sched.h
+const TCA_TBF_PARMS: u16 = 1;
 /// TCA_MIRRED_PARMS, TCA_GACT_PARMS and their relatives: all begin with `tc_gen`, whose third word is the verdict.
 const TCA_ACT_PARMS: u16 = 2;
 /// In which attribute a classifier keeps its actions.
@@ -298,14 +300,41 @@ fn qdisc(message: Message<'_>, ifindex: u32) -> Option<Qdisc> {
         handle: handle_words(word(8)?),
         ..Qdisc::default()
     };
+    let mut options: &[u8] = &[];
     for (kind, value) in attributes(rest) {
         match kind {
             TCA_KIND => qdisc.kind = text_of(value),
+            TCA_OPTIONS => options = value,
             TCA_STATS2 => statistics(&mut qdisc, value),
             _ => {}
         }
     }
+    qdisc.settings = settings(&qdisc.kind, options);
     Some(qdisc)
+}
+
+/// Settings of the disciplines that are read here, as tc(8) takes them.
+fn settings(kind: &str, options: &[u8]) -> Option<String> {
+    match kind {
+        // struct tc_fifo_qopt
+        "pfifo" => Some(format!("limit {}", u32_of(options)?)),
+        "bfifo" => Some(format!("limit {}b", u32_of(options)?)),
+        "tbf" => tbf(options),
+        _ => None,
+    }
+}
+
+/// struct tc_tbf_qopt: rate and peak rate (struct tc_ratespec, 12 bytes each, the last four are bytes a second), limit,
+/// buffer (in ticks of 64 ns at that rate: PSCHED_SHIFT), mtu. A peak rate, or one that needs 64 bits, is not read.
+fn tbf(options: &[u8]) -> Option<String> {
+    let (_, parms) = attributes(options).find(|(kind, _)| *kind == TCA_TBF_PARMS)?;
+    let word = |at: usize| u32_of(parms.get(at..)?);
+    let (rate, peak, limit, buffer) = (word(8)?, word(20)?, word(24)?, word(28)?);
+    if peak != 0 || rate == 0 || rate == u32::MAX {
+        return None;
+    }
+    let burst = (u64::from(buffer) * 64 * u64::from(rate)).div_ceil(1_000_000_000);
+    Some(format!("rate {rate}bps burst {burst}b limit {limit}b"))
 }
 
 fn statistics(qdisc: &mut Qdisc, value: &[u8]) {
@@ -412,6 +441,23 @@ mod tests {
             ("tbf", "8001:", "root")
         );
         assert_eq!((found.drops, found.overlimits, found.queued), (17, 40, 2));
+        assert_eq!(found.settings, None, "it tells none");
         assert_eq!(qdisc(message, 4), None);
+    }
+
+    #[test]
+    fn settings_are_those_by_which_a_qdisc_is_made() {
+        let words = [0u32, 0, 1000, 0, 0, 0, 3000, 25_000_000, 0];
+        let parms: Vec<u8> = words.iter().flat_map(|w| w.to_ne_bytes()).collect();
+        let options = Request::one(0, &[]).attribute(TCA_TBF_PARMS, &parms);
+        assert_eq!(
+            settings("tbf", options.payload()).as_deref(),
+            Some("rate 1000bps burst 1600b limit 3000b")
+        );
+        assert_eq!(
+            settings("bfifo", &1500u32.to_ne_bytes()).as_deref(),
+            Some("limit 1500b")
+        );
+        assert_eq!(settings("htb", &[0; 40]), None);
     }
 }

@@ -359,6 +359,9 @@ pub struct Qdisc {
     pub queued: u32,
     /// Bytes in it.
     pub backlog: u32,
+    /// The words by which tc(8) makes it again (`rate 1000bps burst 1600b limit 3000b`); `None` where not all are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<String>,
 }
 
 /// Counters of an interface that tell of losses, since it was made.

@@ -174,7 +174,13 @@ fn held_up(loss: &Loss<'_>, obstacle: &Obstacle<'_>) -> Candidate {
     let host = loss.host;
     let mac = frame_macs(loss).map(|(_, dst)| dst);
     if let Obstacle::LinkDown(port) = obstacle {
-        return link::down(host, port.device, loss.info.function.clone()).because(
+        return link::down(
+            host,
+            port.device,
+            loss.info.function.clone(),
+            &link::ends(loss),
+        )
+        .because(
             "fdb",
             mac.map(|mac| {
                 format!(

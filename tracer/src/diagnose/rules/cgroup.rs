@@ -104,10 +104,12 @@ fn advice(host: &Host, list: &[&CgroupProgram]) -> Vec<Remedy> {
                 command!["systemctl show", unit, "-p IPAddressAllow -p IPAddressDeny"],
             ));
         }
-        advice.push(shell.change(
-            "take it off if it is not wanted; whoever put it there has to put it back",
-            command!["bpftool cgroup detach", directory, program.hook, "id", id],
-        ));
+        let detach = command!["bpftool cgroup detach", directory, program.hook, "id", id];
+        advice.push(
+            shell
+                .change("take it off if it is not wanted", detach)
+                .scope(standing::LOADED.to_owned()),
+        );
     }
     advice
 }

@@ -63,22 +63,24 @@ pub fn tc(loss: &Loss<'_>) -> Option<Candidate> {
     )
     .explains(Specificity::Reason);
     if let Some(to) = down {
-        candidate = candidate
-            .because(
-                "link",
-                format!(
-                    "the redirect leads to {}, which is down",
-                    words::interface(loss.host, to)
-                ),
-            )
-            .advise([shell.change(
-                "raise the interface to which it redirects",
-                command!["ip link set dev", loss.host.interface(to), "up"],
-            )]);
+        candidate = candidate.because(
+            "link",
+            format!(
+                "the redirect leads to {}, which is down",
+                words::interface(loss.host, to)
+            ),
+        );
     }
     for attachment in &list {
         candidate = candidate.advise(standing::advice(loss.host, device, attachment));
     }
+    // What is behind that interface is not known: the filter off is known to help.
+    candidate = candidate.advise(down.map(|to| {
+        let set = |state: &'static str| command!["ip link set dev", loss.host.interface(to), state];
+        shell
+            .change("or raise the interface to which it redirects", set("up"))
+            .undone_by(set("down"))
+    }));
     if list.is_empty() {
         candidate = candidate.advise([
             shell.look(
@@ -111,7 +113,12 @@ pub fn redirect(loss: &Loss<'_>) -> Option<Candidate> {
             .device
             .filter(|d| *d != device && d.netns == device.netns)
     });
-    let mut candidate = link::down(loss.host, device, loss.info.function.clone());
+    let mut candidate = link::down(
+        loss.host,
+        device,
+        loss.info.function.clone(),
+        &link::ends(loss),
+    );
     if let Some(from) = from {
         let programs: Vec<&Attachment> = ["tc-ingress", "tc-egress"]
             .into_iter()
@@ -123,9 +130,11 @@ pub fn redirect(loss: &Loss<'_>) -> Option<Candidate> {
             words::interface(loss.host, from),
             named(loss, from, &programs)
         );
+        let raise = std::mem::take(&mut candidate.remedies);
         for attachment in programs {
             candidate = candidate.advise(standing::advice(loss.host, from, attachment));
         }
+        candidate = candidate.advise(raise);
     }
     Some(candidate)
 }

@@ -148,7 +148,7 @@ fn kept_from(
     summary: impl Fn(&str) -> String,
 ) -> Candidate {
     if let Obstacle::LinkDown(port) = obstacle {
-        return link::down(host, port.device, None);
+        return link::down(host, port.device, None, &[]);
     }
     let at: Device = from.device;
     let place = Place {

@@ -10,6 +10,7 @@ use super::super::bridging::{bridge_of, learned_port, true_way, way_to};
 use super::super::candidate::{Candidate, Specificity, place_on};
 use super::super::causes::{L2_WRONG_MAC, NEIGHBOR_DUPLICATE};
 use super::super::loss::Loss;
+use super::super::overlay;
 use super::super::remedy::{Remedy, Shell, command, ip, text};
 use super::super::words;
 use super::tunnel;
@@ -385,7 +386,7 @@ fn by_neighbor_entry(loss: &Loss<'_>, found: &Stray<'_>, mut candidate: Candidat
                 |mac: Mac| command![..ip, "neigh replace", hop, "lladdr", mac, "dev", device];
             let mut change = shell.change("give the sender's entry the right MAC", replace(mac));
             if let Some(old) = found.carries {
-                change = change.undone_by(replace(old));
+                change = told_end(loss, sender, (old, mac), change.undone_by(replace(old)));
             }
             candidate = candidate.advise([change]);
         }
@@ -428,6 +429,22 @@ fn by_neighbor_entry(loss: &Loss<'_>, found: &Stray<'_>, mut candidate: Candidat
         change = change.undone_by(set(own));
     }
     candidate.advise([change])
+}
+
+/// A VXLAN device that does not learn has to be told too where the right MAC is: at the end to which it sent the wrong one.
+fn told_end(loss: &Loss<'_>, sender: Device, (old, new): (Mac, Mac), change: Remedy) -> Remedy {
+    let host = loss.host;
+    let told = host
+        .link(sender)
+        .and_then(|l| l.vxlan.as_ref())
+        .is_some_and(|v| !v.learning && v.remote.is_none());
+    let Some(remote) = tunnel::remote_of(host, sender, old).filter(|_| told) else {
+        return change;
+    };
+    let name = host.interface(sender);
+    change
+        .and(overlay::entry("replace", new, &name, remote.address))
+        .undone_by(overlay::entry("del", new, &name, remote.address))
 }
 
 /// In a VXLAN the frame may have gone to the wrong end: the device's own entry for the MAC.

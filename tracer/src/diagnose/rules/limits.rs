@@ -1,12 +1,14 @@
 //! Limits that a router enforces: hops and packet sizes.
 
+use crate::host::facts::FilterEngine;
 use crate::model::{Detail, Direction, Journey, NetNs, Proto, Step, Transport};
 
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{MTU_EXCEEDED, TTL_EXPIRED};
 use super::super::hooks;
 use super::super::loss::Loss;
-use super::super::remedy::{Shell, command, ip, text};
+use super::super::mtu;
+use super::super::remedy::{Remedy, Shell, command, ip, text};
 use super::super::visits;
 use super::super::words;
 use super::route::HOOK;
@@ -81,8 +83,16 @@ fn hop_limit_words(v6: bool) -> &'static str {
     }
 }
 
+/// An ICMP error about the flow that died.
+struct LostError {
+    netns: NetNs,
+    /// The hook of the packet filter in which it died.
+    hook: Option<&'static str>,
+    words: String,
+}
+
 /// Where an ICMP error about the flow died: the second half of a path MTU black hole.
-fn error_lost(loss: &Loss<'_>) -> Option<(NetNs, String)> {
+fn error_lost(loss: &Loss<'_>) -> Option<LostError> {
     let mut lost = loss.journeys(Direction::Error).filter_map(|j| {
         let step = j
             .steps
@@ -94,18 +104,16 @@ fn error_lost(loss: &Loss<'_>) -> Option<(NetNs, String)> {
     });
     let (netns, first) = lost.next()?;
     let count = lost.count() as u64 + 1;
-    let hook =
-        hooks::of(&first.info.stack).map_or_else(String::new, |h| format!(", hook {}", h.name));
-    Some((
-        netns,
-        format!(
-            "{} about it died{}: {} in {}{hook}: a path MTU black hole",
-            words::count(count, "ICMP error"),
-            first.at_words(),
-            first.reason(),
-            first.function(),
-        ),
-    ))
+    let hook = hooks::of(&first.info.stack).map(|h| h.name);
+    let at = hook.map_or_else(String::new, |name| format!(", hook {name}"));
+    let words = format!(
+        "{} about it died{}: {} in {}{at}: a path MTU black hole",
+        words::count(count, "ICMP error"),
+        first.at_words(),
+        first.reason(),
+        first.function(),
+    );
+    Some(LostError { netns, hook, words })
 }
 
 fn step_of(journey: &Journey, step: &Step) -> Option<usize> {
@@ -124,14 +132,14 @@ pub fn too_big(loss: &Loss<'_>) -> Option<Candidate> {
         .packet
         .as_ref()
         .map_or(loss.event.len, |p| p.ip_len);
-    let mtu = loss
+    let taken = loss
         .journeys(Direction::Error)
         .flat_map(|j| &j.steps)
         .find_map(|s| match s.event.packet.as_ref()?.transport {
             Transport::Icmp { mtu, .. } => mtu,
             _ => None,
         });
-    let limit = mtu.map_or_else(String::new, |m| format!(", the next hop takes {m}"));
+    let limit = taken.map_or_else(String::new, |m| format!(", the next hop takes {m}"));
     let told = loss.told().map_or_else(
         || "; the sender was not told".to_owned(),
         |t| format!("; the sender was told ({t})"),
@@ -140,20 +148,20 @@ pub fn too_big(loss: &Loss<'_>) -> Option<Candidate> {
     let dst = loss.dst()?;
     let lost_error = error_lost(loss);
     let told = match &lost_error {
-        Some((netns, _)) => format!(
+        Some(error) => format!(
             "; the ICMP error that tells the sender was lost on {} (path MTU black hole)",
-            loss.host.namespace(*netns)
+            loss.host.namespace(error.netns)
         ),
         None => told,
     };
-    let let_pass = lost_error.as_ref().map(|(netns, _)| {
-        Shell::of(loss.host, Some(*netns)).look("look first: the filter that drops the ICMP error; it should let \"fragmentation needed\" and \"packet too big\" pass", "nft list ruleset")
-    });
-    let blackhole = lost_error.map(|(_, words)| words);
+    let (rules, let_pass) = lost_error
+        .as_ref()
+        .map(|error| filter_of(loss, error))
+        .unwrap_or_default();
+    let blackhole = lost_error.map(|error| error.words);
     let tcp = loss.tuple().is_some_and(|t| t.proto == Proto::Tcp);
-    let clamp = tcp.then(|| {
-        shell.change("for TCP, clamp the segment size where it is forwarded", "iptables -t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu")
-    });
+    let clamp = tcp.then(|| clamp(&shell, loss.v6()));
+    let changes = mtu::make_room(loss, size, loss.told().is_some() && blackhole.is_none());
     Some(
         Candidate::new(
             &MTU_EXCEEDED,
@@ -165,17 +173,76 @@ pub fn too_big(loss: &Loss<'_>) -> Option<Candidate> {
         )
         .explains(Specificity::Reason)
         .because("icmp", blackhole)
-        .advise(let_pass)
+        .advise(rules)
         .advise([
             shell.look("MTU of the links", "ip link"),
             shell.look(
                 "MTU of the route",
                 command![..ip(loss.v6()), "route get", dst],
             ),
-            text(
-                "give the sender's interface the smallest MTU of the path, or let ICMP errors pass",
-            ),
         ])
-        .advise(clamp),
+        .advise(changes)
+        .advise(let_pass)
+        .advise(clamp)
+        .advise([text(
+            "give the sender's interface the smallest MTU of the path, or let ICMP errors pass",
+        )]),
     )
+}
+
+/// The filter that drops the ICMP error: what to look at, and the change where it is a chain of iptables.
+fn filter_of(loss: &Loss<'_>, error: &LostError) -> (Vec<Remedy>, Option<Remedy>) {
+    let shell = Shell::of(loss.host, Some(error.netns));
+    let (iptables, family, which) = if loss.v6() {
+        ("ip6tables", "ip6", "-p icmpv6 --icmpv6-type packet-too-big")
+    } else {
+        ("iptables", "ip", "-p icmp --icmp-type fragmentation-needed")
+    };
+    let hook = error.hook.unwrap_or("OUTPUT");
+    let looks = vec![
+        shell.look(
+            "look first: the filter that drops the ICMP error; it should let \"fragmentation needed\" and \"packet too big\" pass",
+            command![iptables, "-S", hook],
+        ),
+        shell.look("or a chain of nftables", "nft list ruleset"),
+    ];
+    let chains = loss.host.filters.get(&error.netns);
+    let chain = chains
+        .into_iter()
+        .flat_map(|dated| &dated.fact.base)
+        .find(|c| c.family == family && c.table == "filter" && c.chain == hook);
+    let change = chain.map(|chain| {
+        let program = match chain.engine {
+            FilterEngine::Legacy => format!("{iptables}-legacy"),
+            FilterEngine::Nftables => iptables.to_owned(),
+        };
+        let rule = |verb: &'static str| {
+            let which = which.split(' ');
+            command![program, verb, hook, ..which, "-j ACCEPT"]
+        };
+        shell
+            .change("and let the sender be told", rule("-I"))
+            .undone_by(rule("-D"))
+    });
+    (looks, change)
+}
+
+/// New connections are told to send smaller segments, which needs no ICMP error.
+fn clamp(shell: &Shell, v6: bool) -> Remedy {
+    let iptables = if v6 { "ip6tables" } else { "iptables" };
+    let rule = |verb: &'static str| {
+        command![
+            iptables,
+            "-t mangle",
+            verb,
+            "FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu"
+        ]
+    };
+    shell
+        .change(
+            "for TCP, clamp the segment size where it is forwarded",
+            rule("-A"),
+        )
+        .undone_by(rule("-D"))
+        .scope("connections that stand already keep their segment size".to_owned())
 }

@@ -1,5 +1,7 @@
 //! Links: no carrier, peers that refuse, and routes that went with their link.
 
+use std::net::IpAddr;
+
 use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::Link;
@@ -10,6 +12,7 @@ use super::super::bridging;
 use super::super::candidate::{Candidate, Specificity, place_on};
 use super::super::causes::{LINK_DOWN, MTU_EXCEEDED};
 use super::super::loss::{Loss, peer_of};
+use super::super::raising;
 use super::super::remedy::{Remedy, Shell, command, text};
 use super::super::routing;
 use super::super::words;
@@ -67,27 +70,27 @@ fn portless_words(host: &Host, bridge: &Link) -> String {
     }
 }
 
-/// How to raise it.
+/// How to raise it, for the traffic between these addresses.
 #[must_use]
-pub fn down_advice(host: &Host, device: Device) -> Vec<Remedy> {
+pub fn down_advice(host: &Host, device: Device, ends: &[IpAddr]) -> Vec<Remedy> {
     let shell = Shell::of(host, Some(device.netns));
     let name = host.interface(device);
     let mut list = vec![shell.look("look first", command!["ip link show dev", name])];
-    let up = |link: &Link, what: &str| {
-        Shell::of(host, Some(link.device.netns))
-            .change(what, command!["ip link set dev", link.name, "up"])
-    };
+    let up = |link: &Link, what: &str| raising::raise(host, link, what, ends);
     match (host.link(device), peer_of(host, device)) {
         (Some(own), _) if host.is_gone(device) => list.push(text(format!(
             "make {} again, with its addresses and routes; who removed it? (the pod or VM behind it may be gone)",
             own.name
         ))),
+        (_, Some(peer)) if host.is_gone(peer.device) => list.push(text(format!(
+            "make {} again, with its addresses and routes; who removed it? (the pod or VM behind it may be gone)",
+            words::interface(host, peer.device)
+        ))),
         (Some(own), _) if !own.up => list.push(up(own, "raise it")),
-        (Some(own), None) if own.kind == "bridge" => list.extend([
-            shell.look("its ports and their states", "bridge -d link show"),
-            shell.change("attach a port", command!["ip link set dev PORT master", name]),
-            shell.change("open one that is closed", "bridge link set dev PORT state forwarding"),
-        ]),
+        (Some(own), None) if own.kind == "bridge" => {
+            list.push(shell.look("its ports and their states", "bridge -d link show"));
+            list.extend(open_port(host, own, ends));
+        }
         (_, Some(peer)) => list.push(up(peer, "raise the other end")),
         (Some(own), None) if own.kind == "tun" => {
             list.push(Shell::of(host, None).look("which processes have which TUN device open", "grep -s iff: /proc/*/fdinfo/*"));
@@ -98,6 +101,48 @@ pub fn down_advice(host: &Host, device: Device) -> Vec<Remedy> {
         (_, None) => list.push(text("mend the cable, or raise the other end")),
     }
     list
+}
+
+/// The port of a bridge that leads to one of these addresses, else its only one: raised at the end that is down, or
+/// opened.
+fn open_port(host: &Host, bridge: &Link, ends: &[IpAddr]) -> Vec<Remedy> {
+    let shell = Shell::of(host, Some(bridge.device.netns));
+    let ports: Vec<&Link> = bridging::ports(host, bridge).collect();
+    let leads = |port: &&&Link| {
+        peer_of(host, port.device).is_some_and(|peer| {
+            ends.iter()
+                .any(|end| host.is_local(peer.device.netns, *end))
+        })
+    };
+    let port = match ports.as_slice() {
+        [] => {
+            return vec![text(format!(
+                "attach the port that should be there: ip link set dev … master {}",
+                bridge.name
+            ))];
+        }
+        [only] => *only,
+        several => match several.iter().find(leads) {
+            Some(port) => *port,
+            None => return vec![text("raise the other end of the port that should carry it")],
+        },
+    };
+    let up = |link: &Link, what: &str| raising::raise(host, link, what, ends);
+    vec![match peer_of(host, port.device) {
+        _ if !port.up => up(port, "raise the port"),
+        Some(peer) if !peer.up => up(peer, "raise the other end of the port"),
+        _ if !port.carrier => text(format!("raise what is behind the port {}", port.name)),
+        _ => {
+            let state =
+                |state: &'static str| command!["bridge link set dev", port.name, "state", state];
+            let before = port
+                .port
+                .map_or("disabled", |settings| settings.state.name());
+            shell
+                .change("open the port", state("forwarding"))
+                .undone_by(state(before))
+        }
+    }]
 }
 
 /// A drop because of a missing carrier.
@@ -130,9 +175,16 @@ pub fn is_down(trace: &Trace, host: &Host, device: Device) -> bool {
         || peer_of(host, device).is_some_and(|p| !p.up)
 }
 
-/// A proposal for a device that is down, at the device.
+/// Between whom the packet was to pass.
 #[must_use]
-pub fn down(host: &Host, device: Device, function: Option<String>) -> Candidate {
+pub fn ends(loss: &Loss<'_>) -> Vec<IpAddr> {
+    let tuple = loss.tuple().into_iter();
+    tuple.flat_map(|tuple| [tuple.src, tuple.dst]).collect()
+}
+
+/// A proposal for a device that is down, at the device; the traffic between these addresses needs it.
+#[must_use]
+pub fn down(host: &Host, device: Device, function: Option<String>, ends: &[IpAddr]) -> Candidate {
     let place = Place {
         interface: Some(host.interface(device)),
         hook: Some(HOOK.to_owned()),
@@ -141,7 +193,7 @@ pub fn down(host: &Host, device: Device, function: Option<String>) -> Candidate 
     };
     Candidate::new(&LINK_DOWN, place, down_words(host, device))
         .explains(Specificity::Linked)
-        .advise(down_advice(host, device))
+        .advise(down_advice(host, device, ends))
 }
 
 /// No carrier at the queue; or a neighbour that nobody could be asked for, for the same reason.
@@ -150,7 +202,7 @@ pub fn no_carrier(loss: &Loss<'_>) -> Option<Candidate> {
     let function = loss.info.function.clone();
     if is_no_carrier(loss.info) {
         return Some(
-            down(loss.host, device, function).because(
+            down(loss.host, device, function, &ends(loss)).because(
                 "link",
                 "the device had no carrier at the drop (its queue discipline is out of work)"
                     .to_owned(),
@@ -164,7 +216,7 @@ pub fn no_carrier(loss: &Loss<'_>) -> Option<Candidate> {
         || loss.info.device_up == Some(false)
         || is_down(loss.trace, loss.host, device);
     (waited && down_then).then(|| {
-        down(loss.host, device, function).because(
+        down(loss.host, device, function, &ends(loss)).because(
             "neighbor",
             "the neighbour could not be asked for: its ARP or ND died on the link".to_owned(),
         )
@@ -185,7 +237,7 @@ pub fn peer_refuses(loss: &Loss<'_>) -> Option<Candidate> {
     // What counts is the packet with its Ethernet header, against MTU + 14 + 4 (is_skb_forwardable).
     let too_long = peer.filter(|p| loss.event.len > p.mtu + 18);
     if loss.info.no_carrier == Some(true) || peer.is_some_and(|p| !p.up) {
-        return Some(down(loss.host, device, function));
+        return Some(down(loss.host, device, function, &ends(loss)));
     }
     if let Some(peer) = too_long {
         let name = words::interface(loss.host, peer.device);
@@ -201,16 +253,25 @@ pub fn peer_refuses(loss: &Loss<'_>) -> Option<Candidate> {
                 ),
             )
             .explains(Specificity::Linked)
-            .advise([
-                Shell::of(loss.host, Some(peer.device.netns)).change("give both ends the same MTU", command!["ip link set dev", peer.name, "mtu", loss.link().map_or(peer.mtu, |l| l.mtu)]),
-            ]),
+            .advise([same_mtu(loss, peer)]),
         );
     }
     Some(
-        down(loss.host, device, function)
+        down(loss.host, device, function, &ends(loss))
             .explains(Specificity::Location)
             .sure(Confidence::Likely),
     )
+}
+
+/// The other end of a veth gets the MTU of this one.
+fn same_mtu(loss: &Loss<'_>, peer: &Link) -> Remedy {
+    let set = |mtu: u32| command!["ip link set dev", peer.name, "mtu", mtu];
+    Shell::of(loss.host, Some(peer.device.netns))
+        .change(
+            "give both ends the same MTU",
+            set(loss.link().map_or(peer.mtu, |l| l.mtu)),
+        )
+        .undone_by(set(peer.mtu))
 }
 
 /// No route, since the link that carried it is down.
@@ -226,7 +287,13 @@ pub fn gone_with_its_route(loss: &Loss<'_>) -> Option<Candidate> {
     let (netns, dst) = (loss.netns()?, loss.dst()?);
     let link = routing::downed_way(loss.host, netns, dst)?;
     Some(
-        down(loss.host, link.device, loss.info.function.clone()).because(
+        down(
+            loss.host,
+            link.device,
+            loss.info.function.clone(),
+            &ends(loss),
+        )
+        .because(
             "route",
             format!(
                 "no route to {dst}: it went with {}",

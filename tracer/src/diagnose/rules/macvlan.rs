@@ -3,13 +3,15 @@
 
 use crate::host::Host;
 use crate::host::facts::Link;
+use crate::host::prefix::holds;
 use crate::model::{Detail, Device, Journey, Mac, Step};
+use crate::uapi::neighbour::NUD_PERMANENT;
 use crate::verdict::{Confidence, Place};
 
 use super::super::candidate::{Candidate, Specificity, place_on};
 use super::super::causes::L2_BRIDGE;
 use super::super::loss::Loss;
-use super::super::remedy::{Shell, command, text};
+use super::super::remedy::{Remedy, Shell, command, ip, text};
 use super::super::words;
 use super::bridge::HOOK;
 use super::l2;
@@ -98,33 +100,13 @@ fn apart(host: &Host, sender: &Link, end: &Link) -> Option<Candidate> {
                 name_of(closed)
             ),
         );
-        for link in [sender, end]
-            .into_iter()
-            .filter(|l| !is(&l.macvlan, "bridge"))
-        {
-            let shell = Shell::of(host, Some(link.device.netns));
-            let old = link.macvlan.clone().unwrap_or_default();
-            candidate = candidate.advise([
-                shell.look("look first", command!["ip -d link show dev", link.name]),
-                shell
-                    .change(
-                        "switch within the parent",
-                        command!["ip link set dev", link.name, "type macvlan mode bridge"],
-                    )
-                    .undone_by(command![
-                        "ip link set dev",
-                        link.name,
-                        "type macvlan mode",
-                        old
-                    ]),
-            ]);
-        }
+        candidate = candidate.advise(in_bridge_mode(host, [sender, end]));
         return Some(candidate);
     }
-    let parent = if lower(sender) == Some(end.device) {
-        end
+    let (parent, child) = if lower(sender) == Some(end.device) {
+        (end, sender)
     } else if lower(end) == Some(sender.device) {
-        sender
+        (sender, end)
     } else {
         return None;
     };
@@ -140,10 +122,116 @@ fn apart(host: &Host, sender: &Link, end: &Link) -> Option<Candidate> {
         )
         .advise([
             shell.look("look first", command!["ip -d link show dev", parent.name]),
-            shell.change("give the host a macvlan of its own on the parent, and move the host's address to it", command!["ip link add macvlan-host link", parent.name, "type macvlan mode bridge"]).undone_by("ip link del macvlan-host"),
+        ])
+        .advise(of_its_own(host, parent, child))
+        .advise([
             text("or reach the host by another of its interfaces"),
         ]),
     )
+}
+
+/// Both siblings switch within the parent: one that does not keeps the other's answers from coming back.
+fn in_bridge_mode(host: &Host, siblings: [&Link; 2]) -> Vec<Remedy> {
+    let closed: Vec<&Link> = siblings
+        .into_iter()
+        .filter(|l| l.macvlan.as_deref() != Some("bridge"))
+        .collect();
+    let shell = |link: &Link| Shell::of(host, Some(link.device.netns));
+    let set =
+        |link: &Link, mode: &str| command!["ip link set dev", link.name, "type macvlan mode", mode];
+    let before = |link: &Link| set(link, link.macvlan.as_deref().unwrap_or_default());
+    let mut list: Vec<Remedy> = closed
+        .iter()
+        .map(|link| shell(link).look("look first", command!["ip -d link show dev", link.name]))
+        .collect();
+    if let Some((first, rest)) = closed.split_first() {
+        let mut remedy = shell(first)
+            .change("switch within the parent", set(first, "bridge"))
+            .undone_by(before(first));
+        for link in rest {
+            remedy = remedy
+                .and_in(&shell(link), set(link, "bridge"))
+                .undone_in(&shell(link), before(link));
+        }
+        list.push(remedy);
+    }
+    list
+}
+
+/// Gives the host a macvlan of its own on the parent, with the address that the other macvlan asks for. That one forgets
+/// the parent's MAC.
+fn of_its_own(host: &Host, parent: &Link, child: &Link) -> Option<Remedy> {
+    let shell = Shell::of(host, Some(parent.device.netns));
+    let there = Shell::of(host, Some(child.device.netns));
+    let networks = host.addresses(child.device);
+    let moved = host.addresses(parent.device).iter().find(|a| {
+        networks
+            .iter()
+            .any(|net| holds(net.address, net.prefix, a.address))
+    })?;
+    let name: String = format!("mv-{}", parent.name).chars().take(15).collect();
+    let ip = ip(moved.address.is_ipv6());
+    let nodad = moved.address.is_ipv6().then_some("nodad");
+    let address = format!("{}/{}", moved.address, moved.prefix);
+    let set = |verb: &'static str, name: &str| {
+        let nodad = nodad.filter(|_| verb == "add");
+        command![..ip, "addr", verb, &address, "dev", name, ..nodad]
+    };
+    let forget = || {
+        command![
+            ..ip,
+            "neigh flush to",
+            moved.address,
+            "dev",
+            child.name,
+            "nud all"
+        ]
+    };
+    let known = host
+        .neighbors
+        .iter()
+        .rev()
+        .map(|dated| &dated.fact)
+        .find(|n| n.device == child.device && n.address == moved.address)
+        .filter(|n| n.state & NUD_PERMANENT != 0)
+        .and_then(|n| n.mac);
+    let mut remedy = shell
+        .change(
+            "give the host a macvlan of its own on the parent, and move the host's address to it",
+            command![
+                "ip link add",
+                name,
+                "link",
+                parent.name,
+                "type macvlan mode bridge"
+            ],
+        )
+        .and(set("del", &parent.name))
+        .and(set("add", &name))
+        .and(command!["ip link set dev", name, "up"])
+        .and_in(&there, forget())
+        .undone_by(command!["ip link del", name])
+        .undone_by(set("add", &parent.name))
+        .undone_in(&there, forget());
+    if let Some(mac) = known {
+        remedy = remedy.undone_in(
+            &there,
+            command![
+                ..ip,
+                "neigh replace",
+                moved.address,
+                "lladdr",
+                mac,
+                "dev",
+                child.name,
+                "nud permanent"
+            ],
+        );
+    }
+    Some(remedy.scope(format!(
+        "routes of the host through {} have to lead through {name}, and whatever sets the host's address up has to know of it",
+        parent.name
+    )))
 }
 
 fn proposal(host: &Host, sender: &Link, summary: String) -> Candidate {

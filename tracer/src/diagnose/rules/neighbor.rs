@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::{PolicyRule, TableRoute};
-use crate::model::{Detail, Device, Event, KtimeNs, NeighborEvent, Transport, Tuple};
+use crate::model::{Detail, Device, Event, KtimeNs, NeighborEvent, Step, Transport, Tuple};
 use crate::network::route::{Decision, Tables, lookup, route_spec, route_words, rule_words};
 use crate::uapi::fib::LOOPBACK_IFINDEX;
 use crate::uapi::neighbour::{NUD_FAILED, STATES, UNRESOLVED};
@@ -15,6 +15,7 @@ use super::super::candidate::{Candidate, Specificity, evidence};
 use super::super::causes::NEIGHBOR_UNRESOLVED;
 use super::super::local;
 use super::super::loss::{Loss, apart, peer_of};
+use super::super::overlay;
 use super::super::remedy::{Remedy, Shell, command, ip, text};
 use super::super::words;
 use super::{netfilter, tunnel, unheard};
@@ -413,7 +414,10 @@ pub fn unresolved(loss: &Loss<'_>) -> Option<Candidate> {
     )
     .because("route", next_hop_words(loss, who))
     .advise(advice(loss.host, who))
-    .advise(next_hop_advice(loss, who));
+    .advise(match overlay::neighbour_entry(loss.host, who) {
+        Some(entry) => vec![entry],
+        None => next_hop_advice(loss, who),
+    });
     if loss.reason() == "NEIGH_QUEUEFULL" {
         candidate.summary += " (its queue is full)";
     }
@@ -442,14 +446,42 @@ fn remote_end(
 ) -> Candidate {
     let name = loss.host.interface(device);
     candidate.summary += &format!(" (remote end {remote} of the tunnel {name})");
-    let shell = Shell::of(loss.host, Some(device.netns));
-    candidate.advise([
-        shell.change(
-            format!("which entry of {name} sends to {remote}: is it the right end?"),
-            command!["bridge fdb show dev", name].piped_to(command!["grep -w", remote]),
-        ),
-        text(format!(
-            "if that end has moved: bridge fdb replace MAC dev {name} dst NEW-REMOTE"
-        )),
-    ])
+    let host = loss.host;
+    let shell = Shell::of(host, Some(device.netns));
+    let candidate = candidate.advise([shell.look(
+        format!("which entry of {name} sends to {remote}: is it the right end?"),
+        command!["bridge fdb show dev", name].piped_to(command!["grep -w", remote]),
+    )]);
+    let out =
+        |s: &&Step| s.event.device == Some(device) && matches!(s.event.detail, Detail::Egress);
+    let mac = loss
+        .steps()
+        .iter()
+        .rev()
+        .filter(out)
+        .find_map(|s| Some(s.event.packet.as_ref()?.ethernet?.dst));
+    let truth = mac.and_then(|mac| {
+        let owner = overlay::owner(host, device, mac)?;
+        let end = overlay::end_of(host, owner, device.netns).filter(|end| *end != remote)?;
+        Some((mac, owner, end))
+    });
+    let Some((mac, owner, end)) = truth else {
+        return candidate.advise([text(
+            "if that end has moved, name the new one in its forwarding entry",
+        )]);
+    };
+    candidate
+        .because(
+            "link",
+            format!(
+                "{mac} is at {end} ({})",
+                words::interface(host, owner.device)
+            ),
+        )
+        .advise([shell
+            .change(
+                "name the end at which it is",
+                overlay::entry("replace", mac, &name, end),
+            )
+            .undone_by(overlay::entry("replace", mac, &name, remote))])
 }

@@ -1,12 +1,12 @@
 //! Queues without room: queueing disciplines, and rings of devices.
 
-use crate::host::facts::Holder;
+use crate::host::facts::{Holder, Qdisc};
 use crate::verdict::Confidence;
 
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{DEVICE_FULL, QDISC_FULL};
 use super::super::loss::Loss;
-use super::super::remedy::{Shell, command, text};
+use super::super::remedy::{Command, Remedy, Shell, command, text};
 use super::super::standing;
 
 const REASONS: &[&str] = &[
@@ -21,6 +21,9 @@ const REASONS: &[&str] = &[
 ];
 /// Disciplines with classes, of which each has a queue of its own.
 const CLASSFUL: &[&str] = &["htb", "hfsc", "drr", "qfq", "prio", "cbq", "ets", "mqprio"];
+
+/// Disciplines that hold packets back to keep a rate: a longer queue before them is a longer wait.
+const SHAPERS: &[&str] = &["tbf", "htb", "hfsc", "cbq", "cake"];
 
 /// A queueing discipline had no room. With carrier only: a device without one has its queue taken out of work, and
 /// drops by the same reason.
@@ -69,37 +72,88 @@ pub fn qdisc(loss: &Loss<'_>) -> Option<Candidate> {
         )]);
     }
     let root = qdiscs.iter().find(|q| q.parent == "root");
-    let fifo = full.filter(|q| matches!(q.kind.as_str(), "pfifo" | "bfifo"));
-    if let Some(fifo) = fifo {
-        let parent = match fifo.parent.as_str() {
-            "root" => vec!["root"],
-            parent => vec!["parent", parent],
-        };
-        let (limit, unit) = match fifo.kind.as_str() {
-            "bfifo" => (1_000_000, "bytes"),
-            _ => (1000, "packets"),
-        };
-        candidate = candidate.advise([shell.change(
-            format!("give the queue more room ({unit}; the old limit is in the output above)"),
-            command![
-                "tc qdisc change dev",
-                name,
-                ..parent,
-                "handle",
-                fifo.handle,
-                fifo.kind,
-                "limit",
-                limit
-            ],
-        )]);
-    }
+    let shaper = root.filter(|q| SHAPERS.contains(&q.kind.as_str()));
+    candidate = candidate.advise(shaper.map(|_| without_shaper(&shell, &name, qdiscs)));
+    let fifo = full.filter(|q| matches!(q.kind.as_str(), "pfifo" | "bfifo") && shaper.is_none());
+    candidate = candidate.advise(fifo.map(|fifo| more_room(&shell, &name, fifo)));
     candidate = candidate.advise([text(
         "raise the rate or the limit of the shaper, or send less and in smaller bursts",
     )]);
-    if root.is_some_and(|q| q.handle != "0:") {
-        candidate = candidate.advise([shell.change("to see whether it is the shaper, take it off: the rate is not limited then (note its settings first)", command!["tc qdisc del dev", name, "root"])]);
+    if shaper.is_none() && root.is_some_and(|q| q.handle != "0:") {
+        candidate = candidate.advise([without_shaper(&shell, &name, qdiscs)]);
     }
     Some(candidate)
+}
+
+/// Takes a shaper off. It can be put back where all that it is made of is known.
+fn without_shaper(shell: &Shell, name: &str, qdiscs: &[Qdisc]) -> Remedy {
+    let remedy = shell.change(
+        "to see whether it is the shaper, take it off",
+        command!["tc qdisc del dev", name, "root"],
+    );
+    let made: Option<Vec<Command>> = qdiscs
+        .iter()
+        .filter(|q| q.handle != "0:" && !matches!(q.kind.as_str(), "clsact" | "ingress"))
+        .map(|qdisc| made(name, qdisc))
+        .collect();
+    let Some(made) = made else {
+        return remedy.scope(
+            "the rate is not limited then; note its settings and classes first, to put it back"
+                .to_owned(),
+        );
+    };
+    made.into_iter()
+        .fold(remedy, Remedy::undone_by)
+        .scope("the rate is not limited then".to_owned())
+}
+
+/// Where a queueing discipline stands, for tc(8).
+fn parent(qdisc: &Qdisc) -> Vec<&str> {
+    match qdisc.parent.as_str() {
+        "root" => vec!["root"],
+        parent => vec!["parent", parent],
+    }
+}
+
+/// How it is made again, where its settings are known.
+fn made(name: &str, qdisc: &Qdisc) -> Option<Command> {
+    let settings = qdisc.settings.as_ref()?;
+    Some(command![
+        "tc qdisc add dev",
+        name,
+        ..parent(qdisc),
+        "handle",
+        qdisc.handle,
+        qdisc.kind,
+        ..settings.split_whitespace()
+    ])
+}
+
+/// A longer first-in first-out queue.
+fn more_room(shell: &Shell, name: &str, fifo: &Qdisc) -> Remedy {
+    let (limit, unit) = match fifo.kind.as_str() {
+        "bfifo" => (1_000_000, "bytes"),
+        _ => (1000, "packets"),
+    };
+    let change = |settings: &str| {
+        command![
+            "tc qdisc change dev",
+            name,
+            ..parent(fifo),
+            "handle",
+            fifo.handle,
+            fifo.kind,
+            ..settings.split_whitespace()
+        ]
+    };
+    let remedy = shell.change(
+        format!("give the queue more room ({unit})"),
+        change(&format!("limit {limit}")),
+    );
+    match &fifo.settings {
+        Some(settings) => remedy.undone_by(change(settings)),
+        None => remedy,
+    }
 }
 
 /// The ring of a TUN or TAP device that its process does not read, or another device's own queue.
@@ -172,20 +226,20 @@ pub fn ring(loss: &Loss<'_>) -> Option<Candidate> {
             command!["ps -o pid,stat,wchan:32,cmd -p", pid],
         )]);
         if matches!(holder.state, Some('T' | 't')) {
-            candidate = candidate.advise([Shell::of(loss.host, None)
-                .change("it is stopped: let it go on", command!["kill -CONT", pid])]);
+            candidate = candidate.advise([standing::let_go_on(loss.host, pid)]);
         }
     }
-    Some(candidate.advise([
-        text("mend or restart the process that has to read it"),
-        shell.change(
-            "only for short bursts: a longer ring (txqueuelen)",
-            command![
-                "ip link set dev",
-                name,
-                "txqueuelen",
-                length.unwrap_or(500).saturating_mul(4).max(1000)
-            ],
-        ),
-    ]))
+    Some(
+        candidate
+            .advise([text("mend or restart the process that has to read it")])
+            .advise(length.map(|length| {
+                let set = |to: u32| command!["ip link set dev", name, "txqueuelen", to];
+                shell
+                    .change(
+                        "only for short bursts: a longer ring (txqueuelen)",
+                        set(length.saturating_mul(4).max(1000)),
+                    )
+                    .undone_by(set(length))
+            })),
+    )
 }

@@ -3,13 +3,16 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::host::Host;
-use crate::host::facts::{Link, VxlanLink};
+use crate::host::facts::{Link, Neighbor, VxlanLink};
 use crate::model::{Detail, Device, Mac, NetNs, Proto};
+use crate::uapi::neighbour::NUD_PERMANENT;
 
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{KERNEL_OTHER, MTU_EXCEEDED, TUNNEL_NO_REMOTE, TUNNEL_UNKNOWN};
-use super::super::loss::Loss;
-use super::super::remedy::{Remedy, Shell, command, ip, text};
+use super::super::loss::{Loss, peer_of};
+use super::super::mtu;
+use super::super::overlay::{self, Asker};
+use super::super::remedy::{Command, Remedy, Shell, command, ip, text};
 use super::super::words;
 use super::l2;
 
@@ -96,17 +99,11 @@ pub fn unknown(loss: &Loss<'_>) -> Option<Candidate> {
         return Some(match (same, other) {
             (Some((link, _)), _) if !link.up => {
                 candidate.summary += &format!(": {} has it and is down", link.name);
-                candidate.advise(raise(host, link))
+                candidate.advise(raise(loss, link))
             }
             (None, Some((link, vxlan))) => {
                 candidate.summary += &format!(": {} has VNI {}", link.name, vxlan.vni);
-                candidate.advise(remade(
-                    host,
-                    link,
-                    vxlan,
-                    id.unwrap_or_default(),
-                    vxlan.port,
-                ))
+                candidate.advise(remade(loss, link, id.unwrap_or_default(), vxlan.port))
             }
             _ => candidate.advise([
                 look(host, loss.netns()),
@@ -151,11 +148,11 @@ pub fn unknown(loss: &Loss<'_>) -> Option<Candidate> {
     Some(match (down, other) {
         (Some((link, _)), _) => {
             candidate.summary += &format!(": {} has that port and is down", link.name);
-            candidate.advise(raise(host, link))
+            candidate.advise(raise(loss, link))
         }
         (None, Some((link, vxlan))) => {
             candidate.summary += &format!(": {} has port {}", link.name, vxlan.port);
-            candidate.advise(remade(host, link, vxlan, vxlan.vni, outer.dport))
+            candidate.advise(remade(loss, link, vxlan.vni, outer.dport))
         }
         (None, None) => {
             candidate.summary += ": none with this port, or it is down";
@@ -174,36 +171,44 @@ fn look(host: &Host, netns: Option<NetNs>) -> Remedy {
     )
 }
 
-fn raise(host: &Host, link: &Link) -> Vec<Remedy> {
-    let shell = Shell::of(host, Some(link.device.netns));
+fn raise(loss: &Loss<'_>, link: &Link) -> Vec<Remedy> {
+    let shell = Shell::of(loss.host, Some(link.device.netns));
     vec![
         shell.look("look first", command!["ip -d link show dev", link.name]),
-        shell.change("raise it", command!["ip link set dev", link.name, "up"]),
-        text("routes and neighbour entries that went with the device have to be made again"),
+        overlay::raise(loss.host, link, asker(loss)),
     ]
 }
 
 /// VNI and port of a device cannot be changed: it is made anew.
-fn remade(host: &Host, link: &Link, vxlan: &VxlanLink, vni: u32, port: u16) -> Vec<Remedy> {
-    let shell = Shell::of(host, Some(link.device.netns));
-    let name = &link.name;
-    let ends = [("local", vxlan.local), ("remote", vxlan.remote)]
-        .into_iter()
-        .filter_map(|(word, address)| Some([word.to_owned(), address?.to_string()]))
-        .flatten();
-    let learning = (!vxlan.learning).then_some("nolearning");
-    let mac = link
-        .mac
-        .into_iter()
-        .flat_map(|mac| ["address".to_owned(), mac.to_string()]);
+fn remade(loss: &Loss<'_>, link: &Link, vni: u32, port: u16) -> Vec<Remedy> {
+    let shell = Shell::of(loss.host, Some(link.device.netns));
     vec![
-        shell.look("look first: id and dstport must be the same at both ends", command!["ip -d link show dev", name]),
-        shell.change("make it anew as the other end has it (its addresses, routes and FDB go with the old one)", command!["ip link del", name])
-            .and(command![
-                "ip link add", name, ..mac, "mtu", link.mtu, "type vxlan id", vni, "dstport", port, ..ends, ..learning
-            ]),
+        shell.look(
+            "look first: id and dstport must be the same at both ends",
+            command!["ip -d link show dev", link.name],
+        ),
+        overlay::remake(loss.host, link, vni, port, asker(loss)),
         text("or give the sending end this one's id and dstport"),
     ]
+}
+
+/// The tunnel device that sent a packet which died elsewhere, and the packet's source.
+fn asker<'a>(loss: &Loss<'a>) -> Option<Asker<'a>> {
+    let far = loss.steps().iter().rev().find_map(|s| {
+        let link = loss.host.link(s.event.device?)?;
+        let out = matches!(s.event.detail, Detail::Egress) && link.vxlan.is_some();
+        (out && Some(link.device.netns) != loss.netns()).then_some(link)
+    })?;
+    Some(Asker {
+        far,
+        src: inner_source(loss)?,
+    })
+}
+
+/// The source of the packet as it was first seen, before any tunnel.
+pub(in super::super) fn inner_source(loss: &Loss<'_>) -> Option<IpAddr> {
+    let first = loss.steps().first().and_then(|s| s.event.tuple);
+    first.or_else(|| loss.tuple()).map(|tuple| tuple.src)
 }
 
 /// The tunnel device that the packet went into and the remote end to which it was sent, when it died outside.
@@ -269,20 +274,11 @@ pub fn no_remote(loss: &Loss<'_>) -> Option<Candidate> {
     )
     .explains(Specificity::Fact);
     if missing_route {
-        let ip = ip(remote.is_some_and(|r| r.is_ipv6()));
-        let to = remote.map_or_else(|| "REMOTE".to_owned(), |r| r.to_string());
-        return Some(candidate.advise([
-            shell.look("the route to the remote end", command![..ip, "route get", to]),
-            shell.look("which end the tunnel sends to", command!["bridge fdb show dev", name]),
-            shell.look("routes and links of the underlay: is its interface up, has it its address?", command![..ip, "route"]),
-            text(format!(
-                "add the route to {to} (ip route add … via the underlay's gateway or dev its interface), or correct the FDB entry"
-            )),
-        ]));
+        return Some(candidate.advise(to_remote(loss, remote, &name)));
     }
-    let owner = mac.and_then(|mac| {
-        host.by_mac(mac)
-            .find_map(|l| Some((l, l.vxlan.as_ref()?.local?)))
+    let owner = device.zip(mac).and_then(|(device, mac)| {
+        let owner = overlay::owner(host, device, mac)?;
+        Some((owner, overlay::end_of(host, owner, device.netns)?))
     });
     candidate = candidate.advise([shell.look(
         "its forwarding entries",
@@ -307,6 +303,39 @@ pub fn no_remote(loss: &Loss<'_>) -> Option<Candidate> {
             "add what is missing: bridge fdb append {for_mac} dev {name} dst REMOTE"
         ))]),
     })
+}
+
+/// What to do about a remote end without a route.
+fn to_remote(loss: &Loss<'_>, remote: Option<IpAddr>, name: &str) -> Vec<Remedy> {
+    let shell = Shell::of(loss.host, loss.netns());
+    let ip = ip(remote.is_some_and(|r| r.is_ipv6()));
+    let get = remote.map(|to| {
+        shell.look(
+            "the route to the remote end",
+            command![..ip, "route get", to],
+        )
+    });
+    let add = loss
+        .netns()
+        .zip(remote)
+        .and_then(|(netns, to)| overlay::underlay_route(loss.host, netns, to));
+    let otherwise = add.is_none().then(|| {
+        text("add the route to it (via the underlay's gateway or its interface), or correct the FDB entry")
+    });
+    get.into_iter()
+        .chain([
+            shell.look(
+                "which end the tunnel sends to",
+                command!["bridge fdb show dev", name],
+            ),
+            shell.look(
+                "routes and links of the underlay: is its interface up, has it its address?",
+                command![..ip, "route"],
+            ),
+        ])
+        .chain(add)
+        .chain(otherwise)
+        .collect()
 }
 
 /// The address of the route question that failed in the same call.
@@ -343,28 +372,32 @@ pub fn too_big(loss: &Loss<'_>) -> Option<Candidate> {
         (matches!(s.event.detail, Detail::Egress) && link.vxlan.is_some()).then_some(link)
     })?;
     let vxlan = tunnel.vxlan.as_ref()?;
-    let mtu = loss.info.mtu.or_else(|| loss.link().map(|l| l.mtu))?;
-    let overhead = match vxlan.local.or(vxlan.remote) {
-        Some(IpAddr::V6(_)) => 70,
-        _ => 50,
-    };
+    let below = loss.info.mtu.or_else(|| loss.link().map(|l| l.mtu))?;
+    let overhead = mtu::overhead(vxlan);
     let shell = Shell::of(host, loss.netns());
-    let (name, fits) = (&tunnel.name, mtu.saturating_sub(overhead));
+    // The other end of the wire tells what it carries.
+    let carries = |l: &&Link| peer_of(host, l.device).is_some_and(|peer| peer.mtu > l.mtu);
+    let wider = loss.link().filter(carries).and_then(|l| {
+        let need = tunnel.mtu.saturating_add(overhead);
+        mtu::raise(host, l, need, need)
+    });
+    let (name, fits) = (&tunnel.name, below.saturating_sub(overhead));
     Some(
         Candidate::new(
             &MTU_EXCEEDED,
             loss.place_at_device("route"),
             format!(
-                "packet too big{}: with the tunnel {name} around it (MTU {}) it does not fit the underlay's MTU {mtu}, and may not be fragmented; the sender inside was not told",
+                "packet too big{}: with the tunnel {name} around it (MTU {}) it does not fit the underlay's MTU {below}, and may not be fragmented; the sender inside was not told",
                 loss.at_words(),
                 tunnel.mtu
             ),
         )
         .explains(Specificity::Fact)
         .because("link", (vxlan.df == 1).then(|| format!("{name} has df set")))
+        .advise([shell.look("look first", command!["ip -d link show dev", name])])
+        .advise(wider)
         .advise([
-            shell.look("look first", command!["ip -d link show dev", name]),
-            shell.change(format!("leave room for the tunnel's {overhead} bytes"), command!["ip link set dev", name, "mtu", fits]).undone_by(command!["ip link set dev", name, "mtu", tunnel.mtu]),
+            shell.change(format!("or leave room for the tunnel's {overhead} bytes"), command!["ip link set dev", name, "mtu", fits]).undone_by(command!["ip link set dev", name, "mtu", tunnel.mtu]),
             text("the machines behind the tunnel need that MTU too; or raise the underlay's"),
         ]),
     )
@@ -400,12 +433,54 @@ pub fn own_source(loss: &Loss<'_>) -> Option<Candidate> {
         .advise([shell.look("look first", command!["ip -d link show dev", name])]);
     if let Some(twin) = twin {
         let there = Shell::of(host, Some(twin.device.netns));
-        candidate = candidate.advise([
-            there.look("the other one", command!["ip -d link show dev", twin.name]),
-            there.change("give one of the two a MAC of its own, and tell the neighbour and FDB entries of the others", command!["ip link set dev", twin.name, "address NEW-MAC"]),
-        ]);
+        candidate = candidate
+            .advise([there.look("the other one", command!["ip -d link show dev", twin.name])])
+            .advise(own_mac(host, device, twin));
     }
     Some(candidate.advise([text(
         "machines made from one image often share MACs and machine ids: /etc/machine-id too must differ",
     )]))
+}
+
+/// What one device's neighbour table says of another's addresses.
+fn known_as(host: &Host, at: Device, other: Device) -> impl Iterator<Item = &Neighbor> {
+    let entries = host.neighbors.iter().rev().map(|dated| &dated.fact);
+    entries.filter(move |n| {
+        n.device == at && host.addresses(other).iter().any(|a| a.address == n.address)
+    })
+}
+
+/// Gives the twin the MAC by which the others know it, where nobody else has that. What it knew of the other end goes
+/// with its old one (neigh_changeaddr, net/core/neighbour.c) and is told again.
+fn own_mac(host: &Host, here: Device, twin: &Link) -> Option<Remedy> {
+    let expected = known_as(host, here, twin.device)
+        .filter_map(|n| n.mac)
+        .find(|mac| host.by_mac(*mac).next().is_none())?;
+    let told: Vec<Command> = known_as(host, twin.device, here)
+        .filter(|n| n.state & NUD_PERMANENT != 0)
+        .filter_map(|n| {
+            let ip = ip(n.address.is_ipv6());
+            Some(command![
+                ..ip,
+                "neigh replace",
+                n.address,
+                "lladdr",
+                n.mac?,
+                "dev",
+                twin.name,
+                "nud permanent"
+            ])
+        })
+        .collect();
+    let set = |mac: Mac| command!["ip link set dev", twin.name, "address", mac];
+    let mut remedy = Shell::of(host, Some(twin.device.netns))
+        .change(
+            "give it the MAC by which the other end knows it, which nobody has",
+            set(expected),
+        )
+        .undone_by(set(twin.mac?));
+    for command in told {
+        remedy = remedy.and(command.clone()).undone_by(command);
+    }
+    Some(remedy)
 }

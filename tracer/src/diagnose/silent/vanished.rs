@@ -397,10 +397,7 @@ pub(super) fn into_tun(view: &View<'_>, journey: &Journey) -> Option<Candidate> 
         machine.look("what the process that has it open is doing", command!["ps -o pid,stat,wchan:32,cmd -p", first.process.pid]),
     ]);
     if matches!(first.state, Some('T' | 't')) {
-        candidate = candidate.advise([machine.change(
-            "it is stopped: let it go on",
-            command!["kill -CONT", first.process.pid],
-        )]);
+        candidate = candidate.advise([standing::let_go_on(view.host, first.process.pid)]);
     }
     Some(candidate.advise([text(format!("mend or restart {}", first.process.comm))]))
 }

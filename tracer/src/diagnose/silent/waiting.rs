@@ -59,7 +59,7 @@ fn waits_for(trace: &Trace, host: &Host, last: &Event) -> Option<Unresolved> {
 /// Nobody answers for this neighbour: since the link is down, or for another reason.
 pub fn stuck_at(trace: &Trace, host: &Host, who: Unresolved) -> Candidate {
     if link::is_down(trace, host, who.device) {
-        return link::down(host, who.device, None).because(
+        return link::down(host, who.device, None, &[]).because(
             "neighbor",
             format!("packets wait for {}, who cannot be asked", who.address),
         );

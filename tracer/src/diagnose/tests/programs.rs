@@ -194,10 +194,43 @@ fn the_innermost_queue_that_dropped_is_named() {
             .iter()
             .any(|c| c.contains("tc -s class show dev out0"))
     );
+    // A longer queue before a shaper only makes packets late.
+    assert!(!commands.iter().any(|c| c.contains("pfifo limit")));
+    let off = "tc qdisc del dev out0 root";
+    assert!(commands.iter().any(|c| c.ends_with(off)));
     assert!(
-        commands
-            .iter()
-            .any(|c| c.contains("parent 1:10 handle 20: pfifo limit"))
+        verdict.advice.iter().all(|a| a.undoes.is_none()),
+        "classes are not known"
+    );
+}
+
+#[test]
+fn a_shaper_is_put_back_with_what_it_was_made_of() {
+    let mut net = node();
+    standing(&mut net, device(NODE, 3), |s| {
+        let of = |kind: &str, handle: &str, parent: &str, settings: &str| Qdisc {
+            kind: kind.to_owned(),
+            handle: handle.to_owned(),
+            parent: parent.to_owned(),
+            drops: 4,
+            settings: Some(settings.to_owned()),
+            ..Qdisc::default()
+        };
+        s.qdiscs = vec![
+            of("tbf", "1:", "root", "rate 1000bps burst 1600b limit 20000b"),
+            of("bfifo", "10:", "1:1", "limit 1500b"),
+        ];
+    });
+    let mut info = dropped("QDISC_DROP", "__dev_queue_xmit", "ip_finish_output2");
+    info.qdisc = Some("tbf".to_owned());
+    let verdict = dies_at(&mut net, device(NODE, 3), info);
+    let undo = verdict.advice.iter().find(|a| a.undoes.is_some());
+    let typed = undo.and_then(|a| a.command.as_deref()).unwrap_or_default();
+    assert!(
+        typed.contains(
+            "qdisc add dev out0 root handle 1: tbf rate 1000bps burst 1600b limit 20000b"
+        ) && typed.ends_with("qdisc add dev out0 parent 1:1 handle 10: bfifo limit 1500b"),
+        "{typed}"
     );
 }
 

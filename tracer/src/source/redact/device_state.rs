@@ -41,7 +41,7 @@ impl Pseudonyms {
     }
 }
 
-/// Kinds, handles and counters: nothing of it is a name that somebody gave.
+/// Kinds, handles, counters, rates and limits: nothing of it is a name that somebody gave.
 fn nameless(qdisc: &Qdisc) {
     let Qdisc {
         kind: _,
@@ -52,5 +52,6 @@ fn nameless(qdisc: &Qdisc) {
         overlimits: _,
         queued: _,
         backlog: _,
+        settings: _,
     } = qdisc;
 }
