@@ -11,6 +11,7 @@ use crate::model::{Device, NetNs, Proto, Tuple};
 use super::local;
 use super::loss::{Loss, peer_of};
 use super::ports;
+use super::readdress;
 use super::routing;
 use super::rules::neighbor::Unresolved;
 use super::rules::{self, conntrack, nat, netfilter};
@@ -154,6 +155,22 @@ fn unsourced(tuple: Tuple) -> Tuple {
         ..tuple
     }
 }
+
+/// How the sender chose its way and its source, where its own namespace was seen.
+pub const SENDER: Need = Need {
+    what: "routes and source of the sender",
+    ask: |loss, asked| {
+        let sender = loss.steps().iter().find_map(|s| s.event.device);
+        let (Some(sender), Some(tuple)) = (sender, loss.tuple()) else {
+            return;
+        };
+        if loss.host.is_local(sender.netns, tuple.src) {
+            for question in readdress::questions(sender.netns, tuple.dst, &tuple) {
+                asked.push(question);
+            }
+        }
+    },
+};
 
 /// Whether the namespace forwards.
 pub const FORWARDING: Need = Need {

@@ -4,6 +4,8 @@ use crate::host::Host;
 use crate::host::facts::{OpenSocket, Question};
 use crate::model::{Device, IfIndex, NetNs, Proto, Tuple};
 
+use super::remedy::{Remedy, Shell, command};
+
 /// Most sockets that are put into words.
 const TOLD: usize = 3;
 
@@ -25,11 +27,29 @@ pub fn on_port<'a>(host: &'a Host, netns: NetNs, tuple: &Tuple) -> Option<&'a [O
     host.sockets.get(&key).map(|dated| dated.fact.as_slice())
 }
 
-/// `nginx (pid 12)`, `a process`.
+/// `nginx (pid 12)`, `nginx (pid 12), which is stopped,`, `a process`.
 #[must_use]
 pub fn holder(socket: &OpenSocket) -> String {
     let first = socket.holders.first();
-    first.map_or_else(|| "a process".to_owned(), ToString::to_string)
+    first.map_or_else(
+        || "a process".to_owned(),
+        |process| {
+            let stopped = socket.stopped.contains(&process.pid);
+            let state = if stopped { ", which is stopped," } else { "" };
+            format!("{process}{state}")
+        },
+    )
+}
+
+/// A signal for each process that holds the socket and is stopped.
+#[must_use]
+pub fn go_on(host: &Host, socket: &OpenSocket) -> Vec<Remedy> {
+    let shell = Shell::of(host, None);
+    let signal = |pid: u32| {
+        let change = shell.change("it is stopped: let it go on", command!["kill -CONT", pid]);
+        change.undone_by(command!["kill -STOP", pid])
+    };
+    socket.stopped.iter().copied().map(signal).collect()
 }
 
 /// Why a socket does not take a packet, in words; `None` where nothing stands against it.

@@ -156,7 +156,7 @@ pub const RULES: &[Rule] = &[
     rule!(
         "an impossible address",
         &[&sites::MARTIAN],
-        &[],
+        &[needs::SENDER],
         source::martian,
     ),
     rule!(
@@ -333,7 +333,7 @@ pub const RULES: &[Rule] = &[
     rule!(
         "a group that nobody joined",
         &[&sites::TO_MANY],
-        &[],
+        &[needs::SOCKETS],
         group::multicast,
     ),
     rule!(

@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::host::facts::{BaseChain, Question};
+use crate::host::facts::{BaseChain, FilterRule, Question, Stop};
 use crate::model::{Direction, Fate, NetNs, Tuple};
 use crate::verdict::{Confidence, Place};
 
@@ -16,6 +16,8 @@ use super::causes::NAT_SOURCE;
 use super::chain_commands::{chain_words, show_chain};
 use super::groups::Group;
 use super::local;
+use super::nat_commands::{Source, SourceRule, translators};
+use super::readdress;
 use super::remedy::{Remedy, Shell, command, ip, text};
 use super::routing;
 use super::rules::neighbor;
@@ -72,7 +74,11 @@ fn departed(view: &View<'_>) -> Option<Departure> {
 pub fn questions(view: &View<'_>) -> Vec<Question> {
     let mut list = Vec::new();
     if let Some(left) = departed(view) {
-        list.push(own_route(left.device.netns, left.tuple.dst, &left.tuple));
+        list.extend(readdress::questions(
+            left.device.netns,
+            left.tuple.dst,
+            &left.tuple,
+        ));
         list.push(Question::Link {
             device: left.device,
         });
@@ -321,6 +327,8 @@ fn advice(view: &View<'_>, left: &Departure, own: bool, better: Option<IpAddr>) 
         command![..ip, "addr show dev", device],
     )];
     let chains = translators(view, netns, address.is_ipv6());
+    let known = |chain: &&&BaseChain| chain.stops.iter().any(|rule| rule.stop == Stop::Nat);
+    let translates = chains.iter().find(known).or(chains.first()).copied();
     if left.before.is_some() {
         for chain in &chains {
             advice.push(shell.look(
@@ -342,32 +350,32 @@ fn advice(view: &View<'_>, left: &Departure, own: bool, better: Option<IpAddr>) 
             ));
         }
     }
-    if own {
-        let prefix = view
-            .host
-            .addresses(left.device)
-            .iter()
-            .find(|a| a.address == address)
-            .map_or(32, |a| a.prefix);
-        let what = || {
-            [
-                format!("{address}/{prefix}"),
-                "dev".to_owned(),
-                device.clone(),
-            ]
+    if let (Some(better), Some(before), Some(chain)) = (better, &left.before, translates) {
+        let rule = SourceRule {
+            chain,
+            flow: before,
+            device: &device,
+            source: Source::Address(better),
         };
-        advice.push(
-            shell
-                .change(
-                    "if it is stale, remove it: connections that use it break",
-                    command![..ip, "addr del", ..what()],
-                )
-                .undone_by(command![..ip, "addr add", ..what()]),
-        );
+        advice.push(rule.change(
+            &shell,
+            format!("translate this flow to {better} instead, in front of the rule (flows that conntrack knows keep the old address)"),
+        ));
+    }
+    // A rule that names the address uses it whether or not an interface has it.
+    let named = address.to_string();
+    let names = |rule: &FilterRule| rule.stop == Stop::Nat && rule.text.contains(&named);
+    if own && !chains.iter().flat_map(|c| &c.stops).any(names) {
+        advice.extend(readdress::remove(
+            view.host,
+            (left.device, address),
+            left.tuple.dst,
+            "if it is stale, remove it: connections that use it break",
+        ));
     }
     match better {
         Some(better) if left.before.is_some() => advice.push(text(format!(
-            "or let the rule translate to {better} (SNAT --to-source {better}, `snat to {better}`); entries of conntrack keep the old address until they end"
+            "to last: let the rule itself translate to {better} (SNAT --to-source {better}, `snat to {better}`)"
         ))),
         Some(better) => advice.push(text(format!(
             "or let the sender use {better}: bind it, or give the route `src {better}`"
@@ -377,21 +385,4 @@ fn advice(view: &View<'_>, left: &Departure, own: bool, better: Option<IpAddr>) 
         ))),
     }
     advice
-}
-
-/// Chains of the namespace that can translate sources.
-fn translators<'a>(view: &View<'a>, netns: NetNs, v6: bool) -> Vec<&'a BaseChain> {
-    let families = if v6 { ["ip6", "inet"] } else { ["ip", "inet"] };
-    view.host
-        .filters
-        .get(&netns)
-        .map(|c| {
-            c.fact
-                .base
-                .iter()
-                .filter(|c| c.hook == "POSTROUTING" && families.contains(&c.family.as_str()))
-                .filter(|c| c.is_nat())
-                .collect()
-        })
-        .unwrap_or_default()
 }

@@ -1,5 +1,6 @@
 //! Small traces by hand, each with one fault as the kernel shows it, and the verdict that must come out.
 
+mod addresses;
 mod filters;
 mod fixture;
 mod layer2;

@@ -76,6 +76,12 @@ pub(super) fn holding_sockets(proc: &Path, inodes: BTreeSet<u64>) -> BTreeMap<u6
     found
 }
 
+/// Whether a signal or a debugger has stopped a process (`T` and `t` of proc_pid_stat(5)).
+pub(super) fn is_stopped(proc: &Path, pid: u32) -> bool {
+    let stat = fs::read_to_string(proc.join(format!("{pid}/stat")));
+    stat.is_ok_and(|stat| matches!(state_of(&stat), Some('T' | 't')))
+}
+
 /// `socket:[4711]`.
 fn socket_inode(target: &Path) -> Option<u64> {
     let inside = target.to_str()?.strip_prefix("socket:[")?;

@@ -52,9 +52,16 @@ fn with_holders(
 ) -> Vec<OpenSocket> {
     found
         .into_iter()
-        .map(|(socket, inode)| OpenSocket {
-            holders: holders.remove(&inode).unwrap_or_default(),
-            ..socket
+        .map(|(socket, inode)| {
+            let holders = holders.remove(&inode).unwrap_or_default();
+            let pids = holders.iter().map(|process| process.pid);
+            OpenSocket {
+                stopped: pids
+                    .filter(|pid| processes::is_stopped(Path::new("/proc"), *pid))
+                    .collect(),
+                holders,
+                ..socket
+            }
         })
         .collect()
 }
@@ -93,6 +100,7 @@ fn socket_of(message: Message<'_>, port: u16) -> Option<(OpenSocket, u64)> {
             limit: number(60)?,
             only_v6,
             holders: Vec::new(),
+            stopped: Vec::new(),
         },
         u64::from(number(68)?),
     ))

@@ -1,10 +1,15 @@
 //! Packets for many: multicast that nobody joined, broadcasts that nobody listens to.
 
+use std::net::IpAddr;
+
+use crate::host::facts::OpenSocket;
+
 use super::super::candidate::Candidate;
 use super::super::causes::{MULTICAST, SOCKET_NONE, SOCKET_SILENT};
 use super::super::local::{echo_sysctl, is_broadcast};
 use super::super::loss::Loss;
-use super::super::remedy::{Shell, command, ip, sysctl, text};
+use super::super::ports;
+use super::super::remedy::{Remedy, Shell, command, ip, sysctl, text};
 use crate::verdict::Outcome;
 
 /// Where multicast ends that neither a socket nor a multicast route wants (Linux 6.18 gives no reason there).
@@ -31,6 +36,7 @@ pub fn multicast(loss: &Loss<'_>) -> Option<Candidate> {
     }
     let shell = Shell::of(loss.host, loss.netns());
     let ip = ip(loss.v6());
+    let join = join(loss, group);
     let dev = loss
         .last_device()
         .map_or_else(String::new, |d| format!(" dev {}", loss.host.interface(d)));
@@ -43,10 +49,37 @@ pub fn multicast(loss: &Loss<'_>) -> Option<Candidate> {
         .advise([
             shell.look("groups joined here", command!["ip maddr show", ..dev.split_whitespace()]),
             shell.look("on a router: is the group routed on? (a multicast routing daemon or smcroute sets this)", command![..ip, "mroute show"]),
+        ])
+        .advise(join)
+        .advise([
             text(format!(
                 "let the receiver join {group} on the interface where it arrives{dev}; its socket must be bound to the port, too"
             )),
         ]),
+    )
+}
+
+/// The group joined by the host itself, where a socket waits on the port and has perhaps joined elsewhere: a socket
+/// takes what its host joined unless it asked for its own groups alone (inet->mc_all, ip_mc_sf_allow).
+fn join(loss: &Loss<'_>, group: IpAddr) -> Option<Remedy> {
+    let (netns, tuple) = (loss.netns()?, loss.tuple()?);
+    let sockets = ports::on_port(loss.host, netns, &tuple)?;
+    let waits = |s: &OpenSocket| {
+        s.is_open() && s.interface.is_none() && (s.local.is_unspecified() || s.local == group)
+    };
+    let socket = sockets.iter().find(|s| waits(s))?;
+    let name = loss.host.interface(loss.last_device()?);
+    let full = format!("{group}/{}", if group.is_ipv6() { 128 } else { 32 });
+    Some(
+        Shell::of(loss.host, Some(netns))
+            .change(
+                format!(
+                    "{} waits on the port: let the host join the group for it on {name}",
+                    ports::holder(socket)
+                ),
+                command!["ip addr add", full, "dev", name, "autojoin"],
+            )
+            .undone_by(command!["ip addr del", full, "dev", name]),
     )
 }
 

@@ -73,21 +73,47 @@ pub fn question(loss: &Loss<'_>) -> Option<Question> {
     Some(Question::XfrmPolicies { netns })
 }
 
+/// A policy without templates as `ip xfrm policy add` takes it.
+fn again(policy: &XfrmPolicy) -> Vec<String> {
+    let text = policy.to_string();
+    let mut words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+    // An echo request has its type and code where others have ports.
+    if matches!(policy.protocol, 1 | 58) {
+        for word in &mut words {
+            match word.as_str() {
+                "sport" => *word = "type".to_owned(),
+                "dport" => *word = "code".to_owned(),
+                _ => {}
+            }
+        }
+    }
+    words
+}
+
 fn advice(shell: &Shell, policy: Option<&XfrmPolicy>) -> Vec<Remedy> {
     let mut list = vec![
         shell.look("policies", "ip xfrm policy"),
-        shell.look("what they refused", "grep -v ' 0$' /proc/net/xfrm_stat"),
+        shell.look(
+            "what they refused",
+            command!["grep -wv", "0".to_owned(), "/proc/net/xfrm_stat"],
+        ),
     ];
-    if let Some(policy) = policy.filter(|p| p.blocks) {
-        list.push(shell.change(
-            "if it is wrong, remove it: what it keeps from being sent in clear then is sent",
-            command![
-                "ip xfrm policy delete dir",
-                policy.direction,
-                "index",
-                policy.index
-            ],
-        ));
+    if let Some(policy) = policy {
+        let (text, scope) = if policy.blocks {
+            ("if it is wrong, remove it", "what it keeps from being sent in clear is sent then")
+        } else {
+            (
+                "if it is left from a tunnel that is no more, remove it",
+                "what it selects comes and goes in clear then; where the tunnel is wanted, start it instead (its daemon, its SA: ip xfrm state)",
+            )
+        };
+        let remove = command!["ip xfrm policy delete dir", policy.direction, "index", policy.index];
+        let change = shell.change(text, remove).scope(Some(scope.to_owned()));
+        // What a policy's templates say is not known.
+        list.push(match policy.blocks {
+            true => change.undone_by(command!["ip xfrm policy add", ..again(policy)]),
+            false => change,
+        });
     }
     list
 }

@@ -5,8 +5,9 @@ use super::super::causes::{
     ADDRESS_NOT_READY, CHECKSUM, Cause, FRAGMENT, HEADER, MULTICAST, SOCKET_AUTHENTICATION,
     SOCKET_REFUSED,
 };
-use super::super::loss::Loss;
-use super::super::remedy::{Command, Shell, command};
+use super::super::loss::{Loss, peer_of};
+use super::super::remedy::{Command, Remedy, Shell, command};
+use super::ready::{self, Lost};
 
 /// What to look at: the words for it, the command, and a pattern by which its lines are chosen.
 type Look = (&'static str, &'static str, Option<&'static str>);
@@ -24,6 +25,8 @@ struct Row {
     words: &'static str,
     /// What to look at.
     look: Look,
+    /// What to change, where the reason alone tells it.
+    changes: fn(&Loss<'_>) -> Vec<Remedy>,
 }
 
 /// The stage of a checksum or a header is told by the function.
@@ -58,7 +61,34 @@ const fn row(
         hook,
         words,
         look,
+        changes: |_| Vec::new(),
     }
+}
+
+const fn with(row: Row, changes: fn(&Loss<'_>) -> Vec<Remedy>) -> Row {
+    Row { changes, ..row }
+}
+
+/// IPv6 on again where the packet was refused, with the address that was asked for.
+fn turn_on(loss: &Loss<'_>) -> Vec<Remedy> {
+    let (Some(device), Some(dst)) = (loss.device(), loss.dst()) else {
+        return Vec::new();
+    };
+    let asking = peer_of(loss.host, device).map(|link| link.device);
+    let lost = asking.and_then(|asking| Lost::told_by(loss.trace, loss.host, asking, dst));
+    ready::turn_on(loss.host, device, false, lost.as_ref())
+}
+
+/// Without timestamps there is no such check (tcp_paws_check, include/net/tcp.h); both ends have to agree on them, so one
+/// can do without for all its new connections.
+fn without_timestamps(loss: &Loss<'_>) -> Vec<Remedy> {
+    let setting = |value| command!["sysctl -w", format!("net.ipv4.tcp_timestamps={value}")];
+    let change = Shell::of(loss.host, loss.netns()).change(
+        "until the machine on the way that rewrites or mixes timestamps (NAT, a load balancer) is found: do without them",
+        setting(0),
+    );
+    let scope = "new connections of this host have no protection against wrapped sequence numbers".to_owned();
+    vec![change.undone_by(setting(1)).scope(Some(scope))]
 }
 
 static ROWS: &[Row] = &[
@@ -81,6 +111,7 @@ static ROWS: &[Row] = &[
         hook: STAGE,
         words: "malformed IP header",
         look: HDR,
+        changes: |_| Vec::new(),
     },
     row(
         "PKT_TOO_SMALL",
@@ -119,6 +150,7 @@ static ROWS: &[Row] = &[
         "bad IPv6 extension header",
         HDR,
     ),
+    with(
     row(
         "IPV6DISABLED",
         &ADDRESS_NOT_READY,
@@ -128,7 +160,8 @@ static ROWS: &[Row] = &[
             "look first",
             "sysctl -ar net.ipv6.conf.*.disable_ipv6",
             None,
-        ),
+        ),),
+    turn_on,
     ),
     row(
         "FRAG_REASM_TIMEOUT",
@@ -200,26 +233,32 @@ static ROWS: &[Row] = &[
         "TCP signature option malformed",
         TCP,
     ),
+    with(
     row(
         "TCP_RFC7323_PAWS",
         &SOCKET_REFUSED,
         Some("socket"),
         "TCP timestamp older than the last one (PAWS)",
-        TCP,
+        TCP,),
+    without_timestamps,
     ),
+    with(
     row(
         "TCP_RFC7323_PAWS_ACK",
         &SOCKET_REFUSED,
         Some("socket"),
         "TCP timestamp older than the last one (PAWS)",
-        TCP,
+        TCP,),
+    without_timestamps,
     ),
+    with(
     row(
         "TCP_RFC7323_TW_PAWS",
         &SOCKET_REFUSED,
         Some("socket"),
         "TCP timestamp too old for TIME_WAIT (PAWS)",
-        TCP,
+        TCP,),
+    without_timestamps,
     ),
     row(
         "TCP_INVALID_SEQUENCE",
@@ -337,7 +376,8 @@ pub fn by_reason(loss: &Loss<'_>) -> Option<Candidate> {
             format!("{}{}", row.words, loss.at_words()),
         )
         .explains(Specificity::Reason)
-        .advise([shell.look(why, look)]),
+        .advise([shell.look(why, look)])
+        .advise((row.changes)(loss)),
     )
 }
 

@@ -18,6 +18,7 @@ use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{Cause, NETFILTER_DROP, NETFILTER_QUEUE, NETFILTER_REJECT};
 use super::super::hooks::{self, Hook};
 use super::super::loss::Loss;
+use super::super::nat_commands;
 use super::super::remedy::{Remedy, Shell, command, text};
 
 pub use answer::switch;
@@ -238,6 +239,11 @@ fn untranslated(loss: &Loss<'_>, hook: Option<Hook>, shell: &Shell) -> Option<Un
             FilterEngine::Nftables => "nft -a list ruleset",
         },
     ));
+    let chain = hook
+        .filter(|_| bare)
+        .and_then(|hook| suspected(loss, hook, &[Stop::Nat]))
+        .and_then(|(_, found)| found.list.iter().find(|s| s.rule.is_some()).map(|s| s.chain));
+    advice.extend(chain.and_then(|chain| nat_commands::without_address(loss, chain)));
     advice.push(text(
         "give the interface an address (ip addr add …), or translate to one of another interface (SNAT)",
     ));

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::{InterfaceAddress, Link};
 use crate::model::{Device, NetNs};
@@ -9,7 +10,8 @@ use crate::verdict::{Confidence, Place};
 
 use super::super::candidate::{Candidate, Specificity, place_on};
 use super::super::causes::ADDRESS_NOT_READY;
-use super::super::remedy::{Shell, command, sysctl};
+use super::super::remedy::{Remedy, Shell, command, sysctl};
+use super::super::routing;
 use super::super::words;
 
 /// Most interfaces of a namespace that are asked about.
@@ -54,20 +56,82 @@ pub fn disabled(host: &Host, netns: NetNs, dst: IpAddr) -> Option<Candidate> {
     if !links.all(|l| is_off(host, netns, &l.name)) {
         return None;
     }
-    let mut names = carriers(host, netns).map(|l| l.name.clone());
-    let first = names.next();
-    let only = first.clone().filter(|_| names.next().is_none());
-    Some(off(host, netns, first.as_deref()?, only))
+    let mut links = carriers(host, netns);
+    let first = links.next()?;
+    let only = links.next().is_none().then(|| first.name.clone());
+    let all = is_off(host, netns, "all");
+    Some(
+        off(host, netns, &first.name, only).advise(turn_on(host, first.device, all, None)),
+    )
+}
+
+/// What an interface has lost with IPv6, as a neighbour tells that asks for it: the kernel takes away addresses and
+/// routes, and gives none back (addrconf_ifdown, net/ipv6/addrconf.c).
+pub struct Lost {
+    address: IpAddr,
+    prefix: u8,
+    /// The neighbour, where packets pass it.
+    router: Option<IpAddr>,
+}
+
+impl Lost {
+    /// By the addresses of the interface from which it is asked for.
+    #[must_use]
+    pub fn told_by(trace: &Trace, host: &Host, asking: Device, address: IpAddr) -> Option<Self> {
+        let own = host.addresses(asking).iter();
+        let own = own
+            .filter(|a| a.address.is_ipv6() && a.prefix < 128)
+            .find(|a| routing::holds(a.address, a.prefix, address))?;
+        let passed = trace.flows.iter().any(|flow| {
+            let first = flow.forward.hops.first();
+            first.is_some_and(|hop| hop.device.netns != asking.netns)
+        });
+        Some(Self {
+            address,
+            prefix: own.prefix,
+            router: passed.then_some(own.address),
+        })
+    }
 }
 
 /// IPv6 is off on one interface, which should answer.
 #[must_use]
-pub fn disabled_on(host: &Host, device: Device) -> Option<Candidate> {
+pub fn disabled_on(host: &Host, device: Device, lost: Option<&Lost>) -> Option<Candidate> {
     let name = host.interface(device);
     is_off(host, device.netns, &name).then(|| {
         let place = Some(name.clone());
-        off(host, device.netns, &name, place).sure(Confidence::Likely)
+        let all = is_off(host, device.netns, "all");
+        off(host, device.netns, &name, place)
+            .sure(Confidence::Likely)
+            .advise(turn_on(host, device, all, lost))
     })
+}
+
+/// IPv6 on again, with what is known of what went with it.
+#[must_use]
+pub fn turn_on(host: &Host, device: Device, all: bool, lost: Option<&Lost>) -> Vec<Remedy> {
+    let name = host.interface(device);
+    let setting = sysctl(&disable_sysctl(if all { "all" } else { &name }));
+    let shell = Shell::of(host, Some(device.netns));
+    let on = command!["sysctl -w", format!("{setting}=0")];
+    let text = match lost {
+        Some(_) => "turn IPv6 on, and give back what went with it",
+        None => "turn IPv6 on; addresses and routes that no program gives back have to be given anew",
+    };
+    let mut change = shell.change(text, on);
+    if let Some(lost) = lost {
+        let full = format!("{}/{}", lost.address, lost.prefix);
+        change = change.and(command!["ip -6 addr add", full, "dev", name]);
+        if let Some(router) = lost.router {
+            change = change.and(command![
+                "ip -6 route replace default via",
+                router,
+                "dev",
+                name
+            ]);
+        }
+    }
+    vec![change.undone_by(command!["sysctl -w", format!("{setting}=1")])]
 }
 
 fn off(host: &Host, netns: NetNs, name: &str, interface: Option<String>) -> Candidate {
@@ -92,16 +156,10 @@ fn off(host: &Host, netns: NetNs, name: &str, interface: Option<String>) -> Cand
     )
     .advise([
         shell.look("look first", command!["sysctl", setting]),
-        shell.change(
-            "turn IPv6 on",
-            command!["sysctl -w", format!("{setting}=0")],
+        shell.look(
+            "the addresses that it has",
+            command!["ip -6 addr show dev", name],
         ),
-        shell
-            .look(
-                "then: are its addresses back?",
-                command!["ip -6 addr show dev", name],
-            )
-            .undone_by(command!["sysctl -w", format!("{setting}=1")]),
     ])
 }
 
@@ -150,12 +208,7 @@ pub fn unusable(host: &Host, owner: Device, address: IpAddr) -> Option<Candidate
                 "address",
                 (!others.is_empty()).then(|| format!("{address} is also on {}", others.join(", "))),
             )
-            .advise([shell
-                .change(
-                    "take it away from one of the two machines, then add it anew",
-                    command!["ip -6 addr del", full, "dev", name],
-                )
-                .undone_by(command!["ip -6 addr add", full, "dev", name])]);
+            .advise([again(&shell, &full, &name, others.is_empty())]);
     } else {
         candidate = candidate.advise([shell.change(
             "wait for the end of the detection, or do without it",
@@ -163,4 +216,20 @@ pub fn unusable(host: &Host, owner: Device, address: IpAddr) -> Option<Candidate
         )]);
     }
     Some(candidate)
+}
+
+/// An address whose detection failed, taken away, and put back where nobody else is known to have it.
+fn again(shell: &Shell, full: &str, name: &str, alone: bool) -> Remedy {
+    let [del, add] = ["del", "add"].map(|act| command!["ip -6 addr", act, full, "dev", name]);
+    if alone {
+        return shell
+            .change(
+                "nobody seen has it any more: have it checked anew",
+                del,
+            )
+            .and(add);
+    }
+    shell
+        .change("take it away from one of the two machines, then add it anew", del)
+        .undone_by(add)
 }

@@ -249,7 +249,8 @@ pub fn full(loss: &Loss<'_>) -> Option<Candidate> {
                     "the largest buffer a process may ask for",
                     "sysctl net.core.rmem_max",
                 ),
-            ]),
+            ])
+            .advise(owner.map(|s| ports::go_on(loss.host, s)).unwrap_or_default()),
         ),
         "TCP_LISTEN_OVERFLOW" => Some(
             Candidate::new(
@@ -267,7 +268,8 @@ pub fn full(loss: &Loss<'_>) -> Option<Candidate> {
                     "the largest backlog a process may ask for",
                     "sysctl net.core.somaxconn",
                 ),
-            ]),
+            ])
+            .advise(owner.map(|s| ports::go_on(loss.host, s)).unwrap_or_default()),
         ),
         _ => None,
     }

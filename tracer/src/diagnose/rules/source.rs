@@ -12,6 +12,7 @@ use crate::verdict::Place;
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{ROUTE_MARTIAN, ROUTE_RP_FILTER};
 use super::super::loss::Loss;
+use super::super::readdress;
 use super::super::remedy::{Remedy, Shell, command, ip, sysctl, text};
 use super::super::routing;
 use super::super::words;
@@ -86,46 +87,40 @@ pub fn martian(loss: &Loss<'_>) -> Option<Candidate> {
         .iter()
         .find_map(|s| s.event.device)
         .filter(|d| d.netns != netns);
-    Some(candidate.advise(martian_advice(loss.host, netns, tuple.src, asker)))
+    Some(candidate.advise(martian_advice(
+        loss.host,
+        netns,
+        (tuple.src, tuple.dst),
+        asker,
+    )))
 }
 
-/// What to do about a source that cannot be answered. `sender`: an interface of the namespace that sends it.
+/// What to do about a source that cannot be answered on the way `to` somewhere. `sender`: an interface of the namespace that sends it.
 #[must_use]
 pub fn martian_advice(
     host: &Host,
     netns: NetNs,
-    source: IpAddr,
+    (source, to): (IpAddr, IpAddr),
     sender: Option<Device>,
 ) -> Vec<Remedy> {
     let mut list = vec![Shell::of(host, Some(netns)).look(
         "what this namespace makes of the source",
         command![..ip(source.is_ipv6()), "route get", source],
     )];
-    let owned = sender.and_then(|sender| {
-        let owner = host.owners(source).find(|d| d.netns == sender.netns)?;
-        let entry = host.addresses(owner).iter().find(|a| a.address == source)?;
-        Some((owner, entry.prefix))
-    });
-    if let Some((owner, prefix)) = owned {
-        let name = host.interface(owner);
+    let owner =
+        sender.and_then(|sender| host.owners(source).find(|d| d.netns == sender.netns));
+    if let Some(owner) = owner {
         let shell = Shell::of(host, Some(owner.netns));
-        list.extend([
-            shell.look(
-                "the sender has the address too: look",
-                command!["ip addr show dev", name],
-            ),
-            shell
-                .change(
-                    "take it away there",
-                    command!["ip addr del", format!("{source}/{prefix}"), "dev", name],
-                )
-                .undone_by(command![
-                    "ip addr add",
-                    format!("{source}/{prefix}"),
-                    "dev",
-                    name
-                ]),
-        ]);
+        list.push(shell.look(
+            "the sender has the address too: look",
+            command![..ip(source.is_ipv6()), "addr show dev", host.interface(owner)],
+        ));
+        list.extend(readdress::remove(
+            host,
+            (owner, source),
+            to,
+            "take it away there",
+        ));
     } else {
         list.push(text("the sender uses an address that cannot be answered: look for missing masquerading, a wrong SNAT rule (iptables -t nat -nvL, nft list ruleset) or a duplicate address"));
     }
@@ -272,18 +267,20 @@ pub fn reverse_path(
                 sysctl(&format!("net/ipv4/conf/{interface}/rp_filter"))
             ],
         ),
-        shell.change(
-            format!("best, if {source} belongs behind {interface}: route the answer there"),
-            command![
-                ..ip,
-                "route",
-                verb,
-                source,
-                ..via.into_iter().flatten(),
-                "dev",
-                interface
-            ],
-        ),
+        shell
+            .change(
+                format!("best, if {source} belongs behind {interface}: route the answer there"),
+                command![
+                    ..ip,
+                    "route",
+                    verb,
+                    source,
+                    ..via.into_iter().flatten(),
+                    "dev",
+                    interface
+                ],
+            )
+            .undone_by(command![..ip, "route del", source, "dev", interface]),
     ]);
     let weaker = if mode == 2 { 0 } else { 2 };
     candidate = candidate.advise([shell

@@ -16,6 +16,7 @@ use crate::verdict::{Confidence, Outcome, Place};
 use super::super::candidate::{Candidate, Specificity, place_on};
 use super::super::causes::{ROUTE_MARTIAN, SOCKET_SILENT};
 use super::super::loss::peer_of;
+use super::super::readdress;
 use super::super::remedy::{Shell, command, sysctl, text};
 use super::super::routing::{self, holds};
 use super::super::words;
@@ -140,6 +141,10 @@ pub fn questions(trace: &Trace, host: &Host, who: Unresolved) -> Vec<Question> {
         }
         if let Some(asker) = asker(trace, host, who) {
             list.push(Question::route(netns, back(who.address, asker), 0));
+            if host.is_local(netns, asker) {
+                let (to, like) = (destination(trace, who), back(asker, who.address));
+                list.extend(readdress::questions(who.device.netns, to, &like));
+            }
         }
     }
     list
@@ -162,7 +167,8 @@ fn back(from: IpAddr, to: IpAddr) -> Tuple {
 pub fn unheard(trace: &Trace, host: &Host, who: Unresolved) -> Option<Candidate> {
     let Some(asked) = should_answer(host, who) else {
         let peer = peer_of(host, who.device).filter(|_| who.address.is_ipv6())?;
-        return ready::disabled_on(host, peer.device)
+        let lost = ready::Lost::told_by(trace, host, who.device, who.address);
+        return ready::disabled_on(host, peer.device, lost.as_ref())
             .map(|c| waits(c, host, who).leads_to(Outcome::Dropped));
     };
     if let Some(candidate) = ready::unusable(host, asked.owner, who.address) {
@@ -252,6 +258,12 @@ fn ignored(trace: &Trace, host: &Host, who: Unresolved, asked: Asked) -> Option<
     )
 }
 
+/// Where the packet goes that waits, as far as its sender's lookups tell.
+fn destination(trace: &Trace, who: Unresolved) -> IpAddr {
+    let mut sent = neighbor::senders(trace, who).map(|t| t.dst);
+    sent.find(|dst| *dst != who.address).unwrap_or(who.address)
+}
+
 /// The input route lookup that precedes an answer refuses the asker (ip_route_input_noref in arp_process).
 fn refused(trace: &Trace, host: &Host, who: Unresolved, asked: Asked) -> Option<Candidate> {
     let asker = asker(trace, host, who)?;
@@ -276,7 +288,12 @@ fn refused(trace: &Trace, host: &Host, who: Unresolved, asked: Asked) -> Option<
             )
             .explains(Specificity::Linked)
             .sure(Confidence::Likely)
-            .advise(source::martian_advice(host, netns, asker, Some(who.device))),
+            .advise(source::martian_advice(
+                host,
+                netns,
+                (asker, destination(trace, who)),
+                Some(who.device),
+            )),
         );
     }
     let (name, mode) = effective(host, asked.arrival, "rp_filter")?;

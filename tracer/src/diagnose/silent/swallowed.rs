@@ -124,6 +124,7 @@ pub(super) fn swallowed(view: &View<'_>, counts: &Counts) -> Option<Silence> {
                 shell.look("the largest backlog that a process may ask for", "sysctl net.core.somaxconn net.ipv4.tcp_max_syn_backlog"),
                 shell.look("which counter rises", "nstat -az TcpExtListenOverflows TcpExtListenDrops TcpExtTCPReqQFullDrop"),
             ])
+            .advise(full.map(|l| ports::go_on(view.host, l)).unwrap_or_default())
         }
         _ => return None,
     };
@@ -225,7 +226,6 @@ pub(super) fn answered_with_another_address(view: &View<'_>, counts: &Counts) ->
         interface: last.and_then(|e| e.device).map(|d| view.host.interface(d)),
         ..place_on(view.host, socket.netns)
     };
-    let shell = Shell::of(view.host, Some(socket.netns));
     let summary = format!(
         "no answer from {}: it reached its socket on {name}, which is bound to no address; its answers leave with source {chooses}, which {} never asked",
         words::destination(&arrived),
@@ -247,7 +247,12 @@ pub(super) fn answered_with_another_address(view: &View<'_>, counts: &Counts) ->
                 "could also be socket.unanswered: that the server answers at all was not seen"
                     .to_owned(),
             )
-            .advise(nat::answer_address(&shell, &arrived)),
+            .advise(nat::answer_address(
+                view.host,
+                Some(socket.netns),
+                &arrived,
+                chooses,
+            )),
         direction: Direction::Forward,
         affected: view.seen(Direction::Forward),
         cause_known: true,

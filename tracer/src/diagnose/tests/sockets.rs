@@ -35,6 +35,7 @@ fn closed(local: &str, interface: Option<u32>) -> Verdict {
                 pid: 12,
                 comm: "postgres".to_owned(),
             }],
+            stopped: Vec::new(),
         }],
     }));
     net.verdict()

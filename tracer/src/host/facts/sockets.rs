@@ -42,6 +42,9 @@ pub struct OpenSocket {
     /// Processes that hold it.
     #[serde(default)]
     pub holders: Vec<Process>,
+    /// Those of them that a signal has stopped (SIGSTOP, a debugger), by process id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stopped: Vec<u32>,
 }
 
 impl OpenSocket {

@@ -403,6 +403,7 @@ impl Pseudonyms {
             limit: _,
             only_v6: _,
             holders,
+            stopped: _,
         } = socket;
         self.hide(local);
         self.hide_all(peer.iter_mut().map(|(address, _)| address));
