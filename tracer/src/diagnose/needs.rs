@@ -172,6 +172,17 @@ pub const SENDER: Need = Need {
     },
 };
 
+/// Routes of the receiver towards the sender: they may go with an address.
+pub const ROUTES_BACK: Need = Need {
+    what: "routes towards the source",
+    ask: |loss, asked| {
+        if let (Some(netns), Some(tuple)) = (loss.netns(), loss.tuple()) {
+            let dst = tuple.src;
+            asked.push(Question::RoutesTowards { netns, dst });
+        }
+    },
+};
+
 /// Whether the namespace forwards.
 pub const FORWARDING: Need = Need {
     what: "sysctls of forwarding",

@@ -3,7 +3,7 @@
 use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::Question;
-use crate::model::{Detail, Direction, Fate};
+use crate::model::{Detail, Direction, Fate, Proto};
 
 use super::groups;
 use super::local;
@@ -13,6 +13,7 @@ use super::ports;
 use super::rules::neighbor::Unresolved;
 use super::rules::{ALWAYS, RULES, ipsec, netfilter, ready, unheard};
 use super::service;
+use super::silent::SYN_COOKIES;
 use super::source_address;
 use super::view::{View, last_seen, total};
 
@@ -146,6 +147,9 @@ fn about_silence(view: &View<'_>, arrived: bool, list: &mut Asked) {
     };
     if arrived && let Some(tuple) = view.tuple() {
         list.push_some(ports::question(netns, &last.tuple.unwrap_or(tuple)));
+        if tuple.proto == Proto::Tcp {
+            list.sysctl(netns, SYN_COOKIES);
+        }
         list.push(Question::Sysctl {
             netns,
             name: local::echo_sysctl(view.host, netns, tuple.dst).to_owned(),

@@ -31,6 +31,8 @@ struct Removal<'a> {
     followers: Vec<&'a InterfaceAddress>,
     /// Routes through gateways that go with it.
     routes: Vec<&'a TableRoute>,
+    /// Addresses that the interface keeps, or gets back.
+    kept: Vec<&'a InterfaceAddress>,
     /// The source that the kernel chose for the flow's destination.
     chosen: Option<IpAddr>,
 }
@@ -62,6 +64,7 @@ pub fn remove(
         entry,
         name: host.interface(device),
         followers,
+        kept: all.iter().filter(|a| a.address != address).collect(),
         routes: if emptied || chosen == Some(address) {
             gateways(host, device, to)
         } else {
@@ -98,7 +101,7 @@ impl Removal<'_> {
             // There still is one where net.ipv4.conf.*.promote_secondaries is set.
             change = change.and(self.address("replace", follower));
         }
-        for route in &self.routes {
+        for route in self.routes.iter().filter(|r| self.reaches(r)) {
             let source = self.chosen.filter(|s| *s != self.entry.address);
             change = change.and(self.route(route, source));
         }
@@ -113,6 +116,15 @@ impl Removal<'_> {
             change = change.undone_by(self.route(route, self.chosen));
         }
         change
+    }
+
+    /// Whether a route's gateway is still on the link of the interface.
+    fn reaches(&self, route: &TableRoute) -> bool {
+        let on_link = |gateway| {
+            let mut kept = self.kept.iter();
+            kept.any(|a| routing::holds(a.address, a.prefix, gateway))
+        };
+        route.gateway.is_some_and(on_link)
     }
 
     fn address(&self, act: &str, entry: &InterfaceAddress) -> Command {

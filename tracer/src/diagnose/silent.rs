@@ -15,6 +15,7 @@ use super::remedy;
 use super::view::{View, total};
 use super::words;
 
+pub use swallowed::SYN_COOKIES;
 pub use waiting::stuck_at;
 
 /// Fates of both directions.

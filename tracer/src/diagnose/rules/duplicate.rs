@@ -11,7 +11,9 @@ use crate::verdict::{Confidence, Outcome};
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::NEIGHBOR_DUPLICATE;
 use super::super::loss::{Loss, peer_of};
-use super::super::remedy::{Shell, command, ip};
+use super::super::readdress;
+use super::super::remedy::{Remedy, Shell, command, ip};
+use super::super::routing;
 use super::super::words;
 
 /// Reasons that a host has for what it was not meant to get.
@@ -74,8 +76,6 @@ pub fn address(loss: &Loss<'_>) -> Option<Candidate> {
             .map_or_else(String::new, |mac| format!(" ({mac})"))
     };
     let (here, there) = (words::interface(host, own), words::interface(host, other));
-    let entry = host.addresses(own).iter().find(|a| a.address == dst)?;
-    let full = format!("{dst}/{}", entry.prefix);
     let name = host.interface(own);
     let ip = ip(dst.is_ipv6());
     let told = loss.told();
@@ -85,12 +85,7 @@ pub fn address(loss: &Loss<'_>) -> Option<Candidate> {
         Outcome::Dropped
     };
     let shell = Shell::of(host, Some(netns));
-    let sender = loss
-        .steps()
-        .iter()
-        .find_map(|s| s.event.device)
-        .filter(|d| d.netns != netns);
-    let mut candidate = Candidate::new(
+    let candidate = Candidate::new(
         &NEIGHBOR_DUPLICATE,
         loss.place_at_device("neighbor"),
         format!(
@@ -123,18 +118,30 @@ pub fn address(loss: &Loss<'_>) -> Option<Candidate> {
             "and the other one",
             command![..ip, "addr show dev", host.interface(other)],
         ),
-        shell
-            .change(
-                "take it from the one that should not have it",
-                command![..ip, "addr del", full, "dev", name],
-            )
-            .undone_by(command![..ip, "addr add", full, "dev", name]),
     ]);
-    if let Some(sender) = sender {
-        candidate = candidate.advise([Shell::of(host, Some(sender.netns)).change(
-            "then let the sender ask anew",
-            command![..ip, "neigh flush", dst],
-        )]);
-    }
-    Some(candidate)
+    Some(candidate.advise(taken_away(loss, own, dst)))
+}
+
+/// The address taken from the interface to which the packet came, and forgotten by whoever sent it there.
+fn taken_away(loss: &Loss<'_>, own: Device, dst: IpAddr) -> Option<Remedy> {
+    let host = loss.host;
+    let change = readdress::remove(
+        host,
+        (own, dst),
+        loss.tuple()?.src,
+        "if it should not have it: take it away, and let the sender ask anew",
+    )?;
+    let on_link = |d: &Device| {
+        let mut addresses = host.addresses(*d).iter();
+        addresses.any(|a| routing::holds(a.address, a.prefix, dst))
+    };
+    let mut passed = loss.steps().iter().rev().filter_map(|s| s.event.device);
+    let asker = passed.find(|d| d.netns != own.netns && on_link(d));
+    Some(match asker {
+        Some(asker) => change.and_in(
+            &Shell::of(host, Some(asker.netns)),
+            command![..ip(dst.is_ipv6()), "neigh flush", dst, "dev", host.interface(asker)],
+        ),
+        None => change,
+    })
 }

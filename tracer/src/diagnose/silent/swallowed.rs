@@ -11,7 +11,7 @@ use super::super::causes::{NAT_ASYMMETRIC, SOCKET_BACKLOG, SOCKET_SILENT};
 use super::super::local;
 use super::super::mended::first_packet;
 use super::super::ports;
-use super::super::remedy::{Shell, command, sysctl};
+use super::super::remedy::{Remedy, Shell, command, sysctl};
 use super::super::rules::nat;
 use super::super::rules::neighbor::{self, Unresolved};
 use super::super::source_address;
@@ -125,6 +125,7 @@ pub(super) fn swallowed(view: &View<'_>, counts: &Counts) -> Option<Silence> {
                 shell.look("which counter rises", "nstat -az TcpExtListenOverflows TcpExtListenDrops TcpExtTCPReqQFullDrop"),
             ])
             .advise(full.map(|l| ports::go_on(view.host, l)).unwrap_or_default())
+            .advise(listener.filter(|l| !l.is_full()).and_then(|_| cookies(view, netns)))
         }
         _ => return None,
     };
@@ -136,6 +137,24 @@ pub(super) fn swallowed(view: &View<'_>, counts: &Counts) -> Option<Silence> {
         direction: Direction::Forward,
         affected: view.seen(Direction::Forward),
         cause_known: true,
+    })
+}
+
+/// What counts for half-open connections.
+pub const SYN_COOKIES: &str = "net/ipv4/tcp_syncookies";
+
+/// There is room for connections that are done: those that are half open have none, and no cookie stands in for them
+/// (tcp_conn_request, net/ipv4/tcp_input.c).
+fn cookies(view: &View<'_>, netns: NetNs) -> Option<Remedy> {
+    let value = view.host.sysctls.get(&(netns, SYN_COOKIES.to_owned()))?;
+    let set = |to: &str| command!["sysctl -w", format!("{}={to}", sysctl(SYN_COOKIES))];
+    (value.fact.as_deref() == Some("0")).then(|| {
+        Shell::of(view.host, Some(netns))
+            .change(
+                "SYN cookies are off: with them, connections are taken while half-open ones fill the queue",
+                set("1"),
+            )
+            .undone_by(set("0"))
     })
 }
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::fixture::{Net, device, echo};
 use crate::diagnose::readdress;
 use crate::diagnose::remedy::advice;
-use crate::host::facts::{Fact, InterfaceAddress, Route, RouteAnswer, TableRoute};
+use crate::host::facts::{Fact, InterfaceAddress, Route, RouteAnswer, Selectors, TableRoute};
 use crate::model::NetNs;
 use crate::uapi::rtnetlink::RT_TABLE_MAIN;
 
@@ -26,6 +26,7 @@ fn machine(addresses: &[(&str, u8, bool)], chosen: &str) -> Net {
             tentative: false,
             dad_failed: false,
             secondary: *secondary,
+            scope: 0,
         });
     net.fact(Fact::Addresses(device(2, 3), list.collect()));
     let (netns, dst) = (NetNs(2), ip("198.18.9.80"));
@@ -40,12 +41,19 @@ fn machine(addresses: &[(&str, u8, bool)], chosen: &str) -> Net {
             gateway: Some(ip("100.70.8.1")),
             oif: Some(3),
             metric: 0,
+            flags: 0,
+            paths: Vec::new(),
+            nexthop: None,
+            protocol: 0,
+            scope: 0,
+            tos: 0,
         }],
     ));
     net.fact(Fact::Route(RouteAnswer {
         netns,
         tuple: echo("0.0.0.0", "198.18.9.80"),
         iif: 0,
+        with: Selectors::default(),
         result: Ok(Route {
             kind: "unicast".to_owned(),
             oif: Some(3),

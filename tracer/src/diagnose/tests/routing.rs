@@ -376,6 +376,10 @@ fn ipv6_turned_off_at_the_other_end_of_the_cable() {
     let verdict = net.verdict();
     assert_eq!(verdict.cause.as_deref(), Some("address.not-ready"));
     assert_eq!(at(&verdict), Some(("router", Some("west"), Some("device"))));
+    net.address(device(CLIENT, 2), "fd00::2", 64);
+    let mut commands = net.verdict().advice.into_iter().filter_map(|a| a.command);
+    let given_back = "addr add fd00::1/64 dev west";
+    assert!(commands.any(|c| c.contains("disable_ipv6=0\n") && c.contains(given_back)));
 }
 
 #[test]

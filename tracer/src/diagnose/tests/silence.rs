@@ -1,7 +1,9 @@
 //! Flows without a loss that the kernel tells: well, unanswered, waiting, vanished, never sent.
 
 use super::fixture::{Net, device, dropped, echo, ports, tcp};
-use crate::host::facts::{Fact, Question, XfrmDirection, XfrmPolicy};
+use crate::host::facts::{
+    Fact, OpenSocket, PortSockets, Question, XfrmDirection, XfrmPolicy,
+};
 use crate::model::{
     Acked, Detail, Direction, Event, FibEvent, Fingerprint, FlowId, Fragment, KtimeNs, NetNs,
     Process, Proto, Transport, Tuple,
@@ -185,6 +187,44 @@ fn a_syn_that_was_taken_and_not_answered() {
 }
 
 #[test]
+fn cookies_are_advised_where_they_are_off_and_the_accept_queue_has_room() {
+    for (setting, waiting, advised) in [("0", 0, true), ("1", 0, false), ("0", 9, false)] {
+        let mut net = cable();
+        let flow = net.flow(ports(Proto::Tcp, "10.1.0.2", 4000, "10.1.0.3", 80));
+        net.packet(flow, Direction::Forward)
+            .transport(tcp(2, 1, 0))
+            .leaves(device(CLIENT, 2))
+            .enters(device(SERVER, 2))
+            .consumed(device(SERVER, 2), "tcp_rcv_state_process");
+        let name = "net/ipv4/tcp_syncookies";
+        assert!(net.questions().contains(&Question::Sysctl {
+            netns: NetNs(SERVER),
+            name: name.to_owned()
+        }));
+        net.sysctl(SERVER, name, setting);
+        net.fact(Fact::Sockets(PortSockets {
+            netns: NetNs(SERVER),
+            proto: Proto::Tcp,
+            port: 80,
+            sockets: vec![OpenSocket {
+                local: [0; 4].into(),
+                peer: None,
+                interface: None,
+                state: 10,
+                waiting,
+                limit: 4,
+                only_v6: false,
+                holders: Vec::new(),
+                stopped: Vec::new(),
+            }],
+        }));
+        let commands = net.verdict().advice.into_iter().filter_map(|a| a.command);
+        let on = "sysctl -w net.ipv4.tcp_syncookies=1";
+        assert_eq!(commands.filter(|c| c.ends_with(on)).count() == 1, advised);
+    }
+}
+
+#[test]
 fn a_syn_whose_answer_waits_for_a_neighbour() {
     let mut net = cable();
     let flow = net.flow(ports(Proto::Tcp, "10.1.0.2", 4000, "10.1.0.3", 80));
@@ -354,6 +394,9 @@ fn a_sender_that_an_ipsec_policy_refuses() {
         if outcome == Outcome::NotSent {
             assert_eq!(verdict.cause.as_deref(), Some("xfrm.policy"));
             assert!(verdict.summary.contains("ping (pid 42)"));
+            let undo = verdict.advice.last().and_then(|a| a.command.as_deref());
+            let again = "ip xfrm policy add src 0.0.0.0/0 dst 10.9.0.0/16 dir out action block index 97 priority 0";
+            assert!(undo.is_some_and(|c| c.ends_with(again)), "{undo:?}");
         }
     }
 }

@@ -93,3 +93,40 @@ fn a_segment_for_a_closing_connection_is_refused() {
     let verdict = net.verdict();
     assert_eq!(verdict.cause.as_deref(), Some("socket.refused-segment"));
 }
+
+#[test]
+fn a_stopped_process_that_does_not_read_is_let_go_on() {
+    let mut net = Net::with(&["a", "b"]);
+    net.link(device(2, 1), "eth0", |_| {});
+    let flow = net.flow(ports(Proto::Udp, "10.4.0.1", 40000, "10.4.0.2", 7777));
+    net.packet(flow, Direction::Forward)
+        .enters(device(2, 1))
+        .dies(
+            Some(device(2, 1)),
+            dropped("SOCKET_RCVBUFF", "__udp_queue_rcv_skb", "udp_rcv"),
+        );
+    net.fact(Fact::Sockets(PortSockets {
+        netns: NetNs(2),
+        proto: Proto::Udp,
+        port: 7777,
+        sockets: vec![OpenSocket {
+            local: "0.0.0.0".parse().unwrap(),
+            peer: None,
+            interface: None,
+            state: 7,
+            waiting: 4096,
+            limit: 0,
+            only_v6: false,
+            holders: vec![Process {
+                pid: 77,
+                comm: "socat".to_owned(),
+            }],
+            stopped: vec![77],
+        }],
+    }));
+    let verdict = net.verdict();
+    let words = "socat (pid 77), which is stopped, does not read";
+    assert!(verdict.summary.contains(words), "{}", verdict.summary);
+    let commands: Vec<_> = verdict.advice.iter().filter_map(|a| a.command.as_deref()).collect();
+    assert!(commands.ends_with(&["kill -CONT 77", "kill -STOP 77"]), "{commands:?}");
+}
