@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::host::facts::{BaseChain, FilterEngine, FilterRule};
+use crate::host::facts::{BaseChain, FilterEngine, FilterRule, Rule, Stop};
 use crate::model::{NetNs, Tuple};
 
 use super::loss::Loss;
@@ -248,6 +248,18 @@ pub fn translators<'a>(view: &View<'a>, netns: NetNs, v6: bool) -> Vec<&'a BaseC
         .collect()
 }
 
+/// Rules that translate, reached from a chain.
+#[must_use]
+pub fn translating<'a>(view: &View<'a>, netns: NetNs, chain: &'a BaseChain) -> Vec<&'a Rule> {
+    let known = view.host.filters.get(&netns);
+    known
+        .into_iter()
+        .flat_map(|c| c.fact.stops(chain, usize::MAX))
+        .map(|(_, rule)| rule)
+        .filter(|rule| rule.stop() == Some(Stop::Nat))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -336,7 +348,9 @@ mod tests {
         );
         let six = chain(FilterEngine::Nftables, "ip6", "masq", "out");
         assert_eq!(
-            typed(&six, true, Source::Masquerade).first().map(String::as_str),
+            typed(&six, true, Source::Masquerade)
+                .first()
+                .map(String::as_str),
             Some(
                 "nft insert rule ip6 masq out ip6 saddr ::2 ip6 daddr ::9 oifname wan0 masquerade comment '\"by hand for ::2\"'"
             )

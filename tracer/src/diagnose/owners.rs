@@ -240,7 +240,11 @@ mod tests {
             ),
             ("fw4", "forward_lan", "", "OpenWrt's fw4"),
         ] {
-            assert_eq!(name(table, chain, text), Some(owner), "{table}/{chain} {text}");
+            assert_eq!(
+                name(table, chain, text),
+                Some(owner),
+                "{table}/{chain} {text}"
+            );
         }
     }
 
@@ -261,9 +265,7 @@ mod tests {
         for (n, owner) in OWNERS.iter().enumerate() {
             for pattern in owner.chains {
                 let example = pattern.trim_end_matches('*');
-                let found = OWNERS
-                    .iter()
-                    .position(|o| is_among(example, o.chains));
+                let found = OWNERS.iter().position(|o| is_among(example, o.chains));
                 assert_eq!(found, Some(n), "{pattern} of {}", owner.name);
             }
         }

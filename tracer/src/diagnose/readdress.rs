@@ -65,11 +65,9 @@ pub fn remove(
         name: host.interface(device),
         followers,
         kept: all.iter().filter(|a| a.address != address).collect(),
-        routes: if emptied || chosen == Some(address) {
-            gateways(host, device, to)
-        } else {
-            Vec::new()
-        },
+        routes: gateways(host, device, to)
+            .filter(|r| emptied || r.source.or(chosen) == Some(address))
+            .collect(),
         chosen,
     };
     Some(removal.change(&Shell::of(host, Some(device.netns)), text))
@@ -84,14 +82,13 @@ fn chosen(host: &Host, netns: NetNs, to: IpAddr) -> Option<IpAddr> {
 }
 
 /// Routes towards an address through gateways of an interface.
-fn gateways(host: &Host, device: Device, to: IpAddr) -> Vec<&TableRoute> {
+fn gateways(host: &Host, device: Device, to: IpAddr) -> impl Iterator<Item = &TableRoute> {
     let known = host.towards.get(&(device.netns, to));
     known
         .into_iter()
         .flat_map(|routes| &routes.fact)
-        .filter(|r| r.oif.map(IfIndex) == Some(device.ifindex))
+        .filter(move |r| r.oif.map(IfIndex) == Some(device.ifindex))
         .filter(|r| r.kind == "unicast" && r.gateway.is_some() && r.table != RT_TABLE_LOCAL)
-        .collect()
 }
 
 impl Removal<'_> {
@@ -102,7 +99,8 @@ impl Removal<'_> {
             change = change.and(self.address("replace", follower));
         }
         for route in self.routes.iter().filter(|r| self.reaches(r)) {
-            let source = self.chosen.filter(|s| *s != self.entry.address);
+            let source = route.source.or(self.chosen);
+            let source = source.filter(|s| *s != self.entry.address);
             change = change.and(self.route(route, source));
         }
         for follower in self.followers.iter().rev() {
@@ -113,7 +111,7 @@ impl Removal<'_> {
             change = change.undone_by(self.address("add", follower));
         }
         for route in &self.routes {
-            change = change.undone_by(self.route(route, self.chosen));
+            change = change.undone_by(self.route(route, route.source.or(self.chosen)));
         }
         change
     }
@@ -149,8 +147,14 @@ impl Removal<'_> {
             "dev",
             self.name,
             ..option("src", source.map(|s| s.to_string())),
-            ..option("metric", (route.metric != 0).then(|| route.metric.to_string())),
-            ..option("table", (route.table != RT_TABLE_MAIN).then(|| route.table.to_string()))
+            ..option(
+                "metric",
+                (route.metric != 0).then(|| route.metric.to_string())
+            ),
+            ..option(
+                "table",
+                (route.table != RT_TABLE_MAIN).then(|| route.table.to_string())
+            )
         ]
     }
 }

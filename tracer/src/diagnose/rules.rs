@@ -180,7 +180,7 @@ pub const RULES: &[Rule] = &[
     rule!(
         "an address that two machines have",
         &[&sites::NO_SOCKET, &sites::FILTERED],
-        &[needs::FRAME],
+        &[needs::FRAME, needs::ROUTES_BACK],
         duplicate::address,
     ),
     rule!(

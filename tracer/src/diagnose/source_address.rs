@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::host::facts::{BaseChain, FilterRule, Question, Stop};
+use crate::host::facts::{BaseChain, Question, Rule};
 use crate::model::{Direction, Fate, NetNs, Tuple};
 use crate::verdict::{Confidence, Place};
 
@@ -16,7 +16,7 @@ use super::causes::NAT_SOURCE;
 use super::chain_commands::{chain_words, show_chain};
 use super::groups::Group;
 use super::local;
-use super::nat_commands::{Source, SourceRule, translators};
+use super::nat_commands::{Source, SourceRule, translating, translators};
 use super::readdress;
 use super::remedy::{Remedy, Shell, command, ip, text};
 use super::routing;
@@ -327,7 +327,7 @@ fn advice(view: &View<'_>, left: &Departure, own: bool, better: Option<IpAddr>) 
         command![..ip, "addr show dev", device],
     )];
     let chains = translators(view, netns, address.is_ipv6());
-    let known = |chain: &&&BaseChain| chain.stops.iter().any(|rule| rule.stop == Stop::Nat);
+    let known = |chain: &&&BaseChain| !translating(view, netns, chain).is_empty();
     let translates = chains.iter().find(known).or(chains.first()).copied();
     if left.before.is_some() {
         for chain in &chains {
@@ -364,8 +364,9 @@ fn advice(view: &View<'_>, left: &Departure, own: bool, better: Option<IpAddr>) 
     }
     // A rule that names the address uses it whether or not an interface has it.
     let named = address.to_string();
-    let names = |rule: &FilterRule| rule.stop == Stop::Nat && rule.text.contains(&named);
-    if own && !chains.iter().flat_map(|c| &c.stops).any(names) {
+    let names = |rule: &Rule| rule.text.contains(&named);
+    let mut rules = chains.iter().flat_map(|c| translating(view, netns, c));
+    if own && !rules.any(names) {
         advice.extend(readdress::remove(
             view.host,
             (left.device, address),

@@ -104,7 +104,10 @@ pub fn insert_failed(loss: &Loss<'_>) -> Option<Candidate> {
 /// The rule that translates has few ports.
 fn more_ports(loss: &Loss<'_>, hook: Hook) -> Option<Remedy> {
     let (_, found) = suspected(loss, hook, &[Stop::Nat])?;
-    let mut rules = found.list.iter().filter_map(|s| Some((s.chain, s.rule?)));
+    let mut rules = found
+        .list
+        .iter()
+        .filter_map(|s| Some((s.chain, s.rule.as_ref()?)));
     rules.find_map(|(chain, rule)| nat_commands::any_port(loss, chain, rule))
 }
 

@@ -140,7 +140,13 @@ fn taken_away(loss: &Loss<'_>, own: Device, dst: IpAddr) -> Option<Remedy> {
     Some(match asker {
         Some(asker) => change.and_in(
             &Shell::of(host, Some(asker.netns)),
-            command![..ip(dst.is_ipv6()), "neigh flush", dst, "dev", host.interface(asker)],
+            command![
+                ..ip(dst.is_ipv6()),
+                "neigh flush",
+                dst,
+                "dev",
+                host.interface(asker)
+            ],
         ),
         None => change,
     })

@@ -100,14 +100,22 @@ fn advice(shell: &Shell, policy: Option<&XfrmPolicy>) -> Vec<Remedy> {
     ];
     if let Some(policy) = policy {
         let (text, scope) = if policy.blocks {
-            ("if it is wrong, remove it", "what it keeps from being sent in clear is sent then")
+            (
+                "if it is wrong, remove it",
+                "what it keeps from being sent in clear is sent then",
+            )
         } else {
             (
                 "if it is left from a tunnel that is no more, remove it",
                 "what it selects comes and goes in clear then; where the tunnel is wanted, start it instead (its daemon, its SA: ip xfrm state)",
             )
         };
-        let remove = command!["ip xfrm policy delete dir", policy.direction, "index", policy.index];
+        let remove = command![
+            "ip xfrm policy delete dir",
+            policy.direction,
+            "index",
+            policy.index
+        ];
         let change = shell.change(text, remove).scope(Some(scope.to_owned()));
         // What a policy's templates say is not known.
         list.push(match policy.blocks {

@@ -87,7 +87,8 @@ fn without_timestamps(loss: &Loss<'_>) -> Vec<Remedy> {
         "until the machine on the way that rewrites or mixes timestamps (NAT, a load balancer) is found: do without them",
         setting(0),
     );
-    let scope = "new connections of this host have no protection against wrapped sequence numbers".to_owned();
+    let scope = "new connections of this host have no protection against wrapped sequence numbers"
+        .to_owned();
     vec![change.undone_by(setting(1)).scope(Some(scope))]
 }
 
@@ -151,17 +152,18 @@ static ROWS: &[Row] = &[
         HDR,
     ),
     with(
-    row(
-        "IPV6DISABLED",
-        &ADDRESS_NOT_READY,
-        Some("device"),
-        "IPv6 is disabled on the interface",
-        (
-            "look first",
-            "sysctl -ar net.ipv6.conf.*.disable_ipv6",
-            None,
-        ),),
-    turn_on,
+        row(
+            "IPV6DISABLED",
+            &ADDRESS_NOT_READY,
+            Some("device"),
+            "IPv6 is disabled on the interface",
+            (
+                "look first",
+                "sysctl -ar net.ipv6.conf.*.disable_ipv6",
+                None,
+            ),
+        ),
+        turn_on,
     ),
     row(
         "FRAG_REASM_TIMEOUT",
@@ -234,31 +236,34 @@ static ROWS: &[Row] = &[
         TCP,
     ),
     with(
-    row(
-        "TCP_RFC7323_PAWS",
-        &SOCKET_REFUSED,
-        Some("socket"),
-        "TCP timestamp older than the last one (PAWS)",
-        TCP,),
-    without_timestamps,
+        row(
+            "TCP_RFC7323_PAWS",
+            &SOCKET_REFUSED,
+            Some("socket"),
+            "TCP timestamp older than the last one (PAWS)",
+            TCP,
+        ),
+        without_timestamps,
     ),
     with(
-    row(
-        "TCP_RFC7323_PAWS_ACK",
-        &SOCKET_REFUSED,
-        Some("socket"),
-        "TCP timestamp older than the last one (PAWS)",
-        TCP,),
-    without_timestamps,
+        row(
+            "TCP_RFC7323_PAWS_ACK",
+            &SOCKET_REFUSED,
+            Some("socket"),
+            "TCP timestamp older than the last one (PAWS)",
+            TCP,
+        ),
+        without_timestamps,
     ),
     with(
-    row(
-        "TCP_RFC7323_TW_PAWS",
-        &SOCKET_REFUSED,
-        Some("socket"),
-        "TCP timestamp too old for TIME_WAIT (PAWS)",
-        TCP,),
-    without_timestamps,
+        row(
+            "TCP_RFC7323_TW_PAWS",
+            &SOCKET_REFUSED,
+            Some("socket"),
+            "TCP timestamp too old for TIME_WAIT (PAWS)",
+            TCP,
+        ),
+        without_timestamps,
     ),
     row(
         "TCP_INVALID_SEQUENCE",

@@ -185,10 +185,25 @@ fn prefer(host: &Host, netns: NetNs, asked: &Tuple, instead: IpAddr) -> Option<R
         .gateway
         .map_or_else(Vec::new, |g| vec!["via".to_owned(), g.to_string()]);
     let change = Shell::of(host, Some(netns)).change(
-        format!("let this host prefer {} as its source towards the asker", asked.dst),
-        command![..ip, "route add", asked.src, ..via, "dev", name, "src", asked.dst],
+        format!(
+            "let this host prefer {} as its source towards the asker",
+            asked.dst
+        ),
+        command![
+            ..ip,
+            "route add",
+            asked.src,
+            ..via,
+            "dev",
+            name,
+            "src",
+            asked.dst
+        ],
     );
-    let scope = format!("all that this host sends to {} of its own has that source", asked.src);
+    let scope = format!(
+        "all that this host sends to {} of its own has that source",
+        asked.src
+    );
     Some(
         change
             .undone_by(command![..ip, "route del", asked.src, "dev", name])

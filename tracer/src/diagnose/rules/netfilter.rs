@@ -242,7 +242,13 @@ fn untranslated(loss: &Loss<'_>, hook: Option<Hook>, shell: &Shell) -> Option<Un
     let chain = hook
         .filter(|_| bare)
         .and_then(|hook| suspected(loss, hook, &[Stop::Nat]))
-        .and_then(|(_, found)| found.list.iter().find(|s| s.rule.is_some()).map(|s| s.chain));
+        .and_then(|(_, found)| {
+            found
+                .list
+                .iter()
+                .find(|s| s.rule.is_some())
+                .map(|s| s.chain)
+        });
     advice.extend(chain.and_then(|chain| nat_commands::without_address(loss, chain)));
     advice.push(text(
         "give the interface an address (ip addr add …), or translate to one of another interface (SNAT)",

@@ -60,9 +60,7 @@ pub fn disabled(host: &Host, netns: NetNs, dst: IpAddr) -> Option<Candidate> {
     let first = links.next()?;
     let only = links.next().is_none().then(|| first.name.clone());
     let all = is_off(host, netns, "all");
-    Some(
-        off(host, netns, &first.name, only).advise(turn_on(host, first.device, all, None)),
-    )
+    Some(off(host, netns, &first.name, only).advise(turn_on(host, first.device, all, None)))
 }
 
 /// What an interface has lost with IPv6, as a neighbour tells that asks for it: the kernel takes away addresses and
@@ -116,7 +114,9 @@ pub fn turn_on(host: &Host, device: Device, all: bool, lost: Option<&Lost>) -> V
     let on = command!["sysctl -w", format!("{setting}=0")];
     let text = match lost {
         Some(_) => "turn IPv6 on, and give back what went with it",
-        None => "turn IPv6 on; addresses and routes that no program gives back have to be given anew",
+        None => {
+            "turn IPv6 on; addresses and routes that no program gives back have to be given anew"
+        }
     };
     let mut change = shell.change(text, on);
     if let Some(lost) = lost {
@@ -223,13 +223,13 @@ fn again(shell: &Shell, full: &str, name: &str, alone: bool) -> Remedy {
     let [del, add] = ["del", "add"].map(|act| command!["ip -6 addr", act, full, "dev", name]);
     if alone {
         return shell
-            .change(
-                "nobody seen has it any more: have it checked anew",
-                del,
-            )
+            .change("nobody seen has it any more: have it checked anew", del)
             .and(add);
     }
     shell
-        .change("take it away from one of the two machines, then add it anew", del)
+        .change(
+            "take it away from one of the two machines, then add it anew",
+            del,
+        )
         .undone_by(add)
 }

@@ -250,7 +250,11 @@ pub fn full(loss: &Loss<'_>) -> Option<Candidate> {
                     "sysctl net.core.rmem_max",
                 ),
             ])
-            .advise(owner.map(|s| ports::go_on(loss.host, s)).unwrap_or_default()),
+            .advise(
+                owner
+                    .map(|s| ports::go_on(loss.host, s))
+                    .unwrap_or_default(),
+            ),
         ),
         "TCP_LISTEN_OVERFLOW" => Some(
             Candidate::new(
@@ -269,7 +273,11 @@ pub fn full(loss: &Loss<'_>) -> Option<Candidate> {
                     "sysctl net.core.somaxconn",
                 ),
             ])
-            .advise(owner.map(|s| ports::go_on(loss.host, s)).unwrap_or_default()),
+            .advise(
+                owner
+                    .map(|s| ports::go_on(loss.host, s))
+                    .unwrap_or_default(),
+            ),
         ),
         _ => None,
     }

@@ -107,13 +107,16 @@ pub fn martian_advice(
         "what this namespace makes of the source",
         command![..ip(source.is_ipv6()), "route get", source],
     )];
-    let owner =
-        sender.and_then(|sender| host.owners(source).find(|d| d.netns == sender.netns));
+    let owner = sender.and_then(|sender| host.owners(source).find(|d| d.netns == sender.netns));
     if let Some(owner) = owner {
         let shell = Shell::of(host, Some(owner.netns));
         list.push(shell.look(
             "the sender has the address too: look",
-            command![..ip(source.is_ipv6()), "addr show dev", host.interface(owner)],
+            command![
+                ..ip(source.is_ipv6()),
+                "addr show dev",
+                host.interface(owner)
+            ],
         ));
         list.extend(readdress::remove(
             host,

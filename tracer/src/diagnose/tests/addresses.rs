@@ -47,6 +47,11 @@ fn machine(addresses: &[(&str, u8, bool)], chosen: &str) -> Net {
             protocol: 0,
             scope: 0,
             tos: 0,
+            source: Some(ip(chosen)),
+            from: None,
+            preference: 0,
+            metrics: Vec::new(),
+            unknown: Vec::new(),
         }],
     ));
     net.fact(Fact::Route(RouteAnswer {
@@ -75,7 +80,10 @@ fn typed(net: &Net, gone: &str) -> Vec<String> {
 
 #[test]
 fn secondaries_and_the_default_route_are_put_back_by_change_and_undo() {
-    let net = machine(&[("100.70.8.44", 24, false), ("100.70.8.61", 24, true)], "100.70.8.61");
+    let net = machine(
+        &[("100.70.8.44", 24, false), ("100.70.8.61", 24, true)],
+        "100.70.8.61",
+    );
     assert_eq!(
         typed(&net, "100.70.8.44"),
         [
@@ -92,7 +100,10 @@ fn secondaries_and_the_default_route_are_put_back_by_change_and_undo() {
 
 #[test]
 fn a_secondary_goes_alone() {
-    let net = machine(&[("100.70.8.61", 24, false), ("100.70.8.44", 24, true)], "100.70.8.61");
+    let net = machine(
+        &[("100.70.8.61", 24, false), ("100.70.8.44", 24, true)],
+        "100.70.8.61",
+    );
     assert_eq!(
         typed(&net, "100.70.8.44"),
         [
@@ -104,7 +115,10 @@ fn a_secondary_goes_alone() {
 
 #[test]
 fn a_route_that_prefers_the_address_goes_with_it_and_is_put_back_without() {
-    let net = machine(&[("100.70.8.61", 24, false), ("10.34.2.1", 32, false)], "10.34.2.1");
+    let net = machine(
+        &[("100.70.8.61", 24, false), ("10.34.2.1", 32, false)],
+        "10.34.2.1",
+    );
     assert_eq!(
         typed(&net, "10.34.2.1"),
         [

@@ -277,7 +277,9 @@ fn masquerading_without_an_address() {
     let change = "iptables-legacy -t nat -I POSTROUTING -s";
     let typed = |verdict: &Verdict, end: &str| {
         let commands = verdict.advice.iter().filter_map(|a| a.command.as_deref());
-        commands.filter(|c| c.contains(change) && c.ends_with(end)).count()
+        commands
+            .filter(|c| c.contains(change) && c.ends_with(end))
+            .count()
     };
     assert_eq!(typed(&verdict, "-j ACCEPT"), 1);
     net.address(device(ROUTER, 2), "192.0.2.7", 24);

@@ -1,9 +1,7 @@
 //! Flows without a loss that the kernel tells: well, unanswered, waiting, vanished, never sent.
 
 use super::fixture::{Net, device, dropped, echo, ports, tcp};
-use crate::host::facts::{
-    Fact, OpenSocket, PortSockets, Question, XfrmDirection, XfrmPolicy,
-};
+use crate::host::facts::{Fact, OpenSocket, PortSockets, Question, XfrmDirection, XfrmPolicy};
 use crate::model::{
     Acked, Detail, Direction, Event, FibEvent, Fingerprint, FlowId, Fragment, KtimeNs, NetNs,
     Process, Proto, Transport, Tuple,

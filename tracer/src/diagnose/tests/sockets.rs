@@ -127,6 +127,13 @@ fn a_stopped_process_that_does_not_read_is_let_go_on() {
     let verdict = net.verdict();
     let words = "socat (pid 77), which is stopped, does not read";
     assert!(verdict.summary.contains(words), "{}", verdict.summary);
-    let commands: Vec<_> = verdict.advice.iter().filter_map(|a| a.command.as_deref()).collect();
-    assert!(commands.ends_with(&["kill -CONT 77", "kill -STOP 77"]), "{commands:?}");
+    let commands: Vec<_> = verdict
+        .advice
+        .iter()
+        .filter_map(|a| a.command.as_deref())
+        .collect();
+    assert!(
+        commands.ends_with(&["kill -CONT 77", "kill -STOP 77"]),
+        "{commands:?}"
+    );
 }
