@@ -2,13 +2,13 @@
 
 use std::net::IpAddr;
 
-use crate::host::facts::{BaseChain, FilterEngine, FilterRule, Rule, Stop};
+use crate::host::Host;
+use crate::host::facts::{BaseChain, FilterEngine, Rule, Stop};
 use crate::model::{NetNs, Tuple};
 
 use super::loss::Loss;
 use super::remedy::{Command, Remedy, Shell, command};
 use super::translation;
-use super::view::View;
 
 /// What becomes of a flow's source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,11 +132,11 @@ impl SourceRule<'_> {
         let script = format!(
             "s/.*comment \"{mark}\" # handle \\([0-9]*\\)$/delete rule {family} {table} {chain} handle \\1/p"
         );
-        Some(
-            command!["nft -a list chain", ..place]
-                .piped_to(command!["sed -n", script])
-                .piped_to("nft -f -".into()),
-        )
+        // All of it runs where the rule stands, so that it is one command.
+        let pipeline = command!["nft -a list chain", ..place]
+            .piped_to(command!["sed -n", script])
+            .piped_to("nft -f -".into());
+        Some(command!["sh -c", pipeline.to_string()])
     }
 }
 
@@ -194,14 +194,20 @@ fn is_local_only(address: IpAddr) -> bool {
     }
 }
 
-/// Any source port instead of the few that a rule has: the interface's own address, where it has one.
+/// Any source port instead of the few that a rule has: the interface's own address, where it has one. The packet is
+/// translated already, so no walk leads to the rule: one that names ports is taken to be it.
 #[must_use]
-pub fn any_port(loss: &Loss<'_>, chain: &BaseChain, rule: &FilterRule) -> Option<Remedy> {
+pub fn any_port(loss: &Loss<'_>) -> Option<Remedy> {
     let (device, flow) = (loss.device()?, before(loss)?);
+    let v6 = flow.src.is_ipv6();
+    let has_few = |chain: &&BaseChain| {
+        let rules = translating(loss.host, device.netns, chain);
+        rules.iter().any(|rule| has_ports(&rule.text))
+    };
+    let chains = translators(loss.host, device.netns, v6);
+    let chain = chains.into_iter().find(has_few)?;
     let mut own = loss.host.addresses(device).iter().map(|a| a.address);
-    if !has_ports(&rule.text) || !own.any(|a| a.is_ipv4() == flow.src.is_ipv4()) {
-        return None;
-    }
+    own.find(|a| a.is_ipv6() == v6 && !is_local_only(*a))?;
     let shell = Shell::of(loss.host, Some(device.netns));
     let device = loss.host.interface(device);
     let source = SourceRule {
@@ -237,9 +243,9 @@ fn has_ports(text: &str) -> bool {
 
 /// Chains of a namespace that can translate the sources of a family.
 #[must_use]
-pub fn translators<'a>(view: &View<'a>, netns: NetNs, v6: bool) -> Vec<&'a BaseChain> {
+pub fn translators(host: &Host, netns: NetNs, v6: bool) -> Vec<&BaseChain> {
     let families = if v6 { ["ip6", "inet"] } else { ["ip", "inet"] };
-    let known = view.host.filters.get(&netns);
+    let known = host.filters.get(&netns);
     known
         .into_iter()
         .flat_map(|c| &c.fact.base)
@@ -250,8 +256,8 @@ pub fn translators<'a>(view: &View<'a>, netns: NetNs, v6: bool) -> Vec<&'a BaseC
 
 /// Rules that translate, reached from a chain.
 #[must_use]
-pub fn translating<'a>(view: &View<'a>, netns: NetNs, chain: &'a BaseChain) -> Vec<&'a Rule> {
-    let known = view.host.filters.get(&netns);
+pub fn translating<'a>(host: &'a Host, netns: NetNs, chain: &'a BaseChain) -> Vec<&'a Rule> {
+    let known = host.filters.get(&netns);
     known
         .into_iter()
         .flat_map(|c| c.fact.stops(chain, usize::MAX))
@@ -264,7 +270,6 @@ pub fn translating<'a>(view: &View<'a>, netns: NetNs, chain: &'a BaseChain) -> V
 mod tests {
     use super::*;
     use crate::diagnose::remedy::advice;
-    use crate::host::Host;
     use crate::model::Proto;
 
     fn chain(engine: FilterEngine, family: &str, table: &str, name: &str) -> BaseChain {
@@ -343,7 +348,7 @@ mod tests {
             typed(&both, false, to),
             [
                 "nft insert rule inet fw post ip saddr 10.0.0.2 ip daddr 10.0.0.9 oifname wan0 snat ip to 10.0.0.1 comment '\"by hand for 10.0.0.2\"'",
-                "nft -a list chain inet fw post | sed -n 's/.*comment \"by hand for 10.0.0.2\" # handle \\([0-9]*\\)$/delete rule inet fw post handle \\1/p' | nft -f -",
+                r#"sh -c 'nft -a list chain inet fw post | sed -n '\''s/.*comment "by hand for 10.0.0.2" # handle \([0-9]*\)$/delete rule inet fw post handle \1/p'\'' | nft -f -'"#,
             ]
         );
         let six = chain(FilterEngine::Nftables, "ip6", "masq", "out");

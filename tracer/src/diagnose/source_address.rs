@@ -326,8 +326,8 @@ fn advice(view: &View<'_>, left: &Departure, own: bool, better: Option<IpAddr>) 
         "look first: which of these addresses is the present one?",
         command![..ip, "addr show dev", device],
     )];
-    let chains = translators(view, netns, address.is_ipv6());
-    let known = |chain: &&&BaseChain| !translating(view, netns, chain).is_empty();
+    let chains = translators(view.host, netns, address.is_ipv6());
+    let known = |chain: &&&BaseChain| !translating(view.host, netns, chain).is_empty();
     let translates = chains.iter().find(known).or(chains.first()).copied();
     if left.before.is_some() {
         for chain in &chains {
@@ -365,7 +365,7 @@ fn advice(view: &View<'_>, left: &Departure, own: bool, better: Option<IpAddr>) 
     // A rule that names the address uses it whether or not an interface has it.
     let named = address.to_string();
     let names = |rule: &Rule| rule.text.contains(&named);
-    let mut rules = chains.iter().flat_map(|c| translating(view, netns, c));
+    let mut rules = chains.iter().flat_map(|c| translating(view.host, netns, c));
     if own && !rules.any(names) {
         advice.extend(readdress::remove(
             view.host,

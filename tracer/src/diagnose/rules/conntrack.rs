@@ -94,21 +94,11 @@ pub fn insert_failed(loss: &Loss<'_>) -> Option<Candidate> {
                 }),
             )
             .advise(look(loss))
-            .advise(more_ports(loss, hook))
+            .advise(nat_commands::any_port(loss))
             .advise([text(
                 "watch insert_failed and drop rise; give source NAT more ports or addresses (a range, --random-fully)",
             )]),
     )
-}
-
-/// The rule that translates has few ports.
-fn more_ports(loss: &Loss<'_>, hook: Hook) -> Option<Remedy> {
-    let (_, found) = suspected(loss, hook, &[Stop::Nat])?;
-    let mut rules = found
-        .list
-        .iter()
-        .filter_map(|s| Some((s.chain, s.rule.as_ref()?)));
-    rules.find_map(|(chain, rule)| nat_commands::any_port(loss, chain, rule))
 }
 
 /// No room for a new connection (init_conntrack, "nf_conntrack: table full, dropping packet"): refused where conntrack
