@@ -266,7 +266,12 @@ fn masquerading_without_an_address() {
         .dies(Some(device(ROUTER, 3)), info);
     let mut masquerade = rule(1, Some(2), vec![], "-o east -j MASQUERADE");
     masquerade.stop = Stop::Nat;
-    chains(&mut net, vec![legacy("nat", vec![masquerade])]);
+    masquerade.chain = "POSTROUTING".to_owned();
+    let nat = BaseChain {
+        chain: "POSTROUTING".to_owned(),
+        ..legacy("nat", vec![masquerade])
+    };
+    chains(&mut net, vec![nat]);
     let verdict = net.verdict();
     assert_eq!(verdict.cause.as_deref(), Some("netfilter.drop"));
     assert!(
