@@ -170,7 +170,10 @@ impl Suite {
                     if !judged.differences.is_empty() {
                         wrong.push(format!("{}: {}", variant.name(), judged.explained()));
                     }
-                    wrong.extend(proof.wrong.iter().cloned());
+                    // Without a table of its own a lab shows how its advice fares; with one it demands it.
+                    if lab.fix.is_some() {
+                        wrong.extend(proof.wrong.iter().cloned());
+                    }
                     told = summary(&judged.found.report).to_owned();
                     line.proof = proof;
                 }
@@ -224,7 +227,9 @@ impl Suite {
 const fn tried(proof: &Proof) -> &'static str {
     match (proof.fix.fate, proof.undo.fate) {
         (Fate::Ok, Fate::Ok) => " (the change repairs it, its undo brings it back)",
+        (Fate::Ok, Fate::Failed) => " (the change repairs it, ITS UNDO DOES NOT BRING IT BACK)",
         (Fate::Ok, _) => " (the change repairs it)",
+        (Fate::Failed, _) => " (ITS CHANGE DOES NOT REPAIR IT)",
         _ => "",
     }
 }

@@ -127,8 +127,9 @@ fn advice_that_does_not_repair_fails_the_lab_and_both_files_tell_so() {
     let other = TRACER.replace("ADVICE", "ip -n there link set t0 mtu 1400");
     fs::write(place.0.join("tracer"), other).unwrap();
     let [board, json] = ["board.md", "labs.json"].map(|name| place.0.join(name));
+    let demanding = format!("{NETWORK}[fix]\n");
     let output = place
-        .lab("two", NETWORK)
+        .lab("two", &demanding)
         .arg("--scoreboard")
         .arg(&board)
         .arg("--json")
