@@ -196,9 +196,7 @@ fn world(random: &mut Random) -> World {
         u64::from(!random.rarely(3)),
     );
     if random.rarely(3) {
-        for family in ["ipv4"] {
-            set(format!("net/{family}/nexthop_compat_mode"), 0);
-        }
+        set("net/ipv4/nexthop_compat_mode".to_owned(), 0);
     }
     for family in &FAMILIES {
         objects(family, &mut commands);
@@ -492,7 +490,7 @@ impl Made {
         let with = Selectors {
             mark: random.of(&["0", "0", "1", "16", "256"]).parse().unwrap(),
             oif: if bound { self.interface(name) } else { 0 },
-            uid: Some(1500).filter(|_| !came_in && random.rarely(3)),
+            uid: (!came_in && random.rarely(3)).then_some(1500),
             tos: random.of(&["0", "0", "8", "16"]).parse().unwrap(),
         };
         Question::Route {
