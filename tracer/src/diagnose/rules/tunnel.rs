@@ -435,7 +435,7 @@ pub fn own_source(loss: &Loss<'_>) -> Option<Candidate> {
         let there = Shell::of(host, Some(twin.device.netns));
         candidate = candidate
             .advise([there.look("the other one", command!["ip -d link show dev", twin.name])])
-            .advise(own_mac(host, device, twin));
+            .advise(own_mac(host, device, twin, &passed));
     }
     Some(candidate.advise([text(
         "machines made from one image often share MACs and machine ids: /etc/machine-id too must differ",
@@ -450,12 +450,17 @@ fn known_as(host: &Host, at: Device, other: Device) -> impl Iterator<Item = &Nei
     })
 }
 
-/// Gives the twin the MAC by which the others know it, where nobody else has that. What it knew of the other end goes
+/// Gives the twin the MAC by which the others know it, where nobody that the packet passed has that. What it knew of the other end goes
 /// with its old one (neigh_changeaddr, net/core/neighbour.c) and is told again.
-fn own_mac(host: &Host, here: Device, twin: &Link) -> Option<Remedy> {
+fn own_mac(
+    host: &Host,
+    here: Device,
+    twin: &Link,
+    passed: &dyn Fn(NetNs) -> bool,
+) -> Option<Remedy> {
     let expected = known_as(host, here, twin.device)
         .filter_map(|n| n.mac)
-        .find(|mac| host.by_mac(*mac).next().is_none())?;
+        .find(|mac| !host.by_mac(*mac).any(|link| passed(link.device.netns)))?;
     let told: Vec<Command> = known_as(host, twin.device, here)
         .filter(|n| n.state & NUD_PERMANENT != 0)
         .filter_map(|n| {
@@ -475,7 +480,7 @@ fn own_mac(host: &Host, here: Device, twin: &Link) -> Option<Remedy> {
     let set = |mac: Mac| command!["ip link set dev", twin.name, "address", mac];
     let mut remedy = Shell::of(host, Some(twin.device.netns))
         .change(
-            "give it the MAC by which the other end knows it, which nobody has",
+            "give it the MAC by which the other end knows it, which nobody on the way has",
             set(expected),
         )
         .undone_by(set(twin.mac?));
