@@ -124,7 +124,7 @@ fn a_node_that_goes_away_is_told_and_the_others_go_on() {
             said.contains("tracer: c is gone: exit status: 1: "),
             "{said}"
         );
-        assert!(shown.contains("b was traced until"), "{shown}");
+        assert!(shown.contains("b was only traced until"), "{shown}");
         assert!(shown.contains("could not read node c: "), "{shown}");
     })
     .unwrap();
