@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use crate::host::Host;
 use crate::host::facts::{Link, PortState};
 use crate::model::{Device, IfIndex, Mac};
+use crate::network::links::peer_of;
 
-use super::loss::peer_of;
 use super::remedy::{Remedy, Shell, command, text};
 use super::words;
 

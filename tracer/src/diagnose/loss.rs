@@ -14,6 +14,7 @@ use crate::model::{
     Detail, Device, Direction, DropInfo, Event, Fate, Flow, FlowId, Journey, JourneyId, KtimeNs,
     NetNs, Path, Proto, Step, Transport, Tuple,
 };
+use crate::network::links::peer_of;
 use crate::network::route::Query;
 use crate::verdict::Place;
 
@@ -411,13 +412,4 @@ pub fn tuple_of(event: &Event) -> Option<Tuple> {
 #[must_use]
 pub fn is_reset(packet: &crate::model::Packet) -> bool {
     matches!(packet.transport, Transport::Tcp { flags, .. } if flags & 4 != 0)
-}
-
-/// Other end of a veth.
-#[must_use]
-pub fn peer_of(host: &Host, device: Device) -> Option<&Link> {
-    let link = host.link(device)?;
-    (link.kind == "veth")
-        .then(|| link.peer.and_then(|p| host.link(p)))
-        .flatten()
 }

@@ -4,8 +4,9 @@ use crate::host::Host;
 use crate::host::facts::{Link, VxlanLink};
 use crate::host::prefix::holds;
 use crate::model::{Detail, Device, IfIndex};
+use crate::network::links::peer_of;
 
-use super::loss::{Loss, peer_of};
+use super::loss::Loss;
 use super::remedy::{Remedy, Shell, command, ip};
 use super::routing;
 use super::words;

@@ -7,9 +7,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::host::Host;
 use crate::host::facts::{Question, Selectors};
 use crate::model::{Device, NetNs, Proto, Tuple};
+use crate::network::links::peer_of;
 
 use super::local;
-use super::loss::{Loss, peer_of};
+use super::loss::Loss;
 use super::ports;
 use super::readdress;
 use super::routing;

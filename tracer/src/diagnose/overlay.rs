@@ -7,8 +7,8 @@ use crate::host::Host;
 use crate::host::facts::{Link, VxlanLink};
 use crate::host::prefix::{holds, network};
 use crate::model::{Device, IfIndex, Mac, NetNs};
+use crate::network::links::peer_of;
 
-use super::loss::peer_of;
 use super::remedy::{Command, Remedy, Shell, command, ip};
 use super::rules::neighbor::Unresolved;
 

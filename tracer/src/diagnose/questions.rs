@@ -4,10 +4,11 @@ use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::Question;
 use crate::model::{Detail, Direction, Fate, Proto};
+use crate::network::links::peer_of;
 
 use super::groups;
 use super::local;
-use super::loss::{Loss, peer_of};
+use super::loss::Loss;
 use super::needs::{Asked, about_neighbor};
 use super::ports;
 use super::rules::neighbor::Unresolved;

@@ -8,9 +8,9 @@ use crate::host::Host;
 use crate::host::facts::{InterfaceAddress, Link, TableRoute};
 use crate::host::prefix::{holds, network};
 use crate::model::{Device, IfIndex, NetNs};
+use crate::network::links::peer_of;
 use crate::uapi::if_arp::ARPHRD_LOOPBACK;
 
-use super::loss::peer_of;
 use super::remedy::{Remedy, Shell, command, ip};
 
 /// Raises a link for the traffic between two addresses.

@@ -208,12 +208,6 @@ pub fn text(text: impl Into<String>) -> Remedy {
 }
 
 impl Remedy {
-    /// Whether it changes something, by a command.
-    #[must_use]
-    pub fn is_change(&self) -> bool {
-        self.kind == AdviceKind::Change && !self.commands.is_empty()
-    }
-
     /// With one more command, typed after the others in the same namespace.
     #[must_use]
     pub fn and(mut self, command: impl Into<Command>) -> Self {

@@ -4,8 +4,8 @@
 use crate::host::Host;
 use crate::host::facts::{Attachment, BpfProgram, DeviceState, Holder, Qdisc};
 use crate::model::{Device, IfIndex};
+use crate::network::links::peer_of;
 
-use super::loss::peer_of;
 use super::remedy::{Remedy, Shell, command};
 use super::words;
 

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use crate::host::Host;
 use crate::host::facts::{Link, Question};
-use crate::model::{Detail, Device, Mac, Proto, Tuple};
+use crate::model::{Detail, Device, Mac};
+use crate::network::tunnel::remote_of;
 
 use super::super::bridging::{bridge_of, true_way, way_to};
 use super::super::loss::Loss;
+use super::super::rules::l2;
 use super::super::rules::neighbor::Unresolved;
-use super::super::rules::{l2, tunnel};
 use super::Asked;
 
 /// A frame that a bridge or a tunnel had, or that came to the wrong interface.
@@ -56,20 +57,9 @@ pub(super) fn about_tunnels(loss: &Loss<'_>, list: &mut Asked) {
     for (device, mac) in tunnelled(loss) {
         list.push(Question::Forwarding { device, mac });
         if loss.function().starts_with("vxlan_xmit")
-            && let Some(remote) = tunnel::remote_of(host, device, mac)
+            && let Some(remote) = remote_of(host, device, mac)
         {
-            list.push(Question::route(
-                device.netns,
-                Tuple {
-                    proto: Proto::Udp,
-                    src: remote.source(),
-                    sport: 0,
-                    dst: remote.address,
-                    dport: remote.port,
-                    icmp_id: 0,
-                },
-                0,
-            ));
+            list.push(Question::route(device.netns, remote.outer(), 0));
         }
     }
 }

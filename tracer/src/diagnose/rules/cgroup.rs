@@ -116,9 +116,6 @@ fn advice(host: &Host, list: &[&CgroupProgram]) -> Vec<Remedy> {
 
 /// What a group may not send.
 pub fn egress(loss: &Loss<'_>) -> Option<Candidate> {
-    if loss.reason() != "BPF_CGROUP_EGRESS" {
-        return None;
-    }
     let process = loss.event.process.as_ref();
     let group = group(loss);
     let list = concerned(loss.host, loss.netns(), EGRESS, group);
@@ -144,9 +141,6 @@ pub fn egress(loss: &Loss<'_>) -> Option<Candidate> {
 
 /// What a group may not receive, or a socket does not want: one reason for both (sk_filter_trim_cap, net/core/filter.c).
 pub fn ingress(loss: &Loss<'_>) -> Option<Candidate> {
-    if loss.reason() != "SOCKET_FILTER" {
-        return None;
-    }
     let member = group(loss);
     let list = concerned(loss.host, loss.netns(), INGRESS, member);
     let unread = loss.host.cgroups.is_none();

@@ -6,11 +6,12 @@ use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::Link;
 use crate::model::{Detail, Device, Mac, Transport};
+use crate::network::links::peer_of;
 use crate::verdict::{Confidence, Outcome};
 
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::NEIGHBOR_DUPLICATE;
-use super::super::loss::{Loss, peer_of};
+use super::super::loss::Loss;
 use super::super::readdress;
 use super::super::remedy::{Remedy, Shell, command, ip};
 use super::super::routing;

@@ -141,13 +141,6 @@ pub fn redirect(loss: &Loss<'_>) -> Option<Candidate> {
 
 /// XDP programs, generic or native on veth.
 pub fn xdp(loss: &Loss<'_>) -> Option<Candidate> {
-    let placed = matches!(
-        loss.function(),
-        "do_xdp_generic" | "netif_receive_generic_xdp" | "veth_xdp_rcv_skb" | "veth_xdp_rcv_one"
-    ) || matches!(loss.reason(), "XDP" | "XDP_DROP");
-    if !placed {
-        return None;
-    }
     let device = loss.last_device()?;
     let name = loss.host.interface(device);
     let aborted = loss

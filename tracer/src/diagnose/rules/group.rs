@@ -12,28 +12,12 @@ use super::super::ports;
 use super::super::remedy::{Remedy, Shell, command, ip, sysctl, text};
 use crate::verdict::Outcome;
 
-/// Where multicast ends that neither a socket nor a multicast route wants (Linux 6.18 gives no reason there).
-const UNWANTED: &[&str] = &[
-    "ip_rcv_finish_core",
-    "ip_rcv_finish",
-    "ip_mr_input",
-    "ip6_mc_input",
-    "ip6_mr_input",
-    "udp_rcv",
-    "__udp4_lib_rcv",
-    "__udp6_lib_rcv",
-    "__udp4_lib_mcast_deliver",
-    "__udp6_lib_mcast_deliver",
-];
 /// Where a broadcast ends for which no socket is open.
 const UNHEARD: &[&str] = &["udp_rcv", "__udp4_lib_rcv", "__udp4_lib_mcast_deliver"];
 
 /// Nobody joined the group.
 pub fn multicast(loss: &Loss<'_>) -> Option<Candidate> {
     let group = loss.dst().filter(|d| d.is_multicast())?;
-    if !loss.unnamed() || !UNWANTED.contains(&loss.function()) {
-        return None;
-    }
     let shell = Shell::of(loss.host, loss.netns());
     let ip = ip(loss.v6());
     let join = join(loss, group);

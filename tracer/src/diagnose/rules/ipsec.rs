@@ -30,9 +30,6 @@ fn decides<'h>(
 
 /// What is taken in or passed on: the reason tells, and the policies say which.
 pub fn refused(loss: &Loss<'_>) -> Option<Candidate> {
-    if loss.reason() != "XFRM_POLICY" {
-        return None;
-    }
     let netns = loss.netns()?;
     let forwarded = loss.function().ends_with("forward");
     let direction = if forwarded {
@@ -64,13 +61,6 @@ pub fn refused(loss: &Loss<'_>) -> Option<Candidate> {
             .because("policy", policy.map(ToString::to_string))
             .advise(advice(&shell, policy)),
     )
-}
-
-/// What to read where an IPsec policy refused.
-#[must_use]
-pub fn question(loss: &Loss<'_>) -> Option<Question> {
-    let netns = loss.netns().filter(|_| loss.reason() == "XFRM_POLICY")?;
-    Some(Question::XfrmPolicies { netns })
 }
 
 /// A policy without templates as `ip xfrm policy add` takes it.

@@ -4,6 +4,9 @@ use std::net::IpAddr;
 
 use crate::host::facts::Link;
 use crate::model::{Detail, Device, Ethernet, IfIndex, Mac};
+use crate::network::tunnel::remote_of;
+use crate::sites;
+use crate::uapi::if_packet;
 use crate::verdict::Place;
 
 use super::super::bridging::{bridge_of, learned_port, true_way, way_to};
@@ -13,7 +16,6 @@ use super::super::loss::Loss;
 use super::super::overlay;
 use super::super::remedy::{Remedy, Shell, command, ip, text};
 use super::super::words;
-use super::tunnel;
 
 /// The Ethernet header that the dropping interface saw: the inner one after decapsulation.
 pub(in super::super) fn frame(loss: &Loss<'_>) -> Option<Ethernet> {
@@ -47,13 +49,9 @@ pub(in super::super) fn frame(loss: &Loss<'_>) -> Option<Ethernet> {
 
 /// Discarded by an IP stack as another machine's.
 pub(in super::super) fn is_stray(loss: &Loss<'_>) -> bool {
-    loss.reason() == "OTHERHOST"
-        || loss.unnamed()
-            && loss.event.pkt_type == 3
-            && matches!(
-                loss.function(),
-                "ip_rcv_core" | "ip_rcv" | "ip6_rcv_core" | "ipv6_rcv"
-            )
+    // Without a reason, the function alone says nothing.
+    let another = loss.reason() == "OTHERHOST" || loss.event.pkt_type == if_packet::OTHERHOST;
+    sites::OTHER_HOST.is(loss.info) && another
 }
 
 /// Who put its destination MAC on the frame: the first interface that an IP stack sent it from with that MAC.
@@ -223,7 +221,7 @@ fn wrong_end(loss: &Loss<'_>, found: &Stray<'_>, mac: Mac) -> Option<Misled> {
         let out = matches!(s.event.detail, Detail::Egress);
         (out && host.link(device)?.vxlan.is_some()).then_some(device)
     })?;
-    let remote = tunnel::remote_of(host, device, mac)?.address;
+    let remote = remote_of(host, device, mac)?.address;
     let (owner, truth) = found
         .owners
         .iter()
@@ -438,7 +436,7 @@ fn told_end(loss: &Loss<'_>, sender: Device, (old, new): (Mac, Mac), change: Rem
         .link(sender)
         .and_then(|l| l.vxlan.as_ref())
         .is_some_and(|v| !v.learning && v.remote.is_none());
-    let Some(remote) = tunnel::remote_of(host, sender, old).filter(|_| told) else {
+    let Some(remote) = remote_of(host, sender, old).filter(|_| told) else {
         return change;
     };
     let name = host.interface(sender);

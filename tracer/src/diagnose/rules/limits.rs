@@ -122,11 +122,6 @@ fn step_of(journey: &Journey, step: &Step) -> Option<usize> {
 
 /// Too big for the next link, said by the router or the fragmenting side.
 pub fn too_big(loss: &Loss<'_>) -> Option<Candidate> {
-    let named = loss.reason() == "PKT_TOO_BIG";
-    let fragmenting = loss.unnamed() && matches!(loss.function(), "ip_fragment" | "ip6_fragment");
-    if !named && !fragmenting {
-        return None;
-    }
     let size = loss
         .event
         .packet

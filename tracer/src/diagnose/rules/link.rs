@@ -6,12 +6,13 @@ use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::Link;
 use crate::model::{Detail, Device, DropInfo, Event};
+use crate::network::links::peer_of;
 use crate::verdict::{Confidence, Place};
 
 use super::super::bridging;
 use super::super::candidate::{Candidate, Specificity, place_on};
 use super::super::causes::{LINK_DOWN, MTU_EXCEEDED};
-use super::super::loss::{Loss, peer_of};
+use super::super::loss::Loss;
 use super::super::raising;
 use super::super::remedy::{Remedy, Shell, command, text};
 use super::super::routing;
@@ -225,12 +226,6 @@ pub fn no_carrier(loss: &Loss<'_>) -> Option<Candidate> {
 
 /// The other end of a veth does not take it: down, or its MTU is smaller.
 pub fn peer_refuses(loss: &Loss<'_>) -> Option<Candidate> {
-    if !matches!(
-        loss.function(),
-        "__dev_forward_skb2" | "__dev_forward_skb" | "____dev_forward_skb" | "veth_xmit"
-    ) {
-        return None;
-    }
     let device = loss.last_device()?;
     let function = loss.info.function.clone();
     let peer = peer_of(loss.host, device);

@@ -5,9 +5,10 @@ use super::super::causes::{
     ADDRESS_NOT_READY, CHECKSUM, Cause, FRAGMENT, HEADER, MULTICAST, SOCKET_AUTHENTICATION,
     SOCKET_REFUSED,
 };
-use super::super::loss::{Loss, peer_of};
+use super::super::loss::Loss;
 use super::super::remedy::{Command, Remedy, Shell, command};
 use super::ready::{self, Lost};
+use crate::network::links::peer_of;
 
 /// What to look at: the words for it, the command, and a pattern by which its lines are chosen.
 type Look = (&'static str, &'static str, Option<&'static str>);

@@ -6,7 +6,9 @@ use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::{PolicyRule, TableRoute};
 use crate::model::{Detail, Device, Event, KtimeNs, NeighborEvent, Step, Transport, Tuple};
+use crate::network::links::peer_of;
 use crate::network::route::{Decision, Tables, lookup, route_spec, route_words, rule_words};
+use crate::sites;
 use crate::uapi::fib::LOOPBACK_IFINDEX;
 use crate::uapi::neighbour::{NUD_FAILED, STATES, UNRESOLVED};
 use crate::verdict::{Evidence, Outcome};
@@ -14,7 +16,7 @@ use crate::verdict::{Evidence, Outcome};
 use super::super::candidate::{Candidate, Specificity, evidence};
 use super::super::causes::NEIGHBOR_UNRESOLVED;
 use super::super::local;
-use super::super::loss::{Loss, apart, peer_of};
+use super::super::loss::{Loss, apart};
 use super::super::overlay;
 use super::super::remedy::{Remedy, Shell, command, ip, text};
 use super::super::words;
@@ -375,13 +377,7 @@ fn next_hop_advice(loss: &Loss<'_>, who: Unresolved) -> Vec<Remedy> {
 
 /// The neighbour for which the lost packet waited; `None` for other losses.
 pub(super) fn awaited(loss: &Loss<'_>) -> Option<Unresolved> {
-    let named = matches!(
-        loss.reason(),
-        "NEIGH_FAILED" | "NEIGH_QUEUEFULL" | "NEIGH_CREATEFAIL" | "NEIGH_DEAD"
-    );
-    // IPv6 gives no reason here (Linux 6.18), older kernels none at all.
-    let placed = loss.within("neigh_invalidate") || loss.function() == "__neigh_event_send";
-    if !named && !placed {
+    if !sites::NEIGHBOR_QUEUE.is(loss.info) {
         return None;
     }
     let device = loss.device();

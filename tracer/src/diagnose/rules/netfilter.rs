@@ -11,6 +11,7 @@ use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::{BaseChain, FilterEngine, Stop};
 use crate::model::{Device, IfIndex, Transport};
+use crate::sites;
 use crate::uapi::nf_conntrack::IPS_SRC_NAT_DONE;
 use crate::verdict::Evidence;
 
@@ -25,13 +26,11 @@ pub use answer::switch;
 pub use suspects::Suspects;
 pub use suspects::look_again;
 
-/// The hook, when a packet filter freed the packet. Kernels before 5.17 give no reason: the function tells.
+/// The hook, when a packet filter freed the packet.
 pub(super) fn filtered(loss: &Loss<'_>) -> Option<Option<Hook>> {
-    let by_name = loss.reason() == "NETFILTER_DROP";
-    let by_place = loss.info.reason.is_none()
-        && (matches!(loss.function(), "nf_hook_slow" | "nft_do_chain")
-            || loss.function().starts_with("nft_do_chain_"));
-    (by_name || by_place).then(|| hooks::of(&loss.info.stack))
+    sites::FILTERED
+        .is(loss.info)
+        .then(|| hooks::of(&loss.info.stack))
 }
 
 /// nf_tables frees in its own chain walker; x_tables and conntrack leave it to nf_hook_slow.
@@ -324,10 +323,6 @@ pub fn reject(loss: &Loss<'_>) -> Option<Candidate> {
 
 /// NFQUEUE without a process behind it.
 pub fn queue(loss: &Loss<'_>) -> Option<Candidate> {
-    let queue = loss.function() == "nf_queue" || loss.function() == "nf_reinject";
-    if !queue {
-        return None;
-    }
     let hook = hooks::of(&loss.info.stack);
     let mut candidate = propose(loss, &NETFILTER_QUEUE, hook, "NFQUEUE");
     candidate.summary += ": no process listens on the queue that the rule names";

@@ -9,16 +9,6 @@ use super::super::loss::Loss;
 use super::super::remedy::{Command, Remedy, Shell, command, text};
 use super::super::standing;
 
-const REASONS: &[&str] = &[
-    "QDISC_DROP",
-    "QDISC_OVERLIMIT",
-    "QDISC_CONGESTED",
-    "QDISC_EDT_HORIZON",
-    "CAKE_FLOOD",
-    "FQ_BAND_LIMIT",
-    "FQ_HORIZON_LIMIT",
-    "FQ_FLOW_LIMIT",
-];
 /// Disciplines with classes, of which each has a queue of its own.
 const CLASSFUL: &[&str] = &["htb", "hfsc", "drr", "qfq", "prio", "cbq", "ets", "mqprio"];
 
@@ -28,7 +18,7 @@ const SHAPERS: &[&str] = &["tbf", "htb", "hfsc", "cbq", "cake"];
 /// A queueing discipline had no room. With carrier only: a device without one has its queue taken out of work, and
 /// drops by the same reason.
 pub fn qdisc(loss: &Loss<'_>) -> Option<Candidate> {
-    if !REASONS.contains(&loss.reason()) || loss.info.no_carrier == Some(true) {
+    if loss.info.no_carrier == Some(true) {
         return None;
     }
     let device = loss.last_device()?;
@@ -158,9 +148,6 @@ fn more_room(shell: &Shell, name: &str, fifo: &Qdisc) -> Remedy {
 
 /// The ring of a TUN or TAP device that its process does not read, or another device's own queue.
 pub fn ring(loss: &Loss<'_>) -> Option<Candidate> {
-    if !matches!(loss.reason(), "FULL_RING" | "DEV_HDR_FULL" | "CPU_BACKLOG") {
-        return None;
-    }
     let device = loss.last_device();
     let name = device.map_or_else(String::new, |d| loss.host.interface(d));
     let shell = Shell::of(loss.host, loss.netns());

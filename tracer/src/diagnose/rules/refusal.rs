@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use crate::host::Host;
 use crate::host::facts::{InterfaceAddress, TableRoute};
 use crate::model::{Device, NetNs};
+use crate::network::links::peer_of;
 use crate::network::route::{
     self, Decision, Query, Tables, errno_words, lookup, route_spec, route_words, rule_words,
 };
 
 use super::super::causes::{Cause, ROUTE_BLACKHOLE, ROUTE_NONE, ROUTE_PROHIBIT, ROUTE_UNREACHABLE};
-use super::super::loss::peer_of;
 use super::super::remedy::{Remedy, Shell, command, ip, text};
 use super::super::routing::{holds, network};
 

@@ -13,18 +13,6 @@ use super::super::routing;
 use super::refusal::Refusal;
 use crate::uapi::errno;
 
-/// dst handlers that only discard: the route itself says so (net/ipv4/route.c, net/ipv6/route.c, net/core/dst.c).
-const DISCARDERS: &[&str] = &[
-    "ip_error",
-    "ip6_pkt_discard",
-    "ip6_pkt_discard_out",
-    "ip6_pkt_prohibit",
-    "ip6_pkt_prohibit_out",
-    "ip6_pkt_drop",
-    "dst_discard",
-    "dst_discard_out",
-];
-
 /// `where.hook` of this family.
 pub(super) const HOOK: &str = "route";
 
@@ -50,9 +38,6 @@ pub fn cause_of_answer(error: u32) -> Option<&'static Cause> {
 
 /// The route, or its absence, discarded the packet.
 pub fn lookup(loss: &Loss<'_>) -> Option<Candidate> {
-    if !DISCARDERS.contains(&loss.function()) && loss.reason() != "IP_INNOROUTES" {
-        return None;
-    }
     let dst = loss.dst()?;
     let lookup = routing::lookup_before(loss.trace, loss.event, dst);
     let error = loss

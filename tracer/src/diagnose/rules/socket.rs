@@ -1,6 +1,7 @@
 //! Drops at sockets: nobody listens, no room.
 
 use crate::model::{Proto, Transport};
+use crate::sites;
 use crate::uapi::icmpv6;
 use crate::verdict::Confidence;
 
@@ -19,21 +20,9 @@ const HOOK: &str = "socket";
 
 /// No socket expects it.
 pub(super) fn is_unexpected(loss: &Loss<'_>) -> bool {
-    let placed = matches!(
-        loss.function(),
-        "__udp4_lib_rcv"
-            | "__udp6_lib_rcv"
-            | "udp_rcv"
-            | "udpv6_rcv"
-            | "tcp_v4_rcv"
-            | "tcp_v6_rcv"
-            | "udp_unicast_rcv_skb"
-            | "sctp_rcv"
-            | "dccp_v4_rcv"
-    );
     // Kernels before 5.17 give no reason: there the answer in the same call tells.
-    let old = loss.info.reason.is_none() && placed && loss.told().is_some();
-    loss.reason() == "NO_SOCKET" || old
+    let told = loss.info.reason.is_some() || loss.told().is_some();
+    sites::NO_SOCKET.is(loss.info) && told
 }
 
 /// Nobody listens.

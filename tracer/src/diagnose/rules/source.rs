@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use crate::host::Host;
 use crate::model::{Device, IfIndex, NetNs};
+use crate::network::links::peer_of;
 use crate::network::route::{
     Decision, Query, Tables, check_source, lookup, route_words, rule_words,
 };
@@ -226,7 +227,7 @@ pub fn reverse_path(
         .links()
         .find(|l| {
             host.is_local(l.device.netns, source)
-                && super::super::loss::peer_of(host, l.device).is_some_and(|p| p.device == device)
+                && peer_of(host, l.device).is_some_and(|p| p.device == device)
         })
         .and_then(|l| {
             host.addresses(l.device)

@@ -1,15 +1,17 @@
 //! Tunnels: packets that arrive for one that is not there, and those that find no remote end.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use crate::host::Host;
 use crate::host::facts::{Link, Neighbor, VxlanLink};
 use crate::model::{Detail, Device, Mac, NetNs, Proto};
+use crate::network::links::peer_of;
+use crate::network::tunnel::remote_of;
 use crate::uapi::neighbour::NUD_PERMANENT;
 
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{KERNEL_OTHER, MTU_EXCEEDED, TUNNEL_NO_REMOTE, TUNNEL_UNKNOWN};
-use super::super::loss::{Loss, peer_of};
+use super::super::loss::Loss;
 use super::super::mtu;
 use super::super::overlay::{self, Asker};
 use super::super::remedy::{Command, Remedy, Shell, command, ip, text};
@@ -20,48 +22,6 @@ use super::l2;
 const HOOK: &str = "device";
 /// IANA's ports of VXLAN and Geneve, and the one Linux used first (flannel still does).
 const TUNNEL_PORTS: &[u16] = &[4789, 8472, 6081];
-
-/// The remote end to which a VXLAN device sends frames for a MAC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Remote {
-    /// Its address.
-    pub address: IpAddr,
-    /// The UDP port.
-    pub port: u16,
-    /// The address that the device sends from, where it is set.
-    pub local: Option<IpAddr>,
-}
-
-impl Remote {
-    /// The address to send from; unspecified where the route chooses it.
-    #[must_use]
-    pub fn source(&self) -> IpAddr {
-        self.local.unwrap_or(match self.address {
-            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        })
-    }
-}
-
-/// Where a VXLAN device sends frames for this MAC: by its own entry, else by the one for all others, else by its
-/// default remote.
-#[must_use]
-pub fn remote_of(host: &Host, device: Device, mac: Mac) -> Option<Remote> {
-    let vxlan = host.link(device)?.vxlan.as_ref()?;
-    let entries = host.forwarding(device, mac).map(|f| f.entries.as_slice());
-    let entry = |default: bool| {
-        entries
-            .unwrap_or_default()
-            .iter()
-            .filter(move |e| e.default == default)
-            .find_map(|e| e.remote)
-    };
-    Some(Remote {
-        address: entry(false).or_else(|| entry(true)).or(vxlan.remote)?,
-        port: vxlan.port,
-        local: vxlan.local,
-    })
-}
 
 /// VXLAN devices of the namespace.
 fn devices(host: &Host, netns: Option<NetNs>) -> Vec<(&Link, &VxlanLink)> {
@@ -405,9 +365,6 @@ pub fn too_big(loss: &Loss<'_>) -> Option<Candidate> {
 
 /// The frame inside has the receiving device's own MAC as its source (`vxlan_set_mac`, drivers/net/vxlan).
 pub fn own_source(loss: &Loss<'_>) -> Option<Candidate> {
-    if loss.reason() != "LOCAL_MAC" {
-        return None;
-    }
     let host = loss.host;
     let device = loss.last_device()?;
     let link = host.link(device);

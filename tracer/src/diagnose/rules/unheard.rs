@@ -10,12 +10,12 @@ use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::{Link, Question};
 use crate::model::{Device, NetNs, Proto, Transport, Tuple};
+use crate::network::links::peer_of;
 use crate::network::route::Query;
 use crate::verdict::{Confidence, Outcome, Place};
 
 use super::super::candidate::{Candidate, Specificity, place_on};
 use super::super::causes::{ROUTE_MARTIAN, SOCKET_SILENT};
-use super::super::loss::peer_of;
 use super::super::readdress;
 use super::super::remedy::{Shell, command, sysctl, text};
 use super::super::routing::{self, holds};
