@@ -7,7 +7,6 @@
 
 pub mod arbitration;
 mod backends;
-pub mod bridging;
 pub mod candidate;
 pub mod causes;
 pub mod chain_commands;
@@ -20,6 +19,7 @@ pub mod mended;
 pub mod mtu;
 pub mod nat_commands;
 pub mod needs;
+pub mod obstacle;
 pub mod other_way;
 pub mod overlay;
 pub mod owners;

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use crate::host::Host;
 use crate::host::facts::{Link, Question};
 use crate::model::{Detail, Device, Mac};
+use crate::network::bridging::{bridge_of, true_way, way_to};
 use crate::network::tunnel::remote_of;
 
-use super::super::bridging::{bridge_of, true_way, way_to};
 use super::super::loss::Loss;
 use super::super::rules::l2;
 use super::super::rules::neighbor::Unresolved;

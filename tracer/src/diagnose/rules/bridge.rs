@@ -2,11 +2,11 @@
 
 use crate::host::facts::{Link, PortState};
 use crate::model::{Device, Mac};
-use crate::uapi::if_arp::ARPHRD_ETHER;
-
-use super::super::bridging::{
+use crate::network::bridging::{
     self, Cast, Obstacle, at_entry, bridge_of, learned_port, towards, true_way, way_to,
 };
+use crate::uapi::if_arp::ARPHRD_ETHER;
+
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{L2_BRIDGE, MTU_EXCEEDED};
 use super::super::loss::Loss;
@@ -255,20 +255,11 @@ fn obstacle<'a>(loss: &Loss<'a>) -> Option<Obstacle<'a>> {
     let to: &Link = learned
         .or_else(|| true_way(host, bridge, mac))
         .or_else(owner)?;
-    let cast = match cast_of(mac) {
+    let cast = match Cast::of(mac) {
         Cast::Unknown if learned.is_some() && loss.reason() != "NO_TX_TARGET" => Cast::Known,
         other => other,
     };
     towards(host, bridge, from, to, cast)
-}
-
-/// By the group bit: what a bridge does with a MAC that it has not learned.
-pub(super) fn cast_of(mac: Mac) -> Cast {
-    match mac.0 {
-        [0xff, 0xff, 0xff, 0xff, 0xff, 0xff] => Cast::Broadcast,
-        [first, ..] if first & 1 != 0 => Cast::Multicast,
-        _ => Cast::Unknown,
-    }
 }
 
 /// Bridges that the packet came into before it was lost, with the port, or the bridge's own device.

@@ -7,10 +7,10 @@ use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::Link;
 use crate::model::{Detail, Device, Event, Transport};
+use crate::network::bridging::{Cast, Obstacle, at_entry, bridge_of, towards, true_way, way_to};
 use crate::network::links::peer_of;
 use crate::verdict::{Confidence, Place};
 
-use super::super::bridging::{Cast, Obstacle, at_entry, bridge_of, towards, true_way, way_to};
 use super::super::candidate::{Candidate, Specificity, place_on};
 use super::super::causes::L2_BRIDGE;
 use super::super::loss::Loss;

@@ -4,12 +4,12 @@ use std::net::IpAddr;
 
 use crate::host::facts::Link;
 use crate::model::{Detail, Device, Ethernet, IfIndex, Mac};
+use crate::network::bridging::{bridge_of, learned_port, true_way, way_to};
 use crate::network::tunnel::remote_of;
 use crate::sites;
 use crate::uapi::if_packet;
 use crate::verdict::Place;
 
-use super::super::bridging::{bridge_of, learned_port, true_way, way_to};
 use super::super::candidate::{Candidate, Specificity, place_on};
 use super::super::causes::{L2_WRONG_MAC, NEIGHBOR_DUPLICATE};
 use super::super::loss::Loss;

@@ -6,10 +6,10 @@ use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::Link;
 use crate::model::{Detail, Device, DropInfo, Event};
+use crate::network::bridging;
 use crate::network::links::peer_of;
 use crate::verdict::{Confidence, Place};
 
-use super::super::bridging;
 use super::super::candidate::{Candidate, Specificity, place_on};
 use super::super::causes::{LINK_DOWN, MTU_EXCEEDED};
 use super::super::loss::Loss;

@@ -1,183 +1,12 @@
-//! What keeps two ends of a bridge apart: settings of the bridge and its ports, as they were read, against the way
-//! that a frame should have gone. Says nothing of why a packet was lost; the rules do.
-
-use std::collections::BTreeSet;
+//! What keeps two ends of a bridge apart, in words, as evidence and with what to do. [`crate::network::bridging`] finds it.
 
 use crate::host::Host;
-use crate::host::facts::{Link, PortState};
-use crate::model::{Device, IfIndex, Mac};
+use crate::host::facts::Link;
+use crate::network::bridging::{Obstacle, bridge_of};
 use crate::network::links::peer_of;
 
 use super::remedy::{Remedy, Shell, command, text};
 use super::words;
-
-/// How a frame is addressed, as a bridge sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cast {
-    /// To a MAC of its forwarding database.
-    Known,
-    /// To a MAC that it does not know.
-    Unknown,
-    /// To a group.
-    Multicast,
-    /// To all.
-    Broadcast,
-}
-
-/// One setting, or state, for which a frame does not go from one end to the other.
-#[derive(Clone, Copy, Debug)]
-pub enum Obstacle<'a> {
-    /// The bridge is down.
-    BridgeDown(&'a Link),
-    /// The port does not forward.
-    State(&'a Link, PortState),
-    /// The port takes nothing from this MAC.
-    Locked(&'a Link, Mac),
-    /// The way back is the way in.
-    Hairpin(&'a Link),
-    /// Both ports are isolated.
-    Isolated(&'a Link, &'a Link),
-    /// The port gets no such frames, for this setting of bridge(8).
-    Flood(&'a Link, &'static str),
-    /// The interface is no port of this bridge.
-    NoPort(&'a Link, &'a Link),
-    /// The port, or what is behind it, is down.
-    LinkDown(&'a Link),
-}
-
-/// The bridge that a device is, or is a port of.
-#[must_use]
-pub fn bridge_of(host: &Host, device: Device) -> Option<&Link> {
-    let link = host.link(device)?;
-    if link.kind == "bridge" {
-        return Some(link);
-    }
-    let master = host.link(Device {
-        netns: device.netns,
-        ifindex: IfIndex(link.master?),
-    })?;
-    (master.kind == "bridge").then_some(master)
-}
-
-/// The interface of the bridge's namespace behind which an end is: the port that leads there, through other bridges
-/// too. Where none does, the interface that stands unattached, or in another bridge, where a port should be.
-#[must_use]
-pub fn way_to<'a>(host: &'a Host, bridge: &Link, end: &'a Link) -> Option<&'a Link> {
-    let mut known = BTreeSet::new();
-    let mut next = vec![end];
-    let (mut unattached, mut elsewhere) = (None, None);
-    while let Some(link) = next.pop() {
-        let Some(port) = peer_of(host, link.device) else {
-            continue;
-        };
-        if port.device == bridge.device || !known.insert(port.device) {
-            continue;
-        }
-        let other = bridge_of(host, port.device);
-        let here = port.device.netns == bridge.device.netns;
-        match other {
-            Some(other) if other.device == bridge.device => return Some(port),
-            Some(other) => {
-                elsewhere = elsewhere.or(here.then_some(port));
-                next.extend(ports(host, other).filter(|p| p.device != port.device));
-            }
-            None => unattached = unattached.or(here.then_some(port)),
-        }
-    }
-    unattached.or(elsewhere)
-}
-
-/// Ports of a bridge.
-pub fn ports<'a>(host: &'a Host, bridge: &Link) -> impl Iterator<Item = &'a Link> {
-    let (netns, master) = (bridge.device.netns, bridge.device.ifindex.0);
-    host.links()
-        .filter(move |l| l.device.netns == netns && l.master == Some(master))
-}
-
-/// The port to which the bridge sends frames for this MAC, by its forwarding database.
-#[must_use]
-pub fn learned_port<'a>(host: &'a Host, bridge: &Link, mac: Mac) -> Option<&'a Link> {
-    let answer = host.forwarding(bridge.device, mac)?;
-    let entry = answer.entries.iter().find(|e| !e.is_own() && !e.default)?;
-    host.link(Device {
-        netns: bridge.device.netns,
-        ifindex: IfIndex(entry.port),
-    })
-}
-
-/// The interface behind which the owner of this MAC really is.
-#[must_use]
-pub fn true_way<'a>(host: &'a Host, bridge: &Link, mac: Mac) -> Option<&'a Link> {
-    host.by_mac(mac).find_map(|end| way_to(host, bridge, end))
-}
-
-/// Whether the bridge knows this MAC on this port; `None` when it was not asked.
-fn known_on(host: &Host, bridge: &Link, mac: Mac, port: &Link) -> Option<bool> {
-    let answer = host.forwarding(bridge.device, mac)?;
-    Some(
-        answer
-            .entries
-            .iter()
-            .any(|e| e.port == port.device.ifindex.0 && !e.is_own()),
-    )
-}
-
-/// Why the bridge takes nothing in at this port from this MAC.
-#[must_use]
-pub fn at_entry<'a>(
-    host: &'a Host,
-    bridge: &'a Link,
-    from: &'a Link,
-    source: Option<Mac>,
-) -> Option<Obstacle<'a>> {
-    if !bridge.up {
-        return Some(Obstacle::BridgeDown(bridge));
-    }
-    let port = from.port?;
-    if port.state != PortState::Forwarding {
-        return Some(Obstacle::State(from, port.state));
-    }
-    let stranger = source.filter(|mac| known_on(host, bridge, *mac, from) == Some(false));
-    match (port.locked, stranger) {
-        (true, Some(mac)) => Some(Obstacle::Locked(from, mac)),
-        _ => None,
-    }
-}
-
-/// Why the bridge sends nothing from one port (or from its own host) to the other (`should_deliver` and `br_flood`,
-/// net/bridge/br_forward.c).
-#[must_use]
-pub fn towards<'a>(
-    host: &'a Host,
-    bridge: &'a Link,
-    from: &'a Link,
-    to: &'a Link,
-    cast: Cast,
-) -> Option<Obstacle<'a>> {
-    if to.master != Some(bridge.device.ifindex.0) {
-        return Some(Obstacle::NoPort(to, bridge));
-    }
-    if !to.up || peer_of(host, to.device).is_some_and(|peer| !peer.up) {
-        return Some(Obstacle::LinkDown(to));
-    }
-    let port = to.port?;
-    if port.state != PortState::Forwarding {
-        return Some(Obstacle::State(to, port.state));
-    }
-    if from.device == to.device && !port.hairpin {
-        return Some(Obstacle::Hairpin(to));
-    }
-    if port.isolated && from.port.is_some_and(|p| p.isolated) && from.device != to.device {
-        return Some(Obstacle::Isolated(from, to));
-    }
-    let (gets, setting) = match cast {
-        Cast::Known => return None,
-        Cast::Unknown => (port.flood, "flood"),
-        Cast::Multicast => (port.mcast_flood, "mcast_flood"),
-        Cast::Broadcast => (port.bcast_flood, "bcast_flood"),
-    };
-    (!gets).then_some(Obstacle::Flood(to, setting))
-}
 
 impl Obstacle<'_> {
     /// In words, as the end of a sentence.
@@ -225,6 +54,19 @@ impl Obstacle<'_> {
                 )
             }
             Self::LinkDown(port) => super::rules::link::down_words(host, port.device),
+            Self::Vlan(port, Some(vlan)) => {
+                format!("port {} does not belong to VLAN {vlan}", port.name)
+            }
+            Self::Vlan(port, None) => {
+                format!("port {} takes no frames without a VLAN tag", port.name)
+            }
+            Self::Elsewhere(port, mac) => {
+                format!("the bridge has {mac} on another port than {}", port.name)
+            }
+            Self::LinkLocal(bridge) => format!(
+                "the bridge {} keeps link-local groups to itself (group_fwd_mask)",
+                bridge.name
+            ),
         }
     }
 
@@ -317,6 +159,18 @@ impl Obstacle<'_> {
                 ]
             }
             Self::LinkDown(port) => super::rules::link::down_advice(host, port.device, &[]),
+            Self::Vlan(port, _) => vec![
+                Shell::of(host, Some(port.device.netns))
+                    .look("check first: VLANs of the ports", "bridge vlan show"),
+            ],
+            Self::Elsewhere(port, mac) => vec![Shell::of(host, Some(port.device.netns)).look(
+                "check first: the bridge's entry for the MAC",
+                command!["bridge fdb show"].piped_to(command!["grep -i", mac]),
+            )],
+            Self::LinkLocal(bridge) => vec![Shell::of(host, Some(bridge.device.netns)).look(
+                "check first: group_fwd_mask",
+                command!["ip -d link show dev", bridge.name],
+            )],
         }
     }
 
@@ -328,8 +182,12 @@ impl Obstacle<'_> {
             | Self::Locked(port, _)
             | Self::Hairpin(port)
             | Self::Isolated(_, port)
-            | Self::Flood(port, _) => port,
-            Self::BridgeDown(_) | Self::NoPort(..) | Self::LinkDown(_) => return None,
+            | Self::Flood(port, _)
+            | Self::Vlan(port, _)
+            | Self::Elsewhere(port, _) => port,
+            Self::BridgeDown(_) | Self::NoPort(..) | Self::LinkDown(_) | Self::LinkLocal(_) => {
+                return None;
+            }
         };
         let behind = peer_of(host, port.device)
             .map(|peer| format!(", behind it is {}", words::interface(host, peer.device)));
