@@ -17,7 +17,8 @@ pub fn chain_words(chain: &BaseChain) -> String {
 }
 
 /// The iptables command for a chain (`ip6tables-legacy -t raw`), where there is one.
-fn iptables(chain: &BaseChain) -> Option<Vec<String>> {
+#[must_use]
+pub fn iptables(chain: &BaseChain) -> Option<Vec<String>> {
     if !chain.is_iptables() {
         return None;
     }

@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 
 use crate::host::Host;
-use crate::host::facts::{BaseChain, FilterEngine, Rule, Stop};
+use crate::host::facts::{BaseChain, Rule, Stop};
 use crate::model::{NetNs, Tuple};
 
+use super::chain_commands::iptables;
 use super::loss::Loss;
 use super::remedy::{Command, Remedy, Shell, command};
 use super::translation;
@@ -38,10 +39,12 @@ impl SourceRule<'_> {
     /// The rule put in front of the others of its chain, with its undo.
     #[must_use]
     pub fn change(&self, shell: &Shell, text: impl Into<String>) -> Remedy {
-        let (insert, undo) = if self.chain.is_iptables() {
-            (self.iptables("-I"), Some(self.iptables("-D")))
-        } else {
-            (self.insert(), self.take_back())
+        let (insert, undo) = match iptables(self.chain) {
+            Some(program) => (
+                self.by_iptables(&program, "-I"),
+                Some(self.by_iptables(&program, "-D")),
+            ),
+            None => (self.insert(), self.take_back()),
         };
         let change = shell.change(text, insert);
         undo.into_iter()
@@ -49,12 +52,7 @@ impl SourceRule<'_> {
             .owner(super::owners::words(self.chain, None))
     }
 
-    fn iptables(&self, act: &str) -> Command {
-        let six = if self.flow.src.is_ipv6() { "6" } else { "" };
-        let legacy = match self.chain.engine {
-            FilterEngine::Nftables => "",
-            FilterEngine::Legacy => "-legacy",
-        };
+    fn by_iptables(&self, program: &[String], act: &str) -> Command {
         let target = match self.source {
             Source::Address(to) => {
                 vec!["SNAT".to_owned(), "--to-source".to_owned(), to.to_string()]
@@ -63,9 +61,7 @@ impl SourceRule<'_> {
             Source::Kept => vec!["ACCEPT".to_owned()],
         };
         command![
-            format!("ip{six}tables{legacy}"),
-            "-t",
-            self.chain.table,
+            ..program,
             act,
             self.chain.chain,
             "-s",
@@ -270,6 +266,7 @@ pub fn translating<'a>(host: &'a Host, netns: NetNs, chain: &'a BaseChain) -> Ve
 mod tests {
     use super::*;
     use crate::diagnose::remedy::advice;
+    use crate::host::facts::FilterEngine;
     use crate::model::Proto;
 
     fn chain(engine: FilterEngine, family: &str, table: &str, name: &str) -> BaseChain {
