@@ -43,7 +43,7 @@ pub mod visits;
 pub mod words;
 
 pub use explain::explain;
-pub use groups::LossGroup;
+pub use groups::{Group, LossGroup};
 pub use questions::questions;
 
 use crate::correlate::Trace;
@@ -137,34 +137,16 @@ fn rank(verdict: &Verdict) -> (Outcome, Confidence, u64) {
 
 /// The verdict of one flow.
 fn judge(view: &View<'_>) -> Judged {
-    let losses = view.losses();
-    let counts = Counts {
-        forward: view.counts(Direction::Forward, &losses),
-        reply: view.counts(Direction::Reply, &losses),
+    let found = Found::of(view);
+    let mut verdict = match explanation(view, &found) {
+        Some(candidate) => silent::from_candidate(view, candidate, &found.verdict),
+        None => found.verdict.clone(),
     };
-    let groups = groups::of(&losses.lost);
-    let incidental: Vec<bool> = groups
-        .iter()
-        .map(|g| g.is_incidental(&counts.forward, &counts.reply))
-        .collect();
-    let chosen = groups::decisive(&groups, &incidental);
-    let mut verdict = match chosen {
-        Some(group) => groups::verdict(view, group, counts.of(group.direction)),
-        None => silent::verdict(view, &counts),
-    };
-    let found = Found {
-        counts: &counts,
-        chosen,
-        verdict: &verdict,
-    };
-    if let Some(candidate) = explanation(view, &found) {
-        verdict = silent::from_candidate(view, candidate, verdict);
-    }
-    let others = groups
-        .iter()
-        .filter(|g| !chosen.is_some_and(|c| std::ptr::eq(c, *g)));
-    verdict.evidence.extend(others.map(groups::Group::line));
-    let mended = losses.mended.len() as u64;
+    let others = (0..).zip(&found.groups);
+    let others = others.filter(|(n, _)| Some(*n) != found.chosen);
+    let lines = others.map(|(_, group)| group.line());
+    verdict.evidence.extend(lines);
+    let mended = found.mended;
     if mended > 0 {
         verdict.evidence.push(evidence(
             "other-loss",
@@ -180,18 +162,57 @@ fn judge(view: &View<'_>) -> Judged {
     Judged {
         flow: view.flow.id,
         verdict,
-        losses: groups.iter().map(groups::Group::summary).collect(),
+        losses: found.groups.iter().map(Group::summary).collect(),
     }
 }
 
 /// What the losses of a flow, or its silence, say of it.
 pub struct Found<'a> {
     /// Fates of both directions.
-    pub counts: &'a Counts,
-    /// The losses that decide, where there are some.
-    pub chosen: Option<&'a groups::Group<'a>>,
+    pub counts: Counts,
+    /// The losses by cause and place.
+    pub groups: Vec<Group<'a>>,
+    /// How many packets were lost and sent again with success.
+    pub mended: u64,
     /// The verdict that they give.
-    pub verdict: &'a Verdict,
+    pub verdict: Verdict,
+    /// Which of the groups decides.
+    chosen: Option<usize>,
+}
+
+impl<'a> Found<'a> {
+    /// Puts the losses of a flow before the rules; where there are none that matter, its silence before the symptoms.
+    #[must_use]
+    pub fn of(view: &View<'a>) -> Self {
+        let losses = view.losses();
+        let counts = Counts {
+            forward: view.counts(Direction::Forward, &losses),
+            reply: view.counts(Direction::Reply, &losses),
+        };
+        let groups = groups::of(&losses.lost);
+        let incidental: Vec<bool> = groups
+            .iter()
+            .map(|g| g.is_incidental(&counts.forward, &counts.reply))
+            .collect();
+        let chosen = groups::decisive(&groups, &incidental);
+        let verdict = match chosen.and_then(|n| groups.get(n)) {
+            Some(group) => groups::verdict(view, group, counts.of(group.direction)),
+            None => silent::verdict(view, &counts),
+        };
+        Self {
+            counts,
+            groups,
+            mended: losses.mended.len() as u64,
+            verdict,
+            chosen,
+        }
+    }
+
+    /// The losses that decide, where there are some.
+    #[must_use]
+    pub fn chosen(&self) -> Option<&Group<'a>> {
+        self.groups.get(self.chosen?)
+    }
 }
 
 /// What may be behind a loss or a silence, and beyond the place where it showed.

@@ -24,30 +24,12 @@ pub fn explain(trace: &Trace, host: &Host) -> Vec<Considered> {
 }
 
 fn of_flow(view: &View<'_>) -> Vec<Considered> {
-    let losses = view.losses();
-    let counts = Counts {
-        forward: view.counts(Direction::Forward, &losses),
-        reply: view.counts(Direction::Reply, &losses),
-    };
-    let groups = groups::of(&losses.lost);
-    let mut list: Vec<Considered> = groups.iter().map(|group| of_losses(view, group)).collect();
-    let incidental: Vec<bool> = groups
-        .iter()
-        .map(|g| g.is_incidental(&counts.forward, &counts.reply))
-        .collect();
-    let chosen = groups::decisive(&groups, &incidental);
-    let verdict = match chosen {
-        Some(group) => groups::verdict(view, group, counts.of(group.direction)),
-        None => silent::verdict(view, &counts),
-    };
-    if chosen.is_none() {
-        list.extend(of_silence(view, &counts));
+    let found = Found::of(view);
+    let groups = found.groups.iter();
+    let mut list: Vec<Considered> = groups.map(|group| of_losses(view, group)).collect();
+    if found.chosen().is_none() {
+        list.extend(of_silence(view, &found.counts));
     }
-    let found = Found {
-        counts: &counts,
-        chosen,
-        verdict: &verdict,
-    };
     list.extend(beyond(view, &found));
     list
 }
@@ -127,7 +109,7 @@ fn beyond(view: &View<'_>, found: &Found<'_>) -> Option<Considered> {
             let lost = match (beats, stands) {
                 (true, false) => None,
                 (true, true) => Some("an explanation above comes first".to_owned()),
-                (false, _) => Some(kept(found.verdict, &candidate)),
+                (false, _) => Some(kept(&found.verdict, &candidate)),
             };
             stands |= beats;
             proposed(name, &candidate, lost)

@@ -280,18 +280,20 @@ impl Group<'_> {
 /// The group that decides: the way there before the way back before errors; the most packets; the first in time. An
 /// answer that missed its translator is what everything after it comes from.
 #[must_use]
-pub fn decisive<'g, 'a>(groups: &'g [Group<'a>], incidental: &[bool]) -> Option<&'g Group<'a>> {
+pub fn decisive(groups: &[Group<'_>], incidental: &[bool]) -> Option<usize> {
     let serious = || {
-        groups
-            .iter()
-            .zip(incidental)
-            .filter(|(_, incidental)| !**incidental)
-            .map(|(g, _)| g)
+        (0..)
+            .zip(groups.iter().zip(incidental))
+            .filter(|(_, (_, incidental))| !**incidental)
+            .map(|(n, (group, _))| (n, group))
     };
-    let first = serious().min_by_key(|g| g.first);
+    let first = serious().min_by_key(|(_, g)| g.first);
     first
-        .filter(|g| g.candidate.cause == &NAT_ASYMMETRIC)
-        .or_else(|| serious().min_by_key(|g| (g.direction, std::cmp::Reverse(g.count), g.first)))
+        .filter(|(_, g)| g.candidate.cause == &NAT_ASYMMETRIC)
+        .or_else(|| {
+            serious().min_by_key(|(_, g)| (g.direction, std::cmp::Reverse(g.count), g.first))
+        })
+        .map(|(n, _)| n)
 }
 
 /// The verdict of a flow whose packets were lost.

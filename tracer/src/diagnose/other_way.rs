@@ -17,7 +17,7 @@ use super::words;
 /// The verdict's candidate, where answers went another way.
 #[must_use]
 pub fn taken(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
-    let (counts, chosen) = (found.counts, found.chosen);
+    let (counts, chosen) = (&found.counts, found.chosen());
     let lost = chosen.filter(|g| g.direction == Direction::Reply);
     let silent = chosen.is_none() && counts.reply.left + counts.reply.vanished > 0;
     // the loss may say it already

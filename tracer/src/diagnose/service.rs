@@ -66,11 +66,7 @@ pub fn questions(view: &View<'_>) -> Vec<Question> {
 /// The verdict's candidate, where the destination is a service without an endpoint.
 #[must_use]
 pub fn without_endpoint(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
-    let Found {
-        counts,
-        chosen,
-        verdict: found,
-    } = *found;
+    let (counts, chosen, found) = (&found.counts, found.chosen(), &found.verdict);
     let address = service(view).filter(|_| counts.reply.delivered == 0)?;
     let rejected = chosen.filter(|g| g.candidate.cause.code == "netfilter.reject");
     let (netns, came_in, why, confidence) = match rejected {

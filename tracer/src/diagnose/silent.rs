@@ -160,7 +160,7 @@ impl Silence {
 
 /// The verdict of a better explanation for what another verdict found.
 #[must_use]
-pub fn from_candidate(view: &View<'_>, candidate: Candidate, found: Verdict) -> Verdict {
+pub fn from_candidate(view: &View<'_>, candidate: Candidate, found: &Verdict) -> Verdict {
     let affected = view.seen(Direction::Forward);
     let silence = Silence {
         candidate,

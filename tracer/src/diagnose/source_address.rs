@@ -105,7 +105,7 @@ pub fn questions(view: &View<'_>) -> Vec<Question> {
 /// The verdict's candidate, where the source address is why no answer came.
 #[must_use]
 pub fn refused(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
-    let (counts, chosen) = (found.counts, found.chosen);
+    let (counts, chosen) = (&found.counts, found.chosen());
     if counts.reply.delivered > 0 || !view.expects_reply() && chosen.is_none() {
         return None;
     }
