@@ -785,7 +785,10 @@ fn ipv6_housekeeping() -> u64 {
             .args(["netns", "exec", netns, "cat", "/proc/net/snmp6"])
             .output()
             .unwrap();
-        assert!(output.status.success(), "cannot read /proc/net/snmp6 of {netns}");
+        assert!(
+            output.status.success(),
+            "cannot read /proc/net/snmp6 of {netns}"
+        );
         let text = String::from_utf8(output.stdout).unwrap();
         text.lines()
             .filter_map(|line| line.split_once(char::is_whitespace))
@@ -925,7 +928,9 @@ fn the_walk_foretells_what_the_kernel_does() {
                 match outcome {
                     Ok(packets) => total += packets,
                     Err(_) if attempt < ATTEMPTS && ipv6_housekeeping() != sent_before => continue,
-                    Err(why) => differences.push(format!("seed {} {program:?}\n{why}", seed + round)),
+                    Err(why) => {
+                        differences.push(format!("seed {} {program:?}\n{why}", seed + round))
+                    }
                 }
                 break;
             }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::AddAssign;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 
@@ -36,29 +37,61 @@ impl fmt::Display for Counts {
 
 /// Runs everything; the last line is the sum.
 pub(crate) fn run() -> Result<()> {
-    let mut sum = check::run()?;
+    let mut stages = Stages::default();
+    let mut sum = stages.run("check", check::run)?;
     if is_root() {
         // Those that `check` left out are run now.
         sum.skipped = 0;
-        sum += cargo_test(&["--", "--ignored"])?;
-        sum += cargo_test(&[
-            "--package",
-            "tests",
-            "--test",
-            "*",
-            "--",
-            "--include-ignored",
-        ])?;
-        sum += labs::count_all()?;
+        sum += stages.run("live tests", live)?;
+        sum += stages.run("labs", labs::count_all)?;
     } else {
         eprintln!(
             "SKIPPED: live tests and labs need root (namespaces, loading programs): run `make test` as root."
         );
     }
+    eprintln!("{stages}");
     println!("{sum}");
     ensure!(sum.failed == 0, "{} failed", sum.failed);
     ensure!(is_root(), "labs could not be run");
     Ok(())
+}
+
+/// What needs root, but no lab.
+fn live() -> Result<Counts> {
+    let mut counts = cargo_test(&["--", "--ignored"])?;
+    counts += cargo_test(&[
+        "--package",
+        "tests",
+        "--test",
+        "*",
+        "--",
+        "--include-ignored",
+    ])?;
+    Ok(counts)
+}
+
+/// How long each stage took, for whoever has to keep the sum of them short.
+#[derive(Debug, Default)]
+struct Stages(Vec<(&'static str, Duration)>);
+
+impl Stages {
+    fn run<T>(&mut self, name: &'static str, stage: impl FnOnce() -> Result<T>) -> Result<T> {
+        let begun = Instant::now();
+        let result = stage();
+        self.0.push((name, begun.elapsed()));
+        result
+    }
+}
+
+impl fmt::Display for Stages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = |(name, took): &(&str, Duration)| {
+            let seconds = took.as_secs();
+            format!("{name} {} min {} s", seconds / 60, seconds % 60)
+        };
+        let all: Vec<_> = self.0.iter().map(words).collect();
+        write!(f, "took: {}", all.join(", "))
+    }
 }
 
 /// Runs `cargo test`, all of it even when some fail, and counts.

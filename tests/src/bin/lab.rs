@@ -84,7 +84,7 @@ struct Wish {
     /// Only this one of a lab's two runs; the other counts as not right.
     #[arg(long, value_enum)]
     variant: Option<Variant>,
-    /// The labs in which the advice is typed in: all, a half that their names decide, or none.
+    /// The labs in which the advice is typed in: all, a quarter that their names decide, or none.
     #[arg(long, value_enum, default_value = "all")]
     fixes: Fixes,
     /// Run a lab that fails beside others once more, alone.
