@@ -1,5 +1,7 @@
 //! What keeps two ends of a bridge apart, in words, as evidence and with what to do. [`crate::network::bridging`] finds it.
 
+use std::net::IpAddr;
+
 use crate::host::Host;
 use crate::host::facts::Link;
 use crate::network::bridging::{Obstacle, bridge_of};
@@ -45,6 +47,11 @@ impl Obstacle<'_> {
                 };
                 format!("port {} gets no {what}, {setting} is off on it", port.name)
             }
+            Self::Snooping(port, group) => format!(
+                "{} snoops multicasts, and behind port {} nobody has joined {group}",
+                bridge_of(host, port.device).map_or("the bridge", |b| b.name.as_str()),
+                port.name
+            ),
             Self::NoPort(end, bridge) => {
                 let whose = bridge_of(host, end.device)
                     .map_or_else(String::new, |other| format!(", but of {}", other.name));
@@ -139,6 +146,7 @@ impl Obstacle<'_> {
                 list
             }
             Self::Flood(port, name) => setting(port, &format!("{name} on"), &format!("{name} off")),
+            Self::Snooping(port, group) => snooping(host, port, *group),
             Self::NoPort(end, bridge) => {
                 let shell = Shell::of(host, Some(end.device.netns));
                 let back = match bridge_of(host, end.device) {
@@ -183,6 +191,7 @@ impl Obstacle<'_> {
             | Self::Hairpin(port)
             | Self::Isolated(_, port)
             | Self::Flood(port, _)
+            | Self::Snooping(port, _)
             | Self::Vlan(port, _)
             | Self::Elsewhere(port, _) => port,
             Self::BridgeDown(_) | Self::NoPort(..) | Self::LinkDown(_) | Self::LinkLocal(_) => {
@@ -198,4 +207,52 @@ impl Obstacle<'_> {
             behind.unwrap_or_default()
         ))
     }
+}
+
+/// A port that lacks a group: joined by hand, or no group kept from any port.
+fn snooping(host: &Host, port: &Link, group: IpAddr) -> Vec<Remedy> {
+    let Some(bridge) = bridge_of(host, port.device) else {
+        return Vec::new();
+    };
+    let shell = Shell::of(host, Some(port.device.netns));
+    let entry = |verb: &'static str| {
+        command![
+            "bridge mdb",
+            verb,
+            "dev",
+            bridge.name,
+            "port",
+            port.name,
+            "grp",
+            group,
+            "permanent"
+        ]
+    };
+    let snoop = |on: u8| {
+        command![
+            "ip link set dev",
+            bridge.name,
+            "type bridge mcast_snooping",
+            on
+        ]
+    };
+    vec![
+        shell.look(
+            "check first: which groups were joined behind which port",
+            command!["bridge mdb show dev", bridge.name],
+        ),
+        shell
+            .change("give the port the group", entry("add"))
+            .undone_by(entry("del")),
+        shell
+            .change(
+                "or turn multicast snooping off: all ports get all groups then",
+                snoop(0),
+            )
+            .undone_by(snoop(1)),
+        text(format!(
+            "the machine behind {} has to report its groups: a packet filter there that drops MLD or IGMP keeps it from doing so",
+            port.name
+        )),
+    ]
 }

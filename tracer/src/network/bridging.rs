@@ -2,6 +2,7 @@
 //! not go from one port to the other, and to which ports it goes.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use super::links::{members, peer_of};
 use crate::host::Host;
@@ -48,6 +49,8 @@ pub enum Obstacle<'a> {
     Isolated(&'a Link, &'a Link),
     /// The port gets no such frames, for this setting of bridge(8).
     Flood(&'a Link, &'static str),
+    /// The bridge snoops, and nobody behind the port has joined this group.
+    Snooping(&'a Link, IpAddr),
     /// The interface is no port of this bridge.
     NoPort(&'a Link, &'a Link),
     /// The port, or what is behind it, is down.
@@ -188,6 +191,34 @@ pub fn towards<'a>(
         Cast::Broadcast => (port.bcast_flood || own, "bcast_flood"),
     };
     (!gets).then_some(Obstacle::Flood(to, setting))
+}
+
+/// Whether a bridge that snoops keeps a group from a port (`br_multicast_flood`, net/bridge/br_forward.c): where there is
+/// a querier, members and routers alone get it.
+///
+/// # Errors
+/// What has to be read first.
+pub fn snooped<'a>(
+    host: &'a Host,
+    bridge: &Link,
+    to: &'a Link,
+    group: IpAddr,
+) -> Result<Option<Obstacle<'a>>, Question> {
+    let settings = bridge.bridge.unwrap_or_default();
+    if !settings.mcast_snooping {
+        return Ok(None);
+    }
+    let device = bridge.device;
+    let known = host.multicast.get(&device).map(|dated| &dated.fact);
+    let known = known.ok_or(Question::MulticastPorts { bridge: device })?;
+    let port = to.device.ifindex.0;
+    let querier = settings.mcast_querier || !known.routers.is_empty();
+    let member = known
+        .members
+        .iter()
+        .any(|m| m.port == port && m.group == group);
+    let passes = !querier || member || known.routers.contains(&port);
+    Ok((!passes).then_some(Obstacle::Snooping(to, group)))
 }
 
 /// The VLAN of a frame within a bridge that filters VLANs, by the tag with which it came in at a port (or from the

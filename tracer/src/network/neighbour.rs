@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use super::bridging::{Cast, bridge_of, way_to};
 use super::links::peer_of;
 use super::segment::{Frame, Open, Reached, Segment, Stop};
-use super::settings::Setting;
+use super::settings::{Combined, Setting, setting};
 use crate::host::Host;
 use crate::host::facts::{Link, Question};
 use crate::model::{Device, Mac};
@@ -121,6 +121,17 @@ pub struct Elsewhere<'a> {
     pub owner: &'a Link,
 }
 
+/// A machine on the asker's segment that stands between it and an owner: it forwards, or could answer in its stead.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Between<'a> {
+    /// Its interface on the asker's segment.
+    pub near: &'a Link,
+    /// Its interface on the owner's segment.
+    pub far: &'a Link,
+    /// The owner.
+    pub owner: &'a Link,
+}
+
 /// Who answers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answer<'a> {
@@ -134,6 +145,10 @@ pub struct Answer<'a> {
     pub missing: Vec<Question>,
     /// Owners behind other interfaces of the asker.
     pub elsewhere: Vec<Elsewhere<'a>>,
+    /// Machines between the asker and an owner.
+    pub between: Vec<Between<'a>>,
+    /// Interfaces whose stack gets the question.
+    pub asked: Vec<&'a Link>,
 }
 
 /// What an answer comes to.
@@ -245,9 +260,11 @@ pub fn answer(host: &Host, ask: Ask) -> Answer<'_> {
             by: By::Table,
         });
     }
+    let reached = segment.ends.iter().filter(|end| end.stop.is_none());
+    found.asked = reached.map(|end| end.link).collect();
     react(host, ask, &segment, &mut found);
     if found.answerers.is_empty() {
-        found.elsewhere = elsewhere(host, ask, &segment);
+        owners_apart(host, ask, &segment, &mut found);
     }
     found
 }
@@ -287,7 +304,11 @@ fn react<'a>(host: &'a Host, ask: Ask, segment: &Segment<'a>, found: &mut Answer
                 found.missing.extend(missing);
                 continue;
             }
-            (Reaction::None, Some(_)) => continue,
+            // A question that does not come to an owner needs no word about how it would answer.
+            (Reaction::None, Some(stop)) => match owner_in(host, link, ask.address) {
+                Some(owner) => (Some(owner), Silence::Stopped(stop)),
+                None => continue,
+            },
             (Reaction::Answers(by), Some(stop)) => (owner_of(&by), Silence::Stopped(stop)),
             (Reaction::Silent(owner, _), Some(stop)) => (owner, Silence::Stopped(stop)),
             (Reaction::Silent(owner, why), None) => (owner, why),
@@ -314,6 +335,11 @@ fn react<'a>(host: &'a Host, ask: Ask, segment: &Segment<'a>, found: &mut Answer
         }
         new
     });
+}
+
+fn owner_in(host: &Host, link: &Link, address: IpAddr) -> Option<Device> {
+    host.owners(address)
+        .find(|owner| owner.netns == link.device.netns && !host.is_gone(*owner))
 }
 
 fn owner_of(by: &By) -> Option<Device> {
@@ -344,36 +370,60 @@ fn way_back<'a>(
     }
 }
 
-/// Owners behind other interfaces of the asker's namespace.
-fn elsewhere<'a>(host: &'a Host, ask: Ask, segment: &Segment<'a>) -> Vec<Elsewhere<'a>> {
-    let mut found = Vec::new();
+/// Owners that are not on the asker's segment, but on one with another interface of the asker, or of a machine that the
+/// question reaches.
+fn owners_apart<'a>(host: &'a Host, ask: Ask, segment: &Segment<'a>, found: &mut Answer<'a>) {
     for owner in host.owners(ask.address).take(ELSEWHERE) {
         let same = owner.netns == ask.device.netns || segment.end(owner).is_some();
         let Some(link) = host.link(owner).filter(|_| !same && !host.is_gone(owner)) else {
             continue;
         };
-        let towards = Segment::from(
-            host,
-            link,
-            Frame {
-                cast: Cast::Broadcast,
-                source: link.mac,
-                target: None,
-                asks: None,
-            },
-        );
-        let through = towards
-            .ends
-            .iter()
-            .find(|end| end.link.device.netns == ask.device.netns && end.link.device != ask.device);
-        if let Some(end) = through {
-            found.push(Elsewhere {
-                through: end.link,
-                owner: link,
+        let broadcast = Frame {
+            cast: Cast::Broadcast,
+            source: link.mac,
+            target: None,
+            asks: None,
+        };
+        let towards = Segment::from(host, link, broadcast);
+        for end in towards.ends.iter().map(|end| end.link) {
+            if end.device == ask.device {
+                continue;
+            }
+            if end.device.netns == ask.device.netns {
+                found.elsewhere.push(Elsewhere {
+                    through: end,
+                    owner: link,
+                });
+            }
+            let near = found.asked.iter().find(|l| {
+                let device = l.device;
+                device.netns == end.device.netns
+                    && device.netns != owner.netns
+                    && device != end.device
             });
+            if let Some(near) = near.copied() {
+                found.between.push(Between {
+                    near,
+                    far: end,
+                    owner: link,
+                });
+            }
         }
     }
-    found
+    for Between { near, .. } in &found.between {
+        let v6 = ask.address.is_ipv6();
+        let keys: &[(&str, Combined)] = match v6 {
+            true => &[
+                ("forwarding", Combined::Own),
+                ("proxy_ndp", Combined::Larger),
+            ],
+            false => &[("forwarding", Combined::Own)],
+        };
+        for (key, combined) in keys {
+            let read = setting(host, near.device, (v6, key), *combined);
+            found.missing.extend(read.err().into_iter().flatten());
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! Names and addresses are not looked at: two networks of one machine may use the same.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use super::bridging::{self, Cast, Obstacle, VlanFault};
 use super::links::{self, is_upper, lower_of, master_of};
@@ -32,8 +32,8 @@ pub struct Frame {
 /// Why a frame does not come to an interface.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Stop<'a> {
-    /// A bridge keeps it back.
-    Bridge(&'a Link, Obstacle<'a>),
+    /// A bridge keeps back what came in at this port, or what its own host sends.
+    Bridge(&'a Link, &'a Link, Obstacle<'a>),
     /// The interface is down.
     Down(&'a Link),
     /// The other end of the veth, or the device below, was removed or moved away.
@@ -116,6 +116,12 @@ impl<'a> Segment<'a> {
     pub fn end(&self, device: Device) -> Option<&Reached<'a>> {
         self.ends.iter().find(|end| end.link.device == device)
     }
+}
+
+/// The group in which an address's owner is asked for (RFC 4291, 2.7.1).
+fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
+    let [.., a, b, c] = address.octets();
+    Ipv6Addr::from([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, a, b, c])
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -466,7 +472,7 @@ impl<'a> Walk<'a> {
     fn enter_bridge(&mut self, stop: Option<Stop<'a>>, bridge: &'a Link, at: At<'a>) {
         let obstacle = bridging::at_entry(self.host, bridge, at.link, self.frame.source);
         let stop = match obstacle {
-            Some(obstacle) => self.because(stop, Stop::Bridge(bridge, obstacle)),
+            Some(obstacle) => self.because(stop, Stop::Bridge(bridge, at.link, obstacle)),
             None => stop,
         };
         let locked = at.link.port.is_some_and(|p| p.locked);
@@ -491,7 +497,7 @@ impl<'a> Walk<'a> {
         let (vlan, stop) = match filters {
             true => match bridging::vlan_in(self.host, bridge, from, tag) {
                 Ok(vlan) => (Some(vlan), stop),
-                Err(fault) => (tag, self.fault(stop, bridge, fault)),
+                Err(fault) => (tag, self.fault(stop, (bridge, from), fault)),
             },
             false => (None, stop),
         };
@@ -503,10 +509,12 @@ impl<'a> Walk<'a> {
             .into_iter()
             .filter(|p| p.device != from.device || p.port.is_some_and(|s| s.hairpin));
         for to in ports {
-            let (tag, mut stop) = self.out_of(stop, bridge, to, (vlan, tag));
-            let obstacle = self.towards(bridge, from, to, target);
+            let (tag, mut stop) = self.out_of(stop, (bridge, from), to, (vlan, tag));
+            let obstacle = self
+                .towards(bridge, from, to, target)
+                .or_else(|| self.snooped(stop, bridge, to));
             if let Some(obstacle) = obstacle {
-                stop = self.because(stop, Stop::Bridge(bridge, obstacle));
+                stop = self.because(stop, Stop::Bridge(bridge, from, obstacle));
             }
             if suppressed
                 && to
@@ -525,7 +533,7 @@ impl<'a> Walk<'a> {
             );
         }
         if from.device != bridge.device {
-            let (tag, stop) = self.out_of(stop, bridge, bridge, (vlan, tag));
+            let (tag, stop) = self.out_of(stop, (bridge, from), bridge, (vlan, tag));
             self.go(
                 stop,
                 At {
@@ -578,11 +586,30 @@ impl<'a> Walk<'a> {
         bridging::towards(self.host, bridge, from, to, cast)
     }
 
+    /// A solicitation goes to a group of its target's.
+    fn snooped(
+        &mut self,
+        stop: Option<Stop<'a>>,
+        bridge: &'a Link,
+        to: &'a Link,
+    ) -> Option<Obstacle<'a>> {
+        let Some((IpAddr::V6(target), _)) = self.frame.asks else {
+            return None;
+        };
+        match bridging::snooped(self.host, bridge, to, solicited_node(target).into()) {
+            Ok(obstacle) => obstacle,
+            Err(question) => {
+                self.ask(stop, question);
+                None
+            }
+        }
+    }
+
     /// The tag with which a frame goes on to a port or up.
     fn out_of(
         &mut self,
         stop: Option<Stop<'a>>,
-        bridge: &'a Link,
+        (bridge, from): (&'a Link, &'a Link),
         to: &'a Link,
         (vlan, tag): (Option<u16>, Option<u16>),
     ) -> (Option<u16>, Option<Stop<'a>>) {
@@ -591,18 +618,20 @@ impl<'a> Walk<'a> {
         };
         match bridging::vlan_out(self.host, bridge, to, vlan) {
             Ok(tag) => (tag, stop),
-            Err(fault) => (tag, self.fault(stop, bridge, fault)),
+            Err(fault) => (tag, self.fault(stop, (bridge, from), fault)),
         }
     }
 
     fn fault(
         &mut self,
         stop: Option<Stop<'a>>,
-        bridge: &'a Link,
+        (bridge, from): (&'a Link, &'a Link),
         fault: VlanFault<'a>,
     ) -> Option<Stop<'a>> {
         match fault {
-            VlanFault::Obstacle(obstacle) => self.because(stop, Stop::Bridge(bridge, obstacle)),
+            VlanFault::Obstacle(obstacle) => {
+                self.because(stop, Stop::Bridge(bridge, from, obstacle))
+            }
             VlanFault::Unread(question) => {
                 self.ask(stop, question);
                 stop

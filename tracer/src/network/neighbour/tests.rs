@@ -5,8 +5,9 @@ use std::net::IpAddr;
 
 use super::*;
 use crate::host::facts::{
-    BridgeLink, BridgePort, Fact, FdbEntry, Forwarding, InterfaceAddress, Neighbor, PortState,
-    PortVlan, PortVlans, ProxyNeighbors, Route, RouteAnswer, Selectors, VxlanLink,
+    BridgeLink, BridgePort, Fact, FdbEntry, Forwarding, GroupMember, InterfaceAddress,
+    MulticastPorts, Neighbor, PortState, PortVlan, PortVlans, ProxyNeighbors, Route, RouteAnswer,
+    Selectors, VxlanLink,
 };
 use crate::model::{IfIndex, KtimeNs, NetNs, Proto, Tuple};
 use crate::network::bridging::Obstacle;
@@ -81,6 +82,11 @@ impl Net {
         for device in [BRIDGE, A, B] {
             net.quiet(device);
         }
+        net.fact(Fact::MulticastPorts(MulticastPorts {
+            bridge: BRIDGE,
+            members: Vec::new(),
+            routers: Vec::new(),
+        }));
         net
     }
 
@@ -402,7 +408,7 @@ fn a_bridge_keeps_the_question_or_the_answer_back() {
         (
             "state of the owner's port",
             |p| p.state = PortState::Blocking,
-            |s| matches!(s, Silence::Stopped(Stop::Bridge(_, Obstacle::State(..)))),
+            |s| matches!(s, Silence::Stopped(Stop::Bridge(_, _, Obstacle::State(..)))),
         ),
         (
             "broadcasts",
@@ -410,7 +416,7 @@ fn a_bridge_keeps_the_question_or_the_answer_back() {
             |s| {
                 matches!(
                     s,
-                    Silence::Stopped(Stop::Bridge(_, Obstacle::Flood(_, "bcast_flood")))
+                    Silence::Stopped(Stop::Bridge(_, _, Obstacle::Flood(_, "bcast_flood")))
                 )
             },
         ),
@@ -420,7 +426,7 @@ fn a_bridge_keeps_the_question_or_the_answer_back() {
             |s| {
                 matches!(
                     s,
-                    Silence::AnswerStopped(Stop::Bridge(_, Obstacle::Locked(..)))
+                    Silence::AnswerStopped(Stop::Bridge(_, _, Obstacle::Locked(..)))
                 )
             },
         ),
@@ -448,7 +454,7 @@ fn isolation_needs_both_ports() {
     net.port(PA, |p| p.isolated = true);
     assert!(matches!(
         net.silence("10.0.0.2").as_slice(),
-        [Silence::Stopped(Stop::Bridge(_, Obstacle::Isolated(..)))]
+        [Silence::Stopped(Stop::Bridge(_, _, Obstacle::Isolated(..)))]
     ));
 }
 
@@ -469,9 +475,56 @@ fn an_entry_for_the_asker_elsewhere_takes_the_answer_away() {
         net.silence("10.0.0.2").as_slice(),
         [Silence::AnswerStopped(Stop::Bridge(
             _,
+            _,
             Obstacle::Elsewhere(..)
         ))]
     ));
+}
+
+#[test]
+fn a_bridge_that_snoops_keeps_solicitations_from_who_did_not_report() {
+    let group = ip("ff02::1:ff00:2");
+    let member = GroupMember {
+        port: PB.ifindex.0,
+        group,
+        vlan: 0,
+    };
+    for (querier, members, routers, told) in [
+        (false, vec![], vec![], Told::Somebody),
+        (true, vec![], vec![], Told::Nobody),
+        (true, vec![member], vec![], Told::Somebody),
+        (false, vec![], vec![PA.ifindex.0], Told::Nobody),
+        (false, vec![], vec![PB.ifindex.0], Told::Somebody),
+    ] {
+        let mut net = Net::new();
+        net.address(A, "fd00::1");
+        net.address(B, "fd00::2");
+        net.change(BRIDGE, |l| {
+            l.bridge.get_or_insert_default().mcast_querier = querier;
+        });
+        net.fact(Fact::MulticastPorts(MulticastPorts {
+            bridge: BRIDGE,
+            members,
+            routers,
+        }));
+        assert_eq!(net.asked("fd00::2").told(), told, "{querier}");
+    }
+}
+
+#[test]
+fn a_machine_between_the_asker_and_the_owner_is_found() {
+    let mut net = Net::new();
+    let (far, owner) = (device(3, 2), device(4, 1));
+    net.link(link(far, "veth", Some(owner)));
+    net.link(link(owner, "veth", Some(far)));
+    net.address(owner, "10.9.0.1");
+    let answer = net.asked("10.9.0.1");
+    let found: Vec<_> = answer
+        .between
+        .iter()
+        .map(|b| (b.near.device, b.far.device, b.owner.device))
+        .collect();
+    assert_eq!(found, [(B, far, owner)]);
 }
 
 #[test]
@@ -537,7 +590,7 @@ fn links_that_are_down_or_take_no_part_are_told() {
     net.change(B, |l| l.up = false);
     assert!(matches!(
         net.silence("10.0.0.2").as_slice(),
-        [Silence::Stopped(Stop::Bridge(_, Obstacle::LinkDown(_)))]
+        [Silence::Stopped(Stop::Bridge(_, _, Obstacle::LinkDown(_)))]
     ));
     let mut net = Net::new();
     net.change(B, |l| l.noarp = true);
