@@ -7,7 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::host::Host;
 use crate::host::facts::{Question, Selectors};
 use crate::model::{Device, NetNs, Proto, Tuple};
-use crate::network::links::peer_of;
+use crate::network::links::{members, peer_of};
+use crate::network::route::{Decision, Query, Tables, Unknown, lookup};
 
 use super::local;
 use super::loss::Loss;
@@ -72,6 +73,15 @@ impl Asked {
             netns,
             dst: tuple.dst,
         });
+    }
+
+    /// What a route look-up needs: rules and routes, then whatever it still lacks.
+    pub fn lookup(&mut self, host: &Host, netns: NetNs, query: &Query) {
+        self.decision(netns, query.tuple);
+        let found = lookup(&Tables::of(host, netns), query).decision;
+        if let Decision::Undecided(Unknown::Unread(question)) = found {
+            self.push(question);
+        }
     }
 
     /// An interface, and the other end of a veth.
@@ -247,7 +257,13 @@ pub const LEFT_ROUTES: Need = Need {
             .netns()
             .and_then(|netns| routing::downed_way(host, netns, tuple.dst))
             .map(|link| link.device);
-        for device in loss.last_device().into_iter().chain(way) {
+        // A bridge has no carrier since its ports have none.
+        let bridge = loss.link().filter(|l| l.kind == "bridge");
+        let ports = bridge
+            .into_iter()
+            .flat_map(|bridge| members(host, bridge))
+            .map(|port| port.device);
+        for device in loss.last_device().into_iter().chain(way).chain(ports) {
             let pair = [host.link(device), peer_of(host, device)];
             if pair.into_iter().flatten().all(|link| link.up) {
                 continue;
@@ -400,12 +416,13 @@ pub const NEIGHBOR: Need = Need {
         let address = rules::neighbor::waited_for(loss.trace, loss.event, Some(device))
             .map(|u| u.address)
             .or(loss.dst());
-        if let Some(tuple) = loss.tuple() {
-            asked.decision(netns, tuple);
+        let came_in = loss.came_in().filter(|d| Some(*d) != loss.device());
+        if let Some(query) = loss.routed(came_in) {
+            asked.lookup(loss.host, netns, &query);
         }
         if let Some(address) = address {
             asked.push(Question::Neighbor { device, address });
-            about_neighbor(loss.host, Unresolved { device, address }, asked);
+            about_neighbor(loss.trace, loss.host, Unresolved { device, address }, asked);
         }
     },
 };
@@ -424,6 +441,12 @@ pub const LINK: Need = Need {
 pub const FRAME: Need = Need {
     what: "forwarding databases on the way",
     ask: layer2::about_frame,
+};
+
+/// The neighbour entry by which the frame got its MAC, and the route that named the neighbour.
+pub const SENDER_NEIGHBOR: Need = Need {
+    what: "the sender's neighbour entry and its route",
+    ask: layer2::about_sender,
 };
 
 /// To which remote end the tunnels on the way send the frame, and the route there.

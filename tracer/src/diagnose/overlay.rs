@@ -8,6 +8,7 @@ use crate::host::facts::{Link, VxlanLink};
 use crate::host::prefix::{holds, network};
 use crate::model::{Device, IfIndex, Mac, NetNs};
 use crate::network::links::peer_of;
+use crate::network::{neighbour, tunnel};
 
 use super::remedy::{Command, Remedy, Shell, command, ip};
 use super::rules::neighbor::Unresolved;
@@ -38,15 +39,53 @@ pub fn end_of(host: &Host, link: &Link, from: NetNs) -> Option<IpAddr> {
     })
 }
 
+/// An address of each of two namespaces in a network that they share, and that is not an address of both.
+#[must_use]
+pub fn shared(host: &Host, one: NetNs, other: NetNs) -> Option<(IpAddr, IpAddr)> {
+    let addresses = |netns: NetNs| {
+        host.links()
+            .filter(move |l| l.device.netns == netns && l.vxlan.is_none())
+            .flat_map(|l| host.addresses(l.device))
+            .filter(|a| !a.address.is_loopback())
+    };
+    addresses(one).find_map(|own| {
+        let far = addresses(other).map(|a| a.address).find(|far| {
+            holds(own.address, own.prefix, *far)
+                && !host.is_local(one, *far)
+                && !host.is_local(other, own.address)
+        })?;
+        Some((own.address, far))
+    })
+}
+
 /// The VXLAN device with this MAC in the same overlay.
 #[must_use]
 pub fn owner(host: &Host, device: Device, mac: Mac) -> Option<&Link> {
     let vni = |link: &Link| link.vxlan.as_ref().map(|v| v.vni);
     let own = host.link(device).and_then(vni)?;
-    let mut ends = host
+    let ends = host
         .by_mac(mac)
-        .filter(|l| l.device != device && vni(l) == Some(own));
-    ends.find(|l| !host.is_gone(l.device))
+        .filter(|l| l.device != device && vni(l) == Some(own) && !host.is_gone(l.device));
+    nearest(host, device.netns, ends.collect())
+}
+
+/// The tunnel device that a namespace reaches, of several that look alike: overlays of one machine that have nothing to
+/// do with each other may use the same VNIs, MACs and addresses.
+fn nearest<'a>(host: &'a Host, from: NetNs, ends: Vec<&'a Link>) -> Option<&'a Link> {
+    let reached = |link: &&&Link| {
+        let Some(end) = end_of(host, link, from) else {
+            return false;
+        };
+        tunnel::on_link(host, from, end).is_some_and(|(out, _)| {
+            neighbour::owners(host, out.device, end)
+                .iter()
+                .any(|owner| owner.device.netns == link.device.netns)
+        })
+    };
+    match ends.as_slice() {
+        [only] => Some(only),
+        several => several.iter().find(reached).or(several.first()).copied(),
+    }
 }
 
 /// Whether the device has to be told MACs and remote ends, because it neither learns nor floods.
@@ -255,10 +294,11 @@ fn made(host: &Host, link: &Link, (vni, port): (u32, u16)) -> Vec<Command> {
 pub fn neighbour_entry(host: &Host, who: Unresolved) -> Option<Remedy> {
     let link = host.link(who.device)?;
     let vxlan = link.vxlan.as_ref().filter(|v| is_told(v))?;
-    let owner = host
+    let owners = host
         .owners(who.address)
         .filter_map(|device| host.link(device))
-        .find(|l| l.device != who.device && l.vxlan.as_ref().map(|v| v.vni) == Some(vxlan.vni))?;
+        .filter(|l| l.device != who.device && l.vxlan.as_ref().map(|v| v.vni) == Some(vxlan.vni));
+    let owner = nearest(host, who.device.netns, owners.collect())?;
     let ip = ip(who.address.is_ipv6());
     Some(
         Shell::of(host, Some(who.device.netns))

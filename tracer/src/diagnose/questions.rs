@@ -11,8 +11,8 @@ use super::local;
 use super::loss::Loss;
 use super::needs::{Asked, about_neighbor};
 use super::ports;
-use super::rules::neighbor::Unresolved;
-use super::rules::{ALWAYS, RULES, ipsec, netfilter, ready, unheard};
+use super::rules::neighbor::{Unresolved, silence};
+use super::rules::{ALWAYS, RULES, ipsec, netfilter, ready};
 use super::service;
 use super::silent::SYN_COOKIES;
 use super::source_address;
@@ -77,10 +77,8 @@ pub fn questions(trace: &Trace, host: &Host) -> Vec<Question> {
             }
         }
     }
-    for who in unheard::pending(trace, host) {
-        for question in unheard::questions(trace, host, who) {
-            list.push(question);
-        }
+    for who in silence::pending(trace, host) {
+        about_neighbor(trace, host, who, &mut list);
     }
     list.questions
 }
@@ -163,7 +161,7 @@ fn about_silence(view: &View<'_>, arrived: bool, list: &mut Asked) {
         if let (Some(address), true) = (entry.address, device.netns == netns) {
             list.push(Question::Neighbor { device, address });
             list.link(view.host, device);
-            about_neighbor(view.host, Unresolved { device, address }, list);
+            about_neighbor(view.trace, view.host, Unresolved { device, address }, list);
         }
     }
     if let Some(tuple) = last.tuple.filter(|_| !arrived) {

@@ -9,6 +9,7 @@ use crate::host::facts::{InterfaceAddress, Link, TableRoute};
 use crate::host::prefix::{holds, network};
 use crate::model::{Device, IfIndex, NetNs};
 use crate::network::links::peer_of;
+use crate::network::neighbour;
 use crate::uapi::if_arp::ARPHRD_LOOPBACK;
 
 use super::remedy::{Remedy, Shell, command, ip};
@@ -89,7 +90,7 @@ fn lost_addresses(host: &Host, link: &Link, ends: &[IpAddr]) -> Vec<(IpAddr, u8)
         .filter(|route| route.oif == Some(peer.device.ifindex.0))
         .filter_map(|route| route.gateway)
         .filter(|gateway| is_routed(*gateway))
-        .find(|gateway| host.owners(*gateway).next().is_none());
+        .find(|gateway| neighbour::owners(host, peer.device, *gateway).is_empty());
     let named = gateway.and_then(|gateway| {
         let (_, prefix) = routed(host.addresses(peer.device))
             .find(|(own, prefix)| holds(*own, *prefix, gateway))?;

@@ -2,15 +2,18 @@
 
 use std::collections::BTreeSet;
 
+use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::{Link, Question};
 use crate::model::{Detail, Device, Mac};
 use crate::network::bridging::{bridge_of, true_way, way_to};
+use crate::network::links::peer_of;
+use crate::network::neighbour::owners_at;
 use crate::network::tunnel::remote_of;
 
 use super::super::loss::Loss;
 use super::super::rules::l2;
-use super::super::rules::neighbor::Unresolved;
+use super::super::rules::neighbor::{self, Unresolved, silence};
 use super::Asked;
 
 /// A frame that a bridge or a tunnel had, or that came to the wrong interface.
@@ -32,9 +35,11 @@ pub(super) fn about_frame(loss: &Loss<'_>, list: &mut Asked) {
             list.link(host, port.device);
         }
     }
-    if l2::is_stray(loss)
-        && let Some(sender) = l2::sender(loss)
-    {
+}
+
+/// By which neighbour entry the sender put its MAC on the frame.
+pub(super) fn about_sender(loss: &Loss<'_>, list: &mut Asked) {
+    if let Some(sender) = l2::sender(loss) {
         if let Some(tuple) = loss.tuple() {
             list.push(Question::route(
                 sender.netns,
@@ -64,27 +69,40 @@ pub(super) fn about_tunnels(loss: &Loss<'_>, list: &mut Asked) {
     }
 }
 
-/// The owner of an address that nobody answers for may be behind a bridge.
-pub(in super::super) fn about_neighbor(host: &Host, who: Unresolved, list: &mut Asked) {
-    for owner in host.owners(who.address).filter_map(|d| host.link(d)) {
+/// Who should answer for an address, and what may keep the question or the answer back.
+pub(in super::super) fn about_neighbor(
+    trace: &Trace,
+    host: &Host,
+    who: Unresolved,
+    list: &mut Asked,
+) {
+    if let Some(query) = neighbor::routed(trace, who) {
+        list.lookup(host, who.device.netns, &query);
+    }
+    for question in silence::questions(trace, host, who) {
+        list.push(question);
+    }
+    // A namespace with the address may stand unattached where a bridge of the asker's should have a port.
+    let bridge = [
+        Some(who.device),
+        peer_of(host, who.device).map(|l| l.device),
+    ]
+    .into_iter()
+    .flatten()
+    .find_map(|device| bridge_of(host, device));
+    let Some(bridge) = bridge else { return };
+    for owner in owners_at(host, who.device, who.address) {
         list.link(host, owner.device);
-        let asker = [Some(who.device), host.link(who.device).and_then(|l| l.peer)];
-        let bridges = asker
-            .into_iter()
-            .flatten()
-            .filter_map(|d| bridge_of(host, d));
-        for bridge in bridges {
-            let Some(port) = way_to(host, bridge, owner) else {
-                continue;
-            };
-            list.link(host, port.device);
-            let asker = host.link(who.device).and_then(|l| l.mac);
-            for mac in [owner.mac, asker].into_iter().flatten() {
-                list.push(Question::Forwarding {
-                    device: bridge.device,
-                    mac,
-                });
-            }
+        let Some(port) = way_to(host, bridge, owner) else {
+            continue;
+        };
+        list.link(host, port.device);
+        let asker = host.link(who.device).and_then(|l| l.mac);
+        for mac in [owner.mac, asker].into_iter().flatten() {
+            list.push(Question::Forwarding {
+                device: bridge.device,
+                mac,
+            });
         }
     }
 }

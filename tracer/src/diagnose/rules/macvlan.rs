@@ -15,7 +15,6 @@ use super::super::remedy::{Remedy, Shell, command, ip, text};
 use super::super::words;
 use super::bridge::HOOK;
 use super::l2;
-use super::neighbor::{self, Unresolved};
 
 /// A frame that left through the parent and was nobody's behind it.
 pub fn strayed(loss: &Loss<'_>) -> Option<Candidate> {
@@ -35,20 +34,6 @@ pub fn strayed(loss: &Loss<'_>) -> Option<Candidate> {
         return None;
     }
     kept_apart(loss.host, loss.journey)
-}
-
-/// A packet that waited for a neighbour on the other side of the same parent.
-pub fn question(loss: &Loss<'_>) -> Option<Candidate> {
-    question_lost(loss.host, neighbor::awaited(loss)?)
-}
-
-/// The question for a neighbour left through the parent, and its owner is on the same parent.
-#[must_use]
-pub fn question_lost(host: &Host, who: Unresolved) -> Option<Candidate> {
-    let sender = host.link(who.device)?;
-    host.owners(who.address)
-        .filter_map(|owner| host.link(owner))
-        .find_map(|owner| apart(host, sender, owner))
 }
 
 /// The macvlan, or parent, from which the packet went to an end on the same parent.
@@ -73,7 +58,7 @@ pub fn kept_apart(host: &Host, journey: &Journey) -> Option<Candidate> {
 
 /// Why two ends on one parent do not reach each other (`macvlan_queue_xmit`, drivers/net/macvlan.c: only bridge mode
 /// at both ends is switched within the parent).
-fn apart(host: &Host, sender: &Link, end: &Link) -> Option<Candidate> {
+pub(super) fn apart(host: &Host, sender: &Link, end: &Link) -> Option<Candidate> {
     let is = |mode: &Option<String>, name: &str| mode.as_deref() == Some(name);
     let lower = |link: &Link| link.macvlan.as_ref().and(link.peer);
     let siblings = lower(sender).is_some() && lower(sender) == lower(end);

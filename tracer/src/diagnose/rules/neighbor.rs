@@ -4,23 +4,30 @@ use std::net::IpAddr;
 
 use crate::correlate::Trace;
 use crate::host::Host;
-use crate::host::facts::{PolicyRule, TableRoute};
+use crate::host::facts::Link;
 use crate::model::{Detail, Device, Event, KtimeNs, NeighborEvent, Step, Transport, Tuple};
 use crate::network::links::peer_of;
-use crate::network::route::{Decision, Tables, lookup, route_spec, route_words, rule_words};
+use crate::network::neighbour::{By, answer};
+use crate::network::route::Query;
+use crate::network::segment::Open;
 use crate::sites;
 use crate::uapi::fib::LOOPBACK_IFINDEX;
 use crate::uapi::neighbour::{NUD_FAILED, STATES, UNRESOLVED};
-use crate::verdict::{Evidence, Outcome};
+use crate::verdict::{Evidence, Outcome, Place};
 
-use super::super::candidate::{Candidate, Specificity, evidence};
+use super::super::candidate::{Candidate, Specificity, evidence, place_on};
 use super::super::causes::NEIGHBOR_UNRESOLVED;
 use super::super::local;
 use super::super::loss::{Loss, apart};
 use super::super::overlay;
 use super::super::remedy::{Remedy, Shell, command, ip, text};
 use super::super::words;
-use super::{netfilter, tunnel, unheard};
+use super::{netfilter, tunnel};
+
+mod next_hop;
+pub mod silence;
+
+use next_hop::Way;
 
 /// `where.hook` of this family.
 const HOOK: &str = "neighbor";
@@ -158,6 +165,31 @@ pub fn senders(trace: &Trace, who: Unresolved) -> impl Iterator<Item = Tuple> {
     })
 }
 
+/// A packet that waits for the neighbour, as routing saw it: one that a sender looked a way up for, or one that was last
+/// seen in the namespace of the neighbour's interface.
+#[must_use]
+pub fn routed(trace: &Trace, who: Unresolved) -> Option<Query> {
+    let netns = who.device.netns;
+    if let Some(tuple) = senders(trace, who).next() {
+        return Some(Query::output(tuple, 0));
+    }
+    trace.journeys.values().find_map(|journey| {
+        let last = &journey.steps.last()?.event;
+        let here = last.device.map(|d| d.netns).or(last.netns) == Some(netns);
+        let tuple = last.tuple.filter(|_| here)?;
+        let came_in = journey
+            .steps
+            .iter()
+            .rev()
+            .filter(|s| matches!(s.event.detail, Detail::Ingress))
+            .find_map(|s| s.event.device.filter(|d| d.netns == netns));
+        Some(match came_in {
+            Some(device) => Query::input(tuple, device.ifindex, 0),
+            None => Query::output(tuple, 0),
+        })
+    })
+}
+
 fn events_of(trace: &Trace, who: Unresolved) -> impl DoubleEndedIterator<Item = &NeighborEvent> {
     trace.beside.iter().filter_map(move |e| match &e.detail {
         Detail::Neighbor(n) if n.address == Some(who.address) && e.device == Some(who.device) => {
@@ -223,21 +255,7 @@ pub fn question_evidence(trace: &Trace, host: &Host, who: Unresolved) -> Vec<Evi
             ),
         ));
     }
-    let owners: Vec<_> = host
-        .owners(who.address)
-        .map(|d| words::interface(host, d))
-        .collect();
-    if owners.is_empty() {
-        list.push(evidence(
-            "neighbor",
-            format!("no interface of this host has {}", who.address),
-        ));
-    } else {
-        list.push(evidence(
-            "neighbor",
-            format!("{} belongs to {}", who.address, owners.join(", ")),
-        ));
-    }
+    list.extend(owner_evidence(trace, host, who));
     if let Some(peer) = peer_of(host, who.device) {
         list.push(evidence(
             "link",
@@ -266,6 +284,66 @@ pub fn question_evidence(trace: &Trace, host: &Host, who: Unresolved) -> Vec<Evi
     list
 }
 
+/// Who has the address, where the question leads.
+fn owner_evidence(trace: &Trace, host: &Host, who: Unresolved) -> Vec<Evidence> {
+    let address = who.address;
+    let name = |link: &Link| words::interface(host, link.device);
+    let told = answer(host, silence::ask(trace, host, who));
+    let owners = told
+        .answerers
+        .iter()
+        .filter(|a| matches!(a.by, By::Owner(_)))
+        .map(|a| a.link)
+        .chain(told.silent.iter().filter_map(|s| host.link(s.owner?)));
+    let owners: Vec<String> = owners.map(name).collect();
+    let mut list = Vec::new();
+    if !owners.is_empty() {
+        list.push(format!("{address} belongs to {}", owners.join(", ")));
+    }
+    list.extend(told.elsewhere.iter().map(|e| {
+        format!(
+            "{address} is on {}, behind {} and not behind {}",
+            name(e.owner),
+            name(e.through),
+            words::interface(host, who.device)
+        )
+    }));
+    list.extend(told.between.iter().map(|b| {
+        format!(
+            "{address} is on {}, behind {}: the question goes no further than {}",
+            name(b.owner),
+            name(b.far),
+            name(b.near)
+        )
+    }));
+    if list.is_empty() {
+        match host.owners(address).next() {
+            None => list.push(format!("no interface of this host has {address}")),
+            Some(_) if told.missing.is_empty() => {
+                list.push(format!(
+                    "no interface that the question reaches has {address}"
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    list.extend(told.open.iter().filter_map(|open| {
+        let beyond = match open {
+            Open::Wire(link) => format!("through {}", name(link)),
+            Open::Process(link) => format!("to the process that reads {}", name(link)),
+            Open::Remote(link, end) => format!("from {} to the remote end {end}", name(link)),
+            Open::Peer(link) => format!("to the other end of {}", name(link)),
+            Open::Unmodelled(_) => return None,
+        };
+        Some(format!(
+            "the question goes on {beyond}: who is there cannot be told from here"
+        ))
+    }));
+    list.into_iter()
+        .map(|text| evidence("neighbor", text))
+        .collect()
+}
+
 fn state_words(state: u16) -> &'static str {
     STATES
         .iter()
@@ -290,8 +368,7 @@ pub fn summary(host: &Host, who: Unresolved) -> String {
 }
 
 /// What to look at.
-#[must_use]
-pub fn advice(host: &Host, who: Unresolved) -> Vec<Remedy> {
+fn looks(host: &Host, who: Unresolved) -> Vec<Remedy> {
     let shell = Shell::of(host, Some(who.device.netns));
     let name = host.interface(who.device);
     let ip = ip(who.address.is_ipv6());
@@ -311,68 +388,41 @@ pub fn advice(host: &Host, who: Unresolved) -> Vec<Remedy> {
             command!["ip addr show dev", peer.name],
         ));
     }
-    list.push(text(format!(
-        "start or mend the machine that owns {}, or correct the route or the service's endpoint that names it",
-        who.address
-    )));
     list
 }
 
-/// The route that names a next hop, and the rule that led to it.
-fn next_hop<'a>(loss: &Loss<'a>, who: Unresolved) -> Option<(&'a PolicyRule, &'a TableRoute)> {
-    let came_in = loss.came_in().filter(|d| Some(*d) != loss.device());
-    let tables = Tables::of(loss.host, who.device.netns);
-    match lookup(&tables, &loss.routed(came_in)?).decision {
-        Decision::Route { rule, route, hops }
-            if hops.iter().any(|hop| hop.gateway == Some(who.address)) =>
-        {
-            Some((rule, route))
-        }
-        _ => None,
-    }
-}
-
-fn next_hop_words(loss: &Loss<'_>, who: Unresolved) -> Option<String> {
-    let (rule, route) = next_hop(loss, who)?;
-    Some(format!(
-        "{} is the next hop by the route {} (policy rule {}: {})",
-        who.address,
-        route_words(loss.host, who.device.netns, route),
-        rule.priority,
-        rule_words(rule)
-    ))
-}
-
-/// Where the next hop is the wrong one: the route, and the rule when it is not one of the usual three.
-fn next_hop_advice(loss: &Loss<'_>, who: Unresolved) -> Vec<Remedy> {
-    let Some((rule, route)) = next_hop(loss, who) else {
-        return Vec::new();
+/// Nobody answers for this neighbour, and nothing that was read keeps the question or the answer back. `routed`: the
+/// packet for which it was asked, as routing saw it.
+#[must_use]
+pub fn nobody(trace: &Trace, host: &Host, who: Unresolved, routed: Option<Query>) -> Candidate {
+    let place = Place {
+        interface: Some(host.interface(who.device)),
+        hook: Some(HOOK.to_owned()),
+        ..place_on(host, who.device.netns)
     };
-    let shell = Shell::of(loss.host, Some(who.device.netns));
-    let ip = ip(who.address.is_ipv6());
-    let netns = who.device.netns;
-    let mut list = match route_spec(loss.host, netns, route) {
-        Some(spec) => vec![
-            shell
-                .change(
-                    "if the next hop is the wrong one: this route names it",
-                    command![..ip, "route del", ..spec.split(' ')],
-                )
-                .undone_by(command![..ip, "route add", ..spec.split(' ')]),
-        ],
-        None => vec![text(format!(
-            "if the next hop is the wrong one: the route {} names it",
-            route_words(loss.host, netns, route)
-        ))],
+    let told = answer(host, silence::ask(trace, host, who));
+    let way = routed.and_then(|query| Way::of(host, who, &query));
+    let found = match (overlay::neighbour_entry(host, who), &way) {
+        (Some(entry), _) => vec![entry],
+        (None, Some(way)) => way.remedies(&told),
+        (None, None) => Vec::new(),
     };
-    if !matches!(rule.table, 253..=255) {
-        let rule = format!("pref {} {}", rule.priority, rule_words(rule));
-        list.push(shell.change(
-            "or the policy rule that leads to its table",
-            command![..ip, "rule del", ..rule.split(' ')],
-        ));
+    let mut candidate = Candidate::new(&NEIGHBOR_UNRESOLVED, place, summary(host, who))
+        .because("route", way.as_ref().map(Way::words))
+        .advise(looks(host, who));
+    candidate
+        .evidence
+        .extend(question_evidence(trace, host, who));
+    if let Some(more) = way.as_ref().and_then(|way| way.summary(&told)) {
+        candidate.summary += &more;
     }
-    list
+    if found.is_empty() {
+        candidate = candidate.advise([text(format!(
+            "start or mend the machine that owns {}, or correct the route or the service's endpoint that names it",
+            who.address
+        ))]);
+    }
+    candidate.advise(found)
 }
 
 /// The neighbour for which the lost packet waited; `None` for other losses.
@@ -395,25 +445,17 @@ pub fn unresolved(loss: &Loss<'_>) -> Option<Candidate> {
     if let Some(first_cause) = netfilter::of_question(loss.trace, loss.host, who.address) {
         return Some(first_cause);
     }
-    if let Some(candidate) = unheard::unheard(loss.trace, loss.host, who) {
+    if let Some(candidate) = silence::explained(loss.trace, loss.host, who) {
         return Some(candidate.leads_to(Outcome::Dropped));
     }
-    let mut candidate = Candidate::new(
-        &NEIGHBOR_UNRESOLVED,
-        loss.place_at_device(HOOK),
-        summary(loss.host, who),
-    )
-    .explains(Specificity::Fact)
-    .because(
-        "icmp",
-        loss.told().map(|t| format!("the sender was told: {t}")),
-    )
-    .because("route", next_hop_words(loss, who))
-    .advise(advice(loss.host, who))
-    .advise(match overlay::neighbour_entry(loss.host, who) {
-        Some(entry) => vec![entry],
-        None => next_hop_advice(loss, who),
-    });
+    let came_in = loss.came_in().filter(|d| Some(*d) != loss.device());
+    let mut candidate = nobody(loss.trace, loss.host, who, loss.routed(came_in))
+        .explains(Specificity::Fact)
+        .because(
+            "icmp",
+            loss.told().map(|t| format!("the sender was told: {t}")),
+        );
+    candidate.place = loss.place_at_device(HOOK);
     if loss.reason() == "NEIGH_QUEUEFULL" {
         candidate.summary += " (its queue is full)";
     }
@@ -424,9 +466,6 @@ pub fn unresolved(loss: &Loss<'_>) -> Option<Candidate> {
             who.address
         );
     }
-    candidate
-        .evidence
-        .extend(question_evidence(loss.trace, loss.host, who));
     if let Some((device, remote)) = tunnel::outer_of(loss) {
         candidate = remote_end(loss, candidate, device, remote);
     }

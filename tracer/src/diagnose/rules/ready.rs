@@ -6,6 +6,7 @@ use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::{InterfaceAddress, Link};
 use crate::model::{Device, NetNs};
+use crate::network::neighbour;
 use crate::verdict::{Confidence, Place};
 
 use super::super::candidate::{Candidate, Specificity, place_on};
@@ -197,10 +198,10 @@ pub fn unusable(host: &Host, owner: Device, address: IpAddr) -> Option<Candidate
         "look first: tentative or dadfailed",
         command!["ip -6 addr show dev", name],
     )]);
-    let others: Vec<_> = host
-        .owners(address)
-        .filter(|d| *d != owner)
-        .map(|d| words::interface(host, d))
+    let others: Vec<_> = neighbour::owners(host, owner, address)
+        .into_iter()
+        .filter(|l| l.device.netns != owner.netns)
+        .map(|l| words::interface(host, l.device))
         .collect();
     if entry.dad_failed {
         candidate = candidate

@@ -3,12 +3,11 @@
 use crate::correlate::Trace;
 use crate::host::Host;
 use crate::model::{Direction, Event, Fate, FateCounts, Journey};
-use crate::verdict::{Confidence, Place};
+use crate::verdict::Confidence;
 
-use super::super::candidate::{Candidate, Specificity, evidence, place_on};
-use super::super::causes::NEIGHBOR_UNRESOLVED;
-use super::super::rules::neighbor::{self, Unresolved};
-use super::super::rules::{flooded, link, macvlan, netfilter, unheard};
+use super::super::candidate::{Candidate, Specificity, evidence};
+use super::super::rules::neighbor::{self, Unresolved, silence};
+use super::super::rules::{link, netfilter};
 use super::super::view::{View, last_seen};
 use super::{Counts, Silence};
 
@@ -65,35 +64,25 @@ pub fn stuck_at(trace: &Trace, host: &Host, who: Unresolved) -> Candidate {
         );
     }
     let kept_back = netfilter::of_question(trace, host, who.address)
-        .or_else(|| unheard::unheard(trace, host, who))
-        .or_else(|| macvlan::question_lost(host, who))
-        .or_else(|| flooded::question_lost(trace, host, who));
+        .or_else(|| silence::explained(trace, host, who));
     if let Some(candidate) = kept_back {
         return candidate;
     }
-    let place = Place {
-        interface: Some(host.interface(who.device)),
-        hook: Some("neighbor".to_owned()),
-        ..place_on(host, who.device.netns)
-    };
     let failed = neighbor::failed(trace, who);
-    let mut candidate = Candidate::new(&NEIGHBOR_UNRESOLVED, place, neighbor::summary(host, who))
+    let (state, confidence) = match failed {
+        true => ("FAILED", Confidence::Certain),
+        false => ("INCOMPLETE", Confidence::Likely),
+    };
+    let mut candidate = neighbor::nobody(trace, host, who, neighbor::routed(trace, who))
         .explains(Specificity::Linked)
-        .sure(if failed {
-            Confidence::Certain
-        } else {
-            Confidence::Likely
-        })
-        .advise(neighbor::advice(host, who));
-    candidate.evidence = neighbor::question_evidence(trace, host, who);
+        .sure(confidence);
     candidate.evidence.insert(
         0,
         evidence(
             "neighbor",
             format!(
-                "the entry for {} is {}; packets wait in its queue",
-                who.address,
-                if failed { "FAILED" } else { "INCOMPLETE" }
+                "the entry for {} is {state}; packets wait in its queue",
+                who.address
             ),
         ),
     );

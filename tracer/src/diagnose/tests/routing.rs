@@ -302,6 +302,11 @@ fn arp_ignore_silences_what_is_not_on_the_interface() {
         }
         net.sysctl(ROUTER, "net/ipv4/conf/all/arp_ignore", "0");
         net.sysctl(ROUTER, "net/ipv4/conf/west/arp_ignore", value);
+        for key in ["rp_filter", "arp_filter"] {
+            for interface in ["all", "west"] {
+                net.sysctl(ROUTER, &format!("net/ipv4/conf/{interface}/{key}"), "0");
+            }
+        }
         let verdict = net.verdict();
         assert_eq!(verdict.cause.as_deref(), Some(cause), "{value} {elsewhere}");
         if cause == "socket.silent" {

@@ -1,0 +1,488 @@
+//! The route that led to a neighbour which does not answer, and what to change about it: nothing is wrong with the
+//! neighbour where its address is not on the link at all, or where there is another way.
+
+use std::net::IpAddr;
+
+use crate::host::Host;
+use crate::host::facts::{InterfaceAddress, Link, NextHop, PolicyRule, TableRoute};
+use crate::host::prefix::{holds, network};
+use crate::model::{Device, IfIndex};
+use crate::network::links::peer_of;
+use crate::network::neighbour::{Answer, Told};
+use crate::network::route::{Decision, Query, Tables, lookup, route_spec, route_words, rule_words};
+use crate::network::settings::{Combined, conf, setting};
+use crate::uapi::rtnetlink::{RT_TABLE_LOCAL, RT_TABLE_MAIN};
+
+use super::super::super::remedy::{Command, Remedy, Shell, command, ip, sysctl};
+use super::super::super::words;
+use super::Unresolved;
+
+/// A route that makes an address a neighbour: as its gateway, or by taking it to be on the link.
+pub(super) struct Way<'a> {
+    host: &'a Host,
+    who: Unresolved,
+    rule: &'a PolicyRule,
+    route: &'a TableRoute,
+    /// The route that would be used without it.
+    instead: Option<(&'a TableRoute, Vec<NextHop>)>,
+    /// The address is the gateway.
+    gateway: bool,
+}
+
+impl<'a> Way<'a> {
+    /// The route of a packet that waited for this neighbour; `None` where what was read of routes tells another one.
+    pub(super) fn of(host: &'a Host, who: Unresolved, query: &Query) -> Option<Self> {
+        let tables = Tables::of(host, who.device.netns);
+        let Decision::Route { rule, route, hops } = lookup(&tables, query).decision else {
+            return None;
+        };
+        let gateway = hops.iter().any(|hop| hop.gateway == Some(who.address));
+        let on_link = || {
+            let here =
+                |hop: &NextHop| hop.gateway.is_none() && hop.oif == Some(who.device.ifindex.0);
+            query.tuple.dst == who.address && hops.iter().any(here)
+        };
+        if !gateway && !on_link() {
+            return None;
+        }
+        let instead = match lookup(&tables.without(route), query).decision {
+            Decision::Route { route, hops, .. } => Some((route, hops)),
+            _ => None,
+        };
+        Some(Self {
+            host,
+            who,
+            rule,
+            route,
+            instead,
+            gateway,
+        })
+    }
+
+    fn shell(&self) -> Shell {
+        Shell::of(self.host, Some(self.who.device.netns))
+    }
+
+    fn name(&self) -> String {
+        self.host.interface(self.who.device)
+    }
+
+    fn route_words(&self, route: &TableRoute) -> String {
+        route_words(self.host, self.who.device.netns, route)
+    }
+
+    fn paths(&self) -> usize {
+        self.route.paths.len()
+    }
+
+    /// How the route makes the address a neighbour, as evidence.
+    pub(super) fn words(&self) -> String {
+        let address = self.who.address;
+        let how = match (self.gateway, self.paths()) {
+            (true, 0 | 1) => format!("{address} is the next hop by the route"),
+            (true, paths) => format!(
+                "{address} is one of the {paths} next hops, among which a hash of each flow chooses, of the route"
+            ),
+            (false, _) => format!(
+                "{address} is taken to be on the link of {} by the route",
+                self.name()
+            ),
+        };
+        format!(
+            "{how} {} (policy rule {}: {})",
+            self.route_words(self.route),
+            self.rule.priority,
+            rule_words(self.rule)
+        )
+    }
+
+    /// What the route has to do with it, as the end of the summary.
+    pub(super) fn summary(&self, told: &Answer<'_>) -> Option<String> {
+        if self.gateway {
+            let paths = self.paths();
+            return (paths > 1).then(|| format!(", one of {paths} next hops of the route"));
+        }
+        if let Some(masks) = self.masks(told) {
+            return Some(format!(
+                "; it is taken to be on the link by the prefix length of {}/{}, where {}/{} is that of {}",
+                masks.own.address,
+                masks.own.prefix,
+                masks.other.address,
+                masks.other.prefix,
+                words::interface(self.host, masks.end.device)
+            ));
+        }
+        let (instead, _) = self.instead.as_ref()?;
+        (told.told() == Told::Nobody && !told.elsewhere.is_empty() || self.is_deserted(told)).then(
+            || {
+                format!(
+                    "; the route {} takes it there, without which {} would be used",
+                    self.route_words(self.route),
+                    self.route_words(instead)
+                )
+            },
+        )
+    }
+
+    /// Nobody at all gets what is sent to the link.
+    fn is_deserted(&self, told: &Answer<'_>) -> bool {
+        told.asked.is_empty() && told.open.is_empty()
+    }
+
+    /// What to change, what is nearest to the mistake first.
+    pub(super) fn remedies(&self, told: &Answer<'_>) -> Vec<Remedy> {
+        let mut list = if self.gateway {
+            self.of_gateway(told)
+        } else {
+            self.of_link(told)
+        };
+        if !matches!(self.rule.table, 253..=255) && self.gateway {
+            let rule = format!("pref {} {}", self.rule.priority, rule_words(self.rule));
+            let ip = ip(self.who.address.is_ipv6());
+            list.push(
+                self.shell()
+                    .change(
+                        "or the policy rule that leads to its table",
+                        command![..ip, "rule del", ..rule.split(' ')],
+                    )
+                    .undone_by(command![..ip, "rule add", ..rule.split(' ')]),
+            );
+        }
+        list
+    }
+
+    fn of_gateway(&self, told: &Answer<'_>) -> Vec<Remedy> {
+        if self.paths() > 1 {
+            return self.without_path().into_iter().collect();
+        }
+        if self.route.nexthop.is_some() {
+            let look = self.shell().look(
+                "the next-hop object that names it",
+                command!["ip nexthop show"],
+            );
+            return vec![look];
+        }
+        if let Some(proxy) = self.gateway_by_proxy(told) {
+            return vec![proxy];
+        }
+        if self.instead.is_some() {
+            return self.deleted().into_iter().collect();
+        }
+        self.other_gateway(told).into_iter().collect()
+    }
+
+    /// The route without the path that leads to the neighbour.
+    fn without_path(&self) -> Option<Remedy> {
+        let netns = self.who.device.netns;
+        let mut kept = self.route.clone();
+        kept.paths
+            .retain(|hop| hop.gateway != Some(self.who.address));
+        if let [only] = kept.paths[..] {
+            (kept.gateway, kept.oif) = (only.gateway, only.oif);
+            kept.flags = only.flags;
+            kept.paths.clear();
+        }
+        let [after, before] = [&kept, self.route].map(|route| route_spec(self.host, netns, route));
+        let (after, before) = after.zip(before)?;
+        let ip = ip(self.who.address.is_ipv6());
+        let replace = |spec: &str| command![..ip, "route replace", ..spec.split(' ')];
+        Some(
+            self.shell()
+                .change(
+                    format!(
+                        "leave out the nexthop {} until it answers again",
+                        self.who.address
+                    ),
+                    replace(&after),
+                )
+                .undone_by(replace(&before)),
+        )
+    }
+
+    /// There is another way.
+    fn deleted(&self) -> Option<Remedy> {
+        let (instead, _) = self.instead.as_ref()?;
+        let spec = route_spec(self.host, self.who.device.netns, self.route)?;
+        let ip = ip(self.who.address.is_ipv6());
+        Some(
+            self.shell()
+                .change(
+                    format!(
+                        "if the next hop is the wrong one: delete the route that names it; {} is used then",
+                        self.route_words(instead)
+                    ),
+                    command![..ip, "route del", ..spec.split(' ')],
+                )
+                .undone_by(command![..ip, "route add", ..spec.split(' ')]),
+        )
+    }
+
+    /// By the only machine on the link that forwards: its address becomes the next hop, or it gets the one that is named.
+    fn other_gateway(&self, told: &Answer<'_>) -> Option<Remedy> {
+        let v6 = self.who.address.is_ipv6();
+        let forwards = |link: &&&Link| {
+            let read = setting(self.host, link.device, (v6, "forwarding"), Combined::Own);
+            read.is_ok_and(|s| s.value != 0)
+        };
+        let mut found = told.asked.iter().filter(forwards);
+        let (link, None) = (found.next()?, found.next()) else {
+            return None;
+        };
+        let own = self
+            .host
+            .addresses(self.who.device)
+            .iter()
+            .find(|o| holds(o.address, o.prefix, self.who.address))?;
+        let mut addresses = self.host.addresses(link.device).iter();
+        match addresses.find(|a| holds(own.address, own.prefix, a.address)) {
+            Some(other) => self.renamed(link, other.address),
+            None => Some(self.given(link, own.prefix)),
+        }
+    }
+
+    /// The route with another gateway.
+    fn renamed(&self, link: &Link, gateway: IpAddr) -> Option<Remedy> {
+        let netns = self.who.device.netns;
+        let changed = TableRoute {
+            gateway: Some(gateway),
+            ..self.route.clone()
+        };
+        let [after, before] =
+            [&changed, self.route].map(|route| route_spec(self.host, netns, route));
+        let (after, before) = after.zip(before)?;
+        let ip = ip(gateway.is_ipv6());
+        let replace = |spec: &str| command![..ip, "route replace", ..spec.split(' ')];
+        let remedy = self.shell().change(
+            format!(
+                "{gateway} ({}) is the only machine on this link that forwards: name it as the next hop",
+                words::interface(self.host, link.device)
+            ),
+            replace(&after),
+        );
+        Some(remedy.undone_by(replace(&before)))
+    }
+
+    /// The address that the route names, for a machine that has none of the link's network.
+    fn given(&self, link: &Link, prefix: u8) -> Remedy {
+        let address = self.who.address;
+        let ip = ip(address.is_ipv6());
+        let nodad = address.is_ipv6().then_some("nodad");
+        let full = format!("{address}/{prefix}");
+        Shell::of(self.host, Some(link.device.netns))
+            .change(
+                format!(
+                    "{} is the only machine on this link that forwards, and has no address of its network: if it is the gateway, give it {address}",
+                    words::interface(self.host, link.device)
+                ),
+                command![..ip, "addr add", full, "dev", link.name, ..nodad],
+            )
+            .undone_by(command![..ip, "addr del", full, "dev", link.name])
+    }
+
+    /// Nobody has the address, and at the other end of the cable is an interface without one of its network, as
+    /// networks of pods have it: only a proxy can answer there.
+    fn gateway_by_proxy(&self, told: &Answer<'_>) -> Option<Remedy> {
+        let address = self.who.address;
+        let peer = peer_of(self.host, self.who.device).filter(|peer| peer.master.is_none())?;
+        let nobody = told.told() != Told::Somebody && self.host.owners(address).next().is_none();
+        let own = self.host.addresses(self.who.device);
+        let in_network = own.iter().any(|a| holds(a.address, a.prefix, address));
+        let numbered = |a: &InterfaceAddress| {
+            a.address.is_ipv4() == address.is_ipv4() && holds(a.address, a.prefix, address)
+        };
+        let bare = !self.host.addresses(peer.device).iter().any(numbered);
+        if !nobody || !bare || in_network || address.is_ipv6() {
+            return None;
+        }
+        let proxy = setting(
+            self.host,
+            peer.device,
+            (false, "proxy_arp"),
+            Combined::Larger,
+        )
+        .ok()?;
+        let name = sysctl(&conf(false, &peer.name, "proxy_arp"));
+        (proxy.value == 0).then(|| {
+            Shell::of(self.host, Some(peer.device.netns))
+                .change(
+                    format!(
+                        "nobody has {address}, and {} has no address of its network: let it answer as a proxy",
+                        words::interface(self.host, peer.device)
+                    ),
+                    command!["sysctl -w", format!("{name}=1")],
+                )
+                .undone_by(command!["sysctl -w", format!("{name}=0")])
+        })
+    }
+
+    /// The address is taken to be on the link, and is not there.
+    fn of_link(&self, told: &Answer<'_>) -> Vec<Remedy> {
+        if let Some(masks) = self.masks(told) {
+            return vec![self.corrected(&masks)];
+        }
+        let proxies = || {
+            told.between
+                .iter()
+                .take(1)
+                .map(|between| self.proxy(between.near))
+        };
+        let directly = told.elsewhere.first().map(|e| self.through(e.through));
+        let past = self.past_the_link(told);
+        // What stands in between answers in its owner's stead where that is how its network works: IPv6 has no other
+        // way for a prefix that is on the link.
+        let proxy_first = self.who.address.is_ipv6() || past.is_none();
+        let (first, then): (Vec<Remedy>, Vec<Remedy>) = match proxy_first {
+            true => (proxies().collect(), past.into_iter().collect()),
+            false => (past.into_iter().collect(), proxies().collect()),
+        };
+        directly.into_iter().chain(first).chain(then).collect()
+    }
+
+    /// A network of the interface that is larger than a neighbour on the same link has it, and holds the address only so.
+    fn masks<'h>(&'h self, told: &Answer<'h>) -> Option<Masks<'h>> {
+        let address = self.who.address;
+        let own = self.host.addresses(self.who.device).iter().find(|a| {
+            let prefix = network(a.address, a.prefix);
+            a.prefix == self.route.length && prefix == self.route.prefix
+        })?;
+        told.asked.iter().find_map(|end| {
+            let other = self.host.addresses(end.device).iter().find(|a| {
+                let same = holds(a.address, a.prefix, own.address);
+                same && a.prefix > own.prefix && !holds(a.address, a.prefix, address)
+            })?;
+            Some(Masks { own, other, end })
+        })
+    }
+
+    fn corrected(&self, Masks { own, other, end }: &Masks<'_>) -> Remedy {
+        let (address, name) = (own.address, self.name());
+        let ip = ip(address.is_ipv6());
+        let nodad = address.is_ipv6().then_some("nodad");
+        let add = |prefix: u8| {
+            let full = format!("{address}/{prefix}");
+            command![..ip, "addr add", full, "dev", name, ..nodad]
+        };
+        let del = |prefix: u8| {
+            let full = format!("{address}/{prefix}");
+            command![..ip, "addr del", full, "dev", name]
+        };
+        // IPv6 has an address once on an interface, with whatever prefix length; IPv4 keeps routes through a gateway only as
+        // long as there is an address.
+        let swap = |from: u8, to: u8| match address {
+            IpAddr::V4(_) => [add(to), del(from)],
+            IpAddr::V6(_) => [del(from), add(to)],
+        };
+        let [first, second] = swap(own.prefix, other.prefix);
+        let net = |prefix: u8| format!("{}/{prefix}", network(address, prefix));
+        let change = self
+            .shell()
+            .change(
+                format!(
+                    "{} is not on this link, though its network {} says so: give the interface the prefix length that {} has",
+                    self.who.address,
+                    net(own.prefix),
+                    words::interface(self.host, end.device)
+                ),
+                first,
+            )
+            .and(second);
+        swap(other.prefix, own.prefix)
+            .into_iter()
+            .fold(change, Remedy::undone_by)
+            .scope(format!(
+                "whatever set {}/{} up has to know of it",
+                own.address, own.prefix
+            ))
+    }
+
+    fn host_route(&self, verb: &'static str, way: &[String]) -> Command {
+        let address = self.who.address;
+        let table = (!matches!(self.route.table, RT_TABLE_MAIN | RT_TABLE_LOCAL))
+            .then(|| ["table".to_owned(), self.route.table.to_string()]);
+        command![
+            ..ip(address.is_ipv6()),
+            "route",
+            verb,
+            address,
+            ..way,
+            ..table.into_iter().flatten()
+        ]
+    }
+
+    /// By the route that would be used if the network of the link were not there, for this address alone.
+    fn past_the_link(&self, told: &Answer<'_>) -> Option<Remedy> {
+        let (instead, hops) = self.instead.as_ref()?;
+        let hop = hops.iter().find(|hop| hop.gateway.is_some())?;
+        let gateway = hop.gateway.filter(|g| *g != self.who.address)?;
+        let ifindex = IfIndex(hop.oif?);
+        let netns = self.who.device.netns;
+        let out = self.host.interface(Device { netns, ifindex });
+        let way = ["via".to_owned(), gateway.to_string(), "dev".to_owned(), out];
+        let route = self.route_words(self.route);
+        let deserted = match self.is_deserted(told) {
+            true => format!(", and nothing is attached to {}", self.name()),
+            false => String::new(),
+        };
+        Some(
+            self.shell()
+                .change(
+                    format!(
+                        "if it is not meant to be on this link: the route {route} takes it there{deserted}; send this address by what is used without that route ({})",
+                        self.route_words(instead)
+                    ),
+                    self.host_route("add", &way),
+                )
+                .undone_by(self.host_route("del", &way))
+                .scope(format!(
+                    "other addresses of {route} still go to the link; the cure for all is another network for {}",
+                    self.name()
+                )),
+        )
+    }
+
+    /// The owner is behind another interface of the same namespace.
+    fn through(&self, link: &Link) -> Remedy {
+        let way = ["dev".to_owned(), link.name.clone()];
+        self.shell()
+            .change(
+                format!("it is behind {}: route it there", link.name),
+                self.host_route("add", &way),
+            )
+            .undone_by(self.host_route("del", &way))
+    }
+
+    /// The machine between here and the owner answers in the owner's stead.
+    fn proxy(&self, near: &Link) -> Remedy {
+        let address = self.who.address;
+        let v6 = address.is_ipv6();
+        let (ip, shell) = (ip(v6), Shell::of(self.host, Some(near.device.netns)));
+        let entry =
+            |verb: &'static str| command![..ip, "neigh", verb, "proxy", address, "dev", near.name];
+        let mut change = shell.change(
+            format!(
+                "let {} answer for it as a proxy",
+                words::interface(self.host, near.device)
+            ),
+            entry("add"),
+        );
+        let mut undo = Vec::new();
+        let key = if v6 { "proxy_ndp" } else { "forwarding" };
+        let combined = if v6 { Combined::Larger } else { Combined::Own };
+        let off = setting(self.host, near.device, (v6, key), combined).is_ok_and(|s| s.value == 0);
+        if off {
+            let name = sysctl(&conf(v6, &near.name, key));
+            change = change.and(command!["sysctl -w", format!("{name}=1")]);
+            undo.push(command!["sysctl -w", format!("{name}=0")]);
+        }
+        undo.insert(0, entry("del"));
+        undo.into_iter().fold(change, Remedy::undone_by)
+    }
+}
+
+/// Two prefix lengths of one link.
+struct Masks<'a> {
+    own: &'a InterfaceAddress,
+    other: &'a InterfaceAddress,
+    /// Who has the other.
+    end: &'a Link,
+}

@@ -1,0 +1,459 @@
+//! Why a neighbour that was asked for does not answer, as far as the way to it and its own settings tell
+//! ([`crate::network::neighbour`]).
+//!
+//! The kernel frees such a question like an answered one (arp_process, net/ipv4/arp.c), so the settings are read.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use crate::correlate::Trace;
+use crate::host::Host;
+use crate::host::facts::{Link, Question};
+use crate::model::{Device, NetNs, Proto, Transport, Tuple};
+use crate::network::bridging::{Obstacle, bridge_of, way_to};
+use crate::network::links::peer_of;
+use crate::network::neighbour::{Answer, Ask, Silence, Silent, answer, owners_at};
+use crate::network::route::Query;
+use crate::network::segment::Stop;
+use crate::network::settings::{Setting, conf};
+use crate::verdict::{Confidence, Outcome, Place};
+
+use super::super::super::candidate::{Candidate, Specificity, place_on};
+use super::super::super::causes::{NEIGHBOR_UNRESOLVED, ROUTE_MARTIAN, SOCKET_SILENT};
+use super::super::super::readdress;
+use super::super::super::remedy::{Shell, command, ip, sysctl, text};
+use super::super::super::routing::holds;
+use super::super::super::words;
+use super::super::{flooded, macvlan, ready, source};
+use super::{Unresolved, is_asked_for, question_evidence, question_words, senders, unresolved_in};
+
+/// Most neighbours that are asked about.
+const PENDING: usize = 4;
+
+/// The question as the network sees it.
+#[must_use]
+pub fn ask(trace: &Trace, host: &Host, who: Unresolved) -> Ask {
+    Ask {
+        device: who.device,
+        address: who.address,
+        source: asker(trace, host, who),
+    }
+}
+
+/// Who asks: by the question itself, by what the sender looked up, or the address of the asking interface.
+fn asker(trace: &Trace, host: &Host, who: Unresolved) -> Option<IpAddr> {
+    let asked = trace.beside.iter().find_map(|e| {
+        let packet = e.packet.as_ref()?;
+        let Transport::Neighbor { answer, target, .. } = packet.transport else {
+            return None;
+        };
+        (e.device == Some(who.device) && !answer && target == who.address)
+            .then(|| packet.tuple.map(|t| t.src))
+            .flatten()
+    });
+    let looked_up = || senders(trace, who).find_map(|t| (!t.src.is_unspecified()).then_some(t.src));
+    let own = || {
+        host.addresses(who.device)
+            .iter()
+            .find(|a| holds(a.address, a.prefix, who.address))
+            .map(|a| a.address)
+    };
+    asked
+        .filter(|a| !a.is_unspecified())
+        .or_else(looked_up)
+        .or_else(own)
+}
+
+/// What to read of those who should answer and of the way to them.
+#[must_use]
+pub fn questions(trace: &Trace, host: &Host, who: Unresolved) -> Vec<Question> {
+    let answer = answer(host, ask(trace, host, who));
+    let mut list = Vec::new();
+    for silent in &answer.silent {
+        let devices = [Some(silent.link.device), silent.owner];
+        list.extend(
+            devices
+                .into_iter()
+                .flatten()
+                .map(|device| Question::Link { device }),
+        );
+        if let Silence::Stopped(Stop::Bridge(_, _, Obstacle::LinkDown(port)))
+        | Silence::AnswerStopped(Stop::Bridge(_, _, Obstacle::LinkDown(port))) = silent.why
+        {
+            list.extend(left_routes(trace, host, who, port));
+        }
+        if let Silence::SourceOwn(asker) = silent.why {
+            let (to, like) = (destination(trace, who), back(asker, who.address));
+            list.extend(readdress::questions(who.device.netns, to, &like));
+        }
+    }
+    if let Some(peer) = peer_of(host, who.device).filter(|_| who.address.is_ipv6()) {
+        let netns = peer.device.netns;
+        let names = [peer.name.as_str(), "all"].map(ready::disable_sysctl);
+        list.extend(names.map(|name| Question::Sysctl { netns, name }));
+    }
+    for between in &answer.between {
+        let (netns, dst) = (between.near.device.netns, who.address);
+        list.push(Question::RoutesTowards { netns, dst });
+    }
+    list.extend(answer.missing);
+    list
+}
+
+/// The answer, as a route lookup.
+fn back(from: IpAddr, to: IpAddr) -> Tuple {
+    Tuple {
+        proto: Proto::Arp,
+        src: from,
+        sport: 0,
+        dst: to,
+        dport: 0,
+        icmp_id: 0,
+    }
+}
+
+/// The addresses whose traffic waits for the neighbour.
+fn ends(trace: &Trace, who: Unresolved) -> Vec<IpAddr> {
+    let sent = senders(trace, who).map(|t| t.src);
+    let waits = super::routed(trace, who).map(|query| query.tuple);
+    let waits = waits.into_iter().flat_map(|t| [t.src, t.dst]);
+    sent.chain(waits).chain([who.address]).collect()
+}
+
+/// Which routes are left behind a port whose link is down: others went with it, and are put back with it.
+fn left_routes(trace: &Trace, host: &Host, who: Unresolved, port: &Link) -> Vec<Question> {
+    let both = [Some(port), peer_of(host, port.device)];
+    let of = |netns: NetNs| {
+        let ends = ends(trace, who).into_iter();
+        ends.map(move |dst| Question::RoutesTowards { netns, dst })
+    };
+    both.into_iter()
+        .flatten()
+        .flat_map(|link| of(link.device.netns))
+        .collect()
+}
+
+/// Why the neighbour does not answer.
+#[must_use]
+pub fn explained(trace: &Trace, host: &Host, who: Unresolved) -> Option<Candidate> {
+    let answer = answer(host, ask(trace, host, who));
+    let case = Case { trace, host, who };
+    let told = answer.silent.iter().find_map(|silent| case.of(silent));
+    told.or_else(|| case.unattached(&answer))
+        .or_else(|| case.without_ipv6(&answer))
+}
+
+/// A neighbour that does not answer, with what was seen and read.
+#[derive(Clone, Copy)]
+struct Case<'a> {
+    trace: &'a Trace,
+    host: &'a Host,
+    who: Unresolved,
+}
+
+impl<'a> Case<'a> {
+    fn of(self, silent: &Silent<'a>) -> Option<Candidate> {
+        let host = self.host;
+        let candidate = match &silent.why {
+            Silence::Stopped(stop) | Silence::AnswerStopped(stop) => return self.stopped(*stop),
+            Silence::Tentative | Silence::Duplicate => {
+                ready::unusable(host, silent.owner?, self.who.address)?
+            }
+            Silence::Ignored(setting) => self.ignored(silent, setting),
+            Silence::Filtered(setting) => self.ignored(silent, setting),
+            Silence::NoArp => self.without_arp(silent.link),
+            Silence::SourceOwn(asker) => self.impossible(silent.link, *asker, true),
+            Silence::SourceImpossible(asker) => self.impossible(silent.link, *asker, false),
+            Silence::ReversePath(asker, setting) => self.refused(silent.link, *asker, setting),
+            Silence::NotForwarding(setting) => self.proxy(
+                silent.link,
+                format!(
+                    "{} = 0: who does not forward is no proxy",
+                    sysctl(&setting.name)
+                ),
+                Some((&setting.name, 1)),
+            ),
+            Silence::ProxyNdpOff => {
+                let name = conf(true, &silent.link.name, "proxy_ndp");
+                let why = format!("it has the proxy entry, but {} = 0", sysctl(&name));
+                self.proxy(silent.link, why, Some((&name, 1)))
+            }
+            Silence::ProxyNoRoute => self.proxy(
+                silent.link,
+                format!("it has no route for {}", self.who.address),
+                None,
+            ),
+            Silence::ProxySameInterface(_) => self.proxy(
+                silent.link,
+                format!(
+                    "its route for {} leads back to the link from which the question came",
+                    self.who.address
+                ),
+                None,
+            ),
+            Silence::NoWayBack
+            | Silence::AskerDown
+            | Silence::AskerNoArp
+            | Silence::OtherInterface
+            | Silence::OtherVrf => return None,
+        };
+        Some(self.waits(candidate))
+    }
+
+    fn waits(self, candidate: Candidate) -> Candidate {
+        let who = self.who;
+        candidate.because(
+            "neighbor",
+            format!(
+                "{} asks for {} ({}) and gets no answer: its packets wait, or died waiting",
+                words::interface(self.host, who.device),
+                who.address,
+                question_words(who.address)
+            ),
+        )
+    }
+
+    fn place(self, device: Device, hook: &str) -> Place {
+        Place {
+            interface: Some(self.host.interface(device)),
+            hook: Some(hook.to_owned()),
+            ..place_on(self.host, device.netns)
+        }
+    }
+
+    /// Something on the way keeps the question from its receiver, or the answer from the asker.
+    fn stopped(self, stop: Stop<'a>) -> Option<Candidate> {
+        let host = self.host;
+        match stop {
+            Stop::Bridge(bridge, from, obstacle) => Some(self.kept_from(bridge, from, &obstacle)),
+            Stop::Apart(from, to) => macvlan::apart(host, from, to),
+            // A link that carries nothing shows itself at the asker's own end.
+            Stop::Down(_)
+            | Stop::Gone(_)
+            | Stop::Proxy(_)
+            | Stop::Suppressed(..)
+            | Stop::OwnEnd(..)
+            | Stop::NoRoute(..)
+            | Stop::Underlay(..)
+            | Stop::NoDevice(..) => None,
+        }
+    }
+
+    fn kept_from(self, bridge: &Link, from: &Link, obstacle: &Obstacle<'_>) -> Candidate {
+        let (host, who) = (self.host, self.who);
+        let question = match who.address {
+            IpAddr::V4(_) => "ARP",
+            IpAddr::V6(_) => "neighbour solicitation",
+        };
+        let ends = ends(self.trace, who);
+        let mut candidate = flooded::kept_from(host, (bridge, from), obstacle, &ends, |why| {
+            format!("{question} for {} does not get through: {why}", who.address)
+        });
+        candidate
+            .evidence
+            .extend(question_evidence(self.trace, host, who));
+        let shell = Shell::of(host, Some(who.device.netns));
+        candidate.advise([shell.look(
+            "then the sender's entry",
+            command![
+                ..ip(who.address.is_ipv6()),
+                "neigh show",
+                who.address,
+                "dev",
+                host.interface(who.device)
+            ],
+        )])
+    }
+
+    /// The interface before the owner stands unattached, or in another bridge, where a port of the asker's should be.
+    fn unattached(self, answer: &Answer<'a>) -> Option<Candidate> {
+        let (host, who) = (self.host, self.who);
+        if !answer.answerers.is_empty() || !answer.silent.is_empty() {
+            return None;
+        }
+        let from = peer_of(host, who.device).map_or(who.device, |peer| peer.device);
+        let (bridge, from) = (bridge_of(host, from)?, host.link(from)?);
+        let mut owners = owners_at(host, who.device, who.address).into_iter();
+        let end = owners.find_map(|owner| way_to(host, bridge, owner))?;
+        let loose = end.master != Some(bridge.device.ifindex.0);
+        loose.then(|| self.kept_from(bridge, from, &Obstacle::NoPort(end, bridge)))
+    }
+
+    /// IPv6 is off at the other end of the cable, so that its address is not even known any more.
+    fn without_ipv6(self, answer: &Answer<'a>) -> Option<Candidate> {
+        let (host, who) = (self.host, self.who);
+        if who.address.is_ipv4() || !answer.silent.is_empty() || !answer.answerers.is_empty() {
+            return None;
+        }
+        let peer = peer_of(host, who.device)?;
+        let lost = ready::Lost::told_by(self.trace, host, who.device, who.address);
+        let candidate = ready::disabled_on(host, peer.device, lost.as_ref())?;
+        Some(self.waits(candidate).leads_to(Outcome::Dropped))
+    }
+
+    /// `arp_ignore` (`arp_ignore()`, net/ipv4/arp.c) or `arp_filter`.
+    fn ignored(self, silent: &Silent<'a>, setting: &Setting) -> Candidate {
+        let (host, who, arrival) = (self.host, self.who, silent.link.device);
+        let (name, value) = (sysctl(&setting.name), setting.value);
+        let key = setting.name.rsplit('/').next().unwrap_or_default();
+        let shell = Shell::of(host, Some(arrival.netns));
+        let owner = silent.owner.map(|owner| {
+            format!(
+                "{} belongs to {}",
+                who.address,
+                words::interface(host, owner)
+            )
+        });
+        Candidate::new(
+            &SOCKET_SILENT,
+            self.place(arrival, "neighbor"),
+            format!(
+                "ARP for {} reaches {} and is not answered: {key} ({name} = {value})",
+                who.address,
+                words::interface(host, arrival)
+            ),
+        )
+        .explains(Specificity::Linked)
+        .because("sysctl", format!("{name} = {value}"))
+        .because("address", owner)
+        .advise([
+            shell.look("look first", command!["sysctl", name]),
+            shell
+                .change("let it answer", command!["sysctl -w", format!("{name}=0")])
+                .undone_by(command!["sysctl -w", format!("{name}={value}")]),
+        ])
+    }
+
+    fn without_arp(self, link: &Link) -> Candidate {
+        let shell = Shell::of(self.host, Some(link.device.netns));
+        let set = |state: &'static str| command!["ip link set dev", link.name, "arp", state];
+        Candidate::new(
+            &SOCKET_SILENT,
+            self.place(link.device, "neighbor"),
+            format!(
+                "ARP for {} reaches {} and is not answered: ARP is off on the interface (NOARP)",
+                self.who.address,
+                words::interface(self.host, link.device)
+            ),
+        )
+        .explains(Specificity::Linked)
+        .advise([
+            shell.look("look first: NOARP", command!["ip link show dev", link.name]),
+            shell.change("turn it on", set("on")).undone_by(set("off")),
+        ])
+    }
+
+    /// The asker's address cannot be answered.
+    fn impossible(self, link: &Link, asker: IpAddr, own: bool) -> Candidate {
+        let (host, netns) = (self.host, link.device.netns);
+        let what = if own {
+            format!("{asker} is an address of this namespace itself")
+        } else {
+            format!("no answer can go to {asker}")
+        };
+        Candidate::new(
+            &ROUTE_MARTIAN,
+            self.place(link.device, "route"),
+            format!(
+                "martian source on {}: {what}; not even its ARP is answered",
+                words::interface(host, link.device)
+            ),
+        )
+        .explains(Specificity::Linked)
+        .sure(Confidence::Likely)
+        .advise(source::martian_advice(
+            host,
+            netns,
+            (asker, destination(self.trace, self.who)),
+            Some(self.who.device),
+        ))
+    }
+
+    /// The reverse-path filter refuses the asker, before any packet of its.
+    fn refused(self, link: &Link, asker: IpAddr, setting: &Setting) -> Candidate {
+        let request = back(self.who.address, asker).reversed();
+        let arrival = source::Arrival {
+            device: link.device,
+            query: Query::input(request, link.device.ifindex, 0),
+        };
+        let place = self.place(link.device, "route");
+        source::reverse_path(
+            self.host,
+            arrival,
+            (setting.name.clone(), setting.value),
+            place,
+        )
+        .sure(Confidence::Likely)
+        .because(
+            "neighbor",
+            "the same filter refuses the ARP request of this source, before any packet".to_owned(),
+        )
+        .advise([text(
+            "the neighbour entry of the sender is INCOMPLETE or FAILED as long as this lasts",
+        )])
+    }
+
+    /// A machine that is set up to answer in another's stead, and does not.
+    fn proxy(self, link: &Link, why: String, cure: Option<(&str, u32)>) -> Candidate {
+        let (host, who) = (self.host, self.who);
+        let shell = Shell::of(host, Some(link.device.netns));
+        let ip = ip(who.address.is_ipv6());
+        let set =
+            |name: &str, value: u32| command!["sysctl -w", format!("{}={value}", sysctl(name))];
+        let change = cure.map(|(name, value)| {
+            shell
+                .change("let it answer", set(name, value))
+                .undone_by(set(name, 0))
+        });
+        Candidate::new(
+            &NEIGHBOR_UNRESOLVED,
+            self.place(who.device, "neighbor"),
+            format!(
+                "{}: {} should answer as a proxy, and does not: {why}",
+                super::summary(host, who),
+                words::interface(host, link.device)
+            ),
+        )
+        .explains(Specificity::Linked)
+        .advise([
+            shell.look(
+                "check first: for whom it answers",
+                command![..ip, "neigh show proxy"],
+            ),
+            shell.look(
+                "and which way it has to the address",
+                command![..ip, "route get", who.address],
+            ),
+        ])
+        .advise(change)
+    }
+}
+
+/// Where the packet goes that waits, as far as its sender's lookups tell.
+fn destination(trace: &Trace, who: Unresolved) -> IpAddr {
+    let mut sent = senders(trace, who).map(|t| t.dst);
+    sent.find(|dst| *dst != who.address).unwrap_or(who.address)
+}
+
+/// Neighbours that packets of the trace may wait for, each once: a node has many others that nobody answers for.
+#[must_use]
+pub fn pending(trace: &Trace, host: &Host) -> Vec<Unresolved> {
+    let travelled: BTreeSet<NetNs> = trace
+        .journeys
+        .values()
+        .filter_map(|j| j.steps.last()?.event.netns)
+        .collect();
+    let mut list: Vec<Unresolved> = Vec::new();
+    for who in trace.beside.iter().filter_map(unresolved_in) {
+        let concerns = || {
+            travelled.contains(&who.device.netns)
+                || is_asked_for(host, who.address)
+                || senders(trace, who).next().is_some()
+        };
+        if !list.contains(&who) && concerns() {
+            list.push(who);
+        }
+    }
+    list.truncate(PENDING);
+    list
+}
