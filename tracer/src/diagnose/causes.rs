@@ -125,6 +125,8 @@ causes! {
         "Two machines of one network have the same address: the packet came to the wrong one.";
     L2_WRONG_MAC = "l2.wrong-destination-mac", Dropped, &["device"], [],
         "The frame was for another MAC than the interface's.";
+    L2_GONE = "l2.gone", Dropped, &["neighbor"], ["l2.wrong-destination-mac", "l2.bridge" => "nobody has the MAC or the address: whoever got a copy of the frame, or had no port for it, is not at fault"],
+        "The sender's neighbour entry outlived the machine: nobody on the segment has its MAC or its address.";
     L2_BRIDGE = "l2.bridge", Dropped, &["bridge"], ["neighbor.unresolved" => "the request or its answer was kept back on the way: the neighbour cannot know"],
         "The bridge did not pass it on: port state, isolation, hairpin, lock or flooding.";
     LINK_DOWN = "link.down", Dropped, &["device"], ["neighbor.unresolved", "route.none", "route.unreachable" => "nobody can be asked over a link that is down, and its routes went with it"],
@@ -137,7 +139,7 @@ causes! {
         "Its TTL or hop limit reached zero.";
     TUNNEL_UNKNOWN = "tunnel.unknown", Dropped, &["device"], ["socket.none" => "the port is that of a tunnel: no process would listen there"],
         "It arrived for a tunnel that does not exist here.";
-    TUNNEL_NO_REMOTE = "tunnel.no-remote", Dropped, &["device"], [],
+    TUNNEL_NO_REMOTE = "tunnel.no-remote", Dropped, &["device"], ["ttl.expired", "l2.wrong-destination-mac" => "what a tunnel sends to itself goes round until its TTL is used up, or comes to the wrong device"],
         "The tunnel has no entry or route for the remote end.";
     TC_DROP = "tc.drop", Dropped, &["tc-ingress", "tc-egress"], [],
         "A tc program or action dropped it.";

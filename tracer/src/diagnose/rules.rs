@@ -7,6 +7,7 @@ pub mod conntrack;
 pub mod duplicate;
 pub mod filter;
 pub mod flooded;
+pub mod gone;
 pub mod group;
 pub mod ipsec;
 pub mod l2;
@@ -25,7 +26,6 @@ pub mod route;
 pub mod socket;
 pub mod source;
 pub mod tunnel;
-pub mod unheard;
 
 use super::candidate::Candidate;
 use super::loss::Loss;
@@ -227,27 +227,21 @@ pub const RULES: &[Rule] = &[
         macvlan::strayed,
     ),
     rule!(
-        "macvlans that are kept apart, seen by an ARP request",
-        &[&sites::NEIGHBOR_QUEUE],
-        &[needs::NEIGHBOR],
-        macvlan::question,
-    ),
-    rule!(
         "a flooded copy whose own receiver a bridge passed by",
         &[&sites::OTHER_HOST],
         &[needs::FRAME],
         flooded::strayed,
     ),
     rule!(
-        "an ARP request that a bridge keeps from its receiver",
-        &[&sites::NEIGHBOR_QUEUE],
-        &[needs::NEIGHBOR],
-        flooded::question,
+        "an address that is nobody's any more",
+        &[&sites::OTHER_HOST, &sites::BRIDGE],
+        &[needs::FRAME, needs::SENDER_NEIGHBOR],
+        gone::address,
     ),
     rule!(
         "a frame with the wrong MAC",
         &[&sites::OTHER_HOST],
-        &[needs::FRAME],
+        &[needs::FRAME, needs::SENDER_NEIGHBOR],
         l2::wrong_mac,
     ),
     rule!(
@@ -311,6 +305,16 @@ pub const RULES: &[Rule] = &[
         &[&sites::TUNNEL_OUTPUT],
         &[],
         tunnel::no_remote,
+    ),
+    rule!(
+        "a tunnel whose remote end is its own host",
+        &[
+            &sites::FORWARD_LIMIT,
+            &sites::OTHER_HOST,
+            &sites::TUNNEL_SOURCE
+        ],
+        &[],
+        tunnel::own_end,
     ),
     rule!(
         "a tunnel that gets its own MAC",

@@ -2,9 +2,12 @@
 
 use std::net::IpAddr;
 
+use crate::host::Host;
 use crate::host::facts::Link;
 use crate::model::{Detail, Device, Ethernet, IfIndex, Mac};
-use crate::network::bridging::{bridge_of, learned_port, true_way, way_to};
+use crate::network::bridging::{Cast, bridge_of, learned_port, true_way};
+use crate::network::neighbour;
+use crate::network::segment::{Frame, Segment};
 use crate::network::tunnel::remote_of;
 use crate::sites;
 use crate::uapi::if_packet;
@@ -110,18 +113,28 @@ struct Stray<'a> {
     next_hop: Option<IpAddr>,
 }
 
-/// Interfaces with this MAC: of the namespaces that the packet passed, else of all.
+/// Interfaces with this MAC that the frame could have come to: of the sender's segment, or of a namespace that it passed.
+/// Networks of one machine may use the same MACs.
 fn owners<'a>(loss: &Loss<'a>, mac: Mac) -> Vec<&'a Link> {
-    let all: Vec<&Link> = loss.host.by_mac(mac).collect();
-    let passed = |link: &&&Link| {
-        let netns = link.device.netns;
-        loss.journey
-            .steps
-            .iter()
-            .any(|s| s.event.netns == Some(netns))
+    let host = loss.host;
+    let frame = |link: &Link| Frame {
+        cast: Cast::Unknown,
+        source: link.mac,
+        target: Some(mac),
+        asks: None,
     };
-    let near: Vec<&Link> = all.iter().filter(passed).copied().collect();
-    if near.is_empty() { all } else { near }
+    let segment = sender(loss)
+        .and_then(|sender| host.link(sender))
+        .map(|link| Segment::from(host, link, frame(link)));
+    let reached = |link: &&Link| {
+        let passed = loss
+            .steps()
+            .iter()
+            .any(|s| s.event.netns == Some(link.device.netns));
+        let on_it = |s: &Segment<'_>| s.end(link.device).is_some();
+        passed || segment.as_ref().is_some_and(on_it)
+    };
+    host.by_mac(mac).filter(reached).collect()
 }
 
 fn stray<'a>(loss: &Loss<'a>) -> Option<Stray<'a>> {
@@ -176,7 +189,7 @@ pub fn wrong_mac(loss: &Loss<'_>) -> Option<Candidate> {
     }
     let misled = found
         .carries
-        .and_then(|mac| misled(loss, &found, mac).or_else(|| wrong_end(loss, &found, mac)));
+        .and_then(|mac| misled(loss, &found, mac).or_else(|| wrong_end(loss, mac)));
     let nobody = found.carries.is_some() && found.owners.is_empty();
     let meant = found
         .next_hop
@@ -184,7 +197,7 @@ pub fn wrong_mac(loss: &Loss<'_>) -> Option<Candidate> {
     if let Some(misled) = &misled {
         summary += &format!("; {}", misled.words);
     } else if nobody && !meant {
-        summary += "; no interface of this host has that MAC any more";
+        summary += "; no interface on the way has that MAC";
     }
     let place = Place {
         interface: Some(name.clone()),
@@ -194,7 +207,7 @@ pub fn wrong_mac(loss: &Loss<'_>) -> Option<Candidate> {
     };
     let mut candidate = Candidate::new(&L2_WRONG_MAC, place, summary).explains(Specificity::Fact);
     if let Some(mac) = found.carries.filter(|_| nobody) {
-        candidate = candidate.because("link", format!("no interface of this host has {mac}"));
+        candidate = candidate.because("link", format!("no interface on the way has {mac}"));
     } else if let Some(mac) = found.carries {
         let owners: Vec<_> = found
             .owners
@@ -214,7 +227,7 @@ pub fn wrong_mac(loss: &Loss<'_>) -> Option<Candidate> {
 }
 
 /// A VXLAN device that sends the frame to another end than the one at which its MAC is.
-fn wrong_end(loss: &Loss<'_>, found: &Stray<'_>, mac: Mac) -> Option<Misled> {
+fn wrong_end(loss: &Loss<'_>, mac: Mac) -> Option<Misled> {
     let host = loss.host;
     let device = loss.steps().iter().find_map(|s| {
         let device = s.event.device?;
@@ -222,12 +235,8 @@ fn wrong_end(loss: &Loss<'_>, found: &Stray<'_>, mac: Mac) -> Option<Misled> {
         (out && host.link(device)?.vxlan.is_some()).then_some(device)
     })?;
     let remote = remote_of(host, device, mac)?.address;
-    let (owner, truth) = found
-        .owners
-        .iter()
-        .filter(|l| l.device != device)
-        .find_map(|l| Some((l, l.vxlan.as_ref()?.local?)))
-        .filter(|(_, truth)| *truth != remote)?;
+    let owner = overlay::owner(host, device, mac)?;
+    let truth = overlay::end_of(host, owner, device.netns).filter(|truth| *truth != remote)?;
     let name = host.interface(device);
     let shell = Shell::of(host, Some(device.netns));
     Some(Misled {
@@ -418,6 +427,11 @@ fn by_neighbor_entry(loss: &Loss<'_>, found: &Stray<'_>, mut candidate: Candidat
         ),
         None => String::new(),
     };
+    // Whoever got a flooded copy is not the one that the others expect.
+    let meant = |hop| host.is_local(found.here.netns, hop);
+    if !found.next_hop.is_some_and(meant) {
+        return candidate;
+    }
     let set = |mac: Mac| command!["ip link set dev", name, "address", mac];
     let mut change = here.change(
         format!("or give the interface the MAC that the others expect{twice}"),
@@ -480,18 +494,11 @@ pub fn twin(loss: &Loss<'_>) -> Option<Candidate> {
         return None;
     }
     let hop = sender(loss).and_then(|sender| next_hop(loss, sender))?;
-    // The one on the same bridge, if there is one: namespaces elsewhere may be of another network.
-    let near = |end: &Link| {
-        let mut bridges = loss
-            .steps()
-            .iter()
-            .filter_map(|s| bridge_of(host, s.event.device?));
-        bridges.any(|bridge| way_to(host, bridge, end).is_some())
-    };
-    let owner = host
-        .by_mac(mac)
-        .filter(|l| l.device != thief && host.is_local(l.device.netns, hop))
-        .max_by_key(|l| near(l))?;
+    // Namespaces elsewhere may be of another network.
+    let asker = sender(loss)?;
+    let owner = neighbour::owners(host, asker, hop)
+        .into_iter()
+        .find(|l| l.mac == Some(mac) && l.device != thief)?;
     if host.is_local(thief.netns, hop) {
         return None;
     }
@@ -507,6 +514,10 @@ pub fn twin(loss: &Loss<'_>) -> Option<Candidate> {
     let place = loss.place(Some("device"));
     let shell = Shell::of(host, Some(thief.netns));
     let name = host.interface(thief);
+    let set = |mac: Mac| command!["ip link set dev", name, "address", mac];
+    let own = shell
+        .change("give it a MAC of its own", set(free_mac(host, mac)))
+        .undone_by(set(mac));
     let mut candidate = Candidate::new(
         &NEIGHBOR_DUPLICATE,
         place,
@@ -523,12 +534,14 @@ pub fn twin(loss: &Loss<'_>) -> Option<Candidate> {
     )
     .advise([
         shell.look("look first", command!["ip link show dev", name]),
-        shell
-            .change(
-                "give it a MAC of its own",
-                command!["ip link set dev", name, "address NEW-MAC"],
-            )
-            .undone_by(command!["ip link set dev", name, "address", mac]),
+        match moved {
+            // The bridge has it there until the owner sends something.
+            Some((bridge, port)) => own.and_in(
+                &Shell::of(host, Some(bridge.device.netns)),
+                command!["bridge fdb del", mac, "dev", port.name, "master"],
+            ),
+            None => own,
+        },
     ]);
     if let Some((bridge, _)) = moved {
         candidate = candidate.advise([Shell::of(host, Some(bridge.device.netns)).look(
@@ -537,4 +550,19 @@ pub fn twin(loss: &Loss<'_>) -> Option<Candidate> {
         )]);
     }
     Some(candidate)
+}
+
+/// A locally administered MAC next to this one that no known interface has.
+fn free_mac(host: &Host, mac: Mac) -> Mac {
+    let mut bytes = mac.0;
+    bytes[0] = bytes[0] & !1 | 2;
+    let next = |step: u8| {
+        let mut bytes = bytes;
+        bytes[5] = bytes[5].wrapping_add(step);
+        Mac(bytes)
+    };
+    (1..=u8::MAX)
+        .map(next)
+        .find(|mac| host.by_mac(*mac).next().is_none())
+        .unwrap_or_else(|| next(1))
 }

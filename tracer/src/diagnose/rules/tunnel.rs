@@ -8,8 +8,9 @@ use crate::model::{Detail, Device, Mac, NetNs, Proto};
 use crate::network::links::peer_of;
 use crate::network::tunnel::remote_of;
 use crate::uapi::neighbour::NUD_PERMANENT;
+use crate::verdict::Place;
 
-use super::super::candidate::{Candidate, Specificity};
+use super::super::candidate::{Candidate, Specificity, place_on};
 use super::super::causes::{KERNEL_OTHER, MTU_EXCEEDED, TUNNEL_NO_REMOTE, TUNNEL_UNKNOWN};
 use super::super::loss::Loss;
 use super::super::mtu;
@@ -192,6 +193,67 @@ pub fn outer_of(loss: &Loss<'_>) -> Option<(Device, IpAddr)> {
     };
     let address = packet.map(|t| t.outer.dst).or_else(told)?;
     Some((device, address))
+}
+
+/// The tunnel sends to an address of its own namespace: what it encapsulates comes straight back out of it
+/// (encap_bypass_if_local, drivers/net/vxlan/vxlan_core.c).
+pub fn own_end(loss: &Loss<'_>) -> Option<Candidate> {
+    let host = loss.host;
+    let (link, mac, end) = loss.steps().iter().find_map(|s| {
+        let device = s.event.device?;
+        let out = matches!(s.event.detail, Detail::Egress);
+        let link = host.link(device).filter(|l| out && l.vxlan.is_some())?;
+        let mac = s.event.packet.as_ref()?.ethernet?.dst;
+        let end = remote_of(host, device, mac)?.address;
+        host.is_local(device.netns, end).then_some((link, mac, end))
+    })?;
+    let (device, netns) = (link.device, link.device.netns);
+    let shell = Shell::of(host, Some(netns));
+    let owner = overlay::owner(host, device, mac);
+    let place = Place {
+        interface: Some(link.name.clone()),
+        hook: Some(HOOK.to_owned()),
+        ..place_on(host, netns)
+    };
+    let mut candidate = Candidate::new(
+        &TUNNEL_NO_REMOTE,
+        place,
+        format!(
+            "the remote end {end} of the tunnel {} is an address of {} itself: what it encapsulates comes back to it",
+            words::interface(host, device),
+            host.namespace(netns)
+        ),
+    )
+    .explains(Specificity::Linked)
+    .because("fdb", format!("{} sends frames for {mac} to {end}", link.name))
+    .because(
+        "link",
+        owner.map(|owner| format!("{mac} is that of {}", words::interface(host, owner.device))),
+    )
+    .advise([shell.look(
+        "check first: to which end the tunnel sends that MAC",
+        command!["bridge fdb show dev", link.name].piped_to(command!["grep -i", mac]),
+    )]);
+    let same = owner.filter(|owner| host.is_local(owner.device.netns, end));
+    if let Some(owner) = same {
+        let ends = overlay::shared(host, netns, owner.device.netns);
+        let words = ends.map_or_else(String::new, |(own, other)| {
+            format!(
+                "; {own} and {other} are addresses of the two nodes in a network that they share"
+            )
+        });
+        return Some(candidate.advise([text(format!(
+            "{end} is an address of both nodes, so that neither can send to the other by it: the tunnels have to be made with other ends{words} (flannel: --iface or --public-ip)"
+        ))]));
+    }
+    let truth = owner.and_then(|owner| overlay::end_of(host, owner, netns));
+    if let Some(truth) = truth.filter(|truth| *truth != end) {
+        let entry = |end: IpAddr| overlay::entry("replace", mac, &link.name, end);
+        candidate = candidate.advise([shell
+            .change("name the end at which it is", entry(truth))
+            .undone_by(entry(end))]);
+    }
+    Some(candidate)
 }
 
 /// Encapsulation found no remote end.
