@@ -211,10 +211,16 @@ pub fn unusable(host: &Host, owner: Device, address: IpAddr) -> Option<Candidate
             )
             .advise([again(&shell, &full, &name, others.is_empty())]);
     } else {
-        candidate = candidate.advise([shell.change(
-            "wait for the end of the detection, or do without it",
-            command!["ip -6 addr replace", full, "dev", name, "nodad"],
-        )]);
+        // A flag that is given later does not end a detection that goes on (inet6_addr_modify, net/ipv6/addrconf.c).
+        let set = |verb: &'static str| command!["ip -6 addr", verb, full, "dev", name];
+        candidate = candidate.advise([shell
+            .change(
+                "wait for the end of the detection, or do without it",
+                set("del"),
+            )
+            .and(command!["ip -6 addr add", full, "dev", name, "nodad"])
+            .undone_by(set("del"))
+            .undone_by(set("add"))]);
     }
     Some(candidate)
 }
