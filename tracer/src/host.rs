@@ -31,6 +31,8 @@ use facts::{
     Ruleset, Run, TableRoute, TracedNode, XfrmPolicy,
 };
 
+pub use firewall::element_words;
+
 /// What could not be read of the host, and why.
 struct Unreadable {
     what: String,

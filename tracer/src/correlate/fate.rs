@@ -91,8 +91,8 @@ pub(super) fn judge(journey: &Journey, open: &Open, around: &Around<'_>) -> Judg
         End::GoesOn(step) | End::Silent(step) => silent(journey, step, around),
         End::Nothing => Fate::Vanished { step: last },
     };
-    let open_end = matches!(end, End::Silent(_) | End::GoesOn(_) | End::Nothing);
-    let over = !open_end || fate == Fate::Delivered;
+    // What is only assumed to have arrived may have been translated instead, and wait for a neighbour.
+    let over = !matches!(end, End::Silent(_) | End::GoesOn(_) | End::Nothing);
     Judgement { fate, branch, over }
 }
 

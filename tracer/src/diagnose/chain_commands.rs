@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::host::facts::{BaseChain, FilterEngine, FilterRule, Side};
+use crate::host::facts::{BaseChain, FilterEngine, FilterRule, Rule, Side, Stop};
 use crate::model::{Proto, Tuple};
 
 use super::remedy::{Command, Shell, command};
@@ -14,6 +14,35 @@ pub fn chain_words(chain: &BaseChain) -> String {
         "ip" | "ip6" => format!("{}/{}", chain.table, chain.chain),
         family => format!("{family} {}/{}", chain.table, chain.chain),
     }
+}
+
+/// A rule of a chain that is reached from a base chain, as commands need it.
+#[must_use]
+pub fn rule_of(chain: &str, rule: &Rule, stop: Stop) -> FilterRule {
+    FilterRule {
+        chain: chain.to_owned(),
+        handle: rule.handle,
+        number: rule.number,
+        stop,
+        text: rule.text.clone(),
+        whole: rule.whole,
+        packets: rule.packets,
+        tests: rule.tests().cloned().collect(),
+    }
+}
+
+/// `rule 2 of chain nat/DOCKER`, or by its handle where nft shows that.
+#[must_use]
+pub fn rule_words(base: &BaseChain, chain: &str, rule: &FilterRule) -> String {
+    let which = match rule.handle {
+        Some(handle) if !base.is_iptables() => format!("rule (handle {handle})"),
+        _ => format!("rule {}", rule.number),
+    };
+    let name = chain_words(&BaseChain {
+        chain: chain.to_owned(),
+        ..base.clone()
+    });
+    format!("{which} of chain {name}")
 }
 
 /// The iptables command for a chain (`ip6tables-legacy -t raw`), where there is one.

@@ -16,6 +16,7 @@ use super::rules::{ALWAYS, RULES, ipsec, netfilter, ready, unheard};
 use super::service;
 use super::silent::SYN_COOKIES;
 use super::source_address;
+use super::translator;
 use super::view::{View, last_seen, total};
 
 /// Journeys of a direction that are looked at for what became of them.
@@ -42,7 +43,8 @@ pub fn questions(trace: &Trace, host: &Host) -> Vec<Question> {
             }
         }
         if reply.delivered == 0 {
-            for question in service::questions(&view) {
+            let about_service = service::questions(&view).into_iter();
+            for question in about_service.chain(translator::questions(&view)) {
                 list.push(question);
             }
         }

@@ -16,11 +16,11 @@ mod tests;
 
 use std::net::IpAddr;
 
-use crate::host::facts::{BaseChain, FilterEngine, Rule, Side};
+use crate::host::facts::{BaseChain, Element, FilterEngine, Rule, Set, Side};
 use crate::model::{Fragment, Mac, Proto, Transport, Tuple};
 
 pub use rules::{Change, Rules};
-pub use translation::{Translated, Untranslated, translations};
+pub use translation::{Translated, Untranslated, left_untracked, translations};
 
 /// States of a connection by bit.
 pub mod states {
@@ -174,6 +174,8 @@ pub struct End<'a> {
     pub chain: &'a str,
     /// The rule; `None`: the base chain's policy.
     pub rule: Option<&'a Rule>,
+    /// The element of a map that gave the verdict, with its map.
+    pub element: Option<(&'a Set, &'a Element)>,
     /// Jumps that led there: chain and number of the rule.
     pub via: Vec<(&'a str, u32)>,
     /// What it does.

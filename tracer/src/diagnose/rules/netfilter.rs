@@ -2,8 +2,10 @@
 //! the host. The kernel never tells the rule: it is named where only one can have done it.
 
 mod answer;
+mod element;
 mod opening;
 mod suspects;
+mod untracked;
 
 use std::net::IpAddr;
 
@@ -153,6 +155,7 @@ pub fn drop(loss: &Loss<'_>) -> Option<Candidate> {
         // A REJECT whose answer was not sent (there is a limit to them) is a drop to the kernel.
         found = suspected(loss, hook, &[Stop::Reject])?.1;
     }
+    let candidate = untracked::explain(candidate, (loss, hook));
     Some(answer::with(candidate, (loss, hook), &chains, &found))
 }
 

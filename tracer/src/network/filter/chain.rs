@@ -4,7 +4,9 @@ use super::evaluate::{Evaluator, Found};
 use super::state::State;
 use super::states::{ESTABLISHED, INVALID, NEW, RELATED, UNTRACKED};
 use super::{End, Hook, Outcome, Packet, Rules, Step, Translated, Undecided, Walk};
-use crate::host::facts::{BaseChain, Missing, Part, Rule, RuleVerdict, Statement, Translation};
+use crate::host::facts::{
+    BaseChain, Element, Missing, Part, Rule, RuleVerdict, Set, Statement, Translation,
+};
 
 /// Most rules that are looked at for one base chain: chains that jump to each other in many ways are cut here.
 const MOST_RULES: u32 = 200_000;
@@ -50,6 +52,7 @@ pub(super) fn hook<'a>(rules: &'a Rules<'a>, packet: &Packet, hook: Hook<'_>) ->
             walk: &mut walk,
             passed: Vec::new(),
             via: Vec::new(),
+            element: None,
             left: MOST_RULES,
         };
         one.run(certain);
@@ -107,6 +110,8 @@ struct One<'a, 'w, 'p> {
     /// What the packet is where it may have passed the base chain.
     passed: Vec<State>,
     via: Vec<(&'a str, u32)>,
+    /// The element of a map whose verdict is carried out, with its map, and how many jumps led to the map's rule.
+    element: Option<(&'a Set, &'a Element, usize)>,
     left: u32,
 }
 
@@ -146,6 +151,7 @@ impl<'a> One<'a, '_, '_> {
                 base: self.base,
                 chain: name,
                 rule: None,
+                element: None,
                 via: Vec::new(),
                 outcome,
                 certain,
@@ -336,6 +342,7 @@ impl<'a> One<'a, '_, '_> {
                 base: self.base,
                 chain: rule.chain.as_deref().unwrap_or(frame.name),
                 rule: Some(rule),
+                element: self.decisive(rule),
                 via: self.via.clone(),
                 outcome,
                 certain: frame.certain && met,
@@ -347,6 +354,15 @@ impl<'a> One<'a, '_, '_> {
         }
         frame.certain = false;
         Next::Rule
+    }
+
+    /// The element of a map that decides, where a rule only carries it out: the map's own rule, or one of the chain to
+    /// which the element leads that asks nothing.
+    fn decisive(&self, rule: &Rule) -> Option<(&'a Set, &'a Element)> {
+        let (set, element, depth) = self.element?;
+        let jumps = self.via.len() - depth;
+        let plain = jumps == 1 && rule.tests().next().is_none();
+        (jumps == 0 || plain).then_some((set, element))
     }
 
     fn translate(
@@ -479,7 +495,9 @@ impl<'a> One<'a, '_, '_> {
             let Some(verdict) = &element.verdict else {
                 continue;
             };
+            self.element = Some((set, element, self.via.len()));
             let next = self.verdict((rule, verdict), frame, met && decided);
+            self.element = None;
             if !matches!(next, Next::Rule) {
                 return next;
             }
