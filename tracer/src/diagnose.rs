@@ -20,6 +20,7 @@ pub mod mended;
 pub mod mtu;
 pub mod nat_commands;
 pub mod needs;
+pub mod nfqueue;
 pub mod obstacle;
 pub mod other_way;
 pub mod overlay;

@@ -325,6 +325,16 @@ pub const CONNTRACK: Need = Need {
     },
 };
 
+/// Queues of packets that processes have open.
+pub const QUEUES: Need = Need {
+    what: "queues of packets for processes (NFQUEUE)",
+    ask: |loss, asked| {
+        if let Some(netns) = loss.netns() {
+            asked.push(Question::PacketQueues { netns });
+        }
+    },
+};
+
 /// Whether iptables sees what the translator's bridge forwards.
 pub const BRIDGED_TRANSLATION: Need = Need {
     what: "whether iptables sees bridged packets where the service is translated",

@@ -10,6 +10,7 @@ use super::groups;
 use super::local;
 use super::loss::Loss;
 use super::needs::{Asked, about_neighbor};
+use super::nfqueue;
 use super::ports;
 use super::rules::neighbor::Unresolved;
 use super::rules::{ALWAYS, RULES, ipsec, netfilter, ready, unheard};
@@ -131,6 +132,9 @@ fn about_missing(view: &View<'_>, direction: Direction, list: &mut Asked) {
         let Some(device) = last_seen(journey).and_then(|e| e.device) else {
             continue;
         };
+        for question in nfqueue::questions(device.netns) {
+            list.push(question);
+        }
         list.standing(view.host, device);
         if let Some(peer) = peer_of(view.host, device) {
             list.standing(view.host, peer.device);

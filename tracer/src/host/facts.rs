@@ -9,6 +9,7 @@ mod filter;
 mod layer2;
 mod moved;
 mod nodes;
+mod queues;
 mod routes;
 mod ruleset;
 mod sockets;
@@ -24,6 +25,7 @@ pub use layer2::{
     BridgeLink, BridgePort, FdbEntry, Forwarding, GroupMember, MulticastPorts, PortState, PortVlan,
     PortVlans, ProxyNeighbors, VxlanLink,
 };
+pub use queues::PacketQueue;
 pub use nodes::{ClockBasis, NodeClock, NodeId, TracedNode};
 pub use routes::{NextHop, PolicyRule, Route, RouteAnswer, Selectors, TableRoute};
 pub use sockets::{OpenSocket, PortSockets};
@@ -113,6 +115,8 @@ pub enum Fact {
     Conntrack(ConntrackAnswer),
     /// What conntrack counted in a namespace, all processors together.
     ConntrackCounters(NetNs, ConntrackCounters),
+    /// Queues of packets that processes of a namespace have open (NFQUEUE).
+    PacketQueues(NetNs, Vec<PacketQueue>),
     /// Something could not be read.
     Unread {
         /// What was tried.
@@ -501,6 +505,11 @@ pub enum Question {
     },
     /// Answered by [`Fact::ConntrackCounters`].
     ConntrackCounters {
+        /// Where.
+        netns: NetNs,
+    },
+    /// Answered by [`Fact::PacketQueues`].
+    PacketQueues {
         /// Where.
         netns: NetNs,
     },

@@ -22,6 +22,7 @@ use super::super::causes::{Cause, NETFILTER_DROP, NETFILTER_QUEUE, NETFILTER_REJ
 use super::super::hooks::{self, Hook};
 use super::super::loss::Loss;
 use super::super::nat_commands;
+use super::super::nfqueue;
 use super::super::remedy::{Remedy, Shell, command, text};
 
 pub use answer::switch;
@@ -324,16 +325,14 @@ pub fn reject(loss: &Loss<'_>) -> Option<Candidate> {
     )]))
 }
 
-/// NFQUEUE without a process behind it.
+/// NFQUEUE: no process listens, or its queue is full, or it refused the packet.
 pub fn queue(loss: &Loss<'_>) -> Option<Candidate> {
+    if matches!(loss.function(), "nf_reinject" | "nfqnl_reinject") {
+        return nfqueue::refused(loss);
+    }
     let hook = hooks::of(&loss.info.stack);
     let mut candidate = propose(loss, &NETFILTER_QUEUE, hook, "NFQUEUE");
-    candidate.summary += ": no process listens on the queue that the rule names";
     let shell = Shell::of(loss.host, loss.netns());
-    candidate = candidate.advise([shell.look(
-        "queues with a listener",
-        "cat /proc/net/netfilter/nfnetlink_queue",
-    )]);
     // The kernel frees in the same place for both engines.
     let found = hook.and_then(|h| {
         [FilterEngine::Nftables, FilterEngine::Legacy]
@@ -345,11 +344,19 @@ pub fn queue(loss: &Loss<'_>) -> Option<Candidate> {
             })
             .next()
     });
+    let full = nfqueue::full(loss);
+    candidate.summary += &match &full {
+        Some(queue) => format!(": {} was full", nfqueue::words(queue)),
+        None => ": no process listens on the queue that the rule names".to_owned(),
+    };
+    candidate = candidate.advise([nfqueue::look(&shell)]);
+    candidate = candidate.advise(full.into_iter().flat_map(|queue| nfqueue::mend(loss.host, queue)));
     candidate = match found {
         Some((hook, chains, found)) => answer::with(candidate, (loss, hook), &chains, &found),
         None => candidate.advise([shell.look("the rule", "nft list ruleset")]),
     };
-    Some(candidate.advise([
-        text("start the listener, or let the rule bypass a missing one (`queue flags bypass`, `--queue-bypass`)"),
-    ]))
+    Some(candidate.advise([text(match full {
+        Some(_) => "or let what finds the queue full pass (`--queue-bypass` does not; NFQA_CFG_F_FAIL_OPEN, which the process sets, does)",
+        None => "start the listener, or let the rule bypass a missing one (`queue flags bypass`, `--queue-bypass`)",
+    })]))
 }
