@@ -28,8 +28,8 @@ use std::net::IpAddr;
 use crate::model::{Device, KtimeNs, Mac, NetNs, Proto};
 use facts::{
     Cgroups, ConntrackAnswer, ConntrackCounters, DeviceState, Fact, Forwarding, InterfaceAddress,
-    Link, MulticastPorts, Neighbor, NodeId, OpenSocket, PacketQueue, PolicyRule, PortVlan, Probe, RouteAnswer,
-    Ruleset, Run, TableRoute, TracedNode, XfrmPolicy,
+    Link, MulticastPorts, Neighbor, NodeId, OpenSocket, PacketQueue, PolicyRule, PortVlan, Probe,
+    RouteAnswer, Ruleset, Run, TableRoute, TracedNode, XfrmPolicy,
 };
 
 pub use firewall::element_words;

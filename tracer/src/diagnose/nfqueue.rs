@@ -20,10 +20,7 @@ use super::words::count;
 /// What to read where a packet has no end.
 #[must_use]
 pub fn questions(netns: NetNs) -> [Question; 2] {
-    [
-        Question::Chains { netns },
-        Question::PacketQueues { netns },
-    ]
+    [Question::Chains { netns }, Question::PacketQueues { netns }]
 }
 
 /// A rule that hands a packet to a queue.
@@ -148,7 +145,10 @@ pub fn mend(host: &Host, queue: &PacketQueue) -> Vec<Remedy> {
 fn without(handed: &Handed, shell: &Shell) -> Remedy {
     let (delete, revert) = delete_rule(&handed.base, &handed.rule);
     let change = shell
-        .change("until then: take the rule away that hands packets to it", delete)
+        .change(
+            "until then: take the rule away that hands packets to it",
+            delete,
+        )
         .scope("packets pass without being looked at".to_owned());
     revert.into_iter().fold(change, Remedy::undone_by)
 }
@@ -188,10 +188,7 @@ pub fn waits(host: &Host, journey: &Journey) -> Option<Candidate> {
             Some((handed, queue))
         })?;
     let shell = Shell::of(host, Some(came_in.netns));
-    let process = who(queue).map_or_else(
-        || "the process that has it open".to_owned(),
-        |who| who,
-    );
+    let process = who(queue).unwrap_or_else(|| "the process that has it open".to_owned());
     let candidate = Candidate::new(
         &NETFILTER_QUEUE,
         place(host, came_in, handed.hook),

@@ -152,6 +152,11 @@ fn about_silence(view: &View<'_>, arrived: bool, list: &mut Asked) {
     else {
         return;
     };
+    if view.journeys(Direction::Forward).any(|j| !view.young(j)) {
+        for question in nfqueue::questions(netns) {
+            list.push(question);
+        }
+    }
     if arrived && let Some(tuple) = view.tuple() {
         list.push_some(ports::question(netns, &last.tuple.unwrap_or(tuple)));
         if tuple.proto == Proto::Tcp {

@@ -71,13 +71,19 @@ macro_rules! rule {
 pub const ALWAYS: &[Need] = &[needs::LINK, needs::TUNNEL];
 
 /// What a verdict of the packet filters rests on.
-const FILTER: &[Need] = &[needs::CHAINS, needs::CONNTRACK, needs::ROUTE];
+const FILTER: &[Need] = &[
+    needs::CHAINS,
+    needs::CONNTRACK,
+    needs::ROUTE,
+    needs::FILTERED_WAY_BACK,
+];
 /// What a refusal by the routing tables rests on.
 const ROUTING: &[Need] = &[
     needs::ROUTE,
     needs::DECISION,
     needs::FORWARDING,
     needs::WAYS,
+    needs::OWNERS_WAY_BACK,
 ];
 
 /// What is to be known of a packet with a mark.
@@ -106,12 +112,7 @@ pub const RULES: &[Rule] = &[
     rule!(
         "NFQUEUE",
         &[&sites::QUEUED],
-        &[
-            needs::CHAINS,
-            needs::CONNTRACK,
-            needs::ROUTE,
-            needs::QUEUES,
-        ],
+        &[needs::CHAINS, needs::CONNTRACK, needs::ROUTE, needs::QUEUES,],
         netfilter::queue,
     ),
     rule!(

@@ -123,7 +123,8 @@ fn passages(journey: &Journey) -> Vec<Passage<'_>> {
             None => event.original.unwrap_or(tuple),
         };
         let change = translation::changes(journey).find(|c| {
-            c.netns == device.netns && (c.before.dst, c.before.dport) != (c.after.dst, c.after.dport)
+            c.netns == device.netns
+                && (c.before.dst, c.before.dport) != (c.after.dst, c.after.dport)
         });
         list.push(Passage {
             netns: device.netns,
@@ -184,13 +185,23 @@ pub(super) fn tell(view: &View<'_>, found: &Found<'_>, verdict: &mut Verdict) {
         Some((example.netns()?, example.info.ct_status?))
     });
     let dead = |cause: &str| {
-        ["route.", "neighbor.", "socket.", "link.", "remote.", "nat.no-backend", "tunnel.no-remote"]
-            .iter()
-            .any(|start| cause.starts_with(start))
+        [
+            "route.",
+            "neighbor.",
+            "socket.",
+            "link.",
+            "remote.",
+            "nat.no-backend",
+            "tunnel.no-remote",
+        ]
+        .iter()
+        .any(|start| cause.starts_with(start))
             && !matches!(cause, "route.rp-filter" | "route.martian")
     };
     let filtered = |cause: &str| cause.starts_with("netfilter.");
     let cause = verdict.cause.as_deref();
+    // Other networks of the machine may have the address: for this packet it was not there.
+    let unreached = cause.is_some_and(|c| c.starts_with("neighbor.") || c.starts_with("route."));
     let (dead, filtered) = (cause.is_none_or(dead), cause.is_some_and(filtered));
     let finding = journey
         .into_iter()
@@ -198,7 +209,7 @@ pub(super) fn tell(view: &View<'_>, found: &Found<'_>, verdict: &mut Verdict) {
         .filter(|passage| dead || filtered && passage.after.is_none())
         .find_map(|passage| {
             let status = status.and_then(|(netns, s)| (netns == passage.netns).then_some(s));
-            explain(view.host, &passage, status)
+            explain(view.host, &passage, (status, unreached))
         });
     if let Some(finding) = finding {
         finding.put_into(verdict);
@@ -221,8 +232,13 @@ impl Finding {
     }
 }
 
-/// What the rules of a namespace say of a packet's destination. `status`: IPS_* as the kernel told it.
-fn explain(host: &Host, passage: &Passage<'_>, status: Option<u32>) -> Option<Finding> {
+/// What the rules of a namespace say of a packet's destination. `status`: IPS_* as the kernel told it; `unreached`: it found
+/// no way there, or nobody.
+fn explain(
+    host: &Host,
+    passage: &Passage<'_>,
+    (status, unreached): (Option<u32>, bool),
+) -> Option<Finding> {
     let facts = &host.filters.get(&passage.netns)?.fact;
     let rules = Rules::of(facts);
     let mut packet = passage.packet(host);
@@ -235,7 +251,10 @@ fn explain(host: &Host, passage: &Passage<'_>, status: Option<u32>) -> Option<Fi
     let place = (passage.hook(), Side::Destination);
     let shell = Shell::of(host, Some(passage.netns));
     match translations(&rules, &packet, place, entry) {
-        Untranslated::By(rule) => Some(by(host, (passage, &packet), &rules, &rule, &shell)),
+        Untranslated::By(rule) => {
+            let rule = (&rule, unreached);
+            Some(by(host, (passage, &packet), &rules, rule, &shell))
+        }
         Untranslated::Stale => {
             // Translators other than netfilter's rules (IPVS, BPF) leave no such mark.
             let by_conntrack = status.or(known.map(|e| e.status))? & IPS_DST_NAT != 0;
@@ -252,7 +271,12 @@ fn explain(host: &Host, passage: &Passage<'_>, status: Option<u32>) -> Option<Fi
             Some(Finding {
                 summary,
                 evidence: vec![named.evidence("would translate it")],
-                remedies: forget(passage, known, &format!("the next packet is translated to {}", named.target()), &shell),
+                remedies: forget(
+                    passage,
+                    known,
+                    &format!("the next packet is translated to {}", named.target()),
+                    &shell,
+                ),
                 instead: true,
             })
         }
@@ -377,7 +401,7 @@ fn by(
     host: &Host,
     (passage, packet): (&Passage<'_>, &Packet),
     rules: &Rules<'_>,
-    rule: &Translated<'_>,
+    (rule, unreached): (&Translated<'_>, bool),
     shell: &Shell,
 ) -> Finding {
     let named = Named::of(rule);
@@ -388,18 +412,21 @@ fn by(
         instead: false,
     };
     let behind = passage.after.filter(|_| named.certain).and_then(|after| {
-        let nobody = host.owners(after.dst).next().is_none();
+        let nobody = unreached || host.owners(after.dst).next().is_none();
         behind(host, (passage, packet), rules, after.dst).filter(|_| nobody)
     });
     let Some((wrong, right)) = behind else {
         finding.remedies.push(shell.look(
-            format!("the rule that translates it to {}: is that still right?", named.target()),
+            format!(
+                "the rule that translates it to {}: is that still right?",
+                named.target()
+            ),
             show_reached(&named.base, &named.rule.chain),
         ));
         return finding;
     };
     finding.summary = format!(
-        "; {} translates it to {}, which no interface has that was seen, and stands before {}, which would translate it to {}",
+        "; {} translates it to {}, where nobody is, and stands before {}, which would translate it to {}",
         named.words(),
         named.target(),
         right.words(),
@@ -456,7 +483,9 @@ fn stale(
         Some(_) => "the next packet is translated as the rules say now".to_owned(),
         None => "the next packet is not translated, for no rule does".to_owned(),
     };
-    let list = now.iter().map(|rule| rule.evidence("translates new connections"));
+    let list = now
+        .iter()
+        .map(|rule| rule.evidence("translates new connections"));
     Finding {
         summary: format!(
             "; no rule translates {} to {} any more: its conntrack entry on {} is older than the rules (stale)",

@@ -3,8 +3,8 @@
 use crate::host::facts::{BaseChain, FilterRule, Stop};
 use crate::network::filter::{Packet, Rules, left_untracked};
 
-use super::chain_commands::rule_words;
 use super::chain_commands::rule_of;
+use super::chain_commands::rule_words;
 use super::deletion;
 use super::remedy::{Remedy, Shell};
 
@@ -42,7 +42,9 @@ pub fn words(list: &[Leaves]) -> String {
 pub fn track(list: &[Leaves], shell: &Shell) -> Option<Remedy> {
     let what = match list.len() {
         1 => "let conntrack see it: delete the NOTRACK rule, or limit it to other packets",
-        _ => "let conntrack see both directions: delete the NOTRACK rules, or limit them to other packets",
+        _ => {
+            "let conntrack see both directions: delete the NOTRACK rules, or limit them to other packets"
+        }
     };
     let scope = "all that they match is tracked again, and takes room in the table of connections";
     Some(deletion::of(list, what, shell)?.scope(scope.to_owned()))

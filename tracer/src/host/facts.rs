@@ -25,8 +25,8 @@ pub use layer2::{
     BridgeLink, BridgePort, FdbEntry, Forwarding, GroupMember, MulticastPorts, PortState, PortVlan,
     PortVlans, ProxyNeighbors, VxlanLink,
 };
-pub use queues::PacketQueue;
 pub use nodes::{ClockBasis, NodeClock, NodeId, TracedNode};
+pub use queues::PacketQueue;
 pub use routes::{NextHop, PolicyRule, Route, RouteAnswer, Selectors, TableRoute};
 pub use sockets::{OpenSocket, PortSockets};
 pub use xfrm::{XfrmDirection, XfrmPolicy};

@@ -1,5 +1,7 @@
 //! Wrong checksums of what carries a tunnel: the sender's outer header is to blame, and nothing inside.
 
+use std::net::IpAddr;
+
 use crate::host::Host;
 use crate::host::facts::Link;
 use crate::model::{Detail, Device, Journey, NetNs};
@@ -21,7 +23,7 @@ pub fn outer(loss: &Loss<'_>) -> Option<Candidate> {
     };
     let outer = loss.event.packet.as_ref()?.tunnel?.outer;
     let host = loss.host;
-    let underlay = host.owners(outer.src).next();
+    let underlay = sender(loss, outer.src);
     let sender = underlay.map_or_else(
         || outer.src.to_string(),
         |device| format!("{} ({})", outer.src, host.namespace(device.netns)),
@@ -61,6 +63,21 @@ pub fn outer(loss: &Loss<'_>) -> Option<Candidate> {
     Some(candidate.advise(changes).advise([text(
         "or make the tunnel without outer UDP checksums (ip link add … noudpcsum; over IPv6 udp6zerocsumtx on the sender and udp6zerocsumrx on the receiver)",
     )]))
+}
+
+/// Who sent the outer packet: of several that have its address the one that the packet passed.
+fn sender(loss: &Loss<'_>, address: IpAddr) -> Option<Device> {
+    let passed = |owner: &Device| {
+        let steps = &loss.journey.steps;
+        steps
+            .iter()
+            .any(|s| s.event.device.is_some_and(|d| d.netns == owner.netns))
+    };
+    let mut owners = loss.host.owners(address);
+    owners.find(passed).or_else(|| {
+        let all: Vec<Device> = loss.host.owners(address).collect();
+        all.first().copied().filter(|_| all.len() == 1)
+    })
 }
 
 /// The tunnel device through which the packet left its sender.

@@ -209,12 +209,17 @@ fn lead_home(to: (u32, u32), (v6, shell): (bool, &Shell)) -> Remedy {
 fn looks(routing: &Routing<'_>, (v6, shell): (bool, &Shell)) -> Vec<Remedy> {
     let mark = format!("{:#x}", routing.mark);
     vec![
-        shell.look("policy rules: is there one for the mark?", command![..ip(v6), "rule show"]),
+        shell.look(
+            "policy rules: is there one for the mark?",
+            command![..ip(v6), "rule show"],
+        ),
         shell.look(
             "where the mark leads now",
             command![..ip(v6), "route get", routing.dst, "mark", mark],
         ),
-        text("what made rule and route at start-up (the proxy's unit, a VPN client) has to make them again when the network daemon is restarted"),
+        text(
+            "what made rule and route at start-up (the proxy's unit, a VPN client) has to make them again when the network daemon is restarted",
+        ),
     ]
 }
 

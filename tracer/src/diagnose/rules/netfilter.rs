@@ -6,6 +6,7 @@ mod element;
 mod opening;
 mod suspects;
 mod untracked;
+mod way_back;
 
 use std::net::IpAddr;
 
@@ -28,6 +29,7 @@ use super::super::remedy::{Remedy, Shell, command, text};
 pub use answer::switch;
 pub use suspects::Suspects;
 pub use suspects::look_again;
+pub use way_back::is_asked as asks_for_the_way_back;
 
 /// The hook, when a packet filter freed the packet.
 pub(super) fn filtered(loss: &Loss<'_>) -> Option<Option<Hook>> {
@@ -350,7 +352,10 @@ pub fn queue(loss: &Loss<'_>) -> Option<Candidate> {
         None => ": no process listens on the queue that the rule names".to_owned(),
     };
     candidate = candidate.advise([nfqueue::look(&shell)]);
-    candidate = candidate.advise(full.into_iter().flat_map(|queue| nfqueue::mend(loss.host, queue)));
+    candidate = candidate.advise(
+        full.into_iter()
+            .flat_map(|queue| nfqueue::mend(loss.host, queue)),
+    );
     candidate = match found {
         Some((hook, chains, found)) => answer::with(candidate, (loss, hook), &chains, &found),
         None => candidate.advise([shell.look("the rule", "nft list ruleset")]),

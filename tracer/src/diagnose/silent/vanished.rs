@@ -210,7 +210,11 @@ fn explain(view: &View<'_>, direction: Direction, journey: &Journey, between: &s
         return candidate;
     }
     if let Some(mut candidate) = nfqueue::waits(view.host, journey) {
-        let reply = if direction == Direction::Reply { "reply " } else { "" };
+        let reply = if direction == Direction::Reply {
+            "reply "
+        } else {
+            ""
+        };
         candidate.summary = format!("{reply}vanished{between}: {}", candidate.summary);
         return candidate;
     }

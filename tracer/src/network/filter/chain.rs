@@ -3,10 +3,8 @@
 use super::evaluate::{Evaluator, Found};
 use super::state::State;
 use super::states::{ESTABLISHED, INVALID, NEW, RELATED, UNTRACKED};
-use super::{End, Hook, Outcome, Packet, Rules, Step, Translated, Undecided, Walk};
-use crate::host::facts::{
-    BaseChain, Element, Missing, Part, Rule, RuleVerdict, Set, Statement, Translation,
-};
+use super::{Chosen, End, Hook, Outcome, Packet, Rules, Step, Translated, Undecided, Walk};
+use crate::host::facts::{BaseChain, Missing, Part, Rule, RuleVerdict, Statement, Translation};
 
 /// Most rules that are looked at for one base chain: chains that jump to each other in many ways are cut here.
 const MOST_RULES: u32 = 200_000;
@@ -62,6 +60,7 @@ pub(super) fn hook<'a>(rules: &'a Rules<'a>, packet: &Packet, hook: Hook<'_>) ->
         }
         let Some(first) = passed.pop() else {
             walk.mark = None;
+            walk.untracked = state.untracked;
             return walk;
         };
         state = passed.iter().fold(first, State::or);
@@ -110,8 +109,8 @@ struct One<'a, 'w, 'p> {
     /// What the packet is where it may have passed the base chain.
     passed: Vec<State>,
     via: Vec<(&'a str, u32)>,
-    /// The element of a map whose verdict is carried out, with its map, and how many jumps led to the map's rule.
-    element: Option<(&'a Set, &'a Element, usize)>,
+    /// The element of a map whose verdict is carried out, and how many jumps led to the map's rule.
+    element: Option<(Chosen<'a>, usize)>,
     left: u32,
 }
 
@@ -314,6 +313,7 @@ impl<'a> One<'a, '_, '_> {
                 self.state.connection_mark = self.state.made(value, own);
             }
             // Only what no connection has yet can be left to none (nft_notrack_eval, notrack_tg).
+            Statement::NoTrack if self.packet.tracked => {}
             Statement::NoTrack => match self.state.states_in(self.hook, self.base) {
                 Some(INVALID) => self.state.untracked = Some(true),
                 Some(states) if states & INVALID == 0 => {}
@@ -358,11 +358,11 @@ impl<'a> One<'a, '_, '_> {
 
     /// The element of a map that decides, where a rule only carries it out: the map's own rule, or one of the chain to
     /// which the element leads that asks nothing.
-    fn decisive(&self, rule: &Rule) -> Option<(&'a Set, &'a Element)> {
-        let (set, element, depth) = self.element?;
+    fn decisive(&self, rule: &Rule) -> Option<Chosen<'a>> {
+        let (chosen, depth) = self.element?;
         let jumps = self.via.len() - depth;
         let plain = jumps == 1 && rule.tests().next().is_none();
-        (jumps == 0 || plain).then_some((set, element))
+        (jumps == 0 || plain).then_some(chosen)
     }
 
     fn translate(
@@ -495,7 +495,12 @@ impl<'a> One<'a, '_, '_> {
             let Some(verdict) = &element.verdict else {
                 continue;
             };
-            self.element = Some((set, element, self.via.len()));
+            let chosen = Chosen {
+                map: set,
+                fields,
+                element,
+            };
+            self.element = Some((chosen, self.via.len()));
             let next = self.verdict((rule, verdict), frame, met && decided);
             self.element = None;
             if !matches!(next, Next::Rule) {

@@ -52,11 +52,13 @@ pub enum Untranslated<'a> {
     CannotTell,
 }
 
-/// What the rules give the first packet of a connection at a hook, whatever became of it.
-fn first<'a>(rules: &'a Rules<'a>, packet: &Packet, name: &str) -> Walk<'a> {
+/// What the rules give the first packet of a connection at a hook, whatever became of it. `tracked`: even where a rule leaves
+/// it to no connection.
+fn first<'a>(rules: &'a Rules<'a>, packet: &Packet, (name, tracked): (&str, bool)) -> Walk<'a> {
     let packet = Packet {
         states: Some(NEW),
         status: Some(0),
+        tracked,
         ..packet.clone()
     };
     walk(rules, &packet, at(name))
@@ -73,7 +75,7 @@ fn at(name: &str) -> Hook<'_> {
 /// The rule that leaves a packet to no connection where it comes in or is sent, if one surely does.
 #[must_use]
 pub fn left_untracked<'a>(rules: &'a Rules<'a>, packet: &Packet, hook: &str) -> Option<Step<'a>> {
-    let found = first(rules, packet, hook);
+    let found = first(rules, packet, (hook, false));
     if found.untracked != Some(true) {
         return None;
     }
@@ -97,7 +99,7 @@ pub fn translations<'a>(
         unknown,
         because,
         ..
-    } = first(rules, packet, hook);
+    } = first(rules, packet, (hook, true));
     let open = unknown || because.is_some();
     let own: Vec<Translated<'_>> = translated
         .into_iter()

@@ -16,6 +16,7 @@ use super::element;
 use super::look_everywhere;
 use super::opening::both_ways;
 use super::suspects::{Suspect, Suspects, counted, words};
+use super::way_back;
 
 /// Most suspects that are listed.
 const LISTED: usize = 6;
@@ -142,19 +143,13 @@ fn named(
         return candidate;
     };
     candidate = candidate.advise(look(shell, chain, &rule.chain));
-    if let Some(source) = loss.tuple().map(|t| t.src)
-        && ["fib saddr", "rpfilter"]
-            .iter()
-            .any(|word| rule.text.contains(word))
-    {
-        let came = loss.came_in().map_or_else(String::new, |d| {
-            format!(": it came in through {}", loss.host.interface(d))
-        });
-        candidate = candidate.advise([shell.look(
-            format!("the rule filters by the way back; where would an answer go{came}"),
-            command!["ip route get", source],
-        )]);
-    }
+    let source = loss.tuple().map(|t| t.src);
+    let source = source.filter(|_| way_back::asks(&rule.text));
+    candidate = candidate.advise(
+        source
+            .into_iter()
+            .flat_map(|source| way_back::advice(loss, source, shell)),
+    );
     if rule.stop == Stop::Queue {
         return candidate;
     }
@@ -165,6 +160,9 @@ fn named(
     {
         candidate.summary += &change.summary;
         candidate = candidate.advise(change.remedies);
+        if change.useless {
+            return candidate;
+        }
         return candidate.advise(both_ways(loss, hook, (chain, owner), shell));
     }
     candidate = candidate.advise(both_ways(loss, hook, (chain, owner), shell));
@@ -183,7 +181,11 @@ fn named(
 
 /// How the one that writes the rule is told to make the change.
 fn owners_way(owner: &Owner, rule: &FilterRule) -> Vec<Remedy> {
-    let mut list = vec![text(format!("{} writes this rule: {}", owner.name, owner.way()))];
+    let mut list = vec![text(format!(
+        "{} writes this rule: {}",
+        owner.name,
+        owner.way()
+    ))];
     if rule.chain.starts_with("DOCKER-ISOLATION") {
         list.push(text(
             "or put both containers into one network: docker network connect NETWORK CONTAINER",

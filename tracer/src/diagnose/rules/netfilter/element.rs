@@ -2,19 +2,22 @@
 //! packets up in the map.
 
 use crate::host::element_words;
-use crate::host::facts::{BaseChain, Element, FilterRule};
+use crate::host::facts::{BaseChain, FilterRule};
 
 use super::super::super::hooks::Hook;
 use super::super::super::loss::Loss;
-use super::super::super::owners;
-use super::super::super::remedy::{Remedy, Shell, command};
+use super::super::super::owners::{self, Owner};
+use super::super::super::remedy::{Remedy, Shell, command, text};
 use super::super::super::translator;
+use super::suspects::OfMap;
 
 /// What is to be said of an element.
 pub(super) struct Change {
     /// For the summary.
     pub summary: String,
     pub remedies: Vec<Remedy>,
+    /// To let the packet pass here helps nobody.
+    pub useless: bool,
 }
 
 /// The change to an element of a map that gave the verdict. `None` where the map belongs to its rule alone: its elements
@@ -22,13 +25,17 @@ pub(super) struct Change {
 pub(super) fn change(
     loss: &Loss<'_>,
     (hook, chain, rule): (Hook, &BaseChain, &FilterRule),
-    (map, element): &(String, Element),
+    OfMap {
+        map,
+        fields,
+        element,
+    }: &OfMap,
     shell: &Shell,
 ) -> Option<Change> {
     if map.starts_with("__") {
         return None;
     }
-    let (key, leads) = element_words(element);
+    let (key, leads) = element_words(element, fields);
     let comment = element.comment.as_ref();
     let told = comment.map_or_else(String::new, |c| format!(" (comment \"{c}\")"));
     let leads = leads.unwrap_or_default();
@@ -39,10 +46,16 @@ pub(super) fn change(
     );
     let summary = format!("; its element in map {map} says {leads}: {key}{told}");
     let mut remedies = vec![look];
-    let owner = owners::words(chain, Some(rule));
+    let owner = owners::of(&chain.table, &rule.chain, &rule.text);
     // What is for a service without an endpoint is not helped by letting it pass.
     let useless = owner.is_some() && hook.chain_hook != "INPUT" && goes_nowhere(loss);
-    if !useless {
+    if useless {
+        remedies.push(text(format!(
+            "to let it pass would not help: no rule translates {} then; {} takes the element out once the service has an endpoint that it may use here (start one on this node, or let it use those of other nodes: externalTrafficPolicy, internalTrafficPolicy: Cluster)",
+            loss.dst_words(),
+            owner.map_or("its owner", |owner| owner.name)
+        )));
+    } else {
         let whole = match comment {
             Some(comment) => format!("{{ {key} comment \"{comment}\" : {leads} }}"),
             None => format!("{{ {key} : {leads} }}"),
@@ -55,10 +68,14 @@ pub(super) fn change(
                 )
                 .undone_by(command!["nft add element", ..place, whole])
                 .scope("this opens the firewall for all that the element stands for".to_owned())
-                .owner(owner),
+                .owner(owner.map(Owner::words)),
         );
     }
-    Some(Change { summary, remedies })
+    Some(Change {
+        summary,
+        remedies,
+        useless,
+    })
 }
 
 /// Nobody has the destination, and no rule translates it.

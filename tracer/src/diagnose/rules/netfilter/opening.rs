@@ -3,8 +3,8 @@
 //! by the same change or named.
 
 use crate::host::facts::{BaseChain, Part, Rule, RuleVerdict, Side, Statement};
-use crate::model::{Direction, Tuple};
-use crate::network::filter::{self, Answer, Change, End, Outcome, Packet, Rules};
+use crate::model::{Direction, Proto, Tuple};
+use crate::network::filter::{self, Answer, Change, End, Outcome, Packet, Rules, Undecided};
 use crate::uapi::nf_conntrack::{STATE_ESTABLISHED, STATE_INVALID, STATE_UNTRACKED};
 
 use super::super::super::chain_commands::{Pass, chain_words, let_pass};
@@ -20,8 +20,9 @@ const MOST: usize = 4;
 
 /// A chain that has to let a packet pass, with the packet's addresses and ports.
 struct Gate {
-    /// The chain in which the rule is put: a base chain, or one below it by its name.
-    chain: BaseChain,
+    base: BaseChain,
+    /// The chain in which the rule is put: the base chain, or one below it.
+    chain: String,
     tuple: Tuple,
     /// On which side the server's port is: the client's is another with each connection.
     server: Side,
@@ -41,7 +42,8 @@ pub(super) fn both_ways(
         _ => (Side::Destination, Side::Source),
     };
     let first = Gate {
-        chain: head_of(loss, hook, chain, owner),
+        base: chain.clone(),
+        chain: head_of(loss, hook, (chain, owner)),
         tuple,
         server: there,
     };
@@ -56,7 +58,7 @@ pub(super) fn both_ways(
             name: hook.chain_hook,
             owner,
         };
-        let opened = gates.first().map(|gate| (chain, gate.chain.chain.clone()));
+        let opened = gates.first().map(|gate| (chain, gate.chain.clone()));
         let next = way.open(&asked, opened, there, &mut gates);
         then.push(next.words("it"));
         if let Some(name) = way_back(hook, loss.journey.direction) {
@@ -70,7 +72,7 @@ pub(super) fn both_ways(
     }
     let mut passes: Vec<Pass> = gates
         .iter()
-        .filter_map(|gate| let_pass(&gate.chain, &gate.tuple, gate.server, shell))
+        .filter_map(|gate| let_pass((&gate.base, &gate.chain), &gate.tuple, gate.server, shell))
         .collect();
     passes.dedup();
     let mut all = passes.into_iter();
@@ -94,8 +96,8 @@ pub(super) fn both_ways(
         change.undone_by(pass.delete)
     });
     let change = change.owner(gates.iter().find_map(|gate| {
-        let own = owners::of(&gate.chain.table, &gate.chain.chain, "")?;
-        let kept = own.chain_for_others() == Some(gate.chain.chain.as_str());
+        let own = owners::of(&gate.base.table, &gate.chain, "")?;
+        let kept = own.chain_for_others() == Some(gate.chain.as_str());
         (!kept).then(|| own.words())
     }));
     let then =
@@ -121,6 +123,11 @@ fn way_back(hook: Hook, direction: Direction) -> Option<&'static str> {
 /// The answer as the same namespace sees it: of a connection that is known, where the packet's is; else as little of one
 /// as the packet itself.
 fn answer_to(packet: &Packet) -> Packet {
+    // An echo comes back as large as it was sent.
+    let echo = |t: &Tuple| matches!(t.proto, Proto::Icmp | Proto::Icmp6);
+    let fragment = packet
+        .fragment
+        .filter(|_| packet.tuple.as_ref().is_some_and(echo));
     let strange = |bit: u32| packet.states.is_some_and(|s| s & bit != 0);
     Packet {
         tuple: packet.tuple.map(Tuple::reversed),
@@ -136,6 +143,7 @@ fn answer_to(packet: &Packet) -> Packet {
             STATE_ESTABLISHED
         }),
         local: packet.local.clone(),
+        fragment,
         ..Packet::default()
     }
 }
@@ -192,9 +200,8 @@ impl<'a> Way<'a> {
                 match walk.answer() {
                     Answer::Passes => return Next::Passes,
                     Answer::CannotTell(why) => {
-                        let why = why.map_or("a rule that facts do not decide".to_owned(), |u| {
-                            format!("{} in chain {}", u.what, u.chain)
-                        });
+                        let why =
+                            why.map_or("a rule that facts do not decide".to_owned(), open_words);
                         return Next::Open(why);
                     }
                     Answer::Stopped(end) if end.outcome == Outcome::Queue => {
@@ -208,13 +215,11 @@ impl<'a> Way<'a> {
             else {
                 return Next::Open("the packet is not known".to_owned());
             };
-            let name = kept_for_others(&rules, (packet, at), (chain, self.owner))
-                .unwrap_or(&chain.chain);
+            let name =
+                kept_for_others(&rules, (packet, at), (chain, self.owner)).unwrap_or(&chain.chain);
             let gate = Gate {
-                chain: BaseChain {
-                    chain: name.to_owned(),
-                    ..chain.clone()
-                },
+                base: chain.clone(),
+                chain: name.to_owned(),
                 tuple,
                 server,
             };
@@ -222,6 +227,17 @@ impl<'a> Way<'a> {
             gates.push(gate);
         }
         Next::Open("too many chains stop it".to_owned())
+    }
+}
+
+/// The rule that left it open, in the words of who made it.
+fn open_words(undecided: &Undecided<'_>) -> String {
+    match undecided.rule {
+        Some(rule) => format!(
+            "rule {} of chain {} asks what is not known ({})",
+            rule.number, undecided.chain, rule.text
+        ),
+        None => format!("{} in chain {}", undecided.what, undecided.chain),
     }
 }
 
@@ -235,7 +251,7 @@ fn words(end: &End<'_>) -> String {
 
 /// The chain in which a rule for the lost packet is put: what the owner of the rules that stop it keeps for others, where
 /// that is read before them; else the base chain.
-fn head_of(loss: &Loss<'_>, hook: Hook, chain: &BaseChain, owner: Option<&Owner>) -> BaseChain {
+fn head_of(loss: &Loss<'_>, hook: Hook, (chain, owner): (&BaseChain, Option<&Owner>)) -> String {
     let read = loss.netns().and_then(|netns| loss.host.filters.get(&netns));
     let kept = read.and_then(|read| {
         let at = filter::Hook {
@@ -246,10 +262,7 @@ fn head_of(loss: &Loss<'_>, hook: Hook, chain: &BaseChain, owner: Option<&Owner>
         let asked = packet(loss, hook, goes_out(loss, hook));
         kept_for_others(&Rules::of(&read.fact), (&asked, at), (chain, owner))
     });
-    BaseChain {
-        chain: kept.unwrap_or(&chain.chain).to_owned(),
-        ..chain.clone()
-    }
+    kept.unwrap_or(&chain.chain).to_owned()
 }
 
 /// The chain that an owner keeps for rules of others, where what it accepts is not stopped by this base chain any more.

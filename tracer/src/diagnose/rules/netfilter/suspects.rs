@@ -1,11 +1,9 @@
 //! Which rule or policy of the chains at a hook it was: what was read beside the loss is walked as the kernel walks it,
 //! without rules whose counters tell that no packet met them. What may end the walk is suspected.
 
-use crate::host::facts::{
-    BaseChain, Chain, Element, FilterRule, Rule, Ruleset, Set, Stop, Test,
-};
+use crate::host::facts::{BaseChain, Chain, Element, Field, FilterRule, Rule, Ruleset, Stop, Test};
 use crate::model::{Device, NetNs, Transport};
-use crate::network::filter::{self, Interface, Layer, Outcome, Packet, Rules, Walk};
+use crate::network::filter::{self, Chosen, Interface, Layer, Outcome, Packet, Rules, Walk};
 use crate::uapi::nf_conntrack::{
     IPS_CONFIRMED, IPS_SEEN_REPLY, STATE_ESTABLISHED, STATE_INVALID, STATE_NEW, STATE_RELATED,
     STATE_UNTRACKED,
@@ -24,8 +22,19 @@ pub struct Suspect<'a> {
     pub rule: Option<FilterRule>,
     /// By how much its counter rose between two looks, where there were two.
     pub moved: Option<u64>,
-    /// The element that gave the verdict, with the name of its map.
-    pub element: Option<(String, Element)>,
+    /// The element of a map that gave the verdict.
+    pub element: Option<OfMap>,
+}
+
+/// An element of a map.
+#[derive(Clone, Debug)]
+pub struct OfMap {
+    /// The map's name.
+    pub map: String,
+    /// What is looked up in it.
+    pub fields: Vec<Field>,
+    /// The element.
+    pub element: Element,
 }
 
 /// All of them.
@@ -105,7 +114,11 @@ pub(super) fn of<'a>(
                 chain: chain_base,
                 rule,
                 moved,
-                element: element.map(|(map, element)| (map.name.clone(), element.clone())),
+                element: element.map(|chosen| OfMap {
+                    map: chosen.map.name.clone(),
+                    fields: chosen.fields.to_vec(),
+                    element: chosen.element.clone(),
+                }),
             });
         }
     }
@@ -122,7 +135,7 @@ type EndOf<'w, 'a> = (
     Option<&'a Rule>,
     Stop,
     &'w [(&'a str, u32)],
-    Option<(&'a Set, &'a Element)>,
+    Option<Chosen<'a>>,
 );
 
 /// What may end a walk in one of these manners.

@@ -2,7 +2,7 @@
 //! pass. They are not invalid: they are to have no state.
 
 use crate::model::Direction;
-use crate::network::filter::{self, Interface, Packet, Rules};
+use crate::network::filter::{self, Change, Interface, Packet, Rules};
 use crate::uapi::nf_conntrack::STATE_ESTABLISHED;
 
 use super::super::super::candidate::Candidate;
@@ -28,7 +28,7 @@ pub(super) fn explain(mut candidate: Candidate, (loss, hook): (&Loss<'_>, Hook))
         return candidate;
     };
     let words = untracked::words(&list);
-    if !passes_if_known(loss, hook) {
+    if !passes_if_known(loss, hook, &list) {
         let told = untracked.then(|| format!("left untracked by {words}"));
         return candidate.because("rule", told);
     }
@@ -75,9 +75,9 @@ fn first_hook(packet: Packet, made_here: bool) -> (Packet, &'static str) {
     (Packet { oif, ..packet }, "PREROUTING")
 }
 
-/// Whether the chains of the hook let the packet pass, were it of a known connection. Of the way there, the first packet of
+/// Whether the chains of the hook let the packet pass, were it of a known connection, without those rules. Of the way there, the first packet of
 /// a connection is none of that.
-fn passes_if_known(loss: &Loss<'_>, hook: Hook) -> bool {
+fn passes_if_known(loss: &Loss<'_>, hook: Hook, leaves: &[Leaves]) -> bool {
     let ruleset = loss.netns().and_then(|netns| loss.host.filters.get(&netns));
     let Some(ruleset) = ruleset.filter(|_| loss.journey.direction != Direction::Forward) else {
         return false;
@@ -91,6 +91,12 @@ fn passes_if_known(loss: &Loss<'_>, hook: Hook) -> bool {
         name: hook.chain_hook,
         engine: None,
     };
-    let rules = Rules::of(&ruleset.fact);
+    let gone = |(base, rule): &Leaves| Change::Delete {
+        base: base.clone(),
+        chain: rule.chain.clone(),
+        number: rule.number,
+    };
+    let rules = leaves.iter().map(gone);
+    let rules = rules.fold(Rules::of(&ruleset.fact), Rules::with);
     filter::walk(&rules, &known, at).answer() == filter::Answer::Passes
 }
