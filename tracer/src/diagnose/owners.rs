@@ -1,7 +1,7 @@
 //! Programs that write packet filters by themselves: recognised by the names of their tables and chains and by their
 //! comments, each with its own way to make a change. What is changed past them is gone when they write again.
 
-use crate::host::facts::{BaseChain, FilterRule};
+use crate::host::facts::{BaseChain, FilterRule, Rule, RuleVerdict, Ruleset, Statement};
 
 /// A program that keeps chains of its own.
 #[derive(Debug, PartialEq, Eq)]
@@ -221,6 +221,25 @@ pub fn of(table: &str, chain: &str, text: &str) -> Option<&'static Owner> {
 pub fn words(base: &BaseChain, rule: Option<&FilterRule>) -> Option<String> {
     let (chain, text) = rule.map_or((base.chain.as_str(), ""), |r| (&r.chain, &r.text));
     of(&base.table, chain, text).map(Owner::words)
+}
+
+/// Programs that set the policies of base chains.
+const OF_POLICIES: &[&str] = &["Docker", "firewalld", "ufw"];
+
+/// Who keeps the policy of a base chain: by its own name, or by the chains to which it leads.
+#[must_use]
+pub fn of_policy(read: &Ruleset, base: &BaseChain) -> Option<&'static Owner> {
+    let own = read.chains.iter().find(|chain| chain.is(base));
+    let below = own.into_iter().flat_map(|chain| &chain.rules);
+    let led = below
+        .flat_map(Rule::statements)
+        .filter_map(|statement| match statement {
+            Statement::Verdict(RuleVerdict::Jump(to) | RuleVerdict::Goto(to)) => Some(to.as_str()),
+            _ => None,
+        });
+    let keeps = |owner: &&'static Owner| OF_POLICIES.contains(&owner.name);
+    of(&base.table, &base.chain, "")
+        .or_else(|| led.filter_map(|to| of(&base.table, to, "")).find(keeps))
 }
 
 impl Owner {

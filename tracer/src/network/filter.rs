@@ -168,10 +168,10 @@ pub enum Outcome {
     Queue,
 }
 
-/// An element of a map of verdicts that a packet has.
+/// An element of a set or a map that a packet has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chosen<'a> {
-    /// The map.
+    /// The set or map.
     pub map: &'a Set,
     /// What is looked up in it.
     pub fields: &'a [Field],
@@ -190,6 +190,8 @@ pub struct End<'a> {
     pub rule: Option<&'a Rule>,
     /// The element of a map that gave the verdict.
     pub element: Option<Chosen<'a>>,
+    /// The element of a set for which the rule is met, where its tests name a set.
+    pub member: Option<Chosen<'a>>,
     /// Jumps that led there: chain and number of the rule.
     pub via: Vec<(&'a str, u32)>,
     /// What it does.

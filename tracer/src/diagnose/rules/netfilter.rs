@@ -318,7 +318,10 @@ pub fn reject(loss: &Loss<'_>) -> Option<Candidate> {
         format!("{told} was built for this packet in the same call"),
     );
     let candidate = match hook.and_then(|h| Some((h, suspected(loss, h, &[Stop::Reject])?))) {
-        Some((hook, (chains, found))) => answer::with(candidate, (loss, hook), &chains, &found),
+        Some((hook, (chains, found))) => {
+            let candidate = untracked::explain(candidate, (loss, hook));
+            answer::with(candidate, (loss, hook), &chains, &found)
+        }
         None => candidate.advise(look_everywhere(loss, hook, &shell)),
     };
     Some(candidate.advise([shell.look(

@@ -4,7 +4,9 @@ use super::evaluate::{Evaluator, Found};
 use super::state::State;
 use super::states::{ESTABLISHED, INVALID, NEW, RELATED, UNTRACKED};
 use super::{Chosen, End, Hook, Outcome, Packet, Rules, Step, Translated, Undecided, Walk};
-use crate::host::facts::{BaseChain, Missing, Part, Rule, RuleVerdict, Statement, Translation};
+use crate::host::facts::{
+    BaseChain, Missing, Part, Rule, RuleVerdict, Statement, Test, Translation,
+};
 
 /// Most rules that are looked at for one base chain: chains that jump to each other in many ways are cut here.
 const MOST_RULES: u32 = 200_000;
@@ -151,6 +153,7 @@ impl<'a> One<'a, '_, '_> {
                 chain: name,
                 rule: None,
                 element: None,
+                member: None,
                 via: Vec::new(),
                 outcome,
                 certain,
@@ -343,6 +346,7 @@ impl<'a> One<'a, '_, '_> {
                 chain: rule.chain.as_deref().unwrap_or(frame.name),
                 rule: Some(rule),
                 element: self.decisive(rule),
+                member: self.member(rule),
                 via: self.via.clone(),
                 outcome,
                 certain: frame.certain && met,
@@ -363,6 +367,31 @@ impl<'a> One<'a, '_, '_> {
         let jumps = self.via.len() - depth;
         let plain = jumps == 1 && rule.tests().next().is_none();
         (jumps == 0 || plain).then_some(chosen)
+    }
+
+    /// The element of a set that makes the packet meet a rule.
+    fn member(&self, rule: &'a Rule) -> Option<Chosen<'a>> {
+        let rules = self.rules;
+        rule.tests().find_map(|test| {
+            let Test::InSet {
+                fields,
+                set,
+                not: false,
+            } = test
+            else {
+                return None;
+            };
+            let map = rules.set(self.base, set)?;
+            let found = self.evaluator().find(map, fields);
+            match found.elements.as_slice() {
+                [element] if found.decided => Some(Chosen {
+                    map,
+                    fields,
+                    element,
+                }),
+                _ => None,
+            }
+        })
     }
 
     fn translate(

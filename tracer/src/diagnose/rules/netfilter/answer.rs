@@ -165,6 +165,11 @@ fn named(
         }
         return candidate.advise(both_ways(loss, hook, (chain, owner), shell));
     }
+    let member = who.member.as_ref();
+    if let Some(change) = member.and_then(|m| element::member(chain, rule, m, shell)) {
+        candidate.summary += &change.summary;
+        candidate = candidate.advise(change.remedies);
+    }
     candidate = candidate.advise(both_ways(loss, hook, (chain, owner), shell));
     // Who keeps a chain for rules of others wants its own left alone.
     if owner.is_some_and(|owner| owner.chain_for_others().is_some()) {
@@ -268,14 +273,16 @@ pub fn switch(v6: bool) -> &'static str {
 }
 
 fn open_policy(loss: &Loss<'_>, hook: Hook, chain: &BaseChain, shell: &Shell) -> Vec<Remedy> {
-    let owner = owners::of(&chain.table, &chain.chain, "");
+    let read = loss.netns().and_then(|netns| loss.host.filters.get(&netns));
+    let owner = read.and_then(|read| owners::of_policy(&read.fact, chain));
     let all = shell
         .change(
             "or let everything pass that no rule drops",
             set_policy(chain, true),
         )
         .undone_by(set_policy(chain, false))
-        .scope("this opens the firewall for all flows, not only this one".to_owned());
+        .scope("this opens the firewall for all flows, not only this one".to_owned())
+        .owner(owner.map(|owner| format!("{} keeps this policy: {}", owner.name, owner.way())));
     both_ways(loss, hook, (chain, owner), shell)
         .into_iter()
         .chain([all])

@@ -29,6 +29,7 @@ pub(super) fn change(
         map,
         fields,
         element,
+        ..
     }: &OfMap,
     shell: &Shell,
 ) -> Option<Change> {
@@ -75,6 +76,53 @@ pub(super) fn change(
         summary,
         remedies,
         useless,
+    })
+}
+
+/// The change to an element of a set for which a rule is met. `None` where it belongs to its rule alone, or is no single
+/// address in an ipset.
+pub(super) fn member(
+    chain: &BaseChain,
+    rule: &FilterRule,
+    OfMap {
+        family,
+        map,
+        fields,
+        element,
+    }: &OfMap,
+    shell: &Shell,
+) -> Option<Change> {
+    if map.starts_with("__") {
+        return None;
+    }
+    let (key, _) = element_words(element, fields);
+    let comment = element.comment.as_ref();
+    let told = comment.map_or_else(String::new, |c| format!(" (comment \"{c}\")"));
+    let (delete, add) = if family.is_empty() {
+        let one = fields.len() == 1 && element.key.iter().all(|(first, last)| first == last);
+        let words = |act: &str| command!["ipset", act, map, key];
+        one.then(|| (words("del"), words("add")))?
+    } else {
+        let whole = match comment {
+            Some(comment) => format!("{{ {key} comment \"{comment}\" }}"),
+            None => format!("{{ {key} }}"),
+        };
+        let place = [&chain.family, &chain.table, map];
+        (
+            command!["nft delete element", ..place, format!("{{ {key} }}")],
+            command!["nft add element", ..place, whole],
+        )
+    };
+    let owner = owners::of(&chain.table, &rule.chain, &rule.text);
+    let change = shell
+        .change("take it out of the set", delete)
+        .undone_by(add)
+        .scope("this opens the firewall for all that the element stands for".to_owned())
+        .owner(owner.map(Owner::words));
+    Some(Change {
+        summary: format!("; {key} is in set {map}{told}"),
+        remedies: vec![change],
+        useless: false,
     })
 }
 

@@ -24,17 +24,32 @@ pub struct Suspect<'a> {
     pub moved: Option<u64>,
     /// The element of a map that gave the verdict.
     pub element: Option<OfMap>,
+    /// The element of a set for which the rule is met.
+    pub member: Option<OfMap>,
 }
 
-/// An element of a map.
+/// An element of a set or a map.
 #[derive(Clone, Debug)]
 pub struct OfMap {
-    /// The map's name.
+    /// The family of its table; empty for an ipset.
+    pub family: String,
+    /// The set's name.
     pub map: String,
     /// What is looked up in it.
     pub fields: Vec<Field>,
     /// The element.
     pub element: Element,
+}
+
+impl OfMap {
+    fn of(chosen: Chosen<'_>) -> Self {
+        Self {
+            family: chosen.map.family.clone(),
+            map: chosen.map.name.clone(),
+            fields: chosen.fields.to_vec(),
+            element: chosen.element.clone(),
+        }
+    }
 }
 
 /// All of them.
@@ -88,7 +103,7 @@ pub(super) fn of<'a>(
         complete: !walk.unknown,
         passes: walk.passes && walk.ends.is_empty() && !walk.unknown,
     };
-    for (base, chain, rule, stop, via, element) in ends(&walk, manners) {
+    for (base, chain, rule, stop, via, (element, member)) in ends(&walk, manners) {
         let Some(chain_base) = chains.iter().find(|c| **c == base) else {
             continue;
         };
@@ -114,11 +129,8 @@ pub(super) fn of<'a>(
                 chain: chain_base,
                 rule,
                 moved,
-                element: element.map(|chosen| OfMap {
-                    map: chosen.map.name.clone(),
-                    fields: chosen.fields.to_vec(),
-                    element: chosen.element.clone(),
-                }),
+                element: element.map(OfMap::of),
+                member: member.map(OfMap::of),
             });
         }
     }
@@ -135,7 +147,7 @@ type EndOf<'w, 'a> = (
     Option<&'a Rule>,
     Stop,
     &'w [(&'a str, u32)],
-    Option<Chosen<'a>>,
+    (Option<Chosen<'a>>, Option<Chosen<'a>>),
 );
 
 /// What may end a walk in one of these manners.
@@ -148,12 +160,13 @@ fn ends<'w, 'a>(walk: &'w Walk<'a>, manners: &[Stop]) -> Vec<EndOf<'w, 'a>> {
     };
     let stopped = walk.ends.iter().map(|e| {
         let via = e.via.as_slice();
-        (e.base, e.chain, e.rule, stop(&e.outcome), via, e.element)
+        let elements = (e.element, e.member);
+        (e.base, e.chain, e.rule, stop(&e.outcome), via, elements)
     });
-    let translated = walk
-        .translated
-        .iter()
-        .map(|t| (t.base, t.chain, Some(t.rule), Stop::Nat, &[][..], None));
+    let translated = walk.translated.iter().map(|t| {
+        let rule = Some(t.rule);
+        (t.base, t.chain, rule, Stop::Nat, &[][..], (None, None))
+    });
     stopped
         .chain(translated)
         .filter(|(_, _, _, stop, ..)| manners.contains(stop))
