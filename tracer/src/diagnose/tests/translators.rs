@@ -56,7 +56,10 @@ fn base(table: &str, hook: &str, priority: i32) -> BaseChain {
     }
 }
 
-fn chain(base: &BaseChain, does: Vec<(&str, Vec<Part>)>) -> Chain {
+/// A rule's text, and what it asks and does.
+type Said<'a> = (&'a str, Vec<Part>);
+
+fn chain(base: &BaseChain, does: Vec<Said<'_>>) -> Chain {
     let rule = |(number, (text, parts)): (u32, (&str, Vec<Part>))| Rule {
         number,
         text: text.to_owned(),
@@ -74,7 +77,7 @@ fn chain(base: &BaseChain, does: Vec<(&str, Vec<Part>)>) -> Chain {
     }
 }
 
-fn rules(net: &mut Net, list: Vec<(BaseChain, Vec<(&str, Vec<Part>)>)>) {
+fn rules(net: &mut Net, list: Vec<(BaseChain, Vec<Said<'_>>)>) {
     let mut ruleset = Ruleset::default();
     for (base, does) in list {
         ruleset.chains.push(chain(&base, does));

@@ -591,6 +591,51 @@ fn a_map_of_verdicts_leads_on() {
     assert!(missing, "a policy is the base chain's own");
 }
 
+#[test]
+fn the_element_that_decides_is_told() {
+    let key = || vec![number(53, 53)];
+    let fields = || vec![Field::Port(Side::Destination)];
+    let decides = |rules: Vec<Vec<Part>>, below, verdict| {
+        let ruleset = with_set(
+            forward(false, rules, below),
+            vec![element(key(), verdict)],
+            Missing::Nothing,
+        );
+        let rules = Rules::of(&ruleset);
+        let walk = walk(&rules, &packet(), FORWARD);
+        let end = walk.ends.first();
+        (
+            end.and_then(|end| end.element).is_some(),
+            end.and_then(|end| end.member).is_some(),
+        )
+    };
+    let map = || {
+        vec![vec![Part::Do(Statement::Map {
+            fields: fields(),
+            map: "s".to_owned(),
+        })]]
+    };
+    let leads = || Some(RuleVerdict::Goto("own".to_owned()));
+    assert_eq!(
+        decides(map(), vec![], Some(RuleVerdict::Drop)),
+        (true, false)
+    );
+    // A chain that only carries it out; and one that asks for more.
+    let plain = vec![("own", vec![vec![drop()]])];
+    assert_eq!(decides(map(), plain, leads()), (true, false));
+    let asks = vec![("own", vec![vec![dport(53), drop()]])];
+    assert_eq!(decides(map(), asks, leads()), (false, false));
+    let set = test(Test::InSet {
+        fields: fields(),
+        set: "s".to_owned(),
+        not: false,
+    });
+    assert_eq!(
+        decides(vec![vec![set, drop()]], vec![], None),
+        (false, true)
+    );
+}
+
 /// Whether the packet meets a test alone.
 fn meets(packet: &Packet, one: Test) -> Option<bool> {
     let rules = forward(false, vec![vec![test(one), drop()]], vec![]);
