@@ -10,6 +10,7 @@ mod backends;
 pub mod candidate;
 pub mod causes;
 pub mod chain_commands;
+pub mod deletion;
 pub mod explain;
 pub mod groups;
 pub mod hooks;
@@ -19,6 +20,7 @@ pub mod mended;
 pub mod mtu;
 pub mod nat_commands;
 pub mod needs;
+pub mod nfqueue;
 pub mod obstacle;
 pub mod other_way;
 pub mod overlay;
@@ -37,7 +39,9 @@ pub mod standing;
 #[cfg(test)]
 mod tests;
 pub mod translation;
+pub mod translator;
 mod unseen;
+pub mod untracked;
 pub mod view;
 pub mod visits;
 pub mod words;
@@ -142,6 +146,7 @@ fn judge(view: &View<'_>) -> Judged {
         Some(candidate) => silent::from_candidate(view, candidate, &found.verdict),
         None => found.verdict.clone(),
     };
+    translator::tell(view, &found, &mut verdict);
     let others = (0..).zip(&found.groups);
     let others = others.filter(|(n, _)| Some(*n) != found.chosen);
     let lines = others.map(|(_, group)| group.line());

@@ -13,6 +13,7 @@ pub(crate) mod links;
 pub mod machine;
 pub mod namespaces;
 pub(crate) mod netlink;
+mod packet_queues;
 mod policy;
 pub mod prefix;
 mod processes;
@@ -27,9 +28,11 @@ use std::net::IpAddr;
 use crate::model::{Device, KtimeNs, Mac, NetNs, Proto};
 use facts::{
     Cgroups, ConntrackAnswer, ConntrackCounters, DeviceState, Fact, Forwarding, InterfaceAddress,
-    Link, MulticastPorts, Neighbor, NodeId, OpenSocket, PolicyRule, PortVlan, Probe, RouteAnswer,
-    Ruleset, Run, TableRoute, TracedNode, XfrmPolicy,
+    Link, MulticastPorts, Neighbor, NodeId, OpenSocket, PacketQueue, PolicyRule, PortVlan, Probe,
+    RouteAnswer, Ruleset, Run, TableRoute, TracedNode, XfrmPolicy,
 };
+
+pub use firewall::element_words;
 
 /// What could not be read of the host, and why.
 struct Unreadable {
@@ -106,6 +109,8 @@ pub struct Host {
     pub connections: Vec<Dated<ConntrackAnswer>>,
     /// Counters of conntrack by namespace.
     pub conntrack: BTreeMap<NetNs, Dated<ConntrackCounters>>,
+    /// Queues of packets that processes have open, by namespace.
+    pub packet_queues: BTreeMap<NetNs, Dated<Vec<PacketQueue>>>,
     /// A process inside each namespace that no file below /run/netns leads to.
     pub processes: BTreeMap<NetNs, u32>,
     /// What could not be read: (what, why).
@@ -188,6 +193,9 @@ impl Host {
             Fact::ConntrackCounters(netns, counters) => {
                 let fact = counters;
                 self.conntrack.insert(netns, Dated { at, fact });
+            }
+            Fact::PacketQueues(netns, fact) => {
+                self.packet_queues.insert(netns, Dated { at, fact });
             }
             Fact::DeviceState(device, fact) => {
                 self.device_states.insert(device, Dated { at, fact });

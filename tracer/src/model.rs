@@ -325,6 +325,8 @@ pub struct DropInfo {
     pub ct_status: Option<u32>,
     /// Whether the packet had a conntrack entry; `None` when it could not be read.
     pub ct_attached: Option<bool>,
+    /// A rule left it to no connection (IP_CT_UNTRACKED).
+    pub ct_untracked: bool,
     /// skb->mark.
     pub mark: u32,
     /// Id of the cgroup of the socket: the one whose programs the kernel asks.

@@ -92,7 +92,7 @@ sites! {
         at(&[NO_REASONS], &["nf_hook_slow", "nft_do_chain*"]),
     ];
     QUEUED: "NFQUEUE: handed to a process that is not there, or back from one that refused (nf_queue, nf_reinject)", [
-        functions(&["nf_queue", "nf_reinject"]),
+        functions(&["nf_queue", "nf_reinject", "nfqnl_reinject"]),
     ];
     ROUTE_REFUSED: "a route, or its absence, discards: the dst handlers of net/ipv4/route.c, net/ipv6/route.c and net/core/dst.c", [
         functions(&[

@@ -6,9 +6,12 @@
 use crate::host::Host;
 use crate::host::facts::ProbeState;
 use crate::model::Losses;
-use crate::model::{Detail, Device, Direction, Fate, Journey, KtimeNs, Proto, Side, Step};
+use crate::model::{
+    Detail, Device, Direction, Fate, Journey, KtimeNs, Proto, Side, Step, Transport,
+};
 use crate::uapi::if_arp::ARPHRD_LOOPBACK;
 use crate::uapi::if_packet::OTHERHOST;
+use crate::uapi::tcp;
 
 use super::noise::{self, Meaning};
 use super::open::{BranchKind, Open, place};
@@ -92,8 +95,17 @@ pub(super) fn judge(journey: &Journey, open: &Open, around: &Around<'_>) -> Judg
         End::Nothing => Fate::Vanished { step: last },
     };
     let open_end = matches!(end, End::Silent(_) | End::GoesOn(_) | End::Nothing);
-    let over = !open_end || fate == Fate::Delivered;
+    let over = !open_end || fate == Fate::Delivered && !opens(journey);
     Judgement { fate, branch, over }
+}
+
+/// Whether it asks for a connection. One that is only assumed to have arrived may have been translated instead, and wait
+/// for a neighbour: what arrives is told by its end (`consume_skb` in tcp_rcv_state_process, 5.10).
+fn opens(journey: &Journey) -> bool {
+    let packet = journey.steps.iter().find_map(|s| s.event.packet.as_ref());
+    packet.is_some_and(|p| {
+        matches!(p.transport, Transport::Tcp { flags, .. } if flags & (tcp::SYN | tcp::ACK) == tcp::SYN)
+    })
 }
 
 /// Branches that were re-created as others.

@@ -12,6 +12,8 @@ use super::{function, text};
 
 /// "A connection tracking entry is attached" in [`RawEvent::ct_info`].
 const CT_ATTACHED: u32 = 8;
+/// `ct_info` of a packet without an entry that is to have none (IP_CT_UNTRACKED, linux/netfilter/nf_conntrack_common.h).
+const CT_UNTRACKED: u32 = 7;
 
 /// Functions between the place that frees a packet and the tracepoint: not part of a stack that is shown.
 const FREEING: &[&str] = &[
@@ -104,6 +106,7 @@ fn drop_info(raw: &RawEvent, stack: &[u8], host: &Host) -> DropInfo {
         qdisc: text(&raw.qdisc).filter(|_| knows(KNOWN_DEV)),
         ct_status: knows(KNOWN_CT).then_some(raw.ct_status),
         ct_attached: Some(knows(KNOWN_CT) || raw.ct_info & CT_ATTACHED != 0),
+        ct_untracked: raw.ct_info == CT_UNTRACKED,
         mark: raw.mark,
         cgroup: Some(raw.arg1).filter(|id| *id != 0),
     }

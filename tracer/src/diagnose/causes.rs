@@ -98,7 +98,7 @@ causes! {
     NETFILTER_REJECT = "netfilter.reject", Rejected, NETFILTER_HOOKS, ["netfilter.drop" => "an answer was built for the packet: the drop is the REJECT's own"],
         "A packet filter's REJECT rule answered in its place.";
     NETFILTER_QUEUE = "netfilter.queue", Dropped, NETFILTER_HOOKS, [],
-        "A rule gave it to NFQUEUE and no process was listening.";
+        "A rule gave it to NFQUEUE, and no process let it pass: none listens, or it refused it, does not answer, or is too slow.";
     CONNTRACK_INVALID = "conntrack.invalid", Dropped, NETFILTER_HOOKS, ["netfilter.drop" => "the rule that dropped it looks at the state of the connection, and that is what was wrong"],
         "A rule dropped it for want of a conntrack entry (state INVALID).";
     CONNTRACK_INSERT = "conntrack.insert-failed", Dropped, NETFILTER_HOOKS, ["netfilter.drop" => "no rule dropped it: conntrack itself did, after all of them"],

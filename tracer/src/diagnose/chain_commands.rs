@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::host::facts::{BaseChain, FilterEngine, FilterRule, Side};
+use crate::host::facts::{BaseChain, FilterEngine, FilterRule, Rule, Side, Stop};
 use crate::model::{Proto, Tuple};
 
 use super::remedy::{Command, Shell, command};
@@ -14,6 +14,35 @@ pub fn chain_words(chain: &BaseChain) -> String {
         "ip" | "ip6" => format!("{}/{}", chain.table, chain.chain),
         family => format!("{family} {}/{}", chain.table, chain.chain),
     }
+}
+
+/// A rule of a chain that is reached from a base chain, as commands need it.
+#[must_use]
+pub fn rule_of(chain: &str, rule: &Rule, stop: Stop) -> FilterRule {
+    FilterRule {
+        chain: chain.to_owned(),
+        handle: rule.handle,
+        number: rule.number,
+        stop,
+        text: rule.text.clone(),
+        whole: rule.whole,
+        packets: rule.packets,
+        tests: rule.tests().cloned().collect(),
+    }
+}
+
+/// `rule 2 of chain nat/DOCKER`, or by its handle where nft shows that.
+#[must_use]
+pub fn rule_words(base: &BaseChain, chain: &str, rule: &FilterRule) -> String {
+    let which = match rule.handle {
+        Some(handle) if !base.is_iptables() => format!("rule (handle {handle})"),
+        _ => format!("rule {}", rule.number),
+    };
+    let name = chain_words(&BaseChain {
+        chain: chain.to_owned(),
+        ..base.clone()
+    });
+    format!("{which} of chain {name}")
 }
 
 /// The iptables command for a chain (`ip6tables-legacy -t raw`), where there is one.
@@ -122,30 +151,35 @@ pub struct Pass {
 /// The comment by which rules are found again that were inserted as advised.
 const MARK: &str = "tracer-advice";
 
-/// How one flow is let pass at the head of a chain. `server`: the side whose port is matched, for the client's is another
+/// How one flow is let pass at the head of a chain of a base chain's table. `server`: the side whose port is matched, for the client's is another
 /// with each connection. ARP has no flows.
 #[must_use]
-pub fn let_pass(chain: &BaseChain, tuple: &Tuple, server: Side, shell: &Shell) -> Option<Pass> {
-    if tuple.proto == Proto::Arp || chain.family == "arp" {
+pub fn let_pass(
+    (base, chain): (&BaseChain, &str),
+    tuple: &Tuple,
+    server: Side,
+    shell: &Shell,
+) -> Option<Pass> {
+    if tuple.proto == Proto::Arp || base.family == "arp" {
         return None;
     }
     let port = match server {
         Side::Source => ("sport", tuple.sport),
         Side::Destination => ("dport", tuple.dport),
     };
-    match iptables(chain) {
+    match iptables(base) {
         Some(program) => Some(pass_by_iptables(&program, chain, tuple, port)),
-        None => Some(pass_by_nft(chain, tuple, port, shell)),
+        None => Some(pass_by_nft((base, chain), tuple, port, shell)),
     }
 }
 
 fn pass_by_iptables(
     program: &[String],
-    chain: &BaseChain,
+    chain: &str,
     tuple: &Tuple,
     (side, port): (&str, u16),
 ) -> Pass {
-    let mut what = command_words(&[&chain.chain, "-s"], tuple.src);
+    let mut what = command_words(&[chain, "-s"], tuple.src);
     what.extend(command_words(&["-d"], tuple.dst));
     what.extend(match tuple.proto {
         Proto::Tcp => command_words(&["-p", "tcp", &format!("--{side}")], port),
@@ -162,8 +196,13 @@ fn pass_by_iptables(
     }
 }
 
-fn pass_by_nft(chain: &BaseChain, tuple: &Tuple, (side, port): (&str, u16), shell: &Shell) -> Pass {
-    let place = [&chain.family, &chain.table, &chain.chain];
+fn pass_by_nft(
+    (base, chain): (&BaseChain, &str),
+    tuple: &Tuple,
+    (side, port): (&str, u16),
+    shell: &Shell,
+) -> Pass {
+    let place = [base.family.as_str(), base.table.as_str(), chain];
     let family = match tuple.dst {
         IpAddr::V4(_) => "ip",
         IpAddr::V6(_) => "ip6",

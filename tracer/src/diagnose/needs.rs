@@ -322,6 +322,36 @@ pub const CHAINS: Need = Need {
     },
 };
 
+/// The way back of a packet that rules filter by that.
+pub const FILTERED_WAY_BACK: Need = Need {
+    what: "the route to the source, where a rule of the packet filters asks for it",
+    ask: |loss, asked| {
+        let read = loss.netns().and_then(|netns| loss.host.filters.get(&netns));
+        if read.is_some_and(|read| netfilter::asks_for_the_way_back(&read.fact)) {
+            (ROUTE_BACK.ask)(loss, asked);
+        }
+    },
+};
+
+/// The ways back of those who own the destination, where they are neighbours of the namespace that has no route to it.
+pub const OWNERS_WAY_BACK: Need = Need {
+    what: "routes towards the source of neighbours that own the destination",
+    ask: |loss, asked| {
+        let (Some(netns), Some(tuple)) = (loss.netns(), loss.tuple()) else {
+            return;
+        };
+        let beside = |owner: &Device| {
+            peer_of(loss.host, *owner).is_some_and(|peer| peer.device.netns == netns)
+        };
+        for owner in loss.host.owners(tuple.dst).filter(beside) {
+            asked.push(Question::RoutesTowards {
+                netns: owner.netns,
+                dst: tuple.src,
+            });
+        }
+    },
+};
+
 /// What conntrack knows of the packet, and how full its table is.
 pub const CONNTRACK: Need = Need {
     what: "conntrack: the entry, counters and limits",
@@ -337,6 +367,16 @@ pub const CONNTRACK: Need = Need {
         }
         if let Some(tuple) = loss.tuple().filter(|t| t.proto != Proto::Arp) {
             asked.push(Question::Conntrack { netns, tuple });
+        }
+    },
+};
+
+/// Queues of packets that processes have open.
+pub const QUEUES: Need = Need {
+    what: "queues of packets for processes (NFQUEUE)",
+    ask: |loss, asked| {
+        if let Some(netns) = loss.netns() {
+            asked.push(Question::PacketQueues { netns });
         }
     },
 };

@@ -1,7 +1,7 @@
 //! Programs that write packet filters by themselves: recognised by the names of their tables and chains and by their
 //! comments, each with its own way to make a change. What is changed past them is gone when they write again.
 
-use crate::host::facts::{BaseChain, FilterRule};
+use crate::host::facts::{BaseChain, FilterRule, Rule, RuleVerdict, Ruleset, Statement};
 
 /// A program that keeps chains of its own.
 #[derive(Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct Owner {
     comments: &'static [&'static str],
     /// How a change is made that lasts.
     way: &'static str,
+    /// The chain that it keeps for rules of others, where it has one.
+    others: Option<&'static str>,
 }
 
 /// The first that fits is taken: the more special name stands above the one that it begins with.
@@ -26,6 +28,15 @@ static OWNERS: &[Owner] = &[
         chains: &["KUBE-ROUTER-*", "KUBE-POD-FW-*", "KUBE-NWPLCY-*"],
         comments: &["kube-router"],
         way: "change the NetworkPolicy (kubectl edit networkpolicy)",
+        others: None,
+    },
+    Owner {
+        name: "NodeLocal DNSCache",
+        tables: &[],
+        chains: &[],
+        comments: &["NodeLocal DNS Cache"],
+        way: "start it with -setupiptables=false, or let the policy of the pods pass what comes from its address",
+        others: None,
     },
     Owner {
         name: "kube-proxy",
@@ -33,6 +44,7 @@ static OWNERS: &[Owner] = &[
         chains: &["KUBE-*"],
         comments: &["kubernetes "],
         way: "change the Service, or what its selector finds (kubectl get service,endpointslices -A)",
+        others: None,
     },
     Owner {
         name: "Docker",
@@ -40,6 +52,7 @@ static OWNERS: &[Owner] = &[
         chains: &["DOCKER", "DOCKER-*"],
         comments: &[],
         way: "rules that last stand in its chain DOCKER-USER; published ports and networks are changed with docker itself",
+        others: Some("DOCKER-USER"),
     },
     Owner {
         name: "Calico",
@@ -47,6 +60,7 @@ static OWNERS: &[Owner] = &[
         chains: &["cali-*", "califw-*"],
         comments: &["cali:"],
         way: "change the NetworkPolicy or GlobalNetworkPolicy (calicoctl get networkpolicy,globalnetworkpolicy -A)",
+        others: None,
     },
     Owner {
         name: "Cilium",
@@ -54,6 +68,7 @@ static OWNERS: &[Owner] = &[
         chains: &["CILIUM_*", "OLD_CILIUM_*"],
         comments: &["cilium: "],
         way: "change the CiliumNetworkPolicy (kubectl get ciliumnetworkpolicies -A)",
+        others: None,
     },
     Owner {
         name: "Antrea",
@@ -61,6 +76,7 @@ static OWNERS: &[Owner] = &[
         chains: &["ANTREA-*"],
         comments: &["Antrea: "],
         way: "change the NetworkPolicy (kubectl get networkpolicy -A)",
+        others: None,
     },
     Owner {
         name: "flannel",
@@ -68,6 +84,7 @@ static OWNERS: &[Owner] = &[
         chains: &["FLANNEL-*"],
         comments: &["flanneld "],
         way: "change its ConfigMap kube-flannel-cfg or net-conf.json, then restart flanneld",
+        others: None,
     },
     Owner {
         name: "Weave Net",
@@ -75,6 +92,7 @@ static OWNERS: &[Owner] = &[
         chains: &["WEAVE-*"],
         comments: &[],
         way: "change the NetworkPolicy (kubectl get networkpolicy -A)",
+        others: None,
     },
     Owner {
         name: "Istio",
@@ -82,13 +100,15 @@ static OWNERS: &[Owner] = &[
         chains: &["ISTIO_*"],
         comments: &[],
         way: "change the pod's traffic annotations (traffic.sidecar.istio.io/…) and start it anew",
+        others: None,
     },
     Owner {
-        name: "the CNI plugins",
+        name: "a CNI plugin",
         tables: &["cni_hostport", "cni_plugins_masquerade"],
         chains: &["CNI-*"],
         comments: &["dnat name: \"", "name: \""],
         way: "change the network's configuration in /etc/cni/net.d and start the pod anew",
+        others: None,
     },
     Owner {
         name: "Podman",
@@ -96,6 +116,7 @@ static OWNERS: &[Owner] = &[
         chains: &["NETAVARK*"],
         comments: &[],
         way: "change published ports and networks with podman (podman network reload --all writes the rules anew)",
+        others: None,
     },
     Owner {
         name: "firewalld",
@@ -116,6 +137,7 @@ static OWNERS: &[Owner] = &[
         ],
         comments: &[],
         way: "firewall-cmd --permanent --zone=… --add-…, then firewall-cmd --reload",
+        others: None,
     },
     Owner {
         name: "ufw",
@@ -123,6 +145,7 @@ static OWNERS: &[Owner] = &[
         chains: &["ufw-*", "ufw6-*"],
         comments: &[],
         way: "ufw allow …, or for what is forwarded ufw route allow …",
+        others: None,
     },
     Owner {
         name: "libvirt",
@@ -130,6 +153,7 @@ static OWNERS: &[Owner] = &[
         chains: &["LIBVIRT_*"],
         comments: &[],
         way: "change the network (virsh net-edit) and start it anew; rules of one's own: /etc/libvirt/hooks/network",
+        others: None,
     },
     Owner {
         name: "NetworkManager",
@@ -137,6 +161,7 @@ static OWNERS: &[Owner] = &[
         chains: &["nm-*"],
         comments: &["nm-shared-"],
         way: "change the shared connection (nmcli connection modify … ipv4.method, ipv4.addresses) and bring it up anew",
+        others: None,
     },
     Owner {
         name: "systemd-networkd",
@@ -144,6 +169,7 @@ static OWNERS: &[Owner] = &[
         chains: &[],
         comments: &[],
         way: "change IPMasquerade= in the .network file, then networkctl reload",
+        others: None,
     },
     Owner {
         name: "fail2ban",
@@ -151,6 +177,7 @@ static OWNERS: &[Owner] = &[
         chains: &["f2b-*"],
         comments: &[],
         way: "fail2ban-client unban ADDRESS",
+        others: None,
     },
     Owner {
         name: "Tailscale",
@@ -158,6 +185,7 @@ static OWNERS: &[Owner] = &[
         chains: &["ts-*"],
         comments: &[],
         way: "tailscale set --netfilter-mode=…, and the access rules of the tailnet",
+        others: None,
     },
     Owner {
         name: "OpenWrt's fw4",
@@ -165,6 +193,7 @@ static OWNERS: &[Owner] = &[
         chains: &[],
         comments: &["!fw4: "],
         way: "change /etc/config/firewall (uci), then fw4 reload",
+        others: None,
     },
 ];
 
@@ -194,7 +223,38 @@ pub fn words(base: &BaseChain, rule: Option<&FilterRule>) -> Option<String> {
     of(&base.table, chain, text).map(Owner::words)
 }
 
+/// Programs that set the policies of base chains.
+const OF_POLICIES: &[&str] = &["Docker", "firewalld", "ufw"];
+
+/// Who keeps the policy of a base chain: by its own name, or by the chains to which it leads.
+#[must_use]
+pub fn of_policy(read: &Ruleset, base: &BaseChain) -> Option<&'static Owner> {
+    let own = read.chains.iter().find(|chain| chain.is(base));
+    let below = own.into_iter().flat_map(|chain| &chain.rules);
+    let led = below
+        .flat_map(Rule::statements)
+        .filter_map(|statement| match statement {
+            Statement::Verdict(RuleVerdict::Jump(to) | RuleVerdict::Goto(to)) => Some(to.as_str()),
+            _ => None,
+        });
+    let keeps = |owner: &&'static Owner| OF_POLICIES.contains(&owner.name);
+    of(&base.table, &base.chain, "")
+        .or_else(|| led.filter_map(|to| of(&base.table, to, "")).find(keeps))
+}
+
 impl Owner {
+    /// The chain that it keeps for rules of others, and reads before its own.
+    #[must_use]
+    pub fn chain_for_others(&self) -> Option<&'static str> {
+        self.others
+    }
+
+    /// How a change is made that lasts.
+    #[must_use]
+    pub fn way(&self) -> &'static str {
+        self.way
+    }
+
     /// `kube-proxy writes these rules: …`
     #[must_use]
     pub fn words(&self) -> String {

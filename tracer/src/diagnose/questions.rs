@@ -10,12 +10,14 @@ use super::groups;
 use super::local;
 use super::loss::Loss;
 use super::needs::{Asked, about_neighbor};
+use super::nfqueue;
 use super::ports;
 use super::rules::neighbor::{Unresolved, silence};
 use super::rules::{ALWAYS, RULES, ipsec, netfilter, ready};
 use super::service;
 use super::silent::SYN_COOKIES;
 use super::source_address;
+use super::translator;
 use super::view::{View, last_seen, total};
 
 /// Journeys of a direction that are looked at for what became of them.
@@ -42,7 +44,8 @@ pub fn questions(trace: &Trace, host: &Host) -> Vec<Question> {
             }
         }
         if reply.delivered == 0 {
-            for question in service::questions(&view) {
+            let about_service = service::questions(&view).into_iter();
+            for question in about_service.chain(translator::questions(&view)) {
                 list.push(question);
             }
         }
@@ -127,6 +130,9 @@ fn about_missing(view: &View<'_>, direction: Direction, list: &mut Asked) {
         let Some(device) = last_seen(journey).and_then(|e| e.device) else {
             continue;
         };
+        for question in nfqueue::questions(device.netns) {
+            list.push(question);
+        }
         list.standing(view.host, device);
         if let Some(peer) = peer_of(view.host, device) {
             list.standing(view.host, peer.device);
@@ -144,6 +150,11 @@ fn about_silence(view: &View<'_>, arrived: bool, list: &mut Asked) {
     else {
         return;
     };
+    if view.journeys(Direction::Forward).any(|j| !view.young(j)) {
+        for question in nfqueue::questions(netns) {
+            list.push(question);
+        }
+    }
     if arrived && let Some(tuple) = view.tuple() {
         list.push_some(ports::question(netns, &last.tuple.unwrap_or(tuple)));
         if tuple.proto == Proto::Tcp {

@@ -3,6 +3,7 @@
 
 pub mod bridge;
 pub mod cgroup;
+pub mod checksum;
 pub mod conntrack;
 pub mod duplicate;
 pub mod filter;
@@ -14,6 +15,7 @@ pub mod l2;
 pub mod limits;
 pub mod link;
 pub mod macvlan;
+pub mod marks;
 pub mod named;
 pub mod nat;
 pub mod neighbor;
@@ -69,14 +71,23 @@ macro_rules! rule {
 pub const ALWAYS: &[Need] = &[needs::LINK, needs::TUNNEL];
 
 /// What a verdict of the packet filters rests on.
-const FILTER: &[Need] = &[needs::CHAINS, needs::CONNTRACK, needs::ROUTE];
+const FILTER: &[Need] = &[
+    needs::CHAINS,
+    needs::CONNTRACK,
+    needs::ROUTE,
+    needs::FILTERED_WAY_BACK,
+];
 /// What a refusal by the routing tables rests on.
 const ROUTING: &[Need] = &[
     needs::ROUTE,
     needs::DECISION,
     needs::FORWARDING,
     needs::WAYS,
+    needs::OWNERS_WAY_BACK,
 ];
+
+/// What is to be known of a packet with a mark.
+const MARKS: &[Need] = &[needs::DECISION, needs::CHAINS, needs::ROUTE];
 
 /// All rules. Where nothing else decides between two proposals, the earlier rule's stands first.
 pub const RULES: &[Rule] = &[
@@ -98,7 +109,12 @@ pub const RULES: &[Rule] = &[
         FILTER,
         netfilter::reject,
     ),
-    rule!("NFQUEUE", &[&sites::QUEUED], FILTER, netfilter::queue),
+    rule!(
+        "NFQUEUE",
+        &[&sites::QUEUED],
+        &[needs::CHAINS, needs::CONNTRACK, needs::ROUTE, needs::QUEUES,],
+        netfilter::queue,
+    ),
     rule!(
         "a full table of connections",
         &[&sites::FILTERED],
@@ -134,6 +150,18 @@ pub const RULES: &[Rule] = &[
         &[&sites::NOT_OURS],
         ROUTING,
         route::forwarding,
+    ),
+    rule!(
+        "a packet of a transparent proxy that routing does not take for this host's",
+        &[&sites::FORWARD_LIMIT],
+        MARKS,
+        marks::not_local,
+    ),
+    rule!(
+        "a mark that no policy rule knows",
+        &[&sites::ROUTE_REFUSED],
+        MARKS,
+        marks::unknown,
     ),
     rule!(
         "a TTL that is used up",
@@ -351,6 +379,12 @@ pub const RULES: &[Rule] = &[
         &[&sites::ECHO_V4],
         &[needs::ECHO],
         group::echo,
+    ),
+    rule!(
+        "a checksum of what carries a tunnel",
+        &[&sites::ANYWHERE],
+        &[],
+        checksum::outer,
     ),
     rule!(
         "a reason that says it all",

@@ -15,6 +15,7 @@ use super::causes::{NAT_NO_BACKEND, by_code};
 use super::remedy::{Shell, command, text};
 use super::routing;
 use super::translation;
+use super::translator;
 use super::view::View;
 use super::words;
 
@@ -87,6 +88,12 @@ pub fn without_endpoint(view: &View<'_>, found: &Found<'_>) -> Option<Candidate>
                 return None;
             }
             let (netns, came_in) = translator(view, address)?;
+            let journey = view.journeys(Direction::Forward).next()?;
+            let none = translator::no_rule(view.host, journey, netns);
+            // A rule would translate it: why it did not is told by what the translator has to do with it.
+            if none == Some(false) {
+                return None;
+            }
             let kin = kin(view, netns, came_in, address);
             let confidence = if kin.is_some() {
                 Confidence::Likely
@@ -94,10 +101,15 @@ pub fn without_endpoint(view: &View<'_>, found: &Found<'_>) -> Option<Candidate>
                 Confidence::Possible
             };
             let like = kin.map_or_else(String::new, |k| format!(" (it translates {k})"));
+            // Only rules that were read and could be followed to their end say that there is none.
+            let what = match none {
+                Some(_) => "no rule translates it",
+                None => "it was not translated",
+            };
             (
                 netns,
                 came_in,
-                format!("no rule translates it{like}: {}", found.summary),
+                format!("{what}{like}: {}", found.summary),
                 confidence,
             )
         }

@@ -11,6 +11,7 @@ use crate::model::{Direction, Event, FateCounts};
 use crate::verdict::{Affected, Confidence, Evidence, Outcome, Place, Verdict};
 
 use super::candidate::{Candidate, evidence, place_on};
+use super::nfqueue;
 use super::remedy;
 use super::view::{View, total};
 use super::words;
@@ -68,6 +69,11 @@ const SYMPTOMS: &[Symptom] = &[
         propose: waiting::waiting,
     },
     Symptom {
+        name: "a packet that waits in the queue of a process",
+        before: "the kernel counts it there, and TCP's segments are else taken to have arrived",
+        propose: queued,
+    },
+    Symptom {
         name: "an answer that could not be sent",
         before: "its own route look-up failed",
         propose: swallowed::answer_not_sent,
@@ -108,6 +114,22 @@ const SYMPTOMS: &[Symptom] = &[
         propose: |view, counts| vanished::vanished(view, Direction::Reply, counts),
     },
 ];
+
+/// Packets that wait for the verdict of a process (NFQUEUE), of a flow that got no answer.
+fn queued(view: &View<'_>, counts: &Counts) -> Option<Silence> {
+    if total(&counts.reply) > 0 {
+        return None;
+    }
+    let mut journeys = view.journeys(Direction::Forward);
+    let mut candidate = journeys.find_map(|journey| nfqueue::waits(view.host, journey))?;
+    candidate.summary = format!("vanished: {}", candidate.summary);
+    Some(Silence {
+        candidate,
+        direction: Direction::Forward,
+        affected: view.seen(Direction::Forward),
+        cause_known: true,
+    })
+}
 
 /// What each symptom proposes, in the order in which they are looked at.
 #[must_use]

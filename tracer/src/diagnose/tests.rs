@@ -12,3 +12,4 @@ mod routing;
 mod silence;
 mod sockets;
 mod translated;
+mod translators;

@@ -17,8 +17,8 @@ use super::netlink::{
     Message, Netlink, Request, address_bytes, address_of, attributes, family_of, u16_of, u32_of,
 };
 use super::{
-    Unreadable, bridge_tables, cgroups, conntrack, device_state, fdb, firewall, policy, sockets,
-    tables, xfrm,
+    Unreadable, bridge_tables, cgroups, conntrack, device_state, fdb, firewall, packet_queues,
+    policy, sockets, tables, xfrm,
 };
 use crate::model::{Device, IfIndex, Mac, NetNs, Proto, Tuple};
 use crate::uapi::rtnetlink::{ROUTE_TYPES, RTA_VIA};
@@ -65,6 +65,9 @@ pub fn answer(question: &Question, namespaces: &Namespaces) -> Vec<Fact> {
             (*netns, String::from("base chains"))
         }
         Question::Conntrack { netns, tuple } => (*netns, format!("connection of {tuple}")),
+        Question::PacketQueues { netns } => {
+            (*netns, String::from("queues of packets for processes"))
+        }
         Question::ConntrackCounters { netns } => (*netns, String::from("counters of conntrack")),
         Question::Sockets { netns, port, .. } => (*netns, format!("sockets on port {port}")),
         Question::Link { device } => (device.netns, format!("interface {}", device.ifindex.0)),
@@ -119,6 +122,9 @@ pub fn answer(question: &Question, namespaces: &Namespaces) -> Vec<Fact> {
         }
         Question::Conntrack { tuple, .. } => {
             conntrack::entry(netns, *tuple).map(|c| vec![Fact::Conntrack(c)])
+        }
+        Question::PacketQueues { .. } => {
+            packet_queues::read().map(|list| vec![Fact::PacketQueues(netns, list)])
         }
         Question::ConntrackCounters { .. } => {
             conntrack::counters().map(|c| vec![Fact::ConntrackCounters(netns, c)])

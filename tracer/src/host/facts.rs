@@ -9,6 +9,7 @@ mod filter;
 mod layer2;
 mod moved;
 mod nodes;
+mod queues;
 mod routes;
 mod ruleset;
 mod sockets;
@@ -25,6 +26,7 @@ pub use layer2::{
     PortVlans, ProxyNeighbors, VxlanLink,
 };
 pub use nodes::{ClockBasis, NodeClock, NodeId, TracedNode};
+pub use queues::PacketQueue;
 pub use routes::{NextHop, PolicyRule, Route, RouteAnswer, Selectors, TableRoute};
 pub use sockets::{OpenSocket, PortSockets};
 pub use xfrm::{XfrmDirection, XfrmPolicy};
@@ -113,6 +115,8 @@ pub enum Fact {
     Conntrack(ConntrackAnswer),
     /// What conntrack counted in a namespace, all processors together.
     ConntrackCounters(NetNs, ConntrackCounters),
+    /// Queues of packets that processes of a namespace have open (NFQUEUE).
+    PacketQueues(NetNs, Vec<PacketQueue>),
     /// Something could not be read.
     Unread {
         /// What was tried.
@@ -501,6 +505,11 @@ pub enum Question {
     },
     /// Answered by [`Fact::ConntrackCounters`].
     ConntrackCounters {
+        /// Where.
+        netns: NetNs,
+    },
+    /// Answered by [`Fact::PacketQueues`].
+    PacketQueues {
         /// Where.
         netns: NetNs,
     },

@@ -11,6 +11,8 @@ mod values;
 mod words;
 mod xt;
 
+pub use words::element_words;
+
 use std::fs;
 use std::sync::LazyLock;
 

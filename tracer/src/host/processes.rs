@@ -78,8 +78,12 @@ pub(super) fn holding_sockets(proc: &Path, inodes: BTreeSet<u64>) -> BTreeMap<u6
 
 /// Whether a signal or a debugger has stopped a process (`T` and `t` of proc_pid_stat(5)).
 pub(super) fn is_stopped(proc: &Path, pid: u32) -> bool {
-    let stat = fs::read_to_string(proc.join(format!("{pid}/stat")));
-    stat.is_ok_and(|stat| matches!(state_of(&stat), Some('T' | 't')))
+    matches!(state(proc, pid), Some('T' | 't'))
+}
+
+/// A process's state as /proc tells it.
+pub(super) fn state(proc: &Path, pid: u32) -> Option<char> {
+    state_of(&fs::read_to_string(proc.join(format!("{pid}/stat"))).ok()?)
 }
 
 /// `socket:[4711]`.

@@ -16,11 +16,11 @@ mod tests;
 
 use std::net::IpAddr;
 
-use crate::host::facts::{BaseChain, FilterEngine, Rule, Side};
+use crate::host::facts::{BaseChain, Element, Field, FilterEngine, Rule, Set, Side};
 use crate::model::{Fragment, Mac, Proto, Transport, Tuple};
 
 pub use rules::{Change, Rules};
-pub use translation::{Translated, Untranslated, translations};
+pub use translation::{Translated, Untranslated, left_untracked, translations};
 
 /// States of a connection by bit.
 pub mod states {
@@ -71,6 +71,8 @@ pub struct Packet {
     pub user: Option<u32>,
     /// Addresses that this namespace has.
     pub local: Option<Vec<IpAddr>>,
+    /// Conntrack sees it, whatever rules say of that (`notrack`).
+    pub tracked: bool,
 }
 
 impl Default for Packet {
@@ -95,6 +97,7 @@ impl Default for Packet {
             tos: None,
             user: None,
             local: None,
+            tracked: false,
         }
     }
 }
@@ -165,6 +168,17 @@ pub enum Outcome {
     Queue,
 }
 
+/// An element of a set or a map that a packet has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chosen<'a> {
+    /// The set or map.
+    pub map: &'a Set,
+    /// What is looked up in it.
+    pub fields: &'a [Field],
+    /// The element.
+    pub element: &'a Element,
+}
+
 /// A rule, or a policy, that decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct End<'a> {
@@ -174,6 +188,10 @@ pub struct End<'a> {
     pub chain: &'a str,
     /// The rule; `None`: the base chain's policy.
     pub rule: Option<&'a Rule>,
+    /// The element of a map that gave the verdict.
+    pub element: Option<Chosen<'a>>,
+    /// The element of a set for which the rule is met, where its tests name a set.
+    pub member: Option<Chosen<'a>>,
     /// Jumps that led there: chain and number of the rule.
     pub via: Vec<(&'a str, u32)>,
     /// What it does.
@@ -225,7 +243,7 @@ pub struct Walk<'a> {
     pub mark: Option<u32>,
     /// The connection's mark behind the hook.
     pub connection_mark: Option<u32>,
-    /// A rule left it to no connection; `None`: perhaps.
+    /// A rule of the chains that it passed left it to no connection; `None`: perhaps.
     pub untracked: Option<bool>,
     /// Translations that it gets, or may get.
     pub translated: Vec<Translated<'a>>,

@@ -118,6 +118,7 @@ impl Redactor {
             | Question::Chains { .. }
             | Question::ChainsAgain { .. }
             | Question::ConntrackCounters { .. }
+            | Question::PacketQueues { .. }
             | Question::PortVlans { .. }
             | Question::MulticastPorts { .. }
             | Question::ProxyNeighbors { .. }

@@ -168,8 +168,9 @@ fn room(entries: u64) -> Command {
 /// fits; or a policy dropped what no rule for established connections let pass.
 pub fn invalid(loss: &Loss<'_>) -> Option<Candidate> {
     let hook = filtered(loss)??;
-    // Before conntrack looked at it, no packet has an entry.
-    if loss.info.ct_attached != Some(false)
+    // Before conntrack looked at it, no packet has an entry; what is untracked is to have none, and is not invalid.
+    if loss.info.ct_untracked
+        || loss.info.ct_attached != Some(false)
         || !matches!(
             hook.name,
             "FORWARD" | "INPUT" | "OUTPUT" | "POSTROUTING" | "PREROUTING"

@@ -2,8 +2,11 @@
 //! the host. The kernel never tells the rule: it is named where only one can have done it.
 
 mod answer;
+mod element;
 mod opening;
 mod suspects;
+mod untracked;
+mod way_back;
 
 use std::net::IpAddr;
 
@@ -20,11 +23,13 @@ use super::super::causes::{Cause, NETFILTER_DROP, NETFILTER_QUEUE, NETFILTER_REJ
 use super::super::hooks::{self, Hook};
 use super::super::loss::Loss;
 use super::super::nat_commands;
+use super::super::nfqueue;
 use super::super::remedy::{Remedy, Shell, command, text};
 
 pub use answer::switch;
 pub use suspects::Suspects;
 pub use suspects::look_again;
+pub use way_back::is_asked as asks_for_the_way_back;
 
 /// The hook, when a packet filter freed the packet.
 pub(super) fn filtered(loss: &Loss<'_>) -> Option<Option<Hook>> {
@@ -153,6 +158,7 @@ pub fn drop(loss: &Loss<'_>) -> Option<Candidate> {
         // A REJECT whose answer was not sent (there is a limit to them) is a drop to the kernel.
         found = suspected(loss, hook, &[Stop::Reject])?.1;
     }
+    let candidate = untracked::explain(candidate, (loss, hook));
     Some(answer::with(candidate, (loss, hook), &chains, &found))
 }
 
@@ -312,7 +318,10 @@ pub fn reject(loss: &Loss<'_>) -> Option<Candidate> {
         format!("{told} was built for this packet in the same call"),
     );
     let candidate = match hook.and_then(|h| Some((h, suspected(loss, h, &[Stop::Reject])?))) {
-        Some((hook, (chains, found))) => answer::with(candidate, (loss, hook), &chains, &found),
+        Some((hook, (chains, found))) => {
+            let candidate = untracked::explain(candidate, (loss, hook));
+            answer::with(candidate, (loss, hook), &chains, &found)
+        }
         None => candidate.advise(look_everywhere(loss, hook, &shell)),
     };
     Some(candidate.advise([shell.look(
@@ -321,16 +330,14 @@ pub fn reject(loss: &Loss<'_>) -> Option<Candidate> {
     )]))
 }
 
-/// NFQUEUE without a process behind it.
+/// NFQUEUE: no process listens, or its queue is full, or it refused the packet.
 pub fn queue(loss: &Loss<'_>) -> Option<Candidate> {
+    if matches!(loss.function(), "nf_reinject" | "nfqnl_reinject") {
+        return nfqueue::refused(loss);
+    }
     let hook = hooks::of(&loss.info.stack);
     let mut candidate = propose(loss, &NETFILTER_QUEUE, hook, "NFQUEUE");
-    candidate.summary += ": no process listens on the queue that the rule names";
     let shell = Shell::of(loss.host, loss.netns());
-    candidate = candidate.advise([shell.look(
-        "queues with a listener",
-        "cat /proc/net/netfilter/nfnetlink_queue",
-    )]);
     // The kernel frees in the same place for both engines.
     let found = hook.and_then(|h| {
         [FilterEngine::Nftables, FilterEngine::Legacy]
@@ -342,11 +349,22 @@ pub fn queue(loss: &Loss<'_>) -> Option<Candidate> {
             })
             .next()
     });
+    let full = nfqueue::full(loss);
+    candidate.summary += &match &full {
+        Some(queue) => format!(": {} was full", nfqueue::words(queue)),
+        None => ": no process listens on the queue that the rule names".to_owned(),
+    };
+    candidate = candidate.advise([nfqueue::look(&shell)]);
+    candidate = candidate.advise(
+        full.into_iter()
+            .flat_map(|queue| nfqueue::mend(loss.host, queue)),
+    );
     candidate = match found {
         Some((hook, chains, found)) => answer::with(candidate, (loss, hook), &chains, &found),
         None => candidate.advise([shell.look("the rule", "nft list ruleset")]),
     };
-    Some(candidate.advise([
-        text("start the listener, or let the rule bypass a missing one (`queue flags bypass`, `--queue-bypass`)"),
-    ]))
+    Some(candidate.advise([text(match full {
+        Some(_) => "or let what finds the queue full pass (`--queue-bypass` does not; NFQA_CFG_F_FAIL_OPEN, which the process sets, does)",
+        None => "start the listener, or let the rule bypass a missing one (`queue flags bypass`, `--queue-bypass`)",
+    })]))
 }

@@ -182,6 +182,10 @@ impl<'a> Refusal<'a> {
         let dst = self.query.tuple.dst;
         let ip = ip(dst.is_ipv6());
         let look = shell.look("its routes", command![..ip, "route show table all"]);
+        let lost = self.netns.and_then(|netns| self.lost_address(netns, shell));
+        if let Some(lost) = lost {
+            return vec![look, lost];
+        }
         let way = self.netns.and_then(|netns| way_to(self.host, netns, dst));
         let add = match way {
             Some(way) => shell.change(
@@ -194,6 +198,42 @@ impl<'a> Refusal<'a> {
             )),
         };
         vec![look, add]
+    }
+}
+
+impl Refusal<'_> {
+    /// The address that an interface here has lost: the owner of the destination is at its other end, and sends its
+    /// answers to a gateway in their network that nobody has. Without it a route alone would not do.
+    fn lost_address(&self, netns: NetNs, shell: &Shell) -> Option<Remedy> {
+        let (host, tuple) = (self.host, self.query.tuple);
+        host.owners(tuple.dst).find_map(|owner| {
+            let link = peer_of(host, owner).filter(|peer| peer.device.netns == netns)?;
+            let own = host
+                .addresses(owner)
+                .iter()
+                .find(|a| a.address == tuple.dst)?;
+            let within = |address: IpAddr| holds(own.address, own.prefix, address);
+            let towards = &host.towards.get(&(owner.netns, tuple.src))?.fact;
+            let gateway = towards.first()?.gateway.filter(|g| within(*g))?;
+            let has_one = host
+                .addresses(link.device)
+                .iter()
+                .any(|a| within(a.address));
+            if has_one || host.owners(gateway).next().is_some() {
+                return None;
+            }
+            let address = format!("{gateway}/{}", own.prefix);
+            let words = |act: &str| command!["ip addr", act, address, "dev", link.name];
+            let change = shell.change(
+                format!(
+                    "give {} its address again: {} sends answers to {gateway}, which nobody has",
+                    link.name,
+                    host.namespace(owner.netns)
+                ),
+                words("add"),
+            );
+            Some(change.undone_by(words("del")))
+        })
     }
 }
 

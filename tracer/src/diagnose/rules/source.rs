@@ -3,11 +3,13 @@
 use std::net::IpAddr;
 
 use crate::host::Host;
+use crate::host::facts::{RouteAnswer, TableRoute};
 use crate::model::{Device, IfIndex, NetNs};
 use crate::network::links::peer_of;
 use crate::network::route::{
-    Decision, Query, Tables, check_source, lookup, route_words, rule_words,
+    Decision, Query, Tables, check_source, lookup, route_spec, route_words, rule_words,
 };
+use crate::uapi::rtnetlink::RT_TABLE_MAIN;
 use crate::verdict::Place;
 
 use super::super::candidate::{Candidate, Specificity};
@@ -162,6 +164,8 @@ struct WayBack {
     evidence: Option<String>,
     /// Whether there is a way at all.
     exists: bool,
+    /// The policy rule that leads elsewhere than the main table, in words.
+    rule: Option<String>,
 }
 
 /// Where an answer would go, asked as the kernel asks for the check; without the facts for that, as RTM_GETROUTE told.
@@ -180,6 +184,7 @@ fn way_back(host: &Host, Arrival { device, query }: Arrival) -> Option<WayBack> 
         summary: ": no route leads back to it".to_owned(),
         evidence: None,
         exists: false,
+        rule: None,
     };
     match check_source(&tables, &query, &forward).back.decision {
         Decision::Route { rule, route, hops } => Some(WayBack {
@@ -191,6 +196,8 @@ fn way_back(host: &Host, Arrival { device, query }: Arrival) -> Option<WayBack> 
                 rule_words(rule)
             )),
             exists: true,
+            rule: (rule.table != RT_TABLE_MAIN)
+                .then(|| format!("{}: {}", rule.priority, rule_words(rule))),
         }),
         Decision::Undecided(_) => {
             let told = routing::answer(host, netns, query.tuple.src)?;
@@ -199,6 +206,7 @@ fn way_back(host: &Host, Arrival { device, query }: Arrival) -> Option<WayBack> 
                     summary: through(route.oif),
                     evidence: None,
                     exists: true,
+                    rule: None,
                 },
                 Err(_) => none(),
             })
@@ -245,8 +253,8 @@ pub fn reverse_path(
         .filter(|gateway| *gateway != source)
         .map(|gateway| ["via".to_owned(), gateway.to_string()]);
     let exists = way.as_ref().is_some_and(|way| way.exists);
-    let verb = if exists { "replace" } else { "add" };
-    let mut candidate = Candidate::new(
+    let by_rule = way.as_ref().and_then(|way| way.rule.clone());
+    let candidate = Candidate::new(
         &ROUTE_RP_FILTER,
         place,
         format!(
@@ -271,31 +279,84 @@ pub fn reverse_path(
                 sysctl(&format!("net/ipv4/conf/{interface}/rp_filter"))
             ],
         ),
-        shell
-            .change(
-                format!("best, if {source} belongs behind {interface}: route the answer there"),
-                command![
-                    ..ip,
-                    "route",
-                    verb,
-                    source,
-                    ..via.into_iter().flatten(),
-                    "dev",
-                    interface
-                ],
-            )
-            .undone_by(command![..ip, "route del", source, "dev", interface]),
     ]);
-    let weaker = if mode == 2 { 0 } else { 2 };
-    candidate = candidate.advise([shell
-        .change(
-            if mode == 2 {
-                "or turn the filter off: forged sources come in then"
-            } else {
-                "or filter loosely: any route back will do"
-            },
-            command!["sysctl -w", format!("{setting}={weaker}")],
-        )
-        .undone_by(command!["sysctl -w", format!("{setting}={mode}")])]);
-    candidate
+    let routed = route_there(
+        (host, &shell),
+        (&interface, source),
+        via.map(|[_, gateway]| gateway),
+        answer.filter(|_| exists),
+    );
+    let loosened = loosen((host, device, &shell), (&setting, mode), by_rule.as_deref());
+    // A policy rule leads answers elsewhere on purpose (several uplinks): a route in the main table is then not even asked.
+    if by_rule.is_some() && mode != 2 {
+        return candidate.advise([loosened]);
+    }
+    candidate.advise([routed, loosened])
+}
+
+/// The answer routed through the interface on which the source came in, and back.
+fn route_there(
+    (host, shell): (&Host, &Shell),
+    (interface, source): (&str, IpAddr),
+    gateway: Option<String>,
+    now: Option<&RouteAnswer>,
+) -> Remedy {
+    let ip = ip(source.is_ipv6());
+    let via = gateway.map(|gateway| ["via".to_owned(), gateway]);
+    let own = now.and_then(|now| host_route(host, now, source));
+    let verb = if now.is_some() { "replace" } else { "add" };
+    let change = shell.change(
+        format!("best, if {source} belongs behind {interface}: route the answer there"),
+        command![
+            ..ip,
+            "route",
+            verb,
+            source,
+            ..via.into_iter().flatten(),
+            "dev",
+            interface
+        ],
+    );
+    match own {
+        // A route to this very address is replaced by the change, and not only covered.
+        Some(own) => change.undone_by(command![..ip, "route replace", ..own.split_whitespace()]),
+        None => change.undone_by(command![..ip, "route del", source, "dev", interface]),
+    }
+}
+
+/// The filter made loose, or turned off. Where the setting of all interfaces is the one that counts, it is enough to make
+/// this one's own larger.
+fn loosen(
+    (host, device, shell): (&Host, Device, &Shell),
+    (setting, mode): (&str, u32),
+    by_rule: Option<&str>,
+) -> Remedy {
+    let set = |name: &str, value: u32| command!["sysctl -w", format!("{name}={value}")];
+    if mode == 2 {
+        let text = "or turn the filter off: forged sources come in then";
+        let change = shell.change(text, set(setting, 0));
+        return change.undone_by(set(setting, mode));
+    }
+    let path = format!("net/ipv4/conf/{}/rp_filter", host.interface(device));
+    let read = host.sysctls.get(&(device.netns, path.clone()));
+    let own = read.and_then(|read| read.fact.as_deref()?.parse().ok());
+    let text = match by_rule {
+        Some(rule) => format!(
+            "filter loosely, as hosts with several uplinks need it: policy rule {rule} leads the answer elsewhere; any route back will do"
+        ),
+        None => "or filter loosely: any route back will do".to_owned(),
+    };
+    let name = sysctl(&path);
+    let change = shell.change(text, set(&name, 2));
+    change.undone_by(set(&name, own.unwrap_or(mode)))
+}
+
+/// The route to one address alone by which answers go, as `ip route` takes it.
+fn host_route(host: &Host, answer: &RouteAnswer, source: IpAddr) -> Option<String> {
+    let towards = host.towards.get(&(answer.netns, source))?;
+    let bits = if source.is_ipv4() { 32 } else { 128 };
+    let own = |route: &&TableRoute| {
+        route.length == bits && route.prefix == source && route.table == RT_TABLE_MAIN
+    };
+    route_spec(host, answer.netns, towards.fact.iter().find(own)?)
 }

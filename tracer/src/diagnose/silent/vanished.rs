@@ -8,6 +8,7 @@ use crate::verdict::{Confidence, Outcome, Place};
 use super::super::candidate::{Candidate, place_on};
 use super::super::causes::{DEVICE_FULL, FRAGMENT, KERNEL_OTHER, XDP_DROP};
 use super::super::mended::first_packet;
+use super::super::nfqueue;
 use super::super::remedy::{Shell, command, text};
 use super::super::rules::{macvlan, neighbor};
 use super::super::standing;
@@ -197,6 +198,7 @@ fn given_to_xdp(journey: &Journey) -> Option<Device> {
 fn known(view: &View<'_>, journey: &Journey) -> bool {
     given_to_xdp(journey).is_some()
         || macvlan::kept_apart(view.host, journey).is_some()
+        || nfqueue::waits(view.host, journey).is_some()
         || unassembled(view, journey).is_some()
 }
 
@@ -205,6 +207,15 @@ fn explain(view: &View<'_>, direction: Direction, journey: &Journey, between: &s
         return candidate.leads_to(Outcome::Vanished);
     }
     if let Some(candidate) = unassembled(view, journey) {
+        return candidate;
+    }
+    if let Some(mut candidate) = nfqueue::waits(view.host, journey) {
+        let reply = if direction == Direction::Reply {
+            "reply "
+        } else {
+            ""
+        };
+        candidate.summary = format!("{reply}vanished{between}: {}", candidate.summary);
         return candidate;
     }
     let what = if direction == Direction::Reply {

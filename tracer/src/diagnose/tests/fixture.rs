@@ -91,6 +91,7 @@ pub(super) fn dropped(reason: &str, function: &str, stack: &str) -> DropInfo {
         qdisc: Some("noqueue".to_owned()),
         ct_status: None,
         ct_attached: None,
+        ct_untracked: false,
         mark: 0,
         cgroup: None,
     }

@@ -27,7 +27,8 @@ impl Fact {
             | Self::RoutesTowards(netns, ..)
             | Self::Chains(netns, _)
             | Self::Ruleset(netns, _)
-            | Self::ConntrackCounters(netns, _) => Some(netns),
+            | Self::ConntrackCounters(netns, _)
+            | Self::PacketQueues(netns, _) => Some(netns),
             Self::Run(_)
             | Self::Node(_)
             | Self::DropReasons(_)

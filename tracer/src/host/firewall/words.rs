@@ -223,17 +223,31 @@ fn set_words(name: &str, set: Option<&Set>) -> String {
     format!("{{ {} }}", list.join(", "))
 }
 
+/// An element as nft(8) writes it in the set of a rule, without its comment.
 fn element(element: &Element) -> String {
-    let key: Vec<_> = element.key.iter().map(value_range).collect();
+    let (key, leads) = element_words(element, &[]);
+    match leads {
+        Some(leads) => format!("{key} : {leads}"),
+        None => key,
+    }
+}
+
+/// An element's key and where it leads, as nft(8) writes them. `fields`: what is looked up, where that is known.
+pub fn element_words(element: &Element, fields: &[Field]) -> (String, Option<String>) {
+    let part = |(n, range): (usize, &(Value, Value))| match (fields.get(n), range) {
+        (Some(Field::Protocol), (Value::Number(a), Value::Number(b))) if a == b => {
+            u8::try_from(*a).map_or_else(|_| a.to_string(), protocol)
+        }
+        _ => value_range(range),
+    };
+    let key: Vec<_> = element.key.iter().enumerate().map(part).collect();
     let key = if key.is_empty() {
         "*".to_owned()
     } else {
         key.join(" . ")
     };
-    match &element.verdict {
-        Some(leads) => format!("{key} : {}", verdict(Dialect::Nft, leads)),
-        None => key,
-    }
+    let leads = element.verdict.as_ref();
+    (key, leads.map(|leads| verdict(Dialect::Nft, leads)))
 }
 
 fn value_range((first, last): &(Value, Value)) -> String {

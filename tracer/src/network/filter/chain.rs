@@ -3,8 +3,10 @@
 use super::evaluate::{Evaluator, Found};
 use super::state::State;
 use super::states::{ESTABLISHED, INVALID, NEW, RELATED, UNTRACKED};
-use super::{End, Hook, Outcome, Packet, Rules, Step, Translated, Undecided, Walk};
-use crate::host::facts::{BaseChain, Missing, Part, Rule, RuleVerdict, Statement, Translation};
+use super::{Chosen, End, Hook, Outcome, Packet, Rules, Step, Translated, Undecided, Walk};
+use crate::host::facts::{
+    BaseChain, Missing, Part, Rule, RuleVerdict, Statement, Test, Translation,
+};
 
 /// Most rules that are looked at for one base chain: chains that jump to each other in many ways are cut here.
 const MOST_RULES: u32 = 200_000;
@@ -50,6 +52,7 @@ pub(super) fn hook<'a>(rules: &'a Rules<'a>, packet: &Packet, hook: Hook<'_>) ->
             walk: &mut walk,
             passed: Vec::new(),
             via: Vec::new(),
+            element: None,
             left: MOST_RULES,
         };
         one.run(certain);
@@ -59,6 +62,7 @@ pub(super) fn hook<'a>(rules: &'a Rules<'a>, packet: &Packet, hook: Hook<'_>) ->
         }
         let Some(first) = passed.pop() else {
             walk.mark = None;
+            walk.untracked = state.untracked;
             return walk;
         };
         state = passed.iter().fold(first, State::or);
@@ -107,6 +111,8 @@ struct One<'a, 'w, 'p> {
     /// What the packet is where it may have passed the base chain.
     passed: Vec<State>,
     via: Vec<(&'a str, u32)>,
+    /// The element of a map whose verdict is carried out, and how many jumps led to the map's rule.
+    element: Option<(Chosen<'a>, usize)>,
     left: u32,
 }
 
@@ -146,6 +152,8 @@ impl<'a> One<'a, '_, '_> {
                 base: self.base,
                 chain: name,
                 rule: None,
+                element: None,
+                member: None,
                 via: Vec::new(),
                 outcome,
                 certain,
@@ -308,6 +316,7 @@ impl<'a> One<'a, '_, '_> {
                 self.state.connection_mark = self.state.made(value, own);
             }
             // Only what no connection has yet can be left to none (nft_notrack_eval, notrack_tg).
+            Statement::NoTrack if self.packet.tracked => {}
             Statement::NoTrack => match self.state.states_in(self.hook, self.base) {
                 Some(INVALID) => self.state.untracked = Some(true),
                 Some(states) if states & INVALID == 0 => {}
@@ -336,6 +345,8 @@ impl<'a> One<'a, '_, '_> {
                 base: self.base,
                 chain: rule.chain.as_deref().unwrap_or(frame.name),
                 rule: Some(rule),
+                element: self.decisive(rule),
+                member: self.member(rule),
                 via: self.via.clone(),
                 outcome,
                 certain: frame.certain && met,
@@ -347,6 +358,40 @@ impl<'a> One<'a, '_, '_> {
         }
         frame.certain = false;
         Next::Rule
+    }
+
+    /// The element of a map that decides, where a rule only carries it out: the map's own rule, or one of the chain to
+    /// which the element leads that asks nothing.
+    fn decisive(&self, rule: &Rule) -> Option<Chosen<'a>> {
+        let (chosen, depth) = self.element?;
+        let jumps = self.via.len() - depth;
+        let plain = jumps == 1 && rule.tests().next().is_none();
+        (jumps == 0 || plain).then_some(chosen)
+    }
+
+    /// The element of a set that makes the packet meet a rule.
+    fn member(&self, rule: &'a Rule) -> Option<Chosen<'a>> {
+        let rules = self.rules;
+        rule.tests().find_map(|test| {
+            let Test::InSet {
+                fields,
+                set,
+                not: false,
+            } = test
+            else {
+                return None;
+            };
+            let map = rules.set(self.base, set)?;
+            let found = self.evaluator().find(map, fields);
+            match found.elements.as_slice() {
+                [element] if found.decided => Some(Chosen {
+                    map,
+                    fields,
+                    element,
+                }),
+                _ => None,
+            }
+        })
     }
 
     fn translate(
@@ -479,7 +524,14 @@ impl<'a> One<'a, '_, '_> {
             let Some(verdict) = &element.verdict else {
                 continue;
             };
+            let chosen = Chosen {
+                map: set,
+                fields,
+                element,
+            };
+            self.element = Some((chosen, self.via.len()));
             let next = self.verdict((rule, verdict), frame, met && decided);
+            self.element = None;
             if !matches!(next, Next::Rule) {
                 return next;
             }

@@ -416,6 +416,49 @@ fn a_translation_is_held_against_the_rules() {
 }
 
 #[test]
+fn a_target_that_chance_may_give_is_no_stale_one() {
+    let ruleset = translating(vec![
+        vec![limit(), dnat([10, 9, 0, 9], 5353)],
+        vec![dnat([10, 9, 0, 8], 5353)],
+    ]);
+    let rules = Rules::of(&ruleset);
+    let place = ("PREROUTING", Side::Destination);
+    let told = |last| {
+        let entry = entry([10, 9, 0, last], 5353);
+        match translations(&rules, &packet(), place, Some(&entry)) {
+            Untranslated::By(rule) => Some(rule.rule.number),
+            _ => None,
+        }
+    };
+    assert_eq!([told(9), told(8), told(7)], [Some(1), Some(2), None]);
+}
+
+#[test]
+fn the_rule_that_leaves_a_packet_untracked_is_found_and_walked_past() {
+    let notrack = vec![dport(53), Part::Do(Statement::NoTrack)];
+    let mut ruleset = translating(vec![vec![dport(53), dnat([10, 9, 0, 9], 5353)]]);
+    ruleset
+        .base
+        .push(base("raw", "raw", "PREROUTING", -300, false));
+    ruleset.chains.push(chain("raw", "raw", vec![notrack]));
+    let rules = Rules::of(&ruleset);
+    let found = left_untracked(&rules, &packet(), "PREROUTING");
+    assert_eq!(found.map(|step| step.chain), Some("raw"));
+    let untracked = Packet {
+        states: Some(states::UNTRACKED),
+        ..packet()
+    };
+    let place = ("PREROUTING", Side::Destination);
+    let why = translations(&rules, &untracked, place, None);
+    assert!(matches!(why, Untranslated::NotTracked(_)));
+    let other = Packet {
+        tuple: packet().tuple.map(Tuple::reversed),
+        ..packet()
+    };
+    assert_eq!(left_untracked(&rules, &other, "PREROUTING"), None);
+}
+
+#[test]
 fn changes_are_tried_on_facts() {
     let facts = forward(true, vec![vec![dport(53), drop()]], vec![]);
     let base = facts.base.first().cloned();
@@ -546,6 +589,51 @@ fn a_map_of_verdicts_leads_on() {
     let missing =
         Rules::of(&forward(false, vec![], vec![])).policy_drops(&base("", "", "", 0, true));
     assert!(missing, "a policy is the base chain's own");
+}
+
+#[test]
+fn the_element_that_decides_is_told() {
+    let key = || vec![number(53, 53)];
+    let fields = || vec![Field::Port(Side::Destination)];
+    let decides = |rules: Vec<Vec<Part>>, below, verdict| {
+        let ruleset = with_set(
+            forward(false, rules, below),
+            vec![element(key(), verdict)],
+            Missing::Nothing,
+        );
+        let rules = Rules::of(&ruleset);
+        let walk = walk(&rules, &packet(), FORWARD);
+        let end = walk.ends.first();
+        (
+            end.and_then(|end| end.element).is_some(),
+            end.and_then(|end| end.member).is_some(),
+        )
+    };
+    let map = || {
+        vec![vec![Part::Do(Statement::Map {
+            fields: fields(),
+            map: "s".to_owned(),
+        })]]
+    };
+    let leads = || Some(RuleVerdict::Goto("own".to_owned()));
+    assert_eq!(
+        decides(map(), vec![], Some(RuleVerdict::Drop)),
+        (true, false)
+    );
+    // A chain that only carries it out; and one that asks for more.
+    let plain = vec![("own", vec![vec![drop()]])];
+    assert_eq!(decides(map(), plain, leads()), (true, false));
+    let asks = vec![("own", vec![vec![dport(53), drop()]])];
+    assert_eq!(decides(map(), asks, leads()), (false, false));
+    let set = test(Test::InSet {
+        fields: fields(),
+        set: "s".to_owned(),
+        not: false,
+    });
+    assert_eq!(
+        decides(vec![vec![set, drop()]], vec![], None),
+        (false, true)
+    );
 }
 
 /// Whether the packet meets a test alone.

@@ -1,8 +1,8 @@
 //! Translations: which rule gives one, and why a packet may be without one that a rule would give.
 
 use super::states::{ESTABLISHED, INVALID, NEW, RELATED, UNTRACKED};
-use super::{Hook, Layer, Packet, Rules, walk};
-use crate::host::facts::{BaseChain, ConntrackEntry, Rule, Side, Translation};
+use super::{Hook, Layer, Packet, Rules, Step, Walk, walk};
+use crate::host::facts::{BaseChain, ConntrackEntry, Rule, Side, Statement, Translation};
 use crate::model::Tuple;
 
 /// A rule that translates a packet, or may.
@@ -52,21 +52,38 @@ pub enum Untranslated<'a> {
     CannotTell,
 }
 
-/// Translations that the rules give the first packet of a connection at a hook, whatever became of it.
-fn first<'a>(rules: &'a Rules<'a>, packet: &Packet, hook: &str) -> (Vec<Translated<'a>>, bool) {
+/// What the rules give the first packet of a connection at a hook, whatever became of it. `tracked`: even where a rule leaves
+/// it to no connection.
+fn first<'a>(rules: &'a Rules<'a>, packet: &Packet, (name, tracked): (&str, bool)) -> Walk<'a> {
     let packet = Packet {
         states: Some(NEW),
         status: Some(0),
+        tracked,
         ..packet.clone()
     };
-    let hook = Hook {
+    walk(rules, &packet, at(name))
+}
+
+fn at(name: &str) -> Hook<'_> {
+    Hook {
         layer: Layer::Ip,
-        name: hook,
+        name,
         engine: None,
+    }
+}
+
+/// The rule that leaves a packet to no connection where it comes in or is sent, if one surely does.
+#[must_use]
+pub fn left_untracked<'a>(rules: &'a Rules<'a>, packet: &Packet, hook: &str) -> Option<Step<'a>> {
+    let found = first(rules, packet, (hook, false));
+    if found.untracked != Some(true) {
+        return None;
+    }
+    let leaves = |step: &Step<'_>| {
+        step.rule
+            .is_some_and(|rule| rule.statements().any(|s| matches!(s, Statement::NoTrack)))
     };
-    let found = walk(rules, &packet, hook);
-    let open = found.unknown || found.because.is_some();
-    (found.translated, open)
+    found.steps.into_iter().find(|s| s.certain && leaves(s))
 }
 
 /// Why a packet was translated, or was not, at a hook: `packet` as it came there, `entry` as conntrack has it.
@@ -77,31 +94,60 @@ pub fn translations<'a>(
     (hook, side): (&str, Side),
     entry: Option<&ConntrackEntry>,
 ) -> Untranslated<'a> {
-    let (found, open) = first(rules, packet, hook);
-    let mut own = found.into_iter().filter(|t| t.to.side == side);
+    let Walk {
+        translated,
+        unknown,
+        because,
+        ..
+    } = first(rules, packet, (hook, true));
+    let open = unknown || because.is_some();
+    let own: Vec<Translated<'_>> = translated
+        .into_iter()
+        .filter(|t| t.to.side == side)
+        .collect();
     let target = entry.and_then(|entry| target(entry, packet, side));
-    let rule = own.next();
-    match (rule, target) {
-        (None, None) if open => Untranslated::CannotTell,
-        (None, None) => Untranslated::NoRule,
-        (None, Some(_)) if open => Untranslated::CannotTell,
-        (None, Some(_)) => Untranslated::Stale,
-        (Some(rule), Some(target)) => match rule.gives(&target) {
-            Some(false) if rule.certain => Untranslated::Stale,
-            Some(false) => Untranslated::CannotTell,
-            _ => Untranslated::By(rule),
-        },
-        (Some(rule), None) if !rule.certain => Untranslated::CannotTell,
-        (Some(rule), None) => match (packet.states, entry) {
-            (Some(states), _) if states & !(INVALID | UNTRACKED) == 0 => {
-                Untranslated::NotTracked(rule)
-            }
-            (_, Some(_)) => Untranslated::Older(rule),
-            (Some(states), None) if states & (ESTABLISHED | RELATED | NEW) != 0 => {
-                Untranslated::Older(rule)
-            }
-            _ => Untranslated::CannotTell,
-        },
+    match target {
+        Some(target) => given(own, unknown, &target),
+        None => missing(own, open, (packet, entry)),
+    }
+}
+
+/// Which rule gave a target. Rules that are chosen by chance are all possible: only where none gives it, it is stale.
+fn given<'a>(own: Vec<Translated<'a>>, unknown: bool, target: &Tuple) -> Untranslated<'a> {
+    let certain = own.first().is_some_and(|rule| rule.certain);
+    let mut own = own
+        .into_iter()
+        .filter(|rule| rule.gives(target) != Some(false));
+    match own.next() {
+        Some(rule) => Untranslated::By(rule),
+        None if unknown && !certain => Untranslated::CannotTell,
+        None => Untranslated::Stale,
+    }
+}
+
+/// Why a packet has no translation.
+fn missing<'a>(
+    own: Vec<Translated<'a>>,
+    open: bool,
+    (packet, entry): (&Packet, Option<&ConntrackEntry>),
+) -> Untranslated<'a> {
+    let Some(rule) = own.into_iter().next() else {
+        return if open {
+            Untranslated::CannotTell
+        } else {
+            Untranslated::NoRule
+        };
+    };
+    if !rule.certain {
+        return Untranslated::CannotTell;
+    }
+    match (packet.states, entry) {
+        (Some(states), _) if states & !(INVALID | UNTRACKED) == 0 => Untranslated::NotTracked(rule),
+        (_, Some(_)) => Untranslated::Older(rule),
+        (Some(states), None) if states & (ESTABLISHED | RELATED | NEW) != 0 => {
+            Untranslated::Older(rule)
+        }
+        _ => Untranslated::CannotTell,
     }
 }
 

@@ -269,6 +269,7 @@ fn dropped() -> Event {
             qdisc: None,
             ct_status: None,
             ct_attached: None,
+            ct_untracked: false,
             mark: 0,
             cgroup: None,
         })),

@@ -113,6 +113,10 @@ impl Pseudonyms {
                 self.tuple(tuple);
                 entry.iter_mut().for_each(|entry| self.connection(entry));
             }
+            Fact::PacketQueues(_, queues) => {
+                let holders = queues.iter_mut().flat_map(|queue| &mut queue.holders);
+                holders.for_each(|holder| self.process(&mut holder.process));
+            }
             Fact::Unread { what, why } => {
                 *what = self.told(what);
                 *why = self.told(why);

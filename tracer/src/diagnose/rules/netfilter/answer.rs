@@ -1,6 +1,6 @@
 //! Words and advice for what is suspected: the rule or policy where it is the only one, the list where it is not.
 
-use crate::host::facts::{BaseChain, FilterEngine, Stop};
+use crate::host::facts::{BaseChain, FilterEngine, FilterRule, Stop};
 use crate::verdict::Confidence;
 
 use super::super::super::candidate::Candidate;
@@ -9,11 +9,14 @@ use super::super::super::chain_commands::{
 };
 use super::super::super::hooks::Hook;
 use super::super::super::loss::Loss;
+use super::super::super::owners::{self, Owner};
 use super::super::super::remedy::{Remedy, Shell, command, text};
 use super::super::super::words::count;
+use super::element;
 use super::look_everywhere;
 use super::opening::both_ways;
 use super::suspects::{Suspect, Suspects, counted, words};
+use super::way_back;
 
 /// Most suspects that are listed.
 const LISTED: usize = 6;
@@ -140,30 +143,60 @@ fn named(
         return candidate;
     };
     candidate = candidate.advise(look(shell, chain, &rule.chain));
-    if let Some(source) = loss.tuple().map(|t| t.src)
-        && ["fib saddr", "rpfilter"]
-            .iter()
-            .any(|word| rule.text.contains(word))
-    {
-        let came = loss.came_in().map_or_else(String::new, |d| {
-            format!(": it came in through {}", loss.host.interface(d))
-        });
-        candidate = candidate.advise([shell.look(
-            format!("the rule filters by the way back; where would an answer go{came}"),
-            command!["ip route get", source],
-        )]);
-    }
+    let source = loss.tuple().map(|t| t.src);
+    let source = source.filter(|_| way_back::asks(&rule.text));
+    candidate = candidate.advise(
+        source
+            .into_iter()
+            .flat_map(|source| way_back::advice(loss, source, shell)),
+    );
     if rule.stop == Stop::Queue {
+        return candidate;
+    }
+    let owner = owners::of(&chain.table, &rule.chain, &rule.text);
+    candidate = candidate.advise(owner.into_iter().flat_map(|owner| owners_way(owner, rule)));
+    if let Some(element) = &who.element
+        && let Some(change) = element::change(loss, (hook, chain, rule), element, shell)
+    {
+        candidate.summary += &change.summary;
+        candidate = candidate.advise(change.remedies);
+        if change.useless {
+            return candidate;
+        }
+        return candidate.advise(both_ways(loss, hook, (chain, owner), shell));
+    }
+    let member = who.member.as_ref();
+    if let Some(change) = member.and_then(|m| element::member(chain, rule, m, shell)) {
+        candidate.summary += &change.summary;
+        candidate = candidate.advise(change.remedies);
+    }
+    candidate = candidate.advise(both_ways(loss, hook, (chain, owner), shell));
+    // Who keeps a chain for rules of others wants its own left alone.
+    if owner.is_some_and(|owner| owner.chain_for_others().is_some()) {
         return candidate;
     }
     let (delete, revert) = delete_rule(chain, rule);
     let change = shell
         .change("or delete the rule", delete)
-        .scope("this opens the firewall for all that the rule matches".to_owned());
+        .scope("this opens the firewall for all that the rule matches".to_owned())
+        .owner(owner.map(Owner::words));
     let change = revert.into_iter().fold(change, Remedy::undone_by);
-    candidate
-        .advise(both_ways(loss, hook, chain, shell))
-        .advise([change])
+    candidate.advise([change])
+}
+
+/// How the one that writes the rule is told to make the change.
+fn owners_way(owner: &Owner, rule: &FilterRule) -> Vec<Remedy> {
+    let mut list = vec![text(format!(
+        "{} writes this rule: {}",
+        owner.name,
+        owner.way()
+    ))];
+    if rule.chain.starts_with("DOCKER-ISOLATION") {
+        list.push(text(
+            "or put both containers into one network: docker network connect NETWORK CONTAINER",
+        ));
+    }
+    list
 }
 
 /// How to look at a chain reached from a base chain.
@@ -240,22 +273,26 @@ pub fn switch(v6: bool) -> &'static str {
 }
 
 fn open_policy(loss: &Loss<'_>, hook: Hook, chain: &BaseChain, shell: &Shell) -> Vec<Remedy> {
+    let read = loss.netns().and_then(|netns| loss.host.filters.get(&netns));
+    let owner = read.and_then(|read| owners::of_policy(&read.fact, chain));
     let all = shell
         .change(
             "or let everything pass that no rule drops",
             set_policy(chain, true),
         )
         .undone_by(set_policy(chain, false))
-        .scope("this opens the firewall for all flows, not only this one".to_owned());
-    both_ways(loss, hook, chain, shell)
+        .scope("this opens the firewall for all flows, not only this one".to_owned())
+        .owner(owner.map(|owner| format!("{} keeps this policy: {}", owner.name, owner.way())));
+    both_ways(loss, hook, (chain, owner), shell)
         .into_iter()
         .chain([all])
         .collect()
 }
 
 fn let_through(loss: &Loss<'_>, hook: Hook, chain: &BaseChain, shell: &Shell) -> Vec<Remedy> {
+    let owner = owners::of(&chain.table, &chain.chain, "");
     let amend = text("or remove or change the rule whose counter rises with each packet");
-    both_ways(loss, hook, chain, shell)
+    both_ways(loss, hook, (chain, owner), shell)
         .into_iter()
         .chain([amend])
         .collect()

@@ -3,13 +3,14 @@
 //! by the same change or named.
 
 use crate::host::facts::{BaseChain, Part, Rule, RuleVerdict, Side, Statement};
-use crate::model::{Direction, Tuple};
-use crate::network::filter::{self, Answer, Change, End, Outcome, Packet, Rules};
-use crate::uapi::nf_conntrack::{STATE_ESTABLISHED, STATE_INVALID};
+use crate::model::{Direction, Proto, Tuple};
+use crate::network::filter::{self, Answer, Change, End, Outcome, Packet, Rules, Undecided};
+use crate::uapi::nf_conntrack::{STATE_ESTABLISHED, STATE_INVALID, STATE_UNTRACKED};
 
 use super::super::super::chain_commands::{Pass, chain_words, let_pass};
 use super::super::super::hooks::Hook;
 use super::super::super::loss::Loss;
+use super::super::super::owners::{self, Owner};
 use super::super::super::remedy::{Remedy, Shell};
 use super::goes_out;
 use super::suspects::{layer, packet};
@@ -18,8 +19,10 @@ use super::suspects::{layer, packet};
 const MOST: usize = 4;
 
 /// A chain that has to let a packet pass, with the packet's addresses and ports.
-struct Gate<'a> {
-    chain: &'a BaseChain,
+struct Gate {
+    base: BaseChain,
+    /// The chain in which the rule is put: the base chain, or one below it.
+    chain: String,
     tuple: Tuple,
     /// On which side the server's port is: the client's is another with each connection.
     server: Side,
@@ -30,7 +33,7 @@ struct Gate<'a> {
 pub(super) fn both_ways(
     loss: &Loss<'_>,
     hook: Hook,
-    chain: &BaseChain,
+    (chain, owner): (&BaseChain, Option<&Owner>),
     shell: &Shell,
 ) -> Option<Remedy> {
     let tuple = loss.filtered()?;
@@ -39,7 +42,8 @@ pub(super) fn both_ways(
         _ => (Side::Destination, Side::Source),
     };
     let first = Gate {
-        chain,
+        base: chain.clone(),
+        chain: head_of(loss, hook, (chain, owner)),
         tuple,
         server: there,
     };
@@ -52,8 +56,10 @@ pub(super) fn both_ways(
             rules: Rules::of(&ruleset.fact),
             hook,
             name: hook.chain_hook,
+            owner,
         };
-        let next = way.open(&asked, Some(chain), there, &mut gates);
+        let opened = gates.first().map(|gate| (chain, gate.chain.clone()));
+        let next = way.open(&asked, opened, there, &mut gates);
         then.push(next.words("it"));
         if let Some(name) = way_back(hook, loss.journey.direction) {
             let answer = answer_to(&asked);
@@ -66,7 +72,7 @@ pub(super) fn both_ways(
     }
     let mut passes: Vec<Pass> = gates
         .iter()
-        .filter_map(|gate| let_pass(gate.chain, &gate.tuple, gate.server, shell))
+        .filter_map(|gate| let_pass((&gate.base, &gate.chain), &gate.tuple, gate.server, shell))
         .collect();
     passes.dedup();
     let mut all = passes.into_iter();
@@ -89,6 +95,11 @@ pub(super) fn both_ways(
         undone.push(pass.delete.clone());
         change.undone_by(pass.delete)
     });
+    let change = change.owner(gates.iter().find_map(|gate| {
+        let own = owners::of(&gate.base.table, &gate.chain, "")?;
+        let kept = own.chain_for_others() == Some(gate.chain.as_str());
+        (!kept).then(|| own.words())
+    }));
     let then =
         (!then.is_empty()).then(|| format!("by the rules as they were read, {}", then.join("; ")));
     Some(change.then(then))
@@ -112,19 +123,27 @@ fn way_back(hook: Hook, direction: Direction) -> Option<&'static str> {
 /// The answer as the same namespace sees it: of a connection that is known, where the packet's is; else as little of one
 /// as the packet itself.
 fn answer_to(packet: &Packet) -> Packet {
-    let strange = packet.states.is_some_and(|s| s & STATE_INVALID != 0);
+    // An echo comes back as large as it was sent.
+    let echo = |t: &Tuple| matches!(t.proto, Proto::Icmp | Proto::Icmp6);
+    let fragment = packet
+        .fragment
+        .filter(|_| packet.tuple.as_ref().is_some_and(echo));
+    let strange = |bit: u32| packet.states.is_some_and(|s| s & bit != 0);
     Packet {
         tuple: packet.tuple.map(Tuple::reversed),
         iif: packet.oif.clone(),
         oif: packet.iif.clone(),
         source_mac: packet.destination_mac,
         destination_mac: packet.source_mac,
-        states: Some(if strange {
+        states: Some(if strange(STATE_INVALID) {
             STATE_INVALID
+        } else if strange(STATE_UNTRACKED) {
+            STATE_UNTRACKED
         } else {
             STATE_ESTABLISHED
         }),
         local: packet.local.clone(),
+        fragment,
         ..Packet::default()
     }
 }
@@ -135,6 +154,8 @@ struct Way<'a> {
     rules: Rules<'a>,
     hook: Hook,
     name: &'static str,
+    /// Who keeps the rules that stop the packet.
+    owner: Option<&'a Owner>,
 }
 
 /// What the rules do with a packet once all that was found is opened.
@@ -160,9 +181,9 @@ impl<'a> Way<'a> {
     fn open(
         &self,
         packet: &Packet,
-        opened: Option<&BaseChain>,
+        opened: Option<(&BaseChain, String)>,
         server: Side,
-        gates: &mut Vec<Gate<'a>>,
+        gates: &mut Vec<Gate>,
     ) -> Next {
         let at = filter::Hook {
             layer: layer(self.hook),
@@ -170,8 +191,8 @@ impl<'a> Way<'a> {
             engine: None,
         };
         let mut rules = self.rules.clone();
-        if let Some(chain) = opened {
-            rules = rules.with(accepted_at(chain));
+        if let Some((chain, name)) = opened {
+            rules = rules.with(accepted_at(chain, &name));
         }
         for _ in 0..MOST {
             let base = {
@@ -179,9 +200,8 @@ impl<'a> Way<'a> {
                 match walk.answer() {
                     Answer::Passes => return Next::Passes,
                     Answer::CannotTell(why) => {
-                        let why = why.map_or("a rule that facts do not decide".to_owned(), |u| {
-                            format!("{} in chain {}", u.what, u.chain)
-                        });
+                        let why =
+                            why.map_or("a rule that facts do not decide".to_owned(), open_words);
                         return Next::Open(why);
                     }
                     Answer::Stopped(end) if end.outcome == Outcome::Queue => {
@@ -195,14 +215,29 @@ impl<'a> Way<'a> {
             else {
                 return Next::Open("the packet is not known".to_owned());
             };
-            gates.push(Gate {
-                chain,
+            let name =
+                kept_for_others(&rules, (packet, at), (chain, self.owner)).unwrap_or(&chain.chain);
+            let gate = Gate {
+                base: chain.clone(),
+                chain: name.to_owned(),
                 tuple,
                 server,
-            });
-            rules = rules.with(accepted_at(chain));
+            };
+            rules = rules.with(accepted_at(chain, name));
+            gates.push(gate);
         }
         Next::Open("too many chains stop it".to_owned())
+    }
+}
+
+/// The rule that left it open, in the words of who made it.
+fn open_words(undecided: &Undecided<'_>) -> String {
+    match undecided.rule {
+        Some(rule) => format!(
+            "rule {} of chain {} asks what is not known ({})",
+            rule.number, undecided.chain, rule.text
+        ),
+        None => format!("{} in chain {}", undecided.what, undecided.chain),
     }
 }
 
@@ -214,11 +249,41 @@ fn words(end: &End<'_>) -> String {
     }
 }
 
-/// A rule at the head of a chain that accepts the packet that is walked.
-fn accepted_at(chain: &BaseChain) -> Change {
+/// The chain in which a rule for the lost packet is put: what the owner of the rules that stop it keeps for others, where
+/// that is read before them; else the base chain.
+fn head_of(loss: &Loss<'_>, hook: Hook, (chain, owner): (&BaseChain, Option<&Owner>)) -> String {
+    let read = loss.netns().and_then(|netns| loss.host.filters.get(&netns));
+    let kept = read.and_then(|read| {
+        let at = filter::Hook {
+            layer: layer(hook),
+            name: hook.chain_hook,
+            engine: None,
+        };
+        let asked = packet(loss, hook, goes_out(loss, hook));
+        kept_for_others(&Rules::of(&read.fact), (&asked, at), (chain, owner))
+    });
+    kept.unwrap_or(&chain.chain).to_owned()
+}
+
+/// The chain that an owner keeps for rules of others, where what it accepts is not stopped by this base chain any more.
+fn kept_for_others(
+    rules: &Rules<'_>,
+    (packet, at): (&Packet, filter::Hook<'_>),
+    (chain, owner): (&BaseChain, Option<&Owner>),
+) -> Option<&'static str> {
+    let name = owner?.chain_for_others()?;
+    rules.chain(chain, name)?;
+    let opened = rules.clone().with(accepted_at(chain, name));
+    let walk = filter::walk(&opened, packet, at);
+    let stopped = walk.ends.iter().any(|end| end.base == chain);
+    (!stopped).then_some(name)
+}
+
+/// A rule at the head of a chain, of a base chain's table, that accepts the packet that is walked.
+fn accepted_at(chain: &BaseChain, name: &str) -> Change {
     Change::Insert {
         base: chain.clone(),
-        chain: chain.chain.clone(),
+        chain: name.to_owned(),
         rule: Rule {
             parts: vec![Part::Do(Statement::Verdict(RuleVerdict::Accept))],
             ..Rule::default()

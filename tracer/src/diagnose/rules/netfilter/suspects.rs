@@ -1,14 +1,15 @@
 //! Which rule or policy of the chains at a hook it was: what was read beside the loss is walked as the kernel walks it,
 //! without rules whose counters tell that no packet met them. What may end the walk is suspected.
 
-use crate::host::facts::{BaseChain, Chain, FilterRule, Rule, Ruleset, Stop, Test};
+use crate::host::facts::{BaseChain, Chain, Element, Field, FilterRule, Rule, Ruleset, Stop, Test};
 use crate::model::{Device, NetNs, Transport};
-use crate::network::filter::{self, Interface, Layer, Outcome, Packet, Rules, Walk};
+use crate::network::filter::{self, Chosen, Interface, Layer, Outcome, Packet, Rules, Walk};
 use crate::uapi::nf_conntrack::{
     IPS_CONFIRMED, IPS_SEEN_REPLY, STATE_ESTABLISHED, STATE_INVALID, STATE_NEW, STATE_RELATED,
     STATE_UNTRACKED,
 };
 
+use super::super::super::chain_commands::{chain_words, rule_of, rule_words};
 use super::super::super::hooks::Hook;
 use super::super::super::loss::Loss;
 
@@ -21,6 +22,34 @@ pub struct Suspect<'a> {
     pub rule: Option<FilterRule>,
     /// By how much its counter rose between two looks, where there were two.
     pub moved: Option<u64>,
+    /// The element of a map that gave the verdict.
+    pub element: Option<OfMap>,
+    /// The element of a set for which the rule is met.
+    pub member: Option<OfMap>,
+}
+
+/// An element of a set or a map.
+#[derive(Clone, Debug)]
+pub struct OfMap {
+    /// The family of its table; empty for an ipset.
+    pub family: String,
+    /// The set's name.
+    pub map: String,
+    /// What is looked up in it.
+    pub fields: Vec<Field>,
+    /// The element.
+    pub element: Element,
+}
+
+impl OfMap {
+    fn of(chosen: Chosen<'_>) -> Self {
+        Self {
+            family: chosen.map.family.clone(),
+            map: chosen.map.name.clone(),
+            fields: chosen.fields.to_vec(),
+            element: chosen.element.clone(),
+        }
+    }
 }
 
 /// All of them.
@@ -74,7 +103,7 @@ pub(super) fn of<'a>(
         complete: !walk.unknown,
         passes: walk.passes && walk.ends.is_empty() && !walk.unknown,
     };
-    for (base, chain, rule, stop, via) in ends(&walk, manners) {
+    for (base, chain, rule, stop, via, (element, member)) in ends(&walk, manners) {
         let Some(chain_base) = chains.iter().find(|c| **c == base) else {
             continue;
         };
@@ -100,6 +129,8 @@ pub(super) fn of<'a>(
                 chain: chain_base,
                 rule,
                 moved,
+                element: element.map(OfMap::of),
+                member: member.map(OfMap::of),
             });
         }
     }
@@ -116,6 +147,7 @@ type EndOf<'w, 'a> = (
     Option<&'a Rule>,
     Stop,
     &'w [(&'a str, u32)],
+    (Option<Chosen<'a>>, Option<Chosen<'a>>),
 );
 
 /// What may end a walk in one of these manners.
@@ -126,17 +158,18 @@ fn ends<'w, 'a>(walk: &'w Walk<'a>, manners: &[Stop]) -> Vec<EndOf<'w, 'a>> {
         Outcome::Reject(_) => Stop::Reject,
         Outcome::Queue => Stop::Queue,
     };
-    let stopped = walk
-        .ends
-        .iter()
-        .map(|e| (e.base, e.chain, e.rule, stop(&e.outcome), e.via.as_slice()));
-    let translated = walk
-        .translated
-        .iter()
-        .map(|t| (t.base, t.chain, Some(t.rule), Stop::Nat, &[][..]));
+    let stopped = walk.ends.iter().map(|e| {
+        let via = e.via.as_slice();
+        let elements = (e.element, e.member);
+        (e.base, e.chain, e.rule, stop(&e.outcome), via, elements)
+    });
+    let translated = walk.translated.iter().map(|t| {
+        let rule = Some(t.rule);
+        (t.base, t.chain, rule, Stop::Nat, &[][..], (None, None))
+    });
     stopped
         .chain(translated)
-        .filter(|(_, _, _, stop, _)| manners.contains(stop))
+        .filter(|(_, _, _, stop, ..)| manners.contains(stop))
         .collect()
 }
 
@@ -157,14 +190,8 @@ fn told(
         .cloned()
         .collect();
     FilterRule {
-        chain: chain.to_owned(),
-        handle: rule.handle,
-        number: rule.number,
-        stop,
-        text: rule.text.clone(),
-        whole: rule.whole,
-        packets: rule.packets,
         tests,
+        ..rule_of(chain, rule, stop)
     }
 }
 
@@ -230,6 +257,9 @@ pub(super) fn layer(hook: Hook) -> Layer {
 
 /// The states of which the packet may be one.
 fn states_of(loss: &Loss<'_>) -> Option<u32> {
+    if loss.info.ct_untracked {
+        return Some(STATE_UNTRACKED);
+    }
     if !loss.info.ct_attached? {
         return Some(STATE_INVALID | STATE_UNTRACKED);
     }
@@ -294,24 +324,12 @@ fn policy_moved(loss: &Loss<'_>, base: &BaseChain) -> Option<u64> {
     Some(base.policy_packets?.saturating_sub(old.policy_packets?))
 }
 
-/// The namespace of a loss, with a chain's name, in the words of evidence.
+/// Who it is, in the words of evidence.
 pub(super) fn words(suspect: &Suspect<'_>) -> String {
     let chain = suspect.chain;
-    let name = |chain_name: &str| {
-        super::super::super::chain_commands::chain_words(&BaseChain {
-            chain: chain_name.to_owned(),
-            ..chain.clone()
-        })
-    };
     match &suspect.rule {
-        None => format!("chain {} has policy drop", name(&chain.chain)),
-        Some(rule) => {
-            let which = match rule.handle {
-                Some(handle) if !chain.is_iptables() => format!("rule (handle {handle})"),
-                _ => format!("rule {}", rule.number),
-            };
-            format!("{which} of chain {}: {}", name(&rule.chain), rule.text)
-        }
+        None => format!("chain {} has policy drop", chain_words(chain)),
+        Some(rule) => format!("{}: {}", rule_words(chain, &rule.chain, rule), rule.text),
     }
 }
 

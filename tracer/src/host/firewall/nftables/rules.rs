@@ -9,7 +9,8 @@ use super::expression::{Reading, Use};
 use super::sets::{self, Kinds};
 use super::{engine_chain, family_name};
 use crate::host::facts::{
-    BaseChain, Chain, Element, Field, Missing, Part, Rule, Ruleset, Set, Test, Value,
+    BaseChain, Chain, Element, Field, Missing, Part, Rule, Ruleset, Set, Statement, Test,
+    Translation, Value,
 };
 use crate::host::netlink::{Message, Netlink, Request, attributes, text_of};
 
@@ -182,6 +183,9 @@ fn told(rule: Understood, number: u32, (dialect, chain): (Dialect, &Chain), sets
             Part::Test(Test::InSet { fields, set, not }) => {
                 Part::Test(inlined(fields, set, not, own))
             }
+            Part::Do(Statement::Translate(made)) if chain.family == "inet" => {
+                Part::Do(Statement::Translate(of_family(made)))
+            }
             other => other,
         })
         .collect();
@@ -195,6 +199,19 @@ fn told(rule: Understood, number: u32, (dialect, chain): (Dialect, &Chain), sets
         whole,
         packets: rule.packets,
         parts,
+    }
+}
+
+/// In tables of both families nft wants to know of which the address is.
+fn of_family(made: Translation) -> Translation {
+    let family = match made.addresses {
+        Some((address, _)) if address.is_ipv6() => " ip6 to ",
+        Some(_) => " ip to ",
+        None => return made,
+    };
+    Translation {
+        text: made.text.replacen(" to ", family, 1),
+        ..made
     }
 }
 

@@ -1,0 +1,104 @@
+//! Wrong checksums of what carries a tunnel: the sender's outer header is to blame, and nothing inside.
+
+use std::net::IpAddr;
+
+use crate::host::Host;
+use crate::host::facts::Link;
+use crate::model::{Detail, Device, Journey, NetNs};
+
+use super::super::candidate::{Candidate, Specificity};
+use super::super::causes::CHECKSUM;
+use super::super::loss::Loss;
+use super::super::remedy::{Remedy, Shell, command, text};
+
+/// The offload that makes checksums in the driver, or leaves them to it.
+const OFFLOAD: &str = "tx-checksum-ip-generic";
+
+/// The outer header of a tunnel's packet has a wrong checksum.
+pub fn outer(loss: &Loss<'_>) -> Option<Candidate> {
+    let kind = match loss.reason() {
+        "UDP_CSUM" => "UDP",
+        "IP_CSUM" => "IP header",
+        _ => return None,
+    };
+    let outer = loss.event.packet.as_ref()?.tunnel?.outer;
+    let host = loss.host;
+    let underlay = sender(loss, outer.src);
+    let sender = underlay.map_or_else(
+        || outer.src.to_string(),
+        |device| format!("{} ({})", outer.src, host.namespace(device.netns)),
+    );
+    let here = Shell::of(host, loss.netns());
+    let candidate = Candidate::new(
+        &CHECKSUM,
+        loss.place(None),
+        format!(
+            "bad outer {kind} checksum{}: that of the tunnel's packet {} → {}, as {sender} sent it",
+            loss.at_words(),
+            outer.src,
+            outer.destination()
+        ),
+    )
+    .explains(Specificity::Linked)
+    .because(
+        "packet",
+        format!("the outer packet is {outer}; what is inside was not looked at yet"),
+    )
+    .advise([here.look(
+        "counters of wrong checksums here",
+        command!["nstat -az"].piped_to(command!["grep -i -e csum -e inerr"]),
+    )]);
+    let Some(underlay) = underlay else {
+        return Some(candidate.advise([text(format!(
+            "on the sender {}: let the kernel make the checksum of what goes into the tunnel (ethtool -K TUNNEL {OFFLOAD} off), or without outer checksums (udpcsum off)",
+            outer.src
+        ))]));
+    };
+    let tunnel = tunnel(loss.journey, host, underlay.netns);
+    let changes = tunnel
+        .map(|link| link.device)
+        .into_iter()
+        .chain([underlay])
+        .map(|device| in_software(host, device));
+    Some(candidate.advise(changes).advise([text(
+        "or make the tunnel without outer UDP checksums (ip link add … noudpcsum; over IPv6 udp6zerocsumtx on the sender and udp6zerocsumrx on the receiver)",
+    )]))
+}
+
+/// Who sent the outer packet: of several that have its address the one that the packet passed.
+fn sender(loss: &Loss<'_>, address: IpAddr) -> Option<Device> {
+    let passed = |owner: &Device| {
+        let steps = &loss.journey.steps;
+        steps
+            .iter()
+            .any(|s| s.event.device.is_some_and(|d| d.netns == owner.netns))
+    };
+    let mut owners = loss.host.owners(address);
+    owners.find(passed).or_else(|| {
+        let all: Vec<Device> = loss.host.owners(address).collect();
+        all.first().copied().filter(|_| all.len() == 1)
+    })
+}
+
+/// The tunnel device through which the packet left its sender.
+fn tunnel<'a>(journey: &Journey, host: &'a Host, netns: NetNs) -> Option<&'a Link> {
+    let out = journey.steps.iter().map(|s| &s.event).filter_map(|event| {
+        let out = matches!(event.detail, Detail::Egress);
+        event.device.filter(|device| out && device.netns == netns)
+    });
+    out.filter_map(|device| host.link(device))
+        .find(|link| matches!(link.kind.as_str(), "vxlan" | "geneve"))
+}
+
+/// Checksums made by the kernel and not by the device.
+fn in_software(host: &Host, device: Device) -> Remedy {
+    let name = host.interface(device);
+    let set = |value: &str| command!["ethtool -K", name, OFFLOAD, value];
+    Shell::of(host, Some(device.netns))
+        .change(
+            format!("on the sending node: let the kernel make the checksums of what leaves through {name}"),
+            set("off"),
+        )
+        .undone_by(set("on"))
+        .scope("sending costs more of the processor; to last, it has to be set where the interface is made".to_owned())
+}

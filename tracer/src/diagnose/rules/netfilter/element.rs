@@ -1,0 +1,136 @@
+//! Verdicts that stand in an element of a map: the change is about that element, and not about the rule that looks all
+//! packets up in the map.
+
+use crate::host::element_words;
+use crate::host::facts::{BaseChain, FilterRule};
+
+use super::super::super::hooks::Hook;
+use super::super::super::loss::Loss;
+use super::super::super::owners::{self, Owner};
+use super::super::super::remedy::{Remedy, Shell, command, text};
+use super::super::super::translator;
+use super::suspects::OfMap;
+
+/// What is to be said of an element.
+pub(super) struct Change {
+    /// For the summary.
+    pub summary: String,
+    pub remedies: Vec<Remedy>,
+    /// To let the packet pass here helps nobody.
+    pub useless: bool,
+}
+
+/// The change to an element of a map that gave the verdict. `None` where the map belongs to its rule alone: its elements
+/// cannot be changed.
+pub(super) fn change(
+    loss: &Loss<'_>,
+    (hook, chain, rule): (Hook, &BaseChain, &FilterRule),
+    OfMap {
+        map,
+        fields,
+        element,
+        ..
+    }: &OfMap,
+    shell: &Shell,
+) -> Option<Change> {
+    if map.starts_with("__") {
+        return None;
+    }
+    let (key, leads) = element_words(element, fields);
+    let comment = element.comment.as_ref();
+    let told = comment.map_or_else(String::new, |c| format!(" (comment \"{c}\")"));
+    let leads = leads.unwrap_or_default();
+    let place = [&chain.family, &chain.table, map];
+    let look = shell.look(
+        format!("the element of map {map} that says so"),
+        command!["nft get element", ..place, format!("{{ {key} }}")],
+    );
+    let summary = format!("; its element in map {map} says {leads}: {key}{told}");
+    let mut remedies = vec![look];
+    let owner = owners::of(&chain.table, &rule.chain, &rule.text);
+    // What is for a service without an endpoint is not helped by letting it pass.
+    let useless = owner.is_some() && hook.chain_hook != "INPUT" && goes_nowhere(loss);
+    if useless {
+        remedies.push(text(format!(
+            "to let it pass would not help: no rule translates {} then; {} takes the element out once the service has an endpoint that it may use here (start one on this node, or let it use those of other nodes: externalTrafficPolicy, internalTrafficPolicy: Cluster)",
+            loss.dst_words(),
+            owner.map_or("its owner", |owner| owner.name)
+        )));
+    } else {
+        let whole = match comment {
+            Some(comment) => format!("{{ {key} comment \"{comment}\" : {leads} }}"),
+            None => format!("{{ {key} : {leads} }}"),
+        };
+        remedies.push(
+            shell
+                .change(
+                    "take the element out of the map",
+                    command!["nft delete element", ..place, format!("{{ {key} }}")],
+                )
+                .undone_by(command!["nft add element", ..place, whole])
+                .scope("this opens the firewall for all that the element stands for".to_owned())
+                .owner(owner.map(Owner::words)),
+        );
+    }
+    Some(Change {
+        summary,
+        remedies,
+        useless,
+    })
+}
+
+/// The change to an element of a set for which a rule is met. `None` where it belongs to its rule alone, or is no single
+/// address in an ipset.
+pub(super) fn member(
+    chain: &BaseChain,
+    rule: &FilterRule,
+    OfMap {
+        family,
+        map,
+        fields,
+        element,
+    }: &OfMap,
+    shell: &Shell,
+) -> Option<Change> {
+    if map.starts_with("__") {
+        return None;
+    }
+    let (key, _) = element_words(element, fields);
+    let comment = element.comment.as_ref();
+    let told = comment.map_or_else(String::new, |c| format!(" (comment \"{c}\")"));
+    let (delete, add) = if family.is_empty() {
+        let one = fields.len() == 1 && element.key.iter().all(|(first, last)| first == last);
+        let words = |act: &str| command!["ipset", act, map, key];
+        one.then(|| (words("del"), words("add")))?
+    } else {
+        let whole = match comment {
+            Some(comment) => format!("{{ {key} comment \"{comment}\" }}"),
+            None => format!("{{ {key} }}"),
+        };
+        let place = [&chain.family, &chain.table, map];
+        (
+            command!["nft delete element", ..place, format!("{{ {key} }}")],
+            command!["nft add element", ..place, whole],
+        )
+    };
+    let owner = owners::of(&chain.table, &rule.chain, &rule.text);
+    let change = shell
+        .change("take it out of the set", delete)
+        .undone_by(add)
+        .scope("this opens the firewall for all that the element stands for".to_owned())
+        .owner(owner.map(Owner::words));
+    Some(Change {
+        summary: format!("; {key} is in set {map}{told}"),
+        remedies: vec![change],
+        useless: false,
+    })
+}
+
+/// Nobody has the destination, and no rule translates it.
+fn goes_nowhere(loss: &Loss<'_>) -> bool {
+    let (Some(netns), Some(dst)) = (loss.netns(), loss.dst()) else {
+        return false;
+    };
+    let nobody = loss.host.owners(dst).next().is_none();
+    nobody && translator::no_rule(loss.host, loss.journey, netns) == Some(true)
+}

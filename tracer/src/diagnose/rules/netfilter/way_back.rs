@@ -1,0 +1,74 @@
+//! Rules that filter by the way back (`fib saddr … oif`, `rpfilter`): what is wrong is mostly that way, and not the rule.
+
+use std::net::IpAddr;
+
+use crate::host::facts::{BaseChain, Rule, Ruleset};
+use crate::model::Device;
+use crate::network::route::{Decision, Query, Tables, lookup, route_spec, route_words};
+
+use super::super::super::loss::Loss;
+use super::super::super::remedy::{Remedy, Shell, command, ip};
+
+/// Whether a rule filters by the way back.
+pub(super) fn asks(text: &str) -> bool {
+    ["fib saddr", "rpfilter"]
+        .iter()
+        .any(|word| text.contains(word))
+}
+
+/// Whether one of the rules does.
+pub fn is_asked(rules: &Ruleset) -> bool {
+    let of = |base: &BaseChain| {
+        rules
+            .beside(base)
+            .any(|(_, rule): (_, &Rule)| asks(&rule.text))
+    };
+    rules.base.iter().any(of)
+}
+
+/// What to look at and to change about the way back of a packet that such a rule dropped.
+pub(super) fn advice(loss: &Loss<'_>, source: IpAddr, shell: &Shell) -> Vec<Remedy> {
+    let ip = ip(source.is_ipv6());
+    let came_in = loss.came_in();
+    let came = came_in.map_or_else(String::new, |d| {
+        format!(": it came in through {}", loss.host.interface(d))
+    });
+    let look = shell.look(
+        format!("the rule filters by the way back; where would an answer go{came}"),
+        command![..ip, "route get", source],
+    );
+    let change = came_in.and_then(|came_in| misleading(loss, came_in, shell));
+    [look].into_iter().chain(change).collect()
+}
+
+/// The route that leads answers elsewhere deleted, where without it they go back to where the packet came from.
+fn misleading(loss: &Loss<'_>, came_in: Device, shell: &Shell) -> Option<Remedy> {
+    let (host, netns) = (loss.host, came_in.netns);
+    let tables = Tables::of(host, netns);
+    let back = Query::output(loss.filtered()?.reversed(), 0);
+    let route = match lookup(&tables, &back).decision {
+        Decision::Route { route, .. } => route,
+        _ => return None,
+    };
+    let leads = match lookup(&tables.without(route), &back).decision {
+        Decision::Route { hops, .. } => hops.iter().any(|hop| hop.oif == Some(came_in.ifindex.0)),
+        _ => false,
+    };
+    if !leads {
+        return None;
+    }
+    let spec = route_spec(host, netns, route)?;
+    let words = route_words(host, netns, route);
+    let ip = ip(back.tuple.dst.is_ipv6());
+    Some(
+        shell
+            .change(
+                format!(
+                    "delete the route {words}, if it should not match: answers then leave through {}, and the rule lets the packet pass",
+                    host.interface(came_in)
+                ),
+                command![..ip, "route del", ..spec.split(' ')],
+            )
+            .undone_by(command![..ip, "route add", ..spec.split(' ')]),
+    )
+}

@@ -1,0 +1,580 @@
+//! Who translated the destination of a packet that found no receiver, or why nobody did: a rule that stands before the
+//! right one, an entry of conntrack that is older than the rules, or a rule that takes the packet from conntrack. The
+//! place where the packet died is not to blame then.
+
+use std::net::IpAddr;
+
+use crate::host::Host;
+use crate::host::facts::{
+    BaseChain, ConntrackEntry, FilterRule, Question, Side, Stop, Translation,
+};
+use crate::model::{Detail, Device, Direction, Event, Fate, Journey, NetNs, Proto, Tuple};
+use crate::network::filter::{
+    self, Change, Interface, Packet, Rules, Translated, Untranslated, left_untracked, translations,
+};
+use crate::uapi::nf_conntrack::{IPS_DST_NAT, STATE_UNTRACKED};
+use crate::verdict::{Advice, AdviceKind, Evidence, Outcome, Verdict};
+
+use super::Found;
+use super::candidate::evidence;
+use super::chain_commands::{rule_of, rule_words, show_reached};
+use super::deletion;
+use super::loss::tuple_of;
+use super::owners;
+use super::remedy::{self, Command, Remedy, Shell, command};
+use super::translation;
+use super::untracked;
+use super::view::View;
+
+/// Most namespaces of a way that are looked at.
+const MOST: usize = 6;
+/// Most rules that stand one before the other and lead to the same address.
+const BEFORE: usize = 4;
+
+/// A packet's way through a namespace that may translate it.
+struct Passage<'a> {
+    netns: NetNs,
+    /// Where it came in; `None`: it was made there.
+    came_in: Option<Device>,
+    before: Tuple,
+    /// What became of its destination there; `None`: it stayed.
+    after: Option<Tuple>,
+    event: &'a Event,
+}
+
+impl Passage<'_> {
+    fn hook(&self) -> &'static str {
+        match self.came_in {
+            Some(_) => "PREROUTING",
+            None => "OUTPUT",
+        }
+    }
+
+    /// The packet as it came to the hook.
+    fn packet(&self, host: &Host) -> Packet {
+        let name = |device| host.link(device).map(|link| link.name.clone());
+        let headers = self.event.packet.as_ref();
+        let addresses = host
+            .links()
+            .filter(|link| link.device.netns == self.netns)
+            .flat_map(|link| host.addresses(link.device));
+        Packet {
+            tuple: Some(self.before),
+            transport: headers.map_or(crate::model::Transport::Other, |p| p.transport),
+            fragment: headers.and_then(|p| p.fragment),
+            iif: match self.came_in {
+                Some(device) => name(device).map_or(Interface::Unknown, Interface::Named),
+                None => Interface::Absent,
+            },
+            oif: match self.came_in {
+                Some(_) => Interface::Absent,
+                None => Interface::Unknown,
+            },
+            mark: self.came_in.map(|_| 0),
+            tos: headers.map(|p| p.tos),
+            local: Some(addresses.map(|a| a.address).collect()),
+            ..Packet::default()
+        }
+    }
+
+    /// The answer that a receiver would send to which a rule translates, as it comes back.
+    fn answer(&self, packet: &Packet, to: &Named) -> Option<Packet> {
+        let (address, _) = to.to.addresses?;
+        let tuple = Tuple {
+            dst: address,
+            dport: to.to.ports.map_or(self.before.dport, |(port, _)| port),
+            ..self.before
+        };
+        Some(Packet {
+            tuple: Some(tuple.reversed()),
+            local: packet.local.clone(),
+            mark: Some(0),
+            oif: Interface::Absent,
+            ..Packet::default()
+        })
+    }
+
+    /// What conntrack said of it.
+    fn entry<'h>(&self, host: &'h Host) -> Option<&'h ConntrackEntry> {
+        let mut answers = host.connections.iter().rev();
+        let own = answers.find(|c| c.fact.netns == self.netns && c.fact.tuple == self.before)?;
+        let entry = own.fact.entry.as_ref()?;
+        let ports = |t: &Tuple| [(t.src, t.sport), (t.dst, t.dport)];
+        let echoes = matches!(self.before.proto, Proto::Icmp | Proto::Icmp6);
+        (echoes || entry.original == ports(&self.before)).then_some(entry)
+    }
+}
+
+/// The namespaces that a packet passed, with what it was where it came to each.
+fn passages(journey: &Journey) -> Vec<Passage<'_>> {
+    let mut list: Vec<Passage<'_>> = Vec::new();
+    for event in journey.steps.iter().map(|s| &s.event) {
+        let tunnelled = event.packet.as_ref().is_some_and(|p| p.tunnel.is_some());
+        let (Some(device), Some(tuple)) = (event.device, tuple_of(event)) else {
+            continue;
+        };
+        let known = list.iter().any(|p| p.netns == device.netns);
+        if known || tunnelled || list.len() >= MOST {
+            continue;
+        }
+        let came_in = matches!(event.detail, Detail::Ingress).then_some(device);
+        let before = match came_in {
+            Some(_) => tuple,
+            None => event.original.unwrap_or(tuple),
+        };
+        let change = translation::changes(journey).find(|c| {
+            c.netns == device.netns
+                && (c.before.dst, c.before.dport) != (c.after.dst, c.after.dport)
+        });
+        list.push(Passage {
+            netns: device.netns,
+            came_in,
+            before,
+            after: change.map(|c| c.after),
+            event,
+        });
+    }
+    list
+}
+
+/// What to read while packets of a flow find no receiver.
+#[must_use]
+pub fn questions(view: &View<'_>) -> Vec<Question> {
+    let failed = |journey: &&Journey| match journey.fate {
+        Fate::Dropped { .. } => true,
+        _ => !view.young(journey),
+    };
+    let Some(journey) = view.journeys(Direction::Forward).find(failed) else {
+        return Vec::new();
+    };
+    let about = |passage: Passage<'_>| {
+        let (netns, tuple) = (passage.netns, passage.before);
+        [
+            Question::Chains { netns },
+            Question::Conntrack { netns, tuple },
+        ]
+    };
+    passages(journey).into_iter().flat_map(about).collect()
+}
+
+/// What is found out about a translation.
+struct Finding {
+    /// For the summary; empty where it only adds to the evidence.
+    summary: String,
+    evidence: Vec<Evidence>,
+    remedies: Vec<Remedy>,
+    /// The place where the packet died is not to blame: nothing is to be changed there.
+    instead: bool,
+}
+
+/// Adds to a verdict what the translators on the way have to do with it.
+pub(super) fn tell(view: &View<'_>, found: &Found<'_>, verdict: &mut Verdict) {
+    let lost = found.chosen();
+    if verdict.outcome == Outcome::Delivered
+        || lost.is_some_and(|group| group.direction != Direction::Forward)
+        || found.counts.reply.delivered > 0
+    {
+        return;
+    }
+    let journey = match lost {
+        Some(group) => Some(group.example.journey),
+        None => view.journeys(Direction::Forward).next_back(),
+    };
+    let status = lost.and_then(|group| {
+        let example = &group.example;
+        Some((example.netns()?, example.info.ct_status?))
+    });
+    let dead = |cause: &str| {
+        [
+            "route.",
+            "neighbor.",
+            "socket.",
+            "link.",
+            "remote.",
+            "nat.no-backend",
+            "tunnel.no-remote",
+        ]
+        .iter()
+        .any(|start| cause.starts_with(start))
+            && !matches!(cause, "route.rp-filter" | "route.martian")
+    };
+    let filtered = |cause: &str| cause.starts_with("netfilter.");
+    let cause = verdict.cause.as_deref();
+    // Other networks of the machine may have the address: for this packet it was not there.
+    let unreached = cause.is_some_and(|c| c.starts_with("neighbor.") || c.starts_with("route."));
+    let (dead, filtered) = (cause.is_none_or(dead), cause.is_some_and(filtered));
+    let finding = journey
+        .into_iter()
+        .flat_map(passages)
+        .filter(|passage| dead || filtered && passage.after.is_none())
+        .find_map(|passage| {
+            let status = status.and_then(|(netns, s)| (netns == passage.netns).then_some(s));
+            explain(view.host, &passage, (status, unreached))
+        });
+    if let Some(finding) = finding {
+        finding.put_into(verdict);
+    }
+}
+
+impl Finding {
+    fn put_into(self, verdict: &mut Verdict) {
+        verdict.summary += &self.summary;
+        verdict.evidence.extend(self.evidence);
+        let mut list = remedy::advice(&self.remedies);
+        let before = u32::try_from(list.len()).unwrap_or_default();
+        let looks = |advice: &Advice| !self.instead || advice.kind == AdviceKind::Look;
+        let others = std::mem::take(&mut verdict.advice).into_iter();
+        list.extend(others.filter(looks).map(|advice| Advice {
+            undoes: advice.undoes.map(|number| number + before),
+            ..advice
+        }));
+        verdict.advice = list;
+    }
+}
+
+/// What the rules of a namespace say of a packet's destination. `status`: IPS_* as the kernel told it; `unreached`: it found
+/// no way there, or nobody.
+fn explain(
+    host: &Host,
+    passage: &Passage<'_>,
+    (status, unreached): (Option<u32>, bool),
+) -> Option<Finding> {
+    let facts = &host.filters.get(&passage.netns)?.fact;
+    let rules = Rules::of(facts);
+    let mut packet = passage.packet(host);
+    let known = passage.entry(host);
+    if left_untracked(&rules, &packet, passage.hook()).is_some() {
+        packet.states = Some(STATE_UNTRACKED);
+    }
+    let given = passage.after.map(|after| entry_of(&passage.before, &after));
+    let entry = given.as_ref().or(known);
+    let place = (passage.hook(), Side::Destination);
+    let shell = Shell::of(host, Some(passage.netns));
+    match translations(&rules, &packet, place, entry) {
+        Untranslated::By(rule) => {
+            let rule = (&rule, unreached);
+            Some(by(host, (passage, &packet), &rules, rule, &shell))
+        }
+        Untranslated::Stale => {
+            // Translators other than netfilter's rules (IPVS, BPF) leave no such mark.
+            let by_conntrack = status.or(known.map(|e| e.status))? & IPS_DST_NAT != 0;
+            let to = passage.after.filter(|_| by_conntrack)?;
+            Some(stale(host, (passage, &packet), &rules, to, &shell))
+        }
+        Untranslated::Older(rule) => {
+            let named = Named::of(&rule);
+            let summary = format!(
+                "; {} would translate it to {}, but its conntrack entry is older than the rule and has no translation",
+                named.words(),
+                named.target()
+            );
+            Some(Finding {
+                summary,
+                evidence: vec![named.evidence("would translate it")],
+                remedies: forget(
+                    passage,
+                    known,
+                    &format!("the next packet is translated to {}", named.target()),
+                    &shell,
+                ),
+                instead: true,
+            })
+        }
+        Untranslated::NotTracked(rule) => {
+            let named = Named::of(&rule);
+            let answer = passage.answer(&packet, &named);
+            let there = (&packet, passage.hook());
+            let both = answer.iter().map(|answer| (answer, "PREROUTING"));
+            let packets: Vec<_> = std::iter::once(there).chain(both).collect();
+            let list = untracked::rules(&rules, &packets);
+            Some(Finding {
+                summary: format!(
+                    "; {} would translate it to {}, but it is untracked, and what is not tracked is not translated: {}",
+                    named.words(),
+                    named.target(),
+                    untracked::words(&list)
+                ),
+                evidence: vec![named.evidence("would translate it")],
+                remedies: untracked::track(&list, &shell).into_iter().collect(),
+                instead: true,
+            })
+        }
+        Untranslated::NoRule | Untranslated::CannotTell => None,
+    }
+}
+
+/// The entry that a translation shows.
+fn entry_of(before: &Tuple, after: &Tuple) -> ConntrackEntry {
+    ConntrackEntry {
+        original: [(before.src, before.sport), (before.dst, before.dport)],
+        reply: [(after.dst, after.dport), (before.src, before.sport)],
+        status: IPS_DST_NAT,
+        tcp_state: None,
+        timeout: None,
+        zone: 0,
+    }
+}
+
+/// A rule that translates, with what it takes to name and to delete it.
+struct Named {
+    base: BaseChain,
+    rule: FilterRule,
+    to: Translation,
+    certain: bool,
+}
+
+impl Named {
+    fn of(found: &Translated<'_>) -> Self {
+        Self {
+            base: found.base.clone(),
+            rule: rule_of(found.chain, found.rule, Stop::Nat),
+            to: found.to.clone(),
+            certain: found.certain,
+        }
+    }
+
+    fn words(&self) -> String {
+        rule_words(&self.base, &self.rule.chain, &self.rule)
+    }
+
+    /// To what it translates, as an address and a port.
+    fn target(&self) -> String {
+        let (Some((first, last)), ports) = (self.to.addresses, self.to.ports) else {
+            return self.to.text.clone();
+        };
+        let address = if first == last {
+            first.to_string()
+        } else {
+            format!("{first}-{last}")
+        };
+        match ports {
+            Some((port, _)) if first.is_ipv6() => format!("[{address}]:{port}"),
+            Some((port, _)) => format!("{address}:{port}"),
+            None => address,
+        }
+    }
+
+    fn evidence(&self, does: &str) -> Evidence {
+        let owner = owners::of(&self.base.table, &self.rule.chain, &self.rule.text);
+        let whose = owner.map_or_else(String::new, |owner| format!(" (of {})", owner.name));
+        evidence(
+            "rule",
+            format!("{}{whose} {does}: {}", self.words(), self.rule.text),
+        )
+    }
+
+    /// The rules without it.
+    fn gone(&self) -> Change {
+        Change::Delete {
+            base: self.base.clone(),
+            chain: self.rule.chain.clone(),
+            number: self.rule.number,
+        }
+    }
+
+    fn leads_to(&self, address: IpAddr) -> bool {
+        let within = |(first, last): (IpAddr, IpAddr)| first <= address && address <= last;
+        self.to.addresses.is_some_and(within)
+    }
+}
+
+/// The first rule that translates the destination of a new connection.
+fn first(rules: &Rules<'_>, packet: &Packet, hook: &str) -> Option<Named> {
+    let packet = Packet {
+        states: Some(filter::states::NEW),
+        status: Some(0),
+        ..packet.clone()
+    };
+    let at = filter::Hook {
+        layer: filter::Layer::Ip,
+        name: hook,
+        engine: None,
+    };
+    let found = filter::walk(rules, &packet, at);
+    let mut own = found.translated.iter();
+    own.find(|t| t.to.side == Side::Destination).map(Named::of)
+}
+
+/// A rule gave the translation that led nowhere: it is named, and deleted where it stands before another that leads to
+/// somebody.
+fn by(
+    host: &Host,
+    (passage, packet): (&Passage<'_>, &Packet),
+    rules: &Rules<'_>,
+    (rule, unreached): (&Translated<'_>, bool),
+    shell: &Shell,
+) -> Finding {
+    let named = Named::of(rule);
+    let mut finding = Finding {
+        summary: String::new(),
+        evidence: vec![named.evidence("translates it")],
+        remedies: Vec::new(),
+        instead: false,
+    };
+    let behind = passage.after.filter(|_| named.certain).and_then(|after| {
+        let nobody = unreached || host.owners(after.dst).next().is_none();
+        behind(host, (passage, packet), rules, after.dst).filter(|_| nobody)
+    });
+    let Some((wrong, right)) = behind else {
+        finding.remedies.push(shell.look(
+            format!(
+                "the rule that translates it to {}: is that still right?",
+                named.target()
+            ),
+            show_reached(&named.base, &named.rule.chain),
+        ));
+        return finding;
+    };
+    finding.summary = format!(
+        "; {} translates it to {}, where nobody is, and stands before {}, which would translate it to {}",
+        named.words(),
+        named.target(),
+        right.words(),
+        right.target()
+    );
+    finding.evidence.push(right.evidence("stands behind it"));
+    let list: Vec<_> = wrong.into_iter().map(|w| (w.base, w.rule)).collect();
+    let what = match list.len() {
+        1 => "delete the rule of what is gone",
+        _ => "delete the rules of what is gone",
+    };
+    let then = format!(
+        "by the rules as they were read, it is then translated to {}",
+        right.target()
+    );
+    let change = deletion::of(&list, what, shell).map(|change| change.then(then));
+    finding.remedies.extend(change);
+    finding
+}
+
+/// The rules that lead to an address that nobody has, and the one behind them that leads to somebody.
+fn behind(
+    host: &Host,
+    (passage, packet): (&Passage<'_>, &Packet),
+    rules: &Rules<'_>,
+    dead: IpAddr,
+) -> Option<(Vec<Named>, Named)> {
+    let mut rules = rules.clone();
+    let mut wrong: Vec<Named> = Vec::new();
+    while wrong.len() < BEFORE {
+        let next = first(&rules, packet, passage.hook()).filter(|next| next.certain)?;
+        if !next.leads_to(dead) {
+            let (address, _) = next.to.addresses?;
+            let somebody = host.owners(address).next().is_some();
+            return (somebody && !wrong.is_empty()).then_some((wrong, next));
+        }
+        rules = rules.with(next.gone());
+        wrong.push(next);
+    }
+    None
+}
+
+/// No rule gives the translation any more.
+fn stale(
+    host: &Host,
+    (passage, packet): (&Passage<'_>, &Packet),
+    rules: &Rules<'_>,
+    to: Tuple,
+    shell: &Shell,
+) -> Finding {
+    let now = first(rules, packet, passage.hook());
+    let then = match &now {
+        Some(rule) if rule.certain => format!("the next packet is translated to {}", rule.target()),
+        Some(_) => "the next packet is translated as the rules say now".to_owned(),
+        None => "the next packet is not translated, for no rule does".to_owned(),
+    };
+    let list = now
+        .iter()
+        .map(|rule| rule.evidence("translates new connections"));
+    Finding {
+        summary: format!(
+            "; no rule translates {} to {} any more: its conntrack entry on {} is older than the rules (stale)",
+            passage.before.destination(),
+            to.destination(),
+            host.namespace(passage.netns)
+        ),
+        evidence: list.collect(),
+        remedies: forget(passage, passage.entry(host), &then, shell),
+        instead: true,
+    }
+}
+
+/// Makes conntrack forget one connection. It cannot be taken back, and need not: the next packet makes a new entry.
+fn forget(
+    passage: &Passage<'_>,
+    entry: Option<&ConntrackEntry>,
+    then: &str,
+    shell: &Shell,
+) -> Vec<Remedy> {
+    let zone = entry.map_or(0, |entry| entry.zone);
+    let Some((list, delete)) = entry_commands(&passage.before, zone) else {
+        return Vec::new();
+    };
+    vec![
+        shell.look("the entry", list),
+        shell
+            .change("delete the stale conntrack entry", delete)
+            .then(then.to_owned()),
+    ]
+}
+
+/// The commands that show and delete the entry of a connection.
+fn entry_commands(original: &Tuple, zone: u16) -> Option<(Command, Command)> {
+    let (protocol, ports) = match original.proto {
+        Proto::Tcp => ("tcp", true),
+        Proto::Udp => ("udp", true),
+        Proto::Sctp => ("sctp", true),
+        Proto::Icmp => ("icmp", false),
+        Proto::Icmp6 => ("icmpv6", false),
+        Proto::Arp | Proto::Other(_) => return None,
+    };
+    let family: &[&str] = if original.src.is_ipv6() {
+        &["-f", "ipv6"]
+    } else {
+        &[]
+    };
+    let transport = if ports {
+        vec![
+            "--sport".to_owned(),
+            original.sport.to_string(),
+            "--dport".to_owned(),
+            original.dport.to_string(),
+        ]
+    } else {
+        vec!["--icmp-id".to_owned(), original.icmp_id.to_string()]
+    };
+    let zone: Vec<String> = match zone {
+        0 => Vec::new(),
+        zone => vec!["-w".to_owned(), zone.to_string()],
+    };
+    let command = |act: &str| {
+        command![
+            "conntrack",
+            act,
+            ..family,
+            "-p",
+            protocol,
+            "-s",
+            original.src,
+            "-d",
+            original.dst,
+            ..&transport,
+            ..&zone
+        ]
+    };
+    Some((command("-L"), command("-D")))
+}
+
+/// Whether the rules of a namespace were read and none of them translates this packet; `None` where that is not known.
+#[must_use]
+pub fn no_rule(host: &Host, journey: &Journey, netns: NetNs) -> Option<bool> {
+    let facts = &host.filters.get(&netns)?.fact;
+    let rules = Rules::of(facts);
+    let passage = passages(journey).into_iter().find(|p| p.netns == netns)?;
+    let place = (passage.hook(), Side::Destination);
+    match translations(&rules, &passage.packet(host), place, passage.entry(host)) {
+        Untranslated::NoRule => Some(true),
+        Untranslated::CannotTell => None,
+        _ => Some(false),
+    }
+}
