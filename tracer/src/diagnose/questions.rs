@@ -14,7 +14,7 @@ use super::ports;
 use super::rules::neighbor::Unresolved;
 use super::rules::{ALWAYS, RULES, ipsec, netfilter, ready, unheard};
 use super::service;
-use super::silent::SYN_COOKIES;
+use super::silent::{SYN_COOKIES, Stall};
 use super::source_address;
 use super::view::{View, last_seen, total};
 
@@ -43,6 +43,11 @@ pub fn questions(trace: &Trace, host: &Host) -> Vec<Question> {
         }
         if reply.delivered == 0 {
             for question in service::questions(&view) {
+                list.push(question);
+            }
+        }
+        if let Some(stall) = Stall::of(&view) {
+            for question in stall.questions(&view) {
                 list.push(question);
             }
         }

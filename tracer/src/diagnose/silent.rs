@@ -1,13 +1,14 @@
 //! Flows without a drop: delivered, unanswered, vanished, waiting for a neighbour, or never sent at all.
 
 mod between;
+mod stalled;
 mod swallowed;
 mod unanswered;
 mod vanished;
 mod waiting;
 
 use crate::host::Host;
-use crate::model::{Direction, Event, FateCounts};
+use crate::model::{Device, Direction, Event, FateCounts};
 use crate::verdict::{Affected, Confidence, Evidence, Outcome, Place, Verdict};
 
 use super::candidate::{Candidate, evidence, place_on};
@@ -15,6 +16,7 @@ use super::remedy;
 use super::view::{View, total};
 use super::words;
 
+pub use stalled::Stall;
 pub use swallowed::SYN_COOKIES;
 pub use waiting::stuck_at;
 
@@ -103,6 +105,11 @@ const SYMPTOMS: &[Symptom] = &[
         propose: unanswered::unanswered,
     },
     Symptom {
+        name: "a segment that is sent again and never acknowledged",
+        before: "what was sent again and never acknowledged did not come, whatever else did",
+        propose: stalled::stalled,
+    },
+    Symptom {
         name: "an answer without an end",
         before: "",
         propose: |view, counts| vanished::vanished(view, Direction::Reply, counts),
@@ -174,6 +181,14 @@ pub fn from_candidate(view: &View<'_>, candidate: Candidate, found: &Verdict) ->
         .evidence
         .extend(found.evidence.iter().filter(known).cloned());
     verdict
+}
+
+fn place_at(host: &Host, device: Device, hook: &str) -> Place {
+    Place {
+        interface: Some(host.interface(device)),
+        hook: Some(hook.to_owned()),
+        ..place_on(host, device.netns)
+    }
 }
 
 fn place_of(host: &Host, event: Option<&Event>, hook: &str) -> Place {

@@ -26,7 +26,7 @@ pub use layer2::{
 };
 pub use nodes::{ClockBasis, NodeClock, NodeId, TracedNode};
 pub use routes::{NextHop, PolicyRule, Route, RouteAnswer, Selectors, TableRoute};
-pub use sockets::{OpenSocket, PortSockets};
+pub use sockets::{Connection, OpenSocket, PortSockets};
 pub use xfrm::{XfrmDirection, XfrmPolicy};
 
 pub use conntrack::{ConntrackAnswer, ConntrackCounters, ConntrackEntry};

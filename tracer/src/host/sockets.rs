@@ -7,13 +7,15 @@ use std::path::Path;
 
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 
-use super::facts::{OpenSocket, PortSockets};
+use super::facts::{Connection, OpenSocket, PortSockets};
 use super::netlink::{Message, Netlink, Request, address_of, attributes, u32_of};
 use super::processes;
 use crate::model::{NetNs, Proto};
 
 /// linux/sock_diag.h: SOCK_DIAG_BY_FAMILY.
 const BY_FAMILY: u16 = 20;
+/// linux/inet_diag.h: INET_DIAG_INFO, which brings struct tcp_info.
+const INFO: u16 = 2;
 /// linux/inet_diag.h: INET_DIAG_SKV6ONLY.
 const ONLY_V6: u16 = 11;
 /// Length of struct inet_diag_msg.
@@ -69,7 +71,7 @@ fn with_holders(
 /// struct inet_diag_req_v2: all states but those without a process, one local port.
 fn request(family: i32, protocol: i32, port: u16) -> Request {
     let byte = |n: i32| u8::try_from(n).unwrap_or_default();
-    let mut header = vec![byte(family), byte(protocol), 0, 0];
+    let mut header = vec![byte(family), byte(protocol), 1 << (INFO - 1), 0];
     header.extend((!NO_STATES).to_ne_bytes());
     header.extend(port.to_be_bytes());
     header.resize(56, 0);
@@ -90,6 +92,9 @@ fn socket_of(message: Message<'_>, port: u16) -> Option<(OpenSocket, u64)> {
     let only_v6 = attributes(bytes.get(HEADER..)?)
         .any(|(kind, value)| kind == ONLY_V6 && value.first().is_some_and(|v| *v != 0));
     let (peer, peer_port) = (address(24)?, port_at(6)?);
+    let tcp = attributes(bytes.get(HEADER..)?)
+        .find(|(kind, _)| *kind == INFO)
+        .and_then(|(_, value)| connection_of(value));
     Some((
         OpenSocket {
             local: address(8)?,
@@ -101,9 +106,21 @@ fn socket_of(message: Message<'_>, port: u16) -> Option<(OpenSocket, u64)> {
             only_v6,
             holders: Vec::new(),
             stopped: Vec::new(),
+            tcp: tcp.filter(|_| peer_port != 0),
         },
         u64::from(number(68)?),
     ))
+}
+
+/// Reads struct tcp_info of linux/tcp.h.
+fn connection_of(info: &[u8]) -> Option<Connection> {
+    let number = |at: usize| u32_of(info.get(at..at + 4)?);
+    Some(Connection {
+        mss: number(16)?,
+        path_mtu: number(60)?,
+        unacked: number(24)?,
+        resent: number(100)?,
+    })
 }
 
 /// An IPv4 address within IPv6 is the IPv4 address.

@@ -115,7 +115,7 @@ fn gap(hops: &[Hop], hop: &Hop) -> u64 {
     hop.packets.saturating_sub(after)
 }
 
-fn is_open(journey: &Journey) -> bool {
+pub(super) fn is_open(journey: &Journey) -> bool {
     matches!(journey.fate, Fate::Vanished { .. } | Fate::InFlight)
 }
 
@@ -131,7 +131,7 @@ fn last_place(journey: &Journey) -> Option<(Device, Side)> {
 }
 
 /// Observations that are missing: what has no end may have had one.
-fn lost_observations(view: &View<'_>) -> u64 {
+pub(super) fn lost_observations(view: &View<'_>) -> u64 {
     let losses = &view.trace.losses;
     losses
         .lost
@@ -194,13 +194,18 @@ fn given_to_xdp(journey: &Journey) -> Option<Device> {
 }
 
 /// Whether what happened is known by more than its place.
-fn known(view: &View<'_>, journey: &Journey) -> bool {
+pub(super) fn known(view: &View<'_>, journey: &Journey) -> bool {
     given_to_xdp(journey).is_some()
         || macvlan::kept_apart(view.host, journey).is_some()
         || unassembled(view, journey).is_some()
 }
 
-fn explain(view: &View<'_>, direction: Direction, journey: &Journey, between: &str) -> Candidate {
+pub(super) fn explain(
+    view: &View<'_>,
+    direction: Direction,
+    journey: &Journey,
+    between: &str,
+) -> Candidate {
     if let Some(candidate) = macvlan::kept_apart(view.host, journey) {
         return candidate.leads_to(Outcome::Vanished);
     }

@@ -45,6 +45,22 @@ pub struct OpenSocket {
     /// Those of them that a signal has stopped (SIGSTOP, a debugger), by process id.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stopped: Vec<u32>,
+    /// What TCP knows of a connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp: Option<Connection>,
+}
+
+/// What TCP knows of a connection (struct tcp_info of linux/tcp.h).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connection {
+    /// Bytes of data that it puts into a segment (`tcpi_snd_mss`).
+    pub mss: u32,
+    /// MTU of the path as far as it knows (`tcpi_pmtu`).
+    pub path_mtu: u32,
+    /// Segments that wait for an acknowledgement (`tcpi_unacked`).
+    pub unacked: u32,
+    /// Segments that it sent again since it was opened (`tcpi_total_retrans`).
+    pub resent: u32,
 }
 
 impl OpenSocket {

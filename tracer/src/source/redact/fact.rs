@@ -404,6 +404,7 @@ impl Pseudonyms {
             only_v6: _,
             holders,
             stopped: _,
+            tcp: _,
         } = socket;
         self.hide(local);
         self.hide_all(peer.iter_mut().map(|(address, _)| address));
