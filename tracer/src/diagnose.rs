@@ -38,6 +38,7 @@ pub mod standing;
 mod tests;
 pub mod translation;
 mod unseen;
+pub mod uplinks;
 pub mod view;
 pub mod visits;
 pub mod words;
@@ -159,6 +160,8 @@ fn judge(view: &View<'_>) -> Judged {
     if verdict.outcome != Outcome::Delivered {
         verdict.evidence.extend(socket_errors(view));
     }
+    let told = uplinks::told(view).filter(|told| !verdict.evidence.contains(told));
+    verdict.evidence.extend(told);
     Judged {
         flow: view.flow.id,
         verdict,
@@ -225,6 +228,7 @@ const EXPLANATIONS: &[(&str, Explain)] = &[
         source_address::refused,
     ),
     ("an answer that took another way", other_way::taken),
+    ("an answer that takes another uplink", uplinks::parted),
     ("a service without an endpoint", service::without_endpoint),
 ];
 

@@ -16,6 +16,7 @@ use super::rules::{ALWAYS, RULES, ipsec, netfilter, ready, unheard};
 use super::service;
 use super::silent::{SYN_COOKIES, Stall};
 use super::source_address;
+use super::uplinks::Detour;
 use super::view::{View, last_seen, total};
 
 /// Journeys of a direction that are looked at for what became of them.
@@ -43,6 +44,11 @@ pub fn questions(trace: &Trace, host: &Host) -> Vec<Question> {
         }
         if reply.delivered == 0 {
             for question in service::questions(&view) {
+                list.push(question);
+            }
+        }
+        if let Some(detour) = Detour::of(&view).filter(|_| reply.delivered == 0) {
+            for question in detour.questions() {
                 list.push(question);
             }
         }

@@ -99,6 +99,27 @@ impl Stall {
             .find(|s| s.peer == Some((back.src, back.sport)))
     }
 
+    /// `the SYN-ACK was sent again and again (4 times in 3.0 s) and never acknowledged`.
+    #[must_use]
+    pub fn repeated_words(&self) -> String {
+        let Repeated {
+            copies,
+            first,
+            last,
+            ..
+        } = self.repeated;
+        let what = match self.repeated.syn {
+            true => "the SYN-ACK was",
+            false => "the same data was",
+        };
+        let tenths = last.since(first) / 100_000_000;
+        format!(
+            "{what} sent again and again ({copies} times in {}.{} s) and never acknowledged",
+            tenths / 10,
+            tenths % 10
+        )
+    }
+
     /// What to read while it lasts.
     #[must_use]
     pub fn questions(&self, view: &View<'_>) -> Vec<Question> {
@@ -138,7 +159,7 @@ pub(super) fn stalled(view: &View<'_>, _: &Counts) -> Option<Silence> {
         (candidate, true)
     } else {
         let journey = copies(view, &stall).find(|j| vanished::is_open(j))?;
-        let rest = format!("; {}", repeated(&stall));
+        let rest = format!("; {}", stall.repeated_words());
         let mut candidate = vanished::explain(view, stall.direction, journey, "");
         candidate.summary += &rest;
         (candidate, vanished::known(view, journey))
@@ -165,26 +186,6 @@ fn copies<'a>(view: &View<'a>, stall: &Stall) -> impl Iterator<Item = &'a Journe
     })
 }
 
-/// `sent 4 times in 3.0 s`.
-fn repeated(stall: &Stall) -> String {
-    let Repeated {
-        copies,
-        first,
-        last,
-        ..
-    } = stall.repeated;
-    let what = match stall.repeated.syn {
-        true => "the SYN-ACK was",
-        false => "the same data was",
-    };
-    let tenths = last.since(first) / 100_000_000;
-    format!(
-        "{what} sent again and again ({copies} times in {}.{} s) and never acknowledged",
-        tenths / 10,
-        tenths % 10
-    )
-}
-
 fn peer(stall: &Stall) -> String {
     words::destination(&stall.tuple)
 }
@@ -195,14 +196,14 @@ fn unanswered(view: &View<'_>, stall: &Stall) -> Candidate {
     let summary = if stall.repeated.syn {
         format!(
             "the connection never opens: {} through {at}, no third segment of the handshake came from {}",
-            repeated(stall),
+            stall.repeated_words(),
             peer(stall)
         )
     } else {
         format!(
             "no acknowledgement from {}: the connection opened, then {}; it left this host through {at}",
             peer(stall),
-            repeated(stall)
+            stall.repeated_words()
         )
     };
     let other = stall.tuple.dst;
@@ -212,7 +213,7 @@ fn unanswered(view: &View<'_>, stall: &Stall) -> Candidate {
         summary,
     )
     .sure(Confidence::Likely)
-    .because("tcp", repeated(stall))
+    .because("tcp", stall.repeated_words())
     .because("packet", format!("it left as {}", stall.tuple))
     .because("socket", stall.socket(view).and_then(socket_words))
     .advise([
@@ -232,7 +233,7 @@ fn too_large(view: &View<'_>, stall: &Stall) -> Candidate {
     let size = stall.repeated.size;
     let summary = format!(
         "packets of {size} bytes are lost beyond {at} (path MTU): {}; the largest that {} acknowledged had {} bytes",
-        repeated(stall),
+        stall.repeated_words(),
         peer(stall),
         stall.largest_acked
     );
@@ -243,7 +244,7 @@ fn too_large(view: &View<'_>, stall: &Stall) -> Candidate {
         summary,
     )
     .leads_to(REMOTE_UNANSWERED.outcome)
-    .because("tcp", repeated(stall))
+    .because("tcp", stall.repeated_words())
     .because(
         "tcp",
         stall.heard.then(|| {
