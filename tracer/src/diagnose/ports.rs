@@ -41,6 +41,13 @@ pub fn holder(socket: &OpenSocket) -> String {
     )
 }
 
+/// Whether all processes that hold it are stopped.
+#[must_use]
+pub fn is_stopped(socket: &OpenSocket) -> bool {
+    let mut holders = socket.holders.iter();
+    !socket.holders.is_empty() && holders.all(|process| socket.stopped.contains(&process.pid))
+}
+
 /// A signal for each process that holds the socket and is stopped.
 #[must_use]
 pub fn go_on(host: &Host, socket: &OpenSocket) -> Vec<Remedy> {
@@ -99,4 +106,24 @@ pub fn listener<'a>(host: &'a Host, netns: NetNs, tuple: &Tuple) -> Option<&'a O
     on_port(host, netns, tuple)?
         .iter()
         .find(|s| s.state == 10 && refuses(host, netns, s, tuple).is_none())
+}
+
+/// The connection to which a segment belongs.
+#[must_use]
+pub fn connection<'a>(host: &'a Host, netns: NetNs, tuple: &Tuple) -> Option<&'a OpenSocket> {
+    on_port(host, netns, tuple)?
+        .iter()
+        .find(|s| s.peer == Some((tuple.src, tuple.sport)))
+}
+
+/// The sockets that take a datagram: one that is connected to its sender, else all that share the port
+/// (`SO_REUSEPORT`), of which the kernel chooses one.
+#[must_use]
+pub fn takers<'a>(host: &'a Host, netns: NetNs, tuple: &Tuple) -> Vec<&'a OpenSocket> {
+    if let Some(own) = connection(host, netns, tuple) {
+        return vec![own];
+    }
+    let all = on_port(host, netns, tuple).unwrap_or_default().iter();
+    all.filter(|s| refuses(host, netns, s, tuple).is_none())
+        .collect()
 }

@@ -14,7 +14,7 @@ use super::ports;
 use super::rules::neighbor::Unresolved;
 use super::rules::{ALWAYS, RULES, ipsec, netfilter, ready, unheard};
 use super::service;
-use super::silent::{SYN_COOKIES, Stall};
+use super::silent::{Counts, SYN_COOKIES, Stall, unread_question};
 use super::source_address;
 use super::uplinks::Detour;
 use super::view::{View, last_seen, total};
@@ -47,6 +47,7 @@ pub fn questions(trace: &Trace, host: &Host) -> Vec<Question> {
                 list.push(question);
             }
         }
+        list.push_some(unread_question(&view, &Counts { forward, reply }));
         if let Some(detour) = Detour::of(&view).filter(|_| reply.delivered == 0) {
             for question in detour.questions() {
                 list.push(question);

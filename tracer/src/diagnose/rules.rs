@@ -26,6 +26,7 @@ pub mod socket;
 pub mod source;
 pub mod tunnel;
 pub mod unheard;
+pub mod window;
 
 use super::candidate::Candidate;
 use super::loss::Loss;

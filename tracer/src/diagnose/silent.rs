@@ -4,6 +4,7 @@ mod between;
 mod stalled;
 mod swallowed;
 mod unanswered;
+mod unread;
 mod vanished;
 mod waiting;
 
@@ -18,6 +19,7 @@ use super::words;
 
 pub use stalled::Stall;
 pub use swallowed::SYN_COOKIES;
+pub use unread::question as unread_question;
 pub use waiting::stuck_at;
 
 /// Fates of both directions.
@@ -88,6 +90,11 @@ const SYMPTOMS: &[Symptom] = &[
         name: "a refusal that came in from outside",
         before: "an answer was seen",
         propose: unanswered::refused_outside,
+    },
+    Symptom {
+        name: "a request that nobody reads",
+        before: "the processes' own state and queues tell why nothing came",
+        propose: unread::unread,
     },
     Symptom {
         name: "an answer from another address",

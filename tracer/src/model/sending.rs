@@ -13,6 +13,8 @@ pub struct Sending {
     pub acked_at: KtimeNs,
     /// Bytes of the largest IP packet of which all was acknowledged.
     pub largest_acked: u32,
+    /// The last segment with data.
+    pub last_data: Option<KtimeNs>,
     /// When the other end reset the connection.
     pub reset: Option<KtimeNs>,
 }
@@ -72,6 +74,9 @@ impl Sending {
     pub fn sent(&mut self, segment: Segment) {
         if segment.syn && self.is_another_connection(&segment) {
             *self = Self::default();
+        }
+        if !segment.syn {
+            self.last_data = self.last_data.max(Some(segment.last));
         }
         if self.acked.is_some_and(|acked| !before(acked, segment.end)) {
             return;
