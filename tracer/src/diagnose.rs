@@ -14,6 +14,7 @@ pub mod explain;
 pub mod groups;
 pub mod hooks;
 pub mod local;
+pub mod local_ports;
 pub mod loss;
 pub mod mended;
 pub mod mtu;

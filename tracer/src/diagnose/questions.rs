@@ -7,7 +7,6 @@ use crate::model::{Detail, Direction, Fate, Proto};
 use crate::network::links::peer_of;
 
 use super::groups;
-use super::local;
 use super::loss::Loss;
 use super::needs::{Asked, about_neighbor};
 use super::ports;
@@ -18,6 +17,7 @@ use super::silent::{Counts, SYN_COOKIES, Stall, unread_question};
 use super::source_address;
 use super::uplinks::Detour;
 use super::view::{View, last_seen, total};
+use super::{local, local_ports};
 
 /// Journeys of a direction that are looked at for what became of them.
 const FEW: usize = 4;
@@ -88,6 +88,9 @@ pub fn questions(trace: &Trace, host: &Host) -> Vec<Question> {
                 });
             }
         }
+    }
+    for question in local_ports::questions(trace, host) {
+        list.push(question);
     }
     for who in unheard::pending(trace, host) {
         for question in unheard::questions(trace, host, who) {

@@ -19,6 +19,32 @@ pub struct PortSockets {
     pub sockets: Vec<OpenSocket>,
 }
 
+/// Local ports in use towards one remote end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalPorts {
+    /// Where.
+    pub netns: NetNs,
+    /// TCP or UDP.
+    pub proto: Proto,
+    /// The remote end.
+    pub dst: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// By local address; an empty list says there are none.
+    pub used: Vec<PortUse>,
+}
+
+/// Local ports of one address that are in use towards a remote end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortUse {
+    /// The local address.
+    pub source: IpAddr,
+    /// How many.
+    pub ports: u32,
+    /// How many of them are in TIME_WAIT.
+    pub time_wait: u32,
+}
+
 /// A socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenSocket {
