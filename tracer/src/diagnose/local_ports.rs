@@ -48,8 +48,8 @@ impl Attempt {
                 continue;
             };
             let opens = tuple.proto == Proto::Tcp && tuple.sport == 0 && tuple.dport != 0;
-            // with the chosen source the kernel looks it up once more, before it chooses the port
-            let chosen = !tuple.src.is_unspecified();
+            // IPv4 looks it up once more with the chosen source, before it chooses the port
+            let chosen = !tuple.src.is_unspecified() || tuple.src.is_ipv6();
             let done = trace.now.since(event.at) >= MISSING_NS;
             if !opens || !chosen || !done || has_port(trace, event, &tuple) {
                 continue;
@@ -150,7 +150,7 @@ impl Attempt {
         })
     }
 
-    /// The ports in use from the source that it would have.
+    /// The ports in use from the source that it would have; where that was not told, from the one that has most.
     fn used(&self, host: &Host) -> Option<PortUse> {
         let key = (
             self.netns,
@@ -159,7 +159,11 @@ impl Attempt {
             self.tuple.dport,
         );
         let list = &host.local_ports.get(&key)?.fact;
-        list.iter().copied().find(|u| u.source == self.tuple.src)
+        let wanted = self.tuple.src;
+        list.iter()
+            .copied()
+            .filter(|used| wanted.is_unspecified() || used.source == wanted)
+            .max_by_key(|used| used.ports)
     }
 
     fn advice(&self, host: &Host, used: &PortUse, (first, last): (u16, u16)) -> Vec<Remedy> {
