@@ -49,7 +49,7 @@ pub fn narrow_route(host: &Host, (netns, dst): (NetNs, IpAddr), size: u32) -> Op
         .map_or_else(Vec::new, |g| vec!["via".to_owned(), g.to_string()]);
     let to = safe(v6, size);
     let change = Shell::of(host, Some(netns)).change(
-        format!("send this destination alone packets of no more than {to} bytes (new connections)"),
+        format!("exchange packets of no more than {to} bytes with this destination alone (new connections)"),
         command![..ip(v6), "route add", dst, ..via, "dev", name, "mtu", to],
     );
     Some(

@@ -9,10 +9,14 @@ pub struct Sending {
     pub unacked: Vec<Segment>,
     /// The highest number that the other end acknowledged: it has all before this.
     pub acked: Option<u32>,
+    /// Since when it has said so.
+    pub acked_since: KtimeNs,
     /// When it said so last: it repeats itself when something newer arrives.
     pub acked_at: KtimeNs,
     /// Bytes of the largest IP packet of which all was acknowledged.
     pub largest_acked: u32,
+    /// What was sent again although it had been acknowledged, since the last new acknowledgement.
+    pub again: Option<Segment>,
     /// The last segment with data.
     pub last_data: Option<KtimeNs>,
     /// When the other end reset the connection.
@@ -61,6 +65,19 @@ pub struct Repeated {
     pub device: Option<Device>,
 }
 
+impl Segment {
+    /// Another copy.
+    fn add(&mut self, copy: &Self) {
+        self.copies += copy.copies;
+        self.left += copy.left;
+        self.size = self.size.min(copy.size);
+        self.first = self.first.min(copy.first);
+        if copy.last > self.last {
+            (self.last, self.device) = (copy.last, copy.device);
+        }
+    }
+}
+
 /// Whether a sequence number is before another (RFC 793 arithmetic).
 const fn before(one: u32, other: u32) -> bool {
     one != other && other.wrapping_sub(one) < 1 << 31
@@ -79,20 +96,27 @@ impl Sending {
             self.last_data = self.last_data.max(Some(segment.last));
         }
         if self.acked.is_some_and(|acked| !before(acked, segment.end)) {
+            self.sent_again(segment);
             return;
         }
         let same =
             |s: &&mut Segment| (s.seq, s.end, s.syn) == (segment.seq, segment.end, segment.syn);
         if let Some(known) = self.unacked.iter_mut().find(same) {
-            known.copies += segment.copies;
-            known.left += segment.left;
-            known.size = known.size.min(segment.size);
-            known.first = known.first.min(segment.first);
-            if segment.last > known.last {
-                (known.last, known.device) = (segment.last, segment.device);
-            }
+            known.add(&segment);
         } else if self.unacked.len() < Self::MANY {
             self.unacked.push(segment);
+        }
+    }
+
+    /// A copy of what was acknowledged. A keepalive probe has one byte at most, and is meant to be answered again.
+    fn sent_again(&mut self, segment: Segment) {
+        let probe = segment.end.wrapping_sub(segment.seq) <= 1;
+        if probe || segment.first <= self.acked_since {
+            return;
+        }
+        match &mut self.again {
+            Some(known) if known.seq == segment.seq => known.add(&segment),
+            other => *other = Some(segment),
         }
     }
 
@@ -101,7 +125,10 @@ impl Sending {
         match self.acked {
             Some(known) if before(number, known) => return,
             Some(known) if known == number => self.acked_at = self.acked_at.max(at),
-            _ => self.acked_at = at,
+            _ => {
+                (self.acked_since, self.acked_at) = (at, at);
+                self.again = None;
+            }
         }
         self.acked = Some(number);
         let (done, open): (Vec<Segment>, Vec<Segment>) =
@@ -117,6 +144,22 @@ impl Sending {
         let answered = self.acked.is_some_and(|acked| acked == syn.end);
         let later = self.unacked.iter().all(|s| s.last < syn.first) && self.acked_at < syn.first;
         !known && !answered && later
+    }
+
+    /// How many bytes are missing before the first segment that came after them, and since when: their receiver repeats
+    /// what it has.
+    #[must_use]
+    pub fn gap(&self) -> Option<(u32, KtimeNs)> {
+        let acked = self.acked?;
+        let first = self.unacked.iter().reduce(|one, other| {
+            if before(other.seq, one.seq) {
+                other
+            } else {
+                one
+            }
+        })?;
+        let missing = before(acked, first.seq) && self.acked_at > first.first;
+        missing.then(|| (first.seq.wrapping_sub(acked), first.first))
     }
 
     /// The first byte that is not acknowledged, with what became of its copies.
@@ -199,6 +242,29 @@ mod tests {
         assert_eq!(left, Some((2, 1052)));
         sending.acknowledged(1100, KtimeNs(7));
         assert_eq!(sending.first_unacked(), None);
+    }
+
+    #[test]
+    fn what_did_not_come_is_known_by_what_came_after_it() {
+        let mut sending = Sending::default();
+        sending.acknowledged(500, KtimeNs(1));
+        sending.sent(segment(6300, 200, 3));
+        assert_eq!(sending.gap(), None);
+        sending.acknowledged(500, KtimeNs(4));
+        assert_eq!(sending.gap(), Some((5800, KtimeNs(3))));
+    }
+
+    #[test]
+    fn copies_of_what_was_acknowledged_are_counted_until_it_goes_on() {
+        let mut sending = Sending::default();
+        sending.sent(segment(100, 50, 1));
+        sending.acknowledged(150, KtimeNs(2));
+        sending.sent(segment(100, 50, 3));
+        sending.sent(segment(100, 50, 5));
+        sending.sent(segment(149, 1, 6));
+        assert_eq!(sending.again.map(|s| s.copies), Some(2));
+        sending.acknowledged(200, KtimeNs(7));
+        assert_eq!(sending.again, None);
     }
 
     #[test]

@@ -59,9 +59,9 @@ impl<'a> Unread<'a> {
                 let of_its_own = ports::connection(view.host, netns, arrived);
                 // a connection that waits to be accepted has no process yet
                 let owned = of_its_own.filter(|socket| !socket.holders.is_empty());
-                match owned.or_else(|| ports::listener(view.host, netns, arrived)) {
+                match owned {
                     Some(socket) => vec![socket],
-                    None => Vec::new(),
+                    None => ports::listeners(view.host, netns, arrived),
                 }
             }
             _ => ports::takers(view.host, netns, arrived),
