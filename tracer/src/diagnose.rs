@@ -34,6 +34,7 @@ pub mod rules;
 pub mod service;
 pub mod silent;
 pub mod source_address;
+pub mod stall;
 pub mod standing;
 #[cfg(test)]
 mod tests;

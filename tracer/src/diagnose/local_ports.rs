@@ -180,7 +180,7 @@ impl Attempt {
                 format!(":{}", self.tuple.dport)
             ],
         )];
-        let widest = (first.min(10_000), last.max(65_535));
+        let widest = (first.min(10_000), u16::MAX);
         if widest != (first, last) {
             list.push(
                 shell

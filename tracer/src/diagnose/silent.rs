@@ -17,7 +17,6 @@ use super::remedy;
 use super::view::{View, total};
 use super::words;
 
-pub use stalled::Stall;
 pub use swallowed::SYN_COOKIES;
 pub use unread::question as unread_question;
 pub use waiting::stuck_at;

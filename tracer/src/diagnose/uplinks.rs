@@ -15,7 +15,7 @@ use super::Found;
 use super::candidate::{Candidate, evidence, place_on};
 use super::causes::NAT_ASYMMETRIC;
 use super::loss::tuple_of;
-use super::silent::Stall;
+use super::stall::Stall;
 use super::translation;
 use super::view::View;
 use super::words;

@@ -118,6 +118,14 @@ impl<'a> View<'a> {
             .is_none_or(|s| self.trace.now.since(s.event.at) < GRACE_NS)
     }
 
+    /// Observations that are missing: what has no end may have had one.
+    #[must_use]
+    pub fn lost_observations(&self) -> u64 {
+        let losses = &self.trace.losses;
+        let all = losses.lost.iter().chain(&losses.thinned);
+        all.map(|(_, n)| n).sum()
+    }
+
     /// Packets of a direction: exact where the kernel counted.
     #[must_use]
     pub fn seen(&self, direction: Direction) -> u64 {

@@ -52,7 +52,7 @@ pub(super) fn vanished(view: &View<'_>, direction: Direction, counts: &Counts) -
 fn partly(view: &View<'_>, direction: Direction) -> Option<Silence> {
     // TCP sends again, and frees arrived segments without an event: its missing journeys mean nothing.
     if !matches!(view.tuple()?.proto, Proto::Icmp | Proto::Icmp6 | Proto::Udp)
-        || lost_observations(view) > 0
+        || view.lost_observations() > 0
     {
         return None;
     }
@@ -128,17 +128,6 @@ fn last_place(journey: &Journey) -> Option<(Device, Side)> {
         };
         Some((s.event.device?, side))
     })
-}
-
-/// Observations that are missing: what has no end may have had one.
-pub(super) fn lost_observations(view: &View<'_>) -> u64 {
-    let losses = &view.trace.losses;
-    losses
-        .lost
-        .iter()
-        .chain(&losses.thinned)
-        .map(|(_, n)| n)
-        .sum()
 }
 
 /// Times that the program which sees drops could not run: of any flow.
@@ -239,7 +228,7 @@ pub(super) fn explain(
             .sure(Confidence::Possible)
         }
     };
-    let lost = lost_observations(view);
+    let lost = view.lost_observations();
     let mut candidate = candidate.leads_to(Outcome::Vanished).because(
         "counter",
         (lost > 0).then(|| {
