@@ -13,7 +13,7 @@ use crate::verdict::{Confidence, Evidence, Outcome, Place};
 
 use super::Found;
 use super::candidate::{Candidate, evidence, place_on};
-use super::causes::NAT_ASYMMETRIC;
+use super::causes::{CONNTRACK_INVALID, NAT_ASYMMETRIC};
 use super::loss::tuple_of;
 use super::stall::Stall;
 use super::translation;
@@ -171,6 +171,8 @@ pub fn parted(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
     }
     let lost = found.chosen();
     let how = match lost {
+        // a firewall that saw one direction alone says so itself
+        Some(group) if group.candidate.cause == &CONNTRACK_INVALID => return None,
         Some(group) if group.direction == Direction::Reply => {
             let strange = group.example.came_in().or(group.example.last_device())?;
             // where the request was, its way is not what is wrong
