@@ -14,6 +14,7 @@ mod latency;
 mod noise;
 mod open;
 mod path;
+mod progress;
 mod sighting;
 mod summary;
 mod trace;

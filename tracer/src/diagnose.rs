@@ -15,6 +15,7 @@ pub mod explain;
 pub mod groups;
 pub mod hooks;
 pub mod local;
+pub mod local_ports;
 pub mod loss;
 pub mod mended;
 pub mod mtu;
@@ -35,6 +36,7 @@ pub mod rules;
 pub mod service;
 pub mod silent;
 pub mod source_address;
+pub mod stall;
 pub mod standing;
 #[cfg(test)]
 mod tests;
@@ -42,6 +44,7 @@ pub mod translation;
 pub mod translator;
 mod unseen;
 pub mod untracked;
+pub mod uplinks;
 pub mod view;
 pub mod visits;
 pub mod words;
@@ -164,6 +167,8 @@ fn judge(view: &View<'_>) -> Judged {
     if verdict.outcome != Outcome::Delivered {
         verdict.evidence.extend(socket_errors(view));
     }
+    let told = uplinks::told(view).filter(|told| !verdict.evidence.contains(told));
+    verdict.evidence.extend(told);
     Judged {
         flow: view.flow.id,
         verdict,
@@ -230,6 +235,7 @@ const EXPLANATIONS: &[(&str, Explain)] = &[
         source_address::refused,
     ),
     ("an answer that took another way", other_way::taken),
+    ("an answer that takes another uplink", uplinks::parted),
     ("a service without an endpoint", service::without_endpoint),
 ];
 

@@ -28,8 +28,8 @@ use std::net::IpAddr;
 use crate::model::{Device, KtimeNs, Mac, NetNs, Proto};
 use facts::{
     Cgroups, ConntrackAnswer, ConntrackCounters, DeviceState, Fact, Forwarding, InterfaceAddress,
-    Link, MulticastPorts, Neighbor, NodeId, OpenSocket, PacketQueue, PolicyRule, PortVlan, Probe,
-    RouteAnswer, Ruleset, Run, TableRoute, TracedNode, XfrmPolicy,
+    Link, MulticastPorts, Neighbor, NodeId, OpenSocket, PacketQueue, PolicyRule, PortUse, PortVlan,
+    Probe, RouteAnswer, Ruleset, Run, TableRoute, TracedNode, XfrmPolicy,
 };
 
 pub use firewall::element_words;
@@ -99,6 +99,8 @@ pub struct Host {
     pub device_states: BTreeMap<Device, Dated<DeviceState>>,
     /// Sockets by namespace, transport and local port.
     pub sockets: BTreeMap<(NetNs, Proto, u16), Dated<Vec<OpenSocket>>>,
+    /// Local ports in use, by namespace, transport and remote end.
+    pub local_ports: BTreeMap<(NetNs, Proto, IpAddr, u16), Dated<Vec<PortUse>>>,
     /// Programs of the cgroup tree.
     pub cgroups: Option<Dated<Cgroups>>,
     /// Paths of cgroups by id.
@@ -199,6 +201,11 @@ impl Host {
             }
             Fact::DeviceState(device, fact) => {
                 self.device_states.insert(device, Dated { at, fact });
+            }
+            Fact::LocalPorts(found) => {
+                let key = (found.netns, found.proto, found.dst, found.port);
+                let fact = found.used;
+                self.local_ports.insert(key, Dated { at, fact });
             }
             Fact::Sockets(found) => {
                 let key = (found.netns, found.proto, found.port);

@@ -4,6 +4,7 @@
 //! Only data: rules that make these values live in `decode`, `correlate` and `diagnose`.
 
 mod counters;
+mod sending;
 pub mod words;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use counters::{Counters, Losses};
+pub use sending::{Repeated, Segment, Sending};
 
 /// Nanoseconds of the kernel's monotonic clock (bpf_ktime_get_ns).
 #[derive(
@@ -696,6 +698,8 @@ pub struct Flow {
     pub fates: BTreeMap<Direction, FateCounts>,
     /// What TCP acknowledged, by the direction of the acknowledgements, over all journeys (also those not kept).
     pub acked: BTreeMap<Direction, Acked>,
+    /// What TCP sent and what of it was acknowledged, by the direction of the data, over all journeys.
+    pub sending: BTreeMap<Direction, Sending>,
     /// First and last event.
     pub first: KtimeNs,
     /// Last event.

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use crate::host::Host;
 use crate::model::{
-    Acked, Device, Direction, Event, FateCounts, Flow, FlowId, JourneyId, Path, Proto, Side,
-    Transport, Tuple, TupleRole,
+    Acked, Device, Direction, Event, FateCounts, Flow, FlowId, JourneyId, Path, Proto, Sending,
+    Side, Transport, Tuple, TupleRole,
 };
 use crate::uapi::tcp::{ACK, RST, SYN};
 
@@ -32,6 +32,8 @@ pub(super) struct State {
     pub(super) fates: BTreeMap<Direction, FateCounts>,
     /// What closed journeys acknowledged.
     pub(super) acked: BTreeMap<Direction, Acked>,
+    /// What they sent.
+    pub(super) sending: BTreeMap<Direction, Sending>,
     /// Kernel's counters by direction, place and hook.
     pub(super) exact: BTreeMap<(Direction, Device, Side), BTreeMap<u8, HookCount>>,
     /// Closed healthy journeys that are kept.
@@ -126,6 +128,7 @@ impl Flows {
             journeys_seen: BTreeMap::new(),
             fates: BTreeMap::new(),
             acked: BTreeMap::new(),
+            sending: BTreeMap::new(),
             first: event.at,
             last: event.at,
         });

@@ -161,6 +161,12 @@ const DROPS: &[Row] = &[
         meaning: Meaning::Nothing,
         why: "the sender's own copy of what it sends to many (dev_loopback_xmit), which none of its sockets wants",
     },
+    Row {
+        site: &sites::ANYWHERE,
+        when: is_own_copy,
+        meaning: Meaning::Copy,
+        why: "the same, refused by a filter: the packet itself goes out",
+    },
 ];
 
 /// Normal ends.

@@ -1,5 +1,6 @@
 //! What is known of a journey that may still get events, beside its steps: its buffers, branches and places passed.
 
+use super::kind::is_own_copy;
 use crate::model::{
     Detail, Device, Direction, Event, Fingerprint, FlowId, HookId, JourneyId, KtimeNs, Side,
     SkbAddr, Transport, Tuple,
@@ -73,9 +74,10 @@ pub(super) struct Open {
     pub(super) taken_in: KtimeNs,
 }
 
-/// The place of an event, when it is one.
+/// The place of an event, when it is one. The copy that a sender gets of what it sends to many comes from no interface.
 pub(super) fn place(event: &Event) -> Option<(Device, Side)> {
     let side = match event.detail {
+        Detail::Ingress if is_own_copy(event) => return None,
         Detail::Ingress => Side::Ingress,
         Detail::Egress => Side::Egress,
         _ => return None,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use crate::model::{
     Acked, Direction, Event, Fate, FateCounts, Fingerprint, Flow, FlowId, Journey, JourneyId,
-    KtimeNs, Path, Transport, Tuple, TupleRole,
+    KtimeNs, Path, Sending, Transport, Tuple, TupleRole,
 };
 use crate::uapi::tcp;
 
@@ -15,6 +15,7 @@ use super::flow::{Flows, State, flow_mut};
 use super::identity::Index;
 use super::open::Open;
 use super::path::{HookCount, PathState, Place};
+use super::progress;
 use super::{Settings, Trace};
 
 /// Most packets and flows remembered that are counted but not kept.
@@ -43,6 +44,7 @@ pub(super) fn fold(trace: &mut Trace, flows: &mut Flows, open: &Open, judged: &J
     count(state.fates.entry(open.direction).or_default(), &judged.fate);
     if let Some(journey) = trace.journeys.get(&open.id) {
         note_acknowledgement(&mut state.acked, journey, &judged.fate);
+        progress::note(&mut state.sending, journey, &judged.fate);
     }
     let path = match open.direction {
         Direction::Forward => &mut state.forward,
@@ -103,6 +105,7 @@ struct Sums {
     reply: PathState,
     fates: BTreeMap<Direction, FateCounts>,
     acked: BTreeMap<Direction, Acked>,
+    sending: BTreeMap<Direction, Sending>,
 }
 
 fn sums(
@@ -116,6 +119,7 @@ fn sums(
         reply: state.reply.clone(),
         fates: state.fates.clone(),
         acked: state.acked.clone(),
+        sending: state.sending.clone(),
     };
     for id in &state.open {
         let (Some(open), Some(journey), Some(judged)) =
@@ -125,6 +129,7 @@ fn sums(
         };
         count(sums.fates.entry(open.direction).or_default(), &judged.fate);
         note_acknowledgement(&mut sums.acked, journey, &judged.fate);
+        progress::note(&mut sums.sending, journey, &judged.fate);
         match open.direction {
             Direction::Forward => sums.forward.fold(journey, open, judged),
             Direction::Reply => sums.reply.fold(journey, open, judged),
@@ -146,6 +151,7 @@ fn show(flow: &mut Flow, state: &State, sums: Sums) {
     flow.reply = sums.reply.path(exact(Direction::Reply));
     flow.fates = sums.fates;
     flow.acked = sums.acked;
+    flow.sending = sums.sending;
     flow.packets = flow
         .journeys_seen
         .iter()

@@ -155,6 +155,8 @@ causes! {
         "The device's own ring or queue was full.";
     SOCKET_NONE = "socket.none", Rejected, &["socket"], [],
         "Nobody listens at this address and port.";
+    SOCKET_NO_PORT = "socket.no-local-port", NotSent, &["socket"], [],
+        "The sender has no local port left for one more connection to the same remote end.";
     SOCKET_BACKLOG = "socket.backlog-full", Dropped, &["socket"], [],
         "The listening socket's queue was full.";
     SOCKET_BUFFER = "socket.buffer-full", Dropped, &["socket"], [],

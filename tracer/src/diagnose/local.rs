@@ -144,7 +144,7 @@ pub fn found_a_way(trace: &Trace, host: &Host) -> Option<(Evidence, Remedy)> {
         ),
     );
     let why = text(format!(
-        "what did {} say? \"Message too long\" (EMSGSIZE): larger than the MTU, and it may not be fragmented; \"Operation not permitted\" (EPERM): a cgroup's program, an LSM or IPsec refused it",
+        "what did {} say? \"Message too long\" (EMSGSIZE): larger than the MTU, and it may not be fragmented; \"Operation not permitted\" (EPERM): a cgroup's program, an LSM or IPsec refused it; \"Cannot assign requested address\" (EADDRNOTAVAIL): no local port is left, or the address it wants to send from is not here",
         who.comm
     ));
     Some((found, why))

@@ -36,6 +36,7 @@ static NOTHING: LazyLock<(Flow, Journey)> = LazyLock::new(|| {
         journeys_seen: BTreeMap::new(),
         fates: BTreeMap::new(),
         acked: Default::default(),
+        sending: Default::default(),
         first: KtimeNs(0),
         last: KtimeNs(0),
     };

@@ -1,15 +1,91 @@
-//! Interfaces whose MTU is too small for what they should send: to what it can be raised, and at which ends.
+//! Interfaces whose MTU is too small for what they should send: to what it can be raised, and at which ends; and how
+//! less is sent where the small one is elsewhere.
+
+use std::net::IpAddr;
 
 use crate::host::Host;
 use crate::host::facts::{Link, VxlanLink};
 use crate::host::prefix::holds;
-use crate::model::{Detail, Device, IfIndex};
+use crate::model::{Detail, Device, IfIndex, NetNs, Tuple};
 use crate::network::links::peer_of;
 
 use super::loss::Loss;
 use super::remedy::{Remedy, Shell, command, ip};
 use super::routing;
 use super::words;
+
+/// The largest packet that every network takes: of IPv6 by RFC 8200, of IPv4 what every host must be able to receive
+/// (RFC 791).
+#[must_use]
+pub const fn smallest(v6: bool) -> u32 {
+    if v6 { 1280 } else { 576 }
+}
+
+/// An MTU that passes almost everywhere, for what loses packets of this size.
+const fn safe(v6: bool, size: u32) -> u32 {
+    if size > 1280 { 1280 } else { smallest(v6) }
+}
+
+/// A route to one destination with a smaller MTU than its interface's.
+#[must_use]
+pub fn narrow_route(host: &Host, (netns, dst): (NetNs, IpAddr), size: u32) -> Option<Remedy> {
+    let v6 = dst.is_ipv6();
+    let towards = host.towards.get(&(netns, dst))?;
+    let alone = |length: u8| length == if v6 { 128 } else { 32 };
+    if towards.fact.iter().any(|route| alone(route.length)) {
+        return None;
+    }
+    let answers = host.routes.iter().rev().map(|r| &r.fact);
+    let route = answers
+        .filter(|r| r.netns == netns && r.tuple.dst == dst)
+        .find_map(|r| r.result.as_ref().ok())
+        .filter(|route| route.kind == "unicast")?;
+    let name = host.interface(Device {
+        netns,
+        ifindex: IfIndex(route.oif?),
+    });
+    let via = route
+        .gateway
+        .map_or_else(Vec::new, |g| vec!["via".to_owned(), g.to_string()]);
+    let to = safe(v6, size);
+    let change = Shell::of(host, Some(netns)).change(
+        format!("exchange packets of no more than {to} bytes with this destination alone (new connections)"),
+        command![..ip(v6), "route add", dst, ..via, "dev", name, "mtu", to],
+    );
+    Some(
+        change
+            .undone_by(command![..ip(v6), "route del", dst, "dev", name])
+            .scope(format!("all that this host sends to {dst}")),
+    )
+}
+
+/// A smaller MSS written into handshakes that pass, on a router between.
+#[must_use]
+pub fn set_mss(shell: &Shell, tuple: &Tuple, size: u32) -> Remedy {
+    let v6 = tuple.dst.is_ipv6();
+    // IP and TCP headers
+    let mss = safe(v6, size) - if v6 { 60 } else { 40 };
+    let program = if v6 { "ip6tables" } else { "iptables" };
+    let rule = |verb: &'static str| {
+        command![
+            program,
+            "-t mangle",
+            verb,
+            "FORWARD -p tcp -s",
+            tuple.dst,
+            "-d",
+            tuple.src,
+            "--tcp-flags SYN,RST SYN -j TCPMSS --set-mss",
+            mss
+        ]
+    };
+    shell
+        .change(
+            format!("have its receiver ask for segments of {mss} bytes of data (new connections)"),
+            rule("-A"),
+        )
+        .undone_by(rule("-D"))
+}
 
 /// What VXLAN puts around a frame: its own header (8), UDP (8), the inner Ethernet header (14) and the outer IP header.
 #[must_use]

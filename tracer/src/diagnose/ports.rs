@@ -2,7 +2,7 @@
 
 use crate::host::Host;
 use crate::host::facts::{OpenSocket, Question};
-use crate::model::{Device, IfIndex, NetNs, Proto, Tuple};
+use crate::model::{Device, IfIndex, NetNs, Process, Proto, Tuple};
 
 use super::remedy::{Remedy, Shell, command};
 
@@ -30,8 +30,9 @@ pub fn on_port<'a>(host: &'a Host, netns: NetNs, tuple: &Tuple) -> Option<&'a [O
 /// `nginx (pid 12)`, `nginx (pid 12), which is stopped,`, `a process`.
 #[must_use]
 pub fn holder(socket: &OpenSocket) -> String {
-    let first = socket.holders.first();
-    first.map_or_else(
+    let stopped = |process: &&Process| socket.stopped.contains(&process.pid);
+    let first = socket.holders.iter().find(stopped);
+    first.or(socket.holders.first()).map_or_else(
         || "a process".to_owned(),
         |process| {
             let stopped = socket.stopped.contains(&process.pid);
@@ -39,6 +40,14 @@ pub fn holder(socket: &OpenSocket) -> String {
             format!("{process}{state}")
         },
     )
+}
+
+/// Whether all processes that hold it are stopped; or one of them, and something waits for it.
+#[must_use]
+pub fn is_stopped(socket: &OpenSocket) -> bool {
+    let mut holders = socket.holders.iter();
+    let all = holders.all(|process| socket.stopped.contains(&process.pid));
+    !socket.stopped.is_empty() && (all || socket.waiting > 0)
 }
 
 /// A signal for each process that holds the socket and is stopped.
@@ -93,10 +102,38 @@ pub fn elsewhere(host: &Host, netns: NetNs, tuple: &Tuple) -> Vec<String> {
         .collect()
 }
 
+/// The listeners that share the port (`SO_REUSEPORT`), of which the kernel chooses one.
+#[must_use]
+pub fn listeners<'a>(host: &'a Host, netns: NetNs, tuple: &Tuple) -> Vec<&'a OpenSocket> {
+    let all = on_port(host, netns, tuple).unwrap_or_default().iter();
+    all.filter(|s| s.state == 10 && refuses(host, netns, s, tuple).is_none())
+        .collect()
+}
+
 /// The listener that a SYN meets.
 #[must_use]
 pub fn listener<'a>(host: &'a Host, netns: NetNs, tuple: &Tuple) -> Option<&'a OpenSocket> {
     on_port(host, netns, tuple)?
         .iter()
         .find(|s| s.state == 10 && refuses(host, netns, s, tuple).is_none())
+}
+
+/// The connection to which a segment belongs.
+#[must_use]
+pub fn connection<'a>(host: &'a Host, netns: NetNs, tuple: &Tuple) -> Option<&'a OpenSocket> {
+    on_port(host, netns, tuple)?
+        .iter()
+        .find(|s| s.peer == Some((tuple.src, tuple.sport)))
+}
+
+/// The sockets that take a datagram: one that is connected to its sender, else all that share the port
+/// (`SO_REUSEPORT`), of which the kernel chooses one.
+#[must_use]
+pub fn takers<'a>(host: &'a Host, netns: NetNs, tuple: &Tuple) -> Vec<&'a OpenSocket> {
+    if let Some(own) = connection(host, netns, tuple) {
+        return vec![own];
+    }
+    let all = on_port(host, netns, tuple).unwrap_or_default().iter();
+    all.filter(|s| refuses(host, netns, s, tuple).is_none())
+        .collect()
 }

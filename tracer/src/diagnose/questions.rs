@@ -7,7 +7,6 @@ use crate::model::{Detail, Direction, Fate, Proto};
 use crate::network::links::peer_of;
 
 use super::groups;
-use super::local;
 use super::loss::Loss;
 use super::needs::{Asked, about_neighbor};
 use super::nfqueue;
@@ -15,10 +14,13 @@ use super::ports;
 use super::rules::neighbor::{Unresolved, silence};
 use super::rules::{ALWAYS, RULES, ipsec, netfilter, ready};
 use super::service;
-use super::silent::SYN_COOKIES;
+use super::silent::{Counts, SYN_COOKIES, unread_question};
 use super::source_address;
+use super::stall::Stall;
 use super::translator;
+use super::uplinks::Detour;
 use super::view::{View, last_seen, total};
+use super::{local, local_ports};
 
 /// Journeys of a direction that are looked at for what became of them.
 const FEW: usize = 4;
@@ -46,6 +48,17 @@ pub fn questions(trace: &Trace, host: &Host) -> Vec<Question> {
         if reply.delivered == 0 {
             let about_service = service::questions(&view).into_iter();
             for question in about_service.chain(translator::questions(&view)) {
+                list.push(question);
+            }
+        }
+        list.push_some(unread_question(&view, &Counts { forward, reply }));
+        if let Some(detour) = Detour::of(&view).filter(|_| reply.delivered == 0) {
+            for question in detour.questions() {
+                list.push(question);
+            }
+        }
+        if let Some(stall) = Stall::of(&view) {
+            for question in stall.questions(&view) {
                 list.push(question);
             }
         }
@@ -79,6 +92,9 @@ pub fn questions(trace: &Trace, host: &Host) -> Vec<Question> {
                 });
             }
         }
+    }
+    for question in local_ports::questions(trace, host) {
+        list.push(question);
     }
     for who in silence::pending(trace, host) {
         about_neighbor(trace, host, who, &mut list);

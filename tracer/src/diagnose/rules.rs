@@ -28,6 +28,7 @@ pub mod route;
 pub mod socket;
 pub mod source;
 pub mod tunnel;
+pub mod window;
 
 use super::candidate::Candidate;
 use super::loss::Loss;

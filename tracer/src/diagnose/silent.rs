@@ -1,13 +1,15 @@
 //! Flows without a drop: delivered, unanswered, vanished, waiting for a neighbour, or never sent at all.
 
 mod between;
+mod stalled;
 mod swallowed;
 mod unanswered;
+mod unread;
 mod vanished;
 mod waiting;
 
 use crate::host::Host;
-use crate::model::{Direction, Event, FateCounts};
+use crate::model::{Device, Direction, Event, FateCounts};
 use crate::verdict::{Affected, Confidence, Evidence, Outcome, Place, Verdict};
 
 use super::candidate::{Candidate, evidence, place_on};
@@ -17,6 +19,7 @@ use super::view::{View, total};
 use super::words;
 
 pub use swallowed::SYN_COOKIES;
+pub use unread::question as unread_question;
 pub use waiting::stuck_at;
 
 /// Fates of both directions.
@@ -94,6 +97,11 @@ const SYMPTOMS: &[Symptom] = &[
         propose: unanswered::refused_outside,
     },
     Symptom {
+        name: "a request that nobody reads",
+        before: "the processes' own state and queues tell why nothing came",
+        propose: unread::unread,
+    },
+    Symptom {
         name: "an answer from another address",
         before: "the server's own choice of address tells why nothing came",
         propose: swallowed::answered_with_another_address,
@@ -107,6 +115,11 @@ const SYMPTOMS: &[Symptom] = &[
         name: "an answer that is due and did not come",
         before: "there is none of which to say where it ended",
         propose: unanswered::unanswered,
+    },
+    Symptom {
+        name: "a segment that is sent again and never acknowledged",
+        before: "what was sent again and never acknowledged did not come, whatever else did",
+        propose: stalled::stalled,
     },
     Symptom {
         name: "an answer without an end",
@@ -196,6 +209,14 @@ pub fn from_candidate(view: &View<'_>, candidate: Candidate, found: &Verdict) ->
         .evidence
         .extend(found.evidence.iter().filter(known).cloned());
     verdict
+}
+
+fn place_at(host: &Host, device: Device, hook: &str) -> Place {
+    Place {
+        interface: Some(host.interface(device)),
+        hook: Some(hook.to_owned()),
+        ..place_on(host, device.netns)
+    }
 }
 
 fn place_of(host: &Host, event: Option<&Event>, hook: &str) -> Place {

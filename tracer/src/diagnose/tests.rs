@@ -7,6 +7,7 @@ mod layer2;
 mod losses;
 mod nodes;
 mod programs;
+mod progress;
 mod remedies;
 mod routing;
 mod silence;

@@ -11,7 +11,7 @@ use super::causes::CGROUP_DROP;
 use super::remedy::{self, text};
 use super::rules::{cgroup, ipsec, neighbor};
 use super::view::View;
-use super::{local, silent};
+use super::{local, local_ports, silent};
 
 /// Senders that got an error, for destinations to which no packet went.
 pub(super) fn not_sent(trace: &Trace, host: &Host, views: &[View<'_>]) -> Option<Verdict> {
@@ -27,6 +27,7 @@ pub(super) fn not_sent(trace: &Trace, host: &Host, views: &[View<'_>]) -> Option
         .iter()
         .filter(|f| !travelled(f))
         .find_map(|f| local::verdict(trace, host, f))
+        .or_else(|| local_ports::used_up(trace, host))
 }
 
 /// Nothing matched, and a cgroup's program stands where it can refuse before there is a packet.

@@ -10,6 +10,7 @@ use crate::host::Host;
 use crate::model::{
     Detail, Direction, Event, Fate, FateCounts, Flow, Journey, Proto, Side, Transport, Tuple,
 };
+use crate::uapi::if_packet::LOOPBACK;
 use crate::uapi::{icmp, icmpv6};
 
 use super::loss::Loss;
@@ -20,6 +21,9 @@ pub const GRACE_NS: u64 = 500_000_000;
 
 /// UDP services whose requests are always answered: DNS, DHCP, NTP, NetBIOS names, SNMP, IKE, mDNS.
 const ANSWERING_UDP: &[u16] = &[53, 67, 68, 123, 137, 161, 500, 547, 4500];
+
+/// Ports from which a DHCP server answers, and to which, in IPv4 and IPv6.
+const DHCP_ANSWERS: &[(u16, u16)] = &[(67, 68), (547, 546)];
 
 /// Groups by which hosts find each other: mDNS, LLMNR, SSDP.
 const DISCOVERY: &[IpAddr] = &[
@@ -114,6 +118,14 @@ impl<'a> View<'a> {
             .is_none_or(|s| self.trace.now.since(s.event.at) < GRACE_NS)
     }
 
+    /// Observations that are missing: what has no end may have had one.
+    #[must_use]
+    pub fn lost_observations(&self) -> u64 {
+        let losses = &self.trace.losses;
+        let all = losses.lost.iter().chain(&losses.thinned);
+        all.map(|(_, n)| n).sum()
+    }
+
     /// Packets of a direction: exact where the kernel counted.
     #[must_use]
     pub fn seen(&self, direction: Direction) -> u64 {
@@ -142,12 +154,55 @@ impl<'a> View<'a> {
         let Some(tuple) = self.tuple() else {
             return false;
         };
+        if self.answers_to_many() {
+            return false;
+        }
         match tuple.proto {
             Proto::Tcp | Proto::Sctp => true,
             Proto::Icmp | Proto::Icmp6 => self.asks_for_echo(),
-            Proto::Udp => ANSWERING_UDP.contains(&tuple.dport) || self.seen(Direction::Reply) > 0,
+            Proto::Udp => {
+                ANSWERING_UDP.contains(&tuple.dport)
+                    || self.seen(Direction::Reply) > 0
+                    || self.answers_others(&tuple)
+            }
             Proto::Arp | Proto::Other(_) => false,
         }
+    }
+
+    /// Whether a flow is itself the answer to what another one asked of many: it comes from an address that nobody asked,
+    /// and may go to all as well.
+    #[must_use]
+    pub fn answers_to_many(&self) -> bool {
+        let Some(own) = self.tuple() else {
+            return false;
+        };
+        let told = own.proto == Proto::Udp && DHCP_ANSWERS.contains(&(own.sport, own.dport));
+        told || self.asked_elsewhere(|asked| is_answer(&own, &asked))
+    }
+
+    /// Whether what was asked of many was answered by another flow.
+    #[must_use]
+    pub fn is_answered_apart(&self) -> bool {
+        self.tuple()
+            .is_some_and(|own| self.asked_elsewhere(|other| is_answer(&other, &own)))
+    }
+
+    fn asked_elsewhere(&self, which: impl Fn(Tuple) -> bool) -> bool {
+        let mut others = self.trace.flows.iter().filter(|f| f.id != self.flow.id);
+        others.any(|other| other.asked().is_some_and(&which))
+    }
+
+    /// Whether others who ask the same service are answered.
+    fn answers_others(&self, tuple: &Tuple) -> bool {
+        let alike = |asked: Tuple| {
+            (asked.proto, asked.dst, asked.dport) == (tuple.proto, tuple.dst, tuple.dport)
+        };
+        let answered = |flow: &Flow| {
+            let replies = flow.fates.get(&Direction::Reply);
+            replies.is_some_and(|fates| total(fates) > 0)
+        };
+        let mut flows = self.trace.flows.iter();
+        flows.any(|flow| flow.asked().is_some_and(alike) && answered(flow))
     }
 
     fn asks_for_echo(&self) -> bool {
@@ -171,7 +226,7 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn asker_is_here(&self) -> bool {
         self.journeys(Direction::Forward)
-            .find_map(|j| j.steps.first())
+            .find_map(|j| j.steps.iter().find(|s| s.event.pkt_type != LOOPBACK))
             .map(|s| !matches!(s.event.detail, Detail::Ingress))
             .or_else(|| {
                 self.flow
@@ -219,6 +274,19 @@ impl<'a> View<'a> {
             .iter()
             .any(|(_, own)| own == tuple || own.reversed() == *tuple)
     }
+}
+
+/// Whether a tuple can be the answer to what was asked of many.
+fn is_answer(answer: &Tuple, asked: &Tuple) -> bool {
+    let many = |address: IpAddr| {
+        address.is_multicast() || matches!(address, IpAddr::V4(v4) if v4.is_broadcast())
+    };
+    answer.proto == Proto::Udp
+        && asked.proto == Proto::Udp
+        && many(asked.dst)
+        && (answer.sport, answer.dport) == (asked.dport, asked.sport)
+        && answer.sport != answer.dport
+        && (answer.dst == asked.src || many(answer.dst) || asked.src.is_unspecified())
 }
 
 /// Journeys that ended at all.

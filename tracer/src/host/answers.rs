@@ -70,6 +70,9 @@ pub fn answer(question: &Question, namespaces: &Namespaces) -> Vec<Fact> {
         }
         Question::ConntrackCounters { netns } => (*netns, String::from("counters of conntrack")),
         Question::Sockets { netns, port, .. } => (*netns, format!("sockets on port {port}")),
+        Question::LocalPorts {
+            netns, dst, port, ..
+        } => (*netns, format!("local ports towards {dst} port {port}")),
         Question::Link { device } => (device.netns, format!("interface {}", device.ifindex.0)),
     };
     let unread = |what: String, why: &dyn std::fmt::Display| Fact::Unread {
@@ -133,6 +136,9 @@ pub fn answer(question: &Question, namespaces: &Namespaces) -> Vec<Fact> {
         Question::Sockets { proto, port, .. } => {
             sockets::read(netns, *proto, *port).map(|s| vec![Fact::Sockets(s)])
         }
+        Question::LocalPorts {
+            proto, dst, port, ..
+        } => sockets::local_ports(netns, *proto, (*dst, *port)).map(|p| vec![Fact::LocalPorts(p)]),
         Question::DeviceState { device } => device_state(*device).map(|f| vec![f]),
         Question::Cgroups | Question::Cgroup { .. } => Ok(Vec::new()),
     });

@@ -28,7 +28,7 @@ pub use layer2::{
 pub use nodes::{ClockBasis, NodeClock, NodeId, TracedNode};
 pub use queues::PacketQueue;
 pub use routes::{NextHop, PolicyRule, Route, RouteAnswer, Selectors, TableRoute};
-pub use sockets::{OpenSocket, PortSockets};
+pub use sockets::{Connection, LocalPorts, OpenSocket, PortSockets, PortUse};
 pub use xfrm::{XfrmDirection, XfrmPolicy};
 
 pub use conntrack::{ConntrackAnswer, ConntrackCounters, ConntrackEntry};
@@ -107,6 +107,8 @@ pub enum Fact {
     DeviceState(Device, DeviceState),
     /// All sockets on a port.
     Sockets(PortSockets),
+    /// Local ports in use towards a remote end.
+    LocalPorts(LocalPorts),
     /// Programs of the cgroup tree.
     Cgroups(Cgroups),
     /// The cgroup with this id, as a path from the hierarchy's root; `None` when it is gone.
@@ -531,6 +533,17 @@ pub enum Question {
         /// TCP or UDP.
         proto: Proto,
         /// Local port.
+        port: u16,
+    },
+    /// Answered by [`Fact::LocalPorts`].
+    LocalPorts {
+        /// Where.
+        netns: NetNs,
+        /// TCP or UDP.
+        proto: Proto,
+        /// The remote end.
+        dst: IpAddr,
+        /// Its port.
         port: u16,
     },
     /// Answered by [`Fact::Cgroups`].

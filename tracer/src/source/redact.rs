@@ -108,7 +108,9 @@ impl Redactor {
                     ..*tuple
                 };
             }
-            Question::Neighbor { address, .. } | Question::RoutesTowards { dst: address, .. } => {
+            Question::Neighbor { address, .. }
+            | Question::RoutesTowards { dst: address, .. }
+            | Question::LocalPorts { dst: address, .. } => {
                 *address = addresses.original(*address);
             }
             Question::Forwarding { mac, .. } => *mac = addresses.original_mac(*mac),

@@ -13,6 +13,7 @@ use super::super::loss::Loss;
 use super::super::nat_commands;
 use super::super::remedy::{Command, Remedy, Shell, command, text};
 use super::netfilter::{self, Suspects, filtered, propose, suspected};
+use super::window;
 
 /// How many connections there are, and how many there may be.
 pub const COUNT: &str = "net/netfilter/nf_conntrack_count";
@@ -209,6 +210,8 @@ pub fn invalid(loss: &Loss<'_>) -> Option<Candidate> {
         candidate.summary += &format!("; {which}");
     }
     candidate.evidence = plain.evidence;
+    let strays = window::outside(loss).and(loss.netns());
+    let liberal = strays.and_then(|netns| window::advice(loss, netns).into_iter().next());
     let entry = loss.netns().zip(loss.tuple()).and_then(|(netns, tuple)| {
         let mut answers = loss.host.connections.iter().rev();
         answers.find(|c| c.fact.netns == netns && c.fact.tuple == tuple)
@@ -231,7 +234,9 @@ pub fn invalid(loss: &Loss<'_>) -> Option<Candidate> {
                 "conntrack",
                 counters(loss).map(|c| format!("invalid {} so far", c.invalid)),
             )
+            .because("tcp", window::outside(loss))
             .advise(look(loss))
+            .advise(liberal)
             .advise([text(
                 "did the way there pass another router, or was the table emptied or restarted? then new connections work: \
                  connect anew, or make both directions pass this node",

@@ -14,7 +14,7 @@ use super::super::remedy::{Remedy, Shell, command, ip, sysctl, text};
 use super::super::translation::{self, Change};
 use super::super::view::View;
 use super::super::words;
-use super::socket;
+use super::{socket, window};
 
 /// Whether iptables sees what a bridge forwards (net/bridge/br_netfilter_hooks.c).
 #[must_use]
@@ -113,7 +113,7 @@ fn strange_sender(
     } else if bridged {
         past_iptables(loss, &change)
     } else {
-        forgotten(loss.host, &change, &at)
+        window::untranslated(loss, &change).unwrap_or_else(|| forgotten(loss.host, &change, &at))
     };
     Some((format!("{head}{rest}"), advice, Some(why)))
 }
@@ -312,7 +312,8 @@ fn forgotten_source(loss: &Loss<'_>, view: &View<'_>, answer: &Tuple) -> Option<
                 && c.before.src != c.after.src
         })?;
     let at = loss.host.namespace(netns);
-    let (rest, advice) = forgotten(loss.host, &change, &at);
+    let (rest, advice) =
+        window::untranslated(loss, &change).unwrap_or_else(|| forgotten(loss.host, &change, &at));
     Some((
         format!(
             "answer not translated back: {} for {}, which stands for {}{rest}",

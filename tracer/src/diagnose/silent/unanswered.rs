@@ -60,7 +60,9 @@ pub(super) fn unanswered(view: &View<'_>, counts: &Counts) -> Option<Silence> {
         return None;
     }
     let one_way = view.host.run.as_ref().is_some_and(|r| r.one_way);
-    if !expected && (tuple.dst.is_multicast() || one_way) {
+    if !expected && (tuple.dst.is_multicast() || one_way || view.answers_to_many())
+        || view.is_answered_apart()
+    {
         return None;
     }
     let mut rest = error_seen(view, &tuple).map_or_else(String::new, |e| format!("; {e}"));

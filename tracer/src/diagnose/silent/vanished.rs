@@ -53,7 +53,7 @@ pub(super) fn vanished(view: &View<'_>, direction: Direction, counts: &Counts) -
 fn partly(view: &View<'_>, direction: Direction) -> Option<Silence> {
     // TCP sends again, and frees arrived segments without an event: its missing journeys mean nothing.
     if !matches!(view.tuple()?.proto, Proto::Icmp | Proto::Icmp6 | Proto::Udp)
-        || lost_observations(view) > 0
+        || view.lost_observations() > 0
     {
         return None;
     }
@@ -116,7 +116,7 @@ fn gap(hops: &[Hop], hop: &Hop) -> u64 {
     hop.packets.saturating_sub(after)
 }
 
-fn is_open(journey: &Journey) -> bool {
+pub(super) fn is_open(journey: &Journey) -> bool {
     matches!(journey.fate, Fate::Vanished { .. } | Fate::InFlight)
 }
 
@@ -129,17 +129,6 @@ fn last_place(journey: &Journey) -> Option<(Device, Side)> {
         };
         Some((s.event.device?, side))
     })
-}
-
-/// Observations that are missing: what has no end may have had one.
-fn lost_observations(view: &View<'_>) -> u64 {
-    let losses = &view.trace.losses;
-    losses
-        .lost
-        .iter()
-        .chain(&losses.thinned)
-        .map(|(_, n)| n)
-        .sum()
 }
 
 /// Times that the program which sees drops could not run: of any flow.
@@ -195,14 +184,19 @@ fn given_to_xdp(journey: &Journey) -> Option<Device> {
 }
 
 /// Whether what happened is known by more than its place.
-fn known(view: &View<'_>, journey: &Journey) -> bool {
+pub(super) fn known(view: &View<'_>, journey: &Journey) -> bool {
     given_to_xdp(journey).is_some()
         || macvlan::kept_apart(view.host, journey).is_some()
         || nfqueue::waits(view.host, journey).is_some()
         || unassembled(view, journey).is_some()
 }
 
-fn explain(view: &View<'_>, direction: Direction, journey: &Journey, between: &str) -> Candidate {
+pub(super) fn explain(
+    view: &View<'_>,
+    direction: Direction,
+    journey: &Journey,
+    between: &str,
+) -> Candidate {
     if let Some(candidate) = macvlan::kept_apart(view.host, journey) {
         return candidate.leads_to(Outcome::Vanished);
     }
@@ -245,7 +239,7 @@ fn explain(view: &View<'_>, direction: Direction, journey: &Journey, between: &s
             .sure(Confidence::Possible)
         }
     };
-    let lost = lost_observations(view);
+    let lost = view.lost_observations();
     let mut candidate = candidate.leads_to(Outcome::Vanished).because(
         "counter",
         (lost > 0).then(|| {

@@ -224,6 +224,7 @@ impl Net {
             journeys: Vec::new(),
             journeys_seen: Default::default(),
             acked: Default::default(),
+            sending: Default::default(),
             fates: Default::default(),
             first: KtimeNs(self.clock),
             last: KtimeNs(self.clock),

@@ -214,6 +214,7 @@ fn cookies_are_advised_where_they_are_off_and_the_accept_queue_has_room() {
                 only_v6: false,
                 holders: Vec::new(),
                 stopped: Vec::new(),
+                tcp: None,
             }],
         }));
         let commands = net.verdict().advice.into_iter().filter_map(|a| a.command);

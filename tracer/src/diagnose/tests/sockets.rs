@@ -36,6 +36,7 @@ fn closed(local: &str, interface: Option<u32>) -> Verdict {
                 comm: "postgres".to_owned(),
             }],
             stopped: Vec::new(),
+            tcp: None,
         }],
     }));
     net.verdict()
@@ -122,6 +123,7 @@ fn a_stopped_process_that_does_not_read_is_let_go_on() {
                 comm: "socat".to_owned(),
             }],
             stopped: vec![77],
+            tcp: None,
         }],
     }));
     let verdict = net.verdict();

@@ -19,6 +19,7 @@ impl Fact {
             Self::Namespace(namespace) => Some(&mut namespace.netns),
             Self::Route(answer) => Some(&mut answer.netns),
             Self::Sockets(found) => Some(&mut found.netns),
+            Self::LocalPorts(found) => Some(&mut found.netns),
             Self::Conntrack(answer) => Some(&mut answer.netns),
             Self::NamespaceGone(netns)
             | Self::Sysctl { netns, .. }

@@ -19,6 +19,32 @@ pub struct PortSockets {
     pub sockets: Vec<OpenSocket>,
 }
 
+/// Local ports in use towards one remote end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalPorts {
+    /// Where.
+    pub netns: NetNs,
+    /// TCP or UDP.
+    pub proto: Proto,
+    /// The remote end.
+    pub dst: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// By local address; an empty list says there are none.
+    pub used: Vec<PortUse>,
+}
+
+/// Local ports of one address that are in use towards a remote end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortUse {
+    /// The local address.
+    pub source: IpAddr,
+    /// How many.
+    pub ports: u32,
+    /// How many of them are in TIME_WAIT.
+    pub time_wait: u32,
+}
+
 /// A socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenSocket {
@@ -45,6 +71,22 @@ pub struct OpenSocket {
     /// Those of them that a signal has stopped (SIGSTOP, a debugger), by process id.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stopped: Vec<u32>,
+    /// What TCP knows of a connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tcp: Option<Connection>,
+}
+
+/// What TCP knows of a connection (struct tcp_info of linux/tcp.h).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connection {
+    /// Bytes of data that it puts into a segment (`tcpi_snd_mss`).
+    pub mss: u32,
+    /// MTU of the path as far as it knows (`tcpi_pmtu`).
+    pub path_mtu: u32,
+    /// Segments that wait for an acknowledgement (`tcpi_unacked`).
+    pub unacked: u32,
+    /// Segments that it sent again since it was opened (`tcpi_total_retrans`).
+    pub resent: u32,
 }
 
 impl OpenSocket {

@@ -73,6 +73,7 @@ fn flow(id: u32, forward: Vec<Hop>) -> Flow {
         journeys: Vec::new(),
         journeys_seen: BTreeMap::new(),
         acked: BTreeMap::new(),
+        sending: BTreeMap::new(),
         fates: BTreeMap::new(),
         first: KtimeNs(START),
         last: KtimeNs(START),

@@ -7,9 +7,9 @@ use super::Pseudonyms;
 use super::names::Kind;
 use crate::host::facts::{
     BpfProgram, CgroupProgram, Cgroups, ConntrackAnswer, ConntrackEntry, Fact, FdbEntry,
-    Forwarding, GroupMember, InterfaceAddress, Link, MulticastPorts, Namespace, Neighbor, NextHop,
-    OpenSocket, PolicyRule, PortSockets, Probe, ProxyNeighbors, Route, RouteAnswer, Run,
-    TableRoute, TracedNode, VxlanLink, XfrmPolicy,
+    Forwarding, GroupMember, InterfaceAddress, Link, LocalPorts, MulticastPorts, Namespace,
+    Neighbor, NextHop, OpenSocket, PolicyRule, PortSockets, PortUse, Probe, ProxyNeighbors, Route,
+    RouteAnswer, Run, TableRoute, TracedNode, VxlanLink, XfrmPolicy,
 };
 use crate::model::{Mac, Process, Tuple};
 
@@ -103,6 +103,23 @@ impl Pseudonyms {
                 port: _,
                 sockets,
             }) => sockets.iter_mut().for_each(|socket| self.socket(socket)),
+            Fact::LocalPorts(LocalPorts {
+                netns: _,
+                proto: _,
+                dst,
+                port: _,
+                used,
+            }) => {
+                self.hide(dst);
+                for PortUse {
+                    source,
+                    ports: _,
+                    time_wait: _,
+                } in used
+                {
+                    self.hide(source);
+                }
+            }
             Fact::Cgroups(found) => self.cgroups(found),
             Fact::Cgroup(_, path) => path.iter_mut().for_each(|path| self.cgroup(path)),
             Fact::Conntrack(ConntrackAnswer {
@@ -408,6 +425,7 @@ impl Pseudonyms {
             only_v6: _,
             holders,
             stopped: _,
+            tcp: _,
         } = socket;
         self.hide(local);
         self.hide_all(peer.iter_mut().map(|(address, _)| address));

@@ -1,0 +1,155 @@
+//! Requests that the kernel took in and no process read: the process is stopped, or hangs. The kernel acknowledges for
+//! it meanwhile, so that what came back says nothing.
+
+use crate::host::facts::{OpenSocket, Question};
+use crate::model::{Detail, Device, Direction, Proto, Side, Tuple};
+use crate::verdict::Confidence;
+
+use super::super::candidate::Candidate;
+use super::super::causes::SOCKET_UNANSWERED;
+use super::super::ports;
+use super::super::remedy::{Shell, command};
+use super::super::view::{GRACE_NS, View, total};
+use super::super::words;
+use super::{Counts, Silence, place_at};
+
+/// What to read about the sockets that should have read.
+#[must_use]
+pub fn question(view: &View<'_>, counts: &Counts) -> Option<Question> {
+    let (device, arrived) = waits(view, counts)?;
+    ports::question(device.netns, &arrived)
+}
+
+/// Where a request arrived whose answer is still to come, and as what.
+fn waits(view: &View<'_>, counts: &Counts) -> Option<(Device, Tuple)> {
+    let hops = view.flow.forward.hops.iter().rev();
+    let mut local = hops.filter(|hop| {
+        hop.side == Side::Ingress && view.host.is_local(hop.device.netns, hop.tuple.dst)
+    });
+    let hop = local.next()?;
+    let since = match hop.tuple.proto {
+        Proto::Tcp => {
+            let data = |direction| view.flow.sending.get(&direction).map(|s| s.last_data);
+            let asked = data(Direction::Forward).flatten()?;
+            let acked = view.flow.sending.get(&Direction::Forward)?.acked.is_some();
+            let answered = data(Direction::Reply)
+                .flatten()
+                .is_some_and(|at| at > asked);
+            (acked && !answered).then_some(asked)?
+        }
+        Proto::Udp if counts.forward.delivered > 0 && total(&counts.reply) == 0 => hop.last_seen,
+        _ => return None,
+    };
+    (view.trace.now.since(since) >= GRACE_NS).then_some((hop.device, hop.tuple))
+}
+
+/// A socket whose packets nobody reads, and how many share its port.
+struct Unread<'a> {
+    socket: &'a OpenSocket,
+    /// All processes that could read are stopped.
+    stopped: bool,
+    sharing: usize,
+}
+
+impl<'a> Unread<'a> {
+    fn of(view: &View<'a>, arrived: &Tuple, device: Device) -> Option<Self> {
+        let netns = device.netns;
+        let takers = match arrived.proto {
+            Proto::Tcp => {
+                let of_its_own = ports::connection(view.host, netns, arrived);
+                // a connection that waits to be accepted has no process yet
+                let owned = of_its_own.filter(|socket| !socket.holders.is_empty());
+                match owned {
+                    Some(socket) => vec![socket],
+                    None => ports::listeners(view.host, netns, arrived),
+                }
+            }
+            _ => ports::takers(view.host, netns, arrived),
+        };
+        let stopped = takers.iter().find(|socket| ports::is_stopped(socket));
+        let full = || takers.iter().find(|socket| socket.waiting > 0);
+        Some(Self {
+            socket: stopped.or_else(full)?,
+            stopped: stopped.is_some(),
+            sharing: takers.len(),
+        })
+    }
+}
+
+/// Whether a process was seen to read anything of the flow.
+fn is_read(view: &View<'_>) -> bool {
+    view.journeys(Direction::Forward)
+        .flat_map(|j| &j.steps)
+        .any(|s| matches!(s.event.detail, Detail::SocketRead { length } if length > 0))
+}
+
+/// The verdict's candidate.
+pub(super) fn unread(view: &View<'_>, counts: &Counts) -> Option<Silence> {
+    let (device, arrived) = waits(view, counts)?;
+    let unread = Unread::of(view, &arrived, device)?;
+    // a stopped process may have read what came before
+    let reads = is_read(view);
+    let tcp = arrived.proto == Proto::Tcp;
+    if reads && !(tcp && unread.stopped) || !unread.stopped && !tcp && !view.expects_reply() {
+        return None;
+    }
+    let host = view.host.namespace(device.netns);
+    let who = ports::holder(unread.socket);
+    let to = words::destination(&arrived);
+    let summary = match unread.sharing {
+        0 | 1 => format!(
+            "no answer from {to}: the request reached its socket on {host} and waits there unread: {who} does not read"
+        ),
+        sharing => format!(
+            "no answer from {to}: the request reached a socket on {host} and was not read: of {sharing} sockets that share the port, one is that of {who} and gets its part of the requests"
+        ),
+    };
+    let socket = unread.socket;
+    let bytes = (socket.waiting > 0).then(|| match (tcp, socket.state) {
+        (true, 10) => format!(
+            "{} wait to be accepted",
+            words::count(socket.waiting.into(), "connection")
+        ),
+        _ => format!(
+            "{} wait to be read (Recv-Q)",
+            words::count(socket.waiting.into(), "byte")
+        ),
+    });
+    let machine = Shell::of(view.host, None);
+    let transport = if tcp { "-ltnp" } else { "-lunp" };
+    let doing = socket.holders.first().map(|process| {
+        machine.look(
+            format!(
+                "what {} is doing (T: stopped, D: waits for a driver or a file system)",
+                process.comm
+            ),
+            command!["ps -o pid,stat,wchan:32,cmd -p", process.pid],
+        )
+    });
+    let candidate = Candidate::new(
+        &SOCKET_UNANSWERED,
+        place_at(view.host, device, "socket"),
+        summary,
+    )
+    .sure(match (unread.stopped, unread.sharing) {
+        (true, 0 | 1) => Confidence::Certain,
+        _ => Confidence::Likely,
+    })
+    .because("socket", bytes)
+    .because(
+        "socket",
+        (!reads).then(|| "no process was seen to read anything of this flow".to_owned()),
+    )
+    .advise(doing)
+    .advise([Shell::of(view.host, Some(device.netns)).look(
+        "Recv-Q: what waits",
+        command!["ss", transport, "sport =", format!(":{}", arrived.dport)],
+    )])
+    .advise(ports::go_on(view.host, socket));
+    Some(Silence {
+        candidate,
+        direction: Direction::Forward,
+        affected: view.seen(Direction::Forward),
+        cause_known: true,
+    })
+}

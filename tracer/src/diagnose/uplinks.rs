@@ -1,0 +1,235 @@
+//! Requests that come in by one interface of a namespace and are answered through another one. Many such flows are
+//! well; a provider, a firewall or a reverse-path filter on the other way may refuse what it never saw begin.
+
+mod commands;
+
+use std::net::IpAddr;
+
+use crate::host::Host;
+use crate::host::facts::Question;
+use crate::model::{Detail, Device, Direction, Journey, NetNs, Tuple};
+use crate::uapi::if_arp::ARPHRD_LOOPBACK;
+use crate::verdict::{Confidence, Evidence, Outcome, Place};
+
+use super::Found;
+use super::candidate::{Candidate, evidence, place_on};
+use super::causes::{CONNTRACK_INVALID, NAT_ASYMMETRIC};
+use super::loss::tuple_of;
+use super::stall::Stall;
+use super::translation;
+use super::view::View;
+use super::words;
+
+/// A stay of a packet in one namespace: by which interfaces it came and went, of a stack of them the one that has the
+/// addresses. `None`: it began or ended there.
+struct Stay {
+    netns: NetNs,
+    came: Option<(Device, Tuple)>,
+    went: Option<(Device, Tuple)>,
+}
+
+/// The stays of a packet, in order.
+fn stays(journey: &Journey) -> Vec<Stay> {
+    let mut list: Vec<Stay> = Vec::new();
+    for event in journey.steps.iter().map(|s| &s.event) {
+        let entering = match event.detail {
+            Detail::Ingress => true,
+            Detail::Egress => false,
+            _ => continue,
+        };
+        let (Some(device), Some(tuple)) = (event.device, tuple_of(event)) else {
+            continue;
+        };
+        let netns = device.netns;
+        let goes_on = list
+            .last()
+            .is_some_and(|s| s.netns == netns && !(entering && s.went.is_some()));
+        if !goes_on {
+            list.push(Stay {
+                netns,
+                came: None,
+                went: None,
+            });
+        }
+        let Some(stay) = list.last_mut() else {
+            continue;
+        };
+        if entering {
+            // what is stacked upon an interface gets the packet after it
+            stay.came = Some((device, tuple));
+        } else {
+            stay.went = stay.went.or(Some((device, tuple)));
+        }
+    }
+    list
+}
+
+/// The two interfaces, and the answer on its way between.
+#[derive(Clone, Copy)]
+pub struct Detour<'a> {
+    /// By which the request came in.
+    pub came: Device,
+    /// Through which the answer leaves.
+    pub went: Device,
+    /// The request as it came in.
+    asked: Tuple,
+    /// The answer as it was routed.
+    routed: Tuple,
+    /// The answer as it left.
+    left: Tuple,
+    /// By which the answer came into the namespace; `None`: it was made there.
+    inside: Option<Device>,
+    answer: &'a Journey,
+}
+
+impl<'a> Detour<'a> {
+    /// The first of a flow. None where some answers leave as the request came.
+    #[must_use]
+    pub fn of(view: &View<'a>) -> Option<Self> {
+        let to_one = view.tuple().is_some_and(|t| {
+            !t.dst.is_multicast() && !matches!(t.dst, IpAddr::V4(v4) if v4.is_broadcast())
+        });
+        let requests: Vec<Stay> = view
+            .journeys(Direction::Forward)
+            .filter(|_| to_one)
+            .flat_map(stays)
+            .collect();
+        let answers = || view.journeys(Direction::Reply);
+        let found = answers().find_map(|answer| {
+            stays(answer)
+                .iter()
+                .find_map(|stay| Self::between(view.host, &requests, answer, stay))
+        })?;
+        let straight = answers()
+            .flat_map(stays)
+            .any(|stay| stay.went.is_some_and(|(went, _)| went == found.came));
+        (!straight).then_some(found)
+    }
+
+    fn between(host: &Host, requests: &[Stay], answer: &'a Journey, stay: &Stay) -> Option<Self> {
+        let (went, left) = stay.went?;
+        let inside = stay.came.map(|(device, _)| device);
+        let mut here = requests.iter().filter(|r| r.netns == stay.netns);
+        let (came, asked) = here.find_map(|r| r.came)?;
+        let wired = |device| {
+            host.link(device)
+                .is_some_and(|l| l.arp_type != ARPHRD_LOOPBACK && l.master.is_none())
+        };
+        (came != went && inside != Some(went) && wired(came) && wired(went)).then_some(Self {
+            came,
+            went,
+            asked,
+            routed: stay.came.map_or(left, |(_, tuple)| tuple),
+            left,
+            inside,
+            answer,
+        })
+    }
+
+    fn netns(&self) -> NetNs {
+        self.came.netns
+    }
+
+    /// What to read about it.
+    #[must_use]
+    pub fn questions(&self) -> [Question; 3] {
+        let (netns, dst) = (self.netns(), self.routed.dst);
+        [
+            Question::Rules {
+                netns,
+                v6: dst.is_ipv6(),
+            },
+            Question::RoutesTowards { netns, dst },
+            Question::Chains { netns },
+        ]
+    }
+
+    /// `the request came in on dock/eno2 and is answered through dock/eno1`.
+    fn words(&self, host: &Host) -> String {
+        format!(
+            "the request to {} came in on {} and is answered through {}",
+            words::destination(&self.asked),
+            words::interface(host, self.came),
+            words::interface(host, self.went)
+        )
+    }
+}
+
+/// For flows of which it is not the verdict.
+#[must_use]
+pub fn told(view: &View<'_>) -> Option<Evidence> {
+    let detour = Detour::of(view)?;
+    Some(evidence("route", detour.words(view.host)))
+}
+
+/// The verdict's candidate, where the answer was lost on its own way.
+#[must_use]
+pub fn parted(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
+    let detour = Detour::of(view)?;
+    if found.counts.reply.delivered > 0 {
+        return None;
+    }
+    let lost = found.chosen();
+    let how = match lost {
+        // a firewall that saw one direction alone says so itself
+        Some(group) if group.candidate.cause == &CONNTRACK_INVALID => return None,
+        Some(group) if group.direction == Direction::Reply => {
+            let strange = group.example.came_in().or(group.example.last_device())?;
+            // where the request was, its way is not what is wrong
+            let shared = view
+                .journeys(Direction::Forward)
+                .flat_map(translation::passed)
+                .any(|device| device == strange);
+            let beyond = strange.netns != detour.netns();
+            (!shared && beyond)
+                .then(|| format!("where it was lost: {}", group.candidate.summary))?
+        }
+        Some(_) => return None,
+        None => unacknowledged(view, found, &detour)?,
+    };
+    let summary = format!(
+        "the answer takes another uplink: {}, {how}",
+        detour.words(view.host)
+    );
+    let place = Place {
+        interface: Some(view.host.interface(detour.went)),
+        ..place_on(view.host, detour.netns())
+    };
+    let candidate = Candidate::new(&NAT_ASYMMETRIC, place, summary)
+        .because("route", detour.words(view.host))
+        .because(
+            "packet",
+            (detour.routed.src != detour.left.src).then(|| {
+                format!(
+                    "it is routed as {}, before its source is translated back to {}",
+                    detour.routed,
+                    detour.left.source()
+                )
+            }),
+        )
+        .advise(commands::advice(view, &detour));
+    Some(match lost {
+        Some(_) => candidate,
+        None => candidate
+            .leads_to(Outcome::Unanswered)
+            .sure(Confidence::Likely),
+    })
+}
+
+/// What says that the answer did not come, where nothing here lost it.
+fn unacknowledged(view: &View<'_>, found: &Found<'_>, detour: &Detour<'_>) -> Option<String> {
+    let stall = Stall::of(view).filter(|s| s.direction == Direction::Reply);
+    if let Some(stall) = stall {
+        return (stall.device.netns == detour.netns())
+            .then(|| format!("where {}", stall.repeated_words()));
+    }
+    let last = detour
+        .answer
+        .steps
+        .iter()
+        .rev()
+        .find_map(|s| s.event.device);
+    let gone = found.verdict.outcome == Outcome::Vanished && found.counts.reply.vanished > 0;
+    (gone && last.is_some_and(|d| d.netns != detour.netns()))
+        .then(|| format!("where {}", found.verdict.summary))
+}

@@ -1,0 +1,307 @@
+//! How answers are made to leave by the interface by which their requests came: a table, and a policy rule or a
+//! connection mark that leads to it.
+
+use std::net::IpAddr;
+
+use crate::host::Host;
+use crate::host::facts::{PolicyRule, TableRoute};
+use crate::model::{Detail, Device, Direction, Event, IfIndex, NetNs};
+use crate::uapi::rtnetlink::{RT_TABLE_LOCAL, RT_TABLE_MAIN};
+
+use super::super::chain_commands;
+use super::super::nat_commands::translators;
+use super::super::remedy::{Command, Remedy, Shell, command, ip, text};
+use super::super::routing;
+use super::super::view::View;
+use super::Detour;
+
+/// A command, and what takes it back where another step's undoing does not.
+type Step = (Command, Option<Command>);
+
+/// A table by which the answer would leave as the request came.
+struct Table {
+    number: u32,
+    /// What makes it, where it is not there yet, and what takes it away.
+    made: Option<Step>,
+}
+
+pub(super) fn advice(view: &View<'_>, detour: &Detour<'_>) -> Vec<Remedy> {
+    let host = view.host;
+    let v6 = detour.routed.dst.is_ipv6();
+    let shell = Shell::of(host, Some(detour.netns()));
+    let came = host.interface(detour.came);
+    let mut list = vec![
+        shell.look(
+            "look first: the policy rules, in the order in which they are asked",
+            command![..ip(v6), "rule show"],
+        ),
+        shell.look(
+            "which tables lead where",
+            command![..ip(v6), "route show table all"],
+        ),
+    ];
+    let translated = detour.routed.src != detour.left.src;
+    let Some(table) = table(view, detour) else {
+        let from = match translated {
+            true => format!(
+                "a connection mark that is set on what comes in on {came} and restored on its answers, and `ip rule add fwmark MARK lookup TABLE`"
+            ),
+            false => format!("`ip rule add from {} lookup TABLE`", detour.routed.src),
+        };
+        list.push(text(format!(
+            "give {} a table with a default route through the gateway of {came}, and have answers use it: {from}",
+            host.namespace(detour.netns())
+        )));
+        return list;
+    };
+    list.extend(match (translated, detour.inside) {
+        (true, Some(inside)) => by_connection(host, detour, &table, inside),
+        _ => by_source(host, detour, &table),
+    });
+    list
+}
+
+/// A table that has a route to the asker through the interface by which the request came; or what makes one.
+fn table(view: &View<'_>, detour: &Detour<'_>) -> Option<Table> {
+    let (netns, asker) = (detour.netns(), detour.routed.dst);
+    let known = view.host.towards.get(&(netns, asker));
+    let through: Vec<&TableRoute> = known
+        .into_iter()
+        .flat_map(|dated| &dated.fact)
+        .filter(|r| r.kind == "unicast" && r.oif.map(IfIndex) == Some(detour.came.ifindex))
+        .collect();
+    let own = |r: &&&TableRoute| !matches!(r.table, RT_TABLE_MAIN | RT_TABLE_LOCAL);
+    if let Some(route) = through.iter().find(own) {
+        return Some(Table {
+            number: route.table,
+            made: None,
+        });
+    }
+    let number = 100 + detour.came.ifindex.0;
+    let dev = view.host.interface(detour.came);
+    let near = view
+        .host
+        .addresses(detour.came)
+        .iter()
+        .find(|a| routing::holds(a.address, a.prefix, asker));
+    let gateway = through
+        .iter()
+        .find_map(|r| r.gateway)
+        .or_else(|| sender_of(view, detour));
+    let (what, via) = match (near, gateway) {
+        (Some(own), _) => (
+            format!(
+                "{}/{}",
+                routing::network(own.address, own.prefix),
+                own.prefix
+            ),
+            Vec::new(),
+        ),
+        (None, Some(gateway)) => (
+            "default".to_owned(),
+            vec!["via".to_owned(), gateway.to_string()],
+        ),
+        (None, None) => return None,
+    };
+    let route = |verb: &'static str| {
+        command![
+            ..ip(asker.is_ipv6()),
+            "route",
+            verb,
+            what,
+            ..&via,
+            "dev",
+            dev,
+            "table",
+            number
+        ]
+    };
+    Some(Table {
+        number,
+        made: Some((route("add"), Some(route("del")))),
+    })
+}
+
+/// The address of the router that handed the request over, as neighbour discovery told it during the trace, or as
+/// another traced namespace has it.
+fn sender_of(view: &View<'_>, detour: &Detour<'_>) -> Option<IpAddr> {
+    let of_family = |address: &IpAddr| address.is_ipv4() == detour.asked.dst.is_ipv4();
+    let at_door = |e: &&Event| e.device == Some(detour.came) && matches!(e.detail, Detail::Ingress);
+    let mac = view
+        .journeys(Direction::Forward)
+        .flat_map(|j| &j.steps)
+        .map(|s| &s.event)
+        .filter(at_door)
+        .find_map(|e| Some(e.packet.as_ref()?.ethernet?.src))?;
+    let told = view.trace.beside.iter().find_map(|e| match &e.detail {
+        Detail::Neighbor(n) if e.device == Some(detour.came) => {
+            n.address.filter(|_| n.new_mac.or(n.mac) == Some(mac))
+        }
+        _ => None,
+    });
+    let near = |address: &IpAddr| {
+        let own = view.host.addresses(detour.came);
+        own.iter()
+            .any(|a| routing::holds(a.address, a.prefix, *address))
+    };
+    let elsewhere = || {
+        view.host
+            .by_mac(mac)
+            .flat_map(|link| view.host.addresses(link.device))
+            .map(|a| a.address)
+            .find(near)
+    };
+    told.filter(of_family).or_else(elsewhere)
+}
+
+/// Answers find their way by their source.
+fn by_source(host: &Host, detour: &Detour<'_>, table: &Table) -> Option<Remedy> {
+    let from = detour.routed.src;
+    let rule = |verb: &'static str| {
+        command![
+            ..ip(from.is_ipv6()),
+            "rule",
+            verb,
+            "from",
+            from,
+            "lookup",
+            table.number
+        ]
+    };
+    let text = format!(
+        "let what has source {from} leave through {}, as requests to it come in",
+        host.interface(detour.came)
+    );
+    let steps = vec![(rule("add"), Some(rule("del")))];
+    let change = change(&Shell::of(host, Some(detour.netns())), table, steps, text)?;
+    Some(change.scope(format!("all that leaves with source {from}")))
+}
+
+/// Answers of connections that came in by the interface find their way by a mark: they are routed with the source of
+/// whoever answers, who may answer requests of several uplinks.
+fn by_connection(
+    host: &Host,
+    detour: &Detour<'_>,
+    table: &Table,
+    inside: Device,
+) -> Option<Remedy> {
+    let v6 = detour.routed.dst.is_ipv6();
+    let (came, inside) = (host.interface(detour.came), host.interface(inside));
+    let ready = marked(host, detour.netns(), v6, table.number);
+    let mark = ready.unwrap_or(table.number);
+    let mut steps = Vec::new();
+    if ready.is_none() {
+        let rule = |verb: &'static str| {
+            command![
+                ..ip(v6),
+                "rule",
+                verb,
+                "fwmark",
+                format!("{mark:#x}"),
+                "lookup",
+                table.number
+            ]
+        };
+        steps.push((rule("add"), Some(rule("del"))));
+    }
+    let chains = translators(host, detour.netns(), v6);
+    let program = chains.iter().find_map(|c| chain_commands::iptables(c));
+    if program.is_none() && !chains.is_empty() {
+        steps.extend(marks_by_nft(v6, mark, &came, &inside));
+    } else {
+        let default = if v6 { "ip6tables" } else { "iptables" };
+        let program = program
+            .and_then(|words| words.into_iter().next())
+            .unwrap_or_else(|| default.to_owned());
+        let set = |verb: &'static str| {
+            command![
+                &program,
+                "-t mangle",
+                verb,
+                "PREROUTING -i",
+                &came,
+                "-m conntrack --ctstate NEW -j CONNMARK --set-mark",
+                format!("{mark:#x}")
+            ]
+        };
+        let restore = |verb: &'static str| {
+            command![
+                &program,
+                "-t mangle",
+                verb,
+                "PREROUTING -i",
+                &inside,
+                "-j CONNMARK --restore-mark"
+            ]
+        };
+        steps.push((set("-A"), Some(set("-D"))));
+        steps.push((restore("-A"), Some(restore("-D"))));
+    }
+    let text = format!(
+        "mark connections that come in on {came}, and let their answers leave there (new connections): a connection mark, and an ip rule for it"
+    );
+    let change = change(&Shell::of(host, Some(detour.netns())), table, steps, text)?;
+    Some(change.scope(format!(
+        "all connections that come in on {came} and are answered through {inside}"
+    )))
+}
+
+/// Both rules in a table of their own.
+fn marks_by_nft(v6: bool, mark: u32, came: &str, inside: &str) -> Vec<Step> {
+    const TABLE: &str = "uplinks";
+    let family = if v6 { "ip6" } else { "ip" };
+    let rule = |text: String| command!["nft add rule", family, TABLE, "prerouting", text];
+    let chain = "{ type filter hook prerouting priority mangle; }";
+    vec![
+        (
+            command!["nft add table", family, TABLE],
+            Some(command!["nft delete table", family, TABLE]),
+        ),
+        (
+            command![
+                "nft add chain",
+                family,
+                TABLE,
+                "prerouting",
+                chain.to_owned()
+            ],
+            None,
+        ),
+        (
+            rule(format!(
+                "iifname \"{came}\" ct state new ct mark set {mark:#x}"
+            )),
+            None,
+        ),
+        (
+            rule(format!("iifname \"{inside}\" meta mark set ct mark")),
+            None,
+        ),
+    ]
+}
+
+/// The mark for which a policy rule already asks the table.
+fn marked(host: &Host, netns: NetNs, v6: bool, table: u32) -> Option<u32> {
+    let rules = &host.rules.get(&(netns, v6))?.fact;
+    let alone = |rule: &&PolicyRule| {
+        rule.action == "lookup"
+            && rule.table == table
+            && !rule.inverted
+            && rule.src.is_none()
+            && rule.iif.is_none()
+    };
+    rules.iter().filter(alone).find_map(|rule| rule.mark)
+}
+
+/// Several steps as one change: first the table, where it has to be made.
+fn change(shell: &Shell, table: &Table, steps: Vec<Step>, text: String) -> Option<Remedy> {
+    let mut all = table.made.iter().cloned().chain(steps);
+    let (first, undo) = all.next()?;
+    let mut undone: Vec<Command> = undo.into_iter().collect();
+    let mut change = shell.change(text, first);
+    for (step, undo) in all {
+        change = change.and(step);
+        undone.extend(undo);
+    }
+    Some(undone.into_iter().rev().fold(change, Remedy::undone_by))
+}
