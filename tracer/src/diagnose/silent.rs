@@ -239,6 +239,18 @@ fn delivered(view: &View<'_>, counts: &Counts) -> Verdict {
         .map_or_else(|| "its destination".to_owned(), |t| words::destination(&t));
     let answered = view.seen(Direction::Reply).max(total(reply));
     let seen = view.seen(Direction::Forward);
+    if view.is_unseen(counts) {
+        return Verdict {
+            outcome: Outcome::NoTraffic,
+            cause: None,
+            confidence: Confidence::Likely,
+            summary: format!("no packet to {to} was seen, only errors about one"),
+            place: None,
+            packets: Affected::default(),
+            evidence: Vec::new(),
+            advice: Vec::new(),
+        };
+    }
     let summary = if answered > 0 {
         format!(
             "delivered: {} to {to}, {} back",

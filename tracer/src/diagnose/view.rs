@@ -15,6 +15,7 @@ use crate::uapi::{icmp, icmpv6};
 
 use super::loss::Loss;
 use super::mended::{Arrived, first_packet};
+use super::silent::Counts;
 
 /// A packet seen this short before the end of the trace may still be on its way.
 pub const GRACE_NS: u64 = 500_000_000;
@@ -137,6 +138,13 @@ impl<'a> View<'a> {
             .copied()
             .unwrap_or(0);
         counted.max(journeys)
+    }
+
+    /// Whether no packet of either direction was seen: the flow is known by an error about one alone.
+    #[must_use]
+    pub fn is_unseen(&self, counts: &Counts) -> bool {
+        let of = |direction| self.seen(direction) + total(counts.of(direction));
+        of(Direction::Forward) == 0 && of(Direction::Reply) == 0
     }
 
     /// The tuple that was asked for.

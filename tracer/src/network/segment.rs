@@ -252,6 +252,20 @@ impl<'a> Walk<'a> {
     fn leave(&mut self, stop: Option<Stop<'a>>, at: At<'a>) {
         let link = at.link;
         let stop = self.down(stop, link);
+        // What a parent sends goes out, and never to a macvlan on it.
+        for upper in self.uppers(link) {
+            if upper.macvlan.is_some() {
+                let apart = self.because(stop, Stop::Apart(link, upper));
+                self.go(
+                    apart,
+                    At {
+                        link: upper,
+                        side: Side::In,
+                        ..at
+                    },
+                );
+            }
+        }
         match link.kind.as_str() {
             "veth" => match links::peer_of(self.host, link.device) {
                 Some(peer) => self.go(

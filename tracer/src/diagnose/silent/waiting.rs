@@ -35,7 +35,21 @@ pub(super) fn waiting(view: &View<'_>, counts: &Counts) -> Option<Silence> {
             cause_known: true,
         });
     }
-    None
+    unseen(view, counts)
+}
+
+/// No packet of the flow was seen, only errors about it: what they waited for is known beside it.
+fn unseen(view: &View<'_>, counts: &Counts) -> Option<Silence> {
+    if !view.is_unseen(counts) {
+        return None;
+    }
+    let who = neighbor::unanswered(view.trace, view.host)?;
+    Some(Silence {
+        candidate: stuck_at(view.trace, view.host, who),
+        direction: Direction::Forward,
+        affected: 0,
+        cause_known: true,
+    })
 }
 
 /// The neighbour that a packet last seen in `last` waits for: of its namespace, never resolved since.

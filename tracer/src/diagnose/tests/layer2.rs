@@ -496,3 +496,82 @@ fn a_host_on_either_side_is_asked_for_too() {
         "bridge link set dev p1 state forwarding",
     );
 }
+
+#[test]
+fn a_mac_and_an_address_that_nobody_has_any_more_are_stale_at_the_sender() {
+    let mut net = bridged(|_, _| {});
+    // right is gone, and with it its MAC and its address
+    net.link(device(RIGHT, 2), "eth0", |l| {
+        l.peer = Some(device(SWITCH, 2));
+        l.mac = Some(mac(77));
+    });
+    net.addresses(device(RIGHT, 2), &[], 24);
+    let verdict = strays(&mut net, 2);
+    check(
+        &verdict,
+        "l2.gone",
+        "10.3.0.2 is nobody's any more: left/eth0 sends to its MAC 02:00:00:00:00:02",
+        "ip netns exec left ip neigh show 10.3.0.2 dev eth0",
+    );
+    assert_eq!(at(&verdict), Some(("left", "eth0")));
+    assert!(!commands(&verdict).contains("address"), "{verdict:#?}");
+    // Its nearest look-alike: the address is there, with another MAC.
+    let mut net = bridged(|_, _| {});
+    net.link(device(RIGHT, 2), "eth0", |l| {
+        l.peer = Some(device(SWITCH, 2));
+        l.mac = Some(mac(77));
+    });
+    let verdict = strays(&mut net, 2);
+    assert_eq!(
+        verdict.cause.as_deref(),
+        Some("l2.wrong-destination-mac"),
+        "{}",
+        verdict.summary
+    );
+}
+
+#[test]
+fn a_tunnel_whose_remote_end_is_its_own_host_sends_to_itself() {
+    for (end, own) in [("192.168.56.11", true), ("192.168.56.12", false)] {
+        let mut net = Net::with(&["pod", "node"]);
+        let (underlay, tunnel) = (device(2, 2), device(2, 5));
+        net.link(underlay, "eth1", |_| {});
+        net.address(underlay, "192.168.56.11", 24);
+        net.link(tunnel, "flannel.1", |l| {
+            l.kind = "vxlan".to_owned();
+            l.mac = Some(mac(1));
+            l.vxlan = Some(VxlanLink {
+                vni: 1,
+                port: 8472,
+                remote: None,
+                local: None,
+                learning: false,
+                df: 0,
+                proxy: false,
+                external: false,
+            });
+        });
+        net.fact(Fact::Forwarding(Forwarding {
+            device: tunnel,
+            mac: mac(2),
+            entries: vec![FdbEntry {
+                port: tunnel.ifindex.0,
+                default: false,
+                remote: end.parse().ok(),
+                state: 0x80,
+            }],
+        }));
+        let flow = net.flow(ping());
+        net.packet(flow, Direction::Forward)
+            .bound_for(mac(2))
+            .leaves(tunnel)
+            .enters(tunnel)
+            .dies(
+                Some(tunnel),
+                dropped("IP_INHDR", "ip_forward", "ip_rcv_finish"),
+            );
+        let verdict = net.verdict();
+        let found = verdict.cause.as_deref() == Some("tunnel.no-remote");
+        assert_eq!(found, own, "{}", verdict.summary);
+    }
+}

@@ -1,5 +1,7 @@
 //! Who refused a packet, and neighbours that may not answer: settings read beside the loss.
 
+use std::net::IpAddr;
+
 use super::fixture::{Net, device, dropped, echo, ports};
 use crate::host::facts::{
     Fact, InterfaceAddress, PolicyRule, Question, Route, RouteAnswer, Selectors, TableRoute,
@@ -48,14 +50,17 @@ fn refused(net: &mut Net, reason: &str, error: u32) {
         .dies(Some(device(ROUTER, 2)), info);
 }
 
-fn rules(net: &mut Net, ns: u32, action: &str) {
-    let lookup = |priority, table| PolicyRule {
+fn lookup(priority: u32, table: u32) -> PolicyRule {
+    PolicyRule {
         priority,
         action: "lookup".to_owned(),
         table,
         mark_mask: u32::MAX,
         ..PolicyRule::default()
-    };
+    }
+}
+
+fn rules(net: &mut Net, ns: u32, action: &str) {
     let refusing = PolicyRule {
         priority: 90,
         action: action.to_owned(),
@@ -482,4 +487,58 @@ fn packets_for_many_that_nobody_wants() {
         assert_eq!(verdict.cause.as_deref(), Some(cause), "{function} {tuple}");
         assert!(commands(&verdict).contains(word), "{}", commands(&verdict));
     }
+}
+
+/// left/eth0, which has 10.8.1.2 with `prefix`, is on one link with right/eth0, which has 10.8.1.1/24; left has a default
+/// route through it, and asks for 10.9.0.5.
+fn asks_on_the_link(prefix: u8) -> Net {
+    let mut net = Net::with(&["left", "right"]);
+    let (left, right) = (device(1, 2), device(2, 2));
+    net.link(left, "eth0", |l| l.peer = Some(right));
+    net.link(right, "eth0", |l| l.peer = Some(left));
+    net.address(left, "10.8.1.2", prefix);
+    net.address(right, "10.8.1.1", 24);
+    let oif = Some(left.ifindex.0);
+    let ip = |text: &str| text.parse().unwrap_or(IpAddr::from([0; 4]));
+    let (net8, any, dst) = ("10.0.0.0", "0.0.0.0", "10.9.0.5");
+    let on_link = TableRoute {
+        oif,
+        ..TableRoute::new("unicast", 254, ip(net8), prefix)
+    };
+    let default = TableRoute {
+        oif,
+        gateway: Some(ip("10.8.1.1")),
+        ..TableRoute::new("unicast", 254, ip(any), 0)
+    };
+    net.fact(Fact::RoutesTowards(
+        NetNs(1),
+        ip(dst),
+        vec![on_link, default],
+    ));
+    net.fact(Fact::Rules(
+        NetNs(1),
+        false,
+        vec![lookup(0, 255), lookup(32766, 254)],
+    ));
+    let flow = net.flow(echo("10.8.1.2", dst));
+    net.neighbor(left, dst, 0x20);
+    net.packet(flow, Direction::Forward).dies(
+        Some(left),
+        dropped("NEIGH_FAILED", "neigh_invalidate", "neigh_timer_handler"),
+    );
+    net
+}
+
+#[test]
+fn a_prefix_length_that_the_other_end_does_not_share_is_corrected() {
+    let verdict = asks_on_the_link(8).verdict();
+    assert_eq!(verdict.cause.as_deref(), Some("neighbor.unresolved"));
+    assert!(
+        verdict.summary.contains("10.8.1.2/8, where 10.8.1.1/24"),
+        "{}",
+        verdict.summary
+    );
+    let all = commands(&verdict);
+    assert!(all.contains("ip addr add 10.8.1.2/24 dev eth0"), "{all}");
+    assert!(all.contains("ip addr del 10.8.1.2/8 dev eth0"), "{all}");
 }

@@ -20,26 +20,48 @@ pub(super) struct Change {
     pub useless: bool,
 }
 
+/// An element of a map or set that has a name.
+struct Named {
+    key: String,
+    /// The verdict to which it leads; empty in a set.
+    leads: String,
+    /// Its comment.
+    told: String,
+}
+
+impl Named {
+    /// `None` where the map or set belongs to its rule alone.
+    fn of(
+        OfMap {
+            map,
+            fields,
+            element,
+            ..
+        }: &OfMap,
+    ) -> Option<Self> {
+        if map.starts_with("__") {
+            return None;
+        }
+        let (key, leads) = element_words(element, fields);
+        let comment = element.comment.as_ref();
+        Some(Self {
+            key,
+            leads: leads.unwrap_or_default(),
+            told: comment.map_or_else(String::new, |c| format!(" (comment \"{c}\")")),
+        })
+    }
+}
+
 /// The change to an element of a map that gave the verdict. `None` where the map belongs to its rule alone: its elements
 /// cannot be changed.
 pub(super) fn change(
     loss: &Loss<'_>,
     (hook, chain, rule): (Hook, &BaseChain, &FilterRule),
-    OfMap {
-        map,
-        fields,
-        element,
-        ..
-    }: &OfMap,
+    of_map: &OfMap,
     shell: &Shell,
 ) -> Option<Change> {
-    if map.starts_with("__") {
-        return None;
-    }
-    let (key, leads) = element_words(element, fields);
-    let comment = element.comment.as_ref();
-    let told = comment.map_or_else(String::new, |c| format!(" (comment \"{c}\")"));
-    let leads = leads.unwrap_or_default();
+    let Named { key, leads, told } = Named::of(of_map)?;
+    let (map, comment) = (&of_map.map, of_map.element.comment.as_ref());
     let place = [&chain.family, &chain.table, map];
     let look = shell.look(
         format!("the element of map {map} that says so"),
@@ -84,20 +106,17 @@ pub(super) fn change(
 pub(super) fn member(
     chain: &BaseChain,
     rule: &FilterRule,
-    OfMap {
+    of_map: &OfMap,
+    shell: &Shell,
+) -> Option<Change> {
+    let Named { key, told, .. } = Named::of(of_map)?;
+    let OfMap {
         family,
         map,
         fields,
         element,
-    }: &OfMap,
-    shell: &Shell,
-) -> Option<Change> {
-    if map.starts_with("__") {
-        return None;
-    }
-    let (key, _) = element_words(element, fields);
+    } = of_map;
     let comment = element.comment.as_ref();
-    let told = comment.map_or_else(String::new, |c| format!(" (comment \"{c}\")"));
     let (delete, add) = if family.is_empty() {
         let one = fields.len() == 1 && element.key.iter().all(|(first, last)| first == last);
         let words = |act: &str| command!["ipset", act, map, key];
