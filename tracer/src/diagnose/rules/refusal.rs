@@ -6,6 +6,7 @@ use crate::host::Host;
 use crate::host::facts::{InterfaceAddress, TableRoute};
 use crate::model::{Device, NetNs};
 use crate::network::links::peer_of;
+use crate::network::neighbour;
 use crate::network::route::{
     self, Decision, Query, Tables, errno_words, lookup, route_spec, route_words, rule_words,
 };
@@ -219,7 +220,7 @@ impl Refusal<'_> {
                 .addresses(link.device)
                 .iter()
                 .any(|a| within(a.address));
-            if has_one || host.owners(gateway).next().is_some() {
+            if has_one || !neighbour::owners(host, owner, gateway).is_empty() {
                 return None;
             }
             let address = format!("{gateway}/{}", own.prefix);

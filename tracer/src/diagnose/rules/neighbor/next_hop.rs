@@ -284,7 +284,7 @@ impl<'a> Way<'a> {
     fn gateway_by_proxy(&self, told: &Answer<'_>) -> Option<Remedy> {
         let address = self.who.address;
         let peer = peer_of(self.host, self.who.device).filter(|peer| peer.master.is_none())?;
-        let nobody = told.told() != Told::Somebody && self.host.owners(address).next().is_none();
+        let nobody = told.told() != Told::Somebody && told.silent.iter().all(|s| s.owner.is_none());
         let own = self.host.addresses(self.who.device);
         let in_network = own.iter().any(|a| holds(a.address, a.prefix, address));
         let numbered = |a: &InterfaceAddress| {
