@@ -168,11 +168,7 @@ impl<'a> View<'a> {
         match tuple.proto {
             Proto::Tcp | Proto::Sctp => true,
             Proto::Icmp | Proto::Icmp6 => self.asks_for_echo(),
-            Proto::Udp => {
-                ANSWERING_UDP.contains(&tuple.dport)
-                    || self.seen(Direction::Reply) > 0
-                    || self.answers_others(&tuple)
-            }
+            Proto::Udp => ANSWERING_UDP.contains(&tuple.dport) || self.seen(Direction::Reply) > 0,
             Proto::Arp | Proto::Other(_) => false,
         }
     }
@@ -198,19 +194,6 @@ impl<'a> View<'a> {
     fn asked_elsewhere(&self, which: impl Fn(Tuple) -> bool) -> bool {
         let mut others = self.trace.flows.iter().filter(|f| f.id != self.flow.id);
         others.any(|other| other.asked().is_some_and(&which))
-    }
-
-    /// Whether others who ask the same service are answered.
-    fn answers_others(&self, tuple: &Tuple) -> bool {
-        let alike = |asked: Tuple| {
-            (asked.proto, asked.dst, asked.dport) == (tuple.proto, tuple.dst, tuple.dport)
-        };
-        let answered = |flow: &Flow| {
-            let replies = flow.fates.get(&Direction::Reply);
-            replies.is_some_and(|fates| total(fates) > 0)
-        };
-        let mut flows = self.trace.flows.iter();
-        flows.any(|flow| flow.asked().is_some_and(alike) && answered(flow))
     }
 
     fn asks_for_echo(&self) -> bool {
