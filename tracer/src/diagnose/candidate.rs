@@ -1,7 +1,7 @@
 //! What a rule proposes: a cause with its place, words and advice; and how the proposals for one loss are weighed.
 
 use crate::host::Host;
-use crate::model::NetNs;
+use crate::model::{Device, NetNs};
 use crate::verdict::{Confidence, Evidence, Outcome, Place};
 
 use super::causes::Cause;
@@ -103,6 +103,16 @@ pub fn evidence(kind: &str, text: impl Into<String>) -> Evidence {
     Evidence {
         kind: kind.to_owned(),
         text: text.into(),
+    }
+}
+
+/// An interface as a place, at a hook.
+#[must_use]
+pub fn place_at(host: &Host, device: Device, hook: &str) -> Place {
+    Place {
+        interface: Some(host.interface(device)),
+        hook: Some(hook.to_owned()),
+        ..place_on(host, device.netns)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::model::{Detail, Device, Event, Journey, NetNs, Tuple};
 use crate::network::filter::{self, Interface, Outcome, Packet, Rules};
 use crate::verdict::{Confidence, Outcome as Became, Place};
 
-use super::candidate::{Candidate, Specificity, place_on};
+use super::candidate::{Candidate, Specificity, place_at};
 use super::causes::NETFILTER_QUEUE;
 use super::chain_commands::{delete_rule, rule_of, rule_words};
 use super::loss::{Loss, tuple_of};
@@ -160,14 +160,6 @@ pub fn full<'a>(loss: &Loss<'a>) -> Option<&'a PacketQueue> {
     queues(loss.host, loss.netns()?).iter().find(refused)
 }
 
-fn place(host: &Host, device: Device, hook: &str) -> Place {
-    Place {
-        interface: Some(host.interface(device)),
-        hook: Some(hook.to_owned()),
-        ..place_on(host, device.netns)
-    }
-}
-
 /// A packet without an end that waits in a queue for a verdict.
 #[must_use]
 pub fn waits(host: &Host, journey: &Journey) -> Option<Candidate> {
@@ -191,7 +183,7 @@ pub fn waits(host: &Host, journey: &Journey) -> Option<Candidate> {
     let process = who(queue).unwrap_or_else(|| "the process that has it open".to_owned());
     let candidate = Candidate::new(
         &NETFILTER_QUEUE,
-        place(host, came_in, handed.hook),
+        place_at(host, came_in, handed.hook),
         format!(
             "it waits in queue {} (NFQUEUE) on {} for the verdict of {process}, which does not answer",
             queue.number,

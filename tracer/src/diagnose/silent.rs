@@ -9,7 +9,7 @@ mod vanished;
 mod waiting;
 
 use crate::host::Host;
-use crate::model::{Device, Direction, Event, FateCounts};
+use crate::model::{Direction, Event, FateCounts};
 use crate::verdict::{Affected, Confidence, Evidence, Outcome, Place, Verdict};
 
 use super::candidate::{Candidate, evidence, place_on};
@@ -209,14 +209,6 @@ pub fn from_candidate(view: &View<'_>, candidate: Candidate, found: &Verdict) ->
         .evidence
         .extend(found.evidence.iter().filter(known).cloned());
     verdict
-}
-
-fn place_at(host: &Host, device: Device, hook: &str) -> Place {
-    Place {
-        interface: Some(host.interface(device)),
-        hook: Some(hook.to_owned()),
-        ..place_on(host, device.netns)
-    }
 }
 
 fn place_of(host: &Host, event: Option<&Event>, hook: &str) -> Place {

@@ -11,7 +11,7 @@ use crate::model::{Direction, Fate, NetNs, Tuple};
 use crate::verdict::{Confidence, Place};
 
 use super::Found;
-use super::candidate::{Candidate, place_on};
+use super::candidate::{Candidate, place_at};
 use super::causes::NAT_SOURCE;
 use super::chain_commands::{chain_words, show_chain};
 use super::groups::Group;
@@ -252,11 +252,7 @@ fn answered(view: &View<'_>, netns: NetNs, address: IpAddr) -> bool {
 }
 
 fn place(view: &View<'_>, left: &Departure) -> Place {
-    Place {
-        interface: Some(view.host.interface(left.device)),
-        hook: Some("POSTROUTING".to_owned()),
-        ..place_on(view.host, left.device.netns)
-    }
+    place_at(view.host, left.device, "POSTROUTING")
 }
 
 fn list(addresses: &[IpAddr]) -> String {

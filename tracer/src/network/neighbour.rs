@@ -337,6 +337,7 @@ fn react<'a>(host: &'a Host, ask: Ask, segment: &Segment<'a>, found: &mut Answer
     });
 }
 
+/// The interface that has an address in the namespace of another one.
 fn owner_in(host: &Host, link: &Link, address: IpAddr) -> Option<Device> {
     host.owners(address)
         .find(|owner| owner.netns == link.device.netns && !host.is_gone(*owner))

@@ -7,9 +7,9 @@ use crate::host::Host;
 use crate::host::facts::Link;
 use crate::model::Device;
 use crate::network::bridging::{Cast, Obstacle, towards, true_way};
-use crate::verdict::{Confidence, Place};
+use crate::verdict::Confidence;
 
-use super::super::candidate::{Candidate, Specificity, place_on};
+use super::super::candidate::{Candidate, Specificity, place_at};
 use super::super::causes::L2_BRIDGE;
 use super::super::loss::Loss;
 use super::super::words;
@@ -51,11 +51,7 @@ pub(super) fn kept_from(
         return link::down(host, port.device, None, ends);
     }
     let at: Device = from.device;
-    let place = Place {
-        interface: Some(host.interface(at)),
-        hook: Some(HOOK.to_owned()),
-        ..place_on(host, at.netns)
-    };
+    let place = place_at(host, at, HOOK);
     let why = format!(
         "bridge {} on {} at {} keeps it back, {}",
         bridge.name,

@@ -8,11 +8,8 @@ use crate::host::facts::Link;
 use crate::model::{Device, Mac};
 use crate::network::bridging::{Cast, bridge_of, way_to};
 use crate::network::neighbour::owners_at;
-use crate::network::segment::{Frame, Segment};
-use crate::uapi::neighbour::NUD_PERMANENT;
-use crate::verdict::Place;
 
-use super::super::candidate::{Candidate, Specificity, place_on};
+use super::super::candidate::{Candidate, Specificity, place_at};
 use super::super::causes::L2_GONE;
 use super::super::loss::Loss;
 use super::super::remedy::{Shell, command, ip, text};
@@ -33,11 +30,7 @@ pub fn address(loss: &Loss<'_>) -> Option<Candidate> {
     if !unicast || !owners_at(host, sender, hop).is_empty() || !nobody_has(loss, link, frame.dst) {
         return None;
     }
-    let place = Place {
-        interface: Some(link.name.clone()),
-        hook: Some(HOOK.to_owned()),
-        ..place_on(host, sender.netns)
-    };
+    let place = place_at(host, sender, HOOK);
     let from = words::interface(host, sender);
     let former = former(host, hop, frame.dst)
         .map(|device| format!("; {} had it and is gone", words::interface(host, device)));
@@ -53,7 +46,7 @@ pub fn address(loss: &Loss<'_>) -> Option<Candidate> {
     .explains(Specificity::Linked)
     .because(
         "neighbor",
-        entry_words(host, sender, hop),
+        l2::entry_words(host, sender, hop).map(|entry| format!("the entry of {from} {entry}")),
     )
     .because(
         "link",
@@ -81,33 +74,18 @@ pub fn address(loss: &Loss<'_>) -> Option<Candidate> {
 /// Whether no interface that the frame could come to has the MAC, and the segment does not go on where facts end.
 fn nobody_has(loss: &Loss<'_>, sender: &Link, mac: Mac) -> bool {
     let host = loss.host;
-    let frame = Frame {
-        cast: Cast::Unknown,
-        source: sender.mac,
-        target: Some(mac),
-        asks: None,
-    };
-    let segment = Segment::from(host, sender, frame);
+    let segment = l2::segment(host, sender, mac);
     if !segment.open.is_empty() {
         return false;
     }
-    let bridges = || {
-        loss.steps()
-            .iter()
-            .filter_map(|s| bridge_of(host, s.event.device?))
+    // One that stands unattached where a port should be is not gone.
+    let behind = |link: &Link| {
+        let mut devices = loss.steps().iter().filter_map(|s| s.event.device);
+        devices.any(|d| bridge_of(host, d).is_some_and(|b| way_to(host, b, link).is_some()))
     };
-    let passed = |link: &Link| {
-        let netns = Some(link.device.netns);
-        loss.steps().iter().any(|s| s.event.netns == netns)
-    };
-    !host
-        .by_mac(mac)
-        .filter(|l| !host.is_gone(l.device))
-        .any(|l| {
-            segment.end(l.device).is_some()
-                || passed(l)
-                || bridges().any(|bridge| way_to(host, bridge, l).is_some())
-        })
+    let reached = l2::owners(loss, Some(&segment), mac).into_iter();
+    let mut found = reached.chain(host.by_mac(mac).filter(|link| behind(link)));
+    found.all(|link| host.is_gone(link.device))
 }
 
 /// The interface that is gone and had the MAC or the address.
@@ -120,17 +98,4 @@ fn former(host: &Host, hop: IpAddr, mac: Mac) -> Option<Device> {
         .filter(|l| host.is_gone(l.device))
         .find(had)
         .map(|l| l.device)
-}
-
-fn entry_words(host: &Host, sender: Device, hop: IpAddr) -> Option<String> {
-    let entry = host.neighbor(sender, hop)?;
-    let kind = match entry.state & NUD_PERMANENT {
-        0 => "",
-        _ => " (PERMANENT: set by hand or by a program)",
-    };
-    Some(format!(
-        "the entry of {} for {hop} says {}{kind}",
-        words::interface(host, sender),
-        entry.mac?
-    ))
 }

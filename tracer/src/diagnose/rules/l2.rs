@@ -11,9 +11,10 @@ use crate::network::segment::{Frame, Segment};
 use crate::network::tunnel::remote_of;
 use crate::sites;
 use crate::uapi::if_packet;
+use crate::uapi::neighbour::NUD_PERMANENT;
 use crate::verdict::Place;
 
-use super::super::candidate::{Candidate, Specificity, place_on};
+use super::super::candidate::{Candidate, Specificity, place_at};
 use super::super::causes::{L2_WRONG_MAC, NEIGHBOR_DUPLICATE};
 use super::super::loss::Loss;
 use super::super::overlay;
@@ -113,28 +114,30 @@ struct Stray<'a> {
     next_hop: Option<IpAddr>,
 }
 
-/// Interfaces with this MAC that the frame could have come to: of the sender's segment, or of a namespace that it passed.
-/// Networks of one machine may use the same MACs.
-fn owners<'a>(loss: &Loss<'a>, mac: Mac) -> Vec<&'a Link> {
-    let host = loss.host;
-    let frame = |link: &Link| Frame {
+/// Where a frame for a MAC comes to from its sender, flooded.
+pub(super) fn segment<'a>(host: &'a Host, sender: &'a Link, mac: Mac) -> Segment<'a> {
+    let frame = Frame {
         cast: Cast::Unknown,
-        source: link.mac,
+        source: sender.mac,
         target: Some(mac),
         asks: None,
     };
-    let segment = sender(loss)
-        .and_then(|sender| host.link(sender))
-        .map(|link| Segment::from(host, link, frame(link)));
+    Segment::from(host, sender, frame)
+}
+
+/// Interfaces with this MAC that the frame could have come to: of the sender's segment, or of a namespace that it passed.
+/// Networks of one machine may use the same MACs.
+pub(super) fn owners<'a>(
+    loss: &Loss<'a>,
+    segment: Option<&Segment<'a>>,
+    mac: Mac,
+) -> Vec<&'a Link> {
     let reached = |link: &&Link| {
-        let passed = loss
-            .steps()
-            .iter()
-            .any(|s| s.event.netns == Some(link.device.netns));
-        let on_it = |s: &Segment<'_>| s.end(link.device).is_some();
-        passed || segment.as_ref().is_some_and(on_it)
+        let netns = Some(link.device.netns);
+        let passed = loss.steps().iter().any(|s| s.event.netns == netns);
+        passed || segment.is_some_and(|s| s.end(link.device).is_some())
     };
-    host.by_mac(mac).filter(reached).collect()
+    loss.host.by_mac(mac).filter(reached).collect()
 }
 
 fn stray<'a>(loss: &Loss<'a>) -> Option<Stray<'a>> {
@@ -163,7 +166,11 @@ fn stray<'a>(loss: &Loss<'a>) -> Option<Stray<'a>> {
         carries,
         here,
         has,
-        owners: carries.map_or_else(Vec::new, |mac| owners(loss, mac)),
+        owners: carries.map_or_else(Vec::new, |mac| {
+            let from = sender.and_then(|sender| host.link(sender));
+            let segment = from.map(|link| segment(host, link, mac));
+            owners(loss, segment.as_ref(), mac)
+        }),
         sender,
         next_hop,
     })
@@ -200,10 +207,8 @@ pub fn wrong_mac(loss: &Loss<'_>) -> Option<Candidate> {
         summary += "; no interface on the way has that MAC";
     }
     let place = Place {
-        interface: Some(name.clone()),
-        hook: Some("device".to_owned()),
         function: loss.info.function.clone(),
-        ..place_on(host, found.here.netns)
+        ..place_at(host, found.here, "device")
     };
     let mut candidate = Candidate::new(&L2_WRONG_MAC, place, summary).explains(Specificity::Fact);
     if let Some(mac) = found.carries.filter(|_| nobody) {
@@ -353,12 +358,9 @@ fn by_neighbor_entry(loss: &Loss<'_>, found: &Stray<'_>, mut candidate: Candidat
         let shell = Shell::of(host, Some(sender.netns));
         let device = host.interface(sender);
         let hop = found.next_hop.map(|hop| hop.to_string());
-        let entry = found.next_hop.and_then(|hop| {
-            host.neighbors
-                .iter()
-                .rev()
-                .find(|n| n.fact.device == sender && n.fact.address == hop)
-        });
+        let entry = found
+            .next_hop
+            .and_then(|next| entry_words(host, sender, next));
         candidate = candidate
             .because(
                 "neighbor",
@@ -367,19 +369,7 @@ fn by_neighbor_entry(loss: &Loss<'_>, found: &Stray<'_>, mut candidate: Candidat
                     words::interface(host, sender)
                 ),
             )
-            .because(
-                "neighbor",
-                entry.and_then(|e| {
-                    let kind = match e.fact.state {
-                        state if state & 0x80 != 0 => " (PERMANENT: set by hand or by a program)",
-                        _ => "",
-                    };
-                    Some(format!(
-                        "its entry for {} says {}{kind}",
-                        e.fact.address, e.fact.mac?
-                    ))
-                }),
-            )
+            .because("neighbor", entry.map(|entry| format!("its entry {entry}")))
             .advise([shell.look(
                 "look first: the neighbour entry that the sender uses",
                 command![..ip, "neigh show", ..hop, "dev", device],
@@ -550,6 +540,16 @@ pub fn twin(loss: &Loss<'_>) -> Option<Candidate> {
         )]);
     }
     Some(candidate)
+}
+
+/// What a sender's neighbour entry says: `for 10.0.0.9 says 02:00:00:00:00:09`.
+pub(super) fn entry_words(host: &Host, sender: Device, hop: IpAddr) -> Option<String> {
+    let entry = host.neighbor(sender, hop)?;
+    let kind = match entry.state & NUD_PERMANENT {
+        0 => "",
+        _ => " (PERMANENT: set by hand or by a program)",
+    };
+    Some(format!("for {hop} says {}{kind}", entry.mac?))
 }
 
 /// A locally administered MAC next to this one that no known interface has.

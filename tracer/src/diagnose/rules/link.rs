@@ -10,7 +10,7 @@ use crate::network::bridging;
 use crate::network::links::peer_of;
 use crate::verdict::{Confidence, Place};
 
-use super::super::candidate::{Candidate, Specificity, place_on};
+use super::super::candidate::{Candidate, Specificity, place_at};
 use super::super::causes::{LINK_DOWN, MTU_EXCEEDED};
 use super::super::loss::Loss;
 use super::super::raising;
@@ -187,10 +187,8 @@ pub fn ends(loss: &Loss<'_>) -> Vec<IpAddr> {
 #[must_use]
 pub fn down(host: &Host, device: Device, function: Option<String>, ends: &[IpAddr]) -> Candidate {
     let place = Place {
-        interface: Some(host.interface(device)),
-        hook: Some(HOOK.to_owned()),
         function,
-        ..place_on(host, device.netns)
+        ..place_at(host, device, HOOK)
     };
     Candidate::new(&LINK_DOWN, place, down_words(host, device))
         .explains(Specificity::Linked)

@@ -4,11 +4,11 @@
 use crate::host::Host;
 use crate::host::facts::Link;
 use crate::host::prefix::holds;
-use crate::model::{Detail, Device, Journey, Mac, Step};
+use crate::model::{Detail, Journey, Mac, Step};
 use crate::uapi::neighbour::NUD_PERMANENT;
-use crate::verdict::{Confidence, Place};
+use crate::verdict::Confidence;
 
-use super::super::candidate::{Candidate, Specificity, place_on};
+use super::super::candidate::{Candidate, Specificity, place_at};
 use super::super::causes::L2_BRIDGE;
 use super::super::loss::Loss;
 use super::super::remedy::{Remedy, Shell, command, ip, text};
@@ -173,11 +173,7 @@ fn of_its_own(host: &Host, parent: &Link, child: &Link) -> Option<Remedy> {
         ]
     };
     let known = host
-        .neighbors
-        .iter()
-        .rev()
-        .map(|dated| &dated.fact)
-        .find(|n| n.device == child.device && n.address == moved.address)
+        .neighbor(child.device, moved.address)
         .filter(|n| n.state & NUD_PERMANENT != 0)
         .and_then(|n| n.mac);
     let mut remedy = shell
@@ -220,12 +216,7 @@ fn of_its_own(host: &Host, parent: &Link, child: &Link) -> Option<Remedy> {
 }
 
 fn proposal(host: &Host, sender: &Link, summary: String) -> Candidate {
-    let at: Device = sender.device;
-    let place = Place {
-        interface: Some(sender.name.clone()),
-        hook: Some(HOOK.to_owned()),
-        ..place_on(host, at.netns)
-    };
+    let place = place_at(host, sender.device, HOOK);
     Candidate::new(&L2_BRIDGE, place, summary)
         .explains(Specificity::Linked)
         .sure(Confidence::Likely)

@@ -7,15 +7,15 @@ use crate::host::Host;
 use crate::host::facts::Link;
 use crate::model::{Detail, Device, Event, KtimeNs, NeighborEvent, Step, Transport, Tuple};
 use crate::network::links::peer_of;
-use crate::network::neighbour::{By, answer};
+use crate::network::neighbour::{Answer, By, answer};
 use crate::network::route::Query;
 use crate::network::segment::Open;
 use crate::sites;
 use crate::uapi::fib::LOOPBACK_IFINDEX;
 use crate::uapi::neighbour::{NUD_FAILED, STATES, UNRESOLVED};
-use crate::verdict::{Evidence, Outcome, Place};
+use crate::verdict::{Evidence, Outcome};
 
-use super::super::candidate::{Candidate, Specificity, evidence, place_on};
+use super::super::candidate::{Candidate, Specificity, evidence, place_at};
 use super::super::causes::NEIGHBOR_UNRESOLVED;
 use super::super::local;
 use super::super::loss::{Loss, apart};
@@ -210,8 +210,12 @@ pub fn question_words(address: IpAddr) -> &'static str {
 }
 
 /// What was seen of the question: requests on the wire, answers, and who owns the address.
-#[must_use]
-pub fn question_evidence(trace: &Trace, host: &Host, who: Unresolved) -> Vec<Evidence> {
+fn question_evidence(
+    trace: &Trace,
+    host: &Host,
+    who: Unresolved,
+    told: &Answer<'_>,
+) -> Vec<Evidence> {
     let mut list = Vec::new();
     let question = question_words(who.address);
     let about = |event: &&Event| {
@@ -255,7 +259,7 @@ pub fn question_evidence(trace: &Trace, host: &Host, who: Unresolved) -> Vec<Evi
             ),
         ));
     }
-    list.extend(owner_evidence(trace, host, who));
+    list.extend(owner_evidence(host, who, told));
     if let Some(peer) = peer_of(host, who.device) {
         list.push(evidence(
             "link",
@@ -266,17 +270,12 @@ pub fn question_evidence(trace: &Trace, host: &Host, who: Unresolved) -> Vec<Evi
             ),
         ));
     }
-    let entry = host
-        .neighbors
-        .iter()
-        .rev()
-        .find(|n| n.fact.device == who.device && n.fact.address == who.address);
-    if let Some(entry) = entry {
+    if let Some(entry) = host.neighbor(who.device, who.address) {
         list.push(evidence(
             "neighbor",
             format!(
                 "the table of neighbours says {} for {}",
-                state_words(entry.fact.state),
+                state_words(entry.state),
                 who.address
             ),
         ));
@@ -285,10 +284,9 @@ pub fn question_evidence(trace: &Trace, host: &Host, who: Unresolved) -> Vec<Evi
 }
 
 /// Who has the address, where the question leads.
-fn owner_evidence(trace: &Trace, host: &Host, who: Unresolved) -> Vec<Evidence> {
+fn owner_evidence(host: &Host, who: Unresolved, told: &Answer<'_>) -> Vec<Evidence> {
     let address = who.address;
     let name = |link: &Link| words::interface(host, link.device);
-    let told = answer(host, silence::ask(trace, host, who));
     let owners = told
         .answerers
         .iter()
@@ -391,29 +389,44 @@ fn looks(host: &Host, who: Unresolved) -> Vec<Remedy> {
     list
 }
 
-/// Nobody answers for this neighbour, and nothing that was read keeps the question or the answer back. `routed`: the
-/// packet for which it was asked, as routing saw it.
+/// Why a neighbour does not answer.
+pub enum Story {
+    /// Something keeps the question or the answer back, or whoever has the address does not answer such a question.
+    Explained(Candidate),
+    /// Nobody answers, and nothing that was read says why.
+    Nobody(Candidate),
+}
+
+/// What is known of a neighbour that does not answer. `routed`: the packet for which it was asked, as routing saw it.
 #[must_use]
-pub fn nobody(trace: &Trace, host: &Host, who: Unresolved, routed: Option<Query>) -> Candidate {
-    let place = Place {
-        interface: Some(host.interface(who.device)),
-        hook: Some(HOOK.to_owned()),
-        ..place_on(host, who.device.netns)
-    };
+pub fn story(trace: &Trace, host: &Host, who: Unresolved, routed: Option<Query>) -> Story {
     let told = answer(host, silence::ask(trace, host, who));
+    match silence::explained(trace, host, who, &told) {
+        Some(candidate) => Story::Explained(candidate),
+        None => Story::Nobody(nobody((trace, host), who, routed, &told)),
+    }
+}
+
+fn nobody(
+    (trace, host): (&Trace, &Host),
+    who: Unresolved,
+    routed: Option<Query>,
+    told: &Answer<'_>,
+) -> Candidate {
     let way = routed.and_then(|query| Way::of(host, who, &query));
     let found = match (overlay::neighbour_entry(host, who), &way) {
         (Some(entry), _) => vec![entry],
-        (None, Some(way)) => way.remedies(&told),
+        (None, Some(way)) => way.remedies(told),
         (None, None) => Vec::new(),
     };
+    let place = place_at(host, who.device, HOOK);
     let mut candidate = Candidate::new(&NEIGHBOR_UNRESOLVED, place, summary(host, who))
         .because("route", way.as_ref().map(Way::words))
         .advise(looks(host, who));
     candidate
         .evidence
-        .extend(question_evidence(trace, host, who));
-    if let Some(more) = way.as_ref().and_then(|way| way.summary(&told)) {
+        .extend(question_evidence(trace, host, who, told));
+    if let Some(more) = way.as_ref().and_then(|way| way.summary(told)) {
         candidate.summary += &more;
     }
     if found.is_empty() {
@@ -445,16 +458,15 @@ pub fn unresolved(loss: &Loss<'_>) -> Option<Candidate> {
     if let Some(first_cause) = netfilter::of_question(loss.trace, loss.host, who.address) {
         return Some(first_cause);
     }
-    if let Some(candidate) = silence::explained(loss.trace, loss.host, who) {
-        return Some(candidate.leads_to(Outcome::Dropped));
-    }
     let came_in = loss.came_in().filter(|d| Some(*d) != loss.device());
-    let mut candidate = nobody(loss.trace, loss.host, who, loss.routed(came_in))
-        .explains(Specificity::Fact)
-        .because(
-            "icmp",
-            loss.told().map(|t| format!("the sender was told: {t}")),
-        );
+    let found = match story(loss.trace, loss.host, who, loss.routed(came_in)) {
+        Story::Explained(candidate) => return Some(candidate.leads_to(Outcome::Dropped)),
+        Story::Nobody(candidate) => candidate,
+    };
+    let mut candidate = found.explains(Specificity::Fact).because(
+        "icmp",
+        loss.told().map(|t| format!("the sender was told: {t}")),
+    );
     candidate.place = loss.place_at_device(HOOK);
     if loss.reason() == "NEIGH_QUEUEFULL" {
         candidate.summary += " (its queue is full)";

@@ -8,9 +8,8 @@ use crate::model::{Detail, Device, Mac, NetNs, Proto};
 use crate::network::links::peer_of;
 use crate::network::tunnel::remote_of;
 use crate::uapi::neighbour::NUD_PERMANENT;
-use crate::verdict::Place;
 
-use super::super::candidate::{Candidate, Specificity, place_on};
+use super::super::candidate::{Candidate, Specificity, place_at};
 use super::super::causes::{KERNEL_OTHER, MTU_EXCEEDED, TUNNEL_NO_REMOTE, TUNNEL_UNKNOWN};
 use super::super::loss::Loss;
 use super::super::mtu;
@@ -210,11 +209,7 @@ pub fn own_end(loss: &Loss<'_>) -> Option<Candidate> {
     let (device, netns) = (link.device, link.device.netns);
     let shell = Shell::of(host, Some(netns));
     let owner = overlay::owner(host, device, mac);
-    let place = Place {
-        interface: Some(link.name.clone()),
-        hook: Some(HOOK.to_owned()),
-        ..place_on(host, netns)
-    };
+    let place = place_at(host, device, HOOK);
     let mut candidate = Candidate::new(
         &TUNNEL_NO_REMOTE,
         place,

@@ -6,7 +6,7 @@ use crate::model::{Fate, Journey, Transport};
 use crate::uapi::tcp::SYN;
 use crate::verdict::Confidence;
 
-use super::super::candidate::Candidate;
+use super::super::candidate::{Candidate, place_at};
 use super::super::causes::{MTU_EXCEEDED, REMOTE_UNANSWERED};
 use super::super::mended::first_packet;
 use super::super::mtu;
@@ -14,7 +14,7 @@ use super::super::remedy::{Shell, command, ip, text};
 use super::super::stall::{Sign, Stall};
 use super::super::view::View;
 use super::super::words;
-use super::{Counts, Silence, place_at, vanished};
+use super::{Counts, Silence, vanished};
 
 /// The verdict's candidate.
 pub(super) fn stalled(view: &View<'_>, _: &Counts) -> Option<Silence> {

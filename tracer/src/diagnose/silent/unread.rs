@@ -5,13 +5,13 @@ use crate::host::facts::{OpenSocket, Question};
 use crate::model::{Detail, Device, Direction, Proto, Side, Tuple};
 use crate::verdict::Confidence;
 
-use super::super::candidate::Candidate;
+use super::super::candidate::{Candidate, place_at};
 use super::super::causes::SOCKET_UNANSWERED;
 use super::super::ports;
 use super::super::remedy::{Shell, command};
 use super::super::view::{GRACE_NS, View, total};
 use super::super::words;
-use super::{Counts, Silence, place_at};
+use super::{Counts, Silence};
 
 /// What to read about the sockets that should have read.
 #[must_use]

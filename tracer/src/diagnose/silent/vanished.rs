@@ -3,9 +3,9 @@
 
 use crate::model::{Detail, Device, Direction, Event, Fate, Hop, Journey, Proto, Side, Transport};
 use crate::uapi::tcp;
-use crate::verdict::{Confidence, Outcome, Place};
+use crate::verdict::{Confidence, Outcome};
 
-use super::super::candidate::{Candidate, place_on};
+use super::super::candidate::{Candidate, place_at};
 use super::super::causes::{DEVICE_FULL, FRAGMENT, KERNEL_OTHER, XDP_DROP};
 use super::super::mended::first_packet;
 use super::super::nfqueue;
@@ -280,11 +280,7 @@ fn by_xdp(view: &View<'_>, device: Device, what: &str) -> Candidate {
     } else {
         format!(" ({})", names.join("; "))
     };
-    let place = Place {
-        interface: Some(view.host.interface(device)),
-        hook: Some("xdp".to_owned()),
-        ..place_on(view.host, device.netns)
-    };
+    let place = place_at(view.host, device, "xdp");
     let mut candidate = Candidate::new(
         &XDP_DROP,
         place,

@@ -6,7 +6,7 @@ use crate::model::{Direction, Event, Fate, FateCounts, Journey};
 use crate::verdict::Confidence;
 
 use super::super::candidate::{Candidate, Specificity, evidence};
-use super::super::rules::neighbor::{self, Unresolved, silence};
+use super::super::rules::neighbor::{self, Story, Unresolved};
 use super::super::rules::{link, netfilter};
 use super::super::view::{View, last_seen};
 use super::{Counts, Silence};
@@ -77,19 +77,18 @@ pub fn stuck_at(trace: &Trace, host: &Host, who: Unresolved) -> Candidate {
             format!("packets wait for {}, who cannot be asked", who.address),
         );
     }
-    let kept_back = netfilter::of_question(trace, host, who.address)
-        .or_else(|| silence::explained(trace, host, who));
-    if let Some(candidate) = kept_back {
-        return candidate;
+    if let Some(kept_back) = netfilter::of_question(trace, host, who.address) {
+        return kept_back;
     }
-    let failed = neighbor::failed(trace, who);
-    let (state, confidence) = match failed {
+    let found = match neighbor::story(trace, host, who, neighbor::routed(trace, who)) {
+        Story::Explained(candidate) => return candidate,
+        Story::Nobody(candidate) => candidate,
+    };
+    let (state, confidence) = match neighbor::failed(trace, who) {
         true => ("FAILED", Confidence::Certain),
         false => ("INCOMPLETE", Confidence::Likely),
     };
-    let mut candidate = neighbor::nobody(trace, host, who, neighbor::routed(trace, who))
-        .explains(Specificity::Linked)
-        .sure(confidence);
+    let mut candidate = found.explains(Specificity::Linked).sure(confidence);
     candidate.evidence.insert(
         0,
         evidence(

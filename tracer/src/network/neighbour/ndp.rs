@@ -1,7 +1,7 @@
 //! What an interface does with a neighbour solicitation that came to it (`ndisc_recv_ns`, net/ipv6/ndisc.c).
 
 use super::super::settings::{Combined, Setting, setting};
-use super::{Ask, By, Reaction, Silence};
+use super::{Ask, By, Reaction, Silence, owner_in};
 use crate::host::Host;
 use crate::host::facts::{Link, Question};
 
@@ -20,12 +20,9 @@ pub(super) fn reaction<'a>(
         Some(own) if own.tentative => Reaction::Silent(Some(device), Silence::Tentative),
         Some(_) => Reaction::Answers(By::Owner(device)),
         None => match proxy(host, (link, ask), missing) {
-            Reaction::None => host
-                .owners(ask.address)
-                .find(|owner| owner.netns == device.netns && !host.is_gone(*owner))
-                .map_or(Reaction::None, |owner| {
-                    Reaction::Silent(Some(owner), Silence::OtherInterface)
-                }),
+            Reaction::None => owner_in(host, link, ask.address).map_or(Reaction::None, |owner| {
+                Reaction::Silent(Some(owner), Silence::OtherInterface)
+            }),
             reaction => reaction,
         },
     }

@@ -9,16 +9,16 @@ use std::net::IpAddr;
 use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::{Link, Question};
-use crate::model::{Device, NetNs, Proto, Transport, Tuple};
+use crate::model::{NetNs, Proto, Transport, Tuple};
 use crate::network::bridging::{Obstacle, bridge_of, way_to};
 use crate::network::links::peer_of;
 use crate::network::neighbour::{Answer, Ask, Silence, Silent, answer, owners_at};
 use crate::network::route::Query;
 use crate::network::segment::Stop;
 use crate::network::settings::{Setting, conf};
-use crate::verdict::{Confidence, Outcome, Place};
+use crate::verdict::{Confidence, Outcome};
 
-use super::super::super::candidate::{Candidate, Specificity, place_on};
+use super::super::super::candidate::{Candidate, Specificity, place_at};
 use super::super::super::causes::{NEIGHBOR_UNRESOLVED, ROUTE_MARTIAN, SOCKET_SILENT};
 use super::super::super::readdress;
 use super::super::super::remedy::{Shell, command, ip, sysctl, text};
@@ -134,24 +134,39 @@ fn left_routes(trace: &Trace, host: &Host, who: Unresolved, port: &Link) -> Vec<
 }
 
 /// Why the neighbour does not answer.
-#[must_use]
-pub fn explained(trace: &Trace, host: &Host, who: Unresolved) -> Option<Candidate> {
-    let answer = answer(host, ask(trace, host, who));
-    let case = Case { trace, host, who };
-    let told = answer.silent.iter().find_map(|silent| case.of(silent));
-    told.or_else(|| case.unattached(&answer))
-        .or_else(|| case.without_ipv6(&answer))
+pub(super) fn explained<'a>(
+    trace: &'a Trace,
+    host: &'a Host,
+    who: Unresolved,
+    told: &Answer<'a>,
+) -> Option<Candidate> {
+    let case = Case {
+        trace,
+        host,
+        who,
+        told,
+    };
+    let found = told.silent.iter().find_map(|silent| case.of(silent));
+    found
+        .or_else(|| case.unattached())
+        .or_else(|| case.without_ipv6())
 }
 
 /// A neighbour that does not answer, with what was seen and read.
 #[derive(Clone, Copy)]
-struct Case<'a> {
+struct Case<'a, 't> {
     trace: &'a Trace,
     host: &'a Host,
     who: Unresolved,
+    told: &'t Answer<'a>,
 }
 
-impl<'a> Case<'a> {
+impl<'a> Case<'a, '_> {
+    /// Nobody has to do with the address, as far as the question comes.
+    fn is_nobodys(self) -> bool {
+        self.told.answerers.is_empty() && self.told.silent.is_empty()
+    }
+
     fn of(self, silent: &Silent<'a>) -> Option<Candidate> {
         let host = self.host;
         let candidate = match &silent.why {
@@ -159,8 +174,7 @@ impl<'a> Case<'a> {
             Silence::Tentative | Silence::Duplicate => {
                 ready::unusable(host, silent.owner?, self.who.address)?
             }
-            Silence::Ignored(setting) => self.ignored(silent, setting),
-            Silence::Filtered(setting) => self.ignored(silent, setting),
+            Silence::Ignored(setting) | Silence::Filtered(setting) => self.ignored(silent, setting),
             Silence::NoArp => self.without_arp(silent.link),
             Silence::SourceOwn(asker) => self.impossible(silent.link, *asker, true),
             Silence::SourceImpossible(asker) => self.impossible(silent.link, *asker, false),
@@ -213,14 +227,6 @@ impl<'a> Case<'a> {
         )
     }
 
-    fn place(self, device: Device, hook: &str) -> Place {
-        Place {
-            interface: Some(self.host.interface(device)),
-            hook: Some(hook.to_owned()),
-            ..place_on(self.host, device.netns)
-        }
-    }
-
     /// Something on the way keeps the question from its receiver, or the answer from the asker.
     fn stopped(self, stop: Stop<'a>) -> Option<Candidate> {
         let host = self.host;
@@ -251,7 +257,7 @@ impl<'a> Case<'a> {
         });
         candidate
             .evidence
-            .extend(question_evidence(self.trace, host, who));
+            .extend(question_evidence(self.trace, host, who, self.told));
         let shell = Shell::of(host, Some(who.device.netns));
         candidate.advise([shell.look(
             "then the sender's entry",
@@ -266,9 +272,9 @@ impl<'a> Case<'a> {
     }
 
     /// The interface before the owner stands unattached, or in another bridge, where a port of the asker's should be.
-    fn unattached(self, answer: &Answer<'a>) -> Option<Candidate> {
+    fn unattached(self) -> Option<Candidate> {
         let (host, who) = (self.host, self.who);
-        if !answer.answerers.is_empty() || !answer.silent.is_empty() {
+        if !self.is_nobodys() {
             return None;
         }
         let from = peer_of(host, who.device).map_or(who.device, |peer| peer.device);
@@ -280,9 +286,9 @@ impl<'a> Case<'a> {
     }
 
     /// IPv6 is off at the other end of the cable, so that its address is not even known any more.
-    fn without_ipv6(self, answer: &Answer<'a>) -> Option<Candidate> {
+    fn without_ipv6(self) -> Option<Candidate> {
         let (host, who) = (self.host, self.who);
-        if who.address.is_ipv4() || !answer.silent.is_empty() || !answer.answerers.is_empty() {
+        if who.address.is_ipv4() || !self.is_nobodys() {
             return None;
         }
         let peer = peer_of(host, who.device)?;
@@ -306,7 +312,7 @@ impl<'a> Case<'a> {
         });
         Candidate::new(
             &SOCKET_SILENT,
-            self.place(arrival, "neighbor"),
+            place_at(self.host, arrival, "neighbor"),
             format!(
                 "ARP for {} reaches {} and is not answered: {key} ({name} = {value})",
                 who.address,
@@ -329,7 +335,7 @@ impl<'a> Case<'a> {
         let set = |state: &'static str| command!["ip link set dev", link.name, "arp", state];
         Candidate::new(
             &SOCKET_SILENT,
-            self.place(link.device, "neighbor"),
+            place_at(self.host, link.device, "neighbor"),
             format!(
                 "ARP for {} reaches {} and is not answered: ARP is off on the interface (NOARP)",
                 self.who.address,
@@ -353,7 +359,7 @@ impl<'a> Case<'a> {
         };
         Candidate::new(
             &ROUTE_MARTIAN,
-            self.place(link.device, "route"),
+            place_at(self.host, link.device, "route"),
             format!(
                 "martian source on {}: {what}; not even its ARP is answered",
                 words::interface(host, link.device)
@@ -376,7 +382,7 @@ impl<'a> Case<'a> {
             device: link.device,
             query: Query::input(request, link.device.ifindex, 0),
         };
-        let place = self.place(link.device, "route");
+        let place = place_at(self.host, link.device, "route");
         source::reverse_path(
             self.host,
             arrival,
@@ -407,7 +413,7 @@ impl<'a> Case<'a> {
         });
         Candidate::new(
             &NEIGHBOR_UNRESOLVED,
-            self.place(who.device, "neighbor"),
+            place_at(self.host, who.device, "neighbor"),
             format!(
                 "{}: {} should answer as a proxy, and does not: {why}",
                 super::summary(host, who),
