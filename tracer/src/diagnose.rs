@@ -31,6 +31,7 @@ mod questions;
 pub mod raising;
 pub mod readdress;
 pub mod remedy;
+pub mod route_commands;
 pub mod routing;
 pub mod rules;
 pub mod service;

@@ -321,6 +321,14 @@ impl Host {
         self.addresses.get(&device).map_or(&[], Vec::as_slice)
     }
 
+    /// Addresses of all interfaces of a namespace.
+    pub fn addresses_in(&self, netns: NetNs) -> impl Iterator<Item = &InterfaceAddress> {
+        self.addresses
+            .iter()
+            .filter(move |(device, _)| device.netns == netns)
+            .flat_map(|(_, list)| list)
+    }
+
     /// Interfaces of a namespace that own an address.
     pub fn owners(&self, address: IpAddr) -> impl Iterator<Item = Device> {
         self.addresses

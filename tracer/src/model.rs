@@ -506,6 +506,18 @@ pub enum Direction {
     Error,
 }
 
+impl Direction {
+    /// The other way of the flow; `None` for errors.
+    #[must_use]
+    pub const fn opposite(self) -> Option<Self> {
+        match self {
+            Self::Forward => Some(Self::Reply),
+            Self::Reply => Some(Self::Forward),
+            Self::Error => None,
+        }
+    }
+}
+
 /// How an event came to its journey.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Joined {
@@ -766,6 +778,15 @@ impl Flow {
     #[must_use]
     pub fn asked(&self) -> Option<Tuple> {
         self.tuples.first().map(|(_, t)| *t)
+    }
+
+    /// The hops of a direction; errors are seen beside the way there.
+    #[must_use]
+    pub const fn path(&self, direction: Direction) -> &Path {
+        match direction {
+            Direction::Reply => &self.reply,
+            Direction::Forward | Direction::Error => &self.forward,
+        }
     }
 }
 

@@ -7,10 +7,8 @@ use crate::uapi::tcp::{ACK, RST, SYN};
 
 /// Takes a segment in: what it carries, and what it says of the other direction.
 pub(super) fn note(sending: &mut BTreeMap<Direction, Sending>, journey: &Journey, fate: &Fate) {
-    let back = match journey.direction {
-        Direction::Forward => Direction::Reply,
-        Direction::Reply => Direction::Forward,
-        Direction::Error => return,
+    let Some(back) = journey.direction.opposite() else {
+        return;
     };
     let mut seen = journey.steps.iter().map(|step| &step.event);
     let Some((event, packet)) = seen.find_map(|e| Some((e, e.packet.as_ref()?))) else {

@@ -63,6 +63,19 @@ pub fn iptables(chain: &BaseChain) -> Option<Vec<String>> {
     Some(words)
 }
 
+/// The program of the iptables family by which some of these chains were made.
+#[must_use]
+pub fn program_of(chains: &[&BaseChain]) -> Option<String> {
+    let mut programs = chains.iter().filter_map(|chain| iptables(chain));
+    programs.next()?.into_iter().next()
+}
+
+/// The one to be used where no chain tells.
+#[must_use]
+pub const fn default_program(v6: bool) -> &'static str {
+    if v6 { "ip6tables" } else { "iptables" }
+}
+
 /// The command that shows a base chain with its counters.
 #[must_use]
 pub fn show_chain(chain: &BaseChain) -> Command {

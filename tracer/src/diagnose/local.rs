@@ -1,6 +1,6 @@
 //! What fails in the sender itself, before any packet exists: route lookups in its own context.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::correlate::Trace;
 use crate::host::Host;
@@ -301,6 +301,12 @@ pub fn echo_sysctl(host: &Host, netns: NetNs, dst: IpAddr) -> &'static str {
     }
 }
 
+/// Whether an address is that of a group, or of all on a link.
+#[must_use]
+pub fn is_many(address: IpAddr) -> bool {
+    address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST)
+}
+
 /// Whether an address is a broadcast of one of the namespace's networks.
 #[must_use]
 pub fn is_broadcast(host: &Host, netns: NetNs, address: IpAddr) -> bool {
@@ -314,10 +320,5 @@ pub fn is_broadcast(host: &Host, netns: NetNs, address: IpAddr) -> bool {
         }
         _ => false,
     };
-    asked.is_broadcast()
-        || host
-            .links()
-            .filter(|l| l.device.netns == netns)
-            .flat_map(|l| host.addresses(l.device))
-            .any(|a| last(a.address, a.prefix))
+    asked.is_broadcast() || host.addresses_in(netns).any(|a| last(a.address, a.prefix))
 }

@@ -126,10 +126,8 @@ fn is_same_packet(loss: &Loss<'_>, other: &Journey) -> bool {
 
 /// The other end sent an acknowledgement of all up to `end`: it has the data, whatever became of its answer.
 fn received(loss: &Loss<'_>, end: u32) -> bool {
-    let back = match loss.journey.direction {
-        Direction::Forward => Direction::Reply,
-        Direction::Reply => Direction::Forward,
-        Direction::Error => return false,
+    let Some(back) = loss.journey.direction.opposite() else {
+        return false;
     };
     let acked = loss.flow.acked.get(&back).copied().unwrap_or_default();
     Acked::covers(acked.sent, end, loss.event.at)

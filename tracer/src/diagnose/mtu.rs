@@ -9,6 +9,7 @@ use crate::host::prefix::holds;
 use crate::model::{Detail, Device, IfIndex, NetNs, Tuple};
 use crate::network::links::peer_of;
 
+use super::chain_commands::default_program;
 use super::loss::Loss;
 use super::remedy::{Remedy, Shell, command, ip};
 use super::routing;
@@ -65,7 +66,7 @@ pub fn set_mss(shell: &Shell, tuple: &Tuple, size: u32) -> Remedy {
     let v6 = tuple.dst.is_ipv6();
     // IP and TCP headers
     let mss = safe(v6, size) - if v6 { 60 } else { 40 };
-    let program = if v6 { "ip6tables" } else { "iptables" };
+    let program = default_program(v6);
     let rule = |verb: &'static str| {
         command![
             program,

@@ -2,7 +2,7 @@
 
 use crate::host::Host;
 use crate::host::facts::{
-    BaseChain, FilterRule, Holder, PacketQueue, Question, Rule, RuleVerdict, Statement, Stop,
+    BaseChain, FilterRule, PacketQueue, Question, Rule, RuleVerdict, Statement, Stop,
 };
 use crate::model::{Detail, Device, Event, Journey, NetNs, Tuple};
 use crate::network::filter::{self, Interface, Outcome, Packet, Rules};
@@ -12,7 +12,7 @@ use super::candidate::{Candidate, Specificity, place_at};
 use super::causes::NETFILTER_QUEUE;
 use super::chain_commands::{delete_rule, rule_of, rule_words};
 use super::loss::{Loss, tuple_of};
-use super::remedy::{Remedy, Shell, command, text};
+use super::remedy::{Remedy, Shell, text};
 use super::standing;
 use super::view::last_seen;
 use super::words::count;
@@ -45,8 +45,7 @@ fn handed(host: &Host, came_in: Device, (tuple, event): (Tuple, &Event)) -> Vec<
     };
     let rules = Rules::of(&read.fact);
     let link = host.link(came_in);
-    let own = host.links().filter(|link| link.device.netns == netns);
-    let local = own.flat_map(|link| host.addresses(link.device));
+    let local = host.addresses_in(netns);
     let headers = event.packet.as_ref();
     let packet = Packet {
         tuple: Some(tuple),
@@ -122,17 +121,11 @@ pub fn look(shell: &Shell) -> Remedy {
 /// What the process behind a queue does, and what lets it go on.
 #[must_use]
 pub fn mend(host: &Host, queue: &PacketQueue) -> Vec<Remedy> {
-    let machine = Shell::of(host, None);
-    let of = |holder: &Holder| {
-        let pid = holder.process.pid;
-        let look = machine.look(
-            "what the process that has the queue open is doing",
-            command!["ps -o pid,stat,wchan:32,cmd -p", pid],
-        );
-        let stopped = matches!(holder.state, Some('T' | 't'));
-        [Some(look), stopped.then(|| standing::let_go_on(host, pid))]
-    };
-    let mut list: Vec<Remedy> = queue.holders.iter().flat_map(of).flatten().collect();
+    let what = "what the process that has the queue open is doing";
+    let holders = queue.holders.iter();
+    let mut list: Vec<Remedy> = holders
+        .flat_map(|holder| standing::held_up(host, holder, what))
+        .collect();
     let name = queue.holders.first().map(|holder| &holder.process.comm);
     list.push(text(format!(
         "mend or restart {}: each packet waits for its verdict",

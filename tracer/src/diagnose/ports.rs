@@ -4,7 +4,8 @@ use crate::host::Host;
 use crate::host::facts::{OpenSocket, Question};
 use crate::model::{Device, IfIndex, NetNs, Process, Proto, Tuple};
 
-use super::remedy::{Remedy, Shell, command};
+use super::remedy::Remedy;
+use super::standing;
 
 /// Most sockets that are put into words.
 const TOLD: usize = 3;
@@ -53,12 +54,8 @@ pub fn is_stopped(socket: &OpenSocket) -> bool {
 /// A signal for each process that holds the socket and is stopped.
 #[must_use]
 pub fn go_on(host: &Host, socket: &OpenSocket) -> Vec<Remedy> {
-    let shell = Shell::of(host, None);
-    let signal = |pid: u32| {
-        let change = shell.change("it is stopped: let it go on", command!["kill -CONT", pid]);
-        change.undone_by(command!["kill -STOP", pid])
-    };
-    socket.stopped.iter().copied().map(signal).collect()
+    let stopped = socket.stopped.iter();
+    stopped.map(|pid| standing::let_go_on(host, *pid)).collect()
 }
 
 /// Why a socket does not take a packet, in words; `None` where nothing stands against it.
@@ -102,20 +99,30 @@ pub fn elsewhere(host: &Host, netns: NetNs, tuple: &Tuple) -> Vec<String> {
         .collect()
 }
 
+/// The sockets that share the port and take the packet.
+fn taking<'a>(
+    host: &'a Host,
+    netns: NetNs,
+    tuple: &Tuple,
+) -> impl Iterator<Item = &'a OpenSocket> + use<'a> {
+    let (tuple, all) = (*tuple, on_port(host, netns, tuple));
+    let all = all.unwrap_or_default().iter();
+    all.filter(move |s| refuses(host, netns, s, &tuple).is_none())
+}
+
 /// The listeners that share the port (`SO_REUSEPORT`), of which the kernel chooses one.
-#[must_use]
-pub fn listeners<'a>(host: &'a Host, netns: NetNs, tuple: &Tuple) -> Vec<&'a OpenSocket> {
-    let all = on_port(host, netns, tuple).unwrap_or_default().iter();
-    all.filter(|s| s.state == 10 && refuses(host, netns, s, tuple).is_none())
-        .collect()
+pub fn listeners<'a>(
+    host: &'a Host,
+    netns: NetNs,
+    tuple: &Tuple,
+) -> impl Iterator<Item = &'a OpenSocket> + use<'a> {
+    taking(host, netns, tuple).filter(|s| s.state == 10)
 }
 
 /// The listener that a SYN meets.
 #[must_use]
 pub fn listener<'a>(host: &'a Host, netns: NetNs, tuple: &Tuple) -> Option<&'a OpenSocket> {
-    on_port(host, netns, tuple)?
-        .iter()
-        .find(|s| s.state == 10 && refuses(host, netns, s, tuple).is_none())
+    listeners(host, netns, tuple).next()
 }
 
 /// The connection to which a segment belongs.
@@ -130,10 +137,8 @@ pub fn connection<'a>(host: &'a Host, netns: NetNs, tuple: &Tuple) -> Option<&'a
 /// (`SO_REUSEPORT`), of which the kernel chooses one.
 #[must_use]
 pub fn takers<'a>(host: &'a Host, netns: NetNs, tuple: &Tuple) -> Vec<&'a OpenSocket> {
-    if let Some(own) = connection(host, netns, tuple) {
-        return vec![own];
+    match connection(host, netns, tuple) {
+        Some(own) => vec![own],
+        None => taking(host, netns, tuple).collect(),
     }
-    let all = on_port(host, netns, tuple).unwrap_or_default().iter();
-    all.filter(|s| refuses(host, netns, s, tuple).is_none())
-        .collect()
 }

@@ -3,7 +3,7 @@
 //! becomes a verdict is decided in [`super::silent`].
 
 use crate::host::facts::{OpenSocket, Question};
-use crate::model::{Device, Direction, Hop, KtimeNs, NetNs, Path, Proto, Repeated, Side, Tuple};
+use crate::model::{Device, Direction, Hop, KtimeNs, NetNs, Proto, Repeated, Side, Tuple};
 
 use super::mtu;
 use super::ports;
@@ -72,7 +72,7 @@ impl Stall {
             return None;
         }
         let device = repeated.device?;
-        let hops = &path(view, direction).hops;
+        let hops = &view.flow.path(direction).hops;
         let last = hops.iter().rev().find(|hop| hop.device == device);
         Some(Self {
             direction,
@@ -129,7 +129,7 @@ impl Stall {
         };
         let often = again.copies > 2 && again.last.since(again.first) >= GRACE_NS;
         (often && lasts(view, &repeated, sending.reset)).then_some(Self {
-            direction: reverse(direction),
+            direction: direction.opposite()?,
             repeated,
             device: hop.device,
             tuple: hop.tuple,
@@ -142,10 +142,10 @@ impl Stall {
     /// The first hop of what this end sends.
     fn begin<'a>(&self, view: &View<'a>) -> Option<&'a Hop> {
         let direction = match self.sign {
-            Sign::Missing(_) => reverse(self.direction),
+            Sign::Missing(_) => self.direction.opposite()?,
             Sign::Unacked | Sign::Unheard => self.direction,
         };
-        path(view, direction).hops.first()
+        view.flow.path(direction).hops.first()
     }
 
     /// The namespace of this end, where its socket is on this host.
@@ -167,10 +167,7 @@ impl Stall {
     pub fn socket<'a>(&self, view: &View<'a>) -> Option<&'a OpenSocket> {
         let first = self.begin(view)?;
         let back = first.tuple.reversed();
-        let sockets = ports::on_port(view.host, self.sender(view)?, &back)?;
-        sockets
-            .iter()
-            .find(|s| s.peer == Some((back.src, back.sport)))
+        ports::connection(view.host, self.sender(view)?, &back)
     }
 
     /// `the SYN-ACK was sent again and again (4 times in 3.0 s) and never acknowledged`.
@@ -213,7 +210,7 @@ impl Stall {
                 dst: self.tuple.dst,
             },
         ];
-        let first = path(view, self.direction).hops.first();
+        let first = view.flow.path(self.direction).hops.first();
         list.extend(
             self.sender(view)
                 .zip(first)
@@ -233,23 +230,9 @@ fn lasts(view: &View<'_>, repeated: &Repeated, reset: Option<KtimeNs>) -> bool {
 
 /// The hop by which the receiver of a direction, who is on this host, answers its sender, who is not.
 fn answers_through<'a>(view: &View<'a>, direction: Direction) -> Option<&'a Hop> {
-    let from_outside = path(view, direction).hops.first()?.side == Side::Ingress;
-    let back = &path(view, reverse(direction)).hops;
+    let from_outside = view.flow.path(direction).hops.first()?.side == Side::Ingress;
+    let back = &view.flow.path(direction.opposite()?).hops;
     let from_here = back.first()?.side == Side::Egress;
     let mut out = back.iter().rev().filter(|hop| hop.side == Side::Egress);
     out.next().filter(|_| from_outside && from_here)
-}
-
-const fn reverse(direction: Direction) -> Direction {
-    match direction {
-        Direction::Reply => Direction::Forward,
-        _ => Direction::Reply,
-    }
-}
-
-fn path<'a>(view: &View<'a>, direction: Direction) -> &'a Path {
-    match direction {
-        Direction::Reply => &view.flow.reply,
-        _ => &view.flow.forward,
-    }
 }

@@ -172,6 +172,22 @@ pub fn let_go_on(host: &Host, pid: u32) -> Remedy {
         .undone_by(command!["kill -STOP", pid])
 }
 
+/// How to see what a process is doing.
+#[must_use]
+pub fn doing(host: &Host, pid: u32, text: impl Into<String>) -> Remedy {
+    Shell::of(host, None).look(text, command!["ps -o pid,stat,wchan:32,cmd -p", pid])
+}
+
+/// What a process that has something open is doing, and what lets it go on where it is stopped.
+#[must_use]
+pub fn held_up(host: &Host, holder: &Holder, text: &str) -> Vec<Remedy> {
+    let pid = holder.process.pid;
+    let stopped = matches!(holder.state, Some('T' | 't'));
+    let mut list = vec![doing(host, pid, text)];
+    list.extend(stopped.then(|| let_go_on(host, pid)));
+    list
+}
+
 /// Everything between a device on which packets were seen and the next that did not see them: what stands on the
 /// device, on its other end, and what kind of device it is. One line each.
 #[must_use]

@@ -54,10 +54,7 @@ impl Passage<'_> {
     fn packet(&self, host: &Host) -> Packet {
         let name = |device| host.link(device).map(|link| link.name.clone());
         let headers = self.event.packet.as_ref();
-        let addresses = host
-            .links()
-            .filter(|link| link.device.netns == self.netns)
-            .flat_map(|link| host.addresses(link.device));
+        let addresses = host.addresses_in(self.netns);
         Packet {
             tuple: Some(self.before),
             transport: headers.map_or(crate::model::Transport::Other, |p| p.transport),

@@ -3,8 +3,6 @@
 
 mod commands;
 
-use std::net::IpAddr;
-
 use crate::host::Host;
 use crate::host::facts::Question;
 use crate::model::{Detail, Device, Direction, Journey, NetNs, Tuple};
@@ -14,6 +12,7 @@ use crate::verdict::{Confidence, Evidence, Outcome, Place};
 use super::Found;
 use super::candidate::{Candidate, evidence, place_on};
 use super::causes::{CONNTRACK_INVALID, NAT_ASYMMETRIC};
+use super::local::is_many;
 use super::loss::tuple_of;
 use super::stall::Stall;
 use super::translation;
@@ -86,9 +85,7 @@ impl<'a> Detour<'a> {
     /// The first of a flow. None where some answers leave as the request came.
     #[must_use]
     pub fn of(view: &View<'a>) -> Option<Self> {
-        let to_one = view.tuple().is_some_and(|t| {
-            !t.dst.is_multicast() && !matches!(t.dst, IpAddr::V4(v4) if v4.is_broadcast())
-        });
+        let to_one = view.tuple().is_some_and(|t| !is_many(t.dst));
         let requests: Vec<Stay> = view
             .journeys(Direction::Forward)
             .filter(|_| to_one)

@@ -13,6 +13,7 @@ use crate::model::{
 use crate::uapi::if_packet::LOOPBACK;
 use crate::uapi::{icmp, icmpv6};
 
+use super::local::is_many;
 use super::loss::Loss;
 use super::mended::{Arrived, first_packet};
 use super::silent::Counts;
@@ -236,7 +237,7 @@ impl<'a> View<'a> {
         let (Some(tuple), Some(run)) = (self.tuple(), &self.host.run) else {
             return false;
         };
-        let group = tuple.dst.is_multicast() || tuple.dst == IpAddr::V4(Ipv4Addr::BROADCAST);
+        let group = is_many(tuple.dst);
         let meant = run.asked.is_empty() || run.asked.contains(&tuple.dst);
         group && (!meant || DISCOVERY.contains(&tuple.dst) && !run.asked.contains(&tuple.dst))
     }
@@ -269,15 +270,12 @@ impl<'a> View<'a> {
 
 /// Whether a tuple can be the answer to what was asked of many.
 fn is_answer(answer: &Tuple, asked: &Tuple) -> bool {
-    let many = |address: IpAddr| {
-        address.is_multicast() || matches!(address, IpAddr::V4(v4) if v4.is_broadcast())
-    };
     answer.proto == Proto::Udp
         && asked.proto == Proto::Udp
-        && many(asked.dst)
+        && is_many(asked.dst)
         && (answer.sport, answer.dport) == (asked.dport, asked.sport)
         && answer.sport != answer.dport
-        && (answer.dst == asked.src || many(answer.dst) || asked.src.is_unspecified())
+        && (answer.dst == asked.src || is_many(answer.dst) || asked.src.is_unspecified())
 }
 
 /// Journeys that ended at all.

@@ -5,6 +5,7 @@ use crate::model::{Detail, Direction, Journey, NetNs, Proto, Step, Transport};
 
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{MTU_EXCEEDED, TTL_EXPIRED};
+use super::super::chain_commands::default_program;
 use super::super::hooks;
 use super::super::loss::Loss;
 use super::super::mtu;
@@ -224,7 +225,7 @@ fn filter_of(loss: &Loss<'_>, error: &LostError) -> (Vec<Remedy>, Option<Remedy>
 
 /// New connections are told to send smaller segments, which needs no ICMP error.
 fn clamp(shell: &Shell, v6: bool) -> Remedy {
-    let iptables = if v6 { "ip6tables" } else { "iptables" };
+    let iptables = default_program(v6);
     let rule = |verb: &'static str| {
         command![
             iptables,

@@ -12,7 +12,8 @@ use crate::verdict::Confidence;
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::ROUTE_NONE;
 use super::super::loss::Loss;
-use super::super::remedy::{Remedy, Shell, command, ip, text};
+use super::super::remedy::{Command, Remedy, Shell, command, ip, text};
+use super::super::route_commands::free_table;
 use super::route::HOOK;
 
 /// The table that howtos of TPROXY use (Documentation/networking/tproxy.rst).
@@ -141,8 +142,7 @@ fn without_rule(loss: &Loss<'_>, routing: &Routing<'_>, shell: &Shell) -> (Strin
         let change = lead((routing.mark, route.table), (v6, shell));
         return (no_rule_words(loss, routing, route), change);
     }
-    let free = |table: &u32| routing.rules.iter().all(|rule| rule.table != *table);
-    let table = (USUAL_TABLE..).find(free).unwrap_or(USUAL_TABLE);
+    let table = free_table(routing.rules, USUAL_TABLE);
     let why = "no policy rule knows its mark, and no table has a local route for it".to_owned();
     (why, lead_home((routing.mark, table), (v6, shell)))
 }
@@ -159,18 +159,23 @@ fn without_route(
         return None;
     }
     let name = table_words(table);
-    let words = |act: &str| command![..ip(v6), "route", act, "local default dev lo table", name];
     let change = shell
         .change(
             format!("the route in table {name} that makes such packets this host's own"),
-            words("add"),
+            home_route("add", table, v6),
         )
-        .undone_by(words("del"));
+        .undone_by(home_route("del", table, v6));
     let why = format!("table {name}, to which the rule of its mark leads, has no local route");
     Some((why, change))
 }
 
-fn rule_command(act: &str, (mark, table): (u32, u32), v6: bool) -> super::super::remedy::Command {
+/// The route of a table that makes all packets this host's own.
+fn home_route(act: &str, table: u32, v6: bool) -> Command {
+    let name = table_words(table);
+    command![..ip(v6), "route", act, "local default dev lo table", name]
+}
+
+fn rule_command(act: &str, (mark, table): (u32, u32), v6: bool) -> Command {
     command![
         ..ip(v6),
         "rule",
@@ -196,8 +201,7 @@ fn lead(to: (u32, u32), (v6, shell): (bool, &Shell)) -> Remedy {
 
 /// The rule, and the local route in its table.
 fn lead_home(to: (u32, u32), (v6, shell): (bool, &Shell)) -> Remedy {
-    let name = table_words(to.1);
-    let route = |act: &str| command![..ip(v6), "route", act, "local default dev lo table", name];
+    let route = |act: &str| home_route(act, to.1, v6);
     let what = "the local route of a transparent proxy, and the rule that leads its mark there";
     shell
         .change(what, route("add"))

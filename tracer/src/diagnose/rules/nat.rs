@@ -9,6 +9,7 @@ use crate::model::{Device, Direction, IfIndex, NetNs, Proto, Transport, Tuple};
 
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::NAT_ASYMMETRIC;
+use super::super::chain_commands::default_program;
 use super::super::loss::Loss;
 use super::super::remedy::{Remedy, Shell, command, ip, sysctl, text};
 use super::super::translation::{self, Change};
@@ -244,7 +245,7 @@ pub fn around_advice(
         _ => String::new(),
     };
     let rule = format!("POSTROUTING -d {}{port} -j MASQUERADE", change.after.dst);
-    let program = if v6 { "ip6tables" } else { "iptables" };
+    let program = default_program(v6);
     vec![
         server.look("look first: which way the server answers", command![..ip(v6), "route get", answer.dst]),
         text("let its route for the asker lead through the translator"),
@@ -368,7 +369,7 @@ pub fn hairpin(loss: &Loss<'_>) -> Option<(String, Vec<Remedy>)> {
     let change = translation::dnat(&view_of(loss)).filter(|_| own)?;
     let at = loss.host.namespace(change.netns);
     let (src, dst) = (change.after.src, change.after.dst);
-    let program = if loss.v6() { "ip6tables" } else { "iptables" };
+    let program = default_program(loss.v6());
     let rule = format!("POSTROUTING -s {src} -d {dst} -j MASQUERADE");
     let shell = Shell::of(loss.host, Some(change.netns));
     Some((

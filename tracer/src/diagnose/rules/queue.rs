@@ -207,14 +207,8 @@ pub fn ring(loss: &Loss<'_>) -> Option<Candidate> {
         command!["ip -s -d link show dev", name],
     )]);
     for holder in holders {
-        let pid = holder.process.pid;
-        candidate = candidate.advise([Shell::of(loss.host, None).look(
-            "what the process that has it open is doing",
-            command!["ps -o pid,stat,wchan:32,cmd -p", pid],
-        )]);
-        if matches!(holder.state, Some('T' | 't')) {
-            candidate = candidate.advise([standing::let_go_on(loss.host, pid)]);
-        }
+        let what = "what the process that has it open is doing";
+        candidate = candidate.advise(standing::held_up(loss.host, holder, what));
     }
     Some(
         candidate

@@ -8,11 +8,12 @@ use crate::model::{Device, NetNs};
 use crate::network::links::peer_of;
 use crate::network::neighbour;
 use crate::network::route::{
-    self, Decision, Query, Tables, errno_words, lookup, route_spec, route_words, rule_words,
+    self, Decision, Query, Tables, errno_words, lookup, route_words, rule_words,
 };
 
 use super::super::causes::{Cause, ROUTE_BLACKHOLE, ROUTE_NONE, ROUTE_PROHIBIT, ROUTE_UNREACHABLE};
 use super::super::remedy::{Remedy, Shell, command, ip, text};
+use super::super::route_commands;
 use super::super::routing::{holds, network};
 
 /// What refused a packet, as far as it could be read.
@@ -109,15 +110,14 @@ impl<'a> Refusal<'a> {
         )];
         match (&self.by, self.netns) {
             (Some(Decision::RefusedByRule(rule, _)), _) => {
-                let what = format!("pref {} {}", rule.priority, rule_words(rule));
                 list.extend([
                     shell.look("the policy rules", command![..ip, "rule"]),
-                    shell
-                        .change(
-                            "delete the rule, if it should not match",
-                            command![..ip, "rule del", ..what.split(' ')],
-                        )
-                        .undone_by(command![..ip, "rule add", ..what.split(' ')]),
+                    route_commands::delete_rule(
+                        shell,
+                        dst.is_ipv6(),
+                        rule,
+                        "delete the rule, if it should not match",
+                    ),
                 ]);
             }
             (Some(Decision::RefusedByRoute(_, route, _)), Some(netns)) => {
@@ -145,7 +145,6 @@ impl<'a> Refusal<'a> {
 
     /// The route deleted, where another one is used then.
     fn without(&self, shell: &Shell, netns: NetNs, refusing: &TableRoute) -> Remedy {
-        let ip = ip(self.query.tuple.dst.is_ipv6());
         let tables = Tables::of(self.host, netns);
         let words = route_words(self.host, netns, refusing);
         let then = match lookup(&tables.without(refusing), &self.query).decision {
@@ -165,17 +164,12 @@ impl<'a> Refusal<'a> {
                 ));
             }
         };
-        match route_spec(self.host, netns, refusing) {
-            Some(spec) => shell
-                .change(
-                    format!("delete the route, if it should not match: {then}"),
-                    command![..ip, "route del", ..spec.split(' ')],
-                )
-                .undone_by(command![..ip, "route add", ..spec.split(' ')]),
-            None => text(format!(
+        let what = format!("delete the route, if it should not match: {then}");
+        route_commands::delete(shell, (self.host, netns), refusing, what).unwrap_or_else(|| {
+            text(format!(
                 "delete the route {words}, if it should not match: {then}"
-            )),
-        }
+            ))
+        })
     }
 
     /// The route that is missing.

@@ -19,11 +19,8 @@ pub fn outside(loss: &Loss<'_>) -> Option<String> {
     let Transport::Tcp { seq, ack, .. } = packet.transport else {
         return None;
     };
-    let (own, back) = match loss.journey.direction {
-        Direction::Forward => (Direction::Forward, Direction::Reply),
-        Direction::Reply => (Direction::Reply, Direction::Forward),
-        Direction::Error => return None,
-    };
+    let own = loss.journey.direction;
+    let back = own.opposite()?;
     let acked = |direction| {
         loss.flow
             .sending
@@ -98,11 +95,8 @@ pub fn advice(loss: &Loss<'_>, netns: NetNs) -> Vec<Remedy> {
         ]
     };
     let chains = translators(loss.host, netns, loss.v6());
-    let default = if loss.v6() { "ip6tables" } else { "iptables" };
-    let program = chains
-        .iter()
-        .find_map(|chain| chain_commands::iptables(chain)?.into_iter().next())
-        .unwrap_or_else(|| default.to_owned());
+    let program = chain_commands::program_of(&chains)
+        .unwrap_or_else(|| chain_commands::default_program(loss.v6()).to_owned());
     let drop = |verb: &'static str| {
         command![
             &program,

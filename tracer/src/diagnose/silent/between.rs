@@ -71,10 +71,7 @@ fn one_way(view: &View<'_>, direction: Direction, counts: &Counts) -> Option<Sil
 /// How many packets left and did not come while both nodes were traced, by the exact counters of both; `None` where as
 /// many came. What only one of them could see is taken off.
 fn missing(view: &View<'_>, direction: Direction, gap: &Gap<'_>) -> Option<u64> {
-    let path = match direction {
-        Direction::Reply => &view.flow.reply,
-        _ => &view.flow.forward,
-    };
+    let path = view.flow.path(direction);
     let sender = view.host.home(gap.from.netns)?;
     let is_there = |device: Device| {
         let home = view.host.home(device.netns);

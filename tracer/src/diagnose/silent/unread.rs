@@ -9,6 +9,7 @@ use super::super::candidate::{Candidate, place_at};
 use super::super::causes::SOCKET_UNANSWERED;
 use super::super::ports;
 use super::super::remedy::{Shell, command};
+use super::super::standing;
 use super::super::view::{GRACE_NS, View, total};
 use super::super::words;
 use super::{Counts, Silence};
@@ -61,7 +62,7 @@ impl<'a> Unread<'a> {
                 let owned = of_its_own.filter(|socket| !socket.holders.is_empty());
                 match owned {
                     Some(socket) => vec![socket],
-                    None => ports::listeners(view.host, netns, arrived),
+                    None => ports::listeners(view.host, netns, arrived).collect(),
                 }
             }
             _ => ports::takers(view.host, netns, arrived),
@@ -115,16 +116,13 @@ pub(super) fn unread(view: &View<'_>, counts: &Counts) -> Option<Silence> {
             words::count(socket.waiting.into(), "byte")
         ),
     });
-    let machine = Shell::of(view.host, None);
     let transport = if tcp { "-ltnp" } else { "-lunp" };
     let doing = socket.holders.first().map(|process| {
-        machine.look(
-            format!(
-                "what {} is doing (T: stopped, D: waits for a driver or a file system)",
-                process.comm
-            ),
-            command!["ps -o pid,stat,wchan:32,cmd -p", process.pid],
-        )
+        let what = format!(
+            "what {} is doing (T: stopped, D: waits for a driver or a file system)",
+            process.comm
+        );
+        standing::doing(view.host, process.pid, what)
     });
     let candidate = Candidate::new(
         &SOCKET_UNANSWERED,

@@ -379,7 +379,7 @@ pub(super) fn into_tun(view: &View<'_>, journey: &Journey) -> Option<Candidate> 
     let holders = standing::of(view.host, device)?.holders.as_ref()?;
     let names: Vec<String> = holders.iter().map(standing::holder).collect();
     let first = holders.first()?;
-    let mut candidate = Candidate::new(
+    let candidate = Candidate::new(
         &DEVICE_FULL,
         place,
         format!(
@@ -395,10 +395,11 @@ pub(super) fn into_tun(view: &View<'_>, journey: &Journey) -> Option<Candidate> 
     )
     .advise([
         shell.look("look first", command!["ip -s -d link show dev", link.name]),
-        machine.look("what the process that has it open is doing", command!["ps -o pid,stat,wchan:32,cmd -p", first.process.pid]),
-    ]);
-    if matches!(first.state, Some('T' | 't')) {
-        candidate = candidate.advise([standing::let_go_on(view.host, first.process.pid)]);
-    }
+    ])
+    .advise(standing::held_up(
+        view.host,
+        first,
+        "what the process that has it open is doing",
+    ));
     Some(candidate.advise([text(format!("mend or restart {}", first.process.comm))]))
 }

@@ -11,11 +11,28 @@ use crate::host::facts::{
     BaseChain, Fact, FilterEngine, InterfaceAddress, Link, Namespace, Question, Run,
 };
 use crate::model::{
-    Detail, Device, Direction, DropInfo, Ethernet, Event, Fate, Flow, FlowId, Frame, HookId,
-    IfIndex, Joined, Journey, JourneyId, KtimeNs, Mac, NeighborEvent, NetNs, Packet, Proto, Step,
-    Transport, Tuple, TupleRole,
+    Detail, Device, Direction, DropInfo, Ethernet, Event, Fate, Flow, FlowId, Frame, HookId, Hop,
+    IfIndex, Joined, Journey, JourneyId, KtimeNs, Mac, NeighborEvent, NetNs, Packet, Proto, Side,
+    Step, Transport, Tuple, TupleRole,
 };
 use crate::verdict::Verdict;
+
+/// A place of a flow, passed by one packet.
+pub(super) fn hop(device: Device, side: Side, tuple: Tuple) -> Hop {
+    Hop {
+        device,
+        side,
+        tuple,
+        tunnel: None,
+        packets: 1,
+        bytes: 84,
+        latency: None,
+        rewrites: Vec::new(),
+        lost_after: 0,
+        last_seen: KtimeNs(0),
+        next: Vec::new(),
+    }
+}
 
 /// A network with its trace.
 #[derive(Default)]

@@ -8,7 +8,7 @@ use crate::model::{
 };
 use crate::verdict::{Confidence, Outcome, Verdict};
 
-use super::fixture::{Net, device, ports, tcp};
+use super::fixture::{Net, device, hop, ports, tcp};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -149,20 +149,11 @@ fn unread(stopped: bool, waiting: u32) -> Verdict {
     net.packet(flow, Direction::Forward)
         .enters(device(1, 2))
         .arrives(device(1, 2));
-    let at = KtimeNs(net.trace.now.0);
+    let last_seen = net.trace.now;
     let entered = net.trace.flows.first_mut().unwrap();
     entered.forward.hops.push(Hop {
-        device: device(1, 2),
-        side: Side::Ingress,
-        tuple,
-        tunnel: None,
-        packets: 1,
-        bytes: 84,
-        latency: None,
-        rewrites: Vec::new(),
-        lost_after: 0,
-        last_seen: at,
-        next: Vec::new(),
+        last_seen,
+        ..hop(device(1, 2), Side::Ingress, tuple)
     });
     net.fact(Fact::Sockets(PortSockets {
         netns: NetNs(1),

@@ -1,11 +1,11 @@
 //! Flows whose addresses are translated on the way.
 
-use super::fixture::{Net, device, dropped, echo, ports, tcp};
+use super::fixture::{Net, device, dropped, echo, hop, ports, tcp};
 use crate::host::facts::{
     BaseChain, Fact, FilterEngine, FilterRule, Question, Route, RouteAnswer, Selectors,
     Side as End, Stop, Test,
 };
-use crate::model::{Direction, FlowId, Hop, KtimeNs, NetNs, Proto, Side, Tuple};
+use crate::model::{Direction, FlowId, NetNs, Proto, Side, Tuple};
 use crate::verdict::{Confidence, Outcome, Verdict};
 
 const CLIENT: u32 = 1;
@@ -60,22 +60,6 @@ fn arrives_as(net: &mut Net, flow: FlowId, source: &str) {
         .arrives(device(SERVER, 2));
 }
 
-fn hop(tuple: Tuple) -> Hop {
-    Hop {
-        device: device(GATE, 3),
-        side: Side::Egress,
-        tuple,
-        tunnel: None,
-        packets: 1,
-        bytes: 84,
-        latency: None,
-        rewrites: Vec::new(),
-        lost_after: 0,
-        last_seen: KtimeNs(0),
-        next: Vec::new(),
-    }
-}
-
 fn cause(verdict: &Verdict) -> Option<&str> {
     verdict.cause.as_deref()
 }
@@ -102,7 +86,8 @@ fn the_stale_one_of_two_addresses() {
         .enters(device(GATE, 3))
         .arrives(device(GATE, 3));
     if let Some(flow) = net.trace.flows.get_mut(1) {
-        flow.forward.hops.push(hop(pinged_as("192.0.2.1")));
+        let out = hop(device(GATE, 3), Side::Egress, pinged_as("192.0.2.1"));
+        flow.forward.hops.push(out);
     }
     let verdict = net.verdict();
     assert_eq!(cause(&verdict), Some("nat.source-address"));

@@ -11,6 +11,7 @@ use crate::uapi::rtnetlink::{RT_TABLE_LOCAL, RT_TABLE_MAIN};
 use super::super::chain_commands;
 use super::super::nat_commands::translators;
 use super::super::remedy::{Command, Remedy, Shell, command, ip, text};
+use super::super::route_commands::free_table;
 use super::super::routing;
 use super::super::view::View;
 use super::Detour;
@@ -77,7 +78,10 @@ fn table(view: &View<'_>, detour: &Detour<'_>) -> Option<Table> {
             made: None,
         });
     }
-    let number = 100 + detour.came.ifindex.0;
+    // The rules are among what is read of a detour.
+    let rules = view.host.rules.get(&(netns, asker.is_ipv6()));
+    let rules = rules.map_or(&[][..], |dated| dated.fact.as_slice());
+    let number = free_table(rules, 100 + detour.came.ifindex.0);
     let dev = view.host.interface(detour.came);
     let near = view
         .host
@@ -205,14 +209,11 @@ fn by_connection(
         steps.push((rule("add"), Some(rule("del"))));
     }
     let chains = translators(host, detour.netns(), v6);
-    let program = chains.iter().find_map(|c| chain_commands::iptables(c));
+    let program = chain_commands::program_of(&chains);
     if program.is_none() && !chains.is_empty() {
         steps.extend(marks_by_nft(v6, mark, &came, &inside));
     } else {
-        let default = if v6 { "ip6tables" } else { "iptables" };
-        let program = program
-            .and_then(|words| words.into_iter().next())
-            .unwrap_or_else(|| default.to_owned());
+        let program = program.unwrap_or_else(|| chain_commands::default_program(v6).to_owned());
         let set = |verb: &'static str| {
             command![
                 &program,

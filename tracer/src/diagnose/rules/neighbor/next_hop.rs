@@ -9,11 +9,12 @@ use crate::host::prefix::{holds, network};
 use crate::model::{Device, IfIndex};
 use crate::network::links::peer_of;
 use crate::network::neighbour::{Answer, Told};
-use crate::network::route::{Decision, Query, Tables, lookup, route_spec, route_words, rule_words};
+use crate::network::route::{Decision, Query, Tables, lookup, route_words, rule_words};
 use crate::network::settings::{Combined, conf, setting};
 use crate::uapi::rtnetlink::{RT_TABLE_LOCAL, RT_TABLE_MAIN};
 
 use super::super::super::remedy::{Command, Remedy, Shell, command, ip, sysctl};
+use super::super::super::route_commands;
 use super::super::super::words;
 use super::Unresolved;
 
@@ -137,16 +138,12 @@ impl<'a> Way<'a> {
             self.of_link(told)
         };
         if !matches!(self.rule.table, 253..=255) && self.gateway {
-            let rule = format!("pref {} {}", self.rule.priority, rule_words(self.rule));
-            let ip = ip(self.who.address.is_ipv6());
-            list.push(
-                self.shell()
-                    .change(
-                        "or the policy rule that leads to its table",
-                        command![..ip, "rule del", ..rule.split(' ')],
-                    )
-                    .undone_by(command![..ip, "rule add", ..rule.split(' ')]),
-            );
+            list.push(route_commands::delete_rule(
+                &self.shell(),
+                self.who.address.is_ipv6(),
+                self.rule,
+                "or the policy rule that leads to its table",
+            ));
         }
         list
     }
@@ -173,7 +170,6 @@ impl<'a> Way<'a> {
 
     /// The route without the path that leads to the neighbour.
     fn without_path(&self) -> Option<Remedy> {
-        let netns = self.who.device.netns;
         let mut kept = self.route.clone();
         kept.paths
             .retain(|hop| hop.gateway != Some(self.who.address));
@@ -182,39 +178,32 @@ impl<'a> Way<'a> {
             kept.flags = only.flags;
             kept.paths.clear();
         }
-        let [after, before] = [&kept, self.route].map(|route| route_spec(self.host, netns, route));
-        let (after, before) = after.zip(before)?;
-        let ip = ip(self.who.address.is_ipv6());
-        let replace = |spec: &str| command![..ip, "route replace", ..spec.split(' ')];
-        Some(
-            self.shell()
-                .change(
-                    format!(
-                        "leave out the nexthop {} until it answers again",
-                        self.who.address
-                    ),
-                    replace(&after),
-                )
-                .undone_by(replace(&before)),
+        self.replaced(
+            &kept,
+            format!(
+                "leave out the nexthop {} until it answers again",
+                self.who.address
+            ),
         )
     }
 
     /// There is another way.
     fn deleted(&self) -> Option<Remedy> {
         let (instead, _) = self.instead.as_ref()?;
-        let spec = route_spec(self.host, self.who.device.netns, self.route)?;
-        let ip = ip(self.who.address.is_ipv6());
-        Some(
-            self.shell()
-                .change(
-                    format!(
-                        "if the next hop is the wrong one: delete the route that names it; {} is used then",
-                        self.route_words(instead)
-                    ),
-                    command![..ip, "route del", ..spec.split(' ')],
-                )
-                .undone_by(command![..ip, "route add", ..spec.split(' ')]),
+        route_commands::delete(
+            &self.shell(),
+            (self.host, self.who.device.netns),
+            self.route,
+            format!(
+                "if the next hop is the wrong one: delete the route that names it; {} is used then",
+                self.route_words(instead)
+            ),
         )
+    }
+
+    fn replaced(&self, after: &TableRoute, text: String) -> Option<Remedy> {
+        let place = (self.host, self.who.device.netns);
+        route_commands::replace(&self.shell(), place, (self.route, after), text)
     }
 
     /// By the only machine on the link that forwards: its address becomes the next hop, or it gets the one that is named.
@@ -242,24 +231,17 @@ impl<'a> Way<'a> {
 
     /// The route with another gateway.
     fn renamed(&self, link: &Link, gateway: IpAddr) -> Option<Remedy> {
-        let netns = self.who.device.netns;
         let changed = TableRoute {
             gateway: Some(gateway),
             ..self.route.clone()
         };
-        let [after, before] =
-            [&changed, self.route].map(|route| route_spec(self.host, netns, route));
-        let (after, before) = after.zip(before)?;
-        let ip = ip(gateway.is_ipv6());
-        let replace = |spec: &str| command![..ip, "route replace", ..spec.split(' ')];
-        let remedy = self.shell().change(
+        self.replaced(
+            &changed,
             format!(
                 "{gateway} ({}) is the only machine on this link that forwards: name it as the next hop",
                 words::interface(self.host, link.device)
             ),
-            replace(&after),
-        );
-        Some(remedy.undone_by(replace(&before)))
+        )
     }
 
     /// The address that the route names, for a machine that has none of the link's network.

@@ -218,12 +218,9 @@ pub(super) fn packet(loss: &Loss<'_>, hook: Hook, goes_out: Option<Device>) -> P
     };
     let headers = loss.event.packet.as_ref();
     let plain = headers.filter(|p| p.tunnel.is_none());
-    let netns = loss.netns();
-    let local = loss
-        .host
-        .links()
-        .filter(|link| Some(link.device.netns) == netns)
-        .flat_map(|link| loss.host.addresses(link.device))
+    let local = loss.netns().into_iter();
+    let local = local
+        .flat_map(|netns| loss.host.addresses_in(netns))
         .map(|address| address.address)
         .collect();
     Packet {

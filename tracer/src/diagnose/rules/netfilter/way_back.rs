@@ -4,10 +4,11 @@ use std::net::IpAddr;
 
 use crate::host::facts::{BaseChain, Rule, Ruleset};
 use crate::model::Device;
-use crate::network::route::{Decision, Query, Tables, lookup, route_spec, route_words};
+use crate::network::route::{Decision, Query, Tables, lookup, route_words};
 
 use super::super::super::loss::Loss;
 use super::super::super::remedy::{Remedy, Shell, command, ip};
+use super::super::super::route_commands;
 
 /// Whether a rule filters by the way back.
 pub(super) fn asks(text: &str) -> bool {
@@ -57,18 +58,14 @@ fn misleading(loss: &Loss<'_>, came_in: Device, shell: &Shell) -> Option<Remedy>
     if !leads {
         return None;
     }
-    let spec = route_spec(host, netns, route)?;
-    let words = route_words(host, netns, route);
-    let ip = ip(back.tuple.dst.is_ipv6());
-    Some(
-        shell
-            .change(
-                format!(
-                    "delete the route {words}, if it should not match: answers then leave through {}, and the rule lets the packet pass",
-                    host.interface(came_in)
-                ),
-                command![..ip, "route del", ..spec.split(' ')],
-            )
-            .undone_by(command![..ip, "route add", ..spec.split(' ')]),
+    route_commands::delete(
+        shell,
+        (host, netns),
+        route,
+        format!(
+            "delete the route {}, if it should not match: answers then leave through {}, and the rule lets the packet pass",
+            route_words(host, netns, route),
+            host.interface(came_in)
+        ),
     )
 }
