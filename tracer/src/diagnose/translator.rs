@@ -423,7 +423,7 @@ fn by(
         return finding;
     };
     finding.summary = format!(
-        "; {} translates it to {}, where nobody is, and stands before {}, which would translate it to {}",
+        "; {} translates it to {}, where nobody answered, and stands before {}, which would translate it to {}",
         named.words(),
         named.target(),
         right.words(),
@@ -432,8 +432,8 @@ fn by(
     finding.evidence.push(right.evidence("stands behind it"));
     let list: Vec<_> = wrong.into_iter().map(|w| (w.base, w.rule)).collect();
     let what = match list.len() {
-        1 => "delete the rule of what is gone",
-        _ => "delete the rules of what is gone",
+        1 => "if what it leads to is gone: delete the rule",
+        _ => "if what they lead to is gone: delete the rules",
     };
     let then = format!(
         "by the rules as they were read, it is then translated to {}",

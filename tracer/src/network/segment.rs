@@ -111,6 +111,18 @@ impl<'a> Segment<'a> {
         walk.found
     }
 
+    /// Where a frame for one MAC comes to, where no bridge has learned it.
+    #[must_use]
+    pub fn of_mac(host: &'a Host, from: &'a Link, mac: Mac) -> Self {
+        let frame = Frame {
+            cast: Cast::Unknown,
+            source: from.mac,
+            target: Some(mac),
+            asks: None,
+        };
+        Self::from(host, from, frame)
+    }
+
     /// The interface among the ends.
     #[must_use]
     pub fn end(&self, device: Device) -> Option<&Reached<'a>> {

@@ -8,6 +8,7 @@ use crate::host::facts::Link;
 use crate::model::{Device, Mac};
 use crate::network::bridging::{Cast, bridge_of, way_to};
 use crate::network::neighbour::owners_at;
+use crate::network::segment::Segment;
 
 use super::super::candidate::{Candidate, Specificity, place_at};
 use super::super::causes::L2_GONE;
@@ -74,7 +75,7 @@ pub fn address(loss: &Loss<'_>) -> Option<Candidate> {
 /// Whether no interface that the frame could come to has the MAC, and the segment does not go on where facts end.
 fn nobody_has(loss: &Loss<'_>, sender: &Link, mac: Mac) -> bool {
     let host = loss.host;
-    let segment = l2::segment(host, sender, mac);
+    let segment = Segment::of_mac(host, sender, mac);
     if !segment.open.is_empty() {
         return false;
     }

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use crate::host::Host;
 use crate::host::facts::Link;
 use crate::model::{Detail, Device, Ethernet, IfIndex, Mac};
-use crate::network::bridging::{Cast, bridge_of, learned_port, true_way};
+use crate::network::bridging::{bridge_of, learned_port, true_way};
 use crate::network::neighbour;
-use crate::network::segment::{Frame, Segment};
+use crate::network::segment::Segment;
 use crate::network::tunnel::remote_of;
 use crate::sites;
 use crate::uapi::if_packet;
@@ -114,17 +114,6 @@ struct Stray<'a> {
     next_hop: Option<IpAddr>,
 }
 
-/// Where a frame for a MAC comes to from its sender, flooded.
-pub(super) fn segment<'a>(host: &'a Host, sender: &'a Link, mac: Mac) -> Segment<'a> {
-    let frame = Frame {
-        cast: Cast::Unknown,
-        source: sender.mac,
-        target: Some(mac),
-        asks: None,
-    };
-    Segment::from(host, sender, frame)
-}
-
 /// Interfaces with this MAC that the frame could have come to: of the sender's segment, or of a namespace that it passed.
 /// Networks of one machine may use the same MACs.
 pub(super) fn owners<'a>(
@@ -168,7 +157,7 @@ fn stray<'a>(loss: &Loss<'a>) -> Option<Stray<'a>> {
         has,
         owners: carries.map_or_else(Vec::new, |mac| {
             let from = sender.and_then(|sender| host.link(sender));
-            let segment = from.map(|link| segment(host, link, mac));
+            let segment = from.map(|link| Segment::of_mac(host, link, mac));
             owners(loss, segment.as_ref(), mac)
         }),
         sender,

@@ -489,39 +489,23 @@ fn packets_for_many_that_nobody_wants() {
     }
 }
 
-/// left/eth0, which has 10.8.1.2 with `prefix`, is on one link with right/eth0, which has 10.8.1.1/24; left has a default
-/// route through it, and asks for 10.9.0.5.
-fn asks_on_the_link(prefix: u8) -> Net {
+/// left/eth0, which has 10.8.1.2 with `prefix`, is on one link with right/eth0, which has 10.8.1.1/24. A packet for `dst` died
+/// waiting for the neighbour `next`, by these routes.
+fn waits_on_the_link(prefix: u8, dst: &str, next: &str, routes: Vec<TableRoute>) -> Net {
     let mut net = Net::with(&["left", "right"]);
     let (left, right) = (device(1, 2), device(2, 2));
     net.link(left, "eth0", |l| l.peer = Some(right));
     net.link(right, "eth0", |l| l.peer = Some(left));
     net.address(left, "10.8.1.2", prefix);
     net.address(right, "10.8.1.1", 24);
-    let oif = Some(left.ifindex.0);
-    let ip = |text: &str| text.parse().unwrap_or(IpAddr::from([0; 4]));
-    let (net8, any, dst) = ("10.0.0.0", "0.0.0.0", "10.9.0.5");
-    let on_link = TableRoute {
-        oif,
-        ..TableRoute::new("unicast", 254, ip(net8), prefix)
-    };
-    let default = TableRoute {
-        oif,
-        gateway: Some(ip("10.8.1.1")),
-        ..TableRoute::new("unicast", 254, ip(any), 0)
-    };
-    net.fact(Fact::RoutesTowards(
-        NetNs(1),
-        ip(dst),
-        vec![on_link, default],
-    ));
+    net.fact(Fact::RoutesTowards(NetNs(1), ip(dst), routes));
     net.fact(Fact::Rules(
         NetNs(1),
         false,
         vec![lookup(0, 255), lookup(32766, 254)],
     ));
     let flow = net.flow(echo("10.8.1.2", dst));
-    net.neighbor(left, dst, 0x20);
+    net.neighbor(left, next, 0x20);
     net.packet(flow, Direction::Forward).dies(
         Some(left),
         dropped("NEIGH_FAILED", "neigh_invalidate", "neigh_timer_handler"),
@@ -529,9 +513,47 @@ fn asks_on_the_link(prefix: u8) -> Net {
     net
 }
 
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap_or(IpAddr::from([0; 4]))
+}
+
+fn through_eth0(prefix: &str, length: u8, gateway: Option<&str>) -> TableRoute {
+    TableRoute {
+        oif: Some(2),
+        gateway: gateway.map(ip),
+        ..TableRoute::new("unicast", 254, ip(prefix), length)
+    }
+}
+
+#[test]
+fn another_gateway_is_named_only_where_the_whole_link_is_known() {
+    for (whole, named) in [(true, true), (false, false)] {
+        let default = through_eth0("0.0.0.0", 0, Some("10.8.1.9"));
+        let mut net = waits_on_the_link(24, "10.9.0.5", "10.8.1.9", vec![default]);
+        net.sysctl(2, "net/ipv4/conf/eth0/forwarding", "1");
+        if !whole {
+            // what such a device lets in is not modelled
+            net.link(device(2, 9), "mv0", |l| {
+                l.kind = "macvlan".to_owned();
+                l.macvlan = Some("source".to_owned());
+                l.peer = Some(device(2, 2));
+            });
+        }
+        let verdict = net.verdict();
+        let all = commands(&verdict);
+        assert_eq!(verdict.cause.as_deref(), Some("neighbor.unresolved"));
+        let change = "ip netns exec left ip route replace default via 10.8.1.1 dev eth0";
+        assert_eq!(all.contains(change), named, "{all}");
+    }
+}
+
 #[test]
 fn a_prefix_length_that_the_other_end_does_not_share_is_corrected() {
-    let verdict = asks_on_the_link(8).verdict();
+    let routes = vec![
+        through_eth0("10.0.0.0", 8, None),
+        through_eth0("0.0.0.0", 0, Some("10.8.1.1")),
+    ];
+    let verdict = waits_on_the_link(8, "10.9.0.5", "10.9.0.5", routes).verdict();
     assert_eq!(verdict.cause.as_deref(), Some("neighbor.unresolved"));
     assert!(
         verdict.summary.contains("10.8.1.2/8, where 10.8.1.1/24"),

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use crate::host::Host;
 use crate::host::facts::{PolicyRule, TableRoute};
 use crate::model::{Detail, Device, Direction, Event, IfIndex, NetNs};
+use crate::network::segment::Segment;
 use crate::uapi::rtnetlink::{RT_TABLE_LOCAL, RT_TABLE_MAIN};
 
 use super::super::chain_commands;
@@ -148,14 +149,17 @@ fn sender_of(view: &View<'_>, detour: &Detour<'_>) -> Option<IpAddr> {
         own.iter()
             .any(|a| routing::holds(a.address, a.prefix, *address))
     };
-    let elsewhere = || {
-        view.host
-            .by_mac(mac)
-            .flat_map(|link| view.host.addresses(link.device))
+    // Other networks of the machine may use the same MACs and addresses.
+    let on_the_link = || {
+        let came = view.host.link(detour.came)?;
+        let ends = Segment::of_mac(view.host, came, mac).ends;
+        ends.iter()
+            .filter(|end| end.link.mac == Some(mac))
+            .flat_map(|end| view.host.addresses(end.link.device))
             .map(|a| a.address)
             .find(near)
     };
-    told.filter(of_family).or_else(elsewhere)
+    told.filter(of_family).or_else(on_the_link)
 }
 
 /// Answers find their way by their source.

@@ -207,7 +207,11 @@ impl<'a> Way<'a> {
     }
 
     /// By the only machine on the link that forwards: its address becomes the next hop, or it gets the one that is named.
+    /// Where the link goes on outside of what is known, there may be others.
     fn other_gateway(&self, told: &Answer<'_>) -> Option<Remedy> {
+        if !told.open.is_empty() {
+            return None;
+        }
         let v6 = self.who.address.is_ipv6();
         let forwards = |link: &&&Link| {
             let read = setting(self.host, link.device, (v6, "forwarding"), Combined::Own);
