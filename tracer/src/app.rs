@@ -57,7 +57,7 @@ use say;
 /// How long the end of a run waits for one round of answers about the last loss.
 const LAST_ANSWERS: Duration = Duration::from_secs(5);
 /// Rounds of questions at the end: an answer may lead to one more question.
-const LAST_ROUNDS: u32 = 3;
+const LAST_ROUNDS: u32 = 8;
 /// Width of text that goes to a file or a pipe.
 const PLAIN_WIDTH: u16 = 100;
 
@@ -287,19 +287,22 @@ async fn run(
         }
     }
 
-    // The probes are detached and their records are in. Questions about the last losses are asked now.
-    for _ in 0..LAST_ROUNDS {
-        let questions = session.questions();
-        if questions.is_empty() && !live.owes_answers() {
-            break;
-        }
-        let questions = redaction.questions(questions);
-        let answers = live.ask_and_wait(questions, LAST_ANSWERS).await;
-        for input in answers
-            .into_iter()
-            .filter_map(|input| redaction.input(input))
-        {
-            take(&mut session, &mut kept, &mut display, &input);
+    // The probes are detached and their records are in. Questions about the last losses are asked now, and then those
+    // about what packets passed.
+    for ask in [Session::questions, Session::questions_of_checks] {
+        for _ in 0..LAST_ROUNDS {
+            let questions = ask(&mut session);
+            if questions.is_empty() && !live.owes_answers() {
+                break;
+            }
+            let questions = redaction.questions(questions);
+            let answers = live.ask_and_wait(questions, LAST_ANSWERS).await;
+            for input in answers
+                .into_iter()
+                .filter_map(|input| redaction.input(input))
+            {
+                take(&mut session, &mut kept, &mut display, &input);
+            }
         }
     }
     let now = machine::ktime().map_err(|error| Error::io("read the clock", error))?;

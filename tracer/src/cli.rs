@@ -234,7 +234,7 @@ pub struct TraceArgs {
     /// BTF type information of this kernel, where it does not provide any [default: /sys/kernel/btf/vmlinux]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Limits")]
     pub btf: Option<PathBuf>,
-    /// More details about probes on stderr; -vv also shows the kernel programs' log in debug builds
+    /// Text with every check between hops, and more about probes on stderr; -vv also shows the kernel programs' log in debug builds
     #[arg(short, long, action = clap::ArgAction::Count, help_heading = None)]
     pub verbose: u8,
 }
@@ -356,7 +356,7 @@ pub struct ReplayArgs {
     /// After the text: every cause that was considered, what it rests on, and why it does or does not stand
     #[arg(long, help_heading = "Report")]
     pub explain: bool,
-    /// More details on stderr
+    /// Text with every check between hops, and more on stderr
     #[arg(short, long, action = clap::ArgAction::Count, help_heading = None)]
     pub verbose: u8,
 }
@@ -376,7 +376,7 @@ pub struct MergeArgs {
     /// Write the merged recording, for `tracer replay FILE`
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Report")]
     pub record: Option<PathBuf>,
-    /// More details on stderr
+    /// Text with every check between hops, and more on stderr
     #[arg(short, long, action = clap::ArgAction::Count, help_heading = None)]
     pub verbose: u8,
 }

@@ -10,6 +10,7 @@ mod backends;
 pub mod candidate;
 pub mod causes;
 pub mod chain_commands;
+pub mod checks;
 pub mod deletion;
 pub mod explain;
 pub mod groups;
@@ -50,6 +51,7 @@ pub mod view;
 pub mod visits;
 pub mod words;
 
+pub use checks::questions as questions_of_checks;
 pub use explain::explain;
 pub use groups::{Group, LossGroup};
 pub use questions::questions;

@@ -13,3 +13,4 @@ pub mod settings;
 pub mod sockets;
 mod suppression;
 pub mod tunnel;
+pub mod walk;

@@ -252,6 +252,9 @@ pub struct PathReport {
     pub direction: String,
     /// In order.
     pub hops: Vec<HopReport>,
+    /// What was passed before the first hop, where this host sent the packets itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<CheckReport>,
 }
 
 /// One place of a path.
@@ -289,6 +292,45 @@ pub struct HopReport {
     /// When the last packet passed, nanoseconds since the start of the trace.
     #[serde(default)]
     pub last_ns: u64,
+    /// What was passed between this hop and the next, or up to what stopped the packet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<CheckReport>,
+}
+
+/// Something that a packet was held against on its way: a rule of the packet filter, a route, a neighbour entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CheckReport {
+    /// `PREROUTING`, `BRIDGE-FORWARD` … of chains, as `where.hook` has them; else `route`, `rp-filter`, `fdb`, `neighbor`,
+    /// and `kernel` for what the kernel's event alone tells.
+    pub hook: String,
+    /// Family of the table: `ip`, `ip6`, `inet`, `bridge`, `netdev`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub family: Option<String>,
+    /// The table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
+    /// The chain in which the rule stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<String>,
+    /// Number of the rule in its chain, from 1; absent for the chain's policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<u32>,
+    /// Handle of the rule, in nftables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handle: Option<u64>,
+    /// The rule, the route or the entry, as the program that shows it writes it.
+    pub text: String,
+    /// Of rules `accept`, `drop`, `reject`, `queue`, `continue`, `return`, `jump CHAIN`, `goto CHAIN`, `translate`; of routes
+    /// `forward`, `local`, `send`, `no-route`, `refused`, `martian`; of entries `forward`, `flood`, `up`, `resolved`,
+    /// `unresolved`; `unknown`.
+    pub verdict: String,
+    /// `facts`: follows from what was read; `trace`: the kernel said so for this packet.
+    #[schemars(extend("enum" = ["facts", "trace"]))]
+    pub by: String,
+    /// A code for why facts do not decide that the packet met this: a kind of match (`connection-state`, `limit` …),
+    /// `earlier-rule`, `unread`, `not-modelled`; `changed-since` and `passed-nevertheless` where what was seen says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undecided: Option<String>,
 }
 
 /// One packet.

@@ -37,6 +37,7 @@ pub struct Session {
     /// `--interface`; empty: all.
     only_interfaces: Vec<Glob>,
     asked: HashSet<Question>,
+    asked_of_checks: HashSet<Question>,
     ended: Option<EndReason>,
 }
 
@@ -58,6 +59,7 @@ impl Session {
             counted_before: Counters::default(),
             only_interfaces: Vec::new(),
             asked: HashSet::new(),
+            asked_of_checks: HashSet::new(),
             ended: None,
         }
     }
@@ -121,6 +123,16 @@ impl Session {
         new
     }
 
+    /// What has to be read so that the checks along the paths are known. It is asked apart: a fact that was read for a
+    /// healthy packet must not stand for what is to be read about a lost one.
+    pub fn questions_of_checks(&mut self) -> Vec<Question> {
+        let mut new = diagnose::questions_of_checks(self.trace(), &self.host);
+        new.retain(|question| {
+            !self.asked.contains(question) && self.asked_of_checks.insert(question.clone())
+        });
+        new
+    }
+
     /// The correlated trace so far.
     #[must_use]
     pub fn trace(&self) -> &Trace {
@@ -151,6 +163,7 @@ impl Session {
         self.correlator.tick(now, &self.host);
         self.counted_before.clone_from(&self.counted);
         self.asked.clear();
+        self.asked_of_checks.clear();
     }
 
     /// A copy in which everything is brought up to now, to be looked at between two ticks. The trace itself goes on as

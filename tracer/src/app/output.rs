@@ -20,6 +20,7 @@ pub(super) struct Output {
     sink: Sink,
     format: OutputFormat,
     color: bool,
+    hop_checks: bool,
     /// What went wrong while events were written: nothing is written any more.
     failed: Option<io::Error>,
 }
@@ -37,6 +38,7 @@ impl Output {
             sink: Sink::open(&config.report_to)?,
             format: config.format,
             color: config.color,
+            hop_checks: config.hop_checks,
             failed: None,
         })
     }
@@ -116,6 +118,7 @@ impl Output {
             width: usize::from(self.sink.width().unwrap_or(PLAIN_WIDTH)),
             color: self.color,
             ascii: !super::speaks_utf8(),
+            checks: self.hop_checks,
             ..TextStyle::default()
         }
     }

@@ -12,6 +12,7 @@ use crate::error::Error;
 /// A value that cannot be, with what to write instead.
 pub(super) fn config(args: MergeArgs, surroundings: Surroundings) -> Result<MergeConfig, Error> {
     let mut output = output::config(&args.output, surroundings)?;
+    output.hop_checks = args.verbose > 0;
     let nodes = args.files.iter().map(|text| node(text));
     let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
     if nodes.len() < 2 {

@@ -70,6 +70,7 @@ pub(super) fn config(args: &OutputArgs, surroundings: Surroundings) -> Result<Ou
         },
         report_to,
         check: args.check,
+        hop_checks: false,
     })
 }
 

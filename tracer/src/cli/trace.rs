@@ -36,6 +36,7 @@ pub(super) fn config(args: Args, surroundings: Surroundings) -> Result<Config, E
         .collect::<Result<_, _>>()?;
     let duration = args.duration.as_deref().map(duration::parse).transpose()?;
     let mut output = output::config(&args.output, surroundings)?;
+    output.hop_checks = args.verbose > 0;
     if let Some(record) = args.record.as_deref() {
         output::leave_room_for(&mut output, record, &args.output, surroundings)?;
     }
@@ -76,6 +77,7 @@ pub(super) fn config(args: Args, surroundings: Surroundings) -> Result<Config, E
 /// A value that cannot be, with what to write instead.
 pub(super) fn replay(args: ReplayArgs, surroundings: Surroundings) -> Result<ReplayConfig, Error> {
     let mut output = output::config(&args.output, surroundings)?;
+    output.hop_checks = args.verbose > 0;
     if let Some(record) = args.record.as_deref() {
         output::leave_room_for(&mut output, record, &args.output, surroundings)?;
         if args.file == Path::new("-") {

@@ -31,6 +31,7 @@ fn path(tuple: &str, hops: &[&str]) -> Vec<HopReport> {
                 lost_after: 0,
                 next: Vec::new(),
                 last_ns: 0,
+                checks: Vec::new(),
             }
         })
         .collect()

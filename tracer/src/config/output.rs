@@ -120,6 +120,8 @@ pub struct OutputConfig {
     pub color: bool,
     /// The exit status tells the outcome.
     pub check: bool,
+    /// Text shows what packets were checked by between the hops.
+    pub hop_checks: bool,
 }
 
 impl OutputConfig {
@@ -133,6 +135,7 @@ impl OutputConfig {
             report_to: ReportTo::File(path.to_owned()),
             color: false,
             check: false,
+            hop_checks: false,
         }
     }
 }

@@ -16,7 +16,9 @@ mod tests;
 
 use std::net::IpAddr;
 
-use crate::host::facts::{BaseChain, Element, Field, FilterEngine, Rule, Set, Side};
+use crate::host::facts::{
+    BaseChain, Element, Field, FilterEngine, Rule, RuleVerdict, Set, Side, Test, Translation,
+};
 use crate::model::{Fragment, Mac, Proto, Transport, Tuple};
 
 pub use rules::{Change, Rules};
@@ -209,8 +211,27 @@ pub struct Step<'a> {
     pub chain: &'a str,
     /// The rule; `None`: the base chain's policy.
     pub rule: Option<&'a Rule>,
+    /// What the rule, or the policy, does with it.
+    pub does: Does<'a>,
     /// It surely meets it.
     pub certain: bool,
+    /// The first of the rule's tests that no facts decide.
+    pub open: Option<&'a Test>,
+}
+
+/// What a rule does with a packet that meets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Does<'a> {
+    /// Counts, logs, sets a mark: the next rule follows.
+    Continues,
+    /// Gives a verdict, its own or that of a map's element.
+    Verdict(&'a RuleVerdict),
+    /// Discards it and answers with this.
+    Rejects(&'a str),
+    /// Translates it.
+    Translates(&'a Translation),
+    /// The policy of a base chain.
+    Policy(Outcome),
 }
 
 /// Why it cannot be told what becomes of a packet.

@@ -35,6 +35,7 @@ pub fn svg(report: &Report) -> String {
     let none = PathReport {
         direction: "forward".to_owned(),
         hops: Vec::new(),
+        checks: Vec::new(),
     };
     let tuple = flow.and_then(|flow| flow.tuples.first());
     let tuple = tuple.map_or("no packet", |tuple| tuple.text.as_str());

@@ -66,6 +66,7 @@ fn hop(place: &str, tuple: &str, packets: u64) -> HopReport {
         lost_after: 0,
         next: Vec::new(),
         last_ns: 0,
+        checks: Vec::new(),
     }
 }
 
@@ -94,6 +95,7 @@ fn path(direction: &str, mut hops: Vec<HopReport>) -> PathReport {
     PathReport {
         direction: direction.into(),
         hops,
+        checks: Vec::new(),
     }
 }
 

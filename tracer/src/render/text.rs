@@ -39,6 +39,8 @@ pub struct TextStyle {
     pub ascii: bool,
     /// Flows that are shown in full; the rest are counted.
     pub flows: usize,
+    /// What packets were checked by between the hops.
+    pub checks: bool,
 }
 
 impl Default for TextStyle {
@@ -48,6 +50,7 @@ impl Default for TextStyle {
             color: false,
             ascii: false,
             flows: 5,
+            checks: false,
         }
     }
 }
@@ -68,7 +71,7 @@ pub fn write(out: &mut impl Write, report: &Report, style: &TextStyle) -> io::Re
     for flow in report.flows.iter().take(shown) {
         page.gap();
         title(&mut page, flow, report.flows.len());
-        path::rows(&mut page, flow);
+        path::rows(&mut page, flow, style.checks);
         page.gap();
         verdict::block(&mut page, &flow.verdict);
     }

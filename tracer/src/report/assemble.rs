@@ -14,16 +14,22 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{
-    ClockReport, Completeness, FlowReport, HookLoss, HopReport, HostInfo, JourneyReport,
-    LossReport, NodeReport, PathReport, ProbeReport, Report, SCHEMA, Tool, TraceInfo, TupleReport,
+    CheckReport, ClockReport, Completeness, FlowReport, HookLoss, HopReport, HostInfo,
+    JourneyReport, LossReport, NodeReport, PathReport, ProbeReport, Report, SCHEMA, Tool,
+    TraceInfo, TupleReport,
 };
 use crate::correlate::Trace;
+use crate::diagnose::checks::{self, Passed};
+use crate::diagnose::view::View;
 use crate::diagnose::{Diagnosis, LossGroup};
 use crate::host::Host;
 use crate::host::facts::{ProbeState, Run, TracedNode};
 use crate::model::Losses;
 use crate::model::{Direction, Flow, FlowId, Hop, KtimeNs, Path, Tuple, TupleRole};
 pub use event::event_report;
+
+/// Flows, the worst ones first, whose checks are told.
+const CHECKED: usize = 16;
 
 /// Makes the report.
 #[must_use]
@@ -217,6 +223,11 @@ fn flows(trace: &Trace, host: &Host, diagnosis: &Diagnosis, clock: Clock) -> Vec
             flow.id,
         )
     });
+    for report in flows.iter_mut().take(CHECKED) {
+        if let Some(flow) = known.get(&FlowId(report.id)) {
+            add_checks(report, &View { trace, host, flow });
+        }
+    }
     flows
 }
 
@@ -256,8 +267,41 @@ fn paths(flow: &Flow, host: &Host, clock: Clock) -> Vec<PathReport> {
     paths
 }
 
+/// Adds what packets were checked by.
+fn add_checks(report: &mut FlowReport, view: &View<'_>) {
+    for (path, direction) in report
+        .paths
+        .iter_mut()
+        .zip([Direction::Forward, Direction::Reply])
+    {
+        let checks = checks::along(view, direction);
+        path.checks = checks.before.iter().map(check_report).collect();
+        for (hop, behind) in path.hops.iter_mut().zip(&checks.behind) {
+            hop.checks = behind.iter().map(check_report).collect();
+        }
+    }
+}
+
+fn check_report(passed: &Passed) -> CheckReport {
+    let check = &passed.check;
+    let chain = check.chain.as_ref();
+    CheckReport {
+        hook: check.hook.into(),
+        family: chain.map(|c| c.family.clone()),
+        table: chain.map(|c| c.table.clone()),
+        chain: chain.map(|c| c.chain.clone()),
+        rule: check.rule,
+        handle: check.handle,
+        text: check.text.clone(),
+        verdict: check.verdict.clone(),
+        by: if passed.traced { "trace" } else { "facts" }.into(),
+        undecided: check.undecided.clone(),
+    }
+}
+
 fn path_report(direction: Direction, path: &Path, host: &Host, clock: Clock) -> PathReport {
     PathReport {
+        checks: Vec::new(),
         direction: direction.name().into(),
         hops: (1..)
             .zip(&path.hops)
@@ -286,6 +330,7 @@ fn hop_report(n: u32, hop: &Hop, host: &Host, clock: Clock) -> HopReport {
             .filter_map(|index| u32::try_from(index + 1).ok())
             .collect(),
         last_ns: clock.since_start(hop.last_seen),
+        checks: Vec::new(),
     }
 }
 

@@ -92,6 +92,7 @@ mod tests {
         let path = |direction: &str, hops| PathReport {
             direction: direction.to_owned(),
             hops,
+            checks: Vec::new(),
         };
         flow.paths = vec![
             path(

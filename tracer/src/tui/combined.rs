@@ -27,6 +27,7 @@ pub fn combined(report: &Report) -> Option<FlowReport> {
         (!union.hops.is_empty()).then(|| PathReport {
             direction: direction.to_owned(),
             hops: union.in_order(),
+            checks: Vec::new(),
         })
     };
     Some(FlowReport {
@@ -136,6 +137,8 @@ impl Union {
             .filter_map(|at| {
                 let mut hop = self.hops.get(*at)?.clone();
                 hop.n = number(at)?;
+                // What one flow passed is not what the others did.
+                hop.checks.clear();
                 hop.next = self.next.get(*at)?.iter().filter_map(number).collect();
                 hop.next.sort_unstable();
                 match self.more.get(*at) {

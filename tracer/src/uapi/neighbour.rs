@@ -24,3 +24,18 @@ pub const CONNECTED: u16 = NUD_REACHABLE | NUD_NOARP | NUD_PERMANENT;
 
 /// Nobody has answered: the entry has no MAC to send to.
 pub const UNRESOLVED: u16 = NUD_INCOMPLETE | NUD_FAILED;
+
+/// A state as `ip neighbour` prints it; `no entry` of none.
+#[must_use]
+pub fn words(state: u16) -> String {
+    if state == 0 {
+        return "no entry".to_owned();
+    }
+    let set = STATES.iter().filter(|(bit, _)| state & bit != 0);
+    let names: Vec<&str> = set.map(|(_, name)| *name).collect();
+    if names.is_empty() {
+        format!("state {state:#x}")
+    } else {
+        names.join("|")
+    }
+}

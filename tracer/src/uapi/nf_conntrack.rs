@@ -10,6 +10,8 @@ pub const IPS_SRC_NAT: u32 = 1 << 4;
 pub const IPS_DST_NAT: u32 = 1 << 5;
 /// The rules about its source have been asked.
 pub const IPS_SRC_NAT_DONE: u32 = 1 << 7;
+/// Those about its destination have.
+pub const IPS_DST_NAT_DONE: u32 = 1 << 8;
 
 /// States that rules match, by bit (NF_CT_STATE_BIT; xt_conntrack and nft_ct have the same).
 pub const STATE_INVALID: u32 = 1;

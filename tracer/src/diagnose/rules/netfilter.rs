@@ -28,11 +28,11 @@ use super::super::remedy::{Remedy, Shell, command, text};
 
 pub use answer::switch;
 pub use suspects::Suspects;
-pub use suspects::look_again;
+pub use suspects::{look_again, states_of};
 pub use way_back::is_asked as asks_for_the_way_back;
 
 /// The hook, when a packet filter freed the packet.
-pub(super) fn filtered(loss: &Loss<'_>) -> Option<Option<Hook>> {
+pub fn filtered(loss: &Loss<'_>) -> Option<Option<Hook>> {
     sites::FILTERED
         .is(loss.info)
         .then(|| hooks::of(&loss.info.stack))

@@ -3,10 +3,11 @@
 use super::evaluate::{Evaluator, Found};
 use super::state::State;
 use super::states::{ESTABLISHED, INVALID, NEW, RELATED, UNTRACKED};
-use super::{Chosen, End, Hook, Outcome, Packet, Rules, Step, Translated, Undecided, Walk};
+use super::{Chosen, Does, End, Hook, Outcome, Packet, Rules, Step, Translated, Undecided, Walk};
 use crate::host::facts::{
     BaseChain, Missing, Part, Rule, RuleVerdict, Statement, Test, Translation,
 };
+use crate::uapi::nf_conntrack::{IPS_DST_NAT_DONE, IPS_SRC_NAT_DONE};
 
 /// Most rules that are looked at for one base chain: chains that jump to each other in many ways are cut here.
 const MOST_RULES: u32 = 200_000;
@@ -77,15 +78,12 @@ pub(super) fn hook<'a>(rules: &'a Rules<'a>, packet: &Packet, hook: Hook<'_>) ->
 
 /// Chains of NAT see the first packet of a connection alone (nf_nat_inet_fn, net/netfilter/nf_nat_core.c).
 fn runs(state: &State, hook: Hook<'_>, base: &BaseChain) -> Option<bool> {
-    /// IPS_SRC_NAT_DONE and IPS_DST_NAT_DONE.
-    const SOURCE_DONE: u32 = 1 << 7;
-    const DESTINATION_DONE: u32 = 1 << 8;
     if !base.is_nat() {
         return Some(true);
     }
     let done = match hook.name {
-        "PREROUTING" | "OUTPUT" => DESTINATION_DONE,
-        _ => SOURCE_DONE,
+        "PREROUTING" | "OUTPUT" => IPS_DST_NAT_DONE,
+        _ => IPS_SRC_NAT_DONE,
     };
     if state.status.is_some_and(|status| status & done != 0) {
         return Some(false);
@@ -143,7 +141,9 @@ impl<'a> One<'a, '_, '_> {
             base: self.base,
             chain: name,
             rule: None,
+            does: Does::Policy(outcome.clone()),
             certain,
+            open: None,
         });
         if outcome == Outcome::Accept {
             self.passed.push(self.state.clone());
@@ -241,7 +241,7 @@ impl<'a> One<'a, '_, '_> {
     }
 
     fn rule(&mut self, rule: &'a Rule, frame: &mut Frame<'a>) -> Next {
-        let mut met = true;
+        let mut open = None;
         let mut told = false;
         for part in &rule.parts {
             let statement = match part {
@@ -250,7 +250,7 @@ impl<'a> One<'a, '_, '_> {
                         Some(true) => {}
                         Some(false) => return Next::Rule,
                         None => {
-                            met = false;
+                            open = open.or(Some(test));
                             let what = format!("{test:?}");
                             self.undecided(frame.name, Some(rule), what);
                         }
@@ -260,27 +260,38 @@ impl<'a> One<'a, '_, '_> {
                 Part::Do(statement) => statement,
             };
             if !told {
-                self.step(rule, frame, met);
+                self.step(rule, frame, open);
                 told = true;
             }
-            match self.act((rule, statement), frame, met) {
+            match self.act((rule, statement), frame, open.is_none()) {
                 Next::Rule => {}
                 other => return other,
             }
         }
         if !told {
-            self.step(rule, frame, met);
+            self.step(rule, frame, open);
         }
         Next::Rule
     }
 
-    fn step(&mut self, rule: &'a Rule, frame: &Frame<'a>, met: bool) {
+    fn step(&mut self, rule: &'a Rule, frame: &Frame<'a>, open: Option<&'a Test>) {
         self.walk.steps.push(Step {
             base: self.base,
             chain: rule.chain.as_deref().unwrap_or(frame.name),
             rule: Some(rule),
-            certain: frame.certain && met,
+            does: Does::Continues,
+            certain: frame.certain && open.is_none(),
+            open,
         });
+    }
+
+    /// The rule whose step was taken last does this. Of several elements of a map that may be met the first is told.
+    fn does(&mut self, does: Does<'a>) {
+        if let Some(step) = self.walk.steps.last_mut()
+            && step.does == Does::Continues
+        {
+            step.does = does;
+        }
     }
 
     fn evaluator(&self) -> Evaluator<'_, 'a> {
@@ -305,6 +316,7 @@ impl<'a> One<'a, '_, '_> {
             Statement::Verdict(verdict) => return self.verdict((rule, verdict), frame, met),
             Statement::Map { fields, map } => return self.map((rule, fields, map), frame, met),
             Statement::Reject(with) => {
+                self.does(Does::Rejects(with));
                 return self.ends((rule, Outcome::Reject(with.clone())), frame, met);
             }
             Statement::Translate(made) => return self.translate((rule, made), frame, met),
@@ -400,6 +412,7 @@ impl<'a> One<'a, '_, '_> {
         frame: &mut Frame<'a>,
         met: bool,
     ) -> Next {
+        self.does(Does::Translates(made));
         self.walk.translated.push(Translated {
             base: self.base,
             chain: rule.chain.as_deref().unwrap_or(frame.name),
@@ -422,6 +435,7 @@ impl<'a> One<'a, '_, '_> {
         frame: &mut Frame<'a>,
         met: bool,
     ) -> Next {
+        self.does(Does::Verdict(verdict));
         match verdict {
             RuleVerdict::Continue => Next::Rule,
             RuleVerdict::Accept => self.ends((rule, Outcome::Accept), frame, met),

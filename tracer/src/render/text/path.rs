@@ -4,14 +4,14 @@ use super::table::{self, AT, Cells, Row};
 use crate::render::figures::{count, duration};
 use crate::render::page::Page;
 use crate::render::style::{Face, Ink, Marks};
-use crate::report::{FlowReport, HopReport, PathReport};
+use crate::report::{CheckReport, FlowReport, HopReport, PathReport};
 use crate::verdict::{Outcome, Place, Verdict};
 
 /// Most hops of a path that are shown.
 const HOPS: usize = 48;
 
 /// Both ways of a flow.
-pub(super) fn rows(page: &mut Page, flow: &FlowReport) {
+pub(super) fn rows(page: &mut Page, flow: &FlowReport, with_checks: bool) {
     let end = end_of(flow);
     let mut rows = Vec::new();
     for (i, path) in flow.paths.iter().enumerate() {
@@ -26,12 +26,24 @@ pub(super) fn rows(page: &mut Page, flow: &FlowReport) {
             rows.push(Row::Way(&path.direction, first));
         }
         let end = end.as_ref().filter(|end| end.path == i);
-        path_rows(page, path, end, &mut rows);
+        path_rows(page, path, (end, with_checks), &mut rows);
     }
     table::draw(page, rows);
 }
 
-fn path_rows<'a>(page: &Page, path: &'a PathReport, end: Option<&End>, rows: &mut Vec<Row<'a>>) {
+fn path_rows<'a>(
+    page: &Page,
+    path: &'a PathReport,
+    (end, with_checks): (Option<&End>, bool),
+    rows: &mut Vec<Row<'a>>,
+) {
+    let checks = |list: &[CheckReport]| -> Vec<Row<'a>> {
+        let shown = list.iter().filter(|_| with_checks);
+        shown
+            .map(|check| Row::Check(check_words(check, &page.marks)))
+            .collect()
+    };
+    rows.extend(checks(&path.checks));
     if let Some(end) = end.filter(|end| end.after == 0) {
         rows.push(end.row(page));
     }
@@ -40,6 +52,7 @@ fn path_rows<'a>(page: &Page, path: &'a PathReport, end: Option<&End>, rows: &mu
         rows.extend(changes(&page.marks, hop, false).map(Row::Change));
         rows.push(Row::Hop(cells(page, hop, before)));
         rows.extend(changes(&page.marks, hop, true).map(Row::Change));
+        rows.extend(checks(&hop.checks));
         before = Some(hop.tuple.as_str());
         match end.filter(|end| end.after == i + 1) {
             Some(end) => rows.push(end.row(page)),
@@ -75,6 +88,34 @@ pub(crate) fn changes(marks: &Marks, hop: &HopReport, after: bool) -> impl Itera
             let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
             format!("{} {}", verb.to_uppercase(), rest.replace(" > ", &to))
         })
+}
+
+/// A check in one line: `FORWARD  filter/FORWARD rule 3: -i eth0 -j DROP → drop`.
+pub(crate) fn check_words(check: &CheckReport, marks: &Marks) -> (String, String) {
+    let mut text = String::new();
+    if let (Some(family), Some(table), Some(chain)) = (&check.family, &check.table, &check.chain) {
+        let family = match family.as_str() {
+            "ip" | "ip6" => String::new(),
+            family => format!("{family} "),
+        };
+        text = format!("{family}{table}/{chain} ");
+        if let Some(rule) = check.rule {
+            let which = match check.handle {
+                Some(handle) => format!("rule {rule} (handle {handle}): "),
+                None => format!("rule {rule}: "),
+            };
+            text += &which;
+        }
+    }
+    text += &check.text;
+    // a policy's text is its verdict
+    if check.rule.is_some() || check.chain.is_none() {
+        text += &format!(" {} {}", marks.to, check.verdict);
+    }
+    if let Some(code) = &check.undecided {
+        text += &format!(" ({} {code})", marks.doubt);
+    }
+    (check.hook.clone(), text)
 }
 
 fn cells(page: &Page, hop: &HopReport, before: Option<&str>) -> Cells {

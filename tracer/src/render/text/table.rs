@@ -7,6 +7,8 @@ use crate::render::style::Ink;
 const START: usize = 4;
 /// Space between cells.
 const SPACE: usize = 2;
+/// Room for the hook of a check: `POSTROUTING` and space.
+const HOOK: usize = 13;
 /// Between what became of packets and the kernel function that did it.
 pub(super) const AT: &str = " at ";
 
@@ -16,6 +18,8 @@ pub(super) enum Row<'a> {
     Way(&'a str, &'a str),
     /// What changed before the next hop.
     Change(String),
+    /// What was checked: hook, and the rest.
+    Check((String, String)),
     /// A place.
     Hop(Cells),
     /// Where packets ended: mark and colour, place, count, and what became of them.
@@ -158,6 +162,12 @@ fn draw_row(page: &mut Page, widths: &Widths, row: Row<'_>) {
                 .to(START)
                 .push(Ink::Change, page.marks.change);
             page.prose(line.push(Ink::Change, " "), Ink::Change, &text);
+        }
+        Row::Check((hook, text)) => {
+            let line = Line::default()
+                .to(START + SPACE)
+                .left(Ink::Quiet, &hook, HOOK);
+            page.prose(line, Ink::Quiet, &text);
         }
         Row::Note(text) => {
             let line = Line::default().right(Ink::Quiet, page.marks.more, START - SPACE);

@@ -322,7 +322,7 @@ fn neighbor_text(entry: &Neighbor, host: &Host) -> String {
         "{} dev {}{mac} {}",
         entry.address,
         host.interface(entry.device),
-        neighbor_state(entry.state)
+        neighbour::words(entry.state)
     )
 }
 
@@ -372,23 +372,6 @@ fn socket_text(socket: &OpenSocket) -> String {
         "{}{peer}, queues {}/{}, of {whose}",
         socket.local, socket.waiting, socket.limit
     )
-}
-
-/// State of a neighbour entry in words.
-pub(super) fn neighbor_state(state: u16) -> String {
-    if state == 0 {
-        return "no entry".into();
-    }
-    let names: Vec<&str> = neighbour::STATES
-        .iter()
-        .filter(|(bit, _)| state & bit != 0)
-        .map(|(_, name)| *name)
-        .collect();
-    if names.is_empty() {
-        format!("state {state:#x}")
-    } else {
-        names.join("|")
-    }
 }
 
 /// Most rules shown of a base chain.

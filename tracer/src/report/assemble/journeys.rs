@@ -13,7 +13,7 @@ use crate::model::{
     JourneyId, NeighborEvent, Packet, Step, Transport,
 };
 use crate::report::{JourneyReport, StepReport};
-use crate::uapi::{errno, tcp};
+use crate::uapi::{errno, neighbour, tcp};
 
 /// Most journeys of a report.
 const JOURNEYS: usize = 64;
@@ -283,7 +283,7 @@ fn neighbor_text(entry: &NeighborEvent) -> String {
         .address
         .map(|address| format!("{address} "))
         .unwrap_or_default();
-    text += &super::context::neighbor_state(u16::from(entry.new_state.unwrap_or(entry.state)));
+    text += &neighbour::words(u16::from(entry.new_state.unwrap_or(entry.state)));
     if let Some(mac) = entry.new_mac.or(entry.mac) {
         // writing to a String cannot fail
         let _ = write!(text, " {mac}");

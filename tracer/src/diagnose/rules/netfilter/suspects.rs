@@ -253,7 +253,7 @@ pub(super) fn layer(hook: Hook) -> Layer {
 }
 
 /// The states of which the packet may be one.
-fn states_of(loss: &Loss<'_>) -> Option<u32> {
+pub fn states_of(loss: &Loss<'_>) -> Option<u32> {
     if loss.info.ct_untracked {
         return Some(STATE_UNTRACKED);
     }

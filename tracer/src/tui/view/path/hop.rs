@@ -4,6 +4,7 @@ use super::super::Picture;
 use crate::render::figures::{count, duration};
 use crate::render::page::{Line, Page};
 use crate::render::style::Ink;
+use crate::render::text::path::check_words;
 use crate::report::HopReport;
 use crate::tui::rows::{Row, plain};
 use crate::tui::snapshot::Interface;
@@ -76,6 +77,10 @@ pub(in crate::tui::view) fn open(
     });
     for place in places {
         field("next", &place);
+    }
+    for check in &hop.checks {
+        let (hook, text) = check_words(check, marks);
+        field(&hook, &text);
     }
     let age = picture.now_ns().saturating_sub(hop.last_ns);
     field("last packet", &format!("{} ago", duration(age, marks)));

@@ -1,0 +1,448 @@
+//! What packets of a flow were checked by between the interfaces at which they were seen, from facts
+//! ([`crate::network::walk`]): where they passed, by which rule, route and entry; where one died, up to what stopped it.
+
+use crate::correlate::Trace;
+use crate::host::Host;
+use crate::host::facts::Question;
+use crate::model::{
+    Detail, Device, Direction, Event, Fate, Hop, Journey, Packet as Headers, Path, Side, Transport,
+    Tuple,
+};
+use crate::network::filter::{Packet, states};
+use crate::network::links::master_of;
+use crate::network::walk::{self, Check, Entry, Exit, Leg, Stage, Walked};
+use crate::uapi::nf_conntrack::{
+    IPS_CONFIRMED, IPS_DST_NAT_DONE, IPS_SEEN_REPLY, IPS_SRC_NAT_DONE,
+};
+use crate::uapi::tcp::{ACK, SYN};
+use crate::uapi::{icmp, icmpv6};
+
+use super::hooks;
+use super::loss::Loss;
+use super::rules::netfilter;
+use super::view::View;
+
+/// Most flows for which the facts are read.
+const FLOWS: usize = 4;
+
+/// A check, and how it is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passed {
+    /// What was checked.
+    pub check: Check,
+    /// The kernel's own event says it; else facts do.
+    pub traced: bool,
+}
+
+/// The checks along one direction of a flow.
+#[derive(Clone, Debug, Default)]
+pub struct Checks {
+    /// Before the first hop.
+    pub before: Vec<Passed>,
+    /// Behind each hop, up to the next one or the end.
+    pub behind: Vec<Vec<Passed>>,
+}
+
+/// The checks along a direction.
+#[must_use]
+pub fn along(view: &View<'_>, direction: Direction) -> Checks {
+    let mut missing = Vec::new();
+    let path = view.flow.path(direction);
+    let journeys = in_order(view, direction);
+    let before = first(view, path, &journeys).map(|way| way.walked(view, &mut missing));
+    Checks {
+        before: before.unwrap_or_default(),
+        behind: path
+            .hops
+            .iter()
+            .map(|hop| {
+                let way = behind(hop, &journeys);
+                way.map_or_else(Vec::new, |way| way.walked(view, &mut missing))
+            })
+            .collect(),
+    }
+}
+
+/// What has to be read so that the checks of the first flows are known.
+#[must_use]
+pub fn questions(trace: &Trace, host: &Host) -> Vec<Question> {
+    let mut missing = Vec::new();
+    let views = trace.flows.iter().map(|flow| View { trace, host, flow });
+    let mut views: Vec<View<'_>> = views.filter(|view| !view.is_aside()).collect();
+    views.sort_by_key(|view| !view.kept().any(is_lost));
+    for view in views.iter().take(FLOWS) {
+        for direction in [Direction::Forward, Direction::Reply] {
+            let path = view.flow.path(direction);
+            let journeys = in_order(view, direction);
+            let ways = path.hops.iter().filter_map(|hop| behind(hop, &journeys));
+            for way in first(view, path, &journeys).into_iter().chain(ways) {
+                way.walked(view, &mut missing);
+            }
+        }
+    }
+    missing
+}
+
+/// Journeys of a direction, those that were lost first: what stopped them is to be told.
+fn in_order<'a>(view: &View<'a>, direction: Direction) -> Vec<&'a Journey> {
+    let (mut first, others): (Vec<_>, Vec<_>) = view.journeys(direction).partition(|j| is_lost(j));
+    first.extend(others);
+    first
+}
+
+const fn is_lost(journey: &Journey) -> bool {
+    matches!(journey.fate, Fate::Dropped { .. } | Fate::Vanished { .. })
+}
+
+/// A packet at one side of an interface.
+#[derive(Clone, Copy)]
+struct Visit<'a> {
+    device: Device,
+    side: Side,
+    event: &'a Event,
+    /// Index of its step.
+    step: usize,
+}
+
+/// Interfaces that a journey passed; a copy that went another way has those of its own.
+fn visits(journey: &Journey, branch: u16) -> Vec<Visit<'_>> {
+    let mut list: Vec<Visit<'_>> = Vec::new();
+    for (step, s) in journey.steps.iter().enumerate() {
+        let side = match s.event.detail {
+            Detail::Ingress => Side::Ingress,
+            Detail::Egress => Side::Egress,
+            _ => continue,
+        };
+        let Some(device) = s.event.device.filter(|_| s.branch == branch) else {
+            continue;
+        };
+        let visit = Visit {
+            device,
+            side,
+            event: &s.event,
+            step,
+        };
+        match list.last_mut() {
+            // Several hooks see the packet at one side of one device: the one with its headers tells more.
+            Some(last) if (last.device, last.side) == (device, side) => {
+                if last.event.packet.is_none() {
+                    *last = visit;
+                }
+            }
+            _ => list.push(visit),
+        }
+    }
+    list
+}
+
+/// The way of a packet from one place to the next one at which it was seen, or to its end.
+struct Way<'a> {
+    journey: &'a Journey,
+    from: Option<Visit<'a>>,
+    to: Option<Visit<'a>>,
+}
+
+/// Before the first hop: only what the namespace itself sent.
+fn first<'a>(view: &View<'a>, path: &Path, journeys: &[&'a Journey]) -> Option<Way<'a>> {
+    let hop = path.hops.first();
+    let journey = *journeys.first()?;
+    let to = visits(journey, 0).into_iter().next();
+    match (hop, to) {
+        (Some(hop), Some(to)) => {
+            let own = to.side == Side::Egress && to.event.iif == 0;
+            let same = hop.device == to.device && hop.side == to.side;
+            (own && same).then_some(Way {
+                journey,
+                from: None,
+                to: Some(to),
+            })
+        }
+        // It died before any interface saw it.
+        (None, None) => loss_of(view, journey).map(|_| Way {
+            journey,
+            from: None,
+            to: None,
+        }),
+        _ => None,
+    }
+}
+
+/// Behind a hop.
+fn behind<'a>(hop: &Hop, journeys: &[&'a Journey]) -> Option<Way<'a>> {
+    journeys.iter().find_map(|journey| {
+        let branches = journey.steps.iter().map(|s| s.branch).max().unwrap_or(0);
+        (0..=branches).find_map(|branch| {
+            let list = visits(journey, branch);
+            let here = |v: &Visit<'_>| v.device == hop.device && v.side == hop.side;
+            let at = list.iter().position(here)?;
+            Some(Way {
+                journey,
+                from: list.get(at).copied(),
+                to: list.get(at + 1).copied(),
+            })
+        })
+    })
+}
+
+fn loss_of<'a>(view: &View<'a>, journey: &'a Journey) -> Option<Loss<'a>> {
+    let Fate::Dropped { step } = journey.fate else {
+        return None;
+    };
+    Loss::at((view.trace, view.host), view.flow, journey, step)
+}
+
+impl<'a> Way<'a> {
+    fn walked(&self, view: &View<'a>, missing: &mut Vec<Question>) -> Vec<Passed> {
+        // Only behind the last place at which it was seen.
+        let loss = loss_of(view, self.journey).filter(|_| self.to.is_none());
+        let loss = loss.filter(|loss| self.from.is_none_or(|from| from.step < loss.step));
+        let found = self
+            .leg(view, loss.as_ref())
+            .map_or_else(Walked::default, |leg| walk::walk(view.host, &leg));
+        missing.extend(found.missing);
+        let stopped = found.checks.iter().any(Check::stops);
+        let told = loss.filter(|_| !stopped).map(|loss| Passed {
+            check: by_kernel(&loss),
+            traced: true,
+        });
+        let facts = found.checks.into_iter().map(|check| Passed {
+            check,
+            traced: false,
+        });
+        facts.chain(told).collect()
+    }
+
+    fn leg(&self, view: &View<'a>, loss: Option<&Loss<'a>>) -> Option<Leg> {
+        let host = view.host;
+        let event = self
+            .from
+            .or(self.to)
+            .map(|v| v.event)
+            .or(loss.map(|l| l.event))?;
+        let here = |device: Device| {
+            self.from
+                .is_none_or(|from| from.device.netns == device.netns)
+        };
+        let to = self.to.filter(|to| here(to.device));
+        if self.to.is_some() && to.is_none() {
+            return None;
+        }
+        let exit = match (to, loss, &self.journey.fate) {
+            (Some(to), ..) if to.side == Side::Egress => Exit::Out,
+            (Some(_), ..) => Exit::Up,
+            (None, Some(loss), _) => Exit::Stage(stage(loss)),
+            (None, None, Fate::Delivered) => Exit::Up,
+            (None, None, Fate::Vanished { .. } | Fate::Consumed { .. }) => Exit::Unknown,
+            (None, None, _) => return None,
+        };
+        if let (Some(loss), Some(from)) = (loss, self.from)
+            && loss.netns().is_some_and(|netns| netns != from.device.netns)
+        {
+            return None;
+        }
+        let encloses = |v: &Visit<'_>| v.event.packet.as_ref().is_some_and(|p| p.tunnel.is_some());
+        let entry = match (self.from, to) {
+            (None, _) => Entry::Made,
+            (Some(from), _) if from.side == Side::Ingress => Entry::Device(from.device),
+            // Into a tunnel: the packet around it is made here.
+            (Some(from), Some(to)) if encloses(&to) && !encloses(&from) => Entry::Made,
+            (Some(from), Some(to)) => {
+                let bridge = host
+                    .link(to.device)
+                    .and_then(|port| master_of(host, port))?;
+                if bridge.device != from.device {
+                    return None;
+                }
+                Entry::Bridge(bridge.device)
+            }
+            (Some(_), None) => return None,
+        };
+        let netns = match (self.from, self.to, loss) {
+            (Some(visit), ..) | (None, Some(visit), _) => visit.device.netns,
+            (None, None, loss) => loss?.netns()?,
+        };
+        let seen = |v: &Visit<'_>| seen_tuple(v.event);
+        let own = match (&entry, self.from) {
+            (Entry::Made, Some(_)) => to.as_ref().and_then(seen),
+            (Entry::Made, None) => made(view, self.journey.direction, event),
+            _ => self.from.as_ref().and_then(seen),
+        }?;
+        // Out of a tunnel the packet around it ends.
+        let out_of = self.from.is_some_and(|v| encloses(&v)) && to.is_some_and(|v| !encloses(&v));
+        let end = to.as_ref().filter(|_| !out_of).and_then(seen);
+        let after = end.or_else(|| loss.and_then(Loss::filtered)).unwrap_or(own);
+        let exit = if out_of { Exit::Up } else { exit };
+        Some(Leg {
+            netns,
+            entry,
+            exit,
+            out: match exit {
+                Exit::Out => to.map(|to| to.device),
+                Exit::Stage(Stage::Postrouting | Stage::BridgePostrouting | Stage::Neighbour) => {
+                    loss.and_then(Loss::device)
+                }
+                Exit::Stage(Stage::BridgeForward) => loss.and_then(Loss::device),
+                _ => None,
+            },
+            before: own,
+            after,
+            packet: packet(self.journey.direction, event, loss),
+            at: event.at,
+        })
+    }
+}
+
+/// The addresses that chains and routes see: of a tunnel the outer ones.
+fn seen_tuple(event: &Event) -> Option<Tuple> {
+    let packet = event.packet.as_ref();
+    let outer = packet.and_then(|p| p.tunnel).map(|t| t.outer);
+    outer
+        .or(event.tuple)
+        .or_else(|| packet.and_then(|p| p.tuple))
+}
+
+/// What a socket sent, before a translation in OUTPUT.
+fn made(view: &View<'_>, direction: Direction, event: &Event) -> Option<Tuple> {
+    let seen = seen_tuple(event)?;
+    let asked = view.tuple().filter(|_| direction == Direction::Forward);
+    let original = event
+        .original
+        .or(asked.filter(|asked| asked.src == seen.src));
+    Some(original.unwrap_or(seen))
+}
+
+/// The packet as its headers, and its place in the connection, tell.
+fn packet(direction: Direction, event: &Event, loss: Option<&Loss<'_>>) -> Packet {
+    let headers = event.packet.as_ref();
+    let plain: Option<&Headers> = headers.filter(|p| p.tunnel.is_none());
+    let transport = plain.map_or(Transport::Other, |p| p.transport);
+    let (known, status) = connection(direction, &transport);
+    Packet {
+        transport,
+        fragment: plain.and_then(|p| p.fragment),
+        source_mac: headers.and_then(|p| p.ethernet).map(|e| e.src),
+        destination_mac: headers.and_then(|p| p.ethernet).map(|e| e.dst),
+        // A device hands packets up without one, and a socket that sets one is rare: the kernel tells it of lost ones.
+        mark: Some(loss.map_or(0, |loss| loss.info.mark)),
+        states: loss.and_then(netfilter::states_of).or(known),
+        status: loss.and_then(|loss| loss.info.ct_status).or(status),
+        packet_type: Some(event.pkt_type),
+        length: plain.map(|p| p.ip_len).filter(|length| *length > 0),
+        ttl: plain.map(|p| p.ttl).filter(|ttl| *ttl > 0),
+        tos: plain.map(|p| p.tos),
+        ..Packet::default()
+    }
+}
+
+/// States of which the packet's connection may be one, and its status where that is known.
+fn connection(direction: Direction, transport: &Transport) -> (Option<u32>, Option<u32>) {
+    let old = IPS_CONFIRMED | IPS_SEEN_REPLY | IPS_SRC_NAT_DONE | IPS_DST_NAT_DONE;
+    let established = (Some(states::ESTABLISHED), Some(old));
+    let new = (Some(states::NEW), Some(0));
+    if direction != Direction::Forward {
+        return established;
+    }
+    match *transport {
+        Transport::Tcp { flags, .. } if flags & (SYN | ACK) == SYN => new,
+        Transport::Tcp { .. } => established,
+        // ping(8) counts from one.
+        Transport::Icmp { icmp_type, seq, .. } if seq <= 1 => match icmp_type {
+            icmp::ECHO | icmpv6::ECHO_REQUEST => new,
+            _ => (None, None),
+        },
+        _ => (Some(states::NEW | states::ESTABLISHED), None),
+    }
+}
+
+/// Functions that free packets, and the stage behind which they stand; the nearest caller decides.
+const FUNCTIONS: &[(&str, Stage)] = &[
+    ("neigh_", Stage::Neighbour),
+    ("__neigh_", Stage::Neighbour),
+    ("arp_", Stage::Neighbour),
+    ("ndisc_", Stage::Neighbour),
+    ("__dev_queue_xmit", Stage::Neighbour),
+    ("ip_finish_output", Stage::Neighbour),
+    ("ip6_finish_output", Stage::Neighbour),
+    ("ip_output", Stage::Postrouting),
+    ("ip6_output", Stage::Postrouting),
+    ("ip_mc_output", Stage::Postrouting),
+    ("ip_fragment", Stage::Postrouting),
+    ("ip6_fragment", Stage::Postrouting),
+    ("ip_forward_finish", Stage::Forward),
+    ("ip_forward", Stage::Route),
+    ("ip6_forward", Stage::Route),
+    ("ip_local_deliver", Stage::Input),
+    ("ip_protocol_deliver_rcu", Stage::Input),
+    ("ip6_protocol_deliver_rcu", Stage::Input),
+    ("ip6_input", Stage::Input),
+    ("tcp_", Stage::Input),
+    ("udp", Stage::Input),
+    ("__udp", Stage::Input),
+    ("icmp", Stage::Input),
+    ("raw", Stage::Input),
+    ("ip_error", Stage::Route),
+    ("ip6_pkt_", Stage::Route),
+    ("ip_rcv_finish", Stage::Route),
+    ("ip_sublist_rcv_finish", Stage::Route),
+    ("ip6_rcv_finish", Stage::Route),
+    ("br_", Stage::Fdb),
+    ("__br_", Stage::Fdb),
+];
+
+/// How far a lost packet came.
+fn stage(loss: &Loss<'_>) -> Stage {
+    if let Some(Some(hook)) = netfilter::filtered(loss) {
+        return of_hook(hook);
+    }
+    let names = [loss.function()].into_iter().chain(loss.frames());
+    let stages = names.filter_map(|name| {
+        let mut rows = FUNCTIONS.iter();
+        rows.find(|(start, _)| name.starts_with(start))
+    });
+    stages
+        .map(|(_, stage)| *stage)
+        .next()
+        .unwrap_or(Stage::Ingress)
+}
+
+fn of_hook(hook: hooks::Hook) -> Stage {
+    match hook.name {
+        "BRIDGE-PREROUTING" => Stage::BridgePrerouting,
+        "BRIDGE-INPUT" => Stage::BridgeInput,
+        "BRIDGE-OUTPUT" => Stage::BridgeOutput,
+        "BRIDGE-POSTROUTING" => Stage::BridgePostrouting,
+        "BRIDGE-FORWARD" => Stage::BridgeForward,
+        _ if hook.bridged => Stage::BridgeForward,
+        "PREROUTING" => Stage::Prerouting,
+        "INPUT" => Stage::Input,
+        "OUTPUT" => Stage::Output,
+        "FORWARD" => Stage::Forward,
+        "POSTROUTING" => Stage::Postrouting,
+        _ => Stage::Ingress,
+    }
+}
+
+/// What the kernel said of the end.
+fn by_kernel(loss: &Loss<'_>) -> Check {
+    let hook = match netfilter::filtered(loss) {
+        Some(Some(hook)) => hook.name,
+        _ => "kernel",
+    };
+    let at = match loss.function() {
+        "" => String::new(),
+        function => format!(" in {function}"),
+    };
+    let reason = match &loss.info.reason {
+        Some(reason) => format!(", reason {reason}"),
+        None => String::new(),
+    };
+    Check {
+        hook,
+        chain: None,
+        rule: None,
+        handle: None,
+        text: format!("freed{at}{reason}"),
+        verdict: "drop".to_owned(),
+        undecided: None,
+    }
+}
