@@ -70,6 +70,7 @@ pub fn differences(expect: &Expect, report: &Value) -> Vec<Difference> {
     differences.extend(missing("advice", &expect.advice, &advice(report)));
     differences.extend(hops(&expect.hops, report));
     differences.extend(missing("rewrites", &expect.rewrites, &rewrites(report)));
+    differences.extend(missing("checks", &expect.checks, &checks(report)));
     differences.extend(present(&expect.absent, &words(report)));
     differences
 }
@@ -168,6 +169,35 @@ fn rewrites(report: &Value) -> Vec<String> {
         .collect()
 }
 
+/// What packets were checked by between hops: in the namespace of the hop before, or of the first one.
+fn checks(report: &Value) -> Vec<String> {
+    let mut lines = Vec::new();
+    for path in paths(report) {
+        let first = path.pointer("/hops/0/namespace");
+        let of = |holder: &Value, namespace: Option<&Value>, lines: &mut Vec<String>| {
+            let namespace = namespace.and_then(Value::as_str).unwrap_or_default();
+            for check in list(holder, "/checks") {
+                let word = |key: &str| check.get(key).and_then(Value::as_str).unwrap_or_default();
+                lines.push(format!(
+                    "{namespace} {} {} {}/{} {} → {} by {}",
+                    word("hook"),
+                    word("family"),
+                    word("table"),
+                    word("chain"),
+                    word("text"),
+                    word("verdict"),
+                    word("by")
+                ));
+            }
+        };
+        of(path, first, &mut lines);
+        for hop in list(path, "/hops") {
+            of(hop, hop.get("namespace"), &mut lines);
+        }
+    }
+    lines
+}
+
 /// The places must follow each other in some forward path, with others between them where there are.
 fn hops(wanted: &OneOrMore, report: &Value) -> Option<Difference> {
     let forward: Vec<Vec<String>> = paths(report)
@@ -229,7 +259,9 @@ mod tests {
                 {"direction": "forward", "hops": [
                     {"namespace": "a", "interface": "eth0", "rewrites": []},
                     {"namespace": "n1", "interface": "p0", "rewrites": ["dnat 10.0.0.1:80 > 10.0.0.9:8080"]},
-                    {"namespace": "n2", "interface": "u0", "rewrites": []}]},
+                    {"namespace": "n2", "interface": "u0", "rewrites": [], "checks": [
+                        {"hook": "FORWARD", "family": "inet", "table": "fw", "chain": "f", "text": "policy drop",
+                         "verdict": "drop", "by": "facts"}]}]},
                 {"direction": "reply", "hops": [
                     {"namespace": "n2", "interface": "u0", "rewrites": ["snat x"]}]}]}]
         })
@@ -251,6 +283,7 @@ mod tests {
             keys(
                 "outcome='dropped'\ncause=['x','netfilter.drop']\nnamespace='n2'\ninterface='null'\nhook='FORWARD'
                 summary=['forward','N2']\nadvice=['iptables','PASS']\nhops=['a/eth0','n2/u0']\nrewrites=['dnat','snat']
+                checks=['n2 FORWARD inet fw/f policy drop → drop by facts']
                 absent=['mtu','delete']"
             ),
             none
@@ -269,6 +302,7 @@ mod tests {
             ("advice='nft'", "advice"),
             ("hops=['n2/u0', 'a/eth0']", "hops"),
             ("rewrites='vxlan'", "rewrites"),
+            ("checks='by trace'", "checks"),
             ("absent='forward drop'", "absent"),
             ("absent=['mtu', 'docker']", "absent"),
             ("absent='-p forward'", "absent"),

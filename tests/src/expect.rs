@@ -30,6 +30,9 @@ pub struct Expect {
     pub hops: OneOrMore,
     /// Each must be found among the rewrites of a flow's paths, ignoring case.
     pub rewrites: OneOrMore,
+    /// Each must be found in a line `NAMESPACE HOOK FAMILY TABLE/CHAIN TEXT → VERDICT by facts` (or `trace`) of the checks
+    /// between hops, ignoring case.
+    pub checks: OneOrMore,
     /// None may be found in summary, evidence or advice, ignoring case.
     pub absent: OneOrMore,
 }

@@ -33,7 +33,7 @@ impl Marks {
                 self.cause = right(&["outcome", "cause"]);
                 self.place = right(&["node", "namespace", "interface", "hook"]);
                 self.advice = right(&["summary", "advice", "absent"]);
-                self.path = right(&["hops", "rewrites"]);
+                self.path = right(&["hops", "rewrites", "checks"]);
             }
         }
     }

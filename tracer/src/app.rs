@@ -251,7 +251,13 @@ async fn run(
                 let begun = Instant::now();
                 let mut found = None;
                 match part {
-                    Part::Ask => live.ask(redaction.questions(session.questions())),
+                    Part::Ask => {
+                        live.ask(redaction.questions(session.questions()));
+                        // With pseudonyms the addresses are not those of the machine.
+                        if config.rules && config.redact.is_none() {
+                            live.learned(session.learned());
+                        }
+                    }
                     Part::Look => display.look(&session),
                     Part::Judge => {
                         let unread = kept.is_unread().then_some(EndReason::Asked);

@@ -223,6 +223,9 @@ pub struct TraceArgs {
     /// Also write a recording, for `tracer replay FILE`; - is the standard output, for a pipe
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Report")]
     pub record: Option<PathBuf>,
+    /// Have nf_tables tell which rules packets meet: adds a table that marks them for tracing, and goes with the process
+    #[arg(long, help_heading = "What to follow")]
+    pub rules: bool,
     /// Events per second sent to user space; the path's counters stay exact beyond that
     #[arg(long, value_name = "N", default_value_t = DEFAULT_BUDGET, help_heading = "Limits",
           value_parser = |text: &str| number(text, 1..=MAX_BUDGET))]

@@ -60,6 +60,8 @@ pub struct Config {
     pub output: OutputConfig,
     /// Where the recording goes.
     pub record: Option<RecordTo>,
+    /// Rules of nf_tables are traced.
+    pub rules: bool,
     /// Events a second.
     pub budget: u32,
     /// Bytes captured of each packet, a multiple of 8, at most [`tracer_common::event::MAX_SNAPLEN`].

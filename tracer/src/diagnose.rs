@@ -42,6 +42,7 @@ pub mod stall;
 pub mod standing;
 #[cfg(test)]
 mod tests;
+pub mod traced;
 pub mod translation;
 pub mod translator;
 mod unseen;

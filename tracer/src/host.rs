@@ -8,7 +8,7 @@ mod device_state;
 pub mod discovery;
 pub mod facts;
 mod fdb;
-mod firewall;
+pub(crate) mod firewall;
 pub(crate) mod links;
 pub mod machine;
 pub mod namespaces;
@@ -29,7 +29,7 @@ use crate::model::{Device, KtimeNs, Mac, NetNs, Proto};
 use facts::{
     Cgroups, ConntrackAnswer, ConntrackCounters, DeviceState, Fact, Forwarding, InterfaceAddress,
     Link, MulticastPorts, Neighbor, NodeId, OpenSocket, PacketQueue, PolicyRule, PortUse, PortVlan,
-    Probe, RouteAnswer, Ruleset, Run, TableRoute, TracedNode, XfrmPolicy,
+    Probe, RouteAnswer, RuleTrace, Ruleset, Run, TableRoute, TracedNode, XfrmPolicy,
 };
 
 pub use firewall::element_words;
@@ -117,7 +117,12 @@ pub struct Host {
     pub processes: BTreeMap<NetNs, u32>,
     /// What could not be read: (what, why).
     pub unread: BTreeSet<(String, String)>,
+    /// Steps of packets over rules of nf_tables, oldest first, bounded.
+    pub rule_traces: Vec<RuleTrace>,
 }
+
+/// Most steps over rules that are kept.
+const RULE_TRACES: usize = 4096;
 
 impl Host {
     /// Takes one fact in.
@@ -215,6 +220,11 @@ impl Host {
             Fact::Cgroups(fact) => self.cgroups = Some(Dated { at, fact }),
             Fact::Cgroup(id, path) => {
                 self.cgroup_paths.extend(path.map(|path| (id, path)));
+            }
+            Fact::RuleTrace(trace) => {
+                if self.rule_traces.len() < RULE_TRACES {
+                    self.rule_traces.push(*trace);
+                }
             }
             Fact::Unread { what, why } => {
                 self.unread.insert((what, why));

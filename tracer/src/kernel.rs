@@ -14,6 +14,7 @@ mod expedite;
 pub mod layout;
 mod load;
 mod misses;
+pub mod nftrace;
 pub mod preflight;
 mod reader;
 pub mod reasons;

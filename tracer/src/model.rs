@@ -208,6 +208,18 @@ pub struct Packet {
     pub transport: Transport,
 }
 
+impl Packet {
+    /// Sequence number of TCP, or of an echo message: tells packets of one flow apart.
+    #[must_use]
+    pub const fn sequence(&self) -> Option<u32> {
+        match self.transport {
+            Transport::Tcp { seq, .. } => Some(seq),
+            Transport::Icmp { seq, .. } => Some(seq as u32),
+            _ => None,
+        }
+    }
+}
+
 /// A fragment's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fragment {

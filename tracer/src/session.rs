@@ -13,7 +13,7 @@ use crate::diagnose::{self, Diagnosis};
 use crate::host::Host;
 use crate::host::facts::{Fact, Question};
 use crate::model::Counters;
-use crate::model::{Detail, Event, JourneyId};
+use crate::model::{Detail, Event, JourneyId, Tuple, TupleRole};
 use crate::report::{self, Report};
 use crate::source::{EndReason, Input};
 use crate::verdict::Considered;
@@ -38,6 +38,7 @@ pub struct Session {
     only_interfaces: Vec<Glob>,
     asked: HashSet<Question>,
     asked_of_checks: HashSet<Question>,
+    learned: HashSet<Tuple>,
     ended: Option<EndReason>,
 }
 
@@ -60,6 +61,7 @@ impl Session {
             only_interfaces: Vec::new(),
             asked: HashSet::new(),
             asked_of_checks: HashSet::new(),
+            learned: HashSet::new(),
             ended: None,
         }
     }
@@ -130,6 +132,20 @@ impl Session {
         new.retain(|question| {
             !self.asked.contains(question) && self.asked_of_checks.insert(question.clone())
         });
+        new
+    }
+
+    /// Tuples, other than those asked for, that packets of the flows were found to have since the last time: in both
+    /// directions.
+    pub fn learned(&mut self) -> Vec<Tuple> {
+        let flows = self.correlator.trace().flows.iter();
+        let other = |role: &TupleRole| !matches!(role, TupleRole::Asked | TupleRole::Reply);
+        let tuples = flows.flat_map(|flow| &flow.tuples);
+        let mut new: Vec<Tuple> = tuples
+            .filter(|(role, _)| other(role))
+            .flat_map(|(_, tuple)| [*tuple, tuple.reversed()])
+            .collect();
+        new.retain(|tuple| self.learned.insert(*tuple));
         new
     }
 

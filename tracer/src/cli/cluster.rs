@@ -137,6 +137,7 @@ fn words(args: TraceArgs, config: &Config) -> Vec<String> {
         output: _,
         redact: _,
         record: _,
+        rules,
         budget,
         snaplen,
         btf,
@@ -145,6 +146,7 @@ fn words(args: TraceArgs, config: &Config) -> Vec<String> {
     let flag = |name: &str| format!("--{name}");
     let mut words = vec![flag("record"), "-".to_owned(), flag("until-eof")];
     words.extend(one_way.then(|| flag("one-way")));
+    words.extend(rules.then(|| flag("rules")));
     let duration = config
         .duration
         .map(|duration| format!("{}ms", (duration + OVERTIME).as_millis()));

@@ -62,6 +62,7 @@ pub(super) fn config(args: Args, surroundings: Surroundings) -> Result<Config, E
             path,
             most: max_size,
         }),
+        rules: args.rules,
         budget: args.budget,
         // the stack behind the bytes must be aligned
         snaplen: args.snaplen.next_multiple_of(8).min(MAX_SNAPLEN),

@@ -3,14 +3,16 @@
 
 use crate::correlate::Trace;
 use crate::host::Host;
-use crate::host::facts::Question;
+use crate::host::facts::{
+    BaseChain, FilterEngine, Question, Rule, RuleTrace, RuleVerdict, Ruleset, Stop,
+};
 use crate::model::{
     Detail, Device, Direction, Event, Fate, Hop, Journey, Packet as Headers, Path, Side, Transport,
     Tuple,
 };
 use crate::network::filter::{Packet, states};
 use crate::network::links::master_of;
-use crate::network::walk::{self, Check, Entry, Exit, Leg, Stage, Walked};
+use crate::network::walk::{self, ChainName, Check, Entry, Exit, Leg, Stage, Walked};
 use crate::uapi::nf_conntrack::{
     IPS_CONFIRMED, IPS_DST_NAT_DONE, IPS_SEEN_REPLY, IPS_SRC_NAT_DONE,
 };
@@ -20,6 +22,7 @@ use crate::uapi::{icmp, icmpv6};
 use super::hooks;
 use super::loss::Loss;
 use super::rules::netfilter;
+use super::traced;
 use super::view::View;
 
 /// Most flows for which the facts are read.
@@ -196,20 +199,77 @@ impl<'a> Way<'a> {
         // Only behind the last place at which it was seen.
         let loss = loss_of(view, self.journey).filter(|_| self.to.is_none());
         let loss = loss.filter(|loss| self.from.is_none_or(|from| from.step < loss.step));
-        let found = self
-            .leg(view, loss.as_ref())
-            .map_or_else(Walked::default, |leg| walk::walk(view.host, &leg));
+        let leg = self.leg(view, loss.as_ref());
+        let found = leg
+            .as_ref()
+            .map_or_else(Walked::default, |leg| walk::walk(view.host, leg));
         missing.extend(found.missing);
-        let stopped = found.checks.iter().any(Check::stops);
-        let told = loss.filter(|_| !stopped).map(|loss| Passed {
-            check: by_kernel(&loss),
-            traced: true,
-        });
         let facts = found.checks.into_iter().map(|check| Passed {
             check,
             traced: false,
         });
-        facts.chain(told).collect()
+        let mut all: Vec<Passed> = facts.collect();
+        if let Some(leg) = &leg {
+            self.take_told(view, leg, &mut all);
+        }
+        if let Some(loss) = loss
+            && !all.iter().any(|passed| passed.check.stops())
+        {
+            all.push(Passed {
+                check: by_kernel(&loss),
+                traced: true,
+            });
+        }
+        all
+    }
+
+    /// Where nf_tables told which rules the packet met, that stands for what facts say of its chains.
+    fn take_told(&self, view: &View<'a>, leg: &Leg, all: &mut Vec<Passed>) {
+        let Some(read) = view.host.filters.get(&leg.netns) else {
+            return;
+        };
+        let seen = self.from.or(self.to).map(|v| v.event);
+        let lost = || self.journey.steps.last().map(|s| &s.event);
+        let Some(event) = seen.or_else(lost) else {
+            return;
+        };
+        let routed = Tuple {
+            dst: leg.after.dst,
+            dport: leg.after.dport,
+            ..leg.before
+        };
+        let tuples = [leg.before, routed, leg.after];
+        for told in traced::of(view.host, leg.netns, event, &tuples) {
+            let Some((base, hook)) = told
+                .base(&read.fact)
+                .and_then(|base| Some((base, hook_of(base)?)))
+            else {
+                continue;
+            };
+            let same = |passed: &Passed| {
+                let chain = passed.check.chain.as_ref();
+                passed.check.hook == hook
+                    && chain.is_some_and(|c| {
+                        c.engine == base.engine
+                            && (&c.family, &c.table) == (&base.family, &base.table)
+                    })
+            };
+            let at = all.iter().position(same).or_else(|| {
+                let last = all.iter().rposition(|passed| passed.check.hook == hook);
+                last.map(|at| at + 1)
+            });
+            all.retain(|passed| passed.traced || !same(passed));
+            let at = at.unwrap_or_else(|| match hook {
+                "PREROUTING" | "INGRESS" | "BRIDGE-PREROUTING" => 0,
+                _ => all.len(),
+            });
+            let steps = told.steps.iter().map(|step| Passed {
+                check: told_check(&read.fact, hook, step),
+                traced: true,
+            });
+            let at = at.min(all.len());
+            all.splice(at..at, steps);
+        }
     }
 
     fn leg(&self, view: &View<'a>, loss: Option<&Loss<'a>>) -> Option<Leg> {
@@ -419,6 +479,60 @@ fn of_hook(hook: hooks::Hook) -> Stage {
         "FORWARD" => Stage::Forward,
         "POSTROUTING" => Stage::Postrouting,
         _ => Stage::Ingress,
+    }
+}
+
+/// The hook of a base chain, as checks name it.
+fn hook_of(base: &BaseChain) -> Option<&'static str> {
+    const HOOKS: [&str; 7] = [
+        "PREROUTING",
+        "INPUT",
+        "FORWARD",
+        "OUTPUT",
+        "POSTROUTING",
+        "INGRESS",
+        "EGRESS",
+    ];
+    const BRIDGED: [&str; 5] = [
+        "BRIDGE-PREROUTING",
+        "BRIDGE-INPUT",
+        "BRIDGE-FORWARD",
+        "BRIDGE-OUTPUT",
+        "BRIDGE-POSTROUTING",
+    ];
+    let at = HOOKS.iter().position(|hook| *hook == base.hook)?;
+    match base.family.as_str() {
+        "bridge" => BRIDGED.get(at).copied(),
+        _ => HOOKS.get(at).copied(),
+    }
+}
+
+/// A step that nf_tables told.
+fn told_check(rules: &Ruleset, hook: &'static str, step: &RuleTrace) -> Check {
+    let rule = traced::rule_of(rules, step);
+    // The kernel says how a rule ended: that it translated, or answered, is the rule's own doing.
+    let verdict = match (rule.and_then(Rule::stop), &step.verdict) {
+        (Some(Stop::Nat), RuleVerdict::Accept) => "translate".to_owned(),
+        (Some(Stop::Reject), RuleVerdict::Drop) => "reject".to_owned(),
+        (_, verdict) => walk::verdict_words(verdict),
+    };
+    Check {
+        hook,
+        chain: Some(ChainName {
+            engine: FilterEngine::Nftables,
+            family: step.family.clone(),
+            table: step.table.clone(),
+            chain: step.chain.clone(),
+        }),
+        rule: rule.map(|rule| rule.number),
+        handle: step.handle,
+        text: match (rule, step.handle) {
+            (Some(rule), _) => rule.text.clone(),
+            (None, Some(handle)) => format!("handle {handle}"),
+            (None, None) => format!("policy {verdict}"),
+        },
+        verdict,
+        undecided: None,
     }
 }
 

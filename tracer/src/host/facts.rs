@@ -11,6 +11,7 @@ mod moved;
 mod nodes;
 mod queues;
 mod routes;
+mod rule_trace;
 mod ruleset;
 mod sockets;
 mod xfrm;
@@ -28,6 +29,7 @@ pub use layer2::{
 pub use nodes::{ClockBasis, NodeClock, NodeId, TracedNode};
 pub use queues::PacketQueue;
 pub use routes::{NextHop, PolicyRule, Route, RouteAnswer, Selectors, TableRoute};
+pub use rule_trace::{RuleTrace, TracedPacket};
 pub use sockets::{Connection, LocalPorts, OpenSocket, PortSockets, PortUse};
 pub use xfrm::{XfrmDirection, XfrmPolicy};
 
@@ -119,6 +121,8 @@ pub enum Fact {
     ConntrackCounters(NetNs, ConntrackCounters),
     /// Queues of packets that processes of a namespace have open (NFQUEUE).
     PacketQueues(NetNs, Vec<PacketQueue>),
+    /// What nf_tables did with a packet whose rules are traced.
+    RuleTrace(Box<RuleTrace>),
     /// Something could not be read.
     Unread {
         /// What was tried.
@@ -165,6 +169,9 @@ pub struct Run {
     pub started_ktime: KtimeNs,
     /// `--one-way`.
     pub one_way: bool,
+    /// `--rules`.
+    #[serde(default)]
+    pub rules: bool,
     /// `--netns`: names to which the trace is narrowed; empty: all.
     pub only_netns: Vec<String>,
     /// `--interface`: globs; empty: all.

@@ -6,7 +6,7 @@
 
 mod bounds;
 mod legacy;
-mod nftables;
+pub(crate) mod nftables;
 mod values;
 mod words;
 mod xt;

@@ -8,7 +8,8 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REQUEST,
+    NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_ECHO, NLM_F_EXCL,
+    NLM_F_REQUEST,
 };
 use netlink_sys::{Socket, SocketAddr};
 use nix::sys::socket::{setsockopt, sockopt};
@@ -23,6 +24,10 @@ const DUMP_ATTEMPTS: u32 = 4;
 const NLMSG_NOOP: u16 = 1;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
+/// linux/netfilter/nfnetlink.h.
+pub(crate) const NFNL_SUBSYS_NFTABLES: u16 = 10;
+const NFNL_MSG_BATCH_BEGIN: u16 = 16;
+const NFNL_MSG_BATCH_END: u16 = 17;
 
 /// A message from the kernel.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +59,12 @@ impl Request {
     /// Makes an object that must not exist yet; the answer tells what was made.
     pub(crate) fn create(kind: u16, header: &[u8]) -> Self {
         let flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_ECHO | NLM_F_CREATE | NLM_F_EXCL;
+        Self::new(kind, flags, header)
+    }
+
+    /// Adds an object behind others.
+    pub(crate) fn append(kind: u16, header: &[u8]) -> Self {
+        let flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_APPEND;
         Self::new(kind, flags, header)
     }
 
@@ -177,6 +188,40 @@ impl Netlink {
             }
             attempt += 1;
         }
+    }
+
+    /// Makes all changes of a list, or none (nf_tables). The first error of the kernel is given.
+    pub(crate) fn commit(&mut self, changes: &[Request]) -> io::Result<()> {
+        // struct nfgenmsg: AF_UNSPEC, version, the subsystem in network order
+        let [high, low] = NFNL_SUBSYS_NFTABLES.to_be_bytes();
+        let frame = |kind| Request::new(kind, NLM_F_REQUEST, &[0, 0, high, low]);
+        let (begin, end) = (frame(NFNL_MSG_BATCH_BEGIN), frame(NFNL_MSG_BATCH_END));
+        let first = self.sequence.wrapping_add(1);
+        let all = [&begin].into_iter().chain(changes).chain([&end]);
+        let mut bytes = Vec::new();
+        for (request, sequence) in all.zip(first..) {
+            bytes.extend(request.finish(sequence));
+            self.sequence = sequence;
+        }
+        self.socket.send(&bytes, 0)?;
+        let mut answered = 0;
+        let mut failed = Ok(());
+        while answered < changes.len() {
+            self.receive()?;
+            for message in messages(&self.buffer) {
+                if message.kind != NLMSG_ERROR || message.sequence < first {
+                    continue;
+                }
+                let result = end_of(message.payload);
+                // The list itself is refused: nothing else is answered.
+                if message.sequence == first && result.is_err() {
+                    return result;
+                }
+                answered += 1;
+                failed = failed.and(result);
+            }
+        }
+        failed
     }
 
     /// One request and its answers; whether the list was consistent.

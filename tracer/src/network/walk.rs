@@ -10,8 +10,10 @@ mod routing;
 #[cfg(test)]
 mod tests;
 
+pub use chains::verdict_words;
+
 use crate::host::Host;
-use crate::host::facts::{Link, Question};
+use crate::host::facts::{FilterEngine, Link, Question};
 use crate::model::{Device, KtimeNs, NetNs, Tuple};
 
 use super::bridging;
@@ -40,6 +42,8 @@ pub struct Check {
 /// A chain by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChainName {
+    /// Whose it is.
+    pub engine: FilterEngine,
     /// `ip`, `ip6`, `inet`, `bridge`, `netdev`.
     pub family: String,
     /// Its table.

@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::filter::Compiled;
 use crate::host::facts::Question;
+use crate::model::Tuple;
 use crate::source::Input;
 use control::{Command, Control};
 
@@ -143,6 +144,14 @@ impl Live {
     pub fn refilter(&self, filter: Compiled) {
         // Without a control thread `recv` fails, which says it better.
         let _ = self.commands.send(Command::Refilter(Box::new(filter)));
+    }
+
+    /// Tells that packets of the flows have these tuples too, for what cannot follow them by itself (`--rules`).
+    pub fn learned(&self, tuples: Vec<Tuple>) {
+        if !tuples.is_empty() {
+            // Without a control thread `recv` fails, which says it better.
+            let _ = self.commands.send(Command::Learned(tuples));
+        }
     }
 
     /// Whether answers are still to come.

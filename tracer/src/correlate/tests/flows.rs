@@ -54,6 +54,7 @@ fn run_fact(src: &[&str], dst: &[&str]) -> Fact {
         started_unix_ns: 0,
         started_ktime: KtimeNs(0),
         one_way: false,
+        rules: false,
         only_netns: Vec::new(),
         only_interfaces: Vec::new(),
     }))

@@ -2,7 +2,8 @@
 
 use super::fixture::{Net, device, dropped, echo, mac, ports, tcp};
 use crate::host::facts::{
-    BaseChain, ConntrackCounters, Fact, FilterEngine, FilterRule, Question, Side, Stop, Test,
+    BaseChain, ConntrackCounters, Fact, FilterEngine, FilterRule, Question, RuleTrace, RuleVerdict,
+    Side, Stop, Test, TracedPacket,
 };
 use crate::model::{Detail, Direction, DropInfo, NetNs, Proto, Transport, Tuple};
 use crate::verdict::{Confidence, Evidence, Verdict};
@@ -329,4 +330,65 @@ fn a_dropped_question_is_the_cause_of_all_that_waits() {
         "{}",
         verdict.summary
     );
+}
+
+/// A step of a traced packet through `inet fw/forward`.
+fn told(handle: Option<u64>, verdict: RuleVerdict, tuple: Option<Tuple>) -> Fact {
+    Fact::RuleTrace(Box::new(RuleTrace {
+        netns: NetNs(ROUTER),
+        id: 7,
+        family: "inet".to_owned(),
+        table: "fw".to_owned(),
+        chain: "forward".to_owned(),
+        handle,
+        verdict,
+        packet: tuple.map(|tuple| TracedPacket {
+            tuple,
+            ip_id: 1,
+            sequence: Some(1),
+        }),
+    }))
+}
+
+#[test]
+fn of_several_rules_the_one_that_nf_tables_told_did_it() {
+    let mut net = routed();
+    let stops = vec![
+        rule(1, None, set("first"), "ip saddr @first drop"),
+        rule(2, None, set("second"), "ip saddr @second drop"),
+    ];
+    chains(&mut net, vec![chain("FORWARD", false, stops)]);
+    dies(&mut net, ping(), None, by_nft());
+    assert!(net.verdict().summary.contains("one of 2 rules"));
+    // another packet's trace tells nothing
+    net.fact(told(Some(11), RuleVerdict::Drop, Some(database())));
+    assert!(net.verdict().summary.contains("one of 2 rules"));
+    net.fact(told(Some(11), RuleVerdict::Continue, Some(ping())));
+    net.fact(told(Some(12), RuleVerdict::Drop, None));
+    let verdict = net.verdict();
+    assert!(
+        verdict.summary.contains("ip saddr @second drop"),
+        "{}",
+        verdict.summary
+    );
+    assert!(verdict.evidence.iter().any(|e| e.kind == "trace"));
+}
+
+#[test]
+fn iptables_legacy_is_said_to_tell_nothing() {
+    let mut net = routed();
+    net.asked("10.2.0.2");
+    if let Some(run) = &mut net.host.run {
+        run.rules = true;
+    }
+    let chain = BaseChain {
+        chain: "FORWARD".to_owned(),
+        hook: "FORWARD".to_owned(),
+        ..legacy("filter", vec![rule(1, Some(3), Vec::new(), "-j DROP")])
+    };
+    chains(&mut net, vec![chain]);
+    let info = dropped("NETFILTER_DROP", "nf_hook_slow", "ip_forward");
+    dies(&mut net, ping(), None, info);
+    let trace = |e: &Evidence| e.kind == "trace" && e.text.starts_with("iptables-legacy");
+    assert!(net.verdict().evidence.iter().any(trace));
 }

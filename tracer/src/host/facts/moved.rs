@@ -20,6 +20,7 @@ impl Fact {
             Self::Route(answer) => Some(&mut answer.netns),
             Self::Sockets(found) => Some(&mut found.netns),
             Self::LocalPorts(found) => Some(&mut found.netns),
+            Self::RuleTrace(trace) => Some(&mut trace.netns),
             Self::Conntrack(answer) => Some(&mut answer.netns),
             Self::NamespaceGone(netns)
             | Self::Sysctl { netns, .. }

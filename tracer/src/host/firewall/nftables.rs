@@ -4,7 +4,7 @@ mod expression;
 mod rules;
 mod sets;
 mod statement;
-mod verdict;
+pub(crate) mod verdict;
 
 use std::collections::HashSet;
 use std::io;
@@ -13,9 +13,10 @@ use netlink_sys::protocols::NETLINK_NETFILTER;
 
 use super::{IP_HOOKS, in_use};
 use crate::host::facts::{BaseChain, Chain, FilterEngine, Missing, Ruleset};
-use crate::host::netlink::{Message, Netlink, Request, attributes, be32_of, text_of};
+use crate::host::netlink::{
+    Message, NFNL_SUBSYS_NFTABLES, Netlink, Request, attributes, be32_of, text_of,
+};
 
-const NFNL_SUBSYS_NFTABLES: u16 = 10;
 const NFT_MSG_GETCHAIN: u16 = 4;
 const NFTA_CHAIN_TABLE: u16 = 1;
 const NFTA_CHAIN_NAME: u16 = 3;
@@ -41,6 +42,22 @@ const FAMILIES: [(u8, &str, &[&str]); 6] = [
     (10, "ip6", &IP_HOOKS),
 ];
 
+/// How the table begins to be called by which a tracer has rules traced: it decides nothing, and is no part of the host.
+pub(crate) const TRACE_TABLE: &str = "tracer-rules-";
+
+/// Whether the calling thread's namespace has base chains of nf_tables.
+pub(crate) fn has_chains() -> io::Result<bool> {
+    if !in_use("nf_tables") {
+        return Ok(false);
+    }
+    let mut socket = Netlink::open(NETLINK_NETFILTER)?;
+    let request = Request::all(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETCHAIN, &[0; 4]);
+    Ok(socket
+        .ask(&request, any_chain)?
+        .iter()
+        .any(|(_, base)| *base))
+}
+
 /// All chains, rules and sets of the calling thread's namespace.
 pub(super) fn read() -> io::Result<Ruleset> {
     if !in_use("nf_tables") {
@@ -49,7 +66,8 @@ pub(super) fn read() -> io::Result<Ruleset> {
     let mut socket = Netlink::open(NETLINK_NETFILTER)?;
     // struct nfgenmsg: family (0: all), version, resource (2)
     let request = Request::all(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETCHAIN, &[0; 4]);
-    let chains = socket.ask(&request, any_chain)?;
+    let mut chains = socket.ask(&request, any_chain)?;
+    chains.retain(|(chain, _)| !chain.table.starts_with(TRACE_TABLE));
     let (base, others): (Vec<_>, Vec<_>) = chains.into_iter().partition(|(_, is_base)| *is_base);
     let base: Vec<_> = base.into_iter().map(|(chain, _)| chain).collect();
     if base.is_empty() {

@@ -72,7 +72,7 @@ impl Walk<'_, '_> {
 }
 
 fn check(hook: &'static str, step: &Step<'_>) -> Check {
-    let verdict = verdict(&step.does);
+    let verdict = does_words(&step.does);
     let text = match step.rule {
         Some(rule) => rule.text.clone(),
         None => format!("policy {verdict}"),
@@ -80,6 +80,7 @@ fn check(hook: &'static str, step: &Step<'_>) -> Check {
     Check {
         hook,
         chain: Some(ChainName {
+            engine: step.base.engine,
             family: step.base.family.clone(),
             table: step.base.table.clone(),
             chain: step.chain.to_owned(),
@@ -96,17 +97,28 @@ fn check(hook: &'static str, step: &Step<'_>) -> Check {
     }
 }
 
-fn verdict(does: &Does<'_>) -> String {
+/// A verdict of nf_tables or iptables in one word, or with the chain that it leads to.
+#[must_use]
+pub fn verdict_words(verdict: &RuleVerdict) -> String {
+    match verdict {
+        RuleVerdict::Accept => "accept".to_owned(),
+        RuleVerdict::Drop => "drop".to_owned(),
+        RuleVerdict::Return => "return".to_owned(),
+        RuleVerdict::Continue => "continue".to_owned(),
+        RuleVerdict::Jump(to) => format!("jump {to}"),
+        RuleVerdict::Goto(to) => format!("goto {to}"),
+        RuleVerdict::Queue { .. } => "queue".to_owned(),
+    }
+}
+
+fn does_words(does: &Does<'_>) -> String {
     match does {
-        Does::Continues | Does::Verdict(RuleVerdict::Continue) => "continue".to_owned(),
-        Does::Policy(Outcome::Accept) | Does::Verdict(RuleVerdict::Accept) => "accept".to_owned(),
-        Does::Policy(_) | Does::Verdict(RuleVerdict::Drop) => "drop".to_owned(),
+        Does::Continues => "continue".to_owned(),
+        Does::Policy(Outcome::Accept) => "accept".to_owned(),
+        Does::Policy(_) => "drop".to_owned(),
         Does::Rejects(_) => "reject".to_owned(),
         Does::Translates(_) => "translate".to_owned(),
-        Does::Verdict(RuleVerdict::Return) => "return".to_owned(),
-        Does::Verdict(RuleVerdict::Jump(to)) => format!("jump {to}"),
-        Does::Verdict(RuleVerdict::Goto(to)) => format!("goto {to}"),
-        Does::Verdict(RuleVerdict::Queue { .. }) => "queue".to_owned(),
+        Does::Verdict(verdict) => verdict_words(verdict),
     }
 }
 

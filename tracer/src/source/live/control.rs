@@ -12,15 +12,17 @@ use super::forward::{Forwarder, Progress};
 use super::scope::Scope;
 use super::{Message, Ready};
 use crate::config::Config;
+use crate::decode::packet::{self, Start, ethertype};
 use crate::error::Error;
 use crate::filter::Compiled;
 use crate::host::answers;
-use crate::host::facts::{Fact, Link, Probe, ProbeState, Question, Run};
+use crate::host::facts::{Fact, Link, Probe, ProbeState, Question, RuleTrace, Run, TracedPacket};
 use crate::host::machine::{self, Clock, Machine};
-use crate::host::namespaces::Namespaces;
+use crate::host::namespaces::{Namespaces, NetnsFd};
 use crate::host::watch::{HostChange, Watcher};
+use crate::kernel::nftrace::{self, RuleTracing};
 use crate::kernel::{Kernel, KernelError, LoadOptions, Running, Target};
-use crate::model::Device;
+use crate::model::{Device, NetNs, Tuple};
 use crate::source::Input;
 
 /// The thread's name. What the kernel looks up when this thread asks for a route is no traffic (see `forward`).
@@ -39,6 +41,8 @@ pub(super) enum Command {
     Ask(Vec<Question>),
     /// Follow this from now on.
     Refilter(Box<Compiled>),
+    /// Packets of the flows have these tuples too.
+    Learned(Vec<Tuple>),
     /// The machine changed.
     Changes(Vec<HostChange>),
     /// Another thread cannot go on.
@@ -87,6 +91,7 @@ pub(super) struct Control {
     namespaces: Namespaces,
     links: BTreeMap<Device, Link>,
     reading: Option<Running>,
+    rules: Option<RuleTracing>,
     progress: Progress,
     run: Run,
     to: mpsc::Sender<Message>,
@@ -139,6 +144,9 @@ impl Control {
             namespaces: Namespaces::default(),
             links: BTreeMap::new(),
             reading: None,
+            rules: config
+                .rules
+                .then(|| RuleTracing::new(&config.filter.clauses)),
             progress,
             run,
             to,
@@ -178,6 +186,10 @@ impl Control {
             match commands.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Ok(Command::Ask(questions)) => self.answer(&questions)?,
                 Ok(Command::Refilter(filter)) => self.refilter(&filter)?,
+                Ok(Command::Learned(tuples)) => {
+                    // A rule that cannot be added is one packet less that is traced.
+                    let _ = self.rules.as_mut().map(|rules| rules.learn(&tuples));
+                }
                 Ok(Command::Changes(changes)) if changes.is_empty() => {}
                 Ok(Command::Changes(changes)) => {
                     let facts = self.changed(changes)?;
@@ -202,6 +214,7 @@ impl Control {
         if ticks.is_multiple_of(COUNTERS_EVERY) {
             self.send_counters()?;
         }
+        self.send_rule_traces()?;
         self.send(Input::Tick(self.progress.until(machine::ktime()?)))
     }
 
@@ -214,6 +227,8 @@ impl Control {
             })?;
         }
         self.send_counters()?;
+        self.send_rule_traces()?;
+        self.rules = None;
         self.send(Input::Tick(machine::ktime()?))?;
         Ok(self.to.blocking_send(Message::Drained)?)
     }
@@ -221,8 +236,43 @@ impl Control {
     fn refilter(&mut self, filter: &Compiled) -> Result<(), Exit> {
         self.scope.follow(filter);
         self.kernel.set_filter(self.scope.filter())?;
+        if self.rules.take().is_some() {
+            self.rules = Some(RuleTracing::new(&filter.clauses));
+            let all: Vec<NetNs> = self.namespaces.iter().map(NetnsFd::netns).collect();
+            let failed: Vec<Fact> = all
+                .into_iter()
+                .filter_map(|n| self.trace_rules(n))
+                .collect();
+            self.tell(failed)?;
+        }
         follow(&mut self.run, filter);
         self.tell(vec![Fact::Run(Box::new(self.run.clone()))])
+    }
+
+    /// What nf_tables told since the last time.
+    fn send_rule_traces(&mut self) -> Result<(), Exit> {
+        let Some(rules) = &mut self.rules else {
+            return Ok(());
+        };
+        let mut facts = Vec::new();
+        rules.drain(|netns, step| facts.push(rule_trace(netns, step)));
+        self.tell(facts)
+    }
+
+    /// Begins to trace rules in a namespace; a failure becomes a fact.
+    fn trace_rules(&mut self, netns: NetNs) -> Option<Fact> {
+        let namespace = self.namespaces.get(netns)?;
+        let mut links = self.links.values().filter(|l| l.device.netns == netns);
+        let bridged = links.any(|l| l.kind == "bridge");
+        if !self.scope.looks_into(netns) {
+            return None;
+        }
+        let error = self.rules.as_mut()?.add(namespace, bridged).err()?;
+        Some(Fact::Probe(Probe {
+            name: format!("rules {}", self.scope.namespace(netns)),
+            state: ProbeState::Failed,
+            detail: error.to_string(),
+        }))
     }
 
     fn send_counters(&self) -> Result<(), Exit> {
@@ -253,9 +303,11 @@ impl Control {
     fn changed(&mut self, changes: Vec<HostChange>) -> Result<Vec<Fact>, KernelError> {
         let mut facts: Vec<Fact> = changes.iter().map(HostChange::fact).collect();
         let mut new = Vec::new();
+        let mut added = Vec::new();
         for change in changes {
             match change {
                 HostChange::NamespaceAdded(handle, _) => {
+                    added.push(handle.netns());
                     self.namespaces.insert(handle);
                 }
                 HostChange::NamespaceGone(netns) => {
@@ -267,6 +319,9 @@ impl Control {
                         .collect();
                     for device in gone {
                         self.forget(device);
+                    }
+                    if let Some(rules) = &mut self.rules {
+                        rules.remove(netns);
                     }
                     self.namespaces.remove(netns);
                 }
@@ -289,6 +344,13 @@ impl Control {
             }
         }
         facts.extend(self.attach(&new));
+        if self.rules.is_some() {
+            let added: Vec<Fact> = added
+                .into_iter()
+                .filter_map(|n| self.trace_rules(n))
+                .collect();
+            facts.extend(added);
+        }
         facts.push(Fact::Coverage {
             covered: u32::try_from(self.kernel.watched()).unwrap_or(u32::MAX),
             total: u32::try_from(self.wanted().count()).unwrap_or(u32::MAX),
@@ -346,6 +408,48 @@ impl Control {
     }
 }
 
+/// A step over rules as a fact.
+fn rule_trace(netns: NetNs, step: nftrace::Step) -> Fact {
+    let nftrace::Step {
+        id,
+        family,
+        table,
+        chain,
+        handle,
+        verdict,
+        headers,
+    } = step;
+    Fact::RuleTrace(Box::new(RuleTrace {
+        netns,
+        id,
+        family: family.to_owned(),
+        table,
+        chain,
+        handle,
+        verdict,
+        packet: traced_packet(&headers),
+    }))
+}
+
+/// The packet by the headers that nf_tables copied: the outermost, as rules see it.
+fn traced_packet(headers: &[u8]) -> Option<TracedPacket> {
+    let protocol = match headers.first()? >> 4 {
+        6 => ethertype::IPV6,
+        _ => ethertype::IPV4,
+    };
+    let start = Start {
+        l3_offset: 0,
+        protocol,
+        skb_len: 0,
+    };
+    let packet = packet::parse(headers, start, None)?;
+    Some(TracedPacket {
+        tuple: packet.tunnel.map(|t| t.outer).or(packet.tuple)?,
+        ip_id: packet.ip_id,
+        sequence: packet.sequence().filter(|_| packet.tunnel.is_none()),
+    })
+}
+
 /// The run as the report tells of it.
 fn run(config: &Config) -> io::Result<Run> {
     let machine = Machine::read()?;
@@ -366,6 +470,7 @@ fn run(config: &Config) -> io::Result<Run> {
         started_unix_ns: clock.unix_ns,
         started_ktime: clock.ktime,
         one_way: false,
+        rules: config.rules,
         only_netns: config.only_netns.clone(),
         only_interfaces: config
             .only_interfaces

@@ -72,9 +72,14 @@ impl Scope {
 
     /// Whether the interface is to be watched.
     pub(super) fn wants(&self, link: &Link) -> bool {
-        (self.netns.is_empty() || self.netns.contains(&link.device.netns))
+        self.looks_into(link.device.netns)
             && (self.interfaces.is_empty()
                 || self.interfaces.iter().any(|glob| glob.matches(&link.name)))
+    }
+
+    /// Whether the namespace is looked at.
+    pub(super) fn looks_into(&self, netns: NetNs) -> bool {
+        self.netns.is_empty() || self.netns.contains(&netns)
     }
 
     /// The name that the namespace had at the start.

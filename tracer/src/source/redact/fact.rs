@@ -130,6 +130,7 @@ impl Pseudonyms {
                 self.tuple(tuple);
                 entry.iter_mut().for_each(|entry| self.connection(entry));
             }
+            Fact::RuleTrace(trace) => self.rule_trace(trace),
             Fact::PacketQueues(_, queues) => {
                 let holders = queues.iter_mut().flat_map(|queue| &mut queue.holders);
                 holders.for_each(|holder| self.process(&mut holder.process));
@@ -169,6 +170,7 @@ impl Pseudonyms {
             started_unix_ns: _,
             started_ktime: _,
             one_way: _,
+            rules: _,
             only_netns,
             only_interfaces,
         } = run;
@@ -461,7 +463,7 @@ impl Pseudonyms {
         self.rename(Kind::Process, comm);
     }
 
-    fn tuple(&mut self, tuple: &mut Tuple) {
+    pub(super) fn tuple(&mut self, tuple: &mut Tuple) {
         let Tuple {
             proto: _,
             src,

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::Pseudonyms;
 use super::names::Kind;
 use crate::host::facts::{
-    BaseChain, Chain, Element, Field, FilterRule, Part, Rule, RuleVerdict, Ruleset, Set, Statement,
-    Test, Translation, Value,
+    BaseChain, Chain, Element, Field, FilterRule, Part, Rule, RuleTrace, RuleVerdict, Ruleset, Set,
+    Statement, Test, TracedPacket, Translation, Value,
 };
 
 impl Pseudonyms {
@@ -39,6 +39,30 @@ impl Pseudonyms {
             *device = self.names.interface(device).unwrap_or_default();
         }
         stops.iter_mut().for_each(|rule| self.filter_rule(rule));
+    }
+
+    pub(super) fn rule_trace(&mut self, trace: &mut RuleTrace) {
+        let RuleTrace {
+            netns: _,
+            id: _,
+            family: _,
+            table,
+            chain,
+            handle: _,
+            verdict,
+            packet,
+        } = trace;
+        self.rename(Kind::Table, table);
+        self.rename(Kind::Chain, chain);
+        self.rule_verdict(verdict);
+        if let Some(TracedPacket {
+            tuple,
+            ip_id: _,
+            sequence: _,
+        }) = packet
+        {
+            self.tuple(tuple);
+        }
     }
 
     fn filter_rule(&mut self, rule: &mut FilterRule) {

@@ -11,6 +11,7 @@ use super::super::super::hooks::Hook;
 use super::super::super::loss::Loss;
 use super::super::super::owners::{self, Owner};
 use super::super::super::remedy::{Remedy, Shell, command, text};
+use super::super::super::traced;
 use super::super::super::words::count;
 use super::element;
 use super::look_everywhere;
@@ -32,6 +33,28 @@ pub(super) fn with(
     candidate = bridged(candidate, loss, hook, &shell);
     for chain in chains {
         candidate = candidate.because("chain", state(chain));
+    }
+    if let Some((_, step)) = traced::stop(loss) {
+        let which = match step.handle {
+            Some(handle) => format!("rule with handle {handle}"),
+            None => "policy".to_owned(),
+        };
+        let (family, table, name) = (&step.family, &step.table, &step.chain);
+        candidate = candidate.because(
+            "trace",
+            format!(
+                "nf_tables told of this packet: dropped by the {which} of {family} {table}/{name}"
+            ),
+        );
+    } else if loss.host.run.as_ref().is_some_and(|run| run.rules)
+        && chains
+            .iter()
+            .any(|chain| chain.engine == FilterEngine::Legacy)
+    {
+        candidate = candidate.because(
+            "trace",
+            "iptables-legacy does not tell which rules a packet meets: the rules as they were read are walked".to_owned(),
+        );
     }
     if let Some(only) = found.only() {
         return named(candidate, (loss, hook), only, &shell);

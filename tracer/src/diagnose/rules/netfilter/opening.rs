@@ -199,11 +199,15 @@ impl<'a> Way<'a> {
                 let walk = filter::walk(&rules, packet, at);
                 match walk.answer() {
                     Answer::Passes => return Next::Passes,
-                    Answer::CannotTell(why) => {
-                        let why =
-                            why.map_or("a rule that facts do not decide".to_owned(), open_words);
-                        return Next::Open(why);
-                    }
+                    // What may stop it is opened as well: the change must not depend on chance.
+                    Answer::CannotTell(why) => match walk.ends.first() {
+                        Some(end) if end.outcome != Outcome::Queue => end.base.clone(),
+                        _ => {
+                            let why = why
+                                .map_or("a rule that facts do not decide".to_owned(), open_words);
+                            return Next::Open(why);
+                        }
+                    },
                     Answer::Stopped(end) if end.outcome == Outcome::Queue => {
                         return Next::Stopped(words(end));
                     }

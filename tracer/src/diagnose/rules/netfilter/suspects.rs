@@ -12,6 +12,7 @@ use crate::uapi::nf_conntrack::{
 use super::super::super::chain_commands::{chain_words, rule_of, rule_words};
 use super::super::super::hooks::Hook;
 use super::super::super::loss::Loss;
+use super::super::super::traced;
 
 /// Somebody who may have done it.
 #[derive(Clone, Debug)]
@@ -115,7 +116,7 @@ pub(super) fn of<'a>(
         if rule.is_none() && (base.policy_packets == Some(0) || moved == Some(0)) {
             continue;
         }
-        let rule = rule.map(|rule| told(facts, base, (chain, rule), (stop, via)));
+        let rule = rule.map(|rule| with_jumps(facts, base, (chain, rule), (stop, via)));
         let known = |s: &Suspect<'_>| {
             let same = |r: &FilterRule| {
                 rule.as_ref().is_some_and(|n| {
@@ -133,6 +134,21 @@ pub(super) fn of<'a>(
                 member: member.map(OfMap::of),
             });
         }
+    }
+    if let Some(suspect) = told(loss, facts, chains) {
+        let rule = |s: &Suspect<'_>| {
+            let place = |r: &FilterRule| (r.handle, r.chain.clone());
+            s.rule.as_ref().map(place)
+        };
+        let known = found
+            .list
+            .into_iter()
+            .find(|s| s.chain == suspect.chain && rule(s) == rule(&suspect));
+        return Suspects {
+            list: vec![known.unwrap_or(suspect)],
+            complete: true,
+            passes: false,
+        };
     }
     let counted = |s: &Suspect<'_>| s.rule.as_ref().is_none_or(|r| r.packets.is_some());
     if found.list.iter().any(|s| s.moved.is_some()) && found.list.iter().all(counted) {
@@ -173,8 +189,29 @@ fn ends<'w, 'a>(walk: &'w Walk<'a>, manners: &[Stop]) -> Vec<EndOf<'w, 'a>> {
         .collect()
 }
 
+/// Who did it, as nf_tables told (`--rules`).
+fn told<'a>(loss: &Loss<'a>, facts: &'a Ruleset, chains: &[&'a BaseChain]) -> Option<Suspect<'a>> {
+    let (base, step) = traced::stop(loss)?;
+    let chain = chains.iter().find(|chain| **chain == base)?;
+    let rule = match step.handle {
+        Some(_) => {
+            let rule = traced::rule_of(facts, step)?;
+            let stop = rule.stop().unwrap_or(Stop::Drop);
+            Some(with_jumps(facts, base, (&step.chain, rule), (stop, &[])))
+        }
+        None => None,
+    };
+    Some(Suspect {
+        chain,
+        rule,
+        moved: None,
+        element: None,
+        member: None,
+    })
+}
+
 /// A rule with the tests of the jumps that lead to it.
-fn told(
+fn with_jumps(
     facts: &Ruleset,
     base: &BaseChain,
     (chain, rule): (&str, &Rule),

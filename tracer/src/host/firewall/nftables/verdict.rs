@@ -17,9 +17,12 @@ const BYPASS: i32 = 0x8000;
 
 /// Reads a verdict out of NFTA_*_DATA; `None` where the data are a value.
 pub(super) fn of_data(data: &[u8]) -> Option<RuleVerdict> {
-    let verdict = attributes(data)
-        .find(|(kind, _)| *kind == NFTA_DATA_VERDICT)
-        .map(|(_, value)| value)?;
+    let verdict = attributes(data).find(|(kind, _)| *kind == NFTA_DATA_VERDICT);
+    of_attributes(verdict?.1)
+}
+
+/// Reads the attributes of a verdict (NFTA_VERDICT_*).
+pub(crate) fn of_attributes(verdict: &[u8]) -> Option<RuleVerdict> {
     let (mut code, mut chain) = (None, String::new());
     for (kind, value) in attributes(verdict) {
         match kind {
