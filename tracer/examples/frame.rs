@@ -46,7 +46,7 @@ fn draw(file: &str, size: &str, keys: impl Iterator<Item = String>) -> Result<St
         feed.input(&input, &session);
         session.input(&input);
     }
-    feed.look(&session);
+    feed.look(&session, false);
 
     let settings = Settings::plain(Depth::True);
     let mut state = State::new(size, UNICODE);

@@ -253,6 +253,9 @@ async fn run(
                 match part {
                     Part::Ask => {
                         live.ask(redaction.questions(session.questions()));
+                        if display.shows_checks() {
+                            live.ask(redaction.questions(session.questions_of_checks()));
+                        }
                         // With pseudonyms the addresses are not those of the machine.
                         if config.rules && config.redact.is_none() {
                             live.learned(session.learned());

@@ -41,7 +41,7 @@ fn snapshot(recording: &str) -> Arc<Snapshot> {
         feed.input(&input, &session);
         session.input(&input);
     }
-    feed.look(&session);
+    feed.look(&session, false);
     Arc::clone(feed.snapshot())
 }
 
@@ -116,7 +116,7 @@ fn check(name: &str, recording: &str, keys: &str) {
 /// Every view, opened rows, and what lies above the views: of a loss, and of a translation with its answers.
 #[test]
 fn every_view() {
-    const VIEWS: [(&str, &str); 11] = [
+    const VIEWS: [(&str, &str); 12] = [
         ("path", "1"),
         ("hop", "1 down down enter"),
         ("packets", "2"),
@@ -127,6 +127,7 @@ fn every_view() {
         ("context", "5"),
         ("log", "6"),
         ("evidence", "e"),
+        ("considered", "w"),
         ("help", "?"),
     ];
     for (view, keys) in VIEWS {
@@ -188,7 +189,7 @@ fn stepped(recording: &str, keys: &str) -> String {
                 break;
             }
         }
-        feed.look(&session.as_of_now());
+        feed.look(&session.as_of_now(), false);
     }
     text(&frame::buffer(
         (100, 30),

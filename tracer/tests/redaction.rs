@@ -295,7 +295,7 @@ fn outputs(inputs: &[Input]) -> Vec<(String, String)> {
         feed.input(input, &session);
         session.input(input);
     }
-    feed.look(&session);
+    feed.look(&session, false);
     let report = session.report();
     let mut all = Vec::new();
     let mut page = Vec::new();

@@ -119,6 +119,11 @@ impl Display<'_> {
         }
     }
 
+    /// Whether what packets were checked by is looked at now.
+    pub(super) fn shows_checks(&self) -> bool {
+        matches!(self, Self::Screen(screen) if screen.shows_checks())
+    }
+
     /// What the screen shows, where there is one.
     pub(super) fn snapshot(&self) -> Option<Arc<Snapshot>> {
         match self {

@@ -259,10 +259,8 @@ impl<'a> Way<'a> {
                 last.map(|at| at + 1)
             });
             all.retain(|passed| passed.traced || !same(passed));
-            let at = at.unwrap_or_else(|| match hook {
-                "PREROUTING" | "INGRESS" | "BRIDGE-PREROUTING" => 0,
-                _ => all.len(),
-            });
+            let first = matches!(hook, "PREROUTING" | "INGRESS" | "BRIDGE-PREROUTING");
+            let at = at.unwrap_or(if first { 0 } else { all.len() });
             let steps = told.steps.iter().map(|step| Passed {
                 check: told_check(&read.fact, hook, step),
                 traced: true,

@@ -82,7 +82,8 @@ impl Driver {
         let resting = self
             .rest_until
             .is_some_and(|until| Instant::now() < until && session.ended().is_none());
-        if self.feed.is_stale(session) && !resting {
+        let lacks = self.state.shows_considered() && self.feed.snapshot().considered.is_none();
+        if (self.feed.is_stale(session) || lacks) && !resting {
             self.show(session);
         }
     }
@@ -90,7 +91,7 @@ impl Driver {
     /// Makes a snapshot.
     pub fn show(&mut self, session: &Session) {
         let begun = Instant::now();
-        self.feed.look(session);
+        self.feed.look(session, self.state.shows_considered());
         self.rest_until = Some(begun + begun.elapsed() * SHARE);
         self.dirty = true;
     }
@@ -104,6 +105,12 @@ impl Driver {
     pub fn restart(&mut self, session: &Session) {
         self.feed.restart(session);
         self.dirty = true;
+    }
+
+    /// Whether what packets were checked by is looked at.
+    #[must_use]
+    pub fn shows_checks(&self) -> bool {
+        self.state.shows_checks()
     }
 
     /// The report as it is shown now.

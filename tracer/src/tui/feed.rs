@@ -32,7 +32,7 @@ impl Feed {
     #[must_use]
     pub fn new(session: &Session) -> Self {
         let (history, log) = (History::default(), Log::default());
-        let snapshot = Arc::new(Snapshot::of(session, &history, log.entries()));
+        let snapshot = Arc::new(Snapshot::of(session, &history, log.entries(), false));
         Self {
             history,
             log,
@@ -95,12 +95,12 @@ impl Feed {
         (trace.events, trace.packets, self.log.written())
     }
 
-    /// Makes a snapshot of the session as it is.
-    pub fn look(&mut self, session: &Session) {
+    /// Makes a snapshot of the session as it is; `considered`: with every cause that was considered.
+    pub fn look(&mut self, session: &Session, considered: bool) {
         self.note(session);
         let at_ns = session.elapsed_ns();
         (self.made_from, self.made_at_ns) = (self.from(session), at_ns);
-        let mut snapshot = Snapshot::of(session, &self.history, self.log.entries());
+        let mut snapshot = Snapshot::of(session, &self.history, self.log.entries(), considered);
         self.changes
             .take(&self.snapshot.report, &snapshot.report, at_ns);
         // What is over does not change any more.

@@ -39,6 +39,8 @@ pub enum Action {
     Back,
     /// All evidence and all advice.
     Evidence,
+    /// Every cause that was considered.
+    Considered,
     /// The other way: reply path instead of forward path.
     OtherWay,
     /// Looks for a text.
@@ -192,6 +194,12 @@ pub static KEYS: &[Key] = &[
         "evidence",
         &["e"],
         "all evidence and all advice",
+    ),
+    key(
+        Action::Considered,
+        "considered",
+        &["w"],
+        "every cause considered, and why it stands or not",
     ),
     key(
         Action::OtherWay,

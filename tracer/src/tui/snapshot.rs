@@ -12,7 +12,7 @@ use crate::report::assemble::journeys_newest_first;
 use crate::report::{FlowReport, JourneyReport, Report};
 use crate::session::Session;
 use crate::source::EndReason;
-use crate::verdict::spot;
+use crate::verdict::{Considered, spot};
 
 /// Packets that are kept for the list of packets.
 const PACKETS: usize = 256;
@@ -40,6 +40,8 @@ pub struct Snapshot {
     pub ended: Option<EndReason>,
     /// How a replay stands; live there is none.
     pub played: Option<Played>,
+    /// Every cause that was considered: made where it is looked at, and at the end.
+    pub considered: Option<Vec<Considered>>,
 }
 
 /// How a replay stands.
@@ -102,7 +104,7 @@ impl Interface {
 impl Snapshot {
     /// The session as of now.
     #[must_use]
-    pub fn of(session: &Session, history: &History, log: &[Entry]) -> Self {
+    pub fn of(session: &Session, history: &History, log: &[Entry], considered: bool) -> Self {
         let report = session.report();
         let namespaces = namespaces(session.host(), &report);
         Self {
@@ -116,6 +118,7 @@ impl Snapshot {
             log: log.to_vec(),
             ended: session.ended(),
             played: None,
+            considered: (considered || session.ended().is_some()).then(|| session.considered()),
         }
     }
 }

@@ -50,6 +50,7 @@ pub enum Effect {
 enum Above {
     Opened(Target),
     Evidence,
+    Considered,
     Help,
 }
 
@@ -135,6 +136,18 @@ impl State {
         self.held.as_deref().unwrap_or(latest)
     }
 
+    /// Whether every cause that was considered is shown.
+    #[must_use]
+    pub fn shows_considered(&self) -> bool {
+        matches!(self.above.last(), Some((Above::Considered, _)))
+    }
+
+    /// Whether a hop is open, with what packets were checked by behind it.
+    #[must_use]
+    pub fn shows_checks(&self) -> bool {
+        matches!(self.above.last(), Some((Above::Opened(Target::Hop(..)), _)))
+    }
+
     /// The view.
     #[must_use]
     pub fn view(&self) -> View {
@@ -188,6 +201,10 @@ impl State {
             Some((Above::Evidence, _)) => {
                 (Some("evidence and advice".into()), verdict::rows(&picture))
             }
+            Some((Above::Considered, _)) => (
+                Some("every cause that was considered".into()),
+                verdict::considered(&picture),
+            ),
             Some((Above::Opened(target), _)) => match view::open(target, &picture) {
                 Some((title, rows)) => (Some(title), rows),
                 None => (Some("no longer kept".into()), Vec::new()),
@@ -255,6 +272,7 @@ impl State {
                 }
             }
             Action::Evidence => self.lay(Above::Evidence),
+            Action::Considered => self.lay(Above::Considered),
             Action::Help => self.lay(Above::Help),
             Action::Search => self.ask(Asks::Search, String::new()),
             Action::Filter => {

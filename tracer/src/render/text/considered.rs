@@ -17,6 +17,12 @@ pub fn write(out: &mut impl Write, all: &[Considered], style: &TextStyle) -> io:
     let marks = if style.ascii { ASCII } else { UNICODE };
     let mut page = Page::new(style.width.max(NARROWEST), marks);
     page.gap();
+    lines(&mut page, all);
+    page.write(out, style.color)
+}
+
+/// The blocks.
+pub(crate) fn lines(page: &mut Page, all: &[Considered]) {
     if all.is_empty() {
         page.prose(
             Line::default(),
@@ -32,10 +38,9 @@ pub fn write(out: &mut impl Write, all: &[Considered], style: &TextStyle) -> io:
             &considered.about,
         );
         for proposal in &considered.proposals {
-            proposed(&mut page, proposal);
+            proposed(page, proposal);
         }
     }
-    page.write(out, style.color)
 }
 
 fn proposed(page: &mut Page, proposal: &Proposed) {

@@ -123,6 +123,7 @@ fn every_key_of_the_table_does_what_it_says() {
                 Action::Freeze => assert!(desk.state.is_held()),
                 Action::Help => desk.shows("keys (esc closes)"),
                 Action::Evidence => desk.shows("evidence and advice"),
+                Action::Considered => desk.shows("every cause that was considered"),
                 Action::Search | Action::Filter | Action::Save => {
                     assert!(desk.state.typed().is_some());
                 }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::Picture;
 use crate::render::page::{Line, Page};
 use crate::render::style::{Face, Ink};
+use crate::render::text::considered::lines as lines_of_considered;
 use crate::render::text::verdict::{block, confidence, packets};
 use crate::tui::rows::{Row, cut, plain};
 use crate::verdict::Verdict;
@@ -99,6 +100,16 @@ pub(crate) fn lines(picture: &Picture<'_>, height: usize) -> Vec<Line> {
 pub(crate) fn command<'a>(picture: &Picture<'a>) -> Option<&'a str> {
     let advice = of(picture).advice.iter();
     advice.filter_map(|advice| advice.command.as_deref()).next()
+}
+
+/// Every cause that was considered, and why it does or does not stand.
+pub(crate) fn considered(picture: &Picture<'_>) -> Vec<Row> {
+    let mut page = Page::new(picture.width, picture.marks);
+    match &picture.snapshot.considered {
+        Some(all) => lines_of_considered(&mut page, all),
+        None => page.prose(Line::default(), Ink::Quiet, "being worked out"),
+    }
+    plain(page.into_lines()).collect()
 }
 
 /// All evidence and all advice.
