@@ -12,6 +12,7 @@ pub mod causes;
 pub mod chain_commands;
 pub mod deletion;
 pub mod explain;
+pub mod gateways;
 pub mod groups;
 pub mod hooks;
 pub mod local;
