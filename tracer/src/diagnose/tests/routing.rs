@@ -721,3 +721,40 @@ fn the_route_of_a_loop_without_which_the_packet_leaves_it_is_deleted() {
         assert!(!typed.contains("east ip route del"), "{typed}");
     }
 }
+
+#[test]
+fn the_route_that_went_at_the_other_end_is_asked_for_where_nobody_can_be_asked() {
+    let mut net = routed();
+    net.link(device(ROUTER, 3), "east", |l| {
+        l.peer = Some(device(EAST, 2));
+        l.carrier = false;
+    });
+    net.link(device(EAST, 2), "eth0", |l| {
+        l.peer = Some(device(ROUTER, 3));
+        (l.up, l.carrier) = (false, false);
+    });
+    let flow = net.flow(echo("10.1.0.2", "10.2.0.2"));
+    net.packet(flow, Direction::Forward)
+        .leaves(device(CLIENT, 2))
+        .enters(device(ROUTER, 2))
+        .vanishes();
+    net.neighbor(device(ROUTER, 3), "10.2.0.2", 0x01);
+    net.wait(400);
+    let dst = ip("10.1.0.2");
+    let asked = net.questions();
+    let back = Question::RoutesTowards {
+        netns: NetNs(EAST),
+        dst,
+    };
+    assert!(asked.contains(&back), "{asked:?}");
+    net.fact(Fact::RoutesTowards(NetNs(EAST), dst, Vec::new()));
+    let verdict = net.verdict();
+    assert_eq!(verdict.cause.as_deref(), Some("link.down"));
+    let typed = commands(&verdict);
+    for command in [
+        "ip netns exec server ip link set dev eth0 up",
+        "ip netns exec server ip route add default via 10.2.0.1 dev eth0",
+    ] {
+        assert!(typed.contains(command), "{typed}");
+    }
+}

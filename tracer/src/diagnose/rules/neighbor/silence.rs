@@ -11,7 +11,7 @@ use crate::host::Host;
 use crate::host::facts::{Link, Question};
 use crate::model::{NetNs, Proto, Transport, Tuple};
 use crate::network::bridging::{Obstacle, bridge_of, way_to};
-use crate::network::links::peer_of;
+use crate::network::links::{members, peer_of};
 use crate::network::neighbour::{Answer, Ask, Silence, Silent, answer, owners_at};
 use crate::network::route::Query;
 use crate::network::segment::Stop;
@@ -99,6 +99,13 @@ pub fn questions(trace: &Trace, host: &Host, who: Unresolved) -> Vec<Question> {
         let names = [peer.name.as_str(), "all"].map(ready::disable_sysctl);
         list.extend(names.map(|name| Question::Sysctl { netns, name }));
     }
+    // What carries nothing comes back with the routes that went at its other end; of a bridge at those of its ports.
+    if let Some(asker) = host.link(who.device).filter(|link| !link.carrier) {
+        let ports = members(host, asker).take(FEW);
+        for link in [asker].into_iter().chain(ports) {
+            list.extend(left_routes(trace, host, who, link));
+        }
+    }
     // A gateway that nobody has may be meant to be an address of the one that forwards.
     if destination(trace, who) != who.address {
         let key = (who.address.is_ipv6(), "forwarding");
@@ -128,7 +135,8 @@ fn back(from: IpAddr, to: IpAddr) -> Tuple {
 }
 
 /// The addresses whose traffic waits for the neighbour.
-fn ends(trace: &Trace, who: Unresolved) -> Vec<IpAddr> {
+#[must_use]
+pub fn ends(trace: &Trace, who: Unresolved) -> Vec<IpAddr> {
     let sent = senders(trace, who).map(|t| t.src);
     let waits = super::routed(trace, who).map(|query| query.tuple);
     let waits = waits.into_iter().flat_map(|t| [t.src, t.dst]);
