@@ -13,6 +13,7 @@ pub mod chain_commands;
 pub mod checks;
 pub mod deletion;
 pub mod explain;
+pub mod gateways;
 pub mod groups;
 pub mod hooks;
 pub mod local;

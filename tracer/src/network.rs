@@ -7,6 +7,7 @@ pub mod change;
 pub mod filter;
 pub mod links;
 pub mod neighbour;
+pub mod reach;
 pub mod route;
 pub mod segment;
 pub mod settings;

@@ -121,11 +121,15 @@ pub fn delete_rule(base: &BaseChain, rule: &FilterRule) -> (Command, Option<Comm
         (handle, _) => {
             let place = [&base.family, &base.table, name];
             let handle = handle.unwrap_or_default();
+            // nft joins its arguments before it reads them: a rule may be one of them. An index counts from 0, and
+            // `add` puts the rule behind the one that it names.
+            let back = || match number.checked_sub(2) {
+                Some(before) => command!["nft add rule", ..place, "index", before, text],
+                None => command!["nft insert rule", ..place, text],
+            };
             (
                 command!["nft delete rule", ..place, "handle", handle],
-                // nft joins its arguments before it reads them: a rule may be one of them.
-                rule.whole
-                    .then(|| command!["nft insert rule", ..place, text]),
+                rule.whole.then(back),
             )
         }
     }
@@ -152,17 +156,38 @@ pub fn set_policy(chain: &BaseChain, accept: bool) -> Command {
     }
 }
 
-/// A rule that lets one flow pass, and what takes it away again.
+/// A rule put at the head of a chain, and what takes it away again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pass {
-    /// Puts the rule at the head of its chain.
+pub struct AtHead {
+    /// Puts the rule in front of the others of its chain.
     pub insert: Command,
     /// Takes it away; of nftables all rules of the chain that were inserted so.
     pub delete: Command,
 }
 
-/// The comment by which rules are found again that were inserted as advised.
+/// The comment by which rules of nftables are found again that were inserted as advised.
 const MARK: &str = "tracer-advice";
+
+/// A rule at the head of a chain of a base chain's table, in the words of the program that makes the chain.
+#[must_use]
+pub fn at_head((base, chain): (&BaseChain, &str), rule: &[String], shell: &Shell) -> AtHead {
+    if let Some(program) = iptables(base) {
+        return AtHead {
+            insert: command![..&program, "-I", chain, ..rule],
+            delete: command![..&program, "-D", chain, ..rule],
+        };
+    }
+    let place = [base.family.as_str(), base.table.as_str(), chain];
+    // A rule of nftables is deleted by its handle, which is known only once it stands.
+    let handles = format!("s/.*comment \"{MARK}\" # handle //p");
+    let delete = command!["nft -a list chain", ..place]
+        .piped_to(command!["sed -n", handles])
+        .piped_to(shell.fed_with(command!["nft delete rule", ..place, "handle"]));
+    AtHead {
+        insert: command!["nft insert rule", ..place, ..rule, "comment", MARK],
+        delete,
+    }
+}
 
 /// How one flow is let pass at the head of a chain of a base chain's table. `server`: the side whose port is matched, for the client's is another
 /// with each connection. ARP has no flows.
@@ -172,7 +197,7 @@ pub fn let_pass(
     tuple: &Tuple,
     server: Side,
     shell: &Shell,
-) -> Option<Pass> {
+) -> Option<AtHead> {
     if tuple.proto == Proto::Arp || base.family == "arp" {
         return None;
     }
@@ -180,19 +205,16 @@ pub fn let_pass(
         Side::Source => ("sport", tuple.sport),
         Side::Destination => ("dport", tuple.dport),
     };
-    match iptables(base) {
-        Some(program) => Some(pass_by_iptables(&program, chain, tuple, port)),
-        None => Some(pass_by_nft((base, chain), tuple, port, shell)),
-    }
+    let rule = if base.is_iptables() {
+        pass_by_iptables(tuple, port)
+    } else {
+        pass_by_nft(tuple, port)
+    };
+    Some(at_head((base, chain), &rule, shell))
 }
 
-fn pass_by_iptables(
-    program: &[String],
-    chain: &str,
-    tuple: &Tuple,
-    (side, port): (&str, u16),
-) -> Pass {
-    let mut what = command_words(&[chain, "-s"], tuple.src);
+fn pass_by_iptables(tuple: &Tuple, (side, port): (&str, u16)) -> Vec<String> {
+    let mut what = command_words(&["-s"], tuple.src);
     what.extend(command_words(&["-d"], tuple.dst));
     what.extend(match tuple.proto {
         Proto::Tcp => command_words(&["-p", "tcp", &format!("--{side}")], port),
@@ -203,24 +225,18 @@ fn pass_by_iptables(
         Proto::Other(number) => command_words(&["-p"], number),
         Proto::Arp => Vec::new(),
     });
-    Pass {
-        insert: command![..program, "-I", ..&what, "-j ACCEPT"],
-        delete: command![..program, "-D", ..&what, "-j ACCEPT"],
-    }
+    what.extend(command_words(&["-j"], "ACCEPT"));
+    what
 }
 
-fn pass_by_nft(
-    (base, chain): (&BaseChain, &str),
-    tuple: &Tuple,
-    (side, port): (&str, u16),
-    shell: &Shell,
-) -> Pass {
-    let place = [base.family.as_str(), base.table.as_str(), chain];
+fn pass_by_nft(tuple: &Tuple, (side, port): (&str, u16)) -> Vec<String> {
     let family = match tuple.dst {
         IpAddr::V4(_) => "ip",
         IpAddr::V6(_) => "ip6",
     };
-    let transport = match tuple.proto {
+    let mut what = command_words(&[family, "saddr"], tuple.src);
+    what.extend(command_words(&[family, "daddr"], tuple.dst));
+    what.extend(match tuple.proto {
         Proto::Tcp => command_words(&["tcp", side], port),
         Proto::Udp => command_words(&["udp", side], port),
         Proto::Sctp => command_words(&["sctp", side], port),
@@ -228,26 +244,9 @@ fn pass_by_nft(
         Proto::Icmp6 => command_words(&["meta", "l4proto"], "ipv6-icmp"),
         Proto::Other(number) => command_words(&["meta", "l4proto"], number),
         Proto::Arp => Vec::new(),
-    };
-    let insert = command![
-        "nft insert rule",
-        ..place,
-        family,
-        "saddr",
-        tuple.src,
-        family,
-        "daddr",
-        tuple.dst,
-        ..transport,
-        "accept comment",
-        MARK
-    ];
-    // A rule of nftables is deleted by its handle, which is known only once it stands.
-    let handles = format!("s/.*comment \"{MARK}\" # handle //p");
-    let delete = command!["nft -a list chain", ..place]
-        .piped_to(command!["sed -n", handles])
-        .piped_to(shell.fed_with(command!["nft delete rule", ..place, "handle"]));
-    Pass { insert, delete }
+    });
+    what.push("accept".to_owned());
+    what
 }
 
 fn command_words(words: &[&str], last: impl ToString) -> Vec<String> {
@@ -297,6 +296,45 @@ mod tests {
         assert_eq!(
             policy(FilterEngine::Nftables, "inet", "fw", "forward"),
             "nft 'chain inet fw forward { policy accept; }'"
+        );
+    }
+
+    #[test]
+    fn a_deleted_rule_is_put_back_at_its_place() {
+        let back = |base: &BaseChain, number, handle| {
+            let rule = FilterRule {
+                chain: base.chain.clone(),
+                handle,
+                number,
+                stop: Stop::Drop,
+                text: "ip daddr 10.0.0.9 drop".to_owned(),
+                whole: true,
+                packets: None,
+                tests: Vec::new(),
+            };
+            delete_rule(base, &rule).1.map(|c| c.to_string())
+        };
+        let nft = chain(FilterEngine::Nftables, "inet", "fw", "forward");
+        for (number, command) in [
+            (
+                1,
+                "nft insert rule inet fw forward 'ip daddr 10.0.0.9 drop'",
+            ),
+            (
+                2,
+                "nft add rule inet fw forward index 0 'ip daddr 10.0.0.9 drop'",
+            ),
+            (
+                5,
+                "nft add rule inet fw forward index 3 'ip daddr 10.0.0.9 drop'",
+            ),
+        ] {
+            assert_eq!(back(&nft, number, Some(9)).as_deref(), Some(command));
+        }
+        let legacy = chain(FilterEngine::Legacy, "ip", "filter", "FORWARD");
+        assert_eq!(
+            back(&legacy, 3, None).as_deref(),
+            Some("iptables-legacy -I FORWARD 3 ip daddr 10.0.0.9 drop")
         );
     }
 }

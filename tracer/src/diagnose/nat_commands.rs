@@ -6,9 +6,9 @@ use crate::host::Host;
 use crate::host::facts::{BaseChain, Rule, Stop};
 use crate::model::{NetNs, Tuple};
 
-use super::chain_commands::iptables;
+use super::chain_commands::at_head;
 use super::loss::Loss;
-use super::remedy::{Command, Remedy, Shell, command};
+use super::remedy::{Remedy, Shell};
 use super::translation;
 
 /// What becomes of a flow's source.
@@ -39,20 +39,21 @@ impl SourceRule<'_> {
     /// The rule put in front of the others of its chain, with its undo.
     #[must_use]
     pub fn change(&self, shell: &Shell, text: impl Into<String>) -> Remedy {
-        let (insert, undo) = match iptables(self.chain) {
-            Some(program) => (
-                self.by_iptables(&program, "-I"),
-                Some(self.by_iptables(&program, "-D")),
-            ),
-            None => (self.insert(), self.take_back()),
+        let rule = if self.chain.is_iptables() {
+            self.by_iptables()
+        } else {
+            self.by_nft()
         };
-        let change = shell.change(text, insert);
-        undo.into_iter()
-            .fold(change, Remedy::undone_by)
+        let rule = at_head((self.chain, &self.chain.chain), &rule, shell);
+        shell
+            .change(text, rule.insert)
+            .undone_by(rule.delete)
             .owner(super::owners::words(self.chain, None))
     }
 
-    fn by_iptables(&self, program: &[String], act: &str) -> Command {
+    fn by_iptables(&self) -> Vec<String> {
+        let (src, dst) = (self.flow.src.to_string(), self.flow.dst.to_string());
+        let rule = ["-s", &src, "-d", &dst, "-o", self.device, "-j"];
         let target = match self.source {
             Source::Address(to) => {
                 vec!["SNAT".to_owned(), "--to-source".to_owned(), to.to_string()]
@@ -60,29 +61,24 @@ impl SourceRule<'_> {
             Source::Masquerade => vec!["MASQUERADE".to_owned()],
             Source::Kept => vec!["ACCEPT".to_owned()],
         };
-        command![
-            ..program,
-            act,
-            self.chain.chain,
-            "-s",
-            self.flow.src,
-            "-d",
-            self.flow.dst,
-            "-o",
-            self.device,
-            "-j",
-            ..target
-        ]
+        rule.map(str::to_owned).into_iter().chain(target).collect()
     }
 
-    fn insert(&self) -> Command {
+    fn by_nft(&self) -> Vec<String> {
         let family = if self.flow.src.is_ipv6() { "ip6" } else { "ip" };
+        let (src, dst) = (self.flow.src.to_string(), self.flow.dst.to_string());
+        let rule = [
+            family,
+            "saddr",
+            &src,
+            family,
+            "daddr",
+            &dst,
+            "oifname",
+            self.device,
+        ];
         // A chain of both families has to be told which address it is.
-        let both = if self.chain.family == "inet" {
-            vec![family.to_owned()]
-        } else {
-            Vec::new()
-        };
+        let both = (self.chain.family == "inet").then(|| family.to_owned());
         let target = match self.source {
             Source::Address(to) => ["snat".to_owned()]
                 .into_iter()
@@ -92,47 +88,7 @@ impl SourceRule<'_> {
             Source::Masquerade => vec!["masquerade".to_owned()],
             Source::Kept => vec!["accept".to_owned()],
         };
-        command![
-            "nft insert rule",
-            self.chain.family,
-            self.chain.table,
-            self.chain.chain,
-            family,
-            "saddr",
-            self.flow.src,
-            family,
-            "daddr",
-            self.flow.dst,
-            "oifname",
-            self.device,
-            ..target,
-            "comment",
-            format!("\"{}\"", self.mark())
-        ]
-    }
-
-    /// The comment by which the undo finds the rule: nft deletes by handle alone.
-    fn mark(&self) -> String {
-        format!("by hand for {}", self.flow.src)
-    }
-
-    /// None where a name could be more than a name to sed.
-    fn take_back(&self) -> Option<Command> {
-        let place = [&self.chain.family, &self.chain.table, &self.chain.chain];
-        let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-        if !place.iter().all(|name| name.chars().all(plain)) {
-            return None;
-        }
-        let [family, table, chain] = place;
-        let mark = self.mark();
-        let script = format!(
-            "s/.*comment \"{mark}\" # handle \\([0-9]*\\)$/delete rule {family} {table} {chain} handle \\1/p"
-        );
-        // All of it runs where the rule stands, so that it is one command.
-        let pipeline = command!["nft -a list chain", ..place]
-            .piped_to(command!["sed -n", script])
-            .piped_to("nft -f -".into());
-        Some(command!["sh -c", pipeline.to_string()])
+        rule.map(str::to_owned).into_iter().chain(target).collect()
     }
 }
 
@@ -344,8 +300,8 @@ mod tests {
         assert_eq!(
             typed(&both, false, to),
             [
-                "nft insert rule inet fw post ip saddr 10.0.0.2 ip daddr 10.0.0.9 oifname wan0 snat ip to 10.0.0.1 comment '\"by hand for 10.0.0.2\"'",
-                r#"sh -c 'nft -a list chain inet fw post | sed -n '\''s/.*comment "by hand for 10.0.0.2" # handle \([0-9]*\)$/delete rule inet fw post handle \1/p'\'' | nft -f -'"#,
+                "nft insert rule inet fw post ip saddr 10.0.0.2 ip daddr 10.0.0.9 oifname wan0 snat ip to 10.0.0.1 comment tracer-advice",
+                r#"nft -a list chain inet fw post | sed -n 's/.*comment "tracer-advice" # handle //p' | xargs -r -n 1 nft delete rule inet fw post handle"#,
             ]
         );
         let six = chain(FilterEngine::Nftables, "ip6", "masq", "out");
@@ -354,7 +310,7 @@ mod tests {
                 .first()
                 .map(String::as_str),
             Some(
-                "nft insert rule ip6 masq out ip6 saddr ::2 ip6 daddr ::9 oifname wan0 masquerade comment '\"by hand for ::2\"'"
+                "nft insert rule ip6 masq out ip6 saddr ::2 ip6 daddr ::9 oifname wan0 masquerade comment tracer-advice"
             )
         );
     }

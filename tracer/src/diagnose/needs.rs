@@ -10,6 +10,7 @@ use crate::model::{Device, NetNs, Proto, Tuple};
 use crate::network::links::{members, peer_of};
 use crate::network::route::{Decision, Query, Tables, Unknown, lookup};
 
+use super::gateways;
 use super::local;
 use super::loss::Loss;
 use super::ports;
@@ -350,6 +351,22 @@ pub const OWNERS_WAY_BACK: Need = Need {
             });
         }
     },
+};
+
+/// Machines that can carry the packet on to where the namespace has no route.
+pub const GATEWAYS: Need = Need {
+    what: "forwarding and routes of the machines on the links of the namespace",
+    ask: |loss, asked| {
+        if let (Some(netns), Some(tuple)) = (loss.netns(), loss.tuple()) {
+            gateways::ask(loss.host, netns, tuple, asked);
+        }
+    },
+};
+
+/// The routes of the namespaces between which a packet went round.
+pub const LOOP: Need = Need {
+    what: "policy rules and routes of the namespaces that the packet passed more than once",
+    ask: rules::looped::ask,
 };
 
 /// What conntrack knows of the packet, and how full its table is.

@@ -134,12 +134,13 @@ pub fn mend(host: &Host, queue: &PacketQueue) -> Vec<Remedy> {
     list
 }
 
-/// The rule taken away until the process works again.
-fn without(handed: &Handed, shell: &Shell) -> Remedy {
-    let (delete, revert) = delete_rule(&handed.base, &handed.rule);
+/// The rule taken away until a process reads the queue again.
+#[must_use]
+pub fn without((base, rule): (&BaseChain, &FilterRule), shell: &Shell) -> Remedy {
+    let (delete, revert) = delete_rule(base, rule);
     let change = shell
         .change(
-            "until then: take the rule away that hands packets to it",
+            "until a process reads the queue: take the rule away that hands packets to it",
             delete,
         )
         .scope("packets pass without being looked at".to_owned());
@@ -204,7 +205,7 @@ pub fn waits(host: &Host, journey: &Journey) -> Option<Candidate> {
         candidate
             .advise([look(&shell)])
             .advise(mend(host, queue))
-            .advise([without(&handed, &shell)]),
+            .advise([without((&handed.base, &handed.rule), &shell)]),
     )
 }
 
@@ -269,5 +270,11 @@ pub fn refused(loss: &Loss<'_>) -> Option<Candidate> {
             "start the process again; with bypass (`--queue-bypass`, `queue flags bypass`) packets pass while it is away",
         )]);
     }
-    Some(candidate.advise(handed.iter().map(|handed| without(handed, &shell))))
+    Some(
+        candidate.advise(
+            handed
+                .iter()
+                .map(|handed| without((&handed.base, &handed.rule), &shell)),
+        ),
+    )
 }

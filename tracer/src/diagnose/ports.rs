@@ -2,7 +2,8 @@
 
 use crate::host::Host;
 use crate::host::facts::{OpenSocket, Question};
-use crate::model::{Device, IfIndex, NetNs, Process, Proto, Tuple};
+use crate::model::{Device, NetNs, Process, Proto, Tuple};
+use crate::network::sockets::{Refusal, Wanted, refusal};
 
 use super::remedy::Remedy;
 use super::standing;
@@ -58,71 +59,52 @@ pub fn go_on(host: &Host, socket: &OpenSocket) -> Vec<Remedy> {
     stopped.map(|pid| standing::let_go_on(host, *pid)).collect()
 }
 
-/// Why a socket does not take a packet, in words; `None` where nothing stands against it.
-fn refuses(host: &Host, netns: NetNs, socket: &OpenSocket, tuple: &Tuple) -> Option<String> {
-    if let Some((peer, port)) = socket.peer {
-        let theirs = (peer, port) == (tuple.src, tuple.sport);
-        return (!theirs).then(|| format!("is connected to {peer} port {port} alone"));
-    }
-    if let Some(ifindex) = socket.interface {
-        let device = Device {
-            netns,
-            ifindex: IfIndex(ifindex),
-        };
-        return Some(format!(
-            "is bound to interface {} alone",
-            host.interface(device)
-        ));
-    }
-    let (local, v6) = (socket.local, tuple.dst.is_ipv6());
-    if local.is_unspecified() {
-        return match (local.is_ipv6(), v6) {
-            (false, true) => Some("listens on IPv4 alone".to_owned()),
-            (true, false) if socket.only_v6 => Some("listens on IPv6 alone".to_owned()),
-            _ => None,
-        };
-    }
-    (local != tuple.dst).then(|| format!("listens on {local} alone"))
+/// Why a socket does not take a packet, in words; `None` where it does.
+fn refuses(host: &Host, socket: &OpenSocket, wanted: &Wanted) -> Option<String> {
+    Some(match refusal(host, socket, wanted)? {
+        Refusal::Connected(peer, port) => format!("is connected to {peer} port {port} alone"),
+        Refusal::Interface(ifindex) => {
+            let netns = wanted.netns;
+            let name = host.interface(Device { netns, ifindex });
+            format!("is bound to interface {name} alone")
+        }
+        Refusal::Family if !socket.local.is_unspecified() => {
+            format!("listens on {} alone", socket.local)
+        }
+        Refusal::Family if socket.local.is_ipv6() => "listens on IPv6 alone".to_owned(),
+        Refusal::Family => "listens on IPv4 alone".to_owned(),
+        Refusal::Address(address) => format!("listens on {address} alone"),
+    })
 }
 
-/// Sockets on the port that do not take a packet for this tuple, in words: the open ones before the connected ones.
+/// Sockets on the port that do not take a packet, in words.
 #[must_use]
-pub fn elsewhere(host: &Host, netns: NetNs, tuple: &Tuple) -> Vec<String> {
-    let sockets = on_port(host, netns, tuple).unwrap_or_default();
+pub fn elsewhere(host: &Host, wanted: &Wanted) -> Vec<String> {
+    let sockets = on_port(host, wanted.netns, &wanted.tuple).unwrap_or_default();
     // Connections of a TCP server say nothing of its listener.
-    let tells = |s: &&OpenSocket| tuple.proto == Proto::Udp || s.state == 10;
+    let tells = |s: &&OpenSocket| wanted.tuple.proto == Proto::Udp || s.state == 10;
     sockets
         .iter()
         .filter(tells)
-        .filter_map(|s| Some(format!("{} {}", holder(s), refuses(host, netns, s, tuple)?)))
+        .filter_map(|s| Some(format!("{} {}", holder(s), refuses(host, s, wanted)?)))
         .take(TOLD)
         .collect()
 }
 
 /// The sockets that share the port and take the packet.
-fn taking<'a>(
-    host: &'a Host,
-    netns: NetNs,
-    tuple: &Tuple,
-) -> impl Iterator<Item = &'a OpenSocket> + use<'a> {
-    let (tuple, all) = (*tuple, on_port(host, netns, tuple));
-    let all = all.unwrap_or_default().iter();
-    all.filter(move |s| refuses(host, netns, s, &tuple).is_none())
+fn taking<'a>(host: &'a Host, wanted: &Wanted) -> impl Iterator<Item = &'a OpenSocket> + use<'a> {
+    let wanted = *wanted;
+    let all = on_port(host, wanted.netns, &wanted.tuple).unwrap_or_default();
+    all.iter()
+        .filter(move |s| refusal(host, s, &wanted).is_none())
 }
 
 /// The listeners that share the port (`SO_REUSEPORT`), of which the kernel chooses one.
 pub fn listeners<'a>(
     host: &'a Host,
-    netns: NetNs,
-    tuple: &Tuple,
+    wanted: &Wanted,
 ) -> impl Iterator<Item = &'a OpenSocket> + use<'a> {
-    taking(host, netns, tuple).filter(|s| s.state == 10)
-}
-
-/// The listener that a SYN meets.
-#[must_use]
-pub fn listener<'a>(host: &'a Host, netns: NetNs, tuple: &Tuple) -> Option<&'a OpenSocket> {
-    listeners(host, netns, tuple).next()
+    taking(host, wanted).filter(|s| s.state == 10)
 }
 
 /// The connection to which a segment belongs.
@@ -136,9 +118,9 @@ pub fn connection<'a>(host: &'a Host, netns: NetNs, tuple: &Tuple) -> Option<&'a
 /// The sockets that take a datagram: one that is connected to its sender, else all that share the port
 /// (`SO_REUSEPORT`), of which the kernel chooses one.
 #[must_use]
-pub fn takers<'a>(host: &'a Host, netns: NetNs, tuple: &Tuple) -> Vec<&'a OpenSocket> {
-    match connection(host, netns, tuple) {
+pub fn takers<'a>(host: &'a Host, wanted: &Wanted) -> Vec<&'a OpenSocket> {
+    match connection(host, wanted.netns, &wanted.tuple) {
         Some(own) => vec![own],
-        None => taking(host, netns, tuple).collect(),
+        None => taking(host, wanted).collect(),
     }
 }

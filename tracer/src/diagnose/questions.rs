@@ -6,6 +6,7 @@ use crate::host::facts::Question;
 use crate::model::{Detail, Direction, Fate, Proto};
 use crate::network::links::peer_of;
 
+use super::gateways;
 use super::groups;
 use super::loss::Loss;
 use super::needs::{Asked, about_neighbor};
@@ -86,6 +87,7 @@ pub fn questions(trace: &Trace, host: &Host) -> Vec<Question> {
                 }
             }
             list.push(Question::route(netns, failure.tuple, 0));
+            gateways::ask(host, netns, failure.tuple, &mut list);
             for link in host.links().filter(|l| l.device.netns == netns) {
                 list.push(Question::Link {
                     device: link.device,

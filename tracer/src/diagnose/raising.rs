@@ -44,9 +44,33 @@ pub fn raise(host: &Host, link: &Link, text: &str, ends: &[IpAddr]) -> Remedy {
             link.name
         ]);
     }
-    remedy.undone_by(set("down"))
+    remedy
+        .undone_by(set("down"))
+        .then(unknown_addresses(host, link, &lost, ends))
 }
 
+/// Whether an interface has an IPv6 address that is routed.
+fn has_v6(host: &Host, link: &Link) -> bool {
+    routed(host.addresses(link.device)).any(|(address, _)| address.is_ipv6())
+}
+
+/// What is left to do where IPv6 addresses went with the link, and nothing tells which they were.
+fn unknown_addresses(
+    host: &Host,
+    link: &Link,
+    lost: &[(IpAddr, u8)],
+    ends: &[IpAddr],
+) -> Option<String> {
+    let wanted = !link.up && ends.iter().any(IpAddr::is_ipv6) && link.master.is_none();
+    (wanted && lost.is_empty() && !has_v6(host, link)).then(|| {
+        format!(
+            "{} has no IPv6 address: those that were on it went when it was taken down, with their routes, and nothing here tells which they were; have them configured anew",
+            link.name
+        )
+    })
+}
+
+/// Whether an address is one of a routed network.
 fn is_routed(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(_) => true,
@@ -54,7 +78,8 @@ fn is_routed(address: IpAddr) -> bool {
     }
 }
 
-fn routed(list: &[InterfaceAddress]) -> impl Iterator<Item = (IpAddr, u8)> {
+/// Addresses of routed networks among those of an interface, with their prefix lengths.
+pub(super) fn routed(list: &[InterfaceAddress]) -> impl Iterator<Item = (IpAddr, u8)> {
     list.iter()
         .map(|a| (a.address, a.prefix))
         .filter(|(address, _)| is_routed(*address))
@@ -70,8 +95,7 @@ fn towards(host: &Host, netns: NetNs, dst: IpAddr) -> Option<&[TableRoute]> {
 /// name and that nobody has.
 fn lost_addresses(host: &Host, link: &Link, ends: &[IpAddr]) -> Vec<(IpAddr, u8)> {
     let v6 = |(address, _): &(IpAddr, u8)| address.is_ipv6();
-    let present = routed(host.addresses(link.device)).any(|a| v6(&a));
-    if link.up || present || !ends.iter().any(IpAddr::is_ipv6) {
+    if link.up || has_v6(host, link) || !ends.iter().any(IpAddr::is_ipv6) {
         return Vec::new();
     }
     let former: Vec<_> = routed(host.last_addresses(link.device))

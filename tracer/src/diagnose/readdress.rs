@@ -128,7 +128,9 @@ impl Removal<'_> {
     fn address(&self, act: &str, entry: &InterfaceAddress) -> Command {
         let full = format!("{}/{}", entry.address, entry.prefix);
         let v6 = entry.address.is_ipv6();
-        command![..ip(v6), "addr", act, full, "dev", self.name]
+        // It was in use: it is not to wait for the detection of duplicates, which may refuse it.
+        let nodad = (v6 && act == "add" && !entry.tentative).then_some("nodad");
+        command![..ip(v6), "addr", act, full, "dev", self.name, ..nodad]
     }
 
     fn route(&self, route: &TableRoute, source: Option<IpAddr>) -> Command {

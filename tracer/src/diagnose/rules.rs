@@ -14,6 +14,7 @@ pub mod ipsec;
 pub mod l2;
 pub mod limits;
 pub mod link;
+pub mod looped;
 pub mod macvlan;
 pub mod marks;
 pub mod named;
@@ -143,7 +144,14 @@ pub const RULES: &[Rule] = &[
     rule!(
         "a route that refuses, or none",
         &[&sites::ROUTE_REFUSED],
-        ROUTING,
+        &[
+            needs::ROUTE,
+            needs::DECISION,
+            needs::FORWARDING,
+            needs::WAYS,
+            needs::OWNERS_WAY_BACK,
+            needs::GATEWAYS,
+        ],
         route::lookup,
     ),
     rule!(
@@ -167,7 +175,7 @@ pub const RULES: &[Rule] = &[
     rule!(
         "a TTL that is used up",
         &[&sites::FORWARD_LIMIT],
-        ROUTING,
+        &[needs::ROUTE, needs::LOOP],
         limits::ttl,
     ),
     rule!(

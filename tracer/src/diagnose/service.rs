@@ -7,6 +7,7 @@ use crate::host::facts::{
     BaseChain, Question, Rule, RuleVerdict, Ruleset, Side, Statement, Stop, Test, Value,
 };
 use crate::model::{Detail, Device, Direction, NetNs};
+use crate::network::reach;
 use crate::verdict::{Confidence, Outcome, Place};
 
 use super::Found;
@@ -48,8 +49,12 @@ fn service(view: &View<'_>) -> Option<IpAddr> {
         }
         IpAddr::V6(v6) => v6.is_unique_local(),
     };
-    let unowned = view.host.owners(tuple.dst).next().is_none();
-    (private && unowned && translation::dnat(view).is_none()).then_some(tuple.dst)
+    if !private || translation::dnat(view).is_some() {
+        return None;
+    }
+    let (netns, _) = passed(view).into_iter().next()?;
+    let unowned = reach::owners(view.host, netns, tuple.dst).is_empty();
+    unowned.then_some(tuple.dst)
 }
 
 /// Chains to read while nobody owns the destination.

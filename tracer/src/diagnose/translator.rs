@@ -12,6 +12,7 @@ use crate::model::{Detail, Device, Direction, Event, Fate, Journey, NetNs, Proto
 use crate::network::filter::{
     self, Change, Interface, Packet, Rules, Translated, Untranslated, left_untracked, translations,
 };
+use crate::network::reach;
 use crate::uapi::nf_conntrack::{IPS_DST_NAT, STATE_UNTRACKED};
 use crate::verdict::{Advice, AdviceKind, Evidence, Outcome, Verdict};
 
@@ -409,7 +410,7 @@ fn by(
         instead: false,
     };
     let behind = passage.after.filter(|_| named.certain).and_then(|after| {
-        let nobody = unreached || host.owners(after.dst).next().is_none();
+        let nobody = unreached || reach::owners(host, passage.netns, after.dst).is_empty();
         behind(host, (passage, packet), rules, after.dst).filter(|_| nobody)
     });
     let Some((wrong, right)) = behind else {
@@ -457,7 +458,7 @@ fn behind(
         let next = first(&rules, packet, passage.hook()).filter(|next| next.certain)?;
         if !next.leads_to(dead) {
             let (address, _) = next.to.addresses?;
-            let somebody = host.owners(address).next().is_some();
+            let somebody = !reach::owners(host, passage.netns, address).is_empty();
             return (somebody && !wrong.is_empty()).then_some((wrong, next));
         }
         rules = rules.with(next.gone());

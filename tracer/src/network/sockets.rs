@@ -2,63 +2,67 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use super::links::master_of;
 use crate::host::Host;
-use crate::host::facts::{OpenSocket, Question};
-use crate::model::{IfIndex, NetNs, Proto};
+use crate::host::facts::OpenSocket;
+use crate::model::{Device, IfIndex, NetNs, Tuple};
 
 /// A packet for a local port.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
     /// Where.
     pub netns: NetNs,
-    /// TCP or UDP.
-    pub proto: Proto,
-    /// Its destination.
-    pub address: IpAddr,
-    /// Destination port.
-    pub port: u16,
-    /// The interface at which it came in.
+    /// From whom, and for which address and port.
+    pub tuple: Tuple,
+    /// The interface at which it came in, where that is known.
     pub interface: Option<IfIndex>,
 }
 
-/// Why an open socket on the port does not take a packet.
+/// Why a socket on the port does not take a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// It is bound to another address.
     Address(IpAddr),
     /// It is bound to another interface.
-    Interface(u32),
+    Interface(IfIndex),
     /// It takes the other family alone.
     Family,
-    /// It is connected to somebody.
-    Connected,
+    /// It is connected to somebody else.
+    Connected(IpAddr, u16),
 }
 
 /// Why a socket does not take the packet; `None`: it does (`compute_score`, net/ipv4/inet_hashtables.c and udp.c).
-/// A connected one may be the right one for its peer, who is not looked at.
 #[must_use]
-pub fn refusal(socket: &OpenSocket, wanted: Wanted) -> Option<Refusal> {
-    if !socket.is_open() {
-        return Some(Refusal::Connected);
+pub fn refusal(host: &Host, socket: &OpenSocket, wanted: &Wanted) -> Option<Refusal> {
+    let tuple = wanted.tuple;
+    if let Some((peer, port)) = socket.peer {
+        let theirs = (peer, port) == (tuple.src, tuple.sport);
+        return (!theirs).then_some(Refusal::Connected(peer, port));
     }
-    let bound = match (socket.local, wanted.address) {
+    let bound = match (socket.local, tuple.dst) {
         (IpAddr::V6(own), IpAddr::V4(v4)) => own
             .to_ipv4_mapped()
             .map_or(socket.local, |mapped| IpAddr::V4(any_or(mapped, v4))),
         (own, _) => own,
     };
-    let same_family = bound.is_ipv4() == wanted.address.is_ipv4();
+    let same_family = bound.is_ipv4() == tuple.dst.is_ipv4();
     let dual = bound.is_ipv6() && bound.is_unspecified() && !socket.only_v6;
     if !same_family && !dual {
         return Some(Refusal::Family);
     }
-    if !bound.is_unspecified() && bound != wanted.address {
+    if !bound.is_unspecified() && bound != tuple.dst {
         return Some(Refusal::Address(bound));
     }
-    match (socket.interface, wanted.interface) {
-        (Some(own), Some(came)) if own != came.0 => Some(Refusal::Interface(own)),
-        _ => None,
-    }
+    let own = socket.interface.map(IfIndex)?;
+    let came = wanted.interface?;
+    (own != came && master(host, wanted.netns, came) != Some(own))
+        .then_some(Refusal::Interface(own))
+}
+
+/// The bridge, bond or VRF to which an interface hands what came in.
+fn master(host: &Host, netns: NetNs, ifindex: IfIndex) -> Option<IfIndex> {
+    let link = host.link(Device { netns, ifindex })?;
+    master_of(host, link).map(|master| master.device.ifindex)
 }
 
 /// `::ffff:0.0.0.0` is bound to any IPv4 address.
@@ -70,16 +74,94 @@ fn any_or(mapped: Ipv4Addr, wanted: Ipv4Addr) -> Ipv4Addr {
     }
 }
 
-/// Sockets that take the packet.
-///
-/// # Errors
-/// The question, when the sockets of the port were not read.
-pub fn takers(host: &Host, wanted: Wanted) -> Result<Vec<&OpenSocket>, Question> {
-    let (netns, proto, port) = (wanted.netns, wanted.proto, wanted.port);
-    let read = host
-        .sockets
-        .get(&(netns, proto, port))
-        .ok_or(Question::Sockets { netns, proto, port })?;
-    let takes = |socket: &&OpenSocket| refusal(socket, wanted).is_none();
-    Ok(read.fact.iter().filter(takes).collect())
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "the texts are below")]
+mod tests {
+    use super::*;
+    use crate::model::Proto;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn socket(local: &str) -> OpenSocket {
+        OpenSocket {
+            local: ip(local),
+            peer: None,
+            interface: None,
+            state: 10,
+            waiting: 0,
+            limit: 0,
+            only_v6: false,
+            holders: Vec::new(),
+            stopped: Vec::new(),
+            tcp: None,
+        }
+    }
+
+    fn told(socket: &OpenSocket, to: &str) -> Option<Refusal> {
+        let wanted = Wanted {
+            netns: NetNs(1),
+            tuple: Tuple {
+                proto: Proto::Tcp,
+                src: ip("10.0.0.9"),
+                sport: 40_000,
+                dst: ip(to),
+                dport: 80,
+                icmp_id: 0,
+            },
+            interface: Some(IfIndex(2)),
+        };
+        refusal(&Host::default(), socket, &wanted)
+    }
+
+    #[test]
+    fn addresses_and_families_decide() {
+        for (local, to, why) in [
+            ("0.0.0.0", "10.0.0.1", None),
+            ("0.0.0.0", "fd00::1", Some(Refusal::Family)),
+            ("::", "10.0.0.1", None),
+            ("::ffff:0.0.0.0", "10.0.0.1", None),
+            (
+                "::ffff:10.0.0.2",
+                "10.0.0.1",
+                Some(Refusal::Address(ip("10.0.0.2"))),
+            ),
+            ("::1", "10.0.0.1", Some(Refusal::Family)),
+            (
+                "127.0.0.1",
+                "10.0.0.1",
+                Some(Refusal::Address(ip("127.0.0.1"))),
+            ),
+        ] {
+            assert_eq!(told(&socket(local), to), why, "{local} {to}");
+        }
+        let v6 = OpenSocket {
+            only_v6: true,
+            ..socket("::")
+        };
+        assert_eq!(told(&v6, "10.0.0.1"), Some(Refusal::Family));
+    }
+
+    #[test]
+    fn a_peer_and_an_interface_decide() {
+        let connected = |peer: &str| OpenSocket {
+            peer: Some((ip(peer), 40_000)),
+            ..socket("10.0.0.1")
+        };
+        assert_eq!(told(&connected("10.0.0.9"), "10.0.0.1"), None);
+        assert_eq!(
+            told(&connected("10.0.0.8"), "10.0.0.1"),
+            Some(Refusal::Connected(ip("10.0.0.8"), 40_000))
+        );
+        let bound = |interface| OpenSocket {
+            interface: Some(interface),
+            ..socket("0.0.0.0")
+        };
+        assert_eq!(told(&bound(2), "10.0.0.1"), None);
+        assert_eq!(
+            told(&bound(3), "10.0.0.1"),
+            Some(Refusal::Interface(IfIndex(3)))
+        );
+    }
 }

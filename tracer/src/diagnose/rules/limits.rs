@@ -12,6 +12,7 @@ use super::super::mtu;
 use super::super::remedy::{Remedy, Shell, command, ip, text};
 use super::super::visits;
 use super::super::words;
+use super::looped;
 use super::route::HOOK;
 
 /// TTL or hop limit used up. The reason says IP_INHDR on every kernel that has one.
@@ -66,7 +67,8 @@ pub fn ttl(loss: &Loss<'_>) -> Option<Candidate> {
                 command![..ip, "route get", dst],
             )
         }));
-        candidate = candidate.advise([text(format!(
+        let wrong = looped::deleted(loss, &loops);
+        candidate = candidate.advise(wrong).advise([text(format!(
             "one of these routes points back: {ip} route change the wrong one, or add the more specific route that is missing",
             ip = ip.join(" ")
         ))]);

@@ -12,9 +12,11 @@ use crate::network::route::{
 };
 
 use super::super::causes::{Cause, ROUTE_BLACKHOLE, ROUTE_NONE, ROUTE_PROHIBIT, ROUTE_UNREACHABLE};
+use super::super::gateways;
 use super::super::remedy::{Remedy, Shell, command, ip, text};
 use super::super::route_commands;
 use super::super::routing::{holds, network};
+use super::super::words;
 
 /// What refused a packet, as far as it could be read.
 #[derive(Clone, Debug)]
@@ -181,18 +183,31 @@ impl<'a> Refusal<'a> {
         if let Some(lost) = lost {
             return vec![look, lost];
         }
-        let way = self.netns.and_then(|netns| way_to(self.host, netns, dst));
-        let add = match way {
-            Some(way) => shell.change(
-                format!("add the missing route: {dst} is there"),
-                command![..ip, "route add", ..way.split(' ')],
-            ),
-            None => text(format!(
-                "add the missing route: `{ip} route add {dst} via GATEWAY`, or a default route",
-                ip = ip.join(" ")
-            )),
+        let route = |way: &str, text: String| {
+            let words = |act: &str| command![..ip, "route", act, ..way.split(' ')];
+            shell.change(text, words("add")).undone_by(words("del"))
         };
-        vec![look, add]
+        let way = self.netns.and_then(|netns| way_to(self.host, netns, dst));
+        if let Some(way) = way {
+            let text = format!("add the missing route: {dst} is there");
+            return vec![look, route(&way, text)];
+        }
+        let general = text(format!(
+            "add the missing route: `{ip} route add {dst} via GATEWAY`, or a default route",
+            ip = ip.join(" ")
+        ));
+        let gateway = self
+            .netns
+            .and_then(|netns| gateways::only(self.host, netns, self.query.tuple));
+        let Some(gateway) = gateway else {
+            return vec![look, general];
+        };
+        let way = format!("{dst} via {} dev {}", gateway.address, gateway.out.name);
+        let text = format!(
+            "add a route for this address: {} is the only machine on its links that forwards and has a way to {dst}",
+            words::interface(self.host, gateway.near.device)
+        );
+        vec![look, route(&way, text)]
     }
 }
 

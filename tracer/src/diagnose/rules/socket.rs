@@ -1,6 +1,8 @@
 //! Drops at sockets: nobody listens, no room.
 
 use crate::model::{Proto, Transport};
+use crate::network::reach;
+use crate::network::sockets::Wanted;
 use crate::sites;
 use crate::uapi::icmpv6;
 use crate::verdict::Confidence;
@@ -53,14 +55,22 @@ pub fn none(loss: &Loss<'_>) -> Option<Candidate> {
     );
     let shell = Shell::of(loss.host, loss.netns());
     let foreign = loss.netns().is_some_and(|ns| {
-        loss.host.owners(tuple.dst).next().is_some() && !loss.host.is_local(ns, tuple.dst)
+        !loss.host.is_local(ns, tuple.dst) && !reach::owners(loss.host, ns, tuple.dst).is_empty()
     });
     let sockets = loss
         .netns()
         .and_then(|ns| ports::on_port(loss.host, ns, &tuple));
     let elsewhere = loss
         .netns()
-        .map(|ns| ports::elsewhere(loss.host, ns, &tuple))
+        .map(|netns| {
+            let interface = loss.came_in().or(loss.device()).map(|d| d.ifindex);
+            let wanted = Wanted {
+                netns,
+                tuple,
+                interface,
+            };
+            ports::elsewhere(loss.host, &wanted)
+        })
         .unwrap_or_default();
     let but = elsewhere
         .first()

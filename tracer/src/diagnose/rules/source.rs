@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::host::Host;
-use crate::host::facts::{RouteAnswer, TableRoute};
+use crate::host::facts::TableRoute;
 use crate::model::{Device, IfIndex, NetNs};
 use crate::network::links::peer_of;
 use crate::network::route::{
@@ -162,8 +162,6 @@ struct WayBack {
     summary: String,
     /// The route and the rule, as far as they were read.
     evidence: Option<String>,
-    /// Whether there is a way at all.
-    exists: bool,
     /// The policy rule that leads elsewhere than the main table, in words.
     rule: Option<String>,
 }
@@ -183,7 +181,6 @@ fn way_back(host: &Host, Arrival { device, query }: Arrival) -> Option<WayBack> 
     let none = || WayBack {
         summary: ": no route leads back to it".to_owned(),
         evidence: None,
-        exists: false,
         rule: None,
     };
     match check_source(&tables, &query, &forward).back.decision {
@@ -195,7 +192,6 @@ fn way_back(host: &Host, Arrival { device, query }: Arrival) -> Option<WayBack> 
                 rule.priority,
                 rule_words(rule)
             )),
-            exists: true,
             rule: (rule.table != RT_TABLE_MAIN)
                 .then(|| format!("{}: {}", rule.priority, rule_words(rule))),
         }),
@@ -205,7 +201,6 @@ fn way_back(host: &Host, Arrival { device, query }: Arrival) -> Option<WayBack> 
                 Ok(route) => WayBack {
                     summary: through(route.oif),
                     evidence: None,
-                    exists: true,
                     rule: None,
                 },
                 Err(_) => none(),
@@ -249,10 +244,7 @@ pub fn reverse_path(
                             .any(|own| routing::holds(own.address, own.prefix, *a))
                 })
         });
-    let via = back
-        .filter(|gateway| *gateway != source)
-        .map(|gateway| ["via".to_owned(), gateway.to_string()]);
-    let exists = way.as_ref().is_some_and(|way| way.exists);
+    let via = back.filter(|gateway| *gateway != source);
     let by_rule = way.as_ref().and_then(|way| way.rule.clone());
     let candidate = Candidate::new(
         &ROUTE_RP_FILTER,
@@ -280,12 +272,7 @@ pub fn reverse_path(
             ],
         ),
     ]);
-    let routed = route_there(
-        (host, &shell),
-        (&interface, source),
-        via.map(|[_, gateway]| gateway),
-        answer.filter(|_| exists),
-    );
+    let routed = route_there((host, &shell), (device, source), via);
     let loosened = loosen((host, device, &shell), (&setting, mode), by_rule.as_deref());
     // A policy rule leads answers elsewhere on purpose (several uplinks): a route in the main table is then not even asked.
     if by_rule.is_some() && mode != 2 {
@@ -297,14 +284,14 @@ pub fn reverse_path(
 /// The answer routed through the interface on which the source came in, and back.
 fn route_there(
     (host, shell): (&Host, &Shell),
-    (interface, source): (&str, IpAddr),
-    gateway: Option<String>,
-    now: Option<&RouteAnswer>,
+    (device, source): (Device, IpAddr),
+    gateway: Option<IpAddr>,
 ) -> Remedy {
-    let ip = ip(source.is_ipv6());
-    let via = gateway.map(|gateway| ["via".to_owned(), gateway]);
-    let own = now.and_then(|now| host_route(host, now, source));
-    let verb = if now.is_some() { "replace" } else { "add" };
+    let (ip, interface) = (ip(source.is_ipv6()), host.interface(device));
+    let own = host_route(host, device.netns, source);
+    // A route to this very address is replaced, and not only covered.
+    let verb = if own.is_some() { "replace" } else { "add" };
+    let via = gateway.map(|gateway| ["via".to_owned(), gateway.to_string()]);
     let change = shell.change(
         format!("best, if {source} belongs behind {interface}: route the answer there"),
         command![
@@ -318,7 +305,6 @@ fn route_there(
         ],
     );
     match own {
-        // A route to this very address is replaced by the change, and not only covered.
         Some(own) => change.undone_by(command![..ip, "route replace", ..own.split_whitespace()]),
         None => change.undone_by(command![..ip, "route del", source, "dev", interface]),
     }
@@ -351,12 +337,14 @@ fn loosen(
     change.undone_by(set(&name, own.unwrap_or(mode)))
 }
 
-/// The route to one address alone by which answers go, as `ip route` takes it.
-fn host_route(host: &Host, answer: &RouteAnswer, source: IpAddr) -> Option<String> {
-    let towards = host.towards.get(&(answer.netns, source))?;
+/// The route of the main table to one address alone that another one takes the place of, as `ip route` takes it, where it
+/// was read.
+fn host_route(host: &Host, netns: NetNs, source: IpAddr) -> Option<String> {
+    let towards = host.towards.get(&(netns, source))?;
     let bits = if source.is_ipv4() { 32 } else { 128 };
     let own = |route: &&TableRoute| {
-        route.length == bits && route.prefix == source && route.table == RT_TABLE_MAIN
+        // One with a metric stays beside another without.
+        (route.length, route.prefix, route.table, route.metric) == (bits, source, RT_TABLE_MAIN, 0)
     };
-    route_spec(host, answer.netns, towards.fact.iter().find(own)?)
+    route_spec(host, netns, towards.fact.iter().find(own)?)
 }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use crate::host::Host;
 use crate::host::facts::{NodeId, TracedNode};
 use crate::model::{Device, Direction, Event, Fate, KtimeNs, Proto, Side, Tunnel, TunnelKind};
+use crate::network::reach::Reach;
 use crate::verdict::{Confidence, Outcome};
 
 use super::super::candidate::Candidate;
@@ -99,11 +100,12 @@ fn missing(view: &View<'_>, direction: Direction, gap: &Gap<'_>) -> Option<u64> 
         .filter(|missing| *missing > 0)
 }
 
-/// Whether an address is one of another node that was traced at that time.
+/// Whether an address is one of another node that was traced at that time, where the way out of that node leads to it.
 fn owner<'a>(host: &'a Host, address: IpAddr, event: &Event) -> Option<(Device, &'a TracedNode)> {
     let here = host.home(event.device?.netns)?.id;
     host.owners(address)
         .filter(|device| host.is_watched(device.netns))
+        .filter(|device| Reach::of(host, device.netns).open)
         .find_map(|device| Some((device, abroad(host, device, here, event)?)))
 }
 

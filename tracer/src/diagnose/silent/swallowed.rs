@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use crate::model::{Detail, Direction, Fate, Journey, NetNs, Proto, Transport};
+use crate::network::sockets::Wanted;
 use crate::uapi::{icmp, icmpv6, tcp};
 use crate::verdict::{Confidence, Outcome, Place};
 
@@ -49,7 +50,12 @@ pub(super) fn swallowed(view: &View<'_>, counts: &Counts) -> Option<Silence> {
         ..place_on(view.host, netns)
     };
     let arrived = last.and_then(|e| e.tuple).or(view.tuple())?;
-    let listener = ports::listener(view.host, netns, &arrived);
+    let wanted = Wanted {
+        netns,
+        tuple: arrived,
+        interface: device.map(|d| d.ifindex),
+    };
+    let listener = ports::listeners(view.host, &wanted).next();
     let full = listener.filter(|l| l.is_full());
     let waits = || answer_waits(view, netns, arrived.src);
     let candidate = match (transport, function.as_str()) {

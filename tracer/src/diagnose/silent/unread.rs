@@ -3,6 +3,7 @@
 
 use crate::host::facts::{OpenSocket, Question};
 use crate::model::{Detail, Device, Direction, Proto, Side, Tuple};
+use crate::network::sockets::Wanted;
 use crate::verdict::Confidence;
 
 use super::super::candidate::{Candidate, place_at};
@@ -55,6 +56,11 @@ struct Unread<'a> {
 impl<'a> Unread<'a> {
     fn of(view: &View<'a>, arrived: &Tuple, device: Device) -> Option<Self> {
         let netns = device.netns;
+        let wanted = Wanted {
+            netns,
+            tuple: *arrived,
+            interface: Some(device.ifindex),
+        };
         let takers = match arrived.proto {
             Proto::Tcp => {
                 let of_its_own = ports::connection(view.host, netns, arrived);
@@ -62,10 +68,10 @@ impl<'a> Unread<'a> {
                 let owned = of_its_own.filter(|socket| !socket.holders.is_empty());
                 match owned {
                     Some(socket) => vec![socket],
-                    None => ports::listeners(view.host, netns, arrived).collect(),
+                    None => ports::listeners(view.host, &wanted).collect(),
                 }
             }
-            _ => ports::takers(view.host, netns, arrived),
+            _ => ports::takers(view.host, &wanted),
         };
         let stopped = takers.iter().find(|socket| ports::is_stopped(socket));
         let full = || takers.iter().find(|socket| socket.waiting > 0);

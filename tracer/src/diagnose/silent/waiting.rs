@@ -6,7 +6,7 @@ use crate::model::{Direction, Event, Fate, FateCounts, Journey};
 use crate::verdict::Confidence;
 
 use super::super::candidate::{Candidate, Specificity, evidence};
-use super::super::rules::neighbor::{self, Story, Unresolved};
+use super::super::rules::neighbor::{self, Story, Unresolved, silence};
 use super::super::rules::{link, netfilter};
 use super::super::view::{View, last_seen};
 use super::{Counts, Silence};
@@ -72,7 +72,7 @@ fn waits_for(trace: &Trace, host: &Host, last: &Event) -> Option<Unresolved> {
 /// Nobody answers for this neighbour: since the link is down, or for another reason.
 pub fn stuck_at(trace: &Trace, host: &Host, who: Unresolved) -> Candidate {
     if link::is_down(trace, host, who.device) {
-        return link::down(host, who.device, None, &[]).because(
+        return link::down(host, who.device, None, &silence::ends(trace, who)).because(
             "neighbor",
             format!("packets wait for {}, who cannot be asked", who.address),
         );

@@ -131,7 +131,7 @@ fn the_only_rule_that_fits_is_named() {
     );
     for command in [
         "nft delete rule inet fw forward handle 12",
-        "nft insert rule inet fw forward 'tcp dport 5432 drop'",
+        "nft add rule inet fw forward index 0 'tcp dport 5432 drop'",
     ] {
         assert!(advised(&verdict, command), "{command}");
     }

@@ -279,6 +279,39 @@ fn a_reverse_path_filter_refuses_the_question_first() {
 }
 
 #[test]
+fn a_route_to_the_asker_alone_is_replaced_and_put_back() {
+    let mut net = waits_for_the_gateway();
+    net.sysctl(ROUTER, "net/ipv4/conf/all/rp_filter", "0");
+    net.sysctl(ROUTER, "net/ipv4/conf/west/rp_filter", "1");
+    answer(&mut net, ROUTER, "10.1.0.2", Ok(3));
+    let asked = net.questions();
+    let back = Question::RoutesTowards {
+        netns: NetNs(ROUTER),
+        dst: ip("10.1.0.2"),
+    };
+    assert!(asked.contains(&back), "{asked:?}");
+    let typed = commands(&net.verdict());
+    assert!(typed.contains("ip route add 10.1.0.2 dev west"), "{typed}");
+    let elsewhere = TableRoute {
+        gateway: Some(ip("10.2.0.2")),
+        oif: Some(3),
+        ..TableRoute::new("unicast", 254, ip("10.1.0.2"), 32)
+    };
+    net.fact(Fact::RoutesTowards(
+        NetNs(ROUTER),
+        ip("10.1.0.2"),
+        vec![elsewhere],
+    ));
+    let typed = commands(&net.verdict());
+    for command in [
+        "ip route replace 10.1.0.2 dev west",
+        "ip route replace 10.1.0.2 via 10.2.0.2 dev east",
+    ] {
+        assert!(typed.contains(command), "{typed}");
+    }
+}
+
+#[test]
 fn an_asker_with_the_gateways_own_address_gets_no_answer() {
     let mut net = waits_for_the_gateway();
     net.address(device(ROUTER, 3), "10.1.0.2", 32);
@@ -563,4 +596,165 @@ fn a_prefix_length_that_the_other_end_does_not_share_is_corrected() {
     let all = commands(&verdict);
     assert!(all.contains("ip addr add 10.8.1.2/24 dev eth0"), "{all}");
     assert!(all.contains("ip addr del 10.8.1.2/8 dev eth0"), "{all}");
+}
+
+fn plain_rules(net: &mut Net, ns: u32) {
+    let plain = vec![lookup(0, 255), lookup(32766, 254)];
+    net.fact(Fact::Rules(NetNs(ns), false, plain));
+}
+
+#[test]
+fn the_only_machine_that_forwards_and_has_a_way_is_the_gateway() {
+    for (forwarding, way, back, others, printed) in [
+        ("1", true, Some(2), false, true),
+        ("0", true, Some(2), false, false),
+        ("1", false, Some(2), false, false),
+        // answers would go another way, or it is not known which
+        ("1", true, Some(4), false, false),
+        ("1", true, None, false, false),
+        ("1", true, Some(2), true, false),
+    ] {
+        let mut net = routed();
+        if others {
+            net.link(device(CLIENT, 3), "wan0", |_| ());
+            net.address(device(CLIENT, 3), "10.3.0.2", 24);
+        }
+        sender_looks_up(&mut net, 254, 101);
+        answer(&mut net, CLIENT, "10.2.0.2", Err(101));
+        let name = "net/ipv4/conf/west/forwarding";
+        assert!(net.questions().contains(&Question::Sysctl {
+            netns: NetNs(ROUTER),
+            name: name.to_owned()
+        }));
+        net.sysctl(ROUTER, name, forwarding);
+        plain_rules(&mut net, ROUTER);
+        if way {
+            towards(&mut net, ROUTER, "unicast");
+        }
+        if let Some(back) = back {
+            let dst = ip("10.1.0.2");
+            let asks = net.questions().contains(&Question::RoutesTowards {
+                netns: NetNs(ROUTER),
+                dst,
+            });
+            assert_eq!(asks, forwarding == "1" && way);
+            let route = TableRoute {
+                oif: Some(back),
+                ..TableRoute::new("unicast", 254, ip("10.1.0.0"), 24)
+            };
+            net.fact(Fact::RoutesTowards(NetNs(ROUTER), dst, vec![route]));
+        }
+        let typed = commands(&net.verdict());
+        for act in ["add", "del"] {
+            let command =
+                format!("ip netns exec client ip route {act} 10.2.0.2 via 10.1.0.1 dev eth0");
+            assert_eq!(
+                typed.contains(&command),
+                printed,
+                "{forwarding} {way}: {typed}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_route_of_a_loop_without_which_the_packet_leaves_it_is_deleted() {
+    for (target, printed) in [(true, true), (false, false)] {
+        let mut net = Net::with(&["home", "east", "west", "target"]);
+        let (h0, e_home, e_west) = (device(1, 2), device(2, 2), device(2, 3));
+        let (w_east, w_target, t0) = (device(3, 2), device(3, 3), device(4, 2));
+        for (at, name, peer) in [
+            (h0, "h0", e_home),
+            (e_home, "e-home", h0),
+            (e_west, "e-west", w_east),
+            (w_east, "w-east", e_west),
+            (w_target, "w-target", t0),
+            (t0, "t0", w_target),
+        ] {
+            net.link(at, name, |l| l.peer = Some(peer));
+        }
+        net.address(e_west, "10.67.0.1", 24);
+        net.address(w_east, "10.67.0.2", 24);
+        net.address(w_target, "10.68.0.1", 24);
+        if target {
+            net.address(t0, "10.68.0.2", 24);
+        }
+        let flow = net.flow(echo("10.66.0.2", "10.68.0.2"));
+        net.packet(flow, Direction::Forward)
+            .leaves(h0)
+            .enters(e_home)
+            .leaves(e_west)
+            .enters(w_east)
+            .leaves(w_east)
+            .enters(e_west)
+            .leaves(e_west)
+            .enters(w_east)
+            .leaves(w_east)
+            .enters(e_west)
+            .dies(Some(e_west), dropped("IP_INHDR", "ip_forward", ""));
+        for netns in [NetNs(2), NetNs(3)] {
+            let dst = ip("10.68.0.2");
+            assert!(
+                net.questions()
+                    .contains(&Question::RoutesTowards { netns, dst })
+            );
+            plain_rules(&mut net, netns.0);
+        }
+        let route = |prefix: &str, length, gateway: Option<&str>, oif| TableRoute {
+            gateway: gateway.map(ip),
+            oif: Some(oif),
+            ..TableRoute::new("unicast", 254, ip(prefix), length)
+        };
+        let of_east = vec![route("10.68.0.0", 24, Some("10.67.0.2"), 3)];
+        let of_west = vec![
+            route("10.68.0.2", 32, Some("10.67.0.1"), 2),
+            route("10.68.0.0", 24, None, 3),
+        ];
+        net.fact(Fact::RoutesTowards(NetNs(2), ip("10.68.0.2"), of_east));
+        net.fact(Fact::RoutesTowards(NetNs(3), ip("10.68.0.2"), of_west));
+        let typed = commands(&net.verdict());
+        for act in ["del", "add"] {
+            let command =
+                format!("ip netns exec west ip route {act} 10.68.0.2 via 10.67.0.1 dev w-east");
+            assert_eq!(typed.contains(&command), printed, "{typed}");
+        }
+        assert!(!typed.contains("east ip route del"), "{typed}");
+    }
+}
+
+#[test]
+fn the_route_that_went_at_the_other_end_is_asked_for_where_nobody_can_be_asked() {
+    let mut net = routed();
+    net.link(device(ROUTER, 3), "east", |l| {
+        l.peer = Some(device(EAST, 2));
+        l.carrier = false;
+    });
+    net.link(device(EAST, 2), "eth0", |l| {
+        l.peer = Some(device(ROUTER, 3));
+        (l.up, l.carrier) = (false, false);
+    });
+    let flow = net.flow(echo("10.1.0.2", "10.2.0.2"));
+    net.packet(flow, Direction::Forward)
+        .leaves(device(CLIENT, 2))
+        .enters(device(ROUTER, 2))
+        .vanishes();
+    net.neighbor(device(ROUTER, 3), "10.2.0.2", 0x01);
+    net.wait(400);
+    let dst = ip("10.1.0.2");
+    let asked = net.questions();
+    let back = Question::RoutesTowards {
+        netns: NetNs(EAST),
+        dst,
+    };
+    assert!(asked.contains(&back), "{asked:?}");
+    net.fact(Fact::RoutesTowards(NetNs(EAST), dst, Vec::new()));
+    let verdict = net.verdict();
+    assert_eq!(verdict.cause.as_deref(), Some("link.down"));
+    let typed = commands(&verdict);
+    for command in [
+        "ip netns exec server ip link set dev eth0 up",
+        "ip netns exec server ip route add default via 10.2.0.1 dev eth0",
+    ] {
+        assert!(typed.contains(command), "{typed}");
+    }
 }

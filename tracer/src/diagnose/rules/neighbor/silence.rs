@@ -11,11 +11,11 @@ use crate::host::Host;
 use crate::host::facts::{Link, Question};
 use crate::model::{NetNs, Proto, Transport, Tuple};
 use crate::network::bridging::{Obstacle, bridge_of, way_to};
-use crate::network::links::peer_of;
+use crate::network::links::{members, peer_of};
 use crate::network::neighbour::{Answer, Ask, Silence, Silent, answer, owners_at};
 use crate::network::route::Query;
 use crate::network::segment::Stop;
-use crate::network::settings::{Setting, conf};
+use crate::network::settings::{Combined, Setting, conf, setting};
 use crate::verdict::{Confidence, Outcome};
 
 use super::super::super::candidate::{Candidate, Specificity, place_at};
@@ -29,6 +29,8 @@ use super::{Unresolved, is_asked_for, question_evidence, question_words, senders
 
 /// Most neighbours that are asked about.
 const PENDING: usize = 4;
+/// Most machines on a link that are asked whether they forward.
+const FEW: usize = 4;
 
 /// The question as the network sees it.
 #[must_use]
@@ -86,11 +88,31 @@ pub fn questions(trace: &Trace, host: &Host, who: Unresolved) -> Vec<Question> {
             let (to, like) = (destination(trace, who), back(asker, who.address));
             list.extend(readdress::questions(who.device.netns, to, &like));
         }
+        if let Silence::ReversePath(asker, _) = silent.why {
+            let (netns, v6) = (silent.link.device.netns, asker.is_ipv6());
+            list.push(Question::Rules { netns, v6 });
+            list.push(Question::RoutesTowards { netns, dst: asker });
+        }
     }
     if let Some(peer) = peer_of(host, who.device).filter(|_| who.address.is_ipv6()) {
         let netns = peer.device.netns;
         let names = [peer.name.as_str(), "all"].map(ready::disable_sysctl);
         list.extend(names.map(|name| Question::Sysctl { netns, name }));
+    }
+    // What carries nothing comes back with the routes that went at its other end; of a bridge at those of its ports.
+    if let Some(asker) = host.link(who.device).filter(|link| !link.carrier) {
+        let ports = members(host, asker).take(FEW);
+        for link in [asker].into_iter().chain(ports) {
+            list.extend(left_routes(trace, host, who, link));
+        }
+    }
+    // A gateway that nobody has may be meant to be an address of the one that forwards.
+    if destination(trace, who) != who.address {
+        let key = (who.address.is_ipv6(), "forwarding");
+        for link in answer.asked.iter().take(FEW) {
+            let read = setting(host, link.device, key, Combined::Own);
+            list.extend(read.err().into_iter().flatten());
+        }
     }
     for between in &answer.between {
         let (netns, dst) = (between.near.device.netns, who.address);
@@ -113,7 +135,8 @@ fn back(from: IpAddr, to: IpAddr) -> Tuple {
 }
 
 /// The addresses whose traffic waits for the neighbour.
-fn ends(trace: &Trace, who: Unresolved) -> Vec<IpAddr> {
+#[must_use]
+pub fn ends(trace: &Trace, who: Unresolved) -> Vec<IpAddr> {
     let sent = senders(trace, who).map(|t| t.src);
     let waits = super::routed(trace, who).map(|query| query.tuple);
     let waits = waits.into_iter().flat_map(|t| [t.src, t.dst]);

@@ -9,6 +9,7 @@ use super::super::super::chain_commands::{
 };
 use super::super::super::hooks::Hook;
 use super::super::super::loss::Loss;
+use super::super::super::nfqueue;
 use super::super::super::owners::{self, Owner};
 use super::super::super::remedy::{Remedy, Shell, command, text};
 use super::super::super::traced;
@@ -174,7 +175,7 @@ fn named(
             .flat_map(|source| way_back::advice(loss, source, shell)),
     );
     if rule.stop == Stop::Queue {
-        return candidate;
+        return candidate.advise([nfqueue::without((chain, rule), shell)]);
     }
     let owner = owners::of(&chain.table, &rule.chain, &rule.text);
     candidate = candidate.advise(owner.into_iter().flat_map(|owner| owners_way(owner, rule)));

@@ -3,6 +3,7 @@
 
 use crate::host::element_words;
 use crate::host::facts::{BaseChain, FilterRule};
+use crate::network::reach;
 
 use super::super::super::hooks::Hook;
 use super::super::super::loss::Loss;
@@ -150,6 +151,6 @@ fn goes_nowhere(loss: &Loss<'_>) -> bool {
     let (Some(netns), Some(dst)) = (loss.netns(), loss.dst()) else {
         return false;
     };
-    let nobody = loss.host.owners(dst).next().is_none();
+    let nobody = reach::owners(loss.host, netns, dst).is_empty();
     nobody && translator::no_rule(loss.host, loss.journey, netns) == Some(true)
 }

@@ -7,7 +7,7 @@ use crate::model::{Direction, Proto, Tuple};
 use crate::network::filter::{self, Answer, Change, End, Outcome, Packet, Rules, Undecided};
 use crate::uapi::nf_conntrack::{STATE_ESTABLISHED, STATE_INVALID, STATE_UNTRACKED};
 
-use super::super::super::chain_commands::{Pass, chain_words, let_pass};
+use super::super::super::chain_commands::{AtHead, chain_words, let_pass};
 use super::super::super::hooks::Hook;
 use super::super::super::loss::Loss;
 use super::super::super::owners::{self, Owner};
@@ -70,7 +70,7 @@ pub(super) fn both_ways(
             );
         }
     }
-    let mut passes: Vec<Pass> = gates
+    let mut passes: Vec<AtHead> = gates
         .iter()
         .filter_map(|gate| let_pass((&gate.base, &gate.chain), &gate.tuple, gate.server, shell))
         .collect();
