@@ -15,6 +15,7 @@ pub mod net;
 pub mod packet;
 pub mod proof;
 pub mod remedy;
+mod replayed;
 pub mod result;
 pub mod runner;
 pub mod score;

@@ -8,6 +8,7 @@ mod frame;
 mod kernels;
 mod labs;
 mod object;
+mod recordings;
 mod replays;
 mod setup;
 mod test;
@@ -40,6 +41,11 @@ enum Chore {
         /// Lab files [default: all]
         files: Vec<PathBuf>,
     },
+    /// Choose the recordings that are replayed without root, of what `lab run --keep-report DIR --keep-recording DIR` kept
+    ChooseRecordings {
+        /// DIR
+        kept: PathBuf,
+    },
     /// A network of namespaces with a fault, and what tracer says about it
     Demo {
         /// The lab to show
@@ -70,6 +76,7 @@ fn main() -> ExitCode {
         Chore::Lab { arguments } => labs::run(&arguments),
         Chore::Labs(wish) => labs::scoreboard(&wish),
         Chore::RecordLabs { files } => labs::record(&files),
+        Chore::ChooseRecordings { kept } => recordings::choose(&kept),
         Chore::Demo { file } => labs::demo(&file),
         Chore::Frame => frame::run(),
         Chore::Bench => bench::run(),
