@@ -12,6 +12,7 @@ pub mod causes;
 pub mod chain_commands;
 pub mod checks;
 pub mod deletion;
+pub mod device_state;
 pub mod explain;
 pub mod gateways;
 pub mod groups;
@@ -19,7 +20,6 @@ pub mod hooks;
 pub mod local;
 pub mod local_ports;
 pub mod loss;
-pub mod mended;
 pub mod mtu;
 pub mod nat_commands;
 pub mod needs;
@@ -32,6 +32,7 @@ pub mod ports;
 mod questions;
 pub mod raising;
 pub mod readdress;
+pub mod recovered;
 pub mod remedy;
 pub mod route_commands;
 pub mod routing;
@@ -40,7 +41,6 @@ pub mod service;
 pub mod silent;
 pub mod source_address;
 pub mod stall;
-pub mod standing;
 #[cfg(test)]
 mod tests;
 pub mod traced;
@@ -159,13 +159,13 @@ fn judge(view: &View<'_>) -> Judged {
     let others = others.filter(|(n, _)| Some(*n) != found.chosen);
     let lines = others.map(|(_, group)| group.line());
     verdict.evidence.extend(lines);
-    let mended = found.mended;
-    if mended > 0 {
+    let recovered = found.recovered;
+    if recovered > 0 {
         verdict.evidence.push(evidence(
             "other-loss",
             format!(
                 "{} lost on the way and sent again with success",
-                words::count(mended, "packet")
+                words::count(recovered, "packet")
             ),
         ));
     }
@@ -188,7 +188,7 @@ pub struct Found<'a> {
     /// The losses by cause and place.
     pub groups: Vec<Group<'a>>,
     /// How many packets were lost and sent again with success.
-    pub mended: u64,
+    pub recovered: u64,
     /// The verdict that they give.
     pub verdict: Verdict,
     /// Which of the groups decides.
@@ -217,7 +217,7 @@ impl<'a> Found<'a> {
         Self {
             counts,
             groups,
-            mended: losses.mended.len() as u64,
+            recovered: losses.recovered.len() as u64,
             verdict,
             chosen,
         }

@@ -1,4 +1,4 @@
-//! Which room of this crate may import which: the top-level modules from the bottom up, each with the rooms below it that
+//! Which module of this crate may import which: the top-level modules from the bottom up, each with the modules below it that
 //! it needs, and why. An import that is not in the table fails, and so does a row that nothing needs any more.
 
 #![expect(
@@ -11,11 +11,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A room, and why it imports which others.
-type Room = (&'static str, &'static [(&'static str, &'static str)]);
+/// A module, and why it imports which others.
+type Module = (&'static str, &'static [(&'static str, &'static str)]);
 
-/// From the bottom up: a room imports only rooms above it in this table.
-const ROOMS: &[Room] = &[
+/// From the bottom up: a module imports only modules above it in this table.
+const MODULES: &[Module] = &[
     ("model", &[]),
     ("uapi", &[]),
     ("sys", &[]),
@@ -203,80 +203,63 @@ const ROOMS: &[Room] = &[
     ),
 ];
 
-/// Imports that the table does not allow yet, and when they go.
-const EXCEPTIONS: &[(&str, &str, &str)] = &[];
-
-/// Rooms that may not be there yet.
-const PLANNED: &[&str] = &["network"];
-
 #[test]
-fn rooms_import_only_what_the_table_lets_them() {
+fn modules_import_only_what_the_table_lets_them() {
     let found = imports();
     let mut wrong = Vec::new();
-    let known = |room: &str| ROOMS.iter().position(|(name, _)| *name == room);
-    for (room, uses) in &found {
-        let Some(height) = known(room) else {
+    let known = |module: &str| MODULES.iter().position(|(name, _)| *name == module);
+    for (module, uses) in &found {
+        let Some(height) = known(module) else {
             wrong.push(format!(
-                "`{room}` is no row of the table: add it where it belongs"
+                "`{module}` is no row of the table: add it where it belongs"
             ));
             continue;
         };
-        let allowed = ROOMS.get(height).map_or(&[][..], |(_, allowed)| allowed);
+        let allowed = MODULES.get(height).map_or(&[][..], |(_, allowed)| allowed);
         for (other, file) in uses {
             let is_allowed = allowed.iter().any(|(name, _)| name == other);
-            let is_excepted = EXCEPTIONS
-                .iter()
-                .any(|(from, to, _)| from == room && to == other);
-            if is_allowed || is_excepted {
+            if is_allowed {
                 continue;
             }
             let advice = match known(other) {
                 Some(other) if other < height => "which is below it: add a row with the reason",
                 _ => "which is above it: move what both need below both",
             };
-            wrong.push(format!("{file}: `{room}` imports `{other}`, {advice}"));
+            wrong.push(format!("{file}: `{module}` imports `{other}`, {advice}"));
         }
     }
-    let is_used = |room: &str, other: &str| found.get(room).is_some_and(|u| u.contains_key(other));
-    for (height, (room, allowed)) in ROOMS.iter().enumerate() {
-        if !found.contains_key(*room) {
-            if !PLANNED.contains(room) {
-                wrong.push(format!(
-                    "`{room}` has a row and is no module: delete the row"
-                ));
-            }
+    let is_used =
+        |module: &str, other: &str| found.get(module).is_some_and(|u| u.contains_key(other));
+    for (height, (module, allowed)) in MODULES.iter().enumerate() {
+        if !found.contains_key(*module) {
+            wrong.push(format!(
+                "`{module}` has a row and is no module: delete the row"
+            ));
             continue;
         }
         for (other, _) in *allowed {
             if known(other).is_none_or(|other| other >= height) {
                 wrong.push(format!(
-                    "the table lets `{room}` import `{other}`, which is not below it"
+                    "the table lets `{module}` import `{other}`, which is not below it"
                 ));
-            } else if !is_used(room, other) {
+            } else if !is_used(module, other) {
                 wrong.push(format!(
-                    "`{room}` does not import `{other}`: delete the row"
+                    "`{module}` does not import `{other}`: delete the row"
                 ));
             }
-        }
-    }
-    for (room, other, _) in EXCEPTIONS {
-        if !is_used(room, other) {
-            wrong.push(format!(
-                "`{room}` does not import `{other}` any more: delete the exception"
-            ));
         }
     }
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
 }
 
-/// Rooms by name, with the rooms that each imports outside of its tests, and one file that does.
+/// Modules by name, with the modules that each imports outside of its tests, and one file that does.
 fn imports() -> BTreeMap<String, BTreeMap<String, String>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let rooms = modules(&code(&root.join("lib.rs")));
+    let names = modules(&code(&root.join("lib.rs")));
     let mut all = BTreeMap::new();
-    for room in &rooms {
+    for module in &names {
         let mut uses = BTreeMap::new();
-        let mut files = vec![root.join(format!("{room}.rs"))];
+        let mut files = vec![root.join(format!("{module}.rs"))];
         while let Some(file) = files.pop() {
             let code = code(&file);
             let below = file.with_extension("");
@@ -290,13 +273,16 @@ fn imports() -> BTreeMap<String, BTreeMap<String, String>> {
                 .unwrap_or(&file)
                 .display()
                 .to_string();
-            for other in crate_paths(&code).into_iter().filter(|other| other != room) {
-                if rooms.contains(&other) {
+            for other in crate_paths(&code)
+                .into_iter()
+                .filter(|other| other != module)
+            {
+                if names.contains(&other) {
                     uses.entry(other).or_insert_with(|| shown.clone());
                 }
             }
         }
-        all.insert(room.clone(), uses);
+        all.insert(module.clone(), uses);
     }
     all
 }

@@ -8,7 +8,7 @@ use super::arbitration::{self, Proposal};
 use super::candidate::{Candidate, evidence};
 use super::causes::NAT_ASYMMETRIC;
 use super::loss::Loss;
-use super::mended::first_packet;
+use super::recovered::first_packet;
 use super::remedy;
 use super::rules::RULES;
 use super::view::{View, total};

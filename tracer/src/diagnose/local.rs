@@ -58,7 +58,7 @@ pub fn failures(trace: &Trace, host: &Host) -> Vec<Failure> {
         let Detail::Fib(fib) = &event.detail else {
             continue;
         };
-        let mended = || {
+        let recovered = || {
             lookups.iter().any(|(other, t)| {
                 t.dst == tuple.dst
                     && other.cpu == event.cpu
@@ -78,7 +78,7 @@ pub fn failures(trace: &Trace, host: &Host) -> Vec<Failure> {
         };
         if fib.error == 0
             || !is_asked_for(tuple, trace, host)
-            || mended()
+            || recovered()
             || fib.table == RT_TABLE_LOCAL && goes_on()
         {
             continue;

@@ -10,6 +10,7 @@ use crate::model::{Device, NetNs, Proto, Tuple};
 use crate::network::links::{members, peer_of};
 use crate::network::route::{Decision, Query, Tables, Unknown, lookup};
 
+use super::device_state;
 use super::gateways;
 use super::local;
 use super::loss::Loss;
@@ -18,7 +19,6 @@ use super::readdress;
 use super::routing;
 use super::rules::neighbor::Unresolved;
 use super::rules::{self, conntrack, nat, netfilter};
-use super::standing;
 
 mod layer2;
 
@@ -96,13 +96,13 @@ impl Asked {
     }
 
     /// What stands on an interface; also where its redirects lead.
-    pub fn standing(&mut self, host: &Host, device: Device) {
+    pub fn device_state(&mut self, host: &Host, device: Device) {
         self.push(Question::DeviceState { device });
-        let programs = standing::of(host, device)
+        let programs = device_state::of(host, device)
             .into_iter()
             .flat_map(|s| &s.programs);
         for attachment in programs {
-            for to in standing::redirects(device, attachment) {
+            for to in device_state::redirects(device, attachment) {
                 self.push(Question::Link { device: to });
             }
         }
@@ -452,13 +452,13 @@ pub const DEVICE_STATE: Need = Need {
         let Some(device) = loss.last_device() else {
             return;
         };
-        asked.standing(loss.host, device);
+        asked.device_state(loss.host, device);
         // A redirect that failed was asked for where the packet came from.
         let mut before = loss.steps().iter().rev().filter_map(|s| s.event.device);
         if rules::is_redirect(loss)
             && let Some(from) = before.find(|d| *d != device)
         {
-            asked.standing(loss.host, from);
+            asked.device_state(loss.host, from);
         }
     },
 };

@@ -11,9 +11,9 @@ use crate::verdict::{Confidence, Outcome as Became, Place};
 use super::candidate::{Candidate, Specificity, place_at};
 use super::causes::NETFILTER_QUEUE;
 use super::chain_commands::{delete_rule, rule_of, rule_words};
+use super::device_state;
 use super::loss::{Loss, tuple_of};
 use super::remedy::{Remedy, Shell, text};
-use super::standing;
 use super::view::last_seen;
 use super::words::count;
 
@@ -105,7 +105,7 @@ pub fn words(queue: &PacketQueue) -> String {
 }
 
 fn who(queue: &PacketQueue) -> Option<String> {
-    let names: Vec<String> = queue.holders.iter().map(standing::holder).collect();
+    let names: Vec<String> = queue.holders.iter().map(device_state::holder).collect();
     (!names.is_empty()).then(|| names.join(" and "))
 }
 
@@ -120,15 +120,15 @@ pub fn look(shell: &Shell) -> Remedy {
 
 /// What the process behind a queue does, and what lets it go on.
 #[must_use]
-pub fn mend(host: &Host, queue: &PacketQueue) -> Vec<Remedy> {
+pub fn let_read(host: &Host, queue: &PacketQueue) -> Vec<Remedy> {
     let what = "what the process that has the queue open is doing";
     let holders = queue.holders.iter();
     let mut list: Vec<Remedy> = holders
-        .flat_map(|holder| standing::held_up(host, holder, what))
+        .flat_map(|holder| device_state::held_up(host, holder, what))
         .collect();
     let name = queue.holders.first().map(|holder| &holder.process.comm);
     list.push(text(format!(
-        "mend or restart {}: each packet waits for its verdict",
+        "fix or restart {}: each packet waits for its verdict",
         name.map_or("the process that has the queue open", |name| name.as_str())
     )));
     list
@@ -204,7 +204,7 @@ pub fn waits(host: &Host, journey: &Journey) -> Option<Candidate> {
     Some(
         candidate
             .advise([look(&shell)])
-            .advise(mend(host, queue))
+            .advise(let_read(host, queue))
             .advise([without((&handed.base, &handed.rule), &shell)]),
     )
 }

@@ -32,7 +32,7 @@ pub fn taken(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
             .journeys(Direction::Reply)
             .find(|j| matches!(j.fate, Fate::Left { .. } | Fate::Vanished { .. }))?,
     };
-    let (came, went) = doors(view, answer)?;
+    let (came, went) = interfaces(view, answer)?;
     let passes = translation::passed(answer).any(|d| d.netns == change.netns);
     if came == went || passes {
         return None;
@@ -87,7 +87,7 @@ fn ends(change: &Change) -> (String, String) {
 }
 
 /// Through which interface the request came to where it is answered, and through which the answer leaves there.
-fn doors(view: &View<'_>, answer: &Journey) -> Option<(Device, Device)> {
+fn interfaces(view: &View<'_>, answer: &Journey) -> Option<(Device, Device)> {
     let went = answer
         .steps
         .iter()

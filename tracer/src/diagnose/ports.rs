@@ -5,8 +5,8 @@ use crate::host::facts::{OpenSocket, Question};
 use crate::model::{Device, NetNs, Process, Proto, Tuple};
 use crate::network::sockets::{Refusal, Wanted, refusal};
 
+use super::device_state;
 use super::remedy::Remedy;
-use super::standing;
 
 /// Most sockets that are put into words.
 const TOLD: usize = 3;
@@ -56,7 +56,9 @@ pub fn is_stopped(socket: &OpenSocket) -> bool {
 #[must_use]
 pub fn go_on(host: &Host, socket: &OpenSocket) -> Vec<Remedy> {
     let stopped = socket.stopped.iter();
-    stopped.map(|pid| standing::let_go_on(host, *pid)).collect()
+    stopped
+        .map(|pid| device_state::let_go_on(host, *pid))
+        .collect()
 }
 
 /// Why a socket does not take a packet, in words; `None` where it does.

@@ -151,9 +151,9 @@ fn about_missing(view: &View<'_>, direction: Direction, list: &mut Asked) {
         for question in nfqueue::questions(device.netns) {
             list.push(question);
         }
-        list.standing(view.host, device);
+        list.device_state(view.host, device);
         if let Some(peer) = peer_of(view.host, device) {
-            list.standing(view.host, peer.device);
+            list.device_state(view.host, peer.device);
         }
     }
 }

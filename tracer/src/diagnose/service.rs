@@ -99,13 +99,13 @@ pub fn without_endpoint(view: &View<'_>, found: &Found<'_>) -> Option<Candidate>
             if none == Some(false) {
                 return None;
             }
-            let kin = kin(view, netns, came_in, address);
-            let confidence = if kin.is_some() {
+            let sibling = sibling(view, netns, came_in, address);
+            let confidence = if sibling.is_some() {
                 Confidence::Likely
             } else {
                 Confidence::Possible
             };
-            let like = kin.map_or_else(String::new, |k| format!(" (it translates {k})"));
+            let like = sibling.map_or_else(String::new, |k| format!(" (it translates {k})"));
             // Only rules that were read and could be followed to their end say that there is none.
             let what = match none {
                 Some(_) => "no rule translates it",
@@ -242,7 +242,12 @@ fn translator(view: &View<'_>, address: IpAddr) -> Option<(NetNs, Option<Device>
 }
 
 /// A service address near this one that the namespace translates.
-fn kin(view: &View<'_>, netns: NetNs, came_in: Option<Device>, address: IpAddr) -> Option<IpAddr> {
+fn sibling(
+    view: &View<'_>,
+    netns: NetNs,
+    came_in: Option<Device>,
+    address: IpAddr,
+) -> Option<IpAddr> {
     let hook = if came_in.is_some() {
         "PREROUTING"
     } else {

@@ -16,7 +16,7 @@ pub enum Sign {
     /// This end sends the same again, and nobody acknowledges it.
     Unacked,
     /// This end acknowledges, and the other one sends the same again.
-    Unheard,
+    Unanswered,
     /// So many bytes did not come, and what follows them did.
     Missing(u32),
 }
@@ -57,7 +57,7 @@ impl Stall {
                 [
                     Self::unacked(view, direction),
                     Self::missing(view, direction),
-                    Self::unheard(view, direction),
+                    Self::unanswered(view, direction),
                 ]
             })
             .flatten()
@@ -114,7 +114,7 @@ impl Stall {
     }
 
     /// The other end, who is elsewhere, does not know what was acknowledged.
-    fn unheard(view: &View<'_>, direction: Direction) -> Option<Self> {
+    fn unanswered(view: &View<'_>, direction: Direction) -> Option<Self> {
         let sending = view.flow.sending.get(&direction)?;
         let again = sending.again?;
         let hop = answers_through(view, direction)?;
@@ -133,7 +133,7 @@ impl Stall {
             repeated,
             device: hop.device,
             tuple: hop.tuple,
-            sign: Sign::Unheard,
+            sign: Sign::Unanswered,
             heard: true,
             largest_acked: 0,
         })
@@ -143,7 +143,7 @@ impl Stall {
     fn begin<'a>(&self, view: &View<'a>) -> Option<&'a Hop> {
         let direction = match self.sign {
             Sign::Missing(_) => self.direction.opposite()?,
-            Sign::Unacked | Sign::Unheard => self.direction,
+            Sign::Unacked | Sign::Unanswered => self.direction,
         };
         view.flow.path(direction).hops.first()
     }
@@ -188,7 +188,7 @@ impl Stall {
             (Sign::Unacked, false) => {
                 format!("the same data was sent again and again ({often}) and never acknowledged")
             }
-            (Sign::Unheard, _) => format!(
+            (Sign::Unanswered, _) => format!(
                 "{} sends the same data again and again ({often}), though it was acknowledged each time",
                 self.tuple.dst
             ),

@@ -15,7 +15,7 @@ use crate::uapi::{icmp, icmpv6};
 
 use super::local::is_many;
 use super::loss::Loss;
-use super::mended::{Arrived, first_packet};
+use super::recovered::{Arrived, first_packet};
 use super::silent::Counts;
 
 /// A packet seen this short before the end of the trace may still be on its way.
@@ -43,7 +43,7 @@ pub struct Losses<'a> {
     /// For good.
     pub lost: Vec<Loss<'a>>,
     /// The same data came through later.
-    pub mended: Vec<Loss<'a>>,
+    pub recovered: Vec<Loss<'a>>,
 }
 
 /// A flow with its trace and host.
@@ -76,7 +76,7 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn losses(&self) -> Losses<'a> {
         let arrived = LazyCell::new(|| Arrived::of(self.kept()));
-        let (mended, lost) = self
+        let (recovered, lost) = self
             .kept()
             .filter_map(|journey| {
                 let Fate::Dropped { step } = journey.fate else {
@@ -84,8 +84,8 @@ impl<'a> View<'a> {
                 };
                 Loss::at((self.trace, self.host), self.flow, journey, step)
             })
-            .partition(|loss| arrived.mends(loss));
-        Losses { lost, mended }
+            .partition(|loss| arrived.recovers(loss));
+        Losses { lost, recovered }
     }
 
     /// Fates of a direction. What was made good is no drop; what is silent for too short is still on its way, and
@@ -98,12 +98,12 @@ impl<'a> View<'a> {
                 .filter(|j| fate(&j.fate) && self.young(j) == young)
                 .count() as u64
         };
-        let mended = losses
-            .mended
+        let recovered = losses
+            .recovered
             .iter()
             .filter(|l| l.journey.direction == direction)
             .count() as u64;
-        counts.dropped = counts.dropped.saturating_sub(mended);
+        counts.dropped = counts.dropped.saturating_sub(recovered);
         let stuck = of(|f| *f == Fate::InFlight, false).min(counts.in_flight);
         let going = of(|f| matches!(f, Fate::Vanished { .. }), true).min(counts.vanished);
         counts.in_flight = counts.in_flight - stuck + going;

@@ -8,9 +8,9 @@ use crate::verdict::Confidence;
 
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{CGROUP_DROP, SOCKET_FILTER};
+use super::super::device_state;
 use super::super::loss::Loss;
 use super::super::remedy::{Remedy, Shell, command, text};
-use super::super::standing;
 
 /// Attach types as bpftool(8) names them.
 const EGRESS: &str = "cgroup_inet_egress";
@@ -57,7 +57,7 @@ fn group<'a>(loss: &Loss<'a>) -> Option<&'a str> {
 fn words(program: &CgroupProgram) -> String {
     format!(
         "{} of cgroup {}",
-        standing::program(&program.program),
+        device_state::program(&program.program),
         program.cgroup
     )
 }
@@ -108,7 +108,7 @@ fn advice(host: &Host, list: &[&CgroupProgram]) -> Vec<Remedy> {
         advice.push(
             shell
                 .change("take it off if it is not wanted", detach)
-                .scope(standing::LOADED.to_owned()),
+                .scope(device_state::LOADED.to_owned()),
         );
     }
     advice

@@ -6,16 +6,16 @@ use crate::verdict::Confidence;
 
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{TC_DROP, XDP_DROP};
+use super::super::device_state;
 use super::super::loss::Loss;
 use super::super::remedy::{Shell, command};
-use super::super::standing;
 use super::super::words;
 use super::link;
 
 /// What is attached at a hook of the drop's device.
 fn attached<'a>(loss: &Loss<'a>, hook: &'a str) -> Vec<&'a Attachment> {
     loss.last_device()
-        .map(|device| standing::at(loss.host, device, hook).collect())
+        .map(|device| device_state::at(loss.host, device, hook).collect())
         .unwrap_or_default()
 }
 
@@ -23,7 +23,7 @@ fn attached<'a>(loss: &Loss<'a>, hook: &'a str) -> Vec<&'a Attachment> {
 fn named(loss: &Loss<'_>, device: Device, list: &[&Attachment]) -> String {
     let names: Vec<String> = list
         .iter()
-        .map(|a| standing::attachment(loss.host, device, a))
+        .map(|a| device_state::attachment(loss.host, device, a))
         .collect();
     match names.as_slice() {
         [] => String::new(),
@@ -50,7 +50,7 @@ pub fn tc(loss: &Loss<'_>) -> Option<Candidate> {
     };
     let down = list
         .iter()
-        .flat_map(|a| standing::redirects(device, a))
+        .flat_map(|a| device_state::redirects(device, a))
         .find(|to| loss.host.link(*to).is_none_or(|l| !l.up));
     let fate = match down {
         Some(to) => format!(", and {} is down", loss.host.interface(to)),
@@ -72,7 +72,7 @@ pub fn tc(loss: &Loss<'_>) -> Option<Candidate> {
         );
     }
     for attachment in &list {
-        candidate = candidate.advise(standing::advice(loss.host, device, attachment));
+        candidate = candidate.advise(device_state::advice(loss.host, device, attachment));
     }
     // What is behind that interface is not known: the filter off is known to help.
     candidate = candidate.advise(down.map(|to| {
@@ -122,7 +122,7 @@ pub fn redirect(loss: &Loss<'_>) -> Option<Candidate> {
     if let Some(from) = from {
         let programs: Vec<&Attachment> = ["tc-ingress", "tc-egress"]
             .into_iter()
-            .flat_map(|hook| standing::at(loss.host, from, hook))
+            .flat_map(|hook| device_state::at(loss.host, from, hook))
             .collect();
         candidate.summary = format!(
             "{}; a program on {} redirects to it{}",
@@ -132,7 +132,7 @@ pub fn redirect(loss: &Loss<'_>) -> Option<Candidate> {
         );
         let raise = std::mem::take(&mut candidate.remedies);
         for attachment in programs {
-            candidate = candidate.advise(standing::advice(loss.host, from, attachment));
+            candidate = candidate.advise(device_state::advice(loss.host, from, attachment));
         }
         candidate = candidate.advise(raise);
     }
@@ -165,7 +165,7 @@ pub fn xdp(loss: &Loss<'_>) -> Option<Candidate> {
         ),
     );
     for attachment in &list {
-        candidate = candidate.advise(standing::advice(loss.host, device, attachment));
+        candidate = candidate.advise(device_state::advice(loss.host, device, attachment));
     }
     if list.is_empty() {
         candidate = candidate.advise([

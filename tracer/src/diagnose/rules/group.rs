@@ -13,7 +13,7 @@ use super::super::remedy::{Remedy, Shell, command, ip, sysctl, text};
 use crate::verdict::Outcome;
 
 /// Where a broadcast ends for which no socket is open.
-const UNHEARD: &[&str] = &["udp_rcv", "__udp4_lib_rcv", "__udp4_lib_mcast_deliver"];
+const WITHOUT_RECEIVER: &[&str] = &["udp_rcv", "__udp4_lib_rcv", "__udp4_lib_mcast_deliver"];
 
 /// Nobody joined the group.
 pub fn multicast(loss: &Loss<'_>) -> Option<Candidate> {
@@ -97,7 +97,7 @@ pub fn echo(loss: &Loss<'_>) -> Option<Candidate> {
 pub fn broadcast(loss: &Loss<'_>) -> Option<Candidate> {
     let tuple = loss.tuple()?;
     let netns = loss.netns()?;
-    let heard = !loss.unnamed() || !UNHEARD.contains(&loss.function());
+    let heard = !loss.unnamed() || !WITHOUT_RECEIVER.contains(&loss.function());
     if heard || !is_broadcast(loss.host, netns, tuple.dst) {
         return None;
     }

@@ -99,7 +99,7 @@ pub fn down_advice(host: &Host, device: Device, ends: &[IpAddr]) -> Vec<Remedy> 
                 "start the process that serves the TUN device {name} (the VPN or tunnel daemon)"
             )));
         }
-        (_, None) => list.push(text("mend the cable, or raise the other end")),
+        (_, None) => list.push(text("repair the cable, or raise the other end")),
     }
     list
 }

@@ -431,7 +431,7 @@ fn nobody(
     }
     if found.is_empty() {
         candidate = candidate.advise([text(format!(
-            "start or mend the machine that owns {}, or correct the route or the service's endpoint that names it",
+            "start or repair the machine that owns {}, or correct the route or the service's endpoint that names it",
             who.address
         ))]);
     }

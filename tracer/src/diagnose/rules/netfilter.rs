@@ -357,7 +357,7 @@ pub fn queue(loss: &Loss<'_>) -> Option<Candidate> {
     candidate = candidate.advise([nfqueue::look(&shell)]);
     candidate = candidate.advise(
         full.into_iter()
-            .flat_map(|queue| nfqueue::mend(loss.host, queue)),
+            .flat_map(|queue| nfqueue::let_read(loss.host, queue)),
     );
     candidate = match found {
         Some((hook, chains, found)) => answer::with(candidate, (loss, hook), &chains, &found),

@@ -5,9 +5,9 @@ use crate::verdict::Confidence;
 
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{DEVICE_FULL, QDISC_FULL};
+use super::super::device_state;
 use super::super::loss::Loss;
 use super::super::remedy::{Command, Remedy, Shell, command, text};
-use super::super::standing;
 
 /// Disciplines with classes, of which each has a queue of its own.
 const CLASSFUL: &[&str] = &["htb", "hfsc", "drr", "qfq", "prio", "cbq", "ets", "mqprio"];
@@ -25,7 +25,7 @@ pub fn qdisc(loss: &Loss<'_>) -> Option<Candidate> {
     let name = loss.host.interface(device);
     let shell = Shell::of(loss.host, loss.netns());
     let kind = loss.info.qdisc.as_deref().unwrap_or("qdisc");
-    let qdiscs = standing::of(loss.host, device).map_or(&[][..], |s| &s.qdiscs);
+    let qdiscs = device_state::of(loss.host, device).map_or(&[][..], |s| &s.qdiscs);
     // Counters of a parent hold those of its children: the innermost with drops is the one.
     let full = qdiscs
         .iter()
@@ -53,7 +53,7 @@ pub fn qdisc(loss: &Loss<'_>) -> Option<Candidate> {
         command!["tc -s qdisc show dev", name],
     )]);
     for qdisc in qdiscs.iter().filter(|q| q.drops > 0) {
-        candidate = candidate.because("qdisc", standing::qdisc(qdisc));
+        candidate = candidate.because("qdisc", device_state::qdisc(qdisc));
     }
     if CLASSFUL.contains(&kind) {
         candidate = candidate.advise([shell.look(
@@ -171,17 +171,17 @@ pub fn ring(loss: &Loss<'_>) -> Option<Candidate> {
             ]),
         );
     }
-    let read = device.and_then(|d| standing::of(loss.host, d));
+    let read = device.and_then(|d| device_state::of(loss.host, d));
     let holders: &[Holder] = read.and_then(|s| s.holders.as_deref()).unwrap_or_default();
     let length = read.and_then(|s| s.queue_length);
     let who = match holders {
         [] => "nobody reads it fast enough".to_owned(),
-        [one] => format!("{} does not read it", standing::holder(one)),
+        [one] => format!("{} does not read it", device_state::holder(one)),
         several => format!(
             "its processes do not read it: {}",
             several
                 .iter()
-                .map(standing::holder)
+                .map(device_state::holder)
                 .collect::<Vec<_>>()
                 .join(", ")
         ),
@@ -208,11 +208,11 @@ pub fn ring(loss: &Loss<'_>) -> Option<Candidate> {
     )]);
     for holder in holders {
         let what = "what the process that has it open is doing";
-        candidate = candidate.advise(standing::held_up(loss.host, holder, what));
+        candidate = candidate.advise(device_state::held_up(loss.host, holder, what));
     }
     Some(
         candidate
-            .advise([text("mend or restart the process that has to read it")])
+            .advise([text("fix or restart the process that has to read it")])
             .advise(length.map(|length| {
                 let set = |to: u32| command!["ip link set dev", name, "txqueuelen", to];
                 shell

@@ -206,7 +206,7 @@ pub fn forwarding(loss: &Loss<'_>) -> Option<Candidate> {
                 )
                 .undone_by(command!["sysctl -w", format!("{}=0", sysctl(&name))]),
             text(format!(
-                "if {dst} should not come here at all, mend the route or service that sent it"
+                "if {dst} should not come here at all, correct the route or service that sent it"
             )),
         ]),
     )

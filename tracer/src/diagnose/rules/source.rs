@@ -76,7 +76,7 @@ pub fn martian(loss: &Loss<'_>) -> Option<Candidate> {
     }
     if loss.reason() == "IP_INVALID_DEST" {
         return Some(candidate.advise([text(format!(
-            "mend what sends to {}: a variable that was never set, or a translation to nowhere",
+            "fix what sends to {}: a variable that was never set, or a translation to nowhere",
             tuple.dst
         ))]));
     }

@@ -10,8 +10,8 @@ use crate::verdict::{Confidence, Outcome};
 
 use super::super::candidate::Candidate;
 use super::super::causes::{TUNNEL_NO_REMOTE, WIRE_LOST};
+use super::super::device_state;
 use super::super::remedy::{Remedy, Shell, command, ip, text};
-use super::super::standing;
 use super::super::view::{GRACE_NS, View, last_seen};
 use super::super::words;
 use super::{Counts, Silence, place_of};
@@ -43,8 +43,8 @@ fn one_way(view: &View<'_>, direction: Direction, counts: &Counts) -> Option<Sil
         _ => counts.forward,
     };
     // TCP sends again: what came through in the end was not lost.
-    let mended = view.tuple()?.proto == Proto::Tcp && fates.delivered > fates.left;
-    if view.host.nodes.len() < 2 || fates.left == 0 || mended {
+    let recovered = view.tuple()?.proto == Proto::Tcp && fates.delivered > fates.left;
+    if view.host.nodes.len() < 2 || fates.left == 0 || recovered {
         return None;
     }
     let leaving = || {
@@ -232,7 +232,7 @@ fn explain(view: &View<'_>, direction: Direction, gap: Gap<'_>) -> Candidate {
             format!("{unseen} observations were lost or thinned: it may have come all the same")
         }),
     );
-    for suspect in standing::suspects(host, gap.to) {
+    for suspect in device_state::suspects(host, gap.to) {
         candidate = candidate.because("between", suspect);
     }
     candidate.advise(advice(host, &gap))

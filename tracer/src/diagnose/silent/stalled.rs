@@ -8,8 +8,8 @@ use crate::verdict::Confidence;
 
 use super::super::candidate::{Candidate, place_at};
 use super::super::causes::{MTU_EXCEEDED, REMOTE_UNANSWERED};
-use super::super::mended::first_packet;
 use super::super::mtu;
+use super::super::recovered::first_packet;
 use super::super::remedy::{Shell, command, ip, text};
 use super::super::stall::{Sign, Stall};
 use super::super::view::View;
@@ -70,7 +70,7 @@ fn unanswered(view: &View<'_>, stall: &Stall) -> Candidate {
         (Sign::Unacked, false) => format!(
             "no acknowledgement from {who}: the connection opened, then {words}; it left this host through {at}"
         ),
-        (Sign::Unheard, _) => format!(
+        (Sign::Unanswered, _) => format!(
             "what is sent to {who} does not arrive: {words}; the acknowledgements left this host through {at}"
         ),
         (Sign::Missing(_), _) => format!("not all comes from {who}: {words}"),

@@ -6,7 +6,7 @@ use crate::verdict::{Confidence, Place};
 use super::super::candidate::Candidate;
 use super::super::causes::{KERNEL_OTHER, REMOTE_UNANSWERED, SOCKET_NONE, SOCKET_UNANSWERED};
 use super::super::loss::is_reset;
-use super::super::mended::first_packet;
+use super::super::recovered::first_packet;
 use super::super::remedy::{Shell, command, ip, text};
 use super::super::view::{View, last_seen, total};
 use super::super::words;

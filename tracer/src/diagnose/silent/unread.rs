@@ -8,9 +8,9 @@ use crate::verdict::Confidence;
 
 use super::super::candidate::{Candidate, place_at};
 use super::super::causes::SOCKET_UNANSWERED;
+use super::super::device_state;
 use super::super::ports;
 use super::super::remedy::{Shell, command};
-use super::super::standing;
 use super::super::view::{GRACE_NS, View, total};
 use super::super::words;
 use super::{Counts, Silence};
@@ -128,7 +128,7 @@ pub(super) fn unread(view: &View<'_>, counts: &Counts) -> Option<Silence> {
             "what {} is doing (T: stopped, D: waits for a driver or a file system)",
             process.comm
         );
-        standing::doing(view.host, process.pid, what)
+        device_state::doing(view.host, process.pid, what)
     });
     let candidate = Candidate::new(
         &SOCKET_UNANSWERED,

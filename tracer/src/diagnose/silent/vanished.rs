@@ -7,11 +7,11 @@ use crate::verdict::{Confidence, Outcome};
 
 use super::super::candidate::{Candidate, place_at};
 use super::super::causes::{DEVICE_FULL, FRAGMENT, KERNEL_OTHER, XDP_DROP};
-use super::super::mended::first_packet;
+use super::super::device_state;
 use super::super::nfqueue;
+use super::super::recovered::first_packet;
 use super::super::remedy::{Shell, command, text};
 use super::super::rules::{macvlan, neighbor};
-use super::super::standing;
 use super::super::view::{View, last_seen, total};
 use super::super::words;
 use super::{Counts, Silence, place_of, waiting};
@@ -254,7 +254,7 @@ pub(super) fn explain(
         }),
     );
     let suspects = device
-        .map(|d| standing::suspects(view.host, d))
+        .map(|d| device_state::suspects(view.host, d))
         .unwrap_or_default();
     for suspect in suspects {
         candidate = candidate.because("between", suspect);
@@ -270,10 +270,10 @@ pub(super) fn explain(
 
 /// A native XDP program got it.
 fn by_xdp(view: &View<'_>, device: Device, what: &str) -> Candidate {
-    let programs: Vec<_> = standing::at(view.host, device, "xdp").collect();
+    let programs: Vec<_> = device_state::at(view.host, device, "xdp").collect();
     let names: Vec<String> = programs
         .iter()
-        .map(|a| standing::attachment(view.host, device, a))
+        .map(|a| device_state::attachment(view.host, device, a))
         .collect();
     let name = if names.is_empty() {
         String::new()
@@ -296,7 +296,7 @@ fn by_xdp(view: &View<'_>, device: Device, what: &str) -> Candidate {
             .to_owned(),
     );
     for attachment in programs {
-        candidate = candidate.advise(standing::advice(view.host, device, attachment));
+        candidate = candidate.advise(device_state::advice(view.host, device, attachment));
     }
     candidate
 }
@@ -376,8 +376,8 @@ pub(super) fn into_tun(view: &View<'_>, journey: &Journey) -> Option<Candidate> 
             ]),
         );
     }
-    let holders = standing::of(view.host, device)?.holders.as_ref()?;
-    let names: Vec<String> = holders.iter().map(standing::holder).collect();
+    let holders = device_state::of(view.host, device)?.holders.as_ref()?;
+    let names: Vec<String> = holders.iter().map(device_state::holder).collect();
     let first = holders.first()?;
     let candidate = Candidate::new(
         &DEVICE_FULL,
@@ -396,10 +396,10 @@ pub(super) fn into_tun(view: &View<'_>, journey: &Journey) -> Option<Candidate> 
     .advise([
         shell.look("look first", command!["ip -s -d link show dev", link.name]),
     ])
-    .advise(standing::held_up(
+    .advise(device_state::held_up(
         view.host,
         first,
         "what the process that has it open is doing",
     ));
-    Some(candidate.advise([text(format!("mend or restart {}", first.process.comm))]))
+    Some(candidate.advise([text(format!("fix or restart {}", first.process.comm))]))
 }

@@ -43,7 +43,7 @@ pub(super) struct Net {
     journeys: u64,
 }
 
-/// An echo request, or its IPv6 kin.
+/// An echo request, or that of IPv6.
 pub(super) fn echo(src: &str, dst: &str) -> Tuple {
     let dst: std::net::IpAddr = dst.parse().unwrap();
     Tuple {

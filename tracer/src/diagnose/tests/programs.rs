@@ -41,10 +41,10 @@ fn guard(hook: &str, how: &str) -> Attachment {
     }
 }
 
-fn standing(net: &mut Net, at: Device, change: impl FnOnce(&mut DeviceState)) {
-    let mut standing = DeviceState::default();
-    change(&mut standing);
-    net.fact(Fact::DeviceState(at, standing));
+fn attached(net: &mut Net, at: Device, change: impl FnOnce(&mut DeviceState)) {
+    let mut attached = DeviceState::default();
+    change(&mut attached);
+    net.fact(Fact::DeviceState(at, attached));
 }
 
 fn dies_at(net: &mut Net, at: Device, info: DropInfo) -> Verdict {
@@ -71,7 +71,7 @@ fn the_tc_program_is_named_with_the_command_that_takes_it_off() {
         ("tcx", "bpftool net detach tcx_ingress dev veth1"),
     ] {
         let mut net = node();
-        standing(&mut net, device(NODE, 2), |s| {
+        attached(&mut net, device(NODE, 2), |s| {
             s.programs = vec![guard("tc-ingress", how), guard("tc-egress", "tcx")];
         });
         let info = dropped("TC_INGRESS", "__netif_receive_skb_core", "");
@@ -92,7 +92,7 @@ fn the_tc_program_is_named_with_the_command_that_takes_it_off() {
 #[test]
 fn several_programs_at_one_hook_are_all_named() {
     let mut net = node();
-    standing(&mut net, device(NODE, 2), |s| {
+    attached(&mut net, device(NODE, 2), |s| {
         s.programs = vec![guard("tc-ingress", "tcx"), guard("tc-ingress", "bpf")];
     });
     let info = dropped("TC_INGRESS", "__netif_receive_skb_core", "");
@@ -105,7 +105,7 @@ fn a_redirect_to_a_device_that_is_down_is_raised() {
     for (up, raised) in [(false, true), (true, false)] {
         let mut net = node();
         net.link(device(NODE, 9), "insp0", |l| l.up = up);
-        standing(&mut net, device(NODE, 2), |s| {
+        attached(&mut net, device(NODE, 2), |s| {
             s.programs = vec![Attachment {
                 how: "u32".to_owned(),
                 program: None,
@@ -131,7 +131,7 @@ fn a_redirect_to_a_device_that_is_down_is_raised() {
 fn a_program_that_redirects_to_a_dead_device_is_named_beside_the_link() {
     let mut net = node();
     net.link(device(NODE, 9), "spare0", |l| l.up = false);
-    standing(&mut net, device(NODE, 2), |s| {
+    attached(&mut net, device(NODE, 2), |s| {
         s.programs = vec![guard("tc-ingress", "tcx")];
     });
     let mut info = dropped(
@@ -148,7 +148,7 @@ fn a_program_that_redirects_to_a_dead_device_is_named_beside_the_link() {
 #[test]
 fn the_mode_of_xdp_decides_how_it_is_taken_off() {
     let mut net = node();
-    standing(&mut net, device(NODE, 2), |s| {
+    attached(&mut net, device(NODE, 2), |s| {
         s.programs = vec![guard("xdp", "xdpgeneric")];
     });
     let info = dropped(
@@ -165,7 +165,7 @@ fn the_mode_of_xdp_decides_how_it_is_taken_off() {
 #[test]
 fn the_innermost_queue_that_dropped_is_named() {
     let mut net = node();
-    standing(&mut net, device(NODE, 3), |s| {
+    attached(&mut net, device(NODE, 3), |s| {
         let of = |kind: &str, handle: &str, parent: &str, drops| Qdisc {
             kind: kind.to_owned(),
             handle: handle.to_owned(),
@@ -207,7 +207,7 @@ fn the_innermost_queue_that_dropped_is_named() {
 #[test]
 fn a_shaper_is_put_back_with_what_it_was_made_of() {
     let mut net = node();
-    standing(&mut net, device(NODE, 3), |s| {
+    attached(&mut net, device(NODE, 3), |s| {
         let of = |kind: &str, handle: &str, parent: &str, settings: &str| Qdisc {
             kind: kind.to_owned(),
             handle: handle.to_owned(),
@@ -346,7 +346,7 @@ fn tun(holders: &[(&str, char)]) -> Net {
             state: Some(*state),
         })
         .collect();
-    standing(&mut net, device(NODE, 4), |s| s.holders = Some(holders));
+    attached(&mut net, device(NODE, 4), |s| s.holders = Some(holders));
     net
 }
 
@@ -413,7 +413,7 @@ fn an_answered_flow_through_a_tun_device_is_well() {
 #[test]
 fn what_is_copied_for_xdp_and_never_seen_again_was_the_programs() {
     let mut net = node();
-    standing(&mut net, device(NODE, 2), |s| {
+    attached(&mut net, device(NODE, 2), |s| {
         s.programs = vec![guard("xdp", "xdpdrv")];
     });
     let flow = net.flow(ping());
@@ -435,7 +435,7 @@ fn what_is_copied_for_xdp_and_never_seen_again_was_the_programs() {
 #[test]
 fn what_vanishes_elsewhere_lists_what_stands_there_and_blames_nobody() {
     let mut net = node();
-    standing(&mut net, device(NODE, 2), |s| {
+    attached(&mut net, device(NODE, 2), |s| {
         s.programs = vec![guard("tc-ingress", "tcx")];
         s.counters = LinkCounters {
             rx_dropped: 3,

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::Clock;
 use super::journeys::error_name;
 use crate::correlate::Trace;
-use crate::diagnose::standing;
+use crate::diagnose::device_state;
 use crate::host::Host;
 use crate::host::facts::{
     BaseChain, CgroupProgram, ConntrackAnswer, ConntrackCounters, FilterEngine, Forwarding,
@@ -225,16 +225,16 @@ fn device_entries(host: &Host, entry: &Entry<'_>, clock: Clock) -> Vec<ContextEn
         let name = host.interface(*device);
         let state = &dated.fact;
         for attachment in &state.programs {
-            let words = standing::attachment(host, *device, attachment);
+            let words = device_state::attachment(host, *device, attachment);
             let text = format!("{} of {name}: {words}", attachment.hook);
             list.push(entry("program", netns, at, text));
         }
         for qdisc in &state.qdiscs {
-            let text = format!("{name}: {}", standing::qdisc(qdisc));
+            let text = format!("{name}: {}", device_state::qdisc(qdisc));
             list.push(entry("qdisc", netns, at, text));
         }
         for holder in state.holders.iter().flatten() {
-            let text = format!("{name} is open in {}", standing::holder(holder));
+            let text = format!("{name} is open in {}", device_state::holder(holder));
             list.push(entry("process", netns, at, text));
         }
         if state.holders.as_ref().is_some_and(Vec::is_empty) {
@@ -256,7 +256,7 @@ fn cgroup_entries(host: &Host, entry: &Entry<'_>, clock: Clock) -> Vec<ContextEn
             "{} of cgroup {}: {}",
             p.hook,
             p.cgroup,
-            standing::program(&p.program)
+            device_state::program(&p.program)
         )
     };
     let programs = dated.fact.programs.iter();

@@ -1,4 +1,4 @@
-//! The path as a ladder: hops by namespace, what changed between them, how many packets came how far and how fast, and
+//! The path as a list: hops by namespace, what changed between them, how many packets came how far and how fast, and
 //! where they were lost. Both ways side by side where there is room.
 
 mod columns;
@@ -25,7 +25,7 @@ const TWO_WAYS: usize = 150;
 /// Space between them.
 const BETWEEN: usize = 3;
 
-/// The ladders.
+/// The lists.
 pub(super) fn rows(picture: &Picture<'_>) -> Vec<Row> {
     let Some(flow) = picture.flow else {
         return waiting(picture);

@@ -19,7 +19,7 @@ use super::suspects::{layer, packet};
 const MOST: usize = 4;
 
 /// A chain that has to let a packet pass, with the packet's addresses and ports.
-struct Gate {
+struct Opening {
     base: BaseChain,
     /// The chain in which the rule is put: the base chain, or one below it.
     chain: String,
@@ -41,13 +41,13 @@ pub(super) fn both_ways(
         Direction::Reply => (Side::Source, Side::Destination),
         _ => (Side::Destination, Side::Source),
     };
-    let first = Gate {
+    let first = Opening {
         base: chain.clone(),
         chain: head_of(loss, hook, (chain, owner)),
         tuple,
         server: there,
     };
-    let mut gates = vec![first];
+    let mut openings = vec![first];
     let mut then = Vec::new();
     let ruleset = loss.netns().and_then(|netns| loss.host.filters.get(&netns));
     if let Some(ruleset) = ruleset {
@@ -58,26 +58,35 @@ pub(super) fn both_ways(
             name: hook.chain_hook,
             owner,
         };
-        let opened = gates.first().map(|gate| (chain, gate.chain.clone()));
-        let next = way.open(&asked, opened, there, &mut gates);
+        let opened = openings
+            .first()
+            .map(|opening| (chain, opening.chain.clone()));
+        let next = way.open(&asked, opened, there, &mut openings);
         then.push(next.words("it"));
         if let Some(name) = way_back(hook, loss.journey.direction) {
             let answer = answer_to(&asked);
             let way = Way { name, ..way };
             then.push(
-                way.open(&answer, None, back, &mut gates)
+                way.open(&answer, None, back, &mut openings)
                     .words("its answer"),
             );
         }
     }
-    let mut passes: Vec<AtHead> = gates
+    let mut passes: Vec<AtHead> = openings
         .iter()
-        .filter_map(|gate| let_pass((&gate.base, &gate.chain), &gate.tuple, gate.server, shell))
+        .filter_map(|opening| {
+            let_pass(
+                (&opening.base, &opening.chain),
+                &opening.tuple,
+                opening.server,
+                shell,
+            )
+        })
         .collect();
     passes.dedup();
     let mut all = passes.into_iter();
     let first = all.next()?;
-    let what = if gates.len() > 1 {
+    let what = if openings.len() > 1 {
         "let this flow and its answers pass"
     } else {
         "let this flow pass"
@@ -95,9 +104,9 @@ pub(super) fn both_ways(
         undone.push(pass.delete.clone());
         change.undone_by(pass.delete)
     });
-    let change = change.owner(gates.iter().find_map(|gate| {
-        let own = owners::of(&gate.base.table, &gate.chain, "")?;
-        let kept = own.chain_for_others() == Some(gate.chain.as_str());
+    let change = change.owner(openings.iter().find_map(|opening| {
+        let own = owners::of(&opening.base.table, &opening.chain, "")?;
+        let kept = own.chain_for_others() == Some(opening.chain.as_str());
         (!kept).then(|| own.words())
     }));
     let then =
@@ -183,7 +192,7 @@ impl<'a> Way<'a> {
         packet: &Packet,
         opened: Option<(&BaseChain, String)>,
         server: Side,
-        gates: &mut Vec<Gate>,
+        openings: &mut Vec<Opening>,
     ) -> Next {
         let at = filter::Hook {
             layer: layer(self.hook),
@@ -221,14 +230,14 @@ impl<'a> Way<'a> {
             };
             let name =
                 kept_for_others(&rules, (packet, at), (chain, self.owner)).unwrap_or(&chain.chain);
-            let gate = Gate {
+            let opening = Opening {
                 base: chain.clone(),
                 chain: name.to_owned(),
                 tuple,
                 server,
             };
             rules = rules.with(accepted_at(chain, name));
-            gates.push(gate);
+            openings.push(opening);
         }
         Next::Open("too many chains stop it".to_owned())
     }

@@ -1,4 +1,4 @@
-//! The columns of a ladder: which of them a width has room for, their heading, and a hop's row.
+//! The columns of the list of hops: which of them a width has room for, their heading, and a hop's row.
 
 use super::super::Picture;
 use super::hop::about;

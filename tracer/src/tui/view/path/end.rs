@@ -1,4 +1,4 @@
-//! Where the verdict stands in the ladder: outcome, place and count, then the reason in words.
+//! Where the verdict stands in the list of hops: outcome, place and count, then the reason in words.
 
 use super::super::Picture;
 use super::graph::BranchGraph;

@@ -75,7 +75,7 @@ impl<'a> Arrived<'a> {
     /// Whether the lost data came through: sent again, or acknowledged by the other end. What is kept of healthy packets
     /// is a sample; acknowledgements are noted of all.
     #[must_use]
-    pub fn mends(&self, loss: &Loss<'_>) -> bool {
+    pub fn recovers(&self, loss: &Loss<'_>) -> bool {
         let packet = loss.event.packet.as_ref();
         let Some(packet) = packet.or_else(|| first_packet(loss.journey)) else {
             return false;

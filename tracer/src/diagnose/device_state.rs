@@ -1,4 +1,4 @@
-//! What stands on an interface, in words and as commands: programs, actions, queues and the processes of TUN devices.
+//! What is attached to an interface, in words and as commands: programs, actions, queues and the processes of TUN devices.
 //! Rules choose from it; nothing here says that it did anything.
 
 use crate::host::Host;
@@ -196,17 +196,17 @@ pub fn suspects(host: &Host, device: Device) -> Vec<String> {
     let peer = peer_of(host, device).map(|link| link.device);
     for at in std::iter::once(device).chain(peer) {
         let place = words::interface(host, at);
-        let Some(standing) = of(host, at) else {
+        let Some(state) = of(host, at) else {
             continue;
         };
         list.extend(
-            standing
+            state
                 .programs
                 .iter()
                 .map(|a| format!("{} on {place}: {}", a.hook, attachment(host, at, a))),
         );
         list.extend(
-            standing
+            state
                 .qdiscs
                 .iter()
                 .filter(|q| q.drops > 0)
@@ -215,13 +215,13 @@ pub fn suspects(host: &Host, device: Device) -> Vec<String> {
         let mode = host.link(at).and_then(|link| link.macvlan.as_deref());
         list.extend(mode.map(|mode| format!("{place} is a macvlan in mode {mode}")));
         list.extend(
-            standing
+            state
                 .holders
                 .iter()
                 .flatten()
                 .map(|h| format!("process behind {place}: {}", holder(h))),
         );
-        let counters = standing.counters;
+        let counters = state.counters;
         let lost: Vec<String> = [
             ("rx errors", counters.rx_errors),
             ("rx dropped", counters.rx_dropped),
