@@ -35,7 +35,7 @@ pub(in crate::tui::view) fn open(
     let mut field = |name: &str, text: &str| {
         let line = Line::default()
             .push(Ink::Plain, " ")
-            .left(Ink::Quiet, name, 13);
+            .left(Ink::Quiet, name, 15);
         page.prose(line, Ink::Plain, text);
     };
     field(
