@@ -18,6 +18,7 @@ pub mod local;
 pub mod local_ports;
 pub mod loss;
 pub mod mended;
+pub mod missing_route;
 pub mod mtu;
 pub mod nat_commands;
 pub mod needs;
@@ -231,6 +232,10 @@ type Explain = fn(&View<'_>, &Found<'_>) -> Option<Candidate>;
 
 /// In this order, each with its name.
 const EXPLANATIONS: &[(&str, Explain)] = &[
+    (
+        "a default route where a route of its own is missing",
+        missing_route::taken,
+    ),
     (
         "a source address that is not answered",
         source_address::refused,

@@ -416,6 +416,7 @@ impl Pseudonyms {
 
     fn socket(&mut self, socket: &mut OpenSocket) {
         let OpenSocket {
+            port: _,
             local,
             peer,
             interface: _,
