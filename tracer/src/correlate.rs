@@ -18,6 +18,7 @@ mod progress;
 mod sighting;
 mod summary;
 mod trace;
+mod unite;
 
 use std::collections::BTreeMap;
 
@@ -277,7 +278,10 @@ impl Correlator {
         }
         if placed.joined != Joined::Cpu && event.flags & FLAG_BY_SOCKET == 0 {
             self.index.note(placed, &event);
-            self.flows.learn(member, &event, &mut self.trace);
+            let union = self.flows.learn(member, &event, &mut self.trace);
+            if let Some(union) = union {
+                self.unite(union);
+            }
         }
         if let Some(state) = self.flows.states.get_mut(&member.0) {
             state.dirty = true;

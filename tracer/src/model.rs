@@ -13,6 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tracer_common::tuple::{FAMILY_V4, FAMILY_V6};
 
 pub use counters::{Counters, Losses};
 pub use sending::{Repeated, Segment, Sending};
@@ -754,6 +755,16 @@ impl Acked {
             raise(&mut self.arrived);
         }
     }
+
+    /// Takes in what another one noted.
+    pub fn absorb(&mut self, other: &Self) {
+        if let Some((number, at)) = other.sent {
+            self.note(number, at, false);
+        }
+        if let Some((number, at)) = other.arrived {
+            self.note(number, at, true);
+        }
+    }
 }
 
 /// How many journeys ended how.
@@ -771,6 +782,25 @@ pub struct FateCounts {
     pub vanished: u64,
     /// [`Fate::Consumed`].
     pub consumed: u64,
+}
+
+impl std::ops::AddAssign for FateCounts {
+    fn add_assign(&mut self, more: Self) {
+        let Self {
+            in_flight,
+            delivered,
+            dropped,
+            left,
+            vanished,
+            consumed,
+        } = more;
+        self.in_flight += in_flight;
+        self.delivered += delivered;
+        self.dropped += dropped;
+        self.left += left;
+        self.vanished += vanished;
+        self.consumed += consumed;
+    }
 }
 
 impl Flow {
@@ -798,11 +828,11 @@ pub fn raw_address(words: [u32; 4], family: u8) -> Option<IpAddr> {
         *chunk = word.to_ne_bytes();
     }
     match family {
-        tracer_common::tuple::FAMILY_V4 => {
+        FAMILY_V4 => {
             let [a, b, c, d, ..] = bytes;
             Some(IpAddr::V4(Ipv4Addr::new(a, b, c, d)))
         }
-        tracer_common::tuple::FAMILY_V6 => Some(IpAddr::V6(Ipv6Addr::from(bytes))),
+        FAMILY_V6 => Some(IpAddr::V6(Ipv6Addr::from(bytes))),
         _ => None,
     }
 }
