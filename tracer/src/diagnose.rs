@@ -6,6 +6,7 @@
 //! loss is judged by what did not come ([`silent`]) or was never sent ([`local`]).
 
 pub mod arbitration;
+mod asked;
 mod backends;
 pub mod candidate;
 pub mod causes;

@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tracer_common::tuple::{FAMILY_V4, FAMILY_V6};
+use tracer_common::tuple::{FAMILY_V4, FAMILY_V6, PROTO_ARP, RawTuple};
 
 pub use counters::{Counters, Losses};
 pub use sending::{Repeated, Segment, Sending};
@@ -141,6 +141,27 @@ impl Tuple {
             dst: self.src,
             dport: self.sport,
             ..self
+        }
+    }
+
+    /// As the kernel programs have it; the type of an ICMP message is zero.
+    #[must_use]
+    pub fn raw(&self) -> RawTuple {
+        let (sport, dport) = match self.proto {
+            Proto::Icmp | Proto::Icmp6 => (0, self.icmp_id),
+            _ => (self.sport, self.dport),
+        };
+        RawTuple {
+            src: address_words(self.src),
+            dst: address_words(self.dst),
+            sport,
+            dport,
+            family: match self.dst {
+                IpAddr::V4(_) => FAMILY_V4,
+                IpAddr::V6(_) => FAMILY_V6,
+            },
+            proto: self.proto.number().unwrap_or(PROTO_ARP),
+            pad: [0; 2],
         }
     }
 }

@@ -92,6 +92,11 @@ const SYMPTOMS: &[Symptom] = &[
         propose: between::lost,
     },
     Symptom {
+        name: "a packet for a node that was not asked for it",
+        before: "what that node did with it is not known, whatever else is missing",
+        propose: between::unknown,
+    },
+    Symptom {
         name: "a refusal that came in from outside",
         before: "an answer was seen",
         propose: unanswered::refused_outside,
@@ -282,6 +287,7 @@ fn delivered(view: &View<'_>, counts: &Counts) -> Verdict {
     let list = ends
         .into_iter()
         .chain(acknowledged)
+        .chain(between::unasked(view))
         .collect();
     Verdict {
         outcome: Outcome::Delivered,

@@ -2,7 +2,7 @@
 
 use super::script::{Scene, run, tuple};
 use crate::correlate::Settings;
-use crate::host::facts::{Fact, Run};
+use crate::host::facts::{Also, Fact, Namespace, NodeClock, NodeId, Run, TracedNode};
 use crate::model::{Direction, KtimeNs, TupleRole};
 
 const PAIR: &str = "client/eth0 10.0.0.1 = server/eth0 10.0.0.2";
@@ -54,6 +54,7 @@ fn run_fact(src: &[&str], dst: &[&str]) -> Fact {
         started_unix_ns: 0,
         started_ktime: KtimeNs(0),
         one_way: false,
+        also: Vec::new(),
         only_netns: Vec::new(),
         only_interfaces: Vec::new(),
     }))
@@ -399,4 +400,45 @@ fn a_port_that_a_translator_uses_again_is_no_bond_between_flows() {
     );
     scene.end();
     assert_eq!(scene.trace().flows.len(), 2);
+}
+
+#[test]
+fn what_a_node_follows_for_others_opens_no_flow_by_itself() {
+    let mut scene = Scene::new(TRANSLATED);
+    let node = TracedNode {
+        id: NodeId(1),
+        name: "far".to_owned(),
+        run: Run {
+            also: vec![Also {
+                expression: "udp and dst host 10.9.0.2".to_owned(),
+                from: KtimeNs(0),
+            }],
+            ..Run::default()
+        },
+        clock: NodeClock::REFERENCE,
+        from: KtimeNs(0),
+        until: None,
+    };
+    scene.host.apply(KtimeNs(0), Fact::Node(Box::new(node)));
+    let netns = scene.device("server/eth0").netns;
+    scene.host.apply(
+        KtimeNs(0),
+        Fact::Namespace(Namespace {
+            process: None,
+            netns,
+            name: "server".to_owned(),
+            node: Some(NodeId(1)),
+        }),
+    );
+    scene.play(
+        "10 server/eth0 ingress s1 udp 10.0.0.7:4444>10.9.0.2:5353 id=1 learned
+        20 node/v1 ingress s2 udp 10.0.0.2:5555>10.96.0.10:53 id=2
+        30 node/eth0 egress s2 udp 10.0.0.2:5555>10.9.0.2:5353 id=2 ttl=63
+        40 server/eth0 ingress s2 udp 10.0.0.2:5555>10.9.0.2:5353 id=2 ttl=63 learned",
+    );
+    scene.end();
+    let flows = &scene.trace().flows;
+    assert_eq!(flows.len(), 1);
+    let hops = flows.first().unwrap().forward.hops.len();
+    assert_eq!(hops, 3, "{:?}", scene.journeys());
 }

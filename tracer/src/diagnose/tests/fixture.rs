@@ -151,6 +151,7 @@ impl Net {
             started_unix_ns: 0,
             started_ktime: KtimeNs(0),
             one_way: false,
+            also: Vec::new(),
             only_netns: Vec::new(),
             only_interfaces: Vec::new(),
         })));

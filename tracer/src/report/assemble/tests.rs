@@ -160,6 +160,7 @@ fn host() -> Host {
             started_unix_ns: 1_790_000_000_123_456_789,
             started_ktime: KtimeNs(START),
             one_way: false,
+            also: Vec::new(),
             only_netns: Vec::new(),
             only_interfaces: Vec::new(),
         })),

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::filter::Compiled;
 use crate::host::answers;
-use crate::host::facts::{Fact, Link, Probe, ProbeState, Question, Run};
+use crate::host::facts::{Also, Fact, Link, Probe, ProbeState, Question, Run};
 use crate::host::machine::{self, Clock, Machine};
 use crate::host::namespaces::Namespaces;
 use crate::host::watch::{HostChange, Watcher};
@@ -39,6 +39,8 @@ pub(super) enum Command {
     Ask(Vec<Question>),
     /// Follow this from now on.
     Refilter(Box<Compiled>),
+    /// Follow this too.
+    Also(Box<Compiled>),
     /// The machine changed.
     Changes(Vec<HostChange>),
     /// Another thread cannot go on.
@@ -178,6 +180,7 @@ impl Control {
             match commands.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Ok(Command::Ask(questions)) => self.answer(&questions)?,
                 Ok(Command::Refilter(filter)) => self.refilter(&filter)?,
+                Ok(Command::Also(filter)) => self.also(&filter)?,
                 Ok(Command::Changes(changes)) if changes.is_empty() => {}
                 Ok(Command::Changes(changes)) => {
                     let facts = self.changed(changes)?;
@@ -222,6 +225,16 @@ impl Control {
         self.scope.follow(filter);
         self.kernel.set_filter(self.scope.filter())?;
         follow(&mut self.run, filter);
+        self.tell(vec![Fact::Run(Box::new(self.run.clone()))])
+    }
+
+    fn also(&mut self, filter: &Compiled) -> Result<(), Exit> {
+        self.scope.add(filter);
+        self.kernel.set_filter(self.scope.filter())?;
+        self.run.also.push(Also {
+            expression: filter.expression.clone(),
+            from: machine::ktime()?,
+        });
         self.tell(vec![Fact::Run(Box::new(self.run.clone()))])
     }
 
@@ -366,6 +379,7 @@ fn run(config: &Config) -> io::Result<Run> {
         started_unix_ns: clock.unix_ns,
         started_ktime: clock.ktime,
         one_way: false,
+        also: Vec::new(),
         only_netns: config.only_netns.clone(),
         only_interfaces: config
             .only_interfaces
@@ -379,6 +393,7 @@ fn run(config: &Config) -> io::Result<Run> {
 
 /// Enters an expression into the run.
 fn follow(run: &mut Run, filter: &Compiled) {
+    run.also.clear();
     run.expression.clone_from(&filter.expression);
     run.clauses.clone_from(&filter.words);
     run.asked_src.clone_from(&filter.asked_src);

@@ -40,6 +40,7 @@ fn run(hostname: &str, ktime: u64, unix: u64) -> Input {
         started_unix_ns: unix,
         started_ktime: KtimeNs(ktime),
         one_way: false,
+        also: Vec::new(),
         only_netns: Vec::new(),
         only_interfaces: Vec::new(),
     };

@@ -171,6 +171,7 @@ impl Pseudonyms {
             one_way: _,
             only_netns,
             only_interfaces,
+            also,
         } = run;
         for address in asked_src.iter_mut().chain(asked_dst).chain(asked) {
             self.hide(address);
@@ -180,7 +181,8 @@ impl Pseudonyms {
         }
         self.rename(Kind::Host, hostname);
         self.rename(Kind::Boot, boot_id);
-        for text in std::iter::once(expression).chain(clauses) {
+        let also = also.iter_mut().map(|also| &mut also.expression);
+        for text in std::iter::once(expression).chain(clauses).chain(also) {
             *text = self.expression(text);
         }
         // what they leave out is left out already
