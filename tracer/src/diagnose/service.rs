@@ -231,9 +231,11 @@ fn without_port(
     ]))
 }
 
-/// What rules translate of an address, or lead to where it is translated: `80/tcp`. Empty where a rule takes all ports.
+/// What rules translate of an address, or lead to where it is translated: `80/tcp`. Empty where a rule takes all
+/// ports, or the one that was asked.
 fn offered(view: &View<'_>, netns: NetNs, address: IpAddr) -> Vec<String> {
-    let Some(read) = view.host.filters.get(&netns).map(|dated| &dated.fact) else {
+    let read = view.host.filters.get(&netns).map(|dated| &dated.fact);
+    let (Some(read), Some(asked)) = (read, view.tuple()) else {
         return Vec::new();
     };
     let mut list: Vec<String> = Vec::new();
@@ -258,6 +260,10 @@ fn offered(view: &View<'_>, netns: NetNs, address: IpAddr) -> Vec<String> {
                 return Vec::new();
             };
             for (first, last) in ports {
+                // it has the port, and no endpoint behind it
+                if asked.proto == proto && (*first..=*last).contains(&asked.dport) {
+                    return Vec::new();
+                }
                 let port = if first == last {
                     format!("{first}/{proto}")
                 } else {
