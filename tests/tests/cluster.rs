@@ -85,14 +85,18 @@ fn the_verdict_is_known_while_it_happens() {
 #[test]
 fn events_are_told_once_though_a_node_joins_later() {
     alone(|| {
-        // nodes are waited for ten seconds
+        // nodes are waited for thirty seconds
         let done = shell(
-            r#"B='sh -c "sleep 12; exec \"\$@\" --netns node-b" sh'
+            r#"B='sh -c "sleep 32; exec \"\$@\" --netns node-b" sh'
             cluster -n a="$A" -n b="$B" --duration 6s --output ndjson"#,
         );
         let said = words(&done.stderr);
         assert!(done.status.success(), "{said}");
         assert!(said.contains("tracer: ready: 1 of 2 nodes: a"), "{said}");
+        assert!(
+            said.contains("tracer: b has sent nothing yet: it is waited for"),
+            "{said}"
+        );
         assert!(said.contains("tracer: b traces"), "{said}");
         let lines = words(&done.stdout);
         let report = lines.lines().last().unwrap();
@@ -177,6 +181,67 @@ fn no_tracer_is_left_behind_where_the_input_does_not_reach_it() {
         assert!(said.contains("b: the standard input is not connected"), "{said}");
         let report: Value = serde_json::from_slice(&done.stdout).unwrap();
         assert_eq!(text(&report, "/verdict/outcome"), "delivered");
+    })
+    .unwrap();
+}
+
+/// A client that asks a service, whose address node `b` translates to that of node `c`, and a trace on both by the service's
+/// address alone.
+fn service(script: &str) -> Output {
+    let network = r#"for ns in node-a node-b node-c; do ip netns add $ns; ip -n $ns link set lo up; done
+        ip link add eth0 netns node-a type veth peer name a0 netns node-b
+        ip link add c0 netns node-b type veth peer name eth0 netns node-c
+        ip -n node-a addr add 10.195.1.1/24 dev eth0; ip -n node-a link set eth0 up
+        ip -n node-b addr add 10.195.1.2/24 dev a0; ip -n node-b link set a0 up
+        ip -n node-b addr add 10.195.2.2/24 dev c0; ip -n node-b link set c0 up
+        ip -n node-c addr add 10.195.2.3/24 dev eth0; ip -n node-c link set eth0 up
+        ip -n node-a route add default via 10.195.1.2; ip -n node-c route add default via 10.195.2.2
+        ip netns exec node-b sysctl -qw net.ipv4.ip_forward=1
+        ip netns exec node-b nft 'table ip n { chain p { type nat hook prerouting priority dstnat; ip daddr 10.96.7.7 dnat to 10.195.2.3; }; }'
+        ip netns exec node-a ping -n -q -i 0.2 -c 300 10.96.7.7 > /dev/null 2>&1 &
+        trap "kill $!" EXIT
+        B='sh -c "exec \"\$@\" --netns node-a --netns node-b" sh'
+        C='sh -c "exec \"\$@\" --netns node-c" sh'"#;
+    bash(&format!("{network}\n{script}")).unwrap()
+}
+
+#[test]
+fn what_one_node_translates_the_other_is_told_to_follow() {
+    alone(|| {
+        let done = service(
+            r#"timeout 60 "$TRACER" cluster --tracer "$TRACER" -n b="$B" -n c="$C" --duration 5s --json icmp and host 10.96.7.7"#,
+        );
+        let said = words(&done.stderr);
+        assert!(done.status.success(), "{said}");
+        let report: Value = serde_json::from_slice(&done.stdout).unwrap();
+        assert_eq!(text(&report, "/verdict/outcome"), "delivered");
+        assert_eq!(report.pointer("/flows").unwrap().as_array().unwrap().len(), 1);
+        let hops = report.pointer("/flows/0/paths/0/hops").unwrap();
+        let nodes: Vec<&str> = hops.as_array().unwrap().iter().map(|hop| text(hop, "/node")).collect();
+        assert_eq!(nodes, ["b", "b", "b", "c"], "{said}");
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_line_on_the_standard_input_adds_what_is_followed_and_a_bad_one_is_refused() {
+    alone(|| {
+        let done = service(
+            r#"mkfifo /run/lines; exec 9<> /run/lines
+            timeout 60 "$TRACER" --netns node-c --record /run/c.tracer --until-eof --json icmp and host 10.96.7.7 < /run/lines 2> /run/said 9>&- &
+            until grep -q 'tracer: ready' /run/said; do sleep 0.1; done
+            sleep 1; echo 'also port' >&9; echo 'what' >&9; echo 'also icmp and dst host 10.195.2.3' >&9
+            sleep 2; exec 9>&-
+            wait $!; cat /run/said >&2"#,
+        );
+        let said = words(&done.stderr);
+        assert!(done.status.success(), "{said}");
+        assert!(said.contains("standard input: `also port` was refused: a port is expected here"), "{said}");
+        assert!(said.contains("standard input: `what` was refused: this is not `also EXPRESSION`"), "{said}");
+        let report: Value = serde_json::from_slice(&done.stdout).unwrap();
+        assert_eq!(text(&report, "/verdict/outcome"), "delivered");
+        let packets = report.pointer("/trace/packets").and_then(Value::as_u64);
+        assert!(packets.is_some_and(|packets| packets > 5), "{packets:?} {said}");
     })
     .unwrap();
 }

@@ -15,11 +15,11 @@
 use crate::barrier::{Barrier, is_some, is_zero, sign};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::event::{FLAG_MATCH_FORWARD, FLAG_MATCH_REPLY};
+use crate::event::{FLAG_MATCH_FORWARD, FLAG_MATCH_LEARNED, FLAG_MATCH_REPLY};
 use crate::tuple::RawTuple;
 
 // `matches` makes the flags of its bits
-const _: () = assert!(FLAG_MATCH_FORWARD == 1 && FLAG_MATCH_REPLY == 2);
+const _: () = assert!(FLAG_MATCH_FORWARD == 1 && FLAG_MATCH_REPLY == 2 && FLAG_MATCH_LEARNED == 4);
 const _: () = assert!(CLAUSE_NEGATE == 1);
 
 /// Most clauses in one filter.
@@ -37,6 +37,9 @@ pub const CLAUSE_ONE_WAY: u8 = 1 << 1;
 pub const CLAUSE_INNER: u8 = 1 << 2;
 /// Only protocols with ports (TCP, UDP, SCTP) can match: elsewhere the port fields mean other things.
 pub const CLAUSE_PORTED: u8 = 1 << 3;
+
+/// Not asked for, but known to belong to what is: a match is told as [`FLAG_MATCH_LEARNED`].
+pub const CLAUSE_LEARNED: u8 = 1 << 4;
 
 /// `vlan` of a clause that does not ask for one.
 pub const VLAN_ANY: u16 = 0xffff;
@@ -282,7 +285,8 @@ pub struct RawFilterPair {
 }
 
 impl RawFilter {
-    /// FLAG_MATCH_FORWARD when `tuple` is asked for, else FLAG_MATCH_REPLY when its answer's tuple is, else zero.
+    /// FLAG_MATCH_FORWARD when `tuple` is asked for, else FLAG_MATCH_REPLY when its answer's tuple is; FLAG_MATCH_LEARNED
+    /// too when a clause with [`CLAUSE_LEARNED`] names it in either direction; else zero.
     ///
     /// Both readings of the list go side by side through one loop without a branch but its end.
     #[inline(always)]
@@ -318,7 +322,10 @@ impl RawFilter {
             let flags = B::opaque(u64::from(clause.flags));
             let negate = B::opaque(flags & u64::from(CLAUSE_NEGATE));
             let one_way = B::opaque((flags / u64::from(CLAUSE_ONE_WAY)) & 1);
-            found |= hits & !spoiled & ((3 - 2 * one_way) * (1 - negate));
+            let positive = hits & !spoiled & ((3 - 2 * one_way) * (1 - negate));
+            let learned = B::opaque((flags / u64::from(CLAUSE_LEARNED)) & 1);
+            let either = positive | (positive >> 1);
+            found |= (positive * (learned ^ 1)) | ((either & learned) << 2);
             // a positive clause ends its term: the next begins unspoiled
             spoiled = (spoiled | hits) * negate;
         }
@@ -358,9 +365,10 @@ mod tests {
     use zerocopy::FromZeros;
 
     use super::{
-        Asked, CLAUSE_NEGATE, CLAUSE_ONE_WAY, CLAUSE_PORTED, RawClause, RawFilter, VLAN_SOME,
+        Asked, CLAUSE_LEARNED, CLAUSE_NEGATE, CLAUSE_ONE_WAY, CLAUSE_PORTED, RawClause, RawFilter,
+        VLAN_SOME,
     };
-    use crate::event::{FLAG_MATCH_FORWARD, FLAG_MATCH_REPLY};
+    use crate::event::{FLAG_MATCH_FORWARD, FLAG_MATCH_LEARNED, FLAG_MATCH_REPLY};
     use crate::tuple::{FAMILY_V4, PROTO_ARP, RawTuple};
 
     fn tuple(proto: u8) -> RawTuple {
@@ -460,6 +468,23 @@ mod tests {
         assert_eq!(asked(&terms, tcp(1, 1000, 2, 81)), FLAG_MATCH_FORWARD);
         assert_eq!(asked(&terms, tcp(1, 1000, 3, 80)), FLAG_MATCH_FORWARD);
         assert_eq!(asked(&terms, tcp(2, 81, 1, 80)), FLAG_MATCH_REPLY);
+    }
+
+    #[test]
+    fn what_was_learned_is_told_as_such() {
+        let learned = RawClause {
+            flags: CLAUSE_LEARNED,
+            ..to(3)
+        };
+        let both = filter(&[to(2), learned]);
+        assert_eq!(asked(&both, tcp(1, 1000, 2, 80)), FLAG_MATCH_FORWARD);
+        assert_eq!(asked(&both, tcp(1, 1000, 3, 80)), FLAG_MATCH_LEARNED);
+        assert_eq!(asked(&both, tcp(3, 80, 1, 1000)), FLAG_MATCH_LEARNED);
+        assert_eq!(asked(&both, tcp(1, 1000, 4, 80)), 0);
+        assert_eq!(
+            asked(&both, tcp(2, 1000, 3, 80)),
+            FLAG_MATCH_REPLY | FLAG_MATCH_LEARNED
+        );
     }
 
     #[test]

@@ -4,7 +4,6 @@
 mod cluster;
 mod diff;
 mod display;
-mod eof;
 mod kept;
 mod merge;
 mod output;
@@ -13,6 +12,7 @@ mod redaction;
 mod replay;
 mod save;
 mod serve;
+mod stdin;
 mod work;
 
 use std::io::{self, Write};
@@ -35,7 +35,6 @@ use crate::verdict::{Confidence, Outcome};
 pub use cluster::cluster;
 pub use diff::diff;
 use display::{Display, Progress};
-use eof::Eof;
 use kept::KeptInputs;
 pub use merge::merge;
 use output::Output;
@@ -43,6 +42,7 @@ use recording_file::{PendingRecording, RecordingFile};
 use redaction::RedactionStage;
 pub use replay::replay;
 use serve::{Shown, serve};
+use stdin::{Stdin, Told};
 use work::{Part, Work};
 
 /// A message on stderr. When stderr is closed, the trace continues.
@@ -211,7 +211,7 @@ async fn run(
     .map_err(|error| Error::io("write the recording", error))?;
     say!("{}", ready_line(live.ready()));
     let deadline = config.duration.map(|d| Instant::now() + d);
-    let mut eof = Eof::watch(config.until_eof)?;
+    let mut stdin = Stdin::listen(config.until_eof, config.filter.one_way)?;
     let mut session = Session::default();
     let mut display = display(config.output.screen, &session, output)?;
     let mut ending: Option<EndReason> = None;
@@ -228,7 +228,15 @@ async fn run(
                 EndReason::Asked
             }
             () = until(deadline), if open => EndReason::Duration,
-            () = eof.comes(), if open => EndReason::Asked,
+            told = stdin.next(), if open => match told {
+                Told::End => EndReason::Asked,
+                Told::Also(compiled) => {
+                    if let Err(error) = live.also(*compiled) {
+                        display.say(&error.one_line());
+                    }
+                    continue;
+                }
+            },
             effect = display.next(), if open => {
                 match effect? {
                     Effect::Quit => {
@@ -237,7 +245,7 @@ async fn run(
                     }
                     effect => {
                         let shown = Shown::Live {
-                            live: &live,
+                            live: &mut live,
                             config,
                             redaction: &mut redaction,
                             session: &mut session,

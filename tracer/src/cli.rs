@@ -153,7 +153,8 @@ pub struct Args {
     /// Maximum size of the recording (100M, 2G): two files, FILE.1 and then FILE, hold the most recent part
     #[arg(long, value_name = "SIZE", help_heading = "Report", value_parser = size)]
     pub max_size: Option<u64>,
-    /// End when the standard input ends, if anything was read from it: for a trace started by another program
+    /// End when the standard input ends, if anything was read from it: for a trace started by another program. A line
+    /// `also EXPRESSION` adds what is followed too
     #[arg(long, help_heading = "When to end")]
     pub until_eof: bool,
 }

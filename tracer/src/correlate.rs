@@ -18,10 +18,13 @@ mod progress;
 mod sighting;
 mod summary;
 mod trace;
+mod unite;
 
 use std::collections::BTreeMap;
 
-use tracer_common::event::FLAG_BY_SOCKET;
+use tracer_common::event::{
+    FLAG_BY_SOCKET, FLAG_MATCH_FORWARD, FLAG_MATCH_LEARNED, FLAG_MATCH_REPLY,
+};
 
 use crate::host::Host;
 use crate::model::Counters;
@@ -191,7 +194,11 @@ impl Correlator {
 
     /// Begins a journey, unless its flow cannot be kept.
     fn begin(&mut self, event: Event, host: &Host) -> Option<JourneyId> {
-        let member = self.flows.of_event(&event).or_else(|| {
+        let known = self.flows.of_event(&event);
+        if known.is_none() && is_of_others(&event, host) {
+            return None;
+        }
+        let member = known.or_else(|| {
             self.flows
                 .begin(&event, host, &mut self.trace, self.settings.flows)
         });
@@ -277,7 +284,10 @@ impl Correlator {
         }
         if placed.joined != Joined::Cpu && event.flags & FLAG_BY_SOCKET == 0 {
             self.index.note(placed, &event);
-            self.flows.learn(member, &event, &mut self.trace);
+            let union = self.flows.learn(member, &event, &mut self.trace);
+            if let Some(union) = union {
+                self.unite(union);
+            }
         }
         if let Some(state) = self.flows.states.get_mut(&member.0) {
             state.dirty = true;
@@ -336,6 +346,17 @@ pub fn is_loss(event: &Event, direction: Direction) -> Option<bool> {
         },
         _ => Some(false),
     }
+}
+
+/// Whether a packet of no known flow is known only by what its node follows for the sake of others: it has the address
+/// to which they translate, and was not translated itself.
+fn is_of_others(event: &Event, host: &Host) -> bool {
+    let asked = FLAG_MATCH_FORWARD | FLAG_MATCH_REPLY;
+    let follows = || {
+        let node = event.netns.and_then(|netns| host.home(netns));
+        node.is_some_and(|node| !node.run.also.is_empty())
+    };
+    event.flags & asked == 0 && event.flags & FLAG_MATCH_LEARNED != 0 && follows()
 }
 
 /// Puts a step at its place in time. In the middle of a journey that is too long, steps are left out.

@@ -6,6 +6,7 @@
 //! loss is judged by what did not come ([`silent`]) or was never sent ([`local`]).
 
 pub mod arbitration;
+mod asked;
 mod backends;
 pub mod candidate;
 pub mod causes;
@@ -20,6 +21,7 @@ pub mod hooks;
 pub mod local;
 pub mod local_ports;
 pub mod loss;
+pub mod missing_route;
 pub mod mtu;
 pub mod nat_commands;
 pub mod needs;
@@ -235,6 +237,10 @@ type Explain = fn(&View<'_>, &Found<'_>) -> Option<Candidate>;
 
 /// In this order, each with its name.
 const EXPLANATIONS: &[(&str, Explain)] = &[
+    (
+        "a default route where a route of its own is missing",
+        missing_route::taken,
+    ),
     (
         "a source address that is not answered",
         source_address::refused,

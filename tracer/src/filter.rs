@@ -17,10 +17,12 @@ use std::fmt;
 use std::net::IpAddr;
 use std::ops::Range;
 
-use tracer_common::filter::{MAX_CLAUSES, RawClause};
+use tracer_common::filter::{self, MAX_CLAUSES, RawClause, RawFilter, VLAN_ANY};
 use unicode_width::UnicodeWidthStr;
+use zerocopy::FromZeros;
 
 use crate::error::Error;
+use crate::model::{Proto, Tuple};
 use crate::uapi::tcp;
 use ast::{Expr, Side};
 use conjunction::{Conjunction, Span};
@@ -77,6 +79,27 @@ pub struct Compiled {
     /// Whether the filter can see an answer: not with `one_way`, and not when every term asks for a TCP flag or
     /// ICMP type that answers do not carry. Without it the lack of an answer means nothing.
     pub sees_replies: bool,
+}
+
+impl Compiled {
+    /// Whether packets with this tuple or their answers can match. VLAN tags, TCP flags and whether a packet is inside a
+    /// tunnel are not asked.
+    #[must_use]
+    pub fn names(&self, tuple: &Tuple) -> bool {
+        let mut filter = RawFilter::new_zeroed();
+        for (slot, clause) in filter.clauses.iter_mut().zip(&self.clauses) {
+            *slot = RawClause {
+                vlan: VLAN_ANY,
+                ..*clause
+            };
+            filter.clauses_len += 1;
+        }
+        let inside = filter::Asked {
+            inner: 1,
+            ..filter::Asked::LOOSE
+        };
+        filter.matches::<[u8]>(&mut tuple.raw(), &inside, true) != 0
+    }
 }
 
 /// Why an expression is refused. `Display` is the message alone; [`FilterError::excerpt`] shows the place.
@@ -204,6 +227,25 @@ fn asked_ports(terms: &[Term], one_way: bool) -> Vec<(u16, u16)> {
         }
     }
     ports
+}
+
+/// The expression for packets to the destination of this tuple, from whichever port: one clause.
+#[must_use]
+pub fn destination(tuple: &Tuple) -> String {
+    let host = format!("dst host {}", tuple.dst);
+    let name = match tuple.proto {
+        Proto::Tcp => "tcp",
+        Proto::Udp => "udp",
+        Proto::Sctp => "sctp",
+        Proto::Icmp => "icmp",
+        Proto::Icmp6 => "icmp6",
+        Proto::Arp => "arp",
+        Proto::Other(number) => return format!("proto {number} and {host}"),
+    };
+    match tuple.dport {
+        0 => format!("{name} and {host}"),
+        port => format!("{name} and {host} and dst port {port}"),
+    }
 }
 
 /// Expression and shorthands together.

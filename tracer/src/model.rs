@@ -13,6 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tracer_common::tuple::{FAMILY_V4, FAMILY_V6, PROTO_ARP, RawTuple};
 
 pub use counters::{Counters, Losses};
 pub use sending::{Repeated, Segment, Sending};
@@ -140,6 +141,27 @@ impl Tuple {
             dst: self.src,
             dport: self.sport,
             ..self
+        }
+    }
+
+    /// As the kernel programs have it; the type of an ICMP message is zero.
+    #[must_use]
+    pub fn raw(&self) -> RawTuple {
+        let (sport, dport) = match self.proto {
+            Proto::Icmp | Proto::Icmp6 => (0, self.icmp_id),
+            _ => (self.sport, self.dport),
+        };
+        RawTuple {
+            src: address_words(self.src),
+            dst: address_words(self.dst),
+            sport,
+            dport,
+            family: match self.dst {
+                IpAddr::V4(_) => FAMILY_V4,
+                IpAddr::V6(_) => FAMILY_V6,
+            },
+            proto: self.proto.number().unwrap_or(PROTO_ARP),
+            pad: [0; 2],
         }
     }
 }
@@ -766,6 +788,16 @@ impl Acked {
             raise(&mut self.arrived);
         }
     }
+
+    /// Takes in what another one noted.
+    pub fn absorb(&mut self, other: &Self) {
+        if let Some((number, at)) = other.sent {
+            self.note(number, at, false);
+        }
+        if let Some((number, at)) = other.arrived {
+            self.note(number, at, true);
+        }
+    }
 }
 
 /// How many journeys ended how.
@@ -783,6 +815,25 @@ pub struct FateCounts {
     pub vanished: u64,
     /// [`Fate::Consumed`].
     pub consumed: u64,
+}
+
+impl std::ops::AddAssign for FateCounts {
+    fn add_assign(&mut self, more: Self) {
+        let Self {
+            in_flight,
+            delivered,
+            dropped,
+            left,
+            vanished,
+            consumed,
+        } = more;
+        self.in_flight += in_flight;
+        self.delivered += delivered;
+        self.dropped += dropped;
+        self.left += left;
+        self.vanished += vanished;
+        self.consumed += consumed;
+    }
 }
 
 impl Flow {
@@ -810,11 +861,11 @@ pub fn raw_address(words: [u32; 4], family: u8) -> Option<IpAddr> {
         *chunk = word.to_ne_bytes();
     }
     match family {
-        tracer_common::tuple::FAMILY_V4 => {
+        FAMILY_V4 => {
             let [a, b, c, d, ..] = bytes;
             Some(IpAddr::V4(Ipv4Addr::new(a, b, c, d)))
         }
-        tracer_common::tuple::FAMILY_V6 => Some(IpAddr::V6(Ipv6Addr::from(bytes))),
+        FAMILY_V6 => Some(IpAddr::V6(Ipv6Addr::from(bytes))),
         _ => None,
     }
 }

@@ -28,6 +28,7 @@ const MODULES: &[Module] = &[
         "filter",
         &[
             ("error", "what is wrong with an expression, and where"),
+            ("model", "tuples that an expression may name"),
             ("uapi", "TCP flags"),
         ],
     ),
@@ -109,6 +110,7 @@ const MODULES: &[Module] = &[
         "diagnose",
         &[
             ("correlate", "the trace that is judged"),
+            ("filter", "whether a node was asked for a packet"),
             ("host", "facts, and questions for more"),
             ("model", "events, journeys and paths"),
             ("network", "what the host would do with a packet"),

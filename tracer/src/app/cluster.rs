@@ -399,9 +399,10 @@ impl<'a> Watch<'a> {
             // one line will name all that begin together
             News::Begun(_) if !self.ready && self.config.trace.verbosity == 0 => return,
             News::Begun(node) => (node, "traces"),
+            News::Slow(node) => (node, "has sent nothing yet: it is waited for"),
             News::Silent(node) => (
                 node,
-                "has sent nothing yet, and is not waited for any longer (a command that asks something gets no answer)",
+                "has still sent nothing, and is not waited for any longer (a command that asks something gets no answer)",
             ),
             News::Late(node) => (
                 node,

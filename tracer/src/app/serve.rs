@@ -14,7 +14,7 @@ use crate::tui::Effect;
 pub(super) enum Shown<'a> {
     /// A trace of this machine.
     Live {
-        live: &'a Live,
+        live: &'a mut Live,
         config: &'a Config,
         redaction: &'a mut RedactionStage,
         session: &'a mut Session,
@@ -71,7 +71,7 @@ pub(super) fn serve(
 /// Follows another expression from now on.
 fn refilter(
     text: &str,
-    live: &Live,
+    live: &mut Live,
     config: &Config,
     redaction: &mut RedactionStage,
 ) -> Result<String, Error> {

@@ -13,6 +13,7 @@ use crate::model::{
 
 use super::flow::Membership;
 use super::kind::is_reset;
+use super::unite::Union;
 
 /// Most arrivals, births or unread packets remembered in one place.
 const MANY: usize = 256;
@@ -153,6 +154,14 @@ impl Deliveries {
                     && birth.at <= to
             })
         })
+    }
+
+    /// Two flows became one.
+    pub(super) fn unite(&mut self, union: Union) {
+        let births = self.births.values_mut().flatten();
+        for birth in births.filter(|birth| birth.of.0 == union.from) {
+            birth.of = (union.into, union.direction(birth.of.1));
+        }
     }
 
     /// Forgets what belongs to journeys that are closed.

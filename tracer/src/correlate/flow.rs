@@ -13,6 +13,7 @@ use crate::uapi::tcp::{ACK, RST, SYN};
 use super::Trace;
 use super::kind::{is_echo_reply, is_echo_request};
 use super::path::{HookCount, PathState};
+use super::unite::Union;
 
 /// Most tuples of one flow.
 const MAX_TUPLES: usize = 64;
@@ -46,9 +47,9 @@ pub(super) struct State {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Flows {
     pub(super) states: BTreeMap<FlowId, State>,
-    tuples: HashMap<Tuple, (FlowId, Direction)>,
+    pub(super) tuples: HashMap<Tuple, (FlowId, Direction)>,
     /// For fragments, which have no ports.
-    hosts: HashMap<(IpAddr, IpAddr, Proto), (FlowId, Direction)>,
+    pub(super) hosts: HashMap<(IpAddr, IpAddr, Proto), (FlowId, Direction)>,
     next: u32,
 }
 
@@ -150,30 +151,47 @@ impl Flows {
             .insert((tuple.dst, tuple.src, tuple.proto), (id, other));
     }
 
-    /// A packet of the flow was seen with this tuple.
-    pub(super) fn learn(&mut self, membership: Membership, event: &Event, trace: &mut Trace) {
+    /// A packet of the flow was seen with this tuple. Gives the flow that was opened with that tuple before, if there is one.
+    pub(super) fn learn(
+        &mut self,
+        membership: Membership,
+        event: &Event,
+        trace: &mut Trace,
+    ) -> Option<Union> {
         let (id, direction) = membership;
-        let Some(flow) = flow_mut(trace, id) else {
-            return;
-        };
+        let flow = flow_mut(trace, id)?;
         flow.first = flow.first.min(event.at);
         flow.last = flow.last.max(event.at);
         if let Some(tunnel) = event.packet.as_ref().and_then(|packet| packet.tunnel) {
             add(flow, TupleRole::Outer, tunnel.outer);
         }
         let portless = |t: &Tuple| t.sport == 0 && t.dport == 0 && is_fragment(event);
-        let Some(tuple) = event.tuple.filter(|tuple| !portless(tuple)) else {
-            return;
-        };
+        let tuple = event.tuple.filter(|tuple| !portless(tuple))?;
         if direction == Direction::Error {
-            return;
+            return None;
         }
         let answer = flow.asked().map(Tuple::reversed);
         if direction == Direction::Reply && answer == Some(tuple) {
             add(flow, TupleRole::Reply, tuple);
         } else if add(flow, TupleRole::Translated, tuple) {
+            let union = self.union(membership, &tuple, trace);
             self.index(tuple, id, direction);
+            return union;
         }
+        None
+    }
+
+    /// The flow that was opened with a tuple which another flow's packet now has. A flow that merely had the tuple once, as a
+    /// translation of its own, is another conversation: translators use ports again.
+    fn union(&self, membership: Membership, tuple: &Tuple, trace: &Trace) -> Option<Union> {
+        let (into, direction) = membership;
+        let (from, known) = self.of(tuple).filter(|(flow, _)| *flow != into)?;
+        let asked = trace.flows.iter().find(|f| f.id == from)?.asked()?;
+        (asked == *tuple || asked == tuple.reversed()).then_some(Union {
+            into,
+            from,
+            turned: known != direction,
+        })
     }
 
     /// Takes out the flow that is idle for longest, without a loss or anything open.
@@ -244,7 +262,7 @@ pub(super) fn flow_mut(trace: &mut Trace, id: FlowId) -> Option<&mut Flow> {
 }
 
 /// Adds a tuple unless it is known in any role; true when it was new.
-fn add(flow: &mut Flow, role: TupleRole, tuple: Tuple) -> bool {
+pub(super) fn add(flow: &mut Flow, role: TupleRole, tuple: Tuple) -> bool {
     let room = flow.tuples.len() < MAX_TUPLES;
     let new = room && !flow.tuples.iter().any(|(_, known)| *known == tuple);
     if new {

@@ -28,6 +28,22 @@ impl Histogram {
         self.count += 1;
     }
 
+    /// Adds all of another.
+    pub(super) fn absorb(&mut self, other: &Self) {
+        for (bucket, count) in &other.buckets {
+            *self.buckets.entry(*bucket).or_default() += count;
+        }
+        if other.count > 0 {
+            self.min = if self.count == 0 {
+                other.min
+            } else {
+                self.min.min(other.min)
+            };
+        }
+        self.max = self.max.max(other.max);
+        self.count += other.count;
+    }
+
     pub(super) fn latency(&self) -> Option<Latency> {
         (self.count > 0).then(|| Latency {
             p50: self.quantile(50),

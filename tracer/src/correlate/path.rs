@@ -4,6 +4,7 @@
 
 mod order;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
@@ -163,6 +164,24 @@ impl PathState {
         }
     }
 
+    /// Adds what another path tells.
+    pub(super) fn absorb(&mut self, other: Self) {
+        for (place, hop) in other.hops {
+            match self.hops.entry(place) {
+                Entry::Occupied(mut known) => known.get_mut().absorb(hop),
+                Entry::Vacant(free) => {
+                    free.insert(hop);
+                }
+            }
+        }
+        for (places, edge) in other.edges {
+            let known = self.edges.entry(places).or_default();
+            known.count += edge.count;
+            known.latency.absorb(&edge.latency);
+            known.rewrites.extend(edge.rewrites);
+        }
+    }
+
     /// The path, with the kernel's counters where there are.
     pub(super) fn path(&self, exact: impl Fn(Place) -> Option<HookCount>) -> Path {
         let order = order::order(self);
@@ -213,6 +232,23 @@ impl PathState {
             .cloned()
             .collect();
         all.into_iter().collect()
+    }
+}
+
+impl HopState {
+    fn absorb(&mut self, other: Self) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+        for (tuple, n) in other.tuples {
+            *self.tuples.entry(tuple).or_default() += n;
+        }
+        for (tunnel, n) in other.tunnels {
+            *self.tunnels.entry(tunnel).or_default() += n;
+        }
+        self.lost += other.lost;
+        self.translated.extend(other.translated);
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
     }
 }
 

@@ -164,6 +164,14 @@ fn show(flow: &mut Flow, state: &State, sums: Sums) {
             (*direction, path.map_or(0, entered).max(*seen))
         })
         .collect();
+    // counted, and no event of it was sent: the rate limit left all of this direction out
+    for ((direction, ..), hooks) in &state.exact {
+        if !flow.journeys_seen.contains_key(direction) {
+            let most = hooks.values().map(|count| count.packets).max();
+            let packets = flow.packets.entry(*direction).or_default();
+            *packets = most.unwrap_or(0).max(*packets);
+        }
+    }
 }
 
 /// Packets at the first hops of a path; later ones can count a packet again (loops, copies).

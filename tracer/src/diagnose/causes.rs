@@ -107,6 +107,8 @@ causes! {
         "The table of connections is full: no new one is let in.";
     ROUTE_NONE = "route.none", Dropped, &["route"], [],
         "The namespace has no route to the destination.";
+    ROUTE_MISSING = "route.missing", Dropped, &["route"], ["route.forwarding-disabled", "route.none", "remote.unanswered", "wire.lost" => "the machine that has the destination behind it is on the sender's network: where the default route took the packet nobody is at fault"],
+        "No route of its own leads to the destination, and the default route took it to a machine that is not on the way.";
     ROUTE_BLACKHOLE = "route.blackhole", Dropped, &["route"], [],
         "A blackhole route or policy rule matched.";
     ROUTE_UNREACHABLE = "route.unreachable", Dropped, &["route"], [],

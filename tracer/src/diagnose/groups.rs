@@ -2,6 +2,7 @@
 
 use crate::host::Host;
 use crate::model::{Device, Direction, FateCounts, KtimeNs, Proto, Transport};
+use crate::uapi::{icmp, icmpv6};
 use crate::verdict::{Affected, Confidence, Evidence, Outcome, Place, Verdict};
 
 use super::arbitration::{self, Proposal};
@@ -207,8 +208,15 @@ impl Group<'_> {
     pub fn is_incidental(&self, forward: &FateCounts, reply: &FateCounts) -> bool {
         let conversation = forward.delivered > 0 && reply.delivered > 0;
         match self.direction {
-            // Errors that other losses made belong to them; alone they only matter where nothing came through.
-            Direction::Error => conversation || forward.delivered > 0 && total(reply) == 0,
+            // Errors that other losses made belong to them; alone they only matter where nothing came through, or where
+            // the sender has to learn from them that its packets are too big.
+            Direction::Error => {
+                let passed = |counts: &FateCounts| counts.delivered + counts.left > 0;
+                conversation
+                    || forward.delivered > 0 && total(reply) == 0
+                    || self.is_redirect()
+                    || passed(forward) && passed(reply) && !self.says_too_big()
+            }
             _ if !matches!(
                 self.candidate.cause.code,
                 "socket.none" | "socket.refused-segment"
@@ -232,6 +240,33 @@ impl Group<'_> {
                 conversation && !syn && self.example.tuple().is_some_and(|t| t.proto == Proto::Tcp)
             }
         }
+    }
+
+    /// Type and code of the ICMP message that was lost, and whether it is IPv6's.
+    fn message(&self) -> Option<(bool, u8, u8)> {
+        let packet = first_packet(self.example.journey)?;
+        let Transport::Icmp {
+            icmp_type, code, ..
+        } = packet.transport
+        else {
+            return None;
+        };
+        Some((packet.tuple?.dst.is_ipv6(), icmp_type, code))
+    }
+
+    /// A router names a shorter way, and forwards the packet all the same (RFC 792, RFC 4861 8.2).
+    fn is_redirect(&self) -> bool {
+        matches!(
+            self.message(),
+            Some((false, icmp::REDIRECT, _) | (true, icmpv6::REDIRECT, _))
+        )
+    }
+
+    fn says_too_big(&self) -> bool {
+        matches!(
+            self.message(),
+            Some((false, icmp::DEST_UNREACH, icmp::FRAG_NEEDED) | (true, icmpv6::PKT_TOOBIG, _))
+        )
     }
 
     /// For the report.
@@ -260,6 +295,13 @@ impl Group<'_> {
     /// In one line, for the evidence of another verdict.
     #[must_use]
     pub fn line(&self) -> Evidence {
+        if self.direction == Direction::Error && self.is_redirect() {
+            let count = words::count(self.count, "ICMP redirect");
+            return evidence(
+                "other-loss",
+                format!("{count} lost, which the flow does not need: the packet itself went on"),
+            );
+        }
         let direction = match self.direction {
             Direction::Forward => "",
             Direction::Reply => " of the reply",

@@ -18,7 +18,7 @@ use super::ports;
 use super::readdress;
 use super::routing;
 use super::rules::neighbor::Unresolved;
-use super::rules::{self, conntrack, nat, netfilter};
+use super::rules::{self, conntrack, nat, netfilter, socket};
 
 mod layer2;
 
@@ -410,6 +410,18 @@ pub const SOCKETS: Need = Need {
     ask: |loss, asked| {
         if let (Some(netns), Some(tuple)) = (loss.netns(), loss.tuple()) {
             asked.push_some(ports::question(netns, &tuple));
+        }
+    },
+};
+
+/// Servers on other ports, where a rule chose this one.
+pub const OTHER_PORTS: Need = Need {
+    what: "sockets on other ports",
+    ask: |loss, asked| {
+        if let (Some(netns), Some(tuple)) = (loss.netns(), loss.tuple())
+            && socket::is_translated(loss, &tuple)
+        {
+            asked.push_some(ports::other_ports(netns, tuple.proto));
         }
     },
 };

@@ -93,6 +93,38 @@ pub fn elsewhere(host: &Host, wanted: &Wanted) -> Vec<String> {
         .collect()
 }
 
+/// What to read about the sockets of other ports.
+#[must_use]
+pub fn other_ports(netns: NetNs, proto: Proto) -> Option<Question> {
+    let known = matches!(proto, Proto::Tcp | Proto::Udp);
+    known.then_some(Question::Sockets {
+        netns,
+        proto,
+        port: 0,
+    })
+}
+
+/// Who would take the packet on another port, in words, with the port: servers, which have a port below Linux's
+/// ephemeral ones, or listen.
+#[must_use]
+pub fn on_other_ports(host: &Host, netns: NetNs, tuple: &Tuple) -> Vec<(String, u16)> {
+    let all = Tuple { dport: 0, ..*tuple };
+    let wanted = Wanted {
+        netns,
+        tuple: *tuple,
+        interface: None,
+    };
+    let mut list: Vec<(String, u16)> = Vec::new();
+    for socket in on_port(host, netns, &all).unwrap_or_default() {
+        let takes = refusal(host, socket, &wanted).is_none();
+        let known = list.iter().any(|(_, port)| *port == socket.port);
+        if takes && !known && !socket.holders.is_empty() && list.len() < TOLD {
+            list.push((holder(socket), socket.port));
+        }
+    }
+    list
+}
+
 /// The sockets that share the port and take the packet.
 fn taking<'a>(host: &'a Host, wanted: &Wanted) -> impl Iterator<Item = &'a OpenSocket> + use<'a> {
     let wanted = *wanted;

@@ -21,7 +21,7 @@ use super::stall::Stall;
 use super::translator;
 use super::uplinks::Detour;
 use super::view::{View, last_seen, total};
-use super::{local, local_ports};
+use super::{local, local_ports, missing_route};
 
 /// Journeys of a direction that are looked at for what became of them.
 const FEW: usize = 4;
@@ -46,11 +46,14 @@ pub fn questions(trace: &Trace, host: &Host) -> Vec<Question> {
                 list.push(question);
             }
         }
-        if reply.delivered == 0 {
+        if reply.delivered == 0 || view.is_refused() {
             let about_service = service::questions(&view).into_iter();
             for question in about_service.chain(translator::questions(&view)) {
                 list.push(question);
             }
+        }
+        if reply.delivered == 0 {
+            list.push_some(missing_route::question(&view));
         }
         list.push_some(unread_question(&view, &Counts { forward, reply }));
         if let Some(detour) = Detour::of(&view).filter(|_| reply.delivered == 0) {
@@ -195,5 +198,10 @@ fn about_silence(view: &View<'_>, arrived: bool, list: &mut Asked) {
     }
     if let Some(tuple) = last.tuple.filter(|_| !arrived) {
         list.push(Question::route(netns, tuple, 0));
+        // of several nodes each answers its own questions, and another one may know where the destination is
+        list.push(Question::RoutesTowards {
+            netns,
+            dst: tuple.dst,
+        });
     }
 }

@@ -310,7 +310,7 @@ pub const RULES: &[Rule] = &[
     rule!(
         "a port on which nobody listens",
         &[&sites::NO_SOCKET],
-        &[needs::SOCKETS],
+        &[needs::SOCKETS, needs::OTHER_PORTS],
         socket::none,
     ),
     rule!(

@@ -3,12 +3,14 @@
 
 use std::net::IpAddr;
 
+use crate::host::Host;
 use crate::host::facts::{
-    BaseChain, Question, Rule, RuleVerdict, Ruleset, Side, Statement, Stop, Test, Value,
+    BaseChain, Question, Rule, RuleVerdict, Ruleset, Side, Statement, Stop, Test, Translation,
+    Value,
 };
-use crate::model::{Detail, Device, Direction, NetNs};
+use crate::model::{Detail, Device, Direction, NetNs, Proto};
 use crate::network::reach;
-use crate::verdict::{Confidence, Outcome, Place};
+use crate::verdict::{Confidence, Outcome, Place, Verdict};
 
 use super::Found;
 use super::candidate::{Candidate, place_on};
@@ -49,12 +51,24 @@ fn service(view: &View<'_>) -> Option<IpAddr> {
         }
         IpAddr::V6(v6) => v6.is_unique_local(),
     };
-    if !private || translation::dnat(view).is_some() {
+    if !private || translation::dnat(view).is_some() || is_endpoint(view.host, tuple.dst) {
         return None;
     }
     let (netns, _) = passed(view).into_iter().next()?;
     let unowned = reach::owners(view.host, netns, tuple.dst).is_empty();
     unowned.then_some(tuple.dst)
+}
+
+/// Whether rules that were read translate to the address: it is an endpoint of a service, and none itself.
+fn is_endpoint(host: &Host, address: IpAddr) -> bool {
+    let rules = host
+        .filters
+        .values()
+        .flat_map(|read| &read.fact.chains)
+        .flat_map(|chain| &chain.rules);
+    rules.flat_map(Rule::statements).any(|statement| {
+        matches!(statement, Statement::Translate(Translation { side: Side::Destination, addresses: Some((first, last)), .. }) if *first <= address && address <= *last)
+    })
 }
 
 /// Chains to read while nobody owns the destination.
@@ -100,6 +114,10 @@ pub fn without_endpoint(view: &View<'_>, found: &Found<'_>) -> Option<Candidate>
                 return None;
             }
             let sibling = sibling(view, netns, came_in, address);
+            let offered = none.map(|_| offered(view, netns, address));
+            if let Some(offered) = offered.filter(|list| !list.is_empty()) {
+                return without_port(view, found, (netns, came_in), &offered);
+            }
             let confidence = if sibling.is_some() {
                 Confidence::Likely
             } else {
@@ -120,42 +138,24 @@ pub fn without_endpoint(view: &View<'_>, found: &Found<'_>) -> Option<Candidate>
         }
     };
     let name = view.host.namespace(netns);
-    let hook = if came_in.is_some() {
-        "PREROUTING"
-    } else {
-        "OUTPUT"
-    };
-    let place = Place {
-        interface: came_in.map(|d| view.host.interface(d)),
-        hook: Some(hook.to_owned()),
-        ..place_on(view.host, netns)
-    };
     let to = view.tuple().map(|t| words::destination(&t))?;
-    let outcome = match found.outcome {
-        Outcome::Rejected | Outcome::Unanswered => found.outcome,
-        _ => NAT_NO_BACKEND.outcome,
-    };
-    let candidate = Candidate::new(
-        &NAT_NO_BACKEND,
-        place,
-        format!("no backend for service address {to} on {name}: {why}"),
-    )
-    .leads_to(outcome)
-    .sure(confidence)
-    .because(
-        "address",
-        format!("no interface that was seen has {address}, and {name} translates destinations"),
-    )
-    .because(
-        "other-loss",
-        (confidence != Confidence::Certain).then(|| {
-            format!(
-                "could also be {}: {}",
-                found.cause.as_deref().unwrap_or("another cause"),
-                found.summary
-            )
-        }),
-    );
+    let summary = format!("no backend for service address {to} on {name}: {why}");
+    let candidate = proposal(view, found.outcome, (netns, came_in), summary)
+        .sure(confidence)
+        .because(
+            "address",
+            format!("no interface that was seen has {address}, and {name} translates destinations"),
+        )
+        .because(
+            "other-loss",
+            (confidence != Confidence::Certain).then(|| {
+                format!(
+                    "could also be {}: {}",
+                    found.cause.as_deref().unwrap_or("another cause"),
+                    found.summary
+                )
+            }),
+        );
     let shell = Shell::of(view.host, Some(netns));
     let six = if address.is_ipv6() { "6" } else { "" };
     Some(candidate.advise([
@@ -166,6 +166,140 @@ pub fn without_endpoint(view: &View<'_>, found: &Found<'_>) -> Option<Candidate>
         )),
         text("with endpoints in place: does the program that writes the rules (kube-proxy, the balancer) still run on this node?"),
     ]))
+}
+
+/// A proposal at the hook where the namespace would have translated it.
+fn proposal(
+    view: &View<'_>,
+    found: Outcome,
+    (netns, came_in): (NetNs, Option<Device>),
+    summary: String,
+) -> Candidate {
+    let hook = if came_in.is_some() {
+        "PREROUTING"
+    } else {
+        "OUTPUT"
+    };
+    let place = Place {
+        interface: came_in.map(|d| view.host.interface(d)),
+        hook: Some(hook.to_owned()),
+        ..place_on(view.host, netns)
+    };
+    let outcome = match found {
+        Outcome::Rejected | Outcome::Unanswered => found,
+        _ => NAT_NO_BACKEND.outcome,
+    };
+    Candidate::new(&NAT_NO_BACKEND, place, summary).leads_to(outcome)
+}
+
+/// The rules translate the address for other ports, and not for the one that was asked.
+fn without_port(
+    view: &View<'_>,
+    found: &Verdict,
+    (netns, came_in): (NetNs, Option<Device>),
+    offered: &[String],
+) -> Option<Candidate> {
+    let tuple = view.tuple()?;
+    let (name, list) = (view.host.namespace(netns), offered.join(", "));
+    let asked = match tuple.dport {
+        0 => tuple.proto.to_string(),
+        port => format!("{port}/{}", tuple.proto),
+    };
+    let summary = format!(
+        "{} is a service's address, and the service has no {asked}: {name} translates {list} of it",
+        tuple.dst
+    );
+    let shell = Shell::of(view.host, Some(netns));
+    let rules = command!["nft list ruleset"].piped_to(command!["grep -F", tuple.dst]);
+    let ask = match tuple.proto {
+        Proto::Icmp | Proto::Icmp6 => format!(
+            "no machine has a service's address, so that nothing answers a ping: ask {list} of {}",
+            tuple.dst
+        ),
+        _ => format!("ask a port that the service has: {list}"),
+    };
+    let candidate = proposal(view, found.outcome, (netns, came_in), summary)
+        .sure(Confidence::Certain)
+        .because(
+            "rule",
+            format!("rules of {name} speak of {} with {list} alone", tuple.dst),
+        )
+        .because(
+            "other-loss",
+            format!("what became of it: {}", found.summary),
+        );
+    Some(candidate.advise([
+        shell.look("the service's rules (nftables, iptables-nft)", rules),
+        text(ask),
+        text("or add the port to the service (kubectl edit service: ports)"),
+    ]))
+}
+
+/// What rules translate of an address, or lead to where it is translated: `80/tcp`. Empty where a rule takes all
+/// ports, or the one that was asked.
+fn offered(view: &View<'_>, netns: NetNs, address: IpAddr) -> Vec<String> {
+    let read = view.host.filters.get(&netns).map(|dated| &dated.fact);
+    let (Some(read), Some(asked)) = (read, view.tuple()) else {
+        return Vec::new();
+    };
+    let mut list: Vec<String> = Vec::new();
+    for base in read.base.iter().filter(|base| translates(base)) {
+        for (_, rule) in read.beside(base) {
+            if !leads(rule) || names(rule, address) != Some(true) {
+                continue;
+            }
+            let ports = rule.tests().find_map(|test| match test {
+                Test::Port {
+                    side: Some(Side::Destination),
+                    ranges,
+                    not: false,
+                } => Some(ranges),
+                _ => None,
+            });
+            let proto = rule.tests().find_map(|test| match test {
+                Test::Protocol { number, not: false } => Some(protocol(*number)),
+                _ => None,
+            });
+            let (Some(ports), Some(proto)) = (ports, proto) else {
+                return Vec::new();
+            };
+            for (first, last) in ports {
+                // it has the port, and no endpoint behind it
+                if asked.proto == proto && (*first..=*last).contains(&asked.dport) {
+                    return Vec::new();
+                }
+                let port = if first == last {
+                    format!("{first}/{proto}")
+                } else {
+                    format!("{first}-{last}/{proto}")
+                };
+                if !list.contains(&port) {
+                    list.push(port);
+                }
+            }
+        }
+    }
+    list
+}
+
+fn protocol(number: u8) -> Proto {
+    match number {
+        6 => Proto::Tcp,
+        17 => Proto::Udp,
+        132 => Proto::Sctp,
+        other => Proto::Other(other),
+    }
+}
+
+/// Whether a rule translates, or leads to where it is done.
+fn leads(rule: &Rule) -> bool {
+    rule.statements().any(|statement| {
+        matches!(
+            statement,
+            Statement::Translate(_)
+                | Statement::Verdict(RuleVerdict::Jump(_) | RuleVerdict::Goto(_))
+        )
+    })
 }
 
 /// The rule that rejects, as far as it tells that it does so for want of endpoints.
@@ -262,14 +396,7 @@ fn sibling(
 
 /// Destinations for which the table of a chain translates, or leads to where it does.
 fn destinations(read: &Ruleset, base: &BaseChain) -> Vec<IpAddr> {
-    let leads = |statement: &Statement| {
-        matches!(
-            statement,
-            Statement::Translate(_)
-                | Statement::Verdict(RuleVerdict::Jump(_) | RuleVerdict::Goto(_))
-        )
-    };
-    let rules = read.beside(base).filter(|(_, r)| r.statements().any(leads));
+    let rules = read.beside(base).filter(|(_, rule)| leads(rule));
     let tested = rules
         .flat_map(|(_, r)| r.tests())
         .flat_map(|test| match test {

@@ -92,6 +92,11 @@ const SYMPTOMS: &[Symptom] = &[
         propose: between::lost,
     },
     Symptom {
+        name: "a packet for a node that was not asked for it",
+        before: "what that node did with it is not known, whatever else is missing",
+        propose: between::unknown,
+    },
+    Symptom {
         name: "a refusal that came in from outside",
         before: "an answer was seen",
         propose: unanswered::refused_outside,
@@ -244,10 +249,16 @@ fn delivered(view: &View<'_>, counts: &Counts) -> Verdict {
         };
     }
     let summary = if answered > 0 {
+        let unread = unread::acknowledged_only(view, counts);
         format!(
-            "delivered: {} to {to}, {} back",
+            "delivered: {} to {to}, {} back{}",
             words::count(seen, "packet"),
-            words::count(answered, "packet")
+            words::count(answered, "packet"),
+            if unread {
+                ", which acknowledge the request and do not answer it"
+            } else {
+                ""
+            }
         )
     } else if forward.left > 0 && forward.delivered == 0 {
         format!("left this host: {} to {to}", words::count(seen, "packet"))
@@ -258,17 +269,25 @@ fn delivered(view: &View<'_>, counts: &Counts) -> Verdict {
         && (answered == 0 || reply.delivered > 0 || !view.asker_is_here())
         && forward.vanished == 0
         && reply.vanished == 0;
-    let list = (forward.vanished + reply.vanished > 0)
-        .then(|| {
-            evidence(
-                "packet",
-                format!(
-                    "{} without a seen end (the kernel frees some without an event)",
-                    words::count(forward.vanished + reply.vanished, "packet")
-                ),
-            )
-        })
+    let ends = (forward.vanished + reply.vanished > 0).then(|| {
+        evidence(
+            "packet",
+            format!(
+                "{} without a seen end (the kernel frees some without an event)",
+                words::count(forward.vanished + reply.vanished, "packet")
+            ),
+        )
+    });
+    let acknowledged = unread::acknowledged_only(view, counts).then(|| {
+        evidence(
+            "tcp",
+            "the kernel of the other end acknowledges what no process has read too: a process that is stopped or hangs looks like this",
+        )
+    });
+    let list = ends
         .into_iter()
+        .chain(acknowledged)
+        .chain(between::unasked(view))
         .collect();
     Verdict {
         outcome: Outcome::Delivered,

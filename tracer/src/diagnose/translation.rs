@@ -118,7 +118,7 @@ pub fn siblings(
     })
 }
 
-fn is_link_local(address: IpAddr) -> bool {
+pub(super) fn is_link_local(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => v4.is_link_local() || v4.is_loopback(),
         IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.is_loopback(),

@@ -170,7 +170,7 @@ pub(super) fn tell(view: &View<'_>, found: &Found<'_>, verdict: &mut Verdict) {
     let lost = found.chosen();
     if verdict.outcome == Outcome::Delivered
         || lost.is_some_and(|group| group.direction != Direction::Forward)
-        || found.counts.reply.delivered > 0
+        || found.counts.reply.delivered > 0 && !view.is_refused()
     {
         return;
     }
@@ -188,6 +188,7 @@ pub(super) fn tell(view: &View<'_>, found: &Found<'_>, verdict: &mut Verdict) {
             "neighbor.",
             "socket.",
             "link.",
+            "l2.gone",
             "remote.",
             "nat.no-backend",
             "tunnel.no-remote",
@@ -199,7 +200,8 @@ pub(super) fn tell(view: &View<'_>, found: &Found<'_>, verdict: &mut Verdict) {
     let filtered = |cause: &str| cause.starts_with("netfilter.");
     let cause = verdict.cause.as_deref();
     // Other networks of the machine may have the address: for this packet it was not there.
-    let unreached = cause.is_some_and(|c| c.starts_with("neighbor.") || c.starts_with("route."));
+    let unreached = cause
+        .is_some_and(|c| c.starts_with("neighbor.") || c.starts_with("route.") || c == "l2.gone");
     let (dead, filtered) = (cause.is_none_or(dead), cause.is_some_and(filtered));
     let finding = journey
         .into_iter()

@@ -14,7 +14,7 @@ use crate::uapi::if_packet::LOOPBACK;
 use crate::uapi::{icmp, icmpv6};
 
 use super::local::is_many;
-use super::loss::Loss;
+use super::loss::{Loss, is_reset};
 use super::recovered::{Arrived, first_packet};
 use super::silent::Counts;
 
@@ -146,6 +146,13 @@ impl<'a> View<'a> {
     pub fn is_unseen(&self, counts: &Counts) -> bool {
         let of = |direction| self.seen(direction) + total(counts.of(direction));
         of(Direction::Forward) == 0 && of(Direction::Reply) == 0
+    }
+
+    /// Whether all that came back are resets.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        let mut replies = self.journeys(Direction::Reply).peekable();
+        replies.peek().is_some() && replies.all(|j| first_packet(j).is_some_and(is_reset))
     }
 
     /// The tuple that was asked for.

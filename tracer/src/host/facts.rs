@@ -176,6 +176,18 @@ pub struct Run {
     pub only_netns: Vec<String>,
     /// `--interface`: globs; empty: all.
     pub only_interfaces: Vec<String>,
+    /// What is followed too, because packets that were asked for have these tuples elsewhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<Also>,
+}
+
+/// An expression that was added while the trace went on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Also {
+    /// The expression.
+    pub expression: String,
+    /// Since when it is followed.
+    pub from: KtimeNs,
 }
 
 /// What recordings say that do not know a field.

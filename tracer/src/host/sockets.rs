@@ -27,14 +27,18 @@ const TIME_WAIT: u8 = 6;
 /// A TCP socket in TIME_WAIT or on its way to it belongs to no process; an embryo neither.
 const NO_STATES: u32 = 1 << 6 | 1 << 12;
 
-/// The sockets of the calling thread's namespace on a port.
+/// A TCP socket that listens, and a UDP socket that is not connected (TCP_LISTEN, TCP_CLOSE).
+const WAITING: u32 = 1 << 10 | 1 << 7;
+
+/// The sockets of the calling thread's namespace on a port; zero: all that wait for anybody.
 pub(super) fn read(netns: NetNs, proto: Proto, port: u16) -> io::Result<PortSockets> {
     let protocol = number(proto);
     let mut netlink = Netlink::open(NETLINK_SOCK_DIAG)?;
+    let states = if port == 0 { WAITING } else { !NO_STATES };
     let mut found: Vec<(OpenSocket, u64)> = Vec::new();
     for family in [libc::AF_INET, libc::AF_INET6] {
         found.extend(
-            netlink.ask(&request(family, protocol, (port, 0), !NO_STATES), |m| {
+            netlink.ask(&request(family, protocol, (port, 0), states), |m| {
                 socket_of(m, port)
             })?,
         );
@@ -142,8 +146,9 @@ fn socket_of(message: Message<'_>, port: u16) -> Option<(OpenSocket, u64)> {
     let port_at = |at: usize| Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
     let long = i32::from(*bytes.first()?) == libc::AF_INET6;
     let address = |at: usize| address_of(bytes.get(at..at + if long { 16 } else { 4 })?).map(plain);
+    let own = port_at(4)?;
     // Old kernels do not filter.
-    if port_at(4)? != port {
+    if port != 0 && own != port {
         return None;
     }
     let only_v6 = attributes(bytes.get(HEADER..)?)
@@ -155,6 +160,7 @@ fn socket_of(message: Message<'_>, port: u16) -> Option<(OpenSocket, u64)> {
     Some((
         OpenSocket {
             local: address(8)?,
+            port: if port == 0 { own } else { 0 },
             peer: (peer_port != 0 || !peer.is_unspecified()).then_some((peer, peer_port)),
             interface: number(40).filter(|i| *i != 0),
             state: *bytes.get(1)?,

@@ -204,6 +204,18 @@ impl RuleTracing {
             .try_for_each(|space| space.mark(&rules))
     }
 
+    /// Marks what these clauses ask for too.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn also(&mut self, clauses: &[RawClause]) -> io::Result<()> {
+        self.clauses.extend_from_slice(clauses);
+        let rules = of_clauses(clauses);
+        self.spaces
+            .values_mut()
+            .try_for_each(|space| space.mark(&rules))
+    }
+
     /// Ends in a namespace.
     pub fn remove(&mut self, netns: NetNs) {
         self.spaces.remove(&netns);

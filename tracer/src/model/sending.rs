@@ -138,6 +138,19 @@ impl Sending {
         self.unacked = open;
     }
 
+    /// Takes in what was seen of the same connection under another tuple.
+    pub fn absorb(&mut self, other: Self) {
+        for segment in other.unacked {
+            self.sent(segment);
+        }
+        if let Some(number) = other.acked {
+            self.acknowledged(number, other.acked_at);
+        }
+        self.largest_acked = self.largest_acked.max(other.largest_acked);
+        self.last_data = self.last_data.max(other.last_data);
+        self.reset = self.reset.max(other.reset);
+    }
+
     /// A SYN with another number than the connection that was seen under these ports.
     fn is_another_connection(&self, syn: &Segment) -> bool {
         let known = self.unacked.iter().any(|s| s.syn && s.seq == syn.seq);

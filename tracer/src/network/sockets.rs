@@ -87,6 +87,7 @@ mod tests {
     fn socket(local: &str) -> OpenSocket {
         OpenSocket {
             local: ip(local),
+            port: 0,
             peer: None,
             interface: None,
             state: 10,

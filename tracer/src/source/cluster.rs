@@ -4,9 +4,12 @@
 //! command's stdout ─▶ [`Spool`] (kept as it came) ─▶ reader ─┐
 //! command's stderr ─▶ lines ─────────────────────────────────┴▶ one bounded channel
 //! ```
+//! What one node learns of the packets' tuples is told to the others on their standard input ([`Lessons`]).
+//!
 //! A tracer on a node ends when its standard input does, so it ends too when this process is gone. When the loop behind
 //! the channel is late, nodes wait with their recordings, and their ring buffers lose where it is counted.
 
+mod lessons;
 mod node;
 mod spool;
 
@@ -22,6 +25,7 @@ use crate::error::Error;
 use crate::host::facts::NodeId;
 use crate::source::Input;
 use crate::source::recording::{Reader, RecordingError};
+use lessons::Lessons;
 use node::Node;
 pub use spool::Again;
 use spool::Spool;
@@ -58,6 +62,7 @@ pub struct Gone {
 pub struct Cluster {
     nodes: BTreeMap<NodeId, Node>,
     messages: mpsc::Receiver<Message>,
+    lessons: Lessons,
 }
 
 impl Cluster {
@@ -78,6 +83,7 @@ impl Cluster {
         Ok(Self {
             nodes: nodes.collect::<Result<_, Error>>()?,
             messages,
+            lessons: Lessons::default(),
         })
     }
 
@@ -88,11 +94,25 @@ impl Cluster {
                 match &message {
                     Message::Said(node, line) => self.of(*node, |node| node.said(line)),
                     Message::Over(node, error) => self.of(*node, |node| node.over(error.as_ref())),
-                    Message::Input(node, input) => self.of(*node, |node| node.takes(input)),
+                    Message::Input(node, input) => {
+                        self.teach(*node, input);
+                        self.of(*node, |node| node.takes(input));
+                    }
                 }
                 message
             }
             None => std::future::pending().await,
+        }
+    }
+
+    /// Tells the others what a node's packets are called once they leave it.
+    fn teach(&mut self, by: NodeId, input: &Input) {
+        let Input::Record(record) = input else {
+            return;
+        };
+        if let Some(expression) = self.lessons.note(by, record) {
+            let others = self.nodes.iter_mut().filter(|(id, _)| **id != by);
+            others.for_each(|(_, node)| node.tell(&format!("also {expression}\n")));
         }
     }
 

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tracer_common::filter::MAX_CLAUSES;
 
 use crate::config::Config;
 use crate::error::Error;
@@ -66,6 +67,8 @@ pub struct Live {
     ready: Ready,
     /// Questions that were asked together and not answered yet.
     pending: usize,
+    /// Clauses for which the kernel's filter still has room.
+    room: usize,
 }
 
 impl Live {
@@ -78,6 +81,7 @@ impl Live {
         let (send, messages) = mpsc::channel(CHANNEL);
         let (commands, receive) = std_mpsc::channel();
         let (started, outcome) = std_mpsc::sync_channel(1);
+        let room = MAX_CLAUSES.saturating_sub(config.filter.clauses.len());
         let (config, to_self) = (config.clone(), commands.clone());
         // Namespaces are entered by this thread alone: the process's other threads stay where they are.
         let control = thread::Builder::new()
@@ -104,6 +108,7 @@ impl Live {
             control: Some(control),
             ready,
             pending: 0,
+            room,
         })
     }
 
@@ -141,7 +146,8 @@ impl Live {
     }
 
     /// Follows another expression from now on; the run's fact comes again, with it.
-    pub fn refilter(&self, filter: Compiled) {
+    pub fn refilter(&mut self, filter: Compiled) {
+        self.room = MAX_CLAUSES.saturating_sub(filter.clauses.len());
         // Without a control thread `recv` fails, which says it better.
         let _ = self.commands.send(Command::Refilter(Box::new(filter)));
     }
@@ -152,6 +158,23 @@ impl Live {
             // Without a control thread `recv` fails, which says it better.
             let _ = self.commands.send(Command::Learned(tuples));
         }
+    }
+
+    /// Follows this too, from now on, as what belongs to packets that are asked for; the run's fact comes again, with it.
+    ///
+    /// # Errors
+    /// When the kernel's filter has no room for it.
+    pub fn also(&mut self, filter: Compiled) -> Result<(), Error> {
+        if filter.clauses.len() > self.room {
+            return Err(Error::runtime(format!(
+                "`{}` is not followed: the filter in the kernel holds {MAX_CLAUSES} clauses",
+                filter.expression
+            )));
+        }
+        self.room -= filter.clauses.len();
+        // Without a control thread `recv` fails, which says it better.
+        let _ = self.commands.send(Command::Also(Box::new(filter)));
+        Ok(())
     }
 
     /// Whether answers are still to come.

@@ -88,6 +88,10 @@ impl Log {
                     "" => "all packets",
                     expression => expression,
                 };
+                let what = run.also.last().map_or_else(
+                    || what.to_owned(),
+                    |also| format!("{} too", also.expression),
+                );
                 self.at(*at, Ink::Plain, format!("following {what}"));
             }
             Input::Host(at, fact) => self.fact(*at, fact, host),

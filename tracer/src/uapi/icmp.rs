@@ -4,6 +4,8 @@
 pub const ECHOREPLY: u8 = 0;
 /// Destination unreachable.
 pub const DEST_UNREACH: u8 = 3;
+/// Its code for a packet that is too big and must not be fragmented (ICMP_FRAG_NEEDED).
+pub const FRAG_NEEDED: u8 = 4;
 /// Source quench.
 pub const SOURCE_QUENCH: u8 = 4;
 /// Redirect.

@@ -16,3 +16,5 @@ pub const ECHO_REPLY: u8 = 129;
 pub const NEIGHBOUR_SOLICITATION: u8 = 135;
 /// Neighbour advertisement (NDISC_NEIGHBOUR_ADVERTISEMENT).
 pub const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+/// Redirect (NDISC_REDIRECT).
+pub const REDIRECT: u8 = 137;

@@ -2,7 +2,7 @@
 
 use super::script::{Scene, run, tuple};
 use crate::correlate::Settings;
-use crate::host::facts::{Fact, Run};
+use crate::host::facts::{Also, Fact, Namespace, NodeClock, NodeId, Run, TracedNode};
 use crate::model::{Direction, KtimeNs, TupleRole};
 
 const PAIR: &str = "client/eth0 10.0.0.1 = server/eth0 10.0.0.2";
@@ -55,6 +55,7 @@ fn run_fact(src: &[&str], dst: &[&str]) -> Fact {
         started_ktime: KtimeNs(0),
         one_way: false,
         rules: false,
+        also: Vec::new(),
         only_netns: Vec::new(),
         only_interfaces: Vec::new(),
     }))
@@ -334,4 +335,111 @@ fn many_flows_stay_within_bounds_and_are_all_counted() {
         kept.asked(),
         Some(tuple("tcp", "10.0.0.1:40000>10.0.0.2:110"))
     );
+}
+
+const TRANSLATED: &str =
+    "client/eth0 10.0.0.2 = node/v1 10.0.0.1\nnode/eth0 10.9.0.1 = server/eth0 10.9.0.2";
+
+#[test]
+fn a_flow_that_was_seen_behind_its_translation_first_is_one_flow() {
+    // the first answer and the second request are seen behind the translator alone, as by another node
+    for first in [
+        "10 server/eth0 egress s1 udp 10.9.0.2:5353>10.0.0.2:5555 id=1",
+        "10 server/eth0 ingress s1 udp 10.0.0.2:5555>10.9.0.2:5353 id=1",
+    ] {
+        let mut scene = Scene::new(TRANSLATED);
+        scene.play(first);
+        scene.wait(3000);
+        scene.play(
+            "3100000 client/eth0 egress s2 udp 10.0.0.2:5555>10.96.0.10:53 id=2
+            3100010 node/v1 ingress s2 udp 10.0.0.2:5555>10.96.0.10:53 id=2
+            3100020 node/eth0 egress s2 udp 10.0.0.2:5555>10.9.0.2:5353 id=2 ttl=63
+            3100030 server/eth0 ingress s2 udp 10.0.0.2:5555>10.9.0.2:5353 id=2 ttl=63
+            3100040 server/eth0 egress s3 udp 10.9.0.2:5353>10.0.0.2:5555 id=3
+            3100050 node/eth0 ingress s3 udp 10.9.0.2:5353>10.0.0.2:5555 id=3
+            3100060 node/v1 egress s3 udp 10.96.0.10:53>10.0.0.2:5555 id=3 ttl=63
+            3100070 client/eth0 ingress s3 udp 10.96.0.10:53>10.0.0.2:5555 id=3 ttl=63",
+        );
+        scene.end();
+        let flows: Vec<String> = scene
+            .trace()
+            .flows
+            .iter()
+            .map(|flow| {
+                let seen: Vec<_> = flow.journeys_seen.iter().collect();
+                format!("{} {seen:?}", flow.asked().unwrap())
+            })
+            .collect();
+        let expected = if first.contains("egress") {
+            "[(Forward, 1), (Reply, 2)]"
+        } else {
+            "[(Forward, 2), (Reply, 1)]"
+        };
+        assert_eq!(
+            flows,
+            [format!("udp 10.0.0.2:5555 > 10.96.0.10:53 {expected}")],
+            "{first}"
+        );
+        let flow = scene.trace().flows.first().unwrap();
+        let places = flow.forward.hops.len() + flow.reply.hops.len();
+        assert_eq!(places, 8, "{first}");
+        assert_eq!(scene.trace().flows_seen, 1);
+    }
+}
+
+#[test]
+fn a_port_that_a_translator_uses_again_is_no_bond_between_flows() {
+    let mut scene = Scene::new(TRANSLATED);
+    scene.play(
+        "10 node/v1 ingress s1 udp 10.0.0.2:5555>10.9.0.2:53 id=1
+        20 node/eth0 egress s1 udp 10.9.0.1:1024>10.9.0.2:53 id=1 ttl=63",
+    );
+    scene.wait(3000);
+    scene.play(
+        "3100000 node/v1 ingress s2 udp 10.0.0.3:7777>10.9.0.2:53 id=2
+        3100010 node/eth0 egress s2 udp 10.9.0.1:1024>10.9.0.2:53 id=2 ttl=63",
+    );
+    scene.end();
+    assert_eq!(scene.trace().flows.len(), 2);
+}
+
+#[test]
+fn what_a_node_follows_for_others_opens_no_flow_by_itself() {
+    let mut scene = Scene::new(TRANSLATED);
+    let node = TracedNode {
+        id: NodeId(1),
+        name: "far".to_owned(),
+        run: Run {
+            also: vec![Also {
+                expression: "udp and dst host 10.9.0.2".to_owned(),
+                from: KtimeNs(0),
+            }],
+            ..Run::default()
+        },
+        clock: NodeClock::REFERENCE,
+        from: KtimeNs(0),
+        until: None,
+    };
+    scene.host.apply(KtimeNs(0), Fact::Node(Box::new(node)));
+    let netns = scene.device("server/eth0").netns;
+    scene.host.apply(
+        KtimeNs(0),
+        Fact::Namespace(Namespace {
+            process: None,
+            netns,
+            name: "server".to_owned(),
+            node: Some(NodeId(1)),
+        }),
+    );
+    scene.play(
+        "10 server/eth0 ingress s1 udp 10.0.0.7:4444>10.9.0.2:5353 id=1 learned
+        20 node/v1 ingress s2 udp 10.0.0.2:5555>10.96.0.10:53 id=2
+        30 node/eth0 egress s2 udp 10.0.0.2:5555>10.9.0.2:5353 id=2 ttl=63
+        40 server/eth0 ingress s2 udp 10.0.0.2:5555>10.9.0.2:5353 id=2 ttl=63 learned",
+    );
+    scene.end();
+    let flows = &scene.trace().flows;
+    assert_eq!(flows.len(), 1);
+    let hops = flows.first().unwrap().forward.hops.len();
+    assert_eq!(hops, 3, "{:?}", scene.journeys());
 }

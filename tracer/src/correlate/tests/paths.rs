@@ -127,6 +127,11 @@ fn the_kernels_counters_are_the_numbers_of_the_path() {
             pad: [0; 7],
         }
     };
+    // the rate limit left out all events of the answers
+    let answer = HopKey {
+        tuple: raw_tuple(&tuple("udp", "10.0.2.2:53>10.0.1.2:5000"), 0),
+        ..key("client/eth0", hook::TC_INGRESS)
+    };
     let count = |packets| HopCount {
         packets,
         bytes: packets * 100,
@@ -139,6 +144,7 @@ fn the_kernels_counters_are_the_numbers_of_the_path() {
             (key("client/eth0", hook::NET_DEV_QUEUE), count(990)),
             (key("router/ra", hook::NETIF_RECEIVE_SKB), count(700)),
             (key("router/ra", hook::KFREE_SKB), count(5000)),
+            (answer, count(40)),
         ],
         loss: Losses::default(),
     };
@@ -149,6 +155,7 @@ fn the_kernels_counters_are_the_numbers_of_the_path() {
     assert_eq!(scene.paths().0, "client/eth0>*1000 >router/ra*700-1");
     let flow = scene.trace().flows.first().unwrap();
     assert_eq!(flow.packets.get(&Direction::Forward), Some(&1000));
+    assert_eq!(flow.packets.get(&Direction::Reply), Some(&40));
     assert_eq!(flow.forward.hops.first().unwrap().bytes, 100_000);
 }
 

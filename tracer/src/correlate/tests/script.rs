@@ -16,7 +16,7 @@
 //! `consume@FUNCTION`, `probe`, `ready`, `read:LENGTH`, `copy:LENGTH`, `reset`, `icmp_send:TYPE`, `fib:ERROR`,
 //! `neigh:STATE`, `retransmit`. Settings: `id ttl head cpu n` (sequence number of echoes), `pay` (payload bytes),
 //! `seq ack`, TCP flags by letters, `frag=OFFSET` (`+` behind it: more follow), `type code` and `quote=TUPLE` of ICMP
-//! errors, `vxlan=VNI:TUPLE`, `segs`, `pt` (pkt_type), `clone`, `iif`, `reply` (echo), `aux`, `was=TUPLE` (before translation, as conntrack tells). Everything goes through
+//! errors, `vxlan=VNI:TUPLE`, `segs`, `pt` (pkt_type), `clone`, `iif`, `reply` (echo), `aux`, `learned`, `was=TUPLE` (before translation, as conntrack tells). Everything goes through
 //! the decoder.
 
 use std::collections::BTreeMap;
@@ -24,11 +24,12 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use tracer_common::event::{
-    FLAG_BY_SOCKET, FLAG_CLONED, FLAG_MATCH_ORIGINAL, FLAG_NEIGHBOR_AUX, RawEvent,
+    FLAG_BY_SOCKET, FLAG_CLONED, FLAG_MATCH_LEARNED, FLAG_MATCH_ORIGINAL, FLAG_NEIGHBOR_AUX,
+    RawEvent,
 };
 use tracer_common::fingerprint::Parts;
 use tracer_common::hook;
-use tracer_common::tuple::{FAMILY_V4, FAMILY_V6, RawTuple};
+use tracer_common::tuple::RawTuple;
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::correlate::{Correlator, Settings, Trace};
@@ -38,7 +39,7 @@ use crate::host::Host;
 use crate::host::facts::{Fact, InterfaceAddress, Link};
 use crate::model::{
     Detail, Device, Direction, Fate, IfIndex, Joined, Journey, KtimeNs, NetNs, Path, Proto, Side,
-    Tuple, address_words,
+    Tuple,
 };
 
 /// A network and a correlator that is fed by scripts.
@@ -341,6 +342,7 @@ impl Spec {
             "pid" => raw.pid = number,
             "clone" => raw.flags |= FLAG_CLONED,
             "aux" => raw.flags |= FLAG_NEIGHBOR_AUX,
+            "learned" => raw.flags |= FLAG_MATCH_LEARNED,
             "reply" => self.reply = true,
             "was" => {
                 let (proto, ends) = value.split_once(',').unwrap();
@@ -522,20 +524,11 @@ pub(super) fn tuple(proto: &str, ends: &str) -> Tuple {
 }
 
 pub(super) fn raw_tuple(tuple: &Tuple, icmp_type: u8) -> RawTuple {
-    let echo = matches!(tuple.proto, Proto::Icmp | Proto::Icmp6);
-    RawTuple {
-        src: address_words(tuple.src),
-        dst: address_words(tuple.dst),
-        sport: if echo { icmp_type.into() } else { tuple.sport },
-        dport: if echo { tuple.icmp_id } else { tuple.dport },
-        family: if tuple.src.is_ipv4() {
-            FAMILY_V4
-        } else {
-            FAMILY_V6
-        },
-        proto: build::number(tuple.proto),
-        pad: [0; 2],
+    let mut raw = tuple.raw();
+    if matches!(tuple.proto, Proto::Icmp | Proto::Icmp6) {
+        raw.sport = icmp_type.into();
     }
+    raw
 }
 
 /// What a test compares.

@@ -3,6 +3,7 @@
 
 mod answer;
 mod element;
+mod marked;
 mod opening;
 mod suspects;
 mod untracked;
@@ -12,7 +13,7 @@ use std::net::IpAddr;
 
 use crate::correlate::Trace;
 use crate::host::Host;
-use crate::host::facts::{BaseChain, FilterEngine, Stop};
+use crate::host::facts::{BaseChain, FilterEngine, Stop, Test};
 use crate::model::{Device, IfIndex, Transport};
 use crate::sites;
 use crate::uapi::nf_conntrack::IPS_SRC_NAT_DONE;
@@ -159,7 +160,12 @@ pub fn drop(loss: &Loss<'_>) -> Option<Candidate> {
         found = suspected(loss, hook, &[Stop::Reject])?.1;
     }
     let candidate = untracked::explain(candidate, (loss, hook));
-    Some(answer::with(candidate, (loss, hook), &chains, &found))
+    let asks = |test: &Test| matches!(test, Test::Mark { .. });
+    let mut rules = found.list.iter().filter_map(|s| s.rule.as_ref());
+    let by_mark = rules.any(|rule| rule.tests.iter().any(asks));
+    let set_by = by_mark.then(|| marked::set_by(loss, hook)).flatten();
+    let candidate = answer::with(candidate, (loss, hook), &chains, &found);
+    Some(candidate.because("rule", set_by))
 }
 
 /// Questions for neighbours, and answers, that a packet filter dropped, with the neighbour's address. They are packets of

@@ -1,6 +1,6 @@
 //! Drops at sockets: nobody listens, no room.
 
-use crate::model::{Proto, Transport};
+use crate::model::{Proto, Transport, Tuple};
 use crate::network::reach;
 use crate::network::sockets::Wanted;
 use crate::sites;
@@ -25,6 +25,12 @@ pub(super) fn is_unexpected(loss: &Loss<'_>) -> bool {
     // Kernels before 5.17 give no reason: there the answer in the same call tells.
     let told = loss.info.reason.is_some() || loss.told().is_some();
     sites::NO_SOCKET.is(loss.info) && told
+}
+
+/// Whether the packet had another destination before it came here.
+pub(in crate::diagnose) fn is_translated(loss: &Loss<'_>, tuple: &Tuple) -> bool {
+    let asked = loss.flow.asked();
+    asked.is_some_and(|asked| (asked.dst, asked.dport) != (tuple.dst, tuple.dport))
 }
 
 /// Nobody listens.
@@ -72,9 +78,17 @@ pub fn none(loss: &Loss<'_>) -> Option<Candidate> {
             ports::elsewhere(loss.host, &wanted)
         })
         .unwrap_or_default();
-    let but = elsewhere
-        .first()
-        .map_or_else(String::new, |who| format!("; {who}"));
+    // a port that a rule chose may be the rule's mistake
+    let others = loss
+        .netns()
+        .filter(|_| is_translated(loss, &tuple))
+        .map(|ns| ports::on_other_ports(loss.host, ns, &tuple))
+        .unwrap_or_default();
+    let but = match (elsewhere.first(), others.first()) {
+        (Some(who), _) => format!("; {who}"),
+        (None, Some((who, port))) => format!("; {who} listens on port {port}"),
+        (None, None) => String::new(),
+    };
     let mut candidate = Candidate::new(
         &SOCKET_NONE,
         loss.place_at_device(HOOK),
@@ -93,9 +107,17 @@ pub fn none(loss: &Loss<'_>) -> Option<Candidate> {
                 "{who}: have it listen on {} or on all addresses (0.0.0.0, ::), from all interfaces and peers",
                 tuple.dst
             )),
+            None if !others.is_empty() => text(format!(
+                "correct the port in whatever translates it to {} (a service's targetPort), or have the server listen on {}",
+                words::destination(&tuple),
+                tuple.dport
+            )),
             None => text("start the server; one bound to 127.0.0.1, another address, device or peer does not take it either"),
         },
     ]);
+    for (who, port) in &others {
+        candidate = candidate.because("socket", format!("{who} listens on port {port} there"));
+    }
     if sockets.is_some_and(<[_]>::is_empty) {
         candidate = candidate.because(
             "socket",

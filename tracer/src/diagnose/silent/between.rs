@@ -2,17 +2,19 @@
 
 use std::net::IpAddr;
 
+use crate::filter::destination;
 use crate::host::Host;
 use crate::host::facts::{NodeId, TracedNode};
 use crate::model::{Device, Direction, Event, Fate, KtimeNs, Proto, Side, Tunnel, TunnelKind};
 use crate::network::reach::Reach;
-use crate::verdict::{Confidence, Outcome};
+use crate::verdict::{Confidence, Evidence, Outcome};
 
-use super::super::candidate::Candidate;
-use super::super::causes::{TUNNEL_NO_REMOTE, WIRE_LOST};
+use super::super::asked::is_asked;
+use super::super::candidate::{Candidate, evidence};
+use super::super::causes::{REMOTE_UNANSWERED, TUNNEL_NO_REMOTE, WIRE_LOST};
 use super::super::device_state;
 use super::super::remedy::{Remedy, Shell, command, ip, text};
-use super::super::view::{GRACE_NS, View, last_seen};
+use super::super::view::{GRACE_NS, View, last_seen, total};
 use super::super::words;
 use super::{Counts, Silence, place_of};
 
@@ -47,17 +49,12 @@ fn one_way(view: &View<'_>, direction: Direction, counts: &Counts) -> Option<Sil
     if view.host.nodes.len() < 2 || fates.left == 0 || recovered {
         return None;
     }
-    let leaving = || {
-        view.journeys(direction)
-            .filter(|j| matches!(j.fate, Fate::Left { .. }))
-            .filter_map(last_seen)
-    };
-    let candidate = leaving()
+    let candidate = leaving(view, direction)
         .find_map(|event| misled(view.host, event))
         .map(|candidate| (candidate, fates.left))
         .or_else(|| {
-            let gap = leaving().find_map(|event| gap(view.host, event))?;
-            let affected = missing(view, direction, &gap)?.min(fates.left);
+            let gap = gaps(view, direction).find(Gap::is_asked)?;
+            let affected = missing(view, direction, &gap, counts)?.min(fates.left);
             Some((explain(view, direction, gap), affected))
         });
     let (candidate, affected) = candidate?;
@@ -69,9 +66,83 @@ fn one_way(view: &View<'_>, direction: Direction, counts: &Counts) -> Option<Sil
     })
 }
 
+/// The last events of packets that left.
+fn leaving<'a>(view: &View<'a>, direction: Direction) -> impl Iterator<Item = &'a Event> {
+    view.journeys(direction)
+        .filter(|j| matches!(j.fate, Fate::Left { .. }))
+        .filter_map(last_seen)
+}
+
+/// Those of them that were for another node.
+fn gaps<'a>(view: &View<'a>, direction: Direction) -> impl Iterator<Item = Gap<'a>> {
+    let host = view.host;
+    leaving(view, direction).filter_map(|event| gap(host, event))
+}
+
+/// It left one node for another that was not asked for it, and no answer came: nobody knows where it was lost.
+pub(super) fn unknown(view: &View<'_>, counts: &Counts) -> Option<Silence> {
+    let Counts { forward, reply } = counts;
+    if forward.left == 0 || forward.delivered > 0 || total(reply) > 0 {
+        return None;
+    }
+    let gap = gaps(view, Direction::Forward).find(|gap| !gap.is_asked())?;
+    let sender = view.host.home(gap.from.netns)?;
+    let to = words::destination(&view.tuple()?);
+    let (at, node) = (words::interface(view.host, gap.from), &gap.node.name);
+    let tuple = gap.left.tuple?;
+    let candidate = Candidate::new(
+        &REMOTE_UNANSWERED,
+        place_of(view.host, Some(gap.left), "device"),
+        format!(
+            "no answer from {to}: it left {} through {at} for {node}; cannot tell what became of it there, because {node} was not asked for the translated tuple {tuple}",
+            sender.name
+        ),
+    )
+    .sure(Confidence::Possible)
+    .because("packet", gap.unasked())
+    .advise([text(format!(
+        "trace again, on both nodes with the expression: ({}) or ({})",
+        sender.run.expression,
+        destination(&tuple)
+    ))]);
+    Some(Silence {
+        candidate,
+        direction: Direction::Forward,
+        affected: view.seen(Direction::Forward),
+        cause_known: true,
+    })
+}
+
+/// What a node could not see of a flow that is well.
+pub(super) fn unasked(view: &View<'_>) -> Option<Evidence> {
+    let mut gaps = [Direction::Forward, Direction::Reply]
+        .into_iter()
+        .flat_map(|direction| gaps(view, direction));
+    let gap = gaps.find(|gap| !gap.is_asked())?;
+    Some(evidence("packet", gap.unasked()?))
+}
+
+impl Gap<'_> {
+    /// Whether the other node looked for it.
+    fn is_asked(&self) -> bool {
+        let at = self.left.at;
+        let outer = self.tunnel.map(|tunnel| tunnel.outer);
+        let mut tuples = self.left.tuple.into_iter().chain(outer);
+        tuples.any(|tuple| is_asked(self.node, &tuple, at))
+    }
+
+    /// That it did not.
+    fn unasked(&self) -> Option<String> {
+        let (node, tuple) = (&self.node.name, self.left.tuple?);
+        Some(format!(
+            "{node} was not asked for {tuple} when it left: its way through {node} is not known"
+        ))
+    }
+}
+
 /// How many packets left and did not come while both nodes were traced, by the exact counters of both; `None` where as
-/// many came. What only one of them could see is taken off.
-fn missing(view: &View<'_>, direction: Direction, gap: &Gap<'_>) -> Option<u64> {
+/// many came, and where it was answered though none was seen to come. What only one of them could see is taken off.
+fn missing(view: &View<'_>, direction: Direction, gap: &Gap<'_>, counts: &Counts) -> Option<u64> {
     let path = view.flow.path(direction);
     let sender = view.host.home(gap.from.netns)?;
     let is_there = |device: Device| {
@@ -87,17 +158,31 @@ fn missing(view: &View<'_>, direction: Direction, gap: &Gap<'_>) -> Option<u64> 
     };
     let left = of(Side::Egress, &|device| device == gap.from);
     let came = of(Side::Ingress, &is_there);
+    if came == 0 && direction == Direction::Forward && counts.reply.delivered > 0 {
+        return None;
+    }
+    let unasked = |event: &Event| self::gap(view.host, event).is_some_and(|gap| !gap.is_asked());
     let lonely = view.journeys(direction).filter_map(|journey| {
         let (first, last) = (journey.steps.first()?, last_seen(journey)?);
-        let gone = last.device == Some(gap.from) && !is_traced(gap.node, last.at);
+        let gone =
+            last.device == Some(gap.from) && (!is_traced(gap.node, last.at) || unasked(last));
         let arrived =
             first.event.device.is_some_and(is_there) && !is_traced(sender, first.event.at);
         Some((u64::from(gone), u64::from(arrived)))
     });
     let (gone, arrived) = lonely.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
-    left.saturating_sub(gone)
-        .checked_sub(came.saturating_sub(arrived))
-        .filter(|missing| *missing > 0)
+    let missing = left
+        .saturating_sub(gone)
+        .checked_sub(came.saturating_sub(arrived))?;
+    // exact counters do not tell since when the node was asked, and of a longer flow not all packets are kept
+    let asked = |tuple| is_asked(gap.node, &tuple, view.flow.first);
+    let most = if gap.left.tuple.is_none_or(asked) {
+        missing
+    } else {
+        let lost = gaps(view, direction).filter(|g| g.node.id == gap.node.id && g.is_asked());
+        lost.count() as u64
+    };
+    Some(missing.min(most)).filter(|missing| *missing > 0)
 }
 
 /// Whether an address is one of another node that was traced at that time, where the way out of that node leads to it.

@@ -5,9 +5,9 @@ use crate::verdict::{Confidence, Place};
 
 use super::super::candidate::Candidate;
 use super::super::causes::{KERNEL_OTHER, REMOTE_UNANSWERED, SOCKET_NONE, SOCKET_UNANSWERED};
-use super::super::loss::is_reset;
 use super::super::recovered::first_packet;
 use super::super::remedy::{Shell, command, ip, text};
+use super::super::routing;
 use super::super::view::{View, last_seen, total};
 use super::super::words;
 use super::{Counts, Silence, place_of, vanished};
@@ -17,13 +17,11 @@ pub(super) fn refused_outside(view: &View<'_>, counts: &Counts) -> Option<Silenc
     if view.tuple()?.proto != Proto::Tcp || counts.forward.left == 0 {
         return None;
     }
-    let mut replies = view.journeys(Direction::Reply).peekable();
-    replies.peek()?;
-    let only_resets = replies.all(|j| first_packet(j).is_some_and(is_reset));
     let tuple = view.tuple()?;
-    if !only_resets {
+    if !view.is_refused() {
         return None;
     }
+    let gone = leaving(view).and_then(|e| e.tuple).unwrap_or(tuple);
     Some(Silence {
         candidate: Candidate::new(
             &SOCKET_NONE,
@@ -36,8 +34,8 @@ pub(super) fn refused_outside(view: &View<'_>, counts: &Counts) -> Option<Silenc
         .sure(Confidence::Likely)
         .because("tcp", "a reset was the only answer; a firewall on the way can send one too".to_owned())
         .advise([text(format!(
-            "on the other machine: is the server listening? ss -ltnp sport = :{}",
-            tuple.dport
+            "on the machine that has {}: is the server listening? ss -ltnp sport = :{}",
+            gone.dst, gone.dport
         ))]),
         direction: Direction::Forward,
         affected: view.seen(Direction::Forward),
@@ -138,18 +136,43 @@ fn beyond(view: &View<'_>, tuple: &Tuple, rest: &str) -> Candidate {
         _ => "its last interface".to_owned(),
     };
     let last = leaving(view);
-    let source = last.and_then(|e| e.tuple).map_or(tuple.src, |t| t.src);
+    let gone = last.and_then(|e| e.tuple).unwrap_or(*tuple);
+    let source = gone.src;
     let to = words::destination(tuple);
+    let next_hop = netns_of(last).and_then(|netns| {
+        let answer = routing::answer(view.host, netns, gone.dst);
+        let asked = answer.and_then(|answer| answer.result.as_ref().ok()?.gateway);
+        // a packet of another machine's is not routed like one of this namespace's own
+        let read = || {
+            view.host
+                .towards
+                .get(&(netns, gone.dst))?
+                .fact
+                .first()?
+                .gateway
+        };
+        asked.or_else(read)
+    });
+    let after = next_hop.map_or_else(
+        || format!("{} and the routers between", gone.dst),
+        |hop| format!("the next hop {hop}, and on {}", gone.dst),
+    );
     let summary = format!(
         "no answer from {to}: it left this host through {at} as it should, nothing came back{rest}"
     );
     Candidate::new(&REMOTE_UNANSWERED, place, summary)
         .because("packet", format!("it left with source {source}"))
+        .because(
+            "packet",
+            (gone.dst != tuple.dst).then(|| format!("it left for {}", words::destination(&gone))),
+        )
         .advise([
-            Shell::of(view.host, netns_of(last)).look("is the next hop right?", command![..ip(tuple.dst.is_ipv6()), "route get", tuple.dst]),
+            Shell::of(view.host, netns_of(last)).look(
+                "is the next hop right?",
+                command![..ip(gone.dst.is_ipv6()), "route get", gone.dst],
+            ),
             text(format!(
-                "trace on {} and the routers between: does it arrive, is there a route back to {source}?",
-                tuple.dst
+                "trace on {after}: does it arrive, is there a route back to {source}?"
             )),
         ])
 }

@@ -22,6 +22,21 @@ pub fn question(view: &View<'_>, counts: &Counts) -> Option<Question> {
     ports::question(device.netns, &arrived)
 }
 
+/// TCP data that left for another machine, where it was acknowledged, and to which no data came back to the end of the trace.
+pub(super) fn acknowledged_only(view: &View<'_>, counts: &Counts) -> bool {
+    let sent = |direction| view.flow.sending.get(&direction);
+    let Some(forward) = sent(Direction::Forward) else {
+        return false;
+    };
+    let waits = |at| view.trace.now.since(at) >= GRACE_NS;
+    counts.forward.left > 0
+        && counts.forward.delivered == 0
+        && forward.last_data.is_some_and(waits)
+        && forward.acked.is_some()
+        && forward.unacked.is_empty()
+        && sent(Direction::Reply).is_some_and(|reply| reply.last_data.is_none())
+}
+
 /// Where a request arrived whose answer is still to come, and as what.
 fn waits(view: &View<'_>, counts: &Counts) -> Option<(Device, Tuple)> {
     let hops = view.flow.forward.hops.iter().rev();

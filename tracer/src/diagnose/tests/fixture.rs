@@ -152,6 +152,7 @@ impl Net {
             started_ktime: KtimeNs(0),
             one_way: false,
             rules: false,
+            also: Vec::new(),
             only_netns: Vec::new(),
             only_interfaces: Vec::new(),
         })));

@@ -1,7 +1,7 @@
 //! Traces of two nodes, merged: what is lost between them, and what is not.
 
 use super::fixture::{Net, device, echo};
-use crate::host::facts::{Fact, Namespace, NodeClock, NodeId, Run, TracedNode};
+use crate::host::facts::{Also, Fact, Namespace, NodeClock, NodeId, Run, TracedNode};
 use crate::model::{
     Device, Direction, Ethernet, FlowId, Hop, KtimeNs, NetNs, Proto, Side, Tunnel, TunnelKind,
     Tuple,
@@ -202,4 +202,58 @@ fn a_tunnel_that_ends_at_no_address_of_the_node_that_has_the_pod() {
         "{}",
         verdict.summary
     );
+}
+
+/// What the nodes are asked for; the second since a time also for something else.
+fn asked(net: &mut Net, expression: &str, also: Option<(&str, u64)>) {
+    for (id, also) in [(0, None), (1, also)] {
+        let run = Run {
+            expression: expression.to_owned(),
+            also: also
+                .map(|(expression, from)| Also {
+                    expression: expression.to_owned(),
+                    from: KtimeNs(from),
+                })
+                .into_iter()
+                .collect(),
+            ..Run::default()
+        };
+        net.fact(Fact::Node(Box::new(TracedNode {
+            id: NodeId(id),
+            name: if id == 0 { "rack1" } else { "rack2" }.to_owned(),
+            run,
+            clock: NodeClock::REFERENCE,
+            from: KtimeNs(0),
+            until: None,
+        })));
+    }
+}
+
+#[test]
+fn a_node_that_was_not_asked_for_a_packet_cannot_tell_of_it() {
+    let mut net = nodes(None);
+    asked(&mut net, "icmp and host 10.96.0.1", None);
+    let verdict = pings(net, 0);
+    assert_eq!(verdict.outcome, Outcome::Unanswered);
+    assert_eq!(verdict.cause.as_deref(), Some("remote.unanswered"));
+    assert_eq!(verdict.confidence, Confidence::Possible);
+    assert!(
+        verdict.summary.contains("cannot tell what became of it there, because rack2 was not asked for the translated tuple icmp 192.0.2.1 > 192.0.2.2"),
+        "{}",
+        verdict.summary
+    );
+    let wanted = "(icmp and host 10.96.0.1) or (icmp and dst host 192.0.2.2)";
+    let told = verdict.advice.iter().any(|a| a.text.ends_with(wanted));
+    assert!(told, "{:?}", verdict.advice);
+}
+
+#[test]
+fn a_node_that_was_asked_in_time_can_tell() {
+    let added = "icmp and dst host 192.0.2.2";
+    for (from, cause) in [(0, "wire.lost"), (u64::MAX, "remote.unanswered")] {
+        let mut net = nodes(None);
+        asked(&mut net, "icmp and host 10.96.0.1", Some((added, from)));
+        let verdict = pings(net, 0);
+        assert_eq!(verdict.cause.as_deref(), Some(cause), "{from}");
+    }
 }

@@ -160,6 +160,7 @@ fn unread(stopped: bool, waiting: u32) -> Verdict {
         proto: Proto::Udp,
         port: 53,
         sockets: vec![OpenSocket {
+            port: 0,
             local: "0.0.0.0".parse().unwrap(),
             peer: None,
             interface: None,

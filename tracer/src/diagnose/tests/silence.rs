@@ -205,6 +205,7 @@ fn cookies_are_advised_where_they_are_off_and_the_accept_queue_has_room() {
             proto: Proto::Tcp,
             port: 80,
             sockets: vec![OpenSocket {
+                port: 0,
                 local: [0; 4].into(),
                 peer: None,
                 interface: None,

@@ -24,6 +24,7 @@ fn closed(local: &str, interface: Option<u32>) -> Verdict {
         proto: Proto::Tcp,
         port: 5432,
         sockets: vec![OpenSocket {
+            port: 0,
             local: local.parse().unwrap(),
             peer: None,
             interface,
@@ -111,6 +112,7 @@ fn a_stopped_process_that_does_not_read_is_let_go_on() {
         proto: Proto::Udp,
         port: 7777,
         sockets: vec![OpenSocket {
+            port: 0,
             local: "0.0.0.0".parse().unwrap(),
             peer: None,
             interface: None,

@@ -13,7 +13,7 @@ pub struct PortSockets {
     pub netns: NetNs,
     /// TCP or UDP.
     pub proto: Proto,
-    /// Local port.
+    /// Local port; zero: all that wait for anybody, on whichever port.
     pub port: u16,
     /// Listening and unconnected ones first.
     pub sockets: Vec<OpenSocket>,
@@ -50,6 +50,9 @@ pub struct PortUse {
 pub struct OpenSocket {
     /// Address to which it is bound; unspecified: any.
     pub local: IpAddr,
+    /// Its port, where sockets of several ports were read; else zero.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub port: u16,
     /// The other end, where it is connected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<(IpAddr, u16)>,
@@ -74,6 +77,10 @@ pub struct OpenSocket {
     /// What TCP knows of a connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tcp: Option<Connection>,
+}
+
+fn is_zero(port: &u16) -> bool {
+    *port == 0
 }
 
 /// What TCP knows of a connection (struct tcp_info of linux/tcp.h).

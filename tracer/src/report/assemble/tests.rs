@@ -161,6 +161,7 @@ fn host() -> Host {
             started_ktime: KtimeNs(START),
             one_way: false,
             rules: false,
+            also: Vec::new(),
             only_netns: Vec::new(),
             only_interfaces: Vec::new(),
         })),

@@ -23,6 +23,8 @@ const LINE: u64 = 400;
 /// Most lines of it in a second.
 const LINES: usize = 20;
 const SECOND: Duration = Duration::from_secs(1);
+/// Most bytes that a node is told: a pipe holds 64 KiB, one of a user who has many holds a page.
+const TELLING: usize = 2048;
 /// So much of what is no recording is shown.
 const START: u64 = 40;
 
@@ -31,6 +33,8 @@ const START: u64 = 40;
 pub(super) struct Node {
     child: Child,
     stdin: Option<ChildStdin>,
+    /// Bytes that were written to it.
+    told: usize,
     spool: Spool,
     /// The end of its recording came.
     whole: bool,
@@ -88,6 +92,7 @@ impl Node {
         Ok(Self {
             child,
             stdin,
+            told: 0,
             spool,
             whole: false,
             stopped: None,
@@ -182,6 +187,17 @@ impl Node {
             None => status,
         };
         Some((self.whole, how))
+    }
+
+    /// Writes a line to its standard input. What a node is told in all is little (its filter is soon full): it fits into
+    /// the pipe though nobody reads it yet.
+    pub(super) fn tell(&mut self, line: &str) {
+        let room = self.told + line.len() <= TELLING;
+        if let Some(stdin) = self.stdin.as_mut().filter(|_| room) {
+            self.told += line.len();
+            // One that has ended is told of otherwise.
+            let _ = stdin.write_all(line.as_bytes());
+        }
     }
 
     /// Closes its standard input.

@@ -16,7 +16,9 @@ use crate::decode::packet::{self, Start, ethertype};
 use crate::error::Error;
 use crate::filter::Compiled;
 use crate::host::answers;
-use crate::host::facts::{Fact, Link, Probe, ProbeState, Question, RuleTrace, Run, TracedPacket};
+use crate::host::facts::{
+    Also, Fact, Link, Probe, ProbeState, Question, RuleTrace, Run, TracedPacket,
+};
 use crate::host::machine::{self, Clock, Machine};
 use crate::host::namespaces::{Namespaces, NetnsFd};
 use crate::host::watch::{HostChange, Watcher};
@@ -43,6 +45,8 @@ pub(super) enum Command {
     Refilter(Box<Compiled>),
     /// Packets of the flows have these tuples too.
     Learned(Vec<Tuple>),
+    /// Follow this too.
+    Also(Box<Compiled>),
     /// The machine changed.
     Changes(Vec<HostChange>),
     /// Another thread cannot go on.
@@ -190,6 +194,7 @@ impl Control {
                     // A rule that cannot be added is one packet less that is traced.
                     let _ = self.rules.as_mut().map(|rules| rules.learn(&tuples));
                 }
+                Ok(Command::Also(filter)) => self.also(&filter)?,
                 Ok(Command::Changes(changes)) if changes.is_empty() => {}
                 Ok(Command::Changes(changes)) => {
                     let facts = self.changed(changes)?;
@@ -273,6 +278,18 @@ impl Control {
             state: ProbeState::Failed,
             detail: error.to_string(),
         }))
+    }
+
+    fn also(&mut self, filter: &Compiled) -> Result<(), Exit> {
+        self.scope.add(filter);
+        self.kernel.set_filter(self.scope.filter())?;
+        // What cannot be marked is not traced through the rules, and is followed all the same.
+        let _ = self.rules.as_mut().map(|rules| rules.also(&filter.clauses));
+        self.run.also.push(Also {
+            expression: filter.expression.clone(),
+            from: machine::ktime()?,
+        });
+        self.tell(vec![Fact::Run(Box::new(self.run.clone()))])
     }
 
     fn send_counters(&self) -> Result<(), Exit> {
@@ -471,6 +488,7 @@ fn run(config: &Config) -> io::Result<Run> {
         started_ktime: clock.ktime,
         one_way: false,
         rules: config.rules,
+        also: Vec::new(),
         only_netns: config.only_netns.clone(),
         only_interfaces: config
             .only_interfaces
@@ -484,6 +502,7 @@ fn run(config: &Config) -> io::Result<Run> {
 
 /// Enters an expression into the run.
 fn follow(run: &mut Run, filter: &Compiled) {
+    run.also.clear();
     run.expression.clone_from(&filter.expression);
     run.clauses.clone_from(&filter.words);
     run.asked_src.clone_from(&filter.asked_src);

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use tracer_common::filter::{MAX_CLAUSES, MAX_NEIGHBORS, MAX_NETNS, RawClause, RawFilter};
+use tracer_common::filter::{
+    CLAUSE_LEARNED, MAX_CLAUSES, MAX_NEIGHBORS, MAX_NETNS, RawClause, RawFilter,
+};
 use zerocopy::FromZeros;
 
 use crate::config::{Config, Glob};
@@ -68,6 +70,23 @@ impl Scope {
     pub(super) fn follow(&mut self, compiled: &Compiled) {
         self.filter.generation = self.filter.generation.wrapping_add(1);
         ask(&mut self.filter, compiled);
+    }
+
+    /// Follows this beside the expression, as far as there is room. What was learned under it still counts.
+    pub(super) fn add(&mut self, compiled: &Compiled) {
+        let used = usize::try_from(self.filter.clauses_len).unwrap_or(MAX_CLAUSES);
+        let free = self.filter.clauses.iter_mut().skip(used);
+        for (slot, clause) in free.zip(&compiled.clauses) {
+            *slot = RawClause {
+                flags: clause.flags | CLAUSE_LEARNED,
+                ..*clause
+            };
+            self.filter.clauses_len += 1;
+        }
+        let used = usize::try_from(self.filter.neighbors_len).unwrap_or(MAX_NEIGHBORS);
+        let free = self.filter.neighbors.iter_mut().skip(used);
+        let addresses = compiled.addresses.iter().copied().map(address_words);
+        self.filter.neighbors_len += put(free, addresses);
     }
 
     /// Whether the interface is to be watched.
@@ -170,9 +189,12 @@ fn ask(filter: &mut RawFilter, compiled: &Compiled) {
 }
 
 /// Writes values to the front of a table and says how many.
-fn put<T>(table: &mut [T], values: impl Iterator<Item = T>) -> u32 {
+fn put<'t, T: 't>(
+    table: impl IntoIterator<Item = &'t mut T>,
+    values: impl Iterator<Item = T>,
+) -> u32 {
     let count = table
-        .iter_mut()
+        .into_iter()
         .zip(values)
         .map(|(slot, value)| *slot = value)
         .count();

@@ -19,8 +19,10 @@ use crate::source::{EndReason, Input};
 
 /// A node sends a tick ten times a second; one that is silent for so long is late.
 const LATE: Duration = Duration::from_secs(3);
-/// How long the trace waits for nodes to begin.
-const BEGINNING: Duration = Duration::from_secs(10);
+/// How long the trace waits for nodes to begin: on a busy machine a tracer needs more than ten seconds.
+const BEGINNING: Duration = Duration::from_secs(30);
+/// After so long it is said for whom it waits.
+const SLOW: Duration = Duration::from_secs(10);
 /// First pause between two looks at the clocks; each is twice as long as the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -32,6 +34,8 @@ const ONE_WAY_NS: u64 = 20_000;
 pub enum News {
     /// It traces.
     Begun(NodeId),
+    /// Nothing has come from it so far, and it is waited for.
+    Slow(NodeId),
     /// Nothing has come from it at all.
     Silent(NodeId),
     /// Nothing has come from it for a while.
@@ -64,6 +68,8 @@ struct Member {
     taken: usize,
     heard: Instant,
     state: State,
+    /// It was said that it is slow to begin.
+    slow: bool,
 }
 
 impl LiveMerge {
@@ -76,6 +82,7 @@ impl LiveMerge {
                 taken: 0,
                 heard: now,
                 state: State::Here,
+                slow: false,
             };
             (id, member)
         };
@@ -121,6 +128,16 @@ impl LiveMerge {
 
     /// Looks which nodes are late.
     pub fn look(&mut self, now: Instant) -> Vec<News> {
+        let slow = self.members.iter_mut().filter(|(_, member)| {
+            let silent = member.state == State::Here && member.scan.is_none();
+            silent && !member.slow && now.duration_since(member.heard) >= SLOW
+        });
+        let mut news: Vec<News> = slow
+            .map(|(id, member)| {
+                member.slow = true;
+                News::Slow(*id)
+            })
+            .collect();
         let late = self.members.iter_mut().filter(|(_, member)| {
             let patience = if member.scan.is_some() {
                 LATE
@@ -138,7 +155,8 @@ impl LiveMerge {
                 News::Silent(*id)
             }
         });
-        late.collect()
+        news.extend(late);
+        news
     }
 
     /// Nodes from which nothing comes: those that are late, and those that never began.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::node_stream::NodeStream;
 use super::rewrite::{Numbers, Rewriter};
+use super::scan::with_times;
 use crate::host::facts::{Fact, NodeId, Run, TracedNode};
 use crate::model::KtimeNs;
 use crate::source::{EndReason, Input};
@@ -48,6 +49,15 @@ impl MergeQueue {
 
     /// Takes the next input of a node.
     pub fn push(&mut self, node: NodeId, input: Input) {
+        if let Input::Host(_, Fact::Run(run)) = &input
+            && let Some(known) = self.nodes.get_mut(&node)
+        {
+            let also = with_times(run.as_ref().clone(), &known.clock).also;
+            if also.len() > known.run.also.len() {
+                known.run.also = also;
+                self.ready.push_back(fact(known, self.now));
+            }
+        }
         if let Some(stream) = self.streams.get_mut(&node) {
             stream.push(input, &mut self.numbers);
         }
@@ -155,6 +165,7 @@ fn run_of_all(nodes: &[TracedNode]) -> Option<Run> {
     }
     all.expression = expressions.join(" | ");
     // each node's own
+    all.also.clear();
     all.only_netns.clear();
     all.only_interfaces.clear();
     Some(all)

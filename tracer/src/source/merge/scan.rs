@@ -97,6 +97,7 @@ impl NodeScan {
     pub fn note(&mut self, input: &Input) {
         match input {
             Input::Host(_, Fact::Node(_)) => self.merged = true,
+            Input::Host(_, Fact::Run(run)) => self.run.also.clone_from(&run.also),
             Input::Record(record) if passing(record, &self.seen) => {
                 if let Ok(event) = decode(record, &self.host) {
                     note(&mut self.seen, &event);
@@ -141,7 +142,7 @@ impl NodeScan {
             name: self.name.clone(),
             from: clock.at_reference(self.from),
             until: Some(clock.at_reference(self.until)),
-            run: self.run.clone(),
+            run: with_times(self.run.clone(), &clock),
             clock,
         }
     }
@@ -165,6 +166,14 @@ impl NodeScan {
             clear.then_some([(mine.first, mine.last), (theirs.first, theirs.last)])
         })
     }
+}
+
+/// A run with the times of what was added to it on the first node's clock.
+pub(super) fn with_times(mut run: Run, clock: &NodeClock) -> Run {
+    for also in &mut run.also {
+        also.from = clock.at_reference(also.from);
+    }
+    run
 }
 
 /// Whether a record may be of the sample: an interface saw a packet, and its fingerprint is small enough.

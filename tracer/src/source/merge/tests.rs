@@ -41,6 +41,7 @@ fn run(hostname: &str, ktime: u64, unix: u64) -> Input {
         started_ktime: KtimeNs(ktime),
         one_way: false,
         rules: false,
+        also: Vec::new(),
         only_netns: Vec::new(),
         only_interfaces: Vec::new(),
     };

@@ -173,6 +173,7 @@ impl Pseudonyms {
             rules: _,
             only_netns,
             only_interfaces,
+            also,
         } = run;
         for address in asked_src.iter_mut().chain(asked_dst).chain(asked) {
             self.hide(address);
@@ -182,7 +183,8 @@ impl Pseudonyms {
         }
         self.rename(Kind::Host, hostname);
         self.rename(Kind::Boot, boot_id);
-        for text in std::iter::once(expression).chain(clauses) {
+        let also = also.iter_mut().map(|also| &mut also.expression);
+        for text in std::iter::once(expression).chain(clauses).chain(also) {
             *text = self.expression(text);
         }
         // what they leave out is left out already
@@ -418,6 +420,7 @@ impl Pseudonyms {
 
     fn socket(&mut self, socket: &mut OpenSocket) {
         let OpenSocket {
+            port: _,
             local,
             peer,
             interface: _,

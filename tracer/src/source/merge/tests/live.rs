@@ -162,7 +162,7 @@ fn nodes_are_waited_for_in_the_beginning_and_may_join_later() {
     coming.later(STEP);
     assert_eq!((coming.told.len(), coming.retold), (0, 0));
     let ticks = |n: u64| Input::Tick(KtimeNs(START + n * 1_000_000_000));
-    for n in 1..12 {
+    for n in 1..32 {
         coming.sends(0, ticks(n));
         coming.later(Duration::from_secs(1));
     }

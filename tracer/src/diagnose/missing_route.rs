@@ -1,0 +1,181 @@
+//! A packet that its sender or a router gave to the default gateway, although the machine behind which its destination is
+//! stands on the same network: the route of its own that leads there is missing, as on a node of a cluster that lost
+//! the route to another node's pods. The gateway, which knows nothing of these addresses, is not at fault.
+
+use std::net::IpAddr;
+
+use crate::host::Host;
+use crate::host::facts::{InterfaceAddress, Question, TableRoute};
+use crate::host::prefix::{holds, network};
+use crate::model::{Detail, Device, Direction, Event, NetNs};
+use crate::verdict::{Confidence, Place};
+
+use super::Found;
+use super::candidate::{Candidate, place_on};
+use super::causes::{ROUTE_MISSING, by_code};
+use super::remedy::{Shell, command, ip, text};
+use super::translation::is_link_local;
+use super::view::View;
+use super::words;
+
+/// Where a packet took the default route, and where it should have gone.
+#[derive(Clone, Copy)]
+struct Astray<'a> {
+    /// By which it left.
+    from: Device,
+    dst: IpAddr,
+    /// The address of the machine that has the destination behind it, on the same network.
+    next_hop: IpAddr,
+    at: NetNs,
+    /// That machine's address in the destination's network.
+    inside: &'a InterfaceAddress,
+}
+
+impl<'a> Astray<'a> {
+    /// The first of a flow.
+    fn of(view: &View<'a>, direction: Direction) -> Option<Self> {
+        view.journeys(direction)
+            .flat_map(|journey| &journey.steps)
+            .find_map(|step| Self::at(view.host, &step.event))
+    }
+
+    fn at(host: &'a Host, event: &Event) -> Option<Self> {
+        let from = event.device?;
+        let dst = event.tuple?.dst;
+        let frame = event.packet.as_ref()?.ethernet?.dst;
+        // what a tunnel takes goes by its outer addresses
+        if !matches!(event.detail, Detail::Egress) || event.packet.as_ref()?.tunnel.is_some() {
+            return None;
+        }
+        let own = host.addresses(from);
+        let on_link = |address: IpAddr| own.iter().any(|a| holds(a.address, a.prefix, address));
+        if on_link(dst) {
+            return None;
+        }
+        let beyond = host.links().filter(|link| link.device.netns != from.netns);
+        beyond
+            .filter(|link| host.is_watched(link.device.netns))
+            .filter(|link| link.mac.is_some_and(|mac| mac != frame))
+            .find_map(|link| {
+                let address = host.addresses(link.device).iter().map(|a| a.address);
+                let next_hop = address
+                    .filter(|a| a.is_ipv6() == dst.is_ipv6() && !is_link_local(*a))
+                    .find(|address| on_link(*address))?;
+                let at = link.device.netns;
+                let others = host.links().filter(|l| l.device.netns == at);
+                let inside = others
+                    .filter(|other| other.device != link.device)
+                    .flat_map(|other| host.addresses(other.device))
+                    .find(|a| holds(a.address, a.prefix, dst) && a.address != dst)?;
+                Some(Self {
+                    from,
+                    dst,
+                    next_hop,
+                    at,
+                    inside,
+                })
+            })
+    }
+
+    /// The default route that it took, where no other leads to the destination.
+    fn default_route(&self, host: &'a Host) -> Option<&'a TableRoute> {
+        let known = host.towards.get(&(self.from.netns, self.dst))?;
+        let mut routes = known.fact.iter().filter(|route| route.kind == "unicast");
+        let first = routes.next()?;
+        let leads = first.oif.is_none_or(|oif| oif == self.from.ifindex.0);
+        (first.length == 0 && leads && first.gateway != Some(self.next_hop)).then_some(first)
+    }
+}
+
+/// What to read about it.
+#[must_use]
+pub fn question(view: &View<'_>) -> Option<Question> {
+    let astray = [Direction::Forward, Direction::Reply]
+        .into_iter()
+        .find_map(|direction| Astray::of(view, direction))?;
+    Some(Question::RoutesTowards {
+        netns: astray.from.netns,
+        dst: astray.dst,
+    })
+}
+
+/// The verdict's candidate, where a packet that took the default route did not come through.
+#[must_use]
+pub fn taken(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
+    let cause = found.verdict.cause.as_deref().and_then(by_code)?;
+    ROUTE_MISSING.beats(cause)?;
+    let direction = found.chosen().map_or(Direction::Forward, |g| g.direction);
+    if direction == Direction::Forward && found.counts.forward.delivered > 0
+        || found.counts.reply.delivered > 0
+    {
+        return None;
+    }
+    let host = view.host;
+    let astray = Astray::of(view, direction)?;
+    let route = astray.default_route(host)?;
+    let name = host.namespace(astray.from.netns);
+    let right = match host.home(astray.at) {
+        Some(node) => node.name.clone(),
+        None => host.namespace(astray.at),
+    };
+    let Astray {
+        dst,
+        next_hop,
+        inside,
+        ..
+    } = astray;
+    let network = format!(
+        "{}/{}",
+        network(inside.address, inside.prefix),
+        inside.prefix
+    );
+    let gateway = route.gateway.map_or_else(
+        || words::interface(host, astray.from),
+        |gateway| gateway.to_string(),
+    );
+    let what = if direction == Direction::Reply {
+        "reply lost: "
+    } else {
+        ""
+    };
+    let place = Place {
+        interface: Some(host.interface(astray.from)),
+        hook: Some("route".to_owned()),
+        ..place_on(host, astray.from.netns)
+    };
+    let shell = Shell::of(host, Some(astray.from.netns));
+    let words = |verb: &'static str| {
+        command![
+            ..ip(dst.is_ipv6()),
+            "route",
+            verb,
+            &network,
+            "via",
+            next_hop
+        ]
+    };
+    let candidate = Candidate::new(
+        &ROUTE_MISSING,
+        place,
+        format!(
+            "{what}{name} has no route to {network}, which is behind {next_hop} ({right}): its default route takes {dst} to {gateway}"
+        ),
+    )
+    .leads_to(found.verdict.outcome)
+    .sure(Confidence::Likely)
+    .because(
+        "address",
+        format!("{right} has {}/{}, and {next_hop} on the network of {}", inside.address, inside.prefix, words::interface(host, astray.from)),
+    )
+    .because("route", format!("of all routes of {name} only the default route leads to {dst}"))
+    .because("other-loss", format!("what became of it there: {}", found.verdict.summary));
+    Some(candidate.advise([
+        shell.look("which route is taken", command![..ip(dst.is_ipv6()), "route get", dst]),
+        shell
+            .change(format!("add the route to {right}"), words("add"))
+            .undone_by(words("del")),
+        text(format!(
+            "who makes these routes on {name} (the network plugin, a cloud's route controller, a routing daemon), and why did it not?"
+        )),
+    ]))
+}
