@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use crate::model::{Detail, Direction, Fate, Journey, NetNs, Proto, Transport};
+use crate::host::facts::OpenSocket;
+use crate::model::{Detail, Direction, Fate, Journey, NetNs, Proto, Transport, Tuple};
 use crate::network::sockets::Wanted;
 use crate::uapi::{icmp, icmpv6, tcp};
 use crate::verdict::{Confidence, Outcome, Place};
@@ -41,8 +42,6 @@ pub(super) fn swallowed(view: &View<'_>, counts: &Counts) -> Option<Silence> {
     let last = last_seen(journey);
     let device = event.device.or(last.and_then(|e| e.device));
     let netns = device.map(|d| d.netns).or(event.netns)?;
-    let name = view.host.namespace(netns);
-    let shell = Shell::of(view.host, Some(netns));
     let place = Place {
         interface: device.map(|d| view.host.interface(d)),
         hook: Some("socket".to_owned()),
@@ -50,13 +49,12 @@ pub(super) fn swallowed(view: &View<'_>, counts: &Counts) -> Option<Silence> {
         ..place_on(view.host, netns)
     };
     let arrived = last.and_then(|e| e.tuple).or(view.tuple())?;
-    let wanted = Wanted {
+    let taken = Taken {
+        view,
         netns,
-        tuple: arrived,
-        interface: device.map(|d| d.ifindex),
+        place,
+        arrived,
     };
-    let listener = ports::listeners(view.host, &wanted).next();
-    let full = listener.filter(|l| l.is_full());
     let waits = || answer_waits(view, netns, arrived.src);
     let candidate = match (transport, function.as_str()) {
         (
@@ -65,52 +63,91 @@ pub(super) fn swallowed(view: &View<'_>, counts: &Counts) -> Option<Silence> {
                 ..
             },
             "icmp_rcv" | "icmpv6_rcv",
-        ) => {
-            let name_of = local::echo_sysctl(view.host, netns, view.tuple()?.dst);
-            let value = view
-                .host
-                .sysctls
-                .get(&(netns, name_of.to_owned()))
-                .and_then(|v| v.fact.clone());
-            let confidence = match value.as_deref() {
-                // It is not told so. Its answer may wait for a neighbour, before any hook sees it.
-                Some("0") => return waits(),
-                Some(_) => Confidence::Certain,
-                None => Confidence::Likely,
-            };
-            let dotted = sysctl(name_of);
-            Candidate::new(
-                &SOCKET_SILENT,
-                place,
-                format!("echo request reached {name} and is not answered: this host is told to ignore it"),
-            )
-            .sure(confidence)
-            .because("sysctl", value.map(|v| format!("{dotted} = {v}")))
-            .advise([
-                shell.look("look first", command!["sysctl", dotted]),
-                shell.change("let it answer", command!["sysctl -w", format!("{dotted}=0")]).undone_by(command!["sysctl -w", format!("{dotted}=1")]),
-            ])
-        }
+        ) => match taken.echo_ignored() {
+            Some(candidate) => candidate,
+            // It is not told so. Its answer may wait for a neighbour, before any hook sees it.
+            None => return waits(),
+        },
         (Transport::Tcp { flags, .. }, "tcp_rcv_state_process")
             if flags & (tcp::ACK | tcp::SYN) == tcp::SYN =>
         {
-            if full.is_none()
+            let wanted = Wanted {
+                netns,
+                tuple: arrived,
+                interface: device.map(|d| d.ifindex),
+            };
+            let listener = ports::listeners(view.host, &wanted).next();
+            if !listener.is_some_and(OpenSocket::is_full)
                 && let Some(silence) = waits()
             {
                 return Some(silence);
             }
-            Candidate::new(
-                &SOCKET_BACKLOG,
-                place,
-                format!(
-                    "accept queue full on {name}: the SYN for {} was taken and not answered{}",
-                    words::destination(&arrived),
-                    full.map_or_else(String::new, |l| format!(
-                        "; {} does not accept its connections",
-                        ports::holder(l)
-                    ))
-                ),
-            )
+            taken.accept_queue(listener)
+        }
+        _ => return None,
+    };
+    Some(Silence {
+        candidate: candidate.because(
+            "socket",
+            format!("freed normally in {function}, and nothing was sent back"),
+        ),
+        direction: Direction::Forward,
+        affected: view.seen(Direction::Forward),
+        cause_known: true,
+    })
+}
+
+/// A packet that the kernel took.
+struct Taken<'a> {
+    view: &'a View<'a>,
+    netns: NetNs,
+    place: Place,
+    /// Its addresses where it arrived.
+    arrived: Tuple,
+}
+
+impl Taken<'_> {
+    /// An echo request that this host may be told to ignore; `None` where it is told to answer.
+    fn echo_ignored(&self) -> Option<Candidate> {
+        let (host, netns) = (self.view.host, self.netns);
+        let name = local::echo_sysctl(host, netns, self.view.tuple()?.dst);
+        let read = host.sysctls.get(&(netns, name.to_owned()));
+        let value = read.and_then(|value| value.fact.clone());
+        let confidence = match value.as_deref() {
+            Some("0") => return None,
+            Some(_) => Confidence::Certain,
+            None => Confidence::Likely,
+        };
+        let dotted = sysctl(name);
+        let set = |to: u8| command!["sysctl -w", format!("{dotted}={to}")];
+        let shell = Shell::of(host, Some(netns));
+        let summary = format!(
+            "echo request reached {} and is not answered: this host is told to ignore it",
+            host.namespace(netns)
+        );
+        let candidate = Candidate::new(&SOCKET_SILENT, self.place.clone(), summary)
+            .sure(confidence)
+            .because("sysctl", value.map(|value| format!("{dotted} = {value}")));
+        Some(candidate.advise([
+            shell.look("look first", command!["sysctl", dotted]),
+            shell.change("let it answer", set(0)).undone_by(set(1)),
+        ]))
+    }
+
+    /// A SYN for which the accept queue of its listener has no room.
+    fn accept_queue(&self, listener: Option<&OpenSocket>) -> Candidate {
+        let (host, netns) = (self.view.host, self.netns);
+        let full = listener.filter(|l| l.is_full());
+        let who = full.map_or_else(String::new, |l| {
+            format!("; {} does not accept its connections", ports::holder(l))
+        });
+        let summary = format!(
+            "accept queue full on {}: the SYN for {} was taken and not answered{who}",
+            host.namespace(netns),
+            words::destination(&self.arrived)
+        );
+        let shell = Shell::of(host, Some(netns));
+        Candidate::new(&SOCKET_BACKLOG, self.place.clone(), summary)
             .sure(match (full, listener) {
                 (Some(_), _) => Confidence::Certain,
                 (None, Some(_)) => Confidence::Possible,
@@ -127,23 +164,22 @@ pub(super) fn swallowed(view: &View<'_>, counts: &Counts) -> Option<Silence> {
             )
             .advise([
                 shell.look("Recv-Q at or above Send-Q: the accept queue is full", "ss -ltn"),
-                shell.look("the largest backlog that a process may ask for", "sysctl net.core.somaxconn net.ipv4.tcp_max_syn_backlog"),
-                shell.look("which counter rises", "nstat -az TcpExtListenOverflows TcpExtListenDrops TcpExtTCPReqQFullDrop"),
+                shell.look(
+                    "the largest backlog that a process may ask for",
+                    "sysctl net.core.somaxconn net.ipv4.tcp_max_syn_backlog",
+                ),
+                shell.look(
+                    "which counter rises",
+                    "nstat -az TcpExtListenOverflows TcpExtListenDrops TcpExtTCPReqQFullDrop",
+                ),
             ])
-            .advise(full.map(|l| ports::go_on(view.host, l)).unwrap_or_default())
-            .advise(listener.filter(|l| !l.is_full()).and_then(|_| cookies(view, netns)))
-        }
-        _ => return None,
-    };
-    Some(Silence {
-        candidate: candidate.because(
-            "socket",
-            format!("freed normally in {function}, and nothing was sent back"),
-        ),
-        direction: Direction::Forward,
-        affected: view.seen(Direction::Forward),
-        cause_known: true,
-    })
+            .advise(full.map(|l| ports::go_on(host, l)).unwrap_or_default())
+            .advise(
+                listener
+                    .filter(|l| !l.is_full())
+                    .and_then(|_| cookies(self.view, netns)),
+            )
+    }
 }
 
 /// What counts for half-open connections.

@@ -35,28 +35,7 @@ pub(super) fn with(
     for chain in chains {
         candidate = candidate.because("chain", state(chain));
     }
-    if let Some((_, step)) = traced::stop(loss) {
-        let which = match step.handle {
-            Some(handle) => format!("rule with handle {handle}"),
-            None => "policy".to_owned(),
-        };
-        let (family, table, name) = (&step.family, &step.table, &step.chain);
-        candidate = candidate.because(
-            "trace",
-            format!(
-                "nf_tables told of this packet: dropped by the {which} of {family} {table}/{name}"
-            ),
-        );
-    } else if loss.host.run.as_ref().is_some_and(|run| run.rules)
-        && chains
-            .iter()
-            .any(|chain| chain.engine == FilterEngine::Legacy)
-    {
-        candidate = candidate.because(
-            "trace",
-            "iptables-legacy does not tell which rules a packet meets: the rules as they were read are walked".to_owned(),
-        );
-    }
+    candidate = candidate.because("trace", told(loss, chains));
     if let Some(only) = found.only() {
         return named(candidate, (loss, hook), only, &shell);
     }
@@ -75,6 +54,36 @@ pub(super) fn with(
         );
     }
     candidate = candidate.advise(looks(&shell, chains, found));
+    among(candidate, (loss, hook), chains, found)
+}
+
+/// What nf_tables told of this packet, or that the chains cannot tell (`--rules`).
+fn told(loss: &Loss<'_>, chains: &[&BaseChain]) -> Option<String> {
+    if let Some((_, step)) = traced::stop(loss) {
+        let which = match step.handle {
+            Some(handle) => format!("rule with handle {handle}"),
+            None => "policy".to_owned(),
+        };
+        let (family, table, name) = (&step.family, &step.table, &step.chain);
+        return Some(format!(
+            "nf_tables told of this packet: dropped by the {which} of {family} {table}/{name}"
+        ));
+    }
+    let asked = loss.host.run.as_ref().is_some_and(|run| run.rules);
+    let legacy = |chain: &&BaseChain| chain.engine == FilterEngine::Legacy;
+    (asked && chains.iter().any(legacy)).then(|| {
+        "iptables-legacy does not tell which rules a packet meets: the rules as they were read are walked".to_owned()
+    })
+}
+
+/// Those who may have done it, and what lets the flow pass them.
+fn among(
+    mut candidate: Candidate,
+    (loss, hook): (&Loss<'_>, Hook),
+    chains: &[&BaseChain],
+    found: &Suspects<'_>,
+) -> Candidate {
+    let shell = Shell::of(loss.host, loss.netns());
     let policies: Vec<_> = found
         .list
         .iter()
