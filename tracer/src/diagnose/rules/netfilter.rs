@@ -3,6 +3,7 @@
 
 mod answer;
 mod element;
+mod helper;
 mod opening;
 mod suspects;
 mod untracked;
@@ -159,6 +160,7 @@ pub fn drop(loss: &Loss<'_>) -> Option<Candidate> {
         found = suspected(loss, hook, &[Stop::Reject])?.1;
     }
     let candidate = untracked::explain(candidate, (loss, hook));
+    let candidate = helper::explain(candidate, (loss, hook));
     Some(answer::with(candidate, (loss, hook), &chains, &found))
 }
 
@@ -320,6 +322,7 @@ pub fn reject(loss: &Loss<'_>) -> Option<Candidate> {
     let candidate = match hook.and_then(|h| Some((h, suspected(loss, h, &[Stop::Reject])?))) {
         Some((hook, (chains, found))) => {
             let candidate = untracked::explain(candidate, (loss, hook));
+            let candidate = helper::explain(candidate, (loss, hook));
             answer::with(candidate, (loss, hook), &chains, &found)
         }
         None => candidate.advise(look_everywhere(loss, hook, &shell)),
