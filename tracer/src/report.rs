@@ -139,7 +139,7 @@ pub struct Completeness {
     pub tags_evicted: u64,
     /// Where records were lost or thinned; only hooks where some were.
     pub by_hook: Vec<HookLoss>,
-    /// Every probe with its state: `attached`, `missing`, `failed`.
+    /// Every probe with its state: `attached`, `missing`, `failed`, `gone`.
     pub probes: Vec<ProbeReport>,
     /// Interfaces watched by tc.
     pub interfaces_covered: u32,
@@ -165,8 +165,8 @@ pub struct HookLoss {
 pub struct ProbeReport {
     /// Its name.
     pub name: String,
-    /// `attached`, `missing` or `failed`.
-    #[schemars(extend("enum" = ["attached", "missing", "failed"]))]
+    /// `attached`, `missing`, `failed`, or `gone`: it failed, and its interface or namespace went away.
+    #[schemars(extend("enum" = ["attached", "missing", "failed", "gone"]))]
     pub state: String,
     /// How it is attached, or why it is not.
     pub detail: String,
