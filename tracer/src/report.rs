@@ -6,6 +6,7 @@ pub mod assemble;
 mod end;
 pub mod event;
 pub(crate) mod figures;
+pub mod stories;
 
 use std::borrow::Cow;
 
@@ -170,6 +171,18 @@ pub struct ProbeReport {
     pub state: String,
     /// How it is attached, or why it is not.
     pub detail: String,
+}
+
+impl Report {
+    /// A flow's verdict; where it is that of the whole, as that, which also says how many flows share it.
+    #[must_use]
+    pub fn verdict_of<'a>(&'a self, flow: &'a FlowReport) -> &'a Verdict {
+        let (whole, own) = (&self.verdict, &flow.verdict);
+        let same = (whole.outcome, &whole.cause, &whole.place)
+            == (own.outcome, &own.cause, &own.place)
+            && whole.summary.starts_with(&own.summary);
+        if same { whole } else { own }
+    }
 }
 
 impl HopReport {
