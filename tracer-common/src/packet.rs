@@ -115,6 +115,8 @@ pub struct Header {
     pub ip_id: u32,
     /// Offset of a fragment other than the first, else zero.
     pub fragment: u32,
+    /// What the fragments of one datagram have in common beside addresses and protocol; zero in what is no fragment.
+    pub datagram: u32,
 }
 
 impl Header {
@@ -126,6 +128,7 @@ impl Header {
         end: u32::MAX,
         ip_id: 0,
         fragment: 0,
+        datagram: 0,
     };
 
     /// Reads the header at `at`: IPv4, IPv6 or ARP by `protocol` (Ethernet number; zero: IP by its version). False
@@ -165,6 +168,10 @@ impl Header {
                 self.tuple.dst[0] = fifth;
                 self.ip_id = second >> 16;
                 self.fragment = (second & 0x1fff) * 8;
+                if second & 0x3fff != 0 {
+                    // an identification of zero counts too
+                    self.datagram = self.ip_id | 0x1_0000;
+                }
                 self.l4_at = at + ihl * 4;
                 self.end = ending(at, word & 0xffff);
             }
@@ -227,10 +234,11 @@ impl Header {
                     let [word, id] = bytes.words::<2>(self.l4_at)?;
                     let word = u32::from_be(word);
                     self.fragment = word & 0xfff8;
+                    self.datagram = u32::from_be(id);
                     self.l4_at += 8;
                     next = (word >> 24) as u8;
                     if self.fragment != 0 {
-                        self.ip_id = u32::from_be(id);
+                        self.ip_id = self.datagram;
                         break;
                     }
                 }
@@ -456,11 +464,13 @@ const fn ending(at: u32, len: u32) -> u32 {
     if len == 0 { u32::MAX } else { at + len }
 }
 
-/// A hash of a flow that is the same for both directions and for both ICMP echo types.
+/// A hash of a flow that is the same for both directions and for both ICMP echo types; with `datagram` (of
+/// [`Header::datagram`], else zero) that of one fragmented datagram, whose later fragments know no ports.
 #[inline(always)]
 #[must_use]
-pub fn flow_hash(tuple: &RawTuple, generation: u32) -> u64 {
+pub fn flow_hash(tuple: &RawTuple, datagram: u32, generation: u32) -> u64 {
     let (a, b) = match tuple.proto {
+        _ if datagram != 0 => (0, 1),
         ICMP | ICMP6 => (tuple.dport, tuple.dport),
         _ => (tuple.sport, tuple.dport),
     };
@@ -473,7 +483,7 @@ pub fn flow_hash(tuple: &RawTuple, generation: u32) -> u64 {
     };
     let ends = end(&tuple.src, a).wrapping_add(end(&tuple.dst, b));
     let salt = u64::from(generation) << 16 | u64::from(tuple.proto) << 8 | u64::from(tuple.family);
-    let mixed = (ends ^ salt).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (ends ^ salt ^ u64::from(datagram) << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (mixed ^ (mixed >> 31)) | 1
 }
 

@@ -103,48 +103,53 @@ impl Tag {
 const FLOW_BITS: u32 = 12;
 const FLOWS: usize = 1 << FLOW_BITS;
 
-/// Hashes of learned flows; a later one takes an earlier one's place.
-static LEARNED: Shared<[u64; FLOWS]> = Shared::new([0; FLOWS]);
+/// Hashes of learned flows, and behind them those of fragmented datagrams: many datagrams must not push out flows.
+/// A later hash takes an earlier one's place.
+static LEARNED: Shared<[[u64; FLOWS]; 2]> = Shared::new([[0; FLOWS]; 2]);
 /// Generation of the filter under which something was learned, plus one.
 static LEARNED_FOR: Shared<u64> = Shared::new(0);
 
 #[inline(always)]
-fn slot(hash: u64) -> *mut u64 {
-    // SAFETY: the index has FLOW_BITS bits.
+fn slot(hash: u64, datagram: u32) -> *mut u64 {
+    let table = if datagram == 0 { 0 } else { FLOWS };
+    // SAFETY: the index has FLOW_BITS bits, and the second table follows the first.
     unsafe {
         LEARNED
             .as_ptr()
             .cast::<u64>()
-            .add((hash >> (64 - FLOW_BITS)) as usize)
+            .add(table + (hash >> (64 - FLOW_BITS)) as usize)
     }
 }
 
-/// Whether the flow of `tuple` was learned under this filter.
+/// Whether the flow of `tuple`, or with `datagram` that fragmented datagram, was learned under this filter.
 #[inline(always)]
-pub(crate) fn is_learned(tuple: &RawTuple, filter: &RawFilter) -> bool {
+pub(crate) fn is_learned(tuple: &RawTuple, datagram: u32, filter: &RawFilter) -> bool {
     // SAFETY: statics.
     unsafe {
         if LEARNED_FOR.as_ptr().read_volatile() != u64::from(filter.generation) + 1 {
             return false;
         }
-        let hash = flow_hash(tuple, filter.generation);
-        slot(hash).read_volatile() == hash
+        let hash = flow_hash(tuple, datagram, filter.generation);
+        slot(hash, datagram).read_volatile() == hash
     }
 }
 
-/// Remembers the flow of `tuple`, so that its next packet matches from the start.
+/// Remembers the flow of `tuple`, so that its next packet matches from the start; with `datagram` the datagram whose
+/// first fragment this is, so that the later ones match, which have no ports.
 #[inline(always)]
-pub(crate) fn learn(tuple: &RawTuple, filter: &RawFilter) {
-    let hash = flow_hash(tuple, filter.generation);
+pub(crate) fn learn(tuple: &RawTuple, datagram: u32, filter: &RawFilter) {
+    let hash = flow_hash(tuple, datagram, filter.generation);
     // SAFETY: statics.
     unsafe {
-        let slot = slot(hash);
+        let slot = slot(hash, datagram);
         if slot.read_volatile() != hash {
             slot.write_volatile(hash);
             LEARNED_FOR
                 .as_ptr()
                 .write_volatile(u64::from(filter.generation) + 1);
-            stat(|stats| stats.learned += 1);
+            if datagram == 0 {
+                stat(|stats| stats.learned += 1);
+            }
         }
     }
 }

@@ -198,7 +198,7 @@ pub(crate) fn judge_loosely(tuple: &mut RawTuple, filter: &RawFilter) -> u32 {
     let flags = filter.matches::<Memory>(tuple, &Asked::LOOSE, true);
     if flags != 0 {
         flags | FLAG_BY_SOCKET
-    } else if tag::is_learned(tuple, filter) {
+    } else if tag::is_learned(tuple, 0, filter) {
         FLAG_MATCH_LEARNED | FLAG_BY_SOCKET
     } else {
         0

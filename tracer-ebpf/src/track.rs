@@ -24,6 +24,8 @@ pub(crate) struct Followed {
     pub(crate) tag: u32,
     /// The tuple may be learned.
     is_flow: u32,
+    /// As in `Header`.
+    datagram: u32,
 }
 
 /// Looks at the packet's headers from the outside in, down to one tunnel's inner packet. Whether it is followed;
@@ -78,6 +80,7 @@ pub(crate) fn follow<B: Bytes>(
                 followed.tuple = header.tuple;
                 followed.fingerprint = fingerprint;
                 followed.is_flow = u32::from(header.is_flow());
+                followed.datagram = header.datagram;
                 followed.flags = if flags != 0 { flags | inside } else { 0 };
             }
             if same {
@@ -131,8 +134,9 @@ pub(crate) fn follow_connection<B: Bytes>(
     followed.tuple = header.tuple;
     followed.fingerprint = header.fingerprint(bytes);
     followed.is_flow = 1;
+    followed.datagram = header.datagram;
     followed.flags = flags | FLAG_MATCH_ORIGINAL;
-    tag::learn(&followed.tuple, filter);
+    tag::learn(&followed.tuple, 0, filter);
     B::merge(followed);
     true
 }
@@ -170,8 +174,13 @@ fn judge<B: Bytes>(
         if filter.is_neighbor::<B>(&target, &header.tuple.src) {
             return FLAG_NEIGHBOR_AUX;
         }
-    } else if header.is_flow() && tag::is_learned(&header.tuple, filter) {
-        return FLAG_MATCH_LEARNED;
+    } else if header.is_flow() || header.fragment != 0 {
+        let later = header.fragment != 0;
+        let datagram = if later { header.datagram } else { 0 };
+        let datagram = B::forget(u64::from(datagram)) as u32;
+        if tag::is_learned(&header.tuple, datagram, filter) {
+            return FLAG_MATCH_LEARNED;
+        }
     }
     0
 }
@@ -184,6 +193,7 @@ impl Followed {
         flags: 0,
         tag: 0,
         is_flow: 0,
+        datagram: 0,
     };
 
     /// The skb was tagged at an earlier hook.
@@ -192,9 +202,13 @@ impl Followed {
         self.flags & FLAG_TAGGED != 0
     }
 
-    /// Tags a packet that is new, deciding whether its events are sent; learns from one that was rewritten.
+    /// Tags a packet that is new, deciding whether its events are sent; learns from one that was rewritten, and from
+    /// a first fragment which later ones belong to it.
     #[inline(always)]
     pub(crate) fn remember(&mut self, skb: Ptr, filter: &RawFilter, now: u64) {
+        if self.datagram != 0 && self.is_flow != 0 {
+            tag::learn(&self.tuple, self.datagram, filter);
+        }
         if !self.is_tagged() {
             self.tag = 0;
             if Class::Packet.allows(now) {
@@ -205,7 +219,7 @@ impl Followed {
             }
             tag::store(skb, self.fingerprint, self.tag, now);
         } else if self.flags == FLAG_TAGGED && self.is_flow != 0 && self.tag & tag::TEACHES != 0 {
-            tag::learn(&self.tuple, filter);
+            tag::learn(&self.tuple, 0, filter);
         }
     }
 

@@ -40,6 +40,7 @@ pub mod route_commands;
 pub mod routing;
 pub mod rules;
 pub mod service;
+mod shares;
 pub mod silent;
 pub mod source_address;
 pub mod stall;
@@ -115,11 +116,24 @@ pub fn diagnose(trace: &Trace, host: &Host) -> Diagnosis {
                 }
             })
     };
-    let worst = worst(&|view| !view.is_chatter()).or_else(|| worst(&|_| true));
+    let (meant, worst) = match worst(&MEANT) {
+        Some(flow) => (MEANT, Some(flow)),
+        None => (ANY, worst(&ANY)),
+    };
+    let of_flow = |flow: &Verdict| {
+        let mut verdict = flow.clone();
+        let all = views.iter().zip(&flows);
+        let meant: Vec<_> = all
+            .filter(|(view, _)| !view.is_aside() && meant(view))
+            .map(|(view, judged)| (view, &judged.verdict))
+            .collect();
+        shares::tell(&meant, &mut verdict);
+        verdict
+    };
     let mut overall = match (worst, unseen::not_sent(trace, host, &views)) {
-        (Some(flow), Some(unsent)) if rank(flow) >= rank(&unsent) => flow.clone(),
+        (Some(flow), Some(unsent)) if rank(flow) >= rank(&unsent) => of_flow(flow),
         (_, Some(unsent)) => unsent,
-        (Some(flow), None) => flow.clone(),
+        (Some(flow), None) => of_flow(flow),
         (None, None) => unseen::no_traffic(trace, host),
     };
     name_node(&mut overall.summary, overall.place.as_ref());
@@ -132,6 +146,11 @@ pub fn diagnose(trace: &Trace, host: &Host) -> Diagnosis {
     }
     Diagnosis { flows, overall }
 }
+
+/// Flows of which the verdict of the whole speaks: what was asked for, or where there is nothing else, all.
+type Meant = fn(&View<'_>) -> bool;
+const MEANT: Meant = |view| !view.is_chatter();
+const ANY: Meant = |_| true;
 
 /// Of several nodes the summary names the one first: names of namespaces repeat on all.
 fn name_node(summary: &mut String, place: Option<&Place>) {

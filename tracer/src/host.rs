@@ -29,7 +29,7 @@ use crate::model::{Device, KtimeNs, Mac, NetNs, Proto};
 use facts::{
     Cgroups, ConntrackAnswer, ConntrackCounters, DeviceState, Fact, Forwarding, InterfaceAddress,
     Link, MulticastPorts, Neighbor, NodeId, OpenSocket, PacketQueue, PolicyRule, PortUse, PortVlan,
-    Probe, RouteAnswer, RuleTrace, Ruleset, Run, TableRoute, TracedNode, XfrmPolicy,
+    Probe, ProbeState, RouteAnswer, RuleTrace, Ruleset, Run, TableRoute, TracedNode, XfrmPolicy,
 };
 
 pub use firewall::element_words;
@@ -230,6 +230,27 @@ impl Host {
                 self.unread.insert((what, why));
             }
         }
+    }
+
+    /// Whether a probe of an interface, or the trace of a namespace's rules, failed and that is gone: nothing can be missed
+    /// there any more.
+    #[must_use]
+    pub fn went_away(&self, probe: &Probe) -> bool {
+        let about = |device: &&Device| {
+            let namespace = self.namespace(device.netns);
+            match probe.name.split_once(' ') {
+                Some(("tc", place)) => place == format!("{namespace}/{}", self.interface(**device)),
+                Some(("rules", name)) => name == namespace,
+                _ => false,
+            }
+        };
+        probe.state == ProbeState::Failed
+            && self.gone.iter().any(|device| about(&device))
+            && !self
+                .links
+                .keys()
+                .filter(about)
+                .any(|device| !self.gone.contains(device))
     }
 
     /// Takes in the packet filters of a namespace, and keeps the first that were read.

@@ -6,6 +6,7 @@ pub mod assemble;
 mod end;
 pub mod event;
 pub(crate) mod figures;
+pub mod stories;
 
 use std::borrow::Cow;
 
@@ -139,7 +140,7 @@ pub struct Completeness {
     pub tags_evicted: u64,
     /// Where records were lost or thinned; only hooks where some were.
     pub by_hook: Vec<HookLoss>,
-    /// Every probe with its state: `attached`, `missing`, `failed`.
+    /// Every probe with its state: `attached`, `missing`, `failed`, `gone`.
     pub probes: Vec<ProbeReport>,
     /// Interfaces watched by tc.
     pub interfaces_covered: u32,
@@ -165,11 +166,23 @@ pub struct HookLoss {
 pub struct ProbeReport {
     /// Its name.
     pub name: String,
-    /// `attached`, `missing` or `failed`.
-    #[schemars(extend("enum" = ["attached", "missing", "failed"]))]
+    /// `attached`, `missing`, `failed`, or `gone`: it failed, and its interface or namespace went away.
+    #[schemars(extend("enum" = ["attached", "missing", "failed", "gone"]))]
     pub state: String,
     /// How it is attached, or why it is not.
     pub detail: String,
+}
+
+impl Report {
+    /// A flow's verdict; where it is that of the whole, as that, which also says how many flows share it.
+    #[must_use]
+    pub fn verdict_of<'a>(&'a self, flow: &'a FlowReport) -> &'a Verdict {
+        let (whole, own) = (&self.verdict, &flow.verdict);
+        let same = (whole.outcome, &whole.cause, &whole.place)
+            == (own.outcome, &own.cause, &own.place)
+            && whole.summary.starts_with(&own.summary);
+        if same { whole } else { own }
+    }
 }
 
 impl HopReport {

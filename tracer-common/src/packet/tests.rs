@@ -173,6 +173,22 @@ fn later_fragments_have_no_ports_and_first_ones_the_fingerprint_of_the_whole() {
     assert_ne!(print(&later), print(&whole));
     assert_eq!(ports(read(&later, ETH_IPV4, 0)), Some((17, 0, 0)));
 
+    // both know the datagram, and what is no fragment knows none
+    let hash = |bytes: &[u8], protocol| {
+        let header = read(bytes, protocol, 0).filter(|header| header.datagram != 0)?;
+        Some(flow_hash(&header.tuple, header.datagram, 1))
+    };
+    assert_eq!(hash(&whole, ETH_IPV4), None);
+    assert!(hash(&first, ETH_IPV4).is_some());
+    assert_eq!(hash(&first, ETH_IPV4), hash(&later, ETH_IPV4));
+    let v6 = |offset, id, rest: &[u8]| {
+        let bytes = join(&[&[17, 0, 0, offset, 0, 0, 0, id], rest]);
+        hash(&ipv6(44, &bytes), ETH_IPV6)
+    };
+    assert!(v6(1, 9, &udp(1, 2, b"1")).is_some());
+    assert_eq!(v6(1, 9, &udp(1, 2, b"1")), v6(8, 9, &[1, 2, 3, 4]));
+    assert_ne!(v6(1, 9, &udp(1, 2, b"1")), v6(8, 7, &[1, 2, 3, 4]));
+
     let fragment = [17, 0, 0, 8, 0, 0, 0, 9];
     let header = read(&ipv6(44, &join(&[&fragment, &[1, 2, 3, 4]])), ETH_IPV6, 0);
     assert_eq!(
@@ -329,11 +345,11 @@ fn a_flow_has_one_hash_in_both_directions() {
         ..RawTuple::NONE
     };
     let there = flow(6, 1000, 80);
-    assert_eq!(flow_hash(&there, 1), flow_hash(&there.reversed(), 1));
-    assert_ne!(flow_hash(&there, 1), flow_hash(&there, 2));
-    assert_ne!(flow_hash(&there, 1), flow_hash(&flow(6, 1000, 81), 1));
+    assert_eq!(flow_hash(&there, 0, 1), flow_hash(&there.reversed(), 0, 1));
+    assert_ne!(flow_hash(&there, 0, 1), flow_hash(&there, 0, 2));
+    assert_ne!(flow_hash(&there, 0, 1), flow_hash(&flow(6, 1000, 81), 0, 1));
     let (request, reply) = (flow(1, 8, 77), flow(1, 0, 77).reversed());
-    assert_eq!(flow_hash(&request, 1), flow_hash(&reply, 1));
+    assert_eq!(flow_hash(&request, 0, 1), flow_hash(&reply, 0, 1));
 }
 
 #[test]

@@ -190,7 +190,7 @@ pub fn at_head((base, chain): (&BaseChain, &str), rule: &[String], shell: &Shell
 }
 
 /// How one flow is let pass at the head of a chain of a base chain's table. `server`: the side whose port is matched, for the client's is another
-/// with each connection. ARP has no flows.
+/// with each connection. A later fragment has no ports: what lets it pass is for such fragments alone. ARP has no flows.
 #[must_use]
 pub fn let_pass(
     (base, chain): (&BaseChain, &str),
@@ -213,10 +213,20 @@ pub fn let_pass(
     Some(at_head((base, chain), &rule, shell))
 }
 
+/// Whether it is the tuple of a fragment other than the first, whose ports are not known.
+fn is_portless(tuple: &Tuple) -> bool {
+    matches!(tuple.proto, Proto::Tcp | Proto::Udp | Proto::Sctp)
+        && tuple.sport == 0
+        && tuple.dport == 0
+}
+
 fn pass_by_iptables(tuple: &Tuple, (side, port): (&str, u16)) -> Vec<String> {
     let mut what = command_words(&["-s"], tuple.src);
     what.extend(command_words(&["-d"], tuple.dst));
     what.extend(match tuple.proto {
+        // ip6tables has no such option; fragments have the protocol of their datagram there too (ipv6_find_hdr).
+        proto if is_portless(tuple) && tuple.dst.is_ipv6() => command_words(&["-p"], proto),
+        proto if is_portless(tuple) => command_words(&["-p", &proto.to_string()], "-f"),
         Proto::Tcp => command_words(&["-p", "tcp", &format!("--{side}")], port),
         Proto::Udp => command_words(&["-p", "udp", &format!("--{side}")], port),
         Proto::Sctp => command_words(&["-p", "sctp", &format!("--{side}")], port),
@@ -237,6 +247,16 @@ fn pass_by_nft(tuple: &Tuple, (side, port): (&str, u16)) -> Vec<String> {
     let mut what = command_words(&[family, "saddr"], tuple.src);
     what.extend(command_words(&[family, "daddr"], tuple.dst));
     what.extend(match tuple.proto {
+        proto if is_portless(tuple) => {
+            let offset: &[&str] = match tuple.dst {
+                IpAddr::V4(_) => &["ip", "frag-off", "&", "0x1fff"],
+                IpAddr::V6(_) => &["frag", "frag-off"],
+            };
+            let mut words = command_words(&["meta", "l4proto"], proto);
+            words.extend(command_words(offset, "!="));
+            words.push("0".to_owned());
+            words
+        }
         Proto::Tcp => command_words(&["tcp", side], port),
         Proto::Udp => command_words(&["udp", side], port),
         Proto::Sctp => command_words(&["sctp", side], port),
@@ -257,6 +277,7 @@ fn command_words(words: &[&str], last: impl ToString) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::Host;
 
     fn chain(engine: FilterEngine, family: &str, table: &str, name: &str) -> BaseChain {
         BaseChain {
@@ -336,5 +357,51 @@ mod tests {
             back(&legacy, 3, None).as_deref(),
             Some("iptables-legacy -I FORWARD 3 ip daddr 10.0.0.9 drop")
         );
+    }
+
+    #[test]
+    fn a_later_fragment_is_let_pass_without_ports() {
+        let words = |base: &BaseChain, src: &str, dst: &str| {
+            let tuple = Tuple {
+                src: src.parse().expect("an address"),
+                dst: dst.parse().expect("an address"),
+                sport: 0,
+                dport: 0,
+                proto: Proto::Udp,
+                icmp_id: 0,
+            };
+            let shell = Shell::of(&Host::default(), None);
+            let place = (base, base.chain.as_str());
+            let passes = let_pass(place, &tuple, Side::Destination, &shell);
+            passes.map(|pass| pass.insert.to_string())
+        };
+        let legacy = |family| chain(FilterEngine::Legacy, family, "mangle", "FORWARD");
+        let nft = |family| chain(FilterEngine::Nftables, family, "fw", "pre");
+        let v4 = ("10.0.0.1", "10.0.0.2");
+        let v6 = ("fd00::1", "fd00::2");
+        for (base, (src, dst), command) in [
+            (
+                legacy("ip"),
+                v4,
+                "iptables-legacy -t mangle -I FORWARD -s 10.0.0.1 -d 10.0.0.2 -p udp -f -j ACCEPT",
+            ),
+            (
+                legacy("ip6"),
+                v6,
+                "ip6tables-legacy -t mangle -I FORWARD -s fd00::1 -d fd00::2 -p udp -j ACCEPT",
+            ),
+            (
+                nft("ip"),
+                v4,
+                "nft insert rule ip fw pre ip saddr 10.0.0.1 ip daddr 10.0.0.2 meta l4proto udp ip frag-off '&' 0x1fff '!=' 0 accept comment tracer-advice",
+            ),
+            (
+                nft("ip6"),
+                v6,
+                "nft insert rule ip6 fw pre ip6 saddr fd00::1 ip6 daddr fd00::2 meta l4proto udp frag frag-off '!=' 0 accept comment tracer-advice",
+            ),
+        ] {
+            assert_eq!(words(&base, src, dst).as_deref(), Some(command));
+        }
     }
 }

@@ -429,7 +429,10 @@ fn drop_evidence(host: &Host, loss: &Loss<'_>, count: u64) -> Vec<Evidence> {
     }
     if let Some(tuple) = loss.tuple() {
         let headers = loss.event.packet.as_ref().map_or_else(String::new, |p| {
-            format!(", {} bytes, TTL {}", p.ip_len, p.ttl)
+            let fragment = p.fragment.map_or_else(String::new, |fragment| {
+                format!(", fragment at offset {}", fragment.offset)
+            });
+            format!(", {} bytes, TTL {}{fragment}", p.ip_len, p.ttl)
         });
         list.push(evidence("packet", format!("{tuple}{headers}")));
     }

@@ -10,6 +10,7 @@ mod programs;
 mod progress;
 mod remedies;
 mod routing;
+mod shares;
 mod silence;
 mod sockets;
 mod translated;

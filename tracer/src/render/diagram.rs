@@ -120,7 +120,7 @@ fn foot(canvas: &mut Canvas, top: f32, width: f32, report: &Report) -> f32 {
         .filter(|(_, rest)| !rest.is_empty())
     {
         let more = counted(others.len() as u64, "other flow");
-        texts.push(("plain", format!("{more}: {}", outcomes(others))));
+        texts.push(("plain", format!("{more}: {}", outcomes(others.iter()))));
     }
     let gaps = completeness::gaps(report);
     texts.push(match gaps.first() {

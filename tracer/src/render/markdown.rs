@@ -19,8 +19,9 @@ use super::place;
 use super::style::{Face, Marks, UNICODE};
 use super::text::completeness;
 use super::text::verdict::{confidence, packets, sentence};
-use super::text::{node, outcomes, seconds};
+use super::text::{more_alike, node, outcomes, seconds};
 use crate::report::Report;
+use crate::report::stories::stories;
 use crate::verdict::{Advice, Evidence, Verdict};
 use escape::{code, fence, prose};
 
@@ -43,7 +44,7 @@ const MARKS: Marks = UNICODE;
 pub fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
     let worst = report.flows.first();
     let verdict = worst.map_or(&report.verdict, |flow| &flow.verdict);
-    let head = headline(verdict);
+    let head = headline(worst.map_or(verdict, |flow| report.verdict_of(flow)));
     let mut rest = others(report);
     rest.extend(why(&verdict.evidence));
     rest.extend(what_to_do(&verdict.advice));
@@ -93,27 +94,42 @@ fn headline(verdict: &Verdict) -> Vec<String> {
 
 /// The flows whose paths are not shown.
 fn others(report: &Report) -> Vec<String> {
-    let Some((_, others)) = report
-        .flows
-        .split_first()
-        .filter(|(_, rest)| !rest.is_empty())
-    else {
+    let stories = stories(&report.flows);
+    let Some((worst, different)) = stories.split_first() else {
         return Vec::new();
     };
+    let alike = worst.get(1..).unwrap_or_default();
+    let others = report.flows.get(1..).unwrap_or_default();
+    if others.is_empty() {
+        return Vec::new();
+    }
     let mut lines = vec![
         format!(
             "### {} of {}: {}",
             counted(others.len() as u64, "other flow"),
             count(report.trace.flows_seen),
-            outcomes(others)
+            outcomes(others.iter())
         ),
         String::new(),
     ];
-    let named = others.iter().map(|flow| {
+    if !alike.is_empty() {
+        lines.push(format!("- {}", prose(&more_alike(alike))));
+    }
+    let named = different.iter().filter_map(|story| {
+        let (flow, others) = story.split_first()?;
         let asked = flow.tuples.first().map_or("no packet", |tuple| &tuple.text);
-        format!("- {}: {}", code(asked), prose(&flow.verdict.summary))
+        let more = match others.len() {
+            0 => String::new(),
+            n => format!(" and {n} more"),
+        };
+        Some(format!(
+            "- {}{more}: {}",
+            code(asked),
+            prose(&flow.verdict.summary)
+        ))
     });
-    lines.extend(bounded(named, FLOWS, "more"));
+    let named: Vec<String> = named.collect();
+    lines.extend(bounded(named.into_iter(), FLOWS, "more"));
     lines.push(String::new());
     lines
 }

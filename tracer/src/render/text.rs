@@ -4,7 +4,7 @@
 //! verdict in one line
 //! what was traced
 //!
-//! flow                         worst first
+//! flow                         worst first, those with the same verdict together
 //!   hops, rewrites, and the place of the loss; the way back
 //!   verdict, evidence, advice
 //!
@@ -25,6 +25,7 @@ use std::io::{self, Write};
 use super::figures::{count, counted, duration};
 use super::page::{Line, Page};
 use super::style::{ASCII, Face, Ink, UNICODE};
+use crate::report::stories::stories;
 use crate::report::{ClockReport, FlowReport, NodeReport, Report};
 use crate::verdict::Outcome;
 
@@ -37,7 +38,7 @@ pub struct TextStyle {
     pub color: bool,
     /// Without characters beyond ASCII of its own (names keep theirs).
     pub ascii: bool,
-    /// Flows that are shown in full; the rest are counted.
+    /// Flows that are shown in full, each with the number of those like it; the rest are counted.
     pub flows: usize,
     /// What packets were checked by between the hops.
     pub checks: bool,
@@ -67,10 +68,16 @@ pub fn write(out: &mut impl Write, report: &Report, style: &TextStyle) -> io::Re
     let mut page = Page::new(style.width.max(NARROWEST), marks);
     verdict::headline(&mut page, &report.verdict);
     header(&mut page, report);
-    let shown = report.flows.len().min(style.flows);
-    for flow in report.flows.iter().take(shown) {
+    let stories = stories(&report.flows);
+    let shown = stories.len().min(style.flows);
+    let (told, left) = stories.split_at(shown);
+    for story in told {
+        let Some((flow, others)) = story.split_first() else {
+            continue;
+        };
         page.gap();
         title(&mut page, flow, report.flows.len());
+        same(&mut page, others);
         path::rows(&mut page, flow, style.checks);
         page.gap();
         verdict::block(&mut page, &flow.verdict);
@@ -79,7 +86,7 @@ pub fn write(out: &mut impl Write, report: &Report, style: &TextStyle) -> io::Re
         page.gap();
         verdict::reasons(&mut page, &report.verdict);
     }
-    rest(&mut page, report.flows.get(shown..).unwrap_or_default());
+    rest(&mut page, &left.concat());
     page.gap();
     completeness::lines(&mut page, report);
     page.write(out, style.color)
@@ -105,7 +112,7 @@ fn header(page: &mut Page, report: &Report) {
         items.push(format!(
             "{}: {}",
             counted(trace.flows_seen, "flow"),
-            outcomes(&report.flows)
+            outcomes(report.flows.iter())
         ));
     }
     items.extend(if report.nodes.is_empty() {
@@ -158,15 +165,40 @@ fn title(page: &mut Page, flow: &FlowReport, flows: usize) {
     page.line(line.push(Ink::Strong, asked.unwrap_or("no packet")));
 }
 
+/// How many more flows have the story that is told, and which.
+fn same(page: &mut Page, others: &[&FlowReport]) {
+    if others.is_empty() {
+        return;
+    }
+    page.prose(
+        Line::default().push(Ink::Quiet, "  "),
+        Ink::Quiet,
+        &more_alike(others),
+    );
+}
+
+/// `and 58 more flows with the same verdict: tcp …, tcp …`
+pub(crate) fn more_alike(others: &[&FlowReport]) -> String {
+    const NAMED: usize = 3;
+    let asked = others.iter().filter_map(|flow| flow.tuples.first());
+    let named: Vec<&str> = asked.take(NAMED).map(|t| t.text.as_str()).collect();
+    let more = if others.len() > NAMED { ", …" } else { "" };
+    format!(
+        "and {} with the same verdict: {}{more}",
+        counted(others.len() as u64, "more flow"),
+        named.join(", ")
+    )
+}
+
 /// The flows that are not shown, by outcome.
-fn rest(page: &mut Page, flows: &[FlowReport]) {
+fn rest(page: &mut Page, flows: &[&FlowReport]) {
     if flows.is_empty() {
         return;
     }
     let text = format!(
         "{} more: {}; all are in the JSON report",
         counted(flows.len() as u64, "flow"),
-        outcomes(flows)
+        outcomes(flows.iter().copied())
     );
     page.gap();
     let mark = Line::default().push(Ink::Quiet, page.marks.more);
@@ -174,7 +206,7 @@ fn rest(page: &mut Page, flows: &[FlowReport]) {
 }
 
 /// `1 dropped, 6 delivered`, worst first.
-pub(crate) fn outcomes(flows: &[FlowReport]) -> String {
+pub(crate) fn outcomes<'a>(flows: impl Iterator<Item = &'a FlowReport>) -> String {
     let mut counts: BTreeMap<Outcome, u64> = BTreeMap::new();
     for flow in flows {
         *counts.entry(flow.verdict.outcome).or_default() += 1;

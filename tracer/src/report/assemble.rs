@@ -152,7 +152,11 @@ fn completeness(trace: &Trace, host: &Host) -> Completeness {
             .values()
             .map(|probe| ProbeReport {
                 name: probe.name.clone(),
-                state: state_name(probe.state).into(),
+                state: if host.went_away(probe) {
+                    "gone".into()
+                } else {
+                    state_name(probe.state).into()
+                },
                 detail: probe.detail.clone(),
             })
             .collect(),

@@ -3,6 +3,7 @@
 
 mod answer;
 mod element;
+mod helper;
 mod marked;
 mod opening;
 mod suspects;
@@ -160,6 +161,7 @@ pub fn drop(loss: &Loss<'_>) -> Option<Candidate> {
         found = suspected(loss, hook, &[Stop::Reject])?.1;
     }
     let candidate = untracked::explain(candidate, (loss, hook));
+    let candidate = helper::explain(candidate, (loss, hook));
     let asks = |test: &Test| matches!(test, Test::Mark { .. });
     let mut rules = found.list.iter().filter_map(|s| s.rule.as_ref());
     let by_mark = rules.any(|rule| rule.tests.iter().any(asks));
@@ -326,6 +328,7 @@ pub fn reject(loss: &Loss<'_>) -> Option<Candidate> {
     let candidate = match hook.and_then(|h| Some((h, suspected(loss, h, &[Stop::Reject])?))) {
         Some((hook, (chains, found))) => {
             let candidate = untracked::explain(candidate, (loss, hook));
+            let candidate = helper::explain(candidate, (loss, hook));
             answer::with(candidate, (loss, hook), &chains, &found)
         }
         None => candidate.advise(look_everywhere(loss, hook, &shell)),

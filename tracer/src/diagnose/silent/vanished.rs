@@ -167,7 +167,7 @@ fn unassembled(view: &View<'_>, journey: &Journey) -> Option<Candidate> {
         "a fragment was seen at its destination; its datagram reached no socket".to_owned(),
     );
     Some(candidate.advise([
-        text("where were the other fragments lost? follow them: only the first has ports, so ask for the host alone"),
+        text("where were the other fragments lost? look for drops before this place; without the first one, which alone has ports, only a trace of the host shows the others"),
         shell.look("counters of reassembly", command!["nstat -az"].piped_to("grep -i reasm".into())),
     ]))
 }

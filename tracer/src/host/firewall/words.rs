@@ -699,6 +699,10 @@ fn iptables_field(
             let option = ends(*side, "--physdev-in", "--physdev-out");
             format!("-m physdev {unless}{option} {name}")
         }
+        // Later fragments: the offset is not zero.
+        (Field::Fragment, Some(0x1fff)) if *last == Value::Number(0) => {
+            format!("{}-f", if not { "" } else { "! " })
+        }
         (Field::Mac(Side::Source), None) => {
             format!("-m mac {unless}--mac-source {}", value_words(first))
         }

@@ -140,6 +140,13 @@ pub(crate) fn notes(report: &Report) -> Vec<String> {
     if !missing.is_empty() {
         notes.push(format!("not in this kernel: {}", missing.join(", ")));
     }
+    let gone = probes.iter().filter(|probe| probe.state == "gone");
+    let gone =
+        gone.map(|probe| format!("{} failed, and what it was to watch went away", probe.name));
+    notes.extend(bounded(
+        gone.collect(),
+        "more probes failed where something went away",
+    ));
     // whose packets they were is not known: on a busy machine nearly always another flow's
     if complete.missed_events > 0 {
         notes.push(format!(

@@ -142,3 +142,23 @@ fn a_loop_is_shown_to_a_bound_with_its_end() {
     assert!(text.contains("DROPPED at nft_do_chain"), "{text}");
     assert!(text.lines().count() < 100);
 }
+
+#[test]
+fn flows_with_one_story_are_told_once() {
+    let (_, mut report) = samples::all()
+        .into_iter()
+        .find(|(_, report)| report.flows.len() == 1)
+        .unwrap();
+    let flow = report.flows.first().cloned().unwrap();
+    report.flows = vec![flow; 60];
+    let page = text(&report, wide(80));
+    let summary = &report.verdict.summary;
+    let start: String = summary.chars().take(20).collect();
+    // the headline, and the one verdict
+    assert_eq!(page.matches(start.as_str()).count(), 2, "{page}");
+    assert!(
+        page.contains("and 59 more flows with the same verdict"),
+        "{page}"
+    );
+    assert!(!page.contains("are in the JSON report"), "{page}");
+}

@@ -413,3 +413,27 @@ fn nothing_known_of_the_host_is_no_obstacle() {
         .collect();
     assert_eq!(names, ["if:2", "if:3"]);
 }
+
+#[test]
+fn a_probe_that_failed_on_an_interface_that_is_gone_hides_nothing() {
+    let failed = |host: &mut Host| {
+        host.apply(
+            KtimeNs(START),
+            Fact::Probe(Probe {
+                name: format!("tc {}/{}", host.namespace(POD.netns), host.interface(POD)),
+                state: ProbeState::Failed,
+                detail: "No such device".into(),
+            }),
+        );
+    };
+    let state = |host: &Host| {
+        let report = assemble(&trace(), host, &diagnosis());
+        let mut probes = report.trace.completeness.probes.into_iter();
+        probes.find(|p| p.name.starts_with("tc ")).map(|p| p.state)
+    };
+    let mut host = host();
+    failed(&mut host);
+    assert_eq!(state(&host).as_deref(), Some("failed"));
+    host.apply(KtimeNs(START), Fact::LinkGone(POD));
+    assert_eq!(state(&host).as_deref(), Some("gone"));
+}

@@ -1,32 +1,24 @@
 //! Losses of all flows by cause and place, with counts and rates; Enter shows the stack of one.
 
 use super::Picture;
-use crate::render::figures::{count, duration};
+use crate::render::figures::{count, counted, duration};
 use crate::render::page::{Line, Page};
 use crate::render::style::Ink;
 use crate::render::text::verdict::confidence;
-use crate::report::{FlowReport, LossReport};
+use crate::report::LossReport;
+use crate::report::stories::losses;
 use crate::tui::rows::{Row, Target, cut, plain};
 
 /// The rows, most packets first.
 pub(super) fn rows(picture: &Picture<'_>) -> Vec<Row> {
     let flows = &picture.snapshot.report.flows;
-    let mut losses: Vec<(&FlowReport, usize, &LossReport)> = flows
-        .iter()
-        .flat_map(|flow| {
-            flow.losses
-                .iter()
-                .enumerate()
-                .map(move |(i, loss)| (flow, i, loss))
-        })
-        .collect();
+    let losses = losses(flows);
     if losses.is_empty() {
         return vec![Row::words(
             Ink::Quiet,
             "  No packet of these flows was lost in this kernel so far.",
         )];
     }
-    losses.sort_by_key(|(_, _, loss)| std::cmp::Reverse(loss.packets));
     let mut rows = vec![Row::text(
         Line::default()
             .right(Ink::Quiet, "packets", 9)
@@ -34,14 +26,15 @@ pub(super) fn rows(picture: &Picture<'_>) -> Vec<Row> {
             .right(Ink::Quiet, "last", 9)
             .push(Ink::Quiet, "  cause, place"),
     )];
-    for (flow, index, loss) in losses {
+    for shared in losses {
+        let loss = shared.loss;
         let line = Line::default()
-            .right(Ink::Bad, &count(loss.packets), 9)
-            .right(Ink::Plain, &rate(picture, loss), 9)
+            .right(Ink::Bad, &count(shared.packets), 9)
+            .right(Ink::Plain, &rate(picture, shared.packets), 9)
             .right(
                 Ink::Quiet,
                 &duration(
-                    picture.now_ns().saturating_sub(loss.last_ns),
+                    picture.now_ns().saturating_sub(shared.last_ns),
                     &picture.marks,
                 ),
                 9,
@@ -50,7 +43,13 @@ pub(super) fn rows(picture: &Picture<'_>) -> Vec<Row> {
             .push(Ink::Strong, &loss.cause)
             .push(Ink::Plain, "  ")
             .push(Ink::Plain, &place(loss));
-        rows.push(Row::of(line, Target::Loss(flow.id, index)));
+        let line = match shared.flows {
+            1 => line,
+            n => line
+                .push(Ink::Plain, "  ")
+                .push(Ink::Quiet, &counted(n, "flow")),
+        };
+        rows.push(Row::of(line, Target::Loss(shared.flow.id, shared.index)));
         let room = picture.width.saturating_sub(29);
         rows.push(Row::text(
             Line::default()
@@ -62,9 +61,9 @@ pub(super) fn rows(picture: &Picture<'_>) -> Vec<Row> {
 }
 
 /// Packets a second over the whole trace.
-fn rate(picture: &Picture<'_>, loss: &LossReport) -> String {
+fn rate(picture: &Picture<'_>, packets: u64) -> String {
     let ms = picture.snapshot.report.trace.duration_ms.max(1);
-    let milli = loss.packets.saturating_mul(1_000_000) / ms;
+    let milli = packets.saturating_mul(1_000_000) / ms;
     if milli >= 100_000 {
         count(milli / 1000)
     } else {

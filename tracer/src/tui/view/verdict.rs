@@ -17,7 +17,9 @@ const SUMMARY: usize = 2;
 pub(crate) fn of<'a>(picture: &Picture<'a>) -> &'a Verdict {
     picture
         .flow
-        .map_or(&picture.snapshot.report.verdict, |flow| &flow.verdict)
+        .map_or(&picture.snapshot.report.verdict, |flow| {
+            picture.snapshot.report.verdict_of(flow)
+        })
 }
 
 /// Outcome and summary; cause, confidence and counts; the first advice with its command.

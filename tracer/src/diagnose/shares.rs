@@ -1,0 +1,174 @@
+//! Of many packets or flows: how many the verdict of the whole is about, and what tells the flows that fail from those
+//! that do not. A fact is only told when it holds for every flow that fails and for no other one.
+
+use std::fmt::Display;
+use std::net::IpAddr;
+
+use crate::model::{Device, Direction, Tuple};
+use crate::verdict::{Outcome, Verdict};
+
+use super::translation;
+use super::view::View;
+use super::words;
+
+/// Adds to the verdict of the whole its share of the flows that are meant; of one flow alone its share of the packets.
+pub(super) fn tell(meant: &[(&View<'_>, &Verdict)], overall: &mut Verdict) {
+    if overall.outcome <= Outcome::Delivered {
+        return;
+    }
+    if let [(view, _)] = meant {
+        let packets = overall.packets;
+        let some_came = [Direction::Forward, Direction::Reply]
+            .iter()
+            .filter_map(|direction| view.flow.fates.get(direction))
+            .any(|fates| fates.delivered > 0);
+        if some_came && packets.affected > 0 && packets.affected < packets.seen {
+            overall.summary += &format!("; {} of {} packets", packets.affected, packets.seen);
+        }
+        return;
+    }
+    let (failing, well): (Vec<_>, Vec<_>) = meant
+        .iter()
+        .partition(|(_, verdict)| verdict.outcome > Outcome::Delivered);
+    let alike = failing
+        .iter()
+        .filter(|(_, verdict)| verdict.outcome == overall.outcome && verdict.cause == overall.cause)
+        .count();
+    overall.summary += &match meant.len() {
+        2 if alike == 2 => "; both flows".to_owned(),
+        all if alike == all => format!("; all {all} flows"),
+        all => format!("; {alike} of {all} flows"),
+    };
+    let of = |flows: &[(&View<'_>, &Verdict)]| -> Vec<Facts> {
+        flows.iter().map(|(view, _)| Facts::of(view)).collect()
+    };
+    let separating = separating(&of(&failing), &of(&well), |device| {
+        meant
+            .first()
+            .map_or_else(String::new, |(view, _)| words::interface(view.host, device))
+    });
+    if alike == failing.len() {
+        let who = if alike == 1 { "the only one" } else { "all" };
+        if !separating.is_empty() {
+            overall.summary += &format!(", {who} {}", separating.join(" and "));
+        }
+    } else {
+        overall.summary += &format!(", {} more fail otherwise", failing.len() - alike);
+        if !separating.is_empty() {
+            overall.summary += &format!("; all that fail: {}", separating.join(" and "));
+        }
+    }
+}
+
+/// What a flow can be told by from others. `None`: not known.
+struct Facts {
+    /// Where a service's address led.
+    backend: Option<String>,
+    to: Option<IpAddr>,
+    port: Option<u16>,
+    from: Option<IpAddr>,
+    /// Interfaces that its packets passed or died at on the way there, in order.
+    passed: Vec<Device>,
+    /// The length of its longest packet on the way there.
+    longest: Option<u32>,
+}
+
+impl Facts {
+    fn of(view: &View<'_>) -> Self {
+        let asked = view.tuple();
+        let steps = || {
+            view.journeys(Direction::Forward)
+                .flat_map(|journey| &journey.steps)
+        };
+        let mut passed: Vec<Device> = Vec::new();
+        let hops = view.flow.forward.hops.iter().map(|hop| hop.device);
+        for device in hops.chain(steps().filter_map(|step| step.event.device)) {
+            if !passed.contains(&device) {
+                passed.push(device);
+            }
+        }
+        let lengths = steps().filter_map(|step| step.event.packet.as_ref());
+        Self {
+            backend: translation::dnat(view).map(|change| words::destination(&change.after)),
+            to: asked.map(|t| t.dst),
+            port: asked.filter(has_port).map(|t| t.dport),
+            from: asked.map(|t| t.src),
+            passed,
+            longest: lengths.map(|packet| packet.ip_len).max(),
+        }
+    }
+}
+
+fn has_port(tuple: &Tuple) -> bool {
+    tuple.dport != 0
+}
+
+/// What all that fail have and none of the others; of those that follow from each other the first.
+fn separating(failing: &[Facts], well: &[Facts], name: impl Fn(Device) -> String) -> Vec<String> {
+    fn said<T: PartialEq + Clone + Display>(
+        (failing, well): (&[Facts], &[Facts]),
+        words: &str,
+        of: fn(&Facts) -> Option<T>,
+    ) -> Option<String> {
+        Some(format!("{words} {}", common(failing, well, of)?))
+    }
+    let both = (failing, well);
+    let place = said(both, "to backend", |f| f.backend.clone())
+        .or_else(|| said(both, "to", |f| f.to))
+        .or_else(|| said(both, "to port", |f| f.port))
+        .or_else(|| {
+            let device = through(failing, well)?;
+            Some(format!("through {}", name(device)))
+        });
+    let source = said(both, "from", |f| f.from);
+    place
+        .into_iter()
+        .chain(source)
+        .chain(longer(failing, well))
+        .collect()
+}
+
+/// The value that all that fail share and that no other flow has. Of one flow that fails alone that is only told where
+/// others have a value in common: else each flow has its own, and it separates nothing.
+fn common<T: PartialEq>(
+    failing: &[Facts],
+    well: &[Facts],
+    of: fn(&Facts) -> Option<T>,
+) -> Option<T> {
+    let value = failing.first().and_then(of)?;
+    let others: Vec<T> = well.iter().map(of).collect::<Option<_>>()?;
+    let shared = failing.len() > 1
+        || others.len() == 1
+        || (1..)
+            .zip(&others)
+            .any(|(next, one)| others.iter().skip(next).any(|other| other == one));
+    let separates = !others.is_empty()
+        && !others.contains(&value)
+        && failing.iter().all(|f| of(f).as_ref() == Some(&value));
+    (shared && separates).then_some(value)
+}
+
+/// The first interface that all that fail came to and none of the others.
+fn through(failing: &[Facts], well: &[Facts]) -> Option<Device> {
+    if well.is_empty() || well.iter().any(|facts| facts.passed.is_empty()) {
+        return None;
+    }
+    let mut passed = failing.first()?.passed.iter();
+    passed
+        .find(|device| {
+            failing.iter().all(|f| f.passed.contains(device))
+                && !well.iter().any(|f| f.passed.contains(device))
+        })
+        .copied()
+}
+
+/// Where each flow that fails has sent a larger packet than any other flow.
+fn longer(failing: &[Facts], well: &[Facts]) -> Option<String> {
+    let longest =
+        |flows: &[Facts]| -> Option<Vec<u32>> { flows.iter().map(|facts| facts.longest).collect() };
+    let shortest = longest(failing)?.into_iter().min()?;
+    let most = longest(well)?.into_iter().max()?;
+    (shortest > most).then(|| {
+        format!("with packets of {shortest} bytes or more (those of the other flows have at most {most})")
+    })
+}
