@@ -15,6 +15,8 @@ pub use chains::verdict_words;
 use crate::host::Host;
 use crate::host::facts::{FilterEngine, Link, Question};
 use crate::model::{Device, KtimeNs, NetNs, Tuple};
+use crate::uapi::if_arp::ARPHRD_LOOPBACK;
+use crate::uapi::if_packet::OTHERHOST;
 
 use super::bridging;
 use super::filter::{Interface, Packet};
@@ -204,7 +206,9 @@ struct Walk<'a, 'l> {
 impl<'a> Walk<'a, '_> {
     /// Whether the packet comes as far as a stage; what it is not known to have reached is not told.
     fn reaches(&self, stage: Stage) -> bool {
-        let stopped = self.found.checks.iter().any(Check::stops);
+        let given = |check: &Check| check.verdict == "queue" && self.passed(stage);
+        let mut checks = self.found.checks.iter();
+        let stopped = checks.any(|check| check.stops() && !given(check));
         let beyond = matches!(self.leg.exit, Exit::Stage(last) if last < stage);
         !stopped && !beyond
     }
@@ -220,7 +224,9 @@ impl<'a> Walk<'a, '_> {
 
     /// Takes a check down. What was read cannot have stopped a packet that was seen behind it.
     fn tell(&mut self, stage: Stage, mut check: Check) {
-        if check.stops() && self.passed(stage) {
+        // A process may let a packet pass that it was given.
+        let given = check.verdict == "queue";
+        if check.stops() && self.passed(stage) && !given {
             check.undecided = Some("passed-nevertheless".to_owned());
         }
         self.found.checks.push(check);
@@ -396,6 +402,10 @@ impl<'a> Walk<'a, '_> {
     }
 
     fn ip(&mut self, device: Device) {
+        // A frame for another machine, flooded or overheard, goes no further (ip_rcv_core).
+        if self.leg.packet.packet_type == Some(OTHERHOST) {
+            return;
+        }
         let came = self.name(device);
         let bridge = self.link(device).is_some_and(|l| l.kind == "bridge");
         // A bridge that calls these chains for its ports does not call them again (ip_sabotage_in).
@@ -407,7 +417,13 @@ impl<'a> Walk<'a, '_> {
             );
         }
         self.translated(self.leg.before, self.routed(), "PREROUTING");
-        if self.reaches(Stage::Route) {
+        // What this host sent itself by `lo` was routed when it was sent; groups have routes of their own (mroute).
+        let loops = self
+            .link(device)
+            .is_some_and(|l| l.arp_type == ARPHRD_LOOPBACK);
+        if loops {
+            self.local = Some(true);
+        } else if self.reaches(Stage::Route) && !self.routed().dst.is_multicast() {
             self.receive(device);
         }
         let up = match self.leg.exit {

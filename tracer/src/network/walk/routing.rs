@@ -2,6 +2,7 @@
 
 use crate::host::facts::Question;
 use crate::model::{Device, IfIndex};
+use crate::uapi::if_arp::ARPHRD_ETHER;
 use crate::uapi::neighbour;
 
 use super::super::route::{
@@ -187,7 +188,7 @@ impl Walk<'_, '_> {
             return;
         };
         // Ethernet alone has neighbours, and what is sent to many needs none.
-        if link.arp_type != 1 || link.noarp || self.routed().dst.is_multicast() {
+        if link.arp_type != ARPHRD_ETHER || link.noarp || self.routed().dst.is_multicast() {
             return;
         }
         let tables = Tables::of(self.host, self.leg.netns);

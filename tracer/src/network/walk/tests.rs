@@ -376,3 +376,28 @@ fn what_was_not_read_is_asked_for() {
     assert!(found.missing.contains(&Question::Chains { netns }));
     assert!(found.checks.iter().all(|check| check.undecided.is_some()));
 }
+
+#[test]
+fn what_is_for_another_machine_is_not_routed() {
+    let net = Net::new();
+    let mut leg = leg();
+    leg.exit = Exit::Unknown;
+    leg.out = None;
+    leg.packet.packet_type = Some(3);
+    assert_eq!(net.walk(&leg), Vec::<String>::new());
+}
+
+#[test]
+fn a_process_may_let_pass_what_was_queued_for_it() {
+    let mut net = Net::new();
+    let queue = Part::Do(Statement::Verdict(RuleVerdict::Queue {
+        number: 3,
+        bypass: false,
+    }));
+    let rules = vec![rule("queue num 3", None, vec![queue])];
+    net.rules(vec![(base("filter", "FORWARD", false), rules)]);
+    assert_eq!(
+        net.walk(&leg()),
+        [ROUTE, "FORWARD queue num 3 → queue", NEIGHBOUR]
+    );
+}
