@@ -37,8 +37,8 @@ fn tshark(file: &Path, fields: &[&str]) -> Vec<Vec<String>> {
     let program = find_command("tshark")
         .unwrap_or_else(|| panic!("tshark is missing: `make setup` installs it on Debian"));
     let mut arguments = vec!["-r", file.to_str().unwrap(), "-N", "n", "-T", "fields"];
-    // Labs send bytes to port 53 that are no DNS.
-    arguments.extend(["--disable-protocol", "dns"]);
+    // Labs send bytes to ports 53 and 5353 that are no DNS.
+    arguments.extend(["--disable-protocol", "dns", "--disable-protocol", "mdns"]);
     arguments.extend(fields.iter().flat_map(|field| ["-e", field]));
     let (rows, errors) = output(&program, &arguments);
     let errors: Vec<&str> = errors
