@@ -7,10 +7,9 @@ use crate::host::Host;
 use crate::host::facts::{Link, Question};
 use crate::host::prefix::holds;
 use crate::model::{Device, IfIndex, NetNs, Tuple};
-use crate::network::bridging::Cast;
 use crate::network::links::carries;
 use crate::network::route::{Decision, Query, Tables, lookup};
-use crate::network::segment::{Frame, Segment};
+use crate::network::segment::Segment;
 use crate::network::settings::{Combined, setting};
 
 use super::needs::Asked;
@@ -57,13 +56,7 @@ impl<'a> Around<'a> {
         if own.is_empty() {
             return;
         }
-        let frame = Frame {
-            cast: Cast::Broadcast,
-            source: out.mac,
-            target: None,
-            asks: None,
-        };
-        let segment = Segment::from(host, out, frame);
+        let segment = Segment::of_broadcast(host, out);
         self.open |= !segment.open.is_empty();
         self.missing.extend(segment.missing);
         for end in segment.ends.iter().filter(|end| end.stop.is_none()) {

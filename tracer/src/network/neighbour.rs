@@ -379,13 +379,7 @@ fn owners_apart<'a>(host: &'a Host, ask: Ask, segment: &Segment<'a>, found: &mut
         let Some(link) = host.link(owner).filter(|_| !same && !host.is_gone(owner)) else {
             continue;
         };
-        let broadcast = Frame {
-            cast: Cast::Broadcast,
-            source: link.mac,
-            target: None,
-            asks: None,
-        };
-        let towards = Segment::from(host, link, broadcast);
+        let towards = Segment::of_broadcast(host, link);
         for end in towards.ends.iter().map(|end| end.link) {
             if end.device == ask.device {
                 continue;

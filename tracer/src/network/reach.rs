@@ -4,10 +4,8 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::bridging::Cast;
-use super::segment::{Frame, Segment};
+use super::segment::Segment;
 use crate::host::Host;
-use crate::host::facts::Link;
 use crate::model::{Device, NetNs};
 
 /// What is behind the links of a namespace.
@@ -35,7 +33,7 @@ impl Reach {
                 if link.master.is_some() || !seen.insert(link.device) {
                     continue;
                 }
-                let segment = Segment::from(host, link, flooded(link));
+                let segment = Segment::of_broadcast(host, link);
                 found.open |= !segment.open.is_empty();
                 for end in segment.ends.iter().map(|end| end.link.device) {
                     seen.insert(end);
@@ -44,15 +42,6 @@ impl Reach {
             }
         }
         found
-    }
-}
-
-fn flooded(link: &Link) -> Frame {
-    Frame {
-        cast: Cast::Broadcast,
-        source: link.mac,
-        target: None,
-        asks: None,
     }
 }
 
@@ -72,7 +61,7 @@ pub fn owners(host: &Host, from: NetNs, address: IpAddr) -> Vec<Device> {
 #[expect(clippy::unwrap_used, reason = "the addresses are below")]
 mod tests {
     use super::*;
-    use crate::host::facts::{Fact, InterfaceAddress};
+    use crate::host::facts::{Fact, InterfaceAddress, Link};
     use crate::model::{IfIndex, KtimeNs, Mac};
 
     fn device(netns: u32, ifindex: u32) -> Device {

@@ -111,6 +111,18 @@ impl<'a> Segment<'a> {
         walk.found
     }
 
+    /// Where a frame for all comes to.
+    #[must_use]
+    pub fn of_broadcast(host: &'a Host, from: &'a Link) -> Self {
+        let frame = Frame {
+            cast: Cast::Broadcast,
+            source: from.mac,
+            target: None,
+            asks: None,
+        };
+        Self::from(host, from, frame)
+    }
+
     /// Where a frame for one MAC comes to, where no bridge has learned it.
     #[must_use]
     pub fn of_mac(host: &'a Host, from: &'a Link, mac: Mac) -> Self {
