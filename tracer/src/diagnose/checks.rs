@@ -19,6 +19,7 @@ use crate::uapi::nf_conntrack::{
 use crate::uapi::tcp::{ACK, SYN};
 use crate::uapi::{icmp, icmpv6};
 
+use super::causes::NETFILTER_HOOKS;
 use super::hooks;
 use super::loss::Loss;
 use super::rules::netfilter;
@@ -44,53 +45,60 @@ pub struct Checks {
     pub before: Vec<Passed>,
     /// Behind each hop, up to the next one or the end.
     pub behind: Vec<Vec<Passed>>,
+    /// What has to be read to know more.
+    missing: Vec<Question>,
 }
 
 /// The checks along a direction.
 #[must_use]
 pub fn along(view: &View<'_>, direction: Direction) -> Checks {
-    let mut missing = Vec::new();
     let path = view.flow.path(direction);
-    let journeys = in_order(view, direction);
-    let before = first(view, path, &journeys).map(|way| way.walked(view, &mut missing));
+    let tracks = tracks(view, direction);
+    let mut missing = Vec::new();
+    let mut walked =
+        |way: Option<Way<'_>>| way.map_or_else(Vec::new, |way| way.walked(view, &mut missing));
+    let before = walked(first(view, path, &tracks));
+    let behind = path.hops.iter().map(|hop| walked(behind(hop, &tracks)));
+    let behind = behind.collect();
     Checks {
-        before: before.unwrap_or_default(),
-        behind: path
-            .hops
-            .iter()
-            .map(|hop| {
-                let way = behind(hop, &journeys);
-                way.map_or_else(Vec::new, |way| way.walked(view, &mut missing))
-            })
-            .collect(),
+        before,
+        behind,
+        missing,
     }
 }
 
 /// What has to be read so that the checks of the first flows are known.
 #[must_use]
 pub fn questions(trace: &Trace, host: &Host) -> Vec<Question> {
-    let mut missing = Vec::new();
     let views = trace.flows.iter().map(|flow| View { trace, host, flow });
     let mut views: Vec<View<'_>> = views.filter(|view| !view.is_aside()).collect();
     views.sort_by_key(|view| !view.kept().any(is_lost));
-    for view in views.iter().take(FLOWS) {
-        for direction in [Direction::Forward, Direction::Reply] {
-            let path = view.flow.path(direction);
-            let journeys = in_order(view, direction);
-            let ways = path.hops.iter().filter_map(|hop| behind(hop, &journeys));
-            for way in first(view, path, &journeys).into_iter().chain(ways) {
-                way.walked(view, &mut missing);
-            }
-        }
-    }
-    missing
+    let directions = [Direction::Forward, Direction::Reply];
+    views
+        .iter()
+        .take(FLOWS)
+        .flat_map(|view| directions.map(|direction| along(view, direction)))
+        .flat_map(|checks| checks.missing)
+        .collect()
 }
 
-/// Journeys of a direction, those that were lost first: what stopped them is to be told.
-fn in_order<'a>(view: &View<'a>, direction: Direction) -> Vec<&'a Journey> {
-    let (mut first, others): (Vec<_>, Vec<_>) = view.journeys(direction).partition(|j| is_lost(j));
-    first.extend(others);
-    first
+/// The interfaces that a journey passed, or a copy of it that went another way.
+struct Track<'a> {
+    journey: &'a Journey,
+    visits: Vec<Visit<'a>>,
+}
+
+/// Those of a direction, of lost packets first: what stopped them is to be told.
+fn tracks<'a>(view: &View<'a>, direction: Direction) -> Vec<Track<'a>> {
+    let (lost, others): (Vec<_>, Vec<_>) = view.journeys(direction).partition(|j| is_lost(j));
+    let of = |journey: &'a Journey| {
+        let last = journey.steps.iter().map(|s| s.branch).max().unwrap_or(0);
+        (0..=last).map(move |branch| Track {
+            journey,
+            visits: visits(journey, branch),
+        })
+    };
+    lost.into_iter().chain(others).flat_map(of).collect()
 }
 
 const fn is_lost(journey: &Journey) -> bool {
@@ -107,7 +115,6 @@ struct Visit<'a> {
     step: usize,
 }
 
-/// Interfaces that a journey passed; a copy that went another way has those of its own.
 fn visits(journey: &Journey, branch: u16) -> Vec<Visit<'_>> {
     let mut list: Vec<Visit<'_>> = Vec::new();
     for (step, s) in journey.steps.iter().enumerate() {
@@ -146,11 +153,10 @@ struct Way<'a> {
 }
 
 /// Before the first hop: only what the namespace itself sent.
-fn first<'a>(view: &View<'a>, path: &Path, journeys: &[&'a Journey]) -> Option<Way<'a>> {
-    let hop = path.hops.first();
-    let journey = *journeys.first()?;
-    let to = visits(journey, 0).into_iter().next();
-    match (hop, to) {
+fn first<'a>(view: &View<'a>, path: &Path, tracks: &[Track<'a>]) -> Option<Way<'a>> {
+    let Track { journey, visits } = tracks.first()?;
+    let to = visits.first().copied();
+    match (path.hops.first(), to) {
         (Some(hop), Some(to)) => {
             let own = to.side == Side::Egress && to.event.iif == 0;
             let same = hop.device == to.device && hop.side == to.side;
@@ -171,18 +177,14 @@ fn first<'a>(view: &View<'a>, path: &Path, journeys: &[&'a Journey]) -> Option<W
 }
 
 /// Behind a hop.
-fn behind<'a>(hop: &Hop, journeys: &[&'a Journey]) -> Option<Way<'a>> {
-    journeys.iter().find_map(|journey| {
-        let branches = journey.steps.iter().map(|s| s.branch).max().unwrap_or(0);
-        (0..=branches).find_map(|branch| {
-            let list = visits(journey, branch);
-            let here = |v: &Visit<'_>| v.device == hop.device && v.side == hop.side;
-            let at = list.iter().position(here)?;
-            Some(Way {
-                journey,
-                from: list.get(at).copied(),
-                to: list.get(at + 1).copied(),
-            })
+fn behind<'a>(hop: &Hop, tracks: &[Track<'a>]) -> Option<Way<'a>> {
+    tracks.iter().find_map(|Track { journey, visits }| {
+        let here = |v: &Visit<'_>| v.device == hop.device && v.side == hop.side;
+        let at = visits.iter().position(here)?;
+        Some(Way {
+            journey,
+            from: visits.get(at).copied(),
+            to: visits.get(at + 1).copied(),
         })
     })
 }
@@ -213,7 +215,7 @@ impl<'a> Way<'a> {
             self.take_told(view, leg, &mut all);
         }
         if let Some(loss) = loss
-            && !all.iter().any(|passed| passed.check.stops())
+            && !all.last().is_some_and(|passed| passed.check.stops())
         {
             all.push(Passed {
                 check: by_kernel(&loss),
@@ -233,12 +235,7 @@ impl<'a> Way<'a> {
         let Some(event) = seen.or_else(lost) else {
             return;
         };
-        let routed = Tuple {
-            dst: leg.after.dst,
-            dport: leg.after.dport,
-            ..leg.before
-        };
-        let tuples = [leg.before, routed, leg.after];
+        let tuples = [leg.before, leg.routed(), leg.after];
         for told in traced::of(view.host, leg.netns, event, &tuples) {
             let Some((base, hook)) = told
                 .base(&read.fact)
@@ -482,27 +479,11 @@ fn of_hook(hook: hooks::Hook) -> Stage {
 
 /// The hook of a base chain, as checks name it.
 fn hook_of(base: &BaseChain) -> Option<&'static str> {
-    const HOOKS: [&str; 7] = [
-        "PREROUTING",
-        "INPUT",
-        "FORWARD",
-        "OUTPUT",
-        "POSTROUTING",
-        "INGRESS",
-        "EGRESS",
-    ];
-    const BRIDGED: [&str; 5] = [
-        "BRIDGE-PREROUTING",
-        "BRIDGE-INPUT",
-        "BRIDGE-FORWARD",
-        "BRIDGE-OUTPUT",
-        "BRIDGE-POSTROUTING",
-    ];
-    let at = HOOKS.iter().position(|hook| *hook == base.hook)?;
-    match base.family.as_str() {
-        "bridge" => BRIDGED.get(at).copied(),
-        _ => HOOKS.get(at).copied(),
-    }
+    let name = match base.family.as_str() {
+        "bridge" => format!("BRIDGE-{}", base.hook),
+        _ => base.hook.clone(),
+    };
+    NETFILTER_HOOKS.iter().copied().find(|hook| *hook == name)
 }
 
 /// A step that nf_tables told.

@@ -163,6 +163,18 @@ pub struct Leg {
     pub at: KtimeNs,
 }
 
+impl Leg {
+    /// The addresses between both translations: the destination is translated first.
+    #[must_use]
+    pub fn routed(&self) -> Tuple {
+        Tuple {
+            dst: self.after.dst,
+            dport: self.after.dport,
+            ..self.before
+        }
+    }
+}
+
 /// What was looked at, and what has to be read to know more.
 #[derive(Debug, Default)]
 pub struct Walked {
@@ -182,6 +194,7 @@ pub fn walk(host: &Host, leg: &Leg) -> Walked {
         mark: leg.packet.mark,
         oif: leg.out,
         local: None,
+        stopped: false,
     };
     match leg.entry {
         Entry::Device(device) => walk.received(device),
@@ -201,16 +214,15 @@ struct Walk<'a, 'l> {
     oif: Option<Device>,
     /// For this namespace itself, by the route.
     local: Option<bool>,
+    /// A check stopped it.
+    stopped: bool,
 }
 
 impl<'a> Walk<'a, '_> {
     /// Whether the packet comes as far as a stage; what it is not known to have reached is not told.
     fn reaches(&self, stage: Stage) -> bool {
-        let given = |check: &Check| check.verdict == "queue" && self.passed(stage);
-        let mut checks = self.found.checks.iter();
-        let stopped = checks.any(|check| check.stops() && !given(check));
         let beyond = matches!(self.leg.exit, Exit::Stage(last) if last < stage);
-        !stopped && !beyond
+        !self.stopped && !beyond
     }
 
     /// Whether the packet was seen behind a stage.
@@ -224,26 +236,19 @@ impl<'a> Walk<'a, '_> {
 
     /// Takes a check down. What was read cannot have stopped a packet that was seen behind it.
     fn tell(&mut self, stage: Stage, mut check: Check) {
-        // A process may let a packet pass that it was given.
-        let given = check.verdict == "queue";
-        if check.stops() && self.passed(stage) && !given {
-            check.undecided = Some("passed-nevertheless".to_owned());
+        if check.stops() {
+            let passed = self.passed(stage);
+            // A process may let a packet pass that it was given.
+            if passed && check.verdict != "queue" {
+                check.undecided = Some("passed-nevertheless".to_owned());
+            }
+            self.stopped |= !passed;
         }
         self.found.checks.push(check);
     }
 
     fn link(&self, device: Device) -> Option<&'a Link> {
         self.host.link(device)
-    }
-
-    /// The addresses between both translations: the destination is translated first.
-    fn routed(&self) -> Tuple {
-        let (before, after) = (self.leg.before, self.leg.after);
-        Tuple {
-            dst: after.dst,
-            dport: after.dport,
-            ..before
-        }
     }
 
     fn received(&mut self, device: Device) {
@@ -278,13 +283,13 @@ impl<'a> Walk<'a, '_> {
                 (own.clone(), Interface::Absent),
                 &(came.clone(), unknown.clone()),
             );
-            self.translated(before, self.routed(), "PREROUTING");
+            self.translated(before, self.leg.routed(), "PREROUTING");
         }
         self.fdb(bridge, port);
         if self.leg.exit == Exit::Up {
             self.chains(
                 (Stage::BridgeInput, "BRIDGE-INPUT"),
-                self.routed(),
+                self.leg.routed(),
                 (came, Interface::Absent),
             );
             return;
@@ -294,7 +299,7 @@ impl<'a> Walk<'a, '_> {
         };
         let ports = (came, self.name(out));
         let both = (own.clone(), own);
-        let routed = self.routed();
+        let routed = self.leg.routed();
         self.chains(
             (Stage::BridgeForward, "BRIDGE-FORWARD"),
             routed,
@@ -416,14 +421,14 @@ impl<'a> Walk<'a, '_> {
                 (came.clone(), Interface::Absent),
             );
         }
-        self.translated(self.leg.before, self.routed(), "PREROUTING");
+        self.translated(self.leg.before, self.leg.routed(), "PREROUTING");
         // What this host sent itself by `lo` was routed when it was sent; groups have routes of their own (mroute).
         let loops = self
             .link(device)
             .is_some_and(|l| l.arp_type == ARPHRD_LOOPBACK);
         if loops {
             self.local = Some(true);
-        } else if self.reaches(Stage::Route) && !self.routed().dst.is_multicast() {
+        } else if self.reaches(Stage::Route) && !self.leg.routed().dst.is_multicast() {
             self.receive(device);
         }
         let up = match self.leg.exit {
@@ -431,7 +436,7 @@ impl<'a> Walk<'a, '_> {
             Exit::Unknown => self.local == Some(true),
             _ => false,
         };
-        let tuple = self.routed();
+        let tuple = self.leg.routed();
         if up {
             self.chains((Stage::Input, "INPUT"), tuple, (came, Interface::Absent));
             return;
@@ -458,7 +463,7 @@ impl<'a> Walk<'a, '_> {
             self.leg.before,
             (Interface::Absent, out.clone()),
         );
-        self.translated(self.leg.before, self.routed(), "OUTPUT");
+        self.translated(self.leg.before, self.leg.routed(), "OUTPUT");
         self.leaves((Interface::Absent, out));
     }
 
@@ -466,11 +471,11 @@ impl<'a> Walk<'a, '_> {
     fn leaves(&mut self, (came, out): (Interface, Interface)) {
         self.chains(
             (Stage::Postrouting, "POSTROUTING"),
-            self.routed(),
+            self.leg.routed(),
             (came, out),
         );
         if !matches!(self.leg.exit, Exit::Stage(_)) {
-            self.translated(self.routed(), self.leg.after, "POSTROUTING");
+            self.translated(self.leg.routed(), self.leg.after, "POSTROUTING");
         }
         if self.reaches(Stage::Neighbour) {
             self.neighbour();

@@ -19,7 +19,7 @@ impl Walk<'_, '_> {
             return;
         };
         let tables = Tables::of(self.host, self.leg.netns);
-        let query = self.query(Query::input(self.routed(), device.ifindex, mark));
+        let query = self.query(Query::input(self.leg.routed(), device.ifindex, mark));
         let input = receive(&tables, &query);
         if let Some(check) = input.source.as_ref().and_then(|s| self.source(s)) {
             self.tell(Stage::Route, check);
@@ -69,7 +69,7 @@ impl Walk<'_, '_> {
     pub(super) fn output_route(&mut self) {
         let tables = Tables::of(self.host, self.leg.netns);
         let query = self.query(Query::output(
-            self.routed(),
+            self.leg.routed(),
             self.leg.packet.mark.unwrap_or_default(),
         ));
         let route = lookup(&tables, &query);
@@ -188,15 +188,15 @@ impl Walk<'_, '_> {
             return;
         };
         // Ethernet alone has neighbours, and what is sent to many needs none.
-        if link.arp_type != ARPHRD_ETHER || link.noarp || self.routed().dst.is_multicast() {
+        if link.arp_type != ARPHRD_ETHER || link.noarp || self.leg.routed().dst.is_multicast() {
             return;
         }
         let tables = Tables::of(self.host, self.leg.netns);
-        let query = Query::output(self.routed(), self.mark.unwrap_or_default());
+        let query = Query::output(self.leg.routed(), self.mark.unwrap_or_default());
         let next = match lookup(&tables, &query).decision {
             Decision::Route { route, .. } if route.kind == "broadcast" => return,
             Decision::Route { hops, .. } => match hops.as_slice() {
-                [hop] => hop.gateway.unwrap_or(self.routed().dst),
+                [hop] => hop.gateway.unwrap_or(self.leg.routed().dst),
                 _ => return,
             },
             _ => return,

@@ -396,8 +396,15 @@ fn a_process_may_let_pass_what_was_queued_for_it() {
     }));
     let rules = vec![rule("queue num 3", None, vec![queue])];
     net.rules(vec![(base("filter", "FORWARD", false), rules)]);
-    assert_eq!(
-        net.walk(&leg()),
-        [ROUTE, "FORWARD queue num 3 → queue", NEIGHBOUR]
-    );
+    let queued = "FORWARD queue num 3 → queue";
+    assert_eq!(net.walk(&leg()), [ROUTE, queued, NEIGHBOUR]);
+    // and it comes to what stops it later
+    net.neighbour(NUD_FAILED);
+    let mut died = leg();
+    died.exit = Exit::Stage(Stage::Neighbour);
+    let failed = "neighbor 10.9.0.2 dev wan0 FAILED → unresolved";
+    assert_eq!(net.walk(&died), [ROUTE, queued, failed]);
+    // where it waits nothing is said of what would follow
+    died.exit = Exit::Unknown;
+    assert_eq!(net.walk(&died), [ROUTE, queued]);
 }
