@@ -23,7 +23,13 @@ impl<'a> Told<'a> {
         chains.find(|base| base.chain == first.chain)
     }
 
-    /// The step that discarded the packet, if one did.
+    /// Whether an IP id or a sequence number told the packet from others of its tuple.
+    fn is_exact(&self) -> bool {
+        let packet = self.steps.first().and_then(|step| step.packet);
+        packet.is_some_and(|packet| packet.ip_id != 0 || packet.sequence.is_some())
+    }
+
+    /// The step that discarded the packet or handed it to a process, if one did.
     #[must_use]
     pub fn stop(&self) -> Option<&'a RuleTrace> {
         let last = self.steps.last()?;
@@ -65,27 +71,36 @@ pub fn of<'a>(host: &'a Host, netns: NetNs, event: &Event, tuples: &[Tuple]) -> 
         tuples.contains(&traced.tuple)
             && (traced.ip_id, traced.sequence) == (id, sequence.or(traced.sequence))
     };
-    let here: Vec<&RuleTrace> = host
-        .rule_traces
-        .iter()
-        .filter(|step| step.netns == netns)
-        .collect();
-    let mut found = Vec::new();
-    for (at, first) in here.iter().enumerate().filter(|(_, step)| same(step)) {
-        let table = |step: &RuleTrace| (step.id, step.family.clone(), step.table.clone());
-        let own = |step: &&&RuleTrace| table(step) == table(first);
-        let later = here.iter().skip(at + 1).filter(own);
-        let rest = later.take_while(|step| step.packet.is_none()).copied();
-        found.push(Told {
-            steps: [*first].into_iter().chain(rest).collect(),
-        });
-    }
-    found
+    let here = host.rule_traces.iter().filter(|step| step.netns == netns);
+    let starts = here.clone().enumerate().filter(|(_, step)| same(step));
+    starts
+        .map(|(at, first)| {
+            let own = |step: &&RuleTrace| {
+                (step.id, &step.family, &step.table) == (first.id, &first.family, &first.table)
+            };
+            let later = here.clone().skip(at + 1).filter(own);
+            let rest = later.take_while(|step| step.packet.is_none());
+            Told {
+                steps: [first].into_iter().chain(rest).collect(),
+            }
+        })
+        .collect()
 }
 
-/// The base chain and the step that discarded a lost packet, as nf_tables told.
+/// What ended a lost packet's way, as nf_tables told.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopped<'a> {
+    /// The base chain.
+    pub base: &'a BaseChain,
+    /// The step.
+    pub step: &'a RuleTrace,
+    /// It was told of this very packet; else of one that nothing but its time tells from it.
+    pub exact: bool,
+}
+
+/// What ended a lost packet's way.
 #[must_use]
-pub fn stop<'a>(loss: &Loss<'a>) -> Option<(&'a BaseChain, &'a RuleTrace)> {
+pub fn stop<'a>(loss: &Loss<'a>) -> Option<Stopped<'a>> {
     let netns = loss.netns()?;
     let rules = &loss.host.filters.get(&netns)?.fact;
     let seen = loss.steps().iter().rev().map(|s| &s.event);
@@ -94,7 +109,11 @@ pub fn stop<'a>(loss: &Loss<'a>) -> Option<(&'a BaseChain, &'a RuleTrace)> {
         .chain(seen)
         .find(|event| event.packet.is_some())?;
     let told = of(loss.host, netns, event, &[loss.filtered()?]);
-    told.iter()
-        .rev()
-        .find_map(|told| Some((told.base(rules)?, told.stop()?)))
+    told.iter().rev().find_map(|told| {
+        Some(Stopped {
+            base: told.base(rules)?,
+            step: told.stop()?,
+            exact: told.is_exact(),
+        })
+    })
 }

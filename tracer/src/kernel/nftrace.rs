@@ -12,7 +12,7 @@ use tracer_common::filter::{CLAUSE_NEGATE, CLAUSE_ONE_WAY, RawClause};
 use tracer_common::tuple::{FAMILY_V4, FAMILY_V6};
 
 use crate::host::facts::RuleVerdict;
-use crate::host::firewall::nftables::{TRACE_TABLE, has_chains, verdict};
+use crate::host::firewall::nftables::{TRACE_TABLE, family_name, has_chains, verdict};
 use crate::host::namespaces::NetnsFd;
 use crate::host::netlink::{
     Message, NFNL_SUBSYS_NFTABLES, Netlink, Request, attributes, be32_of, text_of,
@@ -78,8 +78,8 @@ const CHAINS: [(&str, u32); 2] = [("prerouting", 0), ("output", 3)];
 pub struct Step {
     /// The kernel's number for the packet.
     pub id: u32,
-    /// NFPROTO_* of the table.
-    pub family: &'static str,
+    /// Family of the table, as in [`crate::host::facts::BaseChain`].
+    pub family: String,
     /// Table.
     pub table: String,
     /// Chain.
@@ -515,19 +515,10 @@ fn step(message: Message<'_>) -> Option<Step> {
     if message.kind != kind(nft::TRACE) {
         return None;
     }
-    let (&[number, ..], rest) = message.payload.split_first_chunk::<4>()?;
-    let family = match number {
-        INET => "inet",
-        2 => "ip",
-        3 => "arp",
-        5 => "netdev",
-        BRIDGE => "bridge",
-        10 => "ip6",
-        _ => return None,
-    };
+    let (&[family, ..], rest) = message.payload.split_first_chunk::<4>()?;
     let mut step = Step {
         id: 0,
-        family,
+        family: family_name(family),
         table: String::new(),
         chain: String::new(),
         handle: None,
@@ -591,7 +582,10 @@ mod tests {
             .attribute(nft::TRACE_NETWORK_HEADER, &[1])
             .bytes();
         let found = step(messages(&bytes).next().unwrap()).unwrap();
-        assert_eq!((found.id, found.handle, found.family), (99, Some(7), "ip"));
+        assert_eq!(
+            (found.id, found.handle, found.family.as_str()),
+            (99, Some(7), "ip")
+        );
         assert_eq!(found.verdict, RuleVerdict::Drop);
         assert_eq!(found.headers, [1, 2]);
     }

@@ -106,7 +106,8 @@ fn empty_chain(chain: &BaseChain) -> Chain {
     }
 }
 
-fn family_name(number: u8) -> String {
+/// NFPROTO_* as base chains have it.
+pub(crate) fn family_name(number: u8) -> String {
     let known = FAMILIES.iter().find(|(family, ..)| *family == number);
     known.map_or_else(|| format!("family {number}"), |(_, name, _)| (*name).into())
 }

@@ -439,7 +439,7 @@ fn rule_trace(netns: NetNs, step: nftrace::Step) -> Fact {
     Fact::RuleTrace(Box::new(RuleTrace {
         netns,
         id,
-        family: family.to_owned(),
+        family,
         table,
         chain,
         handle,

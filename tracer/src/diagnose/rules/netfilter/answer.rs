@@ -1,6 +1,6 @@
 //! Words and advice for what is suspected: the rule or policy where it is the only one, the list where it is not.
 
-use crate::host::facts::{BaseChain, FilterEngine, FilterRule, Stop};
+use crate::host::facts::{BaseChain, FilterEngine, FilterRule, RuleVerdict, Stop};
 use crate::verdict::Confidence;
 
 use super::super::super::candidate::Candidate;
@@ -12,7 +12,7 @@ use super::super::super::loss::Loss;
 use super::super::super::nfqueue;
 use super::super::super::owners::{self, Owner};
 use super::super::super::remedy::{Remedy, Shell, command, text};
-use super::super::super::traced;
+use super::super::super::traced::{self, Stopped};
 use super::super::super::words::count;
 use super::element;
 use super::look_everywhere;
@@ -59,14 +59,24 @@ pub(super) fn with(
 
 /// What nf_tables told of this packet, or that the chains cannot tell (`--rules`).
 fn told(loss: &Loss<'_>, chains: &[&BaseChain]) -> Option<String> {
-    if let Some((_, step)) = traced::stop(loss) {
+    let told = traced::stop(loss).filter(|told| chains.contains(&told.base));
+    if let Some(Stopped { step, exact, .. }) = told {
+        let whom = if exact {
+            "this packet"
+        } else {
+            "a packet of these addresses and ports"
+        };
+        let how = match step.verdict {
+            RuleVerdict::Queue { .. } => "handed to a process by",
+            _ => "dropped by",
+        };
         let which = match step.handle {
             Some(handle) => format!("rule with handle {handle}"),
             None => "policy".to_owned(),
         };
         let (family, table, name) = (&step.family, &step.table, &step.chain);
         return Some(format!(
-            "nf_tables told of this packet: dropped by the {which} of {family} {table}/{name}"
+            "nf_tables told of {whom}: {how} the {which} of {family} {table}/{name}"
         ));
     }
     let asked = loss.host.run.as_ref().is_some_and(|run| run.rules);

@@ -12,7 +12,7 @@ use crate::uapi::nf_conntrack::{
 use super::super::super::chain_commands::{chain_words, rule_of, rule_words};
 use super::super::super::hooks::Hook;
 use super::super::super::loss::Loss;
-use super::super::super::traced;
+use super::super::super::traced::{self, Stopped};
 
 /// Somebody who may have done it.
 #[derive(Clone, Debug)]
@@ -191,7 +191,7 @@ fn ends<'w, 'a>(walk: &'w Walk<'a>, manners: &[Stop]) -> Vec<EndOf<'w, 'a>> {
 
 /// Who did it, as nf_tables told (`--rules`).
 fn told<'a>(loss: &Loss<'a>, facts: &'a Ruleset, chains: &[&'a BaseChain]) -> Option<Suspect<'a>> {
-    let (base, step) = traced::stop(loss)?;
+    let Stopped { base, step, .. } = traced::stop(loss)?;
     let chain = chains.iter().find(|chain| **chain == base)?;
     let rule = match step.handle {
         Some(_) => {
