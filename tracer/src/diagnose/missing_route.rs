@@ -2,12 +2,14 @@
 //! stands on the same network: the route of its own that leads there is missing, as on a node of a cluster that lost
 //! the route to another node's pods. The gateway, which knows nothing of these addresses, is not at fault.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use crate::host::Host;
 use crate::host::facts::{InterfaceAddress, Question, TableRoute};
 use crate::host::prefix::{holds, network};
 use crate::model::{Detail, Device, Direction, Event, NetNs};
+use crate::network::neighbour;
 use crate::verdict::{Confidence, Place};
 
 use super::Found;
@@ -34,8 +36,22 @@ struct Astray<'a> {
 impl<'a> Astray<'a> {
     /// The first of a flow.
     fn of(view: &View<'a>, direction: Direction) -> Option<Self> {
+        // Packets of a flow leave by few interfaces for few machines: each way is looked at once.
+        let mut seen = HashSet::new();
         view.journeys(direction)
             .flat_map(|journey| &journey.steps)
+            .filter(|step| matches!(step.event.detail, Detail::Egress))
+            .filter(|step| {
+                let frame = step.event.packet.as_ref().and_then(|p| p.ethernet);
+                let to = frame.map(|frame| frame.dst);
+                let dst = step.event.tuple.map(|tuple| tuple.dst);
+                let inside = step
+                    .event
+                    .packet
+                    .as_ref()
+                    .is_some_and(|p| p.tunnel.is_some());
+                seen.insert((step.event.device, dst, to, inside))
+            })
             .find_map(|step| Self::at(view.host, &step.event))
     }
 
@@ -44,7 +60,7 @@ impl<'a> Astray<'a> {
         let dst = event.tuple?.dst;
         let frame = event.packet.as_ref()?.ethernet?.dst;
         // what a tunnel takes goes by its outer addresses
-        if !matches!(event.detail, Detail::Egress) || event.packet.as_ref()?.tunnel.is_some() {
+        if event.packet.as_ref()?.tunnel.is_some() {
             return None;
         }
         let own = host.addresses(from);
@@ -62,6 +78,15 @@ impl<'a> Astray<'a> {
                     .filter(|a| a.is_ipv6() == dst.is_ipv6() && !is_link_local(*a))
                     .find(|address| on_link(*address))?;
                 let at = link.device.netns;
+                // Another network of this machine may have the same addresses; what lies between two nodes is not known.
+                let here = host.node(at) == host.node(from.netns);
+                if here
+                    && !neighbour::owners(host, from, next_hop)
+                        .iter()
+                        .any(|l| l.device == link.device)
+                {
+                    return None;
+                }
                 let others = host.links().filter(|l| l.device.netns == at);
                 let inside = others
                     .filter(|other| other.device != link.device)

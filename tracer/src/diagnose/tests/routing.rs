@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::fixture::{Net, device, dropped, echo, ports};
+use super::fixture::{Net, device, dropped, echo, mac, ports};
 use crate::host::facts::{
     Fact, InterfaceAddress, PolicyRule, Question, Route, RouteAnswer, Selectors, TableRoute,
 };
@@ -757,4 +757,48 @@ fn the_route_that_went_at_the_other_end_is_asked_for_where_nobody_can_be_asked()
     ] {
         assert!(typed.contains(command), "{typed}");
     }
+}
+
+/// A packet that the default route took to another machine than the one behind which its destination is: `behind` has
+/// 10.1.0.1 on the client's network, and 10.2.0.0/24.
+fn takes_the_default_route(behind: u32) -> Verdict {
+    let mut net = Net::with(&["client", "router", "server", "stranger"]);
+    net.link(device(CLIENT, 2), "eth0", |l| {
+        l.peer = Some(device(ROUTER, 2));
+    });
+    net.link(device(ROUTER, 2), "west", |l| {
+        l.peer = Some(device(CLIENT, 2));
+        l.mac = Some(mac(2));
+    });
+    net.link(device(4, 2), "west", |l| l.mac = Some(mac(4)));
+    for ns in [ROUTER, 4] {
+        net.link(device(ns, 3), "east", |_| {});
+    }
+    net.address(device(CLIENT, 2), "10.1.0.2", 24);
+    net.address(device(behind, 2), "10.1.0.1", 24);
+    net.address(device(behind, 3), "10.2.0.1", 24);
+    let default = TableRoute {
+        gateway: "10.1.0.254".parse().ok(),
+        oif: Some(2),
+        ..TableRoute::new("unicast", 254, IpAddr::from([0; 4]), 0)
+    };
+    let dst = IpAddr::from([10, 2, 0, 2]);
+    net.fact(Fact::RoutesTowards(NetNs(CLIENT), dst, vec![default]));
+    let flow = net.flow(echo("10.1.0.2", "10.2.0.2"));
+    net.packet(flow, Direction::Forward)
+        .bound_for(mac(9))
+        .leaves(device(CLIENT, 2))
+        .goes_away();
+    net.wait(1000);
+    net.verdict()
+}
+
+#[test]
+fn a_missing_route_leads_to_a_machine_on_the_same_link_and_to_no_stranger() {
+    let verdict = takes_the_default_route(ROUTER);
+    assert_eq!(verdict.cause.as_deref(), Some("route.missing"));
+    assert!(commands(&verdict).contains("ip route add 10.2.0.0/24 via 10.1.0.1"));
+    // another network of the machine that has the same addresses
+    let verdict = takes_the_default_route(4);
+    assert_ne!(verdict.cause.as_deref(), Some("route.missing"));
 }
