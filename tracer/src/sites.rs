@@ -207,6 +207,8 @@ sites! {
     TUNNEL_INPUT: "decapsulation finds no tunnel: no VNI, or nobody at the UDP port", [
         reasons(&["VXLAN_VNI_NOT_FOUND"]),
         at(&["NO_SOCKET", UNNAMED], &["__udp4_lib_rcv", "__udp6_lib_rcv", "udp_rcv", "udpv6_rcv"]),
+        // before its reasons existed (6.12)
+        unnamed(&["vxlan_rcv"]),
     ];
     TUNNEL_OUTPUT: "a tunnel has no remote end, or no route there", [
         reasons(&["VXLAN_ENTRY_EXISTS", "VXLAN_NO_REMOTE"]),
@@ -233,6 +235,7 @@ sites! {
     PIECES: "the pieces of a reassembled packet", [unnamed(&["skb_release_data"])];
     TAP: "a packet socket refuses its copy (packet_rcv)", [functions(&["packet_rcv", "packet_rcv_spkt", "tpacket_rcv", "packet_release"])];
     PING_REPLY: "an echo reply that no ping socket takes (ping_rcv)", [at(&["NO_SOCKET", UNNAMED], &["ping_rcv"])];
+    PING_REPLY_AT_ICMP: "ICMP input that says nothing, or of which no ping socket took a reply (icmp_rcv, icmpv6_rcv)", [at(&["NO_SOCKET", UNNAMED], &["icmp_rcv", "icmpv6_rcv"])];
     FRAME_OF_OTHERS: "a frame for another MAC", [reasons(&["OTHERHOST"])];
     NO_ADDRESS_HERE: "a packet for no address of this namespace (ip_error)", [at(&["IP_INADDRERRORS", UNNAMED], &["ip_error"])];
     FRAME_OF_OTHERS_UNNAMED: "a frame for another MAC, before OTHERHOST existed (5.17)", [unnamed(&["ip_rcv_core", "ip6_rcv_core", "ip_rcv", "ipv6_rcv"])];

@@ -84,6 +84,20 @@ pub(super) fn is_neighbor_request(event: &Event) -> bool {
     )
 }
 
+/// An ICMPv6 message that wants an answer: an echo request, a neighbour solicitation.
+pub(super) fn asks_over_icmp6(event: &Event) -> bool {
+    is_icmp6(event) && (is_echo_request(event) || is_neighbor_request(event))
+}
+
+/// An ICMPv6 message that wants none and is no echo reply: an advertisement, a multicast report, an error.
+pub(super) fn tells_over_icmp6(event: &Event) -> bool {
+    is_icmp6(event) && !asks_over_icmp6(event) && !is_echo_reply(event)
+}
+
+fn is_icmp6(event: &Event) -> bool {
+    event.tuple.is_some_and(|tuple| tuple.proto == Proto::Icmp6)
+}
+
 /// To a group, by a protocol that manages groups or neighbours.
 pub(super) fn is_group_control(event: &Event) -> bool {
     const IGMP: u8 = 2;

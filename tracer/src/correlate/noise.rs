@@ -7,8 +7,9 @@ use crate::model::{Detail, Direction, DropInfo, Event};
 use crate::sites::{self, Site};
 
 use super::kind::{
-    always, for_other_host, is_broadcast_frame, is_closing, is_echo_request, is_fragment,
-    is_group_control, is_neighbor_request, is_own_copy, is_reset, is_syn, is_unsolicited,
+    always, asks_over_icmp6, for_other_host, is_broadcast_frame, is_closing, is_echo_reply,
+    is_echo_request, is_fragment, is_group_control, is_neighbor_request, is_own_copy, is_reset,
+    is_syn, is_unsolicited, tells_over_icmp6,
 };
 
 /// What a freed buffer says of its packet.
@@ -24,6 +25,8 @@ pub(super) enum Meaning {
     Copy,
     /// It came to the code that answers it: arrived when the answer was built just before.
     Answers,
+    /// As `Answers`, but a loss when no answer was built.
+    AnswersOrLost,
     /// It goes on in other buffers (segments, fragments, a new head).
     GoesOn,
     /// It ended normally, at a place that tells nothing more.
@@ -76,6 +79,12 @@ const DROPS: &[Row] = &[
         when: always,
         meaning: Meaning::Arrived,
         why: "the answer of every ping by a raw socket, which got a clone",
+    },
+    Row {
+        site: &sites::PING_REPLY_AT_ICMP,
+        when: is_echo_reply,
+        meaning: Meaning::Arrived,
+        why: "the same where the caller of ping_rcv frees it (before 6.12, and IPv6)",
     },
     Row {
         site: &sites::FRAME_OF_OTHERS,
@@ -148,6 +157,18 @@ const DROPS: &[Row] = &[
         when: is_unsolicited,
         meaning: Meaning::Ended,
         why: "duplicate address detection of others",
+    },
+    Row {
+        site: &sites::ICMPV6_INPUT,
+        when: asks_over_icmp6,
+        meaning: Meaning::AnswersOrLost,
+        why: "before 6.2 or so icmpv6_rcv frees every message as if it had failed, those that it answered too",
+    },
+    Row {
+        site: &sites::ICMPV6_INPUT,
+        when: tells_over_icmp6,
+        meaning: Meaning::Ended,
+        why: "the same of advertisements, reports and errors: whether they were heeded is told elsewhere",
     },
     Row {
         site: &sites::IPV6_OFF,

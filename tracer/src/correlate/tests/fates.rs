@@ -22,6 +22,26 @@ fn a_ping_and_its_answer_are_delivered_and_the_answers_freed_original_is_no_drop
 }
 
 #[test]
+fn a_kernel_that_frees_what_it_answered_and_what_it_gave_to_a_raw_socket_loses_nothing() {
+    for (place, reason) in [("icmp_rcv", "NO_SOCKET"), ("icmp_rcv", "NOT_SPECIFIED")] {
+        let scene = run(
+            PAIR,
+            &format!(
+                "
+                10 client/eth0 egress s1 icmp 10.0.0.1>10.0.0.2:5
+                20 server/eth0 rx     s1 icmp 10.0.0.1>10.0.0.2:5
+                30 server/eth0 egress s2 icmp 10.0.0.2>10.0.0.1:5 reply
+                35 server/eth0 consume@icmp_rcv s1 icmp 10.0.0.1>10.0.0.2:5
+                40 client/eth0 rx     s2 icmp 10.0.0.2>10.0.0.1:5 reply
+                42 client/eth0 drop:{reason}@{place} s2 icmp 10.0.0.2>10.0.0.1:5 reply
+                "
+            ),
+        );
+        assert_eq!(scene.fates(), ["forward delivered", "reply delivered"]);
+    }
+}
+
+#[test]
 fn an_echo_request_that_is_ignored_is_consumed_without_an_answer() {
     let scene = run(
         PAIR,
