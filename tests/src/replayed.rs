@@ -16,7 +16,7 @@ mod tests {
     use std::thread;
 
     use serde_json::Value;
-    use tracer::diagnose::causes::CAUSES;
+    use tracer::diagnose::causes;
     use tracer::render::json;
     use tracer::session::Session;
     use tracer::source::recording::Reader;
@@ -100,7 +100,7 @@ mod tests {
         let faulty = recordings().into_iter().filter(|(.., faulty)| *faulty);
         let recorded = expected(&faulty.map(|(_, name, _)| name).collect());
         let all = expected(&labs.keys().cloned().collect());
-        let codes = CAUSES.iter().map(|cause| cause.code);
+        let codes = causes::all().map(|cause| cause.code);
         let missing: Vec<&str> = codes
             .filter(|code| all.contains(*code) && !recorded.contains(*code))
             .collect();

@@ -43,6 +43,8 @@ pub enum Invocation {
     Diff(DiffConfig),
     /// Print the JSON Schema of a document.
     Schema(Document),
+    /// Print the manual of causes.
+    Causes,
     /// Print the completions of a shell.
     Completions(Shell),
     /// Print keys and colours of the full screen.
@@ -133,6 +135,8 @@ enum Command {
         #[arg(value_enum, default_value_t = Document::Report)]
         document: Document,
     },
+    /// Print the manual of causes: what each is, how it is recognised, how to confirm and how to fix it
+    Causes,
     /// Print the completions of a shell, to be read by it
     Completions {
         /// Which shell
@@ -467,6 +471,7 @@ fn invocation(cli: Cli, surroundings: Surroundings) -> Result<Invocation, Error>
         }
         Some(Command::Diff(args)) => Invocation::Diff(diff::config(args, surroundings)?),
         Some(Command::Schema { document }) => Invocation::Schema(document),
+        Some(Command::Causes) => Invocation::Causes,
         Some(Command::Completions { shell }) => Invocation::Completions(shell),
         Some(Command::Keys) => Invocation::Keys,
         Some(Command::Man) => Invocation::Man,

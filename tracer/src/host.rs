@@ -28,8 +28,9 @@ use std::net::IpAddr;
 use crate::model::{Device, KtimeNs, Mac, NetNs, Proto};
 use facts::{
     Cgroups, ConntrackAnswer, ConntrackCounters, DeviceState, Fact, Forwarding, InterfaceAddress,
-    Link, MulticastPorts, Neighbor, NodeId, OpenSocket, PacketQueue, PolicyRule, PortUse, PortVlan,
-    Probe, ProbeState, RouteAnswer, RuleTrace, Ruleset, Run, TableRoute, TracedNode, XfrmPolicy,
+    Link, MulticastPorts, Namespace, Neighbor, NodeId, OpenSocket, PacketQueue, PolicyRule,
+    PortUse, PortVlan, Probe, ProbeState, RouteAnswer, RuleTrace, Ruleset, Run, TableRoute,
+    TracedNode, XfrmPolicy,
 };
 
 pub use firewall::element_words;
@@ -124,111 +125,110 @@ pub struct Host {
 /// Most steps over rules that are kept.
 const RULE_TRACES: usize = 4096;
 
+/// When a fact was read.
+struct At(KtimeNs);
+
+impl At {
+    fn of<T>(&self, fact: T) -> Dated<T> {
+        Dated { at: self.0, fact }
+    }
+}
+
+/// What was read last stands.
+fn put<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: V) {
+    map.insert(key, value);
+}
+
 impl Host {
     /// Takes one fact in.
     pub fn apply(&mut self, at: KtimeNs, fact: Fact) {
+        let at = At(at);
         match fact {
             Fact::Run(run) => self.run = Some(*run),
-            Fact::Node(node) => {
-                self.nodes.insert(node.id, *node);
-            }
-            Fact::Namespace(ns) => {
-                self.homes.extend(ns.node.map(|node| (ns.netns, node)));
-                match ns.process {
-                    Some(process) => self.processes.insert(ns.netns, process),
-                    None => self.processes.remove(&ns.netns),
-                };
-                self.namespaces.insert(ns.netns, ns.name);
-            }
-            // Names and links of what is gone stay: packets seen before still need them.
-            Fact::NamespaceGone(netns) => {
-                let inside = self.links.keys().filter(|d| d.netns == netns);
-                self.gone.extend(inside);
-            }
-            Fact::LinkGone(device) => {
-                self.gone.insert(device);
-            }
-            Fact::Link(link) => {
-                self.gone.remove(&link.device);
-                self.links.insert(link.device, link);
-            }
-            Fact::Addresses(device, list) => {
-                let empty = list.is_empty();
-                let before = self.addresses.insert(device, list).unwrap_or_default();
-                if empty && !before.is_empty() {
-                    self.former_addresses.insert(device, before);
-                }
-            }
+            Fact::Node(node) => put(&mut self.nodes, node.id, *node),
+            Fact::Namespace(namespace) => self.namespace_came(namespace),
+            Fact::NamespaceGone(netns) => self.namespace_went(netns),
+            Fact::Link(link) => self.link_came(link),
+            Fact::LinkGone(device) => self.gone.extend([device]),
+            Fact::Addresses(device, list) => self.addresses_are(device, list),
             Fact::DropReasons(names) => self.drop_reasons.extend(names),
             Fact::ResetReasons(names) => self.reset_reasons.extend(names),
             Fact::Symbols(names) => self.symbols.extend(names),
-            Fact::Probe(probe) => {
-                self.probes.insert(probe.name.clone(), probe);
-            }
+            Fact::Probe(probe) => put(&mut self.probes, probe.name.clone(), probe),
             Fact::Coverage { covered, total } => self.coverage = (covered, total),
-            Fact::Route(answer) => self.routes.push(Dated { at, fact: answer }),
-            Fact::Rules(netns, v6, list) => {
-                self.rules.insert((netns, v6), Dated { at, fact: list });
-            }
-            Fact::XfrmPolicies(netns, list) => {
-                self.xfrm.insert(netns, Dated { at, fact: list });
-            }
+            Fact::Route(fact) => self.routes.push(at.of(fact)),
+            Fact::Rules(netns, v6, list) => put(&mut self.rules, (netns, v6), at.of(list)),
+            Fact::XfrmPolicies(netns, list) => put(&mut self.xfrm, netns, at.of(list)),
             Fact::RoutesTowards(netns, dst, list) => {
-                self.towards.insert((netns, dst), Dated { at, fact: list });
+                put(&mut self.towards, (netns, dst), at.of(list))
             }
-            Fact::Neighbor(entry) => self.neighbors.push(Dated { at, fact: entry }),
-            Fact::Forwarding(answer) => self.forwarding.push(Dated { at, fact: answer }),
-            Fact::PortVlans(found) => {
-                let fact = found.vlans;
-                self.port_vlans.insert(found.bridge, Dated { at, fact });
-            }
-            Fact::MulticastPorts(fact) => {
-                self.multicast.insert(fact.bridge, Dated { at, fact });
-            }
-            Fact::ProxyNeighbors(found) => {
-                let fact = found.entries;
-                self.proxies
-                    .insert((found.netns, found.v6), Dated { at, fact });
+            Fact::Neighbor(fact) => self.neighbors.push(at.of(fact)),
+            Fact::Forwarding(fact) => self.forwarding.push(at.of(fact)),
+            Fact::PortVlans(it) => put(&mut self.port_vlans, it.bridge, at.of(it.vlans)),
+            Fact::MulticastPorts(it) => put(&mut self.multicast, it.bridge, at.of(it)),
+            Fact::ProxyNeighbors(it) => {
+                put(&mut self.proxies, (it.netns, it.v6), at.of(it.entries))
             }
             Fact::Sysctl { netns, name, value } => {
-                self.sysctls
-                    .insert((netns, name), Dated { at, fact: value });
+                put(&mut self.sysctls, (netns, name), at.of(value))
             }
-            Fact::Chains(netns, list) => self.filter(at, netns, Ruleset::of_stops(list)),
-            Fact::Ruleset(netns, ruleset) => self.filter(at, netns, *ruleset),
-            Fact::Conntrack(answer) => self.connections.push(Dated { at, fact: answer }),
-            Fact::ConntrackCounters(netns, counters) => {
-                let fact = counters;
-                self.conntrack.insert(netns, Dated { at, fact });
+            Fact::Chains(netns, list) => self.filter(at.0, netns, Ruleset::of_stops(list)),
+            Fact::Ruleset(netns, ruleset) => self.filter(at.0, netns, *ruleset),
+            Fact::Conntrack(fact) => self.connections.push(at.of(fact)),
+            Fact::ConntrackCounters(netns, it) => put(&mut self.conntrack, netns, at.of(it)),
+            Fact::PacketQueues(netns, list) => put(&mut self.packet_queues, netns, at.of(list)),
+            Fact::DeviceState(device, it) => put(&mut self.device_states, device, at.of(it)),
+            Fact::LocalPorts(it) => {
+                put(
+                    &mut self.local_ports,
+                    (it.netns, it.proto, it.dst, it.port),
+                    at.of(it.used),
+                );
             }
-            Fact::PacketQueues(netns, fact) => {
-                self.packet_queues.insert(netns, Dated { at, fact });
-            }
-            Fact::DeviceState(device, fact) => {
-                self.device_states.insert(device, Dated { at, fact });
-            }
-            Fact::LocalPorts(found) => {
-                let key = (found.netns, found.proto, found.dst, found.port);
-                let fact = found.used;
-                self.local_ports.insert(key, Dated { at, fact });
-            }
-            Fact::Sockets(found) => {
-                let key = (found.netns, found.proto, found.port);
-                let fact = found.sockets;
-                self.sockets.insert(key, Dated { at, fact });
-            }
-            Fact::Cgroups(fact) => self.cgroups = Some(Dated { at, fact }),
-            Fact::Cgroup(id, path) => {
-                self.cgroup_paths.extend(path.map(|path| (id, path)));
-            }
-            Fact::RuleTrace(trace) => {
-                if self.rule_traces.len() < RULE_TRACES {
-                    self.rule_traces.push(*trace);
-                }
-            }
-            Fact::Unread { what, why } => {
-                self.unread.insert((what, why));
-            }
+            Fact::Sockets(it) => put(
+                &mut self.sockets,
+                (it.netns, it.proto, it.port),
+                at.of(it.sockets),
+            ),
+            Fact::Cgroups(fact) => self.cgroups = Some(at.of(fact)),
+            Fact::Cgroup(id, path) => self.cgroup_paths.extend(path.map(|path| (id, path))),
+            Fact::RuleTrace(step) => self.rule_step(*step),
+            Fact::Unread { what, why } => self.unread.extend([(what, why)]),
+        }
+    }
+
+    fn rule_step(&mut self, step: RuleTrace) {
+        if self.rule_traces.len() < RULE_TRACES {
+            self.rule_traces.push(step);
+        }
+    }
+
+    fn namespace_came(&mut self, found: Namespace) {
+        self.homes
+            .extend(found.node.map(|node| (found.netns, node)));
+        match found.process {
+            Some(process) => self.processes.insert(found.netns, process),
+            None => self.processes.remove(&found.netns),
+        };
+        self.namespaces.insert(found.netns, found.name);
+    }
+
+    /// Names and links of what is gone stay: packets seen before still need them.
+    fn namespace_went(&mut self, netns: NetNs) {
+        let inside = self.links.keys().filter(|d| d.netns == netns);
+        self.gone.extend(inside);
+    }
+
+    fn link_came(&mut self, link: Link) {
+        self.gone.remove(&link.device);
+        self.links.insert(link.device, link);
+    }
+
+    fn addresses_are(&mut self, device: Device, list: Vec<InterfaceAddress>) {
+        let empty = list.is_empty();
+        let before = self.addresses.insert(device, list).unwrap_or_default();
+        if empty && !before.is_empty() {
+            self.former_addresses.insert(device, before);
         }
     }
 

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use tracer::app;
 use tracer::cli::{self, Document, Invocation};
+use tracer::diagnose::causes;
 use tracer::error::{Error, ExitStatus};
 use tracer::render;
 
@@ -36,6 +37,7 @@ fn run(invocation: Invocation) -> Result<ExitStatus, Error> {
             };
             app::print(|out| out.write_all(schema.as_bytes()))
         }
+        Invocation::Causes => app::print(|out| out.write_all(causes::manual().as_bytes())),
         Invocation::Completions(shell) => app::print(|out| cli::completions(shell, out)),
         Invocation::Keys => app::keys(),
         Invocation::Man => app::print(cli::man),

@@ -41,6 +41,7 @@ fn expressions_and_subcommands_stand_side_by_side() {
         invocation("schema ndjson"),
         Invocation::Schema(Document::Ndjson)
     ));
+    assert!(matches!(invocation("causes"), Invocation::Causes));
     assert!(matches!(invocation("man"), Invocation::Man));
     assert!(matches!(
         invocation("completions bash"),

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use crate::host::Host;
 use crate::host::facts::Link;
+use crate::model::Mac;
 use crate::network::bridging::{Obstacle, bridge_of};
 use crate::network::links::peer_of;
 
@@ -80,102 +81,37 @@ impl Obstacle<'_> {
     /// What to look at, what to set, and how to take it back.
     #[must_use]
     pub fn advice(&self, host: &Host) -> Vec<Remedy> {
-        let setting = |port: &Link, change: &str, back: &str| {
-            let shell = Shell::of(host, Some(port.device.netns));
-            let name = &port.name;
-            vec![
-                shell.look("look first", command!["bridge -d link show dev", name]),
-                shell
-                    .change(
-                        "set it",
-                        command!["bridge link set dev", name, ..change.split(' ')],
-                    )
-                    .undone_by(command!["bridge link set dev", name, ..back.split(' ')]),
-            ]
-        };
+        let shell = |link: &Link| Shell::of(host, Some(link.device.netns));
         match self {
-            Self::BridgeDown(bridge) => {
-                let shell = Shell::of(host, Some(bridge.device.netns));
-                vec![
-                    shell.look("look first", command!["ip -d link show dev", bridge.name]),
-                    shell.change("raise it", command!["ip link set dev", bridge.name, "up"]),
-                ]
-            }
-            Self::State(port, state) => {
-                let mut list =
-                    setting(port, "state forwarding", &format!("state {}", state.name()));
-                let tree = bridge_of(host, port.device).filter(|b| b.bridge.is_some_and(|s| s.stp));
-                if let Some(bridge) = tree {
-                    let shell = Shell::of(host, Some(bridge.device.netns));
-                    list.truncate(1);
-                    list.push(shell.look(
-                        "the spanning tree decides: its timers and its root",
-                        command!["ip -d link show dev", bridge.name],
-                    ));
-                    list.push(text(
-                        "a port that blocks closes a loop; one that listens or learns needs twice the forward delay",
-                    ));
-                }
-                list
-            }
-            Self::Locked(port, mac) => {
-                let shell = Shell::of(host, Some(port.device.netns));
-                let mut list = vec![
-                    shell.look(
-                        "what the bridge knows on the port",
-                        command!["bridge fdb show dev", port.name],
-                    ),
-                    shell.change(
-                        "let this machine in",
-                        command!["bridge fdb replace", mac, "dev", port.name, "master static"],
-                    ),
-                ];
-                list.extend(setting(port, "locked off", "locked on"));
-                list
-            }
-            Self::Hairpin(port) => setting(port, "hairpin on", "hairpin off"),
-            Self::Isolated(from, to) => {
-                let mut list = setting(to, "isolated off", "isolated on");
-                list.insert(
-                    2,
-                    text(format!(
-                        "or on {}: one of the two is enough; ports are isolated so that tenants do not see each other",
-                        from.name
-                    )),
-                );
-                list
-            }
-            Self::Flood(port, name) => setting(port, &format!("{name} on"), &format!("{name} off")),
-            Self::Snooping(port, group) => snooping(host, port, *group),
-            Self::NoPort(end, bridge) => {
-                let shell = Shell::of(host, Some(end.device.netns));
-                let back = match bridge_of(host, end.device) {
-                    Some(other) => command!["ip link set dev", end.name, "master", other.name],
-                    None => command!["ip link set dev", end.name, "nomaster"],
-                };
-                vec![
-                    shell.look(
-                        "ports of the bridge",
-                        command!["ip link show master", bridge.name],
-                    ),
-                    shell
-                        .change(
-                            "attach it",
-                            command!["ip link set dev", end.name, "master", bridge.name],
-                        )
-                        .undone_by(back),
-                ]
-            }
-            Self::LinkDown(port) => super::rules::link::down_advice(host, port.device, &[]),
-            Self::Vlan(port, _) => vec![
-                Shell::of(host, Some(port.device.netns))
-                    .look("check first: VLANs of the ports", "bridge vlan show"),
+            Self::BridgeDown(bridge) => vec![
+                shell(bridge).look("look first", command!["ip -d link show dev", bridge.name]),
+                shell(bridge).change("raise it", command!["ip link set dev", bridge.name, "up"]),
             ],
-            Self::Elsewhere(port, mac) => vec![Shell::of(host, Some(port.device.netns)).look(
+            Self::State(port, state) => not_forwarding(host, port, state.name()),
+            Self::Locked(port, mac) => locked(host, port, *mac),
+            Self::Hairpin(port) => setting(host, port, "hairpin on", "hairpin off"),
+            Self::Isolated(from, to) => {
+                let mut list = setting(host, to, "isolated off", "isolated on");
+                list.push(text(format!(
+                    "or on {}: one of the two is enough; ports are isolated so that tenants do not see each other",
+                    from.name
+                )));
+                list
+            }
+            Self::Flood(port, name) => {
+                setting(host, port, &format!("{name} on"), &format!("{name} off"))
+            }
+            Self::Snooping(port, group) => snooping(host, port, *group),
+            Self::NoPort(end, bridge) => not_attached(host, end, bridge),
+            Self::LinkDown(port) => super::rules::link::down_advice(host, port.device, &[]),
+            Self::Vlan(port, _) => {
+                vec![shell(port).look("check first: VLANs of the ports", "bridge vlan show")]
+            }
+            Self::Elsewhere(port, mac) => vec![shell(port).look(
                 "check first: the bridge's entry for the MAC",
                 command!["bridge fdb show"].piped_to(command!["grep -i", mac]),
             )],
-            Self::LinkLocal(bridge) => vec![Shell::of(host, Some(bridge.device.netns)).look(
+            Self::LinkLocal(bridge) => vec![shell(bridge).look(
                 "check first: group_fwd_mask",
                 command!["ip -d link show dev", bridge.name],
             )],
@@ -207,6 +143,71 @@ impl Obstacle<'_> {
             behind.unwrap_or_default()
         ))
     }
+}
+
+/// A setting of a port: what it is now, the change, and what takes it back.
+fn setting(host: &Host, port: &Link, change: &str, back: &str) -> Vec<Remedy> {
+    let shell = Shell::of(host, Some(port.device.netns));
+    let name = &port.name;
+    let set = |what: &str| command!["bridge link set dev", name, ..what.split(' ')];
+    vec![
+        shell.look("look first", command!["bridge -d link show dev", name]),
+        shell.change("set it", set(change)).undone_by(set(back)),
+    ]
+}
+
+/// A port's state, which is the spanning tree's to decide where one runs.
+fn not_forwarding(host: &Host, port: &Link, state: &str) -> Vec<Remedy> {
+    let mut list = setting(host, port, "state forwarding", &format!("state {state}"));
+    let tree = bridge_of(host, port.device).filter(|b| b.bridge.is_some_and(|s| s.stp));
+    if let Some(bridge) = tree {
+        list.truncate(1);
+        list.extend([
+            Shell::of(host, Some(bridge.device.netns)).look(
+                "the spanning tree decides: its timers and its root",
+                command!["ip -d link show dev", bridge.name],
+            ),
+            text(
+                "a port that blocks closes a loop; one that listens or learns needs twice the forward delay",
+            ),
+        ]);
+    }
+    list
+}
+
+/// A locked port takes frames of MACs that the bridge knows there.
+fn locked(host: &Host, port: &Link, mac: Mac) -> Vec<Remedy> {
+    let shell = Shell::of(host, Some(port.device.netns));
+    let name = &port.name;
+    let mut list = vec![
+        shell.look(
+            "what the bridge knows on the port",
+            command!["bridge fdb show dev", name],
+        ),
+        shell.change(
+            "let this machine in",
+            command!["bridge fdb replace", mac, "dev", name, "master static"],
+        ),
+    ];
+    list.extend(setting(host, port, "locked off", "locked on"));
+    list
+}
+
+/// Makes an interface a port of the bridge.
+fn not_attached(host: &Host, end: &Link, bridge: &Link) -> Vec<Remedy> {
+    let shell = Shell::of(host, Some(end.device.netns));
+    let back = match bridge_of(host, end.device) {
+        Some(other) => command!["ip link set dev", end.name, "master", other.name],
+        None => command!["ip link set dev", end.name, "nomaster"],
+    };
+    let attach = command!["ip link set dev", end.name, "master", bridge.name];
+    vec![
+        shell.look(
+            "ports of the bridge",
+            command!["ip link show master", bridge.name],
+        ),
+        shell.change("attach it", attach).undone_by(back),
+    ]
 }
 
 /// A port that lacks a group: joined by hand, or no group kept from any port.

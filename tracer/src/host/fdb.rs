@@ -7,6 +7,7 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use super::facts::{FdbEntry, Forwarding};
 use super::netlink::{Message, Netlink, Request, address_of, attributes, u16_of, u32_of};
 use crate::model::{Device, Mac};
+use crate::uapi::neighbour::NTF_STICKY;
 
 const AF_BRIDGE: u8 = libc::AF_BRIDGE as u8;
 /// NDA_MASTER (linux/neighbour.h): the bridge that an entry belongs to; as a filter, whose entries to list.
@@ -44,7 +45,7 @@ struct Found {
 /// Reads RTM_NEWNEIGH of AF_BRIDGE.
 fn entry_of(message: Message<'_>) -> Option<Found> {
     let (header, rest) = message.payload.split_first_chunk::<12>()?;
-    let [family, _, _, _, i0, i1, i2, i3, ..] = *header;
+    let [family, _, _, _, i0, i1, i2, i3, _, _, flags, _] = *header;
     if family != AF_BRIDGE {
         return None;
     }
@@ -67,6 +68,7 @@ fn entry_of(message: Message<'_>) -> Option<Found> {
             default: mac == [0; 6],
             remote,
             state,
+            sticky: flags & NTF_STICKY != 0,
         },
     })
 }
@@ -78,7 +80,11 @@ mod tests {
     use crate::host::netlink::messages;
 
     fn parsed(family: u8, attributes: &[(u16, &[u8])]) -> Option<Found> {
-        let header = [family, 0, 0, 0, 5, 0, 0, 0, 0x40, 0, 0, 0];
+        flagged(family, 0, attributes)
+    }
+
+    fn flagged(family: u8, flags: u8, attributes: &[(u16, &[u8])]) -> Option<Found> {
+        let header = [family, 0, 0, 0, 5, 0, 0, 0, 0x40, 0, flags, 0];
         let bytes = attributes
             .iter()
             .fold(
@@ -105,6 +111,14 @@ mod tests {
         assert_eq!((found.entry.port, found.master), (5, Some(7)));
         assert_eq!(found.entry.remote, Some([10, 0, 0, 9].into()));
         assert!(!found.entry.default && !found.entry.is_own());
+    }
+
+    #[test]
+    fn a_sticky_entry_is_told_from_others() {
+        let mac: (u16, &[u8]) = (libc::NDA_LLADDR, &[2, 0, 0, 0, 0, 1]);
+        assert!(flagged(AF_BRIDGE, NTF_STICKY, &[mac]).unwrap().entry.sticky);
+        // NTF_MASTER
+        assert!(!flagged(AF_BRIDGE, 4, &[mac]).unwrap().entry.sticky);
     }
 
     #[test]

@@ -1,7 +1,10 @@
-//! linux/neighbour.h: states of a neighbour entry.
+//! linux/neighbour.h: states and flags of a neighbour entry.
 
 use libc::{NUD_DELAY, NUD_PROBE, NUD_REACHABLE, NUD_STALE};
 pub use libc::{NUD_FAILED, NUD_INCOMPLETE, NUD_NOARP, NUD_PERMANENT};
+
+/// Flag of an entry of a bridge that stays on its port (NTF_STICKY, 4.20).
+pub const NTF_STICKY: u8 = 1 << 6;
 
 /// States by bit, as `ip neighbour` prints them.
 pub const STATES: &[(u16, &str)] = &[

@@ -297,20 +297,25 @@ fn misled(loss: &Loss<'_>, found: &Stray<'_>, mac: Mac) -> Option<Misled> {
         "remove the wrong entry: the bridge learns the right one by itself",
         command!["bridge fdb del", mac, "dev", port.name, "master"],
     );
-    let kind = if own { "permanent" } else { "static" };
-    let back = command!["bridge fdb replace", mac, "dev", port.name, "master", kind];
-    let mut advice = vec![look, remove.undone_by(back)];
+    let set = |port: &Link, kind: &str, sticky: Option<&str>| {
+        command![
+            "bridge fdb replace",
+            mac,
+            "dev",
+            port.name,
+            "master",
+            kind,
+            ..sticky
+        ]
+    };
+    let back = || set(port, entry.kind(), entry.sticky.then_some("sticky"));
+    let mut advice = vec![look, remove.undone_by(back())];
     if let Some(truth) = truth {
-        advice.push(shell.change(
+        let change = shell.change(
             "or name the port behind which the machine is",
-            command![
-                "bridge fdb replace",
-                mac,
-                "dev",
-                truth.name,
-                "master static"
-            ],
-        ));
+            set(truth, "static", None),
+        );
+        advice.push(change.undone_by(back()));
     }
     let words = if own {
         format!(

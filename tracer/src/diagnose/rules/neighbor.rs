@@ -12,7 +12,7 @@ use crate::network::route::Query;
 use crate::network::segment::Open;
 use crate::sites;
 use crate::uapi::fib::LOOPBACK_IFINDEX;
-use crate::uapi::neighbour::{NUD_FAILED, STATES, UNRESOLVED};
+use crate::uapi::neighbour::{self as states, NUD_FAILED, UNRESOLVED};
 use crate::verdict::{Evidence, Outcome};
 
 use super::super::candidate::{Candidate, Specificity, evidence, place_at};
@@ -275,7 +275,7 @@ fn question_evidence(
             "neighbor",
             format!(
                 "the table of neighbours says {} for {}",
-                state_words(entry.state),
+                states::words(entry.state),
                 who.address
             ),
         ));
@@ -340,13 +340,6 @@ fn owner_evidence(host: &Host, who: Unresolved, told: &Answer<'_>) -> Vec<Eviden
     list.into_iter()
         .map(|text| evidence("neighbor", text))
         .collect()
-}
-
-fn state_words(state: u16) -> &'static str {
-    STATES
-        .iter()
-        .find(|(bit, _)| state & bit != 0)
-        .map_or("nothing", |(_, name)| name)
 }
 
 /// `ARP miss on r: nobody answers for 10.0.2.9 on rb`.

@@ -14,7 +14,7 @@ use super::super::causes::{
 use super::super::local;
 use super::super::loss::{Loss, is_reset};
 use super::super::ports;
-use super::super::remedy::{Shell, command, sysctl, text};
+use super::super::remedy::{Remedy, Shell, command, sysctl, text};
 use super::super::words;
 
 /// `where.hook` of this family.
@@ -39,110 +39,145 @@ pub fn none(loss: &Loss<'_>) -> Option<Candidate> {
         return None;
     }
     let tuple = loss.tuple()?;
-    let (what, listing) = match tuple.proto {
-        Proto::Tcp => (
-            "TCP port",
-            command!["ss -ltnp sport =", format!(":{}", tuple.dport)],
-        ),
-        Proto::Udp => (
-            "UDP port",
-            command!["ss -lunp sport =", format!(":{}", tuple.dport)],
-        ),
-        Proto::Sctp => (
-            "SCTP port",
-            command!["ss -lnpS sport =", format!(":{}", tuple.dport)],
-        ),
-        _ => ("socket", "ss -anp".into()),
-    };
+    let near = Near::of(loss, &tuple);
     let told = loss.told();
     let answer = told.as_ref().map_or_else(
         || "; no answer was seen (ICMP errors are limited in rate)".to_owned(),
         |t| format!("; answered with {t}"),
     );
-    let shell = Shell::of(loss.host, loss.netns());
-    let foreign = loss.netns().is_some_and(|ns| {
-        !loss.host.is_local(ns, tuple.dst) && !reach::owners(loss.host, ns, tuple.dst).is_empty()
-    });
-    let sockets = loss
-        .netns()
-        .and_then(|ns| ports::on_port(loss.host, ns, &tuple));
-    let elsewhere = loss
-        .netns()
-        .map(|netns| {
-            let interface = loss.came_in().or(loss.device()).map(|d| d.ifindex);
-            let wanted = Wanted {
-                netns,
-                tuple,
-                interface,
-            };
-            ports::elsewhere(loss.host, &wanted)
-        })
-        .unwrap_or_default();
-    // a port that a rule chose may be the rule's mistake
-    let others = loss
-        .netns()
-        .filter(|_| is_translated(loss, &tuple))
-        .map(|ns| ports::on_other_ports(loss.host, ns, &tuple))
-        .unwrap_or_default();
-    let but = match (elsewhere.first(), others.first()) {
-        (Some(who), _) => format!("; {who}"),
-        (None, Some((who, port))) => format!("; {who} listens on port {port}"),
-        (None, None) => String::new(),
-    };
-    let mut candidate = Candidate::new(
+    let candidate = Candidate::new(
         &SOCKET_NONE,
         loss.place_at_device(HOOK),
         format!(
-            "port closed on {}: nobody listens on {}{but}{answer}",
+            "port closed on {}: nobody listens on {}{}{answer}",
             loss.namespace_words(),
-            words::destination(&tuple)
+            words::destination(&tuple),
+            near.but()
         ),
     )
     .explains(Specificity::Reason)
-    .because("icmp", told.map(|t| format!("{t} was sent back in the same call")))
-    .advise([
-        shell.look(format!("who listens on this {what}, and on which address"), listing),
-        match elsewhere.first() {
+    .because(
+        "icmp",
+        told.map(|t| format!("{t} was sent back in the same call")),
+    )
+    .advise([listing(loss, &tuple), near.advice(&tuple)]);
+    Some(with_sockets(candidate, loss, &tuple, &near))
+}
+
+/// Who listens close to where a packet went.
+struct Near {
+    /// On its port, at another address, device or peer.
+    elsewhere: Vec<String>,
+    /// On other ports, where a rule chose this one: that may be the rule's mistake.
+    others: Vec<(String, u16)>,
+}
+
+impl Near {
+    fn of(loss: &Loss<'_>, tuple: &Tuple) -> Self {
+        let Some(netns) = loss.netns() else {
+            return Self {
+                elsewhere: Vec::new(),
+                others: Vec::new(),
+            };
+        };
+        let wanted = Wanted {
+            netns,
+            tuple: *tuple,
+            interface: loss.came_in().or(loss.device()).map(|d| d.ifindex),
+        };
+        let others = if is_translated(loss, tuple) {
+            ports::on_other_ports(loss.host, netns, tuple)
+        } else {
+            Vec::new()
+        };
+        Self {
+            elsewhere: ports::elsewhere(loss.host, &wanted),
+            others,
+        }
+    }
+
+    /// As a part of the summary.
+    fn but(&self) -> String {
+        match (self.elsewhere.first(), self.others.first()) {
+            (Some(who), _) => format!("; {who}"),
+            (None, Some((who, port))) => format!("; {who} listens on port {port}"),
+            (None, None) => String::new(),
+        }
+    }
+
+    fn advice(&self, tuple: &Tuple) -> Remedy {
+        match self.elsewhere.first() {
             Some(who) => text(format!(
                 "{who}: have it listen on {} or on all addresses (0.0.0.0, ::), from all interfaces and peers",
                 tuple.dst
             )),
-            None if !others.is_empty() => text(format!(
+            None if !self.others.is_empty() => text(format!(
                 "correct the port in whatever translates it to {} (a service's targetPort), or have the server listen on {}",
-                words::destination(&tuple),
+                words::destination(tuple),
                 tuple.dport
             )),
-            None => text("start the server; one bound to 127.0.0.1, another address, device or peer does not take it either"),
-        },
-    ]);
-    for (who, port) in &others {
+            None => text(
+                "start the server; one bound to 127.0.0.1, another address, device or peer does not take it either",
+            ),
+        }
+    }
+}
+
+/// How to see who listens.
+fn listing(loss: &Loss<'_>, tuple: &Tuple) -> Remedy {
+    let port = format!(":{}", tuple.dport);
+    let (what, command) = match tuple.proto {
+        Proto::Tcp => ("TCP port", command!["ss -ltnp sport =", port]),
+        Proto::Udp => ("UDP port", command!["ss -lunp sport =", port]),
+        Proto::Sctp => ("SCTP port", command!["ss -lnpS sport =", port]),
+        _ => ("socket", "ss -anp".into()),
+    };
+    Shell::of(loss.host, loss.netns()).look(
+        format!("who listens on this {what}, and on which address"),
+        command,
+    )
+}
+
+/// What the sockets there, and the packet itself, say about it.
+fn with_sockets(
+    mut candidate: Candidate,
+    loss: &Loss<'_>,
+    tuple: &Tuple,
+    near: &Near,
+) -> Candidate {
+    for (who, port) in &near.others {
         candidate = candidate.because("socket", format!("{who} listens on port {port} there"));
     }
-    if sockets.is_some_and(<[_]>::is_empty) {
-        candidate = candidate.because(
-            "socket",
-            format!("no {} socket has port {} there", tuple.proto, tuple.dport),
-        );
-    }
-    for who in &elsewhere {
+    let sockets = loss
+        .netns()
+        .and_then(|ns| ports::on_port(loss.host, ns, tuple));
+    let none = sockets.is_some_and(<[_]>::is_empty).then(|| {
+        let (proto, port) = (tuple.proto, tuple.dport);
+        format!("no {proto} socket has port {port} there")
+    });
+    candidate = candidate.because("socket", none);
+    for who in &near.elsewhere {
         candidate = candidate.because("socket", who.clone());
     }
-    if foreign {
-        candidate = candidate.because(
-            "socket",
-            format!("{} belongs to another namespace: two have the address, or the packet was led astray", tuple.dst),
-        );
-    }
+    let foreign = loss.netns().is_some_and(|ns| {
+        !loss.host.is_local(ns, tuple.dst) && !reach::owners(loss.host, ns, tuple.dst).is_empty()
+    });
+    let foreign = foreign.then(|| {
+        format!(
+            "{} belongs to another namespace: two have the address, or the packet was led astray",
+            tuple.dst
+        )
+    });
     let syn_ack = loss.event.packet.as_ref().is_some_and(
         |p| matches!(p.transport, Transport::Tcp { flags, .. } if flags & 0x12 == 0x12),
     );
-    if syn_ack {
-        candidate = candidate.because(
-            "tcp",
-            format!("a SYN-ACK from {}, to which no connection was opened: the answer missed its address translation", tuple.src),
-        );
-    }
-    Some(candidate)
+    let syn_ack = syn_ack.then(|| {
+        format!(
+            "a SYN-ACK from {}, to which no connection was opened: the answer missed its address translation",
+            tuple.src
+        )
+    });
+    candidate.because("socket", foreign).because("tcp", syn_ack)
 }
 
 /// An echo request over IPv6 that is not answered: icmpv6_rcv (net/ipv6/icmp.c) leaves the reason as it was when

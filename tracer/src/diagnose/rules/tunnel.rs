@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::host::Host;
 use crate::host::facts::{Link, Neighbor, VxlanLink};
-use crate::model::{Detail, Device, Mac, NetNs, Proto};
+use crate::model::{Detail, Device, Mac, NetNs, Proto, Tunnel, Tuple};
 use crate::network::links::peer_of;
 use crate::network::tunnel::remote_of;
 use crate::uapi::neighbour::NUD_PERMANENT;
@@ -33,7 +33,6 @@ fn devices(host: &Host, netns: Option<NetNs>) -> Vec<(&Link, &VxlanLink)> {
 
 /// Decapsulation found no such tunnel.
 pub fn unknown(loss: &Loss<'_>) -> Option<Candidate> {
-    let host = loss.host;
     let tunnel = loss
         .event
         .packet
@@ -41,50 +40,52 @@ pub fn unknown(loss: &Loss<'_>) -> Option<Candidate> {
         .or_else(|| loss.steps().last()?.event.packet.as_ref())
         .and_then(|p| p.tunnel);
     if loss.reason() == "VXLAN_VNI_NOT_FOUND" {
-        let id = tunnel.and_then(|t| t.id);
-        let words = id.map_or_else(String::new, |id| format!(" {id}"));
-        let mut candidate = Candidate::new(
-            &TUNNEL_UNKNOWN,
-            loss.place_at_device(HOOK),
-            format!("no VXLAN with VNI{words}{}", loss.at_words()),
-        )
-        .explains(Specificity::Fact);
-        let port = tunnel.map(|t| t.outer.dport);
-        let other = devices(host, loss.netns())
-            .into_iter()
-            .find(|(_, v)| port.is_none_or(|p| v.port == p) && Some(v.vni) != id);
-        let same = devices(host, loss.netns())
-            .into_iter()
-            .find(|(_, v)| Some(v.vni) == id);
-        return Some(match (same, other) {
-            (Some((link, _)), _) if !link.up => {
-                candidate.summary += &format!(": {} has it and is down", link.name);
-                candidate.advise(raise(loss, link))
-            }
-            (None, Some((link, vxlan))) => {
-                candidate.summary += &format!(": {} has VNI {}", link.name, vxlan.vni);
-                candidate.advise(remade(loss, link, id.unwrap_or_default(), vxlan.port))
-            }
-            _ => candidate.advise([
-                look(host, loss.netns()),
-                text("give both ends the same VNI (ip link add … vxlan id …)"),
-            ]),
-        });
+        return Some(unknown_vni(loss, tunnel));
     }
+    unknown_port(loss, tunnel)
+}
+
+/// A tunnel listens on the port, and none there has this VNI.
+fn unknown_vni(loss: &Loss<'_>, tunnel: Option<Tunnel>) -> Candidate {
+    let id = tunnel.and_then(|t| t.id);
+    let words = id.map_or_else(String::new, |id| format!(" {id}"));
+    let mut candidate = Candidate::new(
+        &TUNNEL_UNKNOWN,
+        loss.place_at_device(HOOK),
+        format!("no VXLAN with VNI{words}{}", loss.at_words()),
+    )
+    .explains(Specificity::Fact);
+    let port = tunnel.map(|t| t.outer.dport);
+    let here = devices(loss.host, loss.netns());
+    let same = here.iter().find(|(_, v)| Some(v.vni) == id);
+    let other = here
+        .iter()
+        .find(|(_, v)| port.is_none_or(|p| v.port == p) && Some(v.vni) != id);
+    match (same, other) {
+        (Some((link, _)), _) if !link.up => {
+            candidate.summary += &format!(": {} has it and is down", link.name);
+            candidate.advise(raise(loss, link))
+        }
+        (None, Some((link, vxlan))) => {
+            candidate.summary += &format!(": {} has VNI {}", link.name, vxlan.vni);
+            candidate.advise(remade(loss, link, id.unwrap_or_default(), vxlan.port))
+        }
+        _ => candidate.advise([
+            look(loss.host, loss.netns()),
+            text("give both ends the same VNI (ip link add … vxlan id …)"),
+        ]),
+    }
+}
+
+/// UDP to a port of tunnels, on which none listens.
+fn unknown_port(loss: &Loss<'_>, tunnel: Option<Tunnel>) -> Option<Candidate> {
     let outer = tunnel
         .or_else(|| loss.steps().last()?.event.packet.as_ref()?.tunnel)
         .map(|t| t.outer)
         .or_else(|| loss.tuple())?;
-    let tunnelled = outer.proto == Proto::Udp
-        && (TUNNEL_PORTS.contains(&outer.dport) || tunnel.is_some_and(|t| t.outer == outer));
-    let at_udp = matches!(
-        loss.function(),
-        "__udp4_lib_rcv" | "__udp6_lib_rcv" | "udp_rcv" | "udpv6_rcv"
-    );
-    if !(at_udp && tunnelled && matches!(loss.reason(), "NO_SOCKET" | "NOT_SPECIFIED")) {
+    if !is_unheard(loss, &outer, tunnel) {
         return None;
     }
-    let id = tunnel.and_then(|t| t.id);
     let mut candidate = Candidate::new(
         &TUNNEL_UNKNOWN,
         loss.place_at_device(HOOK),
@@ -99,7 +100,8 @@ pub fn unknown(loss: &Loss<'_>) -> Option<Candidate> {
         "icmp",
         loss.told().map(|t| format!("the other end was told: {t}")),
     );
-    let here = devices(host, loss.netns());
+    let id = tunnel.and_then(|t| t.id);
+    let here = devices(loss.host, loss.netns());
     let down = here.iter().find(|(l, v)| v.port == outer.dport && !l.up);
     let other = here
         .iter()
@@ -117,11 +119,22 @@ pub fn unknown(loss: &Loss<'_>) -> Option<Candidate> {
         (None, None) => {
             candidate.summary += ": none with this port, or it is down";
             candidate.advise([
-                look(host, loss.netns()),
+                look(loss.host, loss.netns()),
                 text("raise the tunnel device (ip link set … up), or give both ends the same port (dstport)"),
             ])
         }
     })
+}
+
+/// Whether UDP refused an outer packet for want of a socket.
+fn is_unheard(loss: &Loss<'_>, outer: &Tuple, tunnel: Option<Tunnel>) -> bool {
+    let tunnelled = outer.proto == Proto::Udp
+        && (TUNNEL_PORTS.contains(&outer.dport) || tunnel.is_some_and(|t| t.outer == *outer));
+    let at_udp = matches!(
+        loss.function(),
+        "__udp4_lib_rcv" | "__udp6_lib_rcv" | "udp_rcv" | "udpv6_rcv"
+    );
+    at_udp && tunnelled && matches!(loss.reason(), "NO_SOCKET" | "NOT_SPECIFIED")
 }
 
 fn look(host: &Host, netns: Option<NetNs>) -> Remedy {

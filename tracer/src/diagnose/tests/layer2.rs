@@ -60,6 +60,7 @@ fn known(net: &mut Net, last: u8, entries: &[(u32, u16)]) {
                 default: false,
                 remote: None,
                 state: *state,
+                sticky: false,
             })
             .collect(),
     }));
@@ -263,6 +264,37 @@ fn an_entry_for_another_port_is_named_with_the_true_one() {
         "bridge fdb del 02:00:00:00:00:02 dev p3 master",
     );
     assert_eq!(at(&verdict), Some(("third", "eth0")));
+}
+
+#[test]
+fn a_wrong_entry_comes_back_as_it_was() {
+    for (state, sticky, kind) in [
+        (0x40, true, "static sticky"),
+        (0x40, false, "static"),
+        (0x02, false, "dynamic"),
+    ] {
+        let mut net = bridged(|_, _| {});
+        net.fact(Fact::Forwarding(Forwarding {
+            device: device(SWITCH, BR0),
+            mac: mac(2),
+            entries: vec![FdbEntry {
+                port: 3,
+                default: false,
+                remote: None,
+                state,
+                sticky,
+            }],
+        }));
+        let verdict = strays(&mut net, 2);
+        let undo = verdict.advice.iter().find(|a| a.undoes == Some(2));
+        let back = format!("bridge fdb replace 02:00:00:00:00:02 dev p3 master {kind}");
+        assert!(
+            undo.and_then(|a| a.command.as_deref())
+                .is_some_and(|c| c.ends_with(&back)),
+            "{:?}",
+            verdict.advice
+        );
+    }
 }
 
 #[test]
@@ -559,6 +591,7 @@ fn a_tunnel_whose_remote_end_is_its_own_host_sends_to_itself() {
                 default: false,
                 remote: end.parse().ok(),
                 state: 0x80,
+                sticky: false,
             }],
         }));
         let flow = net.flow(ping());

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Device, Mac, NetNs};
-use crate::uapi::neighbour::NUD_PERMANENT;
+use crate::uapi::neighbour::{NUD_NOARP, NUD_PERMANENT};
 
 /// A bridge's own settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,6 +181,9 @@ pub struct FdbEntry {
     pub remote: Option<IpAddr>,
     /// NUD_* state: PERMANENT 0x80 marks an address of the host itself on a bridge, NOARP 0x40 a static entry.
     pub state: u16,
+    /// Stays on its port though the MAC is seen on another one (`sticky`).
+    #[serde(default)]
+    pub sticky: bool,
 }
 
 impl FdbEntry {
@@ -188,6 +191,16 @@ impl FdbEntry {
     #[must_use]
     pub fn is_own(&self) -> bool {
         self.state & NUD_PERMANENT != 0
+    }
+
+    /// What kind of entry of a bridge it is, as `bridge fdb` takes it.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match (self.is_own(), self.state & NUD_NOARP != 0) {
+            (true, _) => "permanent",
+            (false, true) => "static",
+            (false, false) => "dynamic",
+        }
     }
 }
 

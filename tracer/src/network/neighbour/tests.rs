@@ -469,6 +469,7 @@ fn an_entry_for_the_asker_elsewhere_takes_the_answer_away() {
             default: false,
             remote: None,
             state: 0x40,
+            sticky: false,
         }],
     }));
     assert!(matches!(
@@ -579,6 +580,7 @@ fn a_bridge_answers_for_a_suppressed_port() {
             default: false,
             remote: None,
             state: 0x02,
+            sticky: false,
         }],
     }));
     assert_eq!(net.answers("10.0.0.2"), [(BRIDGE, By::Table)]);
@@ -687,6 +689,7 @@ fn tunnelled(remote: &str) -> Net {
                 default: true,
                 remote: Some(ip(other)),
                 state: 0x80,
+                sticky: false,
             }],
         }));
     }

@@ -203,6 +203,7 @@ impl Net {
                 default: false,
                 remote: None,
                 state: 0,
+                sticky: false,
             }],
         }));
     }

@@ -22,72 +22,21 @@ impl Pseudonyms {
         match fact {
             Fact::Run(run) => self.run(run),
             Fact::Node(node) => self.node(node),
-            Fact::Namespace(Namespace {
-                netns: _,
-                name,
-                process: _,
-                node: _,
-            }) => self.rename(Kind::Namespace, name),
+            Fact::Namespace(namespace) => self.namespace(namespace),
             Fact::Link(link) => self.link(link),
             Fact::Addresses(_, list) => list.iter_mut().for_each(|own| self.own_address(own)),
             Fact::Symbols(list) => list.iter_mut().for_each(|(_, name)| self.symbol(name)),
             Fact::Probe(probe) => self.probe(probe),
-            Fact::Route(RouteAnswer {
-                netns: _,
-                tuple,
-                iif: _,
-                with: _,
-                result,
-            }) => {
-                self.tuple(tuple);
-                result.iter_mut().for_each(|route| self.route(route));
-            }
-            Fact::Neighbor(Neighbor {
-                device: _,
-                address,
-                state: _,
-                mac,
-            }) => {
-                self.hide(address);
-                mac.iter_mut().for_each(|mac| self.hide_mac(mac));
-            }
-            Fact::Forwarding(Forwarding {
-                device: _,
-                mac,
-                entries,
-            }) => {
-                self.hide_mac(mac);
-                entries.iter_mut().for_each(|entry| self.fdb_entry(entry));
-            }
-            Fact::MulticastPorts(MulticastPorts {
-                bridge: _,
-                members,
-                routers: _,
-            }) => {
-                for GroupMember {
-                    port: _,
-                    group,
-                    vlan: _,
-                } in members
-                {
-                    self.hide(group);
-                }
-            }
-            Fact::ProxyNeighbors(ProxyNeighbors {
-                netns: _,
-                v6: _,
-                entries,
-            }) => self.hide_all(entries.iter_mut().map(|(_, address)| address)),
+            Fact::Route(answer) => self.route_answer(answer),
+            Fact::Neighbor(entry) => self.neighbor(entry),
+            Fact::Forwarding(answer) => self.forwarding(answer),
+            Fact::MulticastPorts(ports) => self.multicast_ports(ports),
+            Fact::ProxyNeighbors(proxies) => self.proxies(proxies),
             Fact::Sysctl {
                 netns: _,
                 name,
                 value,
-            } => {
-                *name = self.names.sysctl(name);
-                value
-                    .iter_mut()
-                    .for_each(|value| *value = self.remark(value));
-            }
+            } => self.sysctl(name, value),
             Fact::Rules(_, _, list) => list.iter_mut().for_each(|rule| self.policy_rule(rule)),
             Fact::XfrmPolicies(_, list) => list.iter_mut().for_each(|policy| self.xfrm(policy)),
             Fact::RoutesTowards(_, dst, list) => {
@@ -97,39 +46,11 @@ impl Pseudonyms {
             Fact::Chains(_, list) => list.iter_mut().for_each(|chain| self.base_chain(chain)),
             Fact::DeviceState(_, state) => self.device_state(state),
             Fact::Ruleset(_, ruleset) => self.ruleset(ruleset),
-            Fact::Sockets(PortSockets {
-                netns: _,
-                proto: _,
-                port: _,
-                sockets,
-            }) => sockets.iter_mut().for_each(|socket| self.socket(socket)),
-            Fact::LocalPorts(LocalPorts {
-                netns: _,
-                proto: _,
-                dst,
-                port: _,
-                used,
-            }) => {
-                self.hide(dst);
-                for PortUse {
-                    source,
-                    ports: _,
-                    time_wait: _,
-                } in used
-                {
-                    self.hide(source);
-                }
-            }
+            Fact::Sockets(found) => self.port_sockets(found),
+            Fact::LocalPorts(found) => self.local_ports(found),
             Fact::Cgroups(found) => self.cgroups(found),
             Fact::Cgroup(_, path) => path.iter_mut().for_each(|path| self.cgroup(path)),
-            Fact::Conntrack(ConntrackAnswer {
-                netns: _,
-                tuple,
-                entry,
-            }) => {
-                self.tuple(tuple);
-                entry.iter_mut().for_each(|entry| self.connection(entry));
-            }
+            Fact::Conntrack(answer) => self.conntrack_answer(answer),
             Fact::RuleTrace(trace) => self.rule_trace(trace),
             Fact::PacketQueues(_, queues) => {
                 let holders = queues.iter_mut().flat_map(|queue| &mut queue.holders);
@@ -151,6 +72,120 @@ impl Pseudonyms {
             }
             | Fact::ConntrackCounters(_, _) => {}
         }
+    }
+
+    fn namespace(&mut self, namespace: &mut Namespace) {
+        let Namespace {
+            netns: _,
+            name,
+            process: _,
+            node: _,
+        } = namespace;
+        self.rename(Kind::Namespace, name);
+    }
+
+    fn route_answer(&mut self, answer: &mut RouteAnswer) {
+        let RouteAnswer {
+            netns: _,
+            tuple,
+            iif: _,
+            with: _,
+            result,
+        } = answer;
+        self.tuple(tuple);
+        result.iter_mut().for_each(|route| self.route(route));
+    }
+
+    fn neighbor(&mut self, entry: &mut Neighbor) {
+        let Neighbor {
+            device: _,
+            address,
+            state: _,
+            mac,
+        } = entry;
+        self.hide(address);
+        mac.iter_mut().for_each(|mac| self.hide_mac(mac));
+    }
+
+    fn forwarding(&mut self, answer: &mut Forwarding) {
+        let Forwarding {
+            device: _,
+            mac,
+            entries,
+        } = answer;
+        self.hide_mac(mac);
+        entries.iter_mut().for_each(|entry| self.fdb_entry(entry));
+    }
+
+    fn multicast_ports(&mut self, ports: &mut MulticastPorts) {
+        let MulticastPorts {
+            bridge: _,
+            members,
+            routers: _,
+        } = ports;
+        for GroupMember {
+            port: _,
+            group,
+            vlan: _,
+        } in members
+        {
+            self.hide(group);
+        }
+    }
+
+    fn proxies(&mut self, proxies: &mut ProxyNeighbors) {
+        let ProxyNeighbors {
+            netns: _,
+            v6: _,
+            entries,
+        } = proxies;
+        self.hide_all(entries.iter_mut().map(|(_, address)| address));
+    }
+
+    fn sysctl(&mut self, name: &mut String, value: &mut Option<String>) {
+        *name = self.names.sysctl(name);
+        value
+            .iter_mut()
+            .for_each(|value| *value = self.remark(value));
+    }
+
+    fn port_sockets(&mut self, found: &mut PortSockets) {
+        let PortSockets {
+            netns: _,
+            proto: _,
+            port: _,
+            sockets,
+        } = found;
+        sockets.iter_mut().for_each(|socket| self.socket(socket));
+    }
+
+    fn local_ports(&mut self, found: &mut LocalPorts) {
+        let LocalPorts {
+            netns: _,
+            proto: _,
+            dst,
+            port: _,
+            used,
+        } = found;
+        self.hide(dst);
+        for PortUse {
+            source,
+            ports: _,
+            time_wait: _,
+        } in used
+        {
+            self.hide(source);
+        }
+    }
+
+    fn conntrack_answer(&mut self, answer: &mut ConntrackAnswer) {
+        let ConntrackAnswer {
+            netns: _,
+            tuple,
+            entry,
+        } = answer;
+        self.tuple(tuple);
+        entry.iter_mut().for_each(|entry| self.connection(entry));
     }
 
     fn run(&mut self, run: &mut Run) {
@@ -310,6 +345,7 @@ impl Pseudonyms {
             default: _,
             remote,
             state: _,
+            sticky: _,
         } = entry;
         self.hide_all(remote);
     }

@@ -1,0 +1,155 @@
+//! Neighbours, links and bridges.
+
+use super::{Beats, Cause, Family};
+use crate::verdict::Outcome;
+
+family! {
+    "Neighbours, links, bridges";
+
+    /// ARP or neighbour discovery got no answer for the next hop.
+    NEIGHBOR_UNRESOLVED = Cause {
+        code: "neighbor.unresolved",
+        outcome: Outcome::Dropped,
+        hooks: &["neighbor"],
+        beats: &[],
+        what: r#""ARP miss": nobody answers ARP (IPv6: neighbour solicitations) for the next hop. The packet waits, and
+            is given up after three seconds."#,
+        recognised: "NEIGH_FAILED, or freed in `neigh_invalidate` (IPv6 gives no reason); before that, packets in the
+            queue of an entry that is INCOMPLETE. The question is followed over the segment as far as facts lead
+            (veths, bridges with their VLANs, ports and multicast snooping, VXLANs, macvlans), and whoever has the
+            address there is asked why it does not answer: a bridge that keeps the question back (`l2.bridge`),
+            arp_ignore or arp_filter (`socket.silent`), a reverse-path filter, an impossible asker, an address that
+            is not ready, a proxy that is only half set up. An address in a network that the segment does not reach
+            does not count: networks of one machine may use the same addresses. The route that makes the address a
+            neighbour is given: as a gateway, as one of several next hops, or by taking the destination to be on the
+            link. Then nothing is wrong with the neighbour where the network of the link is too large (the other end
+            has a longer prefix) or was put there by mistake (the route that would be used without it is named), or
+            where the owner is behind a machine that is on the link and does not answer in its place.",
+        confirm: "`ip neigh show`; the verdict says whether the question reached the other end.",
+        fix: "start or repair the machine that owns the address; leave out a next hop that does not answer; correct
+            the prefix length; a route for the one address past the link; `ip neigh add proxy ADDRESS dev IF` on the
+            machine in between, or `proxy_arp` at the node's end of a pod's link. See also *Translations* below.",
+    };
+
+    /// Two machines of one network have the same address: the packet came to the wrong one.
+    NEIGHBOR_DUPLICATE = Cause {
+        code: "neighbor.duplicate-address",
+        outcome: Outcome::Dropped,
+        hooks: &["neighbor", "device"],
+        beats: &[
+            Beats {
+                others: &["socket.none", "netfilter.drop", "netfilter.reject"],
+                why: "it came to the wrong machine: what that one makes of it is no fault",
+            },
+        ],
+        what: "Two machines of one network have the same address (IP, or MAC). Whichever answered last, or was heard
+            last by the bridge, gets the packets; here it was the wrong one.",
+        recognised: "the packet died in a namespace that owns the address (nobody listens, a filter refuses), and the
+            address also belongs to another interface on the same bridge: `certain` when answers with two MACs were
+            seen. For a MAC: the frame's MAC is the interface's own, the packet's address is not this namespace's
+            (`ip_error`), and another interface has the same MAC and owns the address; the forwarding database says
+            on which port the bridge has it now.",
+        confirm: "`arping -D -I IF ADDRESS`, `ip addr` and `ip link` at both; `bridge fdb show` twice, a few seconds
+            apart.",
+        fix: "take the address from one of the two (`ip addr del`), then `ip neigh flush ADDRESS` at the sender; or
+            give one of them another MAC.",
+    };
+
+    /// The frame was for another MAC than the interface's.
+    L2_WRONG_MAC = Cause {
+        code: "l2.wrong-destination-mac",
+        outcome: Outcome::Dropped,
+        hooks: &["device"],
+        beats: &[],
+        what: "The frame came to an interface with another MAC than it is for, and no other copy of it was taken.",
+        recognised: "OTHERHOST in `ip_rcv_core`, no other branch of the journey accepted. Both MACs are given. A
+            flooded frame is judged where it should have arrived: at the owner of the next hop. Where a bridge's
+            forwarding database has the MAC on another port than the one behind which it is, or as its own, the
+            entry is named; else the sender's neighbour entry.",
+        confirm: "`ip neigh` at the sender, `bridge fdb show` on the way, `ip link` here.",
+        fix: "correct the neighbour or FDB entry; or, where the interface owns the next hop,
+            `ip link set dev IF address MAC`.",
+    };
+
+    /// The sender's neighbour entry outlived the machine: nobody on the segment has its MAC or its address.
+    L2_GONE = Cause {
+        code: "l2.gone",
+        outcome: Outcome::Dropped,
+        hooks: &["neighbor"],
+        beats: &[
+            Beats {
+                others: &["l2.wrong-destination-mac", "l2.bridge"],
+                why: "nobody has the MAC or the address: whoever got a copy of the frame, or had no port for it, is not at fault",
+            },
+        ],
+        what: "A neighbour entry outlived the machine that it names: a client still holds the address of a deleted
+            pod or a stopped container.",
+        recognised: "a unicast frame died as a flooded copy (OTHERHOST) or in a bridge that had no port for it; no
+            interface that the sender's segment reaches has its MAC, none has the address of the next hop, and the
+            segment ends on this host. Placed at the sender, whose entry is stale. Where an interface that is gone
+            had the MAC or the address, it is named.",
+        confirm: "`ip neigh show ADDRESS` at the sender, `bridge fdb show` on the way.",
+        fix: "what names the address has to learn the new one (endpoints, DNS answers that are held, a
+            configuration), or the machine has to come back. Deleting the entry only makes the sender learn at once
+            that nobody answers.",
+    };
+
+    /// The bridge did not pass it on: port state, isolation, hairpin, lock or flooding.
+    L2_BRIDGE = Cause {
+        code: "l2.bridge",
+        outcome: Outcome::Dropped,
+        hooks: &["bridge"],
+        beats: &[
+            Beats {
+                others: &["neighbor.unresolved"],
+                why: "the request or its answer was kept back on the way: the neighbour cannot know",
+            },
+        ],
+        what: "A bridge did not pass it on: port state, isolation, lock, hairpin, flooding; or an interface is no
+            port of it. The same happens between macvlans of one parent that are not both in bridge mode, and
+            between a macvlan and its parent.",
+        recognised: "freed in `br_handle_frame_finish` and its relatives; BRIDGE_INGRESS_STP_STATE, NO_TX_TARGET. The
+            kernel has one place for several: which it was is told by the ports' settings and the forwarding
+            database, read beside the loss. A port that gets no copy of a flooded frame is skipped silently: then an
+            ARP request (or a flooded frame) came into the bridge, the owner is behind another of its ports, and
+            that port's settings keep it from there.",
+        confirm: "`bridge -d link show`, `bridge fdb show`; `ip -d link show` for the mode of a macvlan.",
+        fix: "`bridge link set dev PORT isolated off` (or `hairpin on`, `flood on`, `bcast_flood on`, `locked off`,
+            `state forwarding`); `ip link set dev PORT master BRIDGE`;
+            `ip link set dev IF type macvlan mode bridge`.",
+    };
+
+    /// The interface or its peer is down or gone.
+    LINK_DOWN = Cause {
+        code: "link.down",
+        outcome: Outcome::Dropped,
+        hooks: &["device"],
+        beats: &[
+            Beats {
+                others: &["neighbor.unresolved", "route.none", "route.unreachable"],
+                why: "nobody can be asked over a link that is down, and its routes went with it",
+            },
+        ],
+        what: "The interface or its peer is down or gone. A route that went with its link counts too.",
+        recognised: "QDISC_DROP in `__dev_queue_xmit` without carrier (a TUN device that no process has open has
+            none); freed in `__dev_forward_skb2` with a peer that is down; a neighbour failure or a missing route on
+            an interface that is down.",
+        confirm: "`ip link show dev IF`, at both ends.",
+        fix: "`ip link set dev IF up`; start the process of a TUN device.",
+    };
+
+    /// The protocol is off on the interface, or its address is not usable yet.
+    ADDRESS_NOT_READY = Cause {
+        code: "address.not-ready",
+        outcome: Outcome::Dropped,
+        hooks: &["device"],
+        beats: &[],
+        what: "The protocol is off on the interface, or its address is tentative or duplicate.",
+        recognised: "IPV6DISABLED. Or nobody answers solicitations for an address that its owner holds as tentative
+            or dadfailed, or the interface at the other end of the cable has disable_ipv6 set. With outcome
+            `not-sent`: it is set in the sender.",
+        confirm: "`sysctl net.ipv6.conf.IF.disable_ipv6`, `ip -6 addr`.",
+        fix: "`sysctl -w net.ipv6.conf.IF.disable_ipv6=0`; wait for the end of duplicate address detection, or take
+            the address from one of the two that have it.",
+    };
+}

@@ -1,0 +1,212 @@
+//! Routing: routes that are missing or refuse, addresses and sizes that routing refuses.
+
+use super::{Beats, Cause, Family};
+use crate::verdict::Outcome;
+
+family! {
+    "Routing";
+
+    /// The namespace has no route to the destination.
+    ROUTE_NONE = Cause {
+        code: "route.none",
+        outcome: Outcome::Dropped,
+        hooks: &["route"],
+        beats: &[],
+        what: "The namespace has no route to the destination. With outcome `not-sent`: the sender itself has none,
+            gets an error, and no packet exists. With `unanswered`: the request arrived, and the answer found no
+            route back.",
+        recognised: "IP_INNOROUTES, or `ip_error` / `ip6_pkt_discard` with the route's error ENETUNREACH; for senders
+            a route lookup that failed in their own system call (ping asks by connecting a UDP socket first). The
+            policy rules and the routes of all tables that cover the destination are read, so that a rule is told
+            from a missing route.",
+        confirm: "`ip route get ADDRESS` in that namespace.",
+        fix: "`ip route add PREFIX via GATEWAY`. Where a namespace next to this one owns the address, the command is
+            complete; so it is where one machine alone on the links of the namespace forwards, has a way to the
+            address, and answers on the same link. Where a link goes on outside of what is known, none is named. A
+            packet with a mark that no policy rule knows, while a table to which no rule leads has a route for it,
+            is one of these (`likely`): `ip rule add fwmark MARK lookup TABLE`. So is a packet that a transparent
+            proxy's rule (TPROXY) gave to a socket and that routing does not take for this host's own: freed in
+            `ip_forward` without a reason, since what has a socket is not forwarded. Missing is the rule for its
+            mark, or the local route in its table.",
+    };
+
+    /// No route of its own leads to the destination, and the default route took it to a machine that is not on the way.
+    ROUTE_MISSING = Cause {
+        code: "route.missing",
+        outcome: Outcome::Dropped,
+        hooks: &["route"],
+        beats: &[
+            Beats {
+                others: &["route.forwarding-disabled", "route.none", "remote.unanswered", "wire.lost"],
+                why: "the machine that has the destination behind it is on the sender's network: where the default route took the packet nobody is at fault",
+            },
+        ],
+        what: "The sender or a router has no route of its own to the destination's network, and its default route
+            took the packet to a machine that knows nothing of these addresses. Only where the machine that has the
+            destination behind it was traced too, or is a node of the same trace.",
+        recognised: "another namespace has an address on the network of the interface by which it left, and another
+            interface in the network of the destination; the frame went to another MAC; of the routes that were read
+            only the default route leads to the destination; the packet did not come through.",
+        confirm: "`ip route get DESTINATION` where it left.",
+        fix: "`ip route add NETWORK via ADDRESS`; and what makes these routes (the network plugin, a route
+            controller, a routing daemon).",
+    };
+
+    /// A blackhole route or policy rule matched.
+    ROUTE_BLACKHOLE = Cause {
+        code: "route.blackhole",
+        outcome: Outcome::Dropped,
+        hooks: &["route"],
+        beats: &[],
+        what: "A blackhole route or policy rule matched: discarded, nobody is told.",
+        recognised: "`ip_error` or `dst_discard_out` with the route's error EINVAL. Which route or rule it was: the
+            walk over rules and tables is done again over what was read of them; it is named only when it fits the
+            kernel's error.",
+        confirm: "`ip route get ADDRESS`; `ip route show table all type blackhole`; `ip rule`.",
+        fix: "`ip route del blackhole PREFIX`, or the rule.",
+    };
+
+    /// An unreachable route or policy rule matched.
+    ROUTE_UNREACHABLE = Cause {
+        code: "route.unreachable",
+        outcome: Outcome::Dropped,
+        hooks: &["route"],
+        beats: &[],
+        what: "An unreachable route or policy rule matched.",
+        recognised: "`ip_error` or `ip6_pkt_discard` with the route's error EHOSTUNREACH, where forwarding is on. An
+            unreachable *rule* gives the error of a missing route: told by the rule itself, or (`likely`) by a
+            lookup that only the local table saw.",
+        confirm: "`ip route get ADDRESS`; `ip route show table all type unreachable`; `ip rule`.",
+        fix: "`ip route del unreachable PREFIX`, or the rule.",
+    };
+
+    /// A prohibit route or policy rule matched.
+    ROUTE_PROHIBIT = Cause {
+        code: "route.prohibit",
+        outcome: Outcome::Dropped,
+        hooks: &["route"],
+        beats: &[],
+        what: r#"A prohibit route or policy rule matched: the sender is told "administratively prohibited"."#,
+        recognised: "`ip_error` with the route's error EACCES, or `ip6_pkt_prohibit`.",
+        confirm: "`ip route get ADDRESS`; `ip route show table all type prohibit`; `ip rule`.",
+        fix: "`ip route del prohibit PREFIX`, or the rule.",
+    };
+
+    /// The packet is not for this namespace, and the namespace does not forward.
+    ROUTE_FORWARDING = Cause {
+        code: "route.forwarding-disabled",
+        outcome: Outcome::Dropped,
+        hooks: &["route"],
+        beats: &[],
+        what: "The destination is no address of this namespace, and the namespace does not forward. Also a packet
+            that was led to the wrong machine.",
+        recognised: "IP_INADDRERRORS in `ip_error` or `ip6_forward`; the sysctls are read.",
+        confirm: "`sysctl net.ipv4.ip_forward net.ipv4.conf.IF.forwarding`, `sysctl net.ipv6.conf.all.forwarding`.",
+        fix: "`sysctl -w net.ipv4.ip_forward=1`, or of the one interface; or fix what sent the packet here.",
+    };
+
+    /// The reverse-path filter refused the source address on this interface.
+    ROUTE_RP_FILTER = Cause {
+        code: "route.rp-filter",
+        outcome: Outcome::Dropped,
+        hooks: &["route"],
+        beats: &[],
+        what: "The reverse-path filter: an answer to the packet's source would leave through another interface.",
+        recognised: "IP_RPFILTER. The filter refuses ARP requests of the same source too, silently: then packets wait
+            at the sender for a neighbour that does not answer. The neighbour's settings and its route to the asker
+            are read (`likely`).",
+        confirm: "`ip route get SOURCE`; `sysctl net.ipv4.conf.all.rp_filter net.ipv4.conf.IF.rp_filter` (the larger
+            counts).",
+        fix: "route the answer through the interface on which the packet comes; or filter loosely (`rp_filter=2`).
+            Where a policy rule leads the answer elsewhere (several uplinks, pods of a second interface), the rule
+            is named and only the latter helps.",
+    };
+
+    /// Its source or destination address is impossible at this place.
+    ROUTE_MARTIAN = Cause {
+        code: "route.martian",
+        outcome: Outcome::Dropped,
+        hooks: &["route"],
+        beats: &[],
+        what: "Its source or destination is impossible here: an own address as source, 127.0.0.0/8 from outside,
+            0.0.0.0, multicast as source. Often a hairpin without masquerading, or a DNAT to 127.0.0.1.",
+        recognised: "IP_LOCAL_SOURCE, IP_LOCALNET, IP_INVALID_SOURCE, IP_INVALID_DEST. Or, before any packet: the
+            sender asks by ARP with an address that its neighbour has itself (`likely`).",
+        confirm: "compare the packet's addresses with `ip addr`.",
+        fix: "masquerade, or fix the sender; `route_localnet` only where a DNAT to loopback is wanted.",
+    };
+
+    /// Its TTL or hop limit reached zero.
+    TTL_EXPIRED = Cause {
+        code: "ttl.expired",
+        outcome: Outcome::Dropped,
+        hooks: &["route"],
+        beats: &[],
+        what: "TTL or hop limit used up. The verdict says whether the packet went in circles, and through which
+            interfaces.",
+        recognised: "IP_INHDR in `ip_forward` or `ip6_forward` (the reason speaks of the header); a loop is a journey
+            that enters an interface more than once.",
+        confirm: "`ip route get ADDRESS` in each namespace of the loop.",
+        fix: "correct the route that points back: where one route of the loop alone hides another that leads out of
+            it to a machine that is known, it is deleted. Without a loop, raise the sender's TTL.",
+    };
+
+    /// It is larger than the next link takes.
+    MTU_EXCEEDED = Cause {
+        code: "mtu.exceeded",
+        outcome: Outcome::Dropped,
+        hooks: &["route", "device", "bridge"],
+        beats: &[],
+        what: "Larger than the next link takes. The verdict says whether the sender was told; if not, small packets
+            pass and large ones hang.",
+        recognised: "PKT_TOO_BIG; or no reason, freed in `ip_fragment`, `br_dev_queue_push_xmit`,
+            `br_nf_dev_queue_xmit`, or `__dev_forward_skb2` with a length above the veth peer's MTU. Where an ICMP
+            error about the flow was dropped too, the verdict speaks of a path MTU black hole and says where it
+            died. A small link outside, of which no ICMP error tells, is known by TCP: full-sized segments leave
+            again and again and are never acknowledged while nothing as large ever was, or a hole of whole segments
+            is not filled: `likely` (outcome `unanswered`), `possible` where nothing shows that smaller ones pass.",
+        confirm: "`ip link`, `ping -M do -s SIZE ADDRESS`.",
+        fix: "the smallest MTU of the path at the sender (a route with `mtu` for the one destination); let ICMP
+            errors pass; clamp TCP's MSS; `net.ipv4.tcp_mtu_probing=1`.",
+    };
+
+    /// Nobody here joined the multicast group, and nothing routes it on.
+    MULTICAST = Cause {
+        code: "multicast.no-member",
+        outcome: Outcome::Dropped,
+        hooks: &["route"],
+        beats: &[],
+        what: "Nobody here joined the group, and no multicast route passes it on.",
+        recognised: "no reason, freed in `ip_rcv_finish_core`, `ip6_mc_input` or the UDP receiver, destination
+            multicast.",
+        confirm: "`ip maddr`; on a router `ip mroute`.",
+        fix: "let the receiver join on the right interface, or route the group.",
+    };
+
+    /// Fragments were missing until the time was up.
+    FRAGMENT = Cause {
+        code: "fragment.timeout",
+        outcome: Outcome::Dropped,
+        hooks: &["route"],
+        beats: &[],
+        what: "Fragments were missing until the time was up (30 s), or came too far apart.",
+        recognised: "FRAG_REASM_TIMEOUT, FRAG_TOO_FAR. Before the time is up: a fragment was seen at its destination
+            and its datagram reached no socket; then `vanished`, `likely`.",
+        confirm: "`nstat -az | grep -i reasm`; look for a filter that drops fragments without ports.",
+        fix: "let all fragments pass, or avoid fragmentation by a smaller MTU.",
+    };
+
+    /// An IPsec policy refused it.
+    XFRM = Cause {
+        code: "xfrm.policy",
+        outcome: Outcome::Dropped,
+        hooks: &[],
+        beats: &[],
+        what: "An IPsec policy refused it, or demanded protection that it lacks.",
+        recognised: "XFRM_POLICY; the policies are read, and the one whose selector holds is named. What a host sends
+            itself is refused before there is a packet and leaves no event: `not-sent`, `likely`, where a route was
+            found, no packet came, and an outgoing policy of the namespace blocks what was looked up.",
+        confirm: "`ip xfrm policy`, `/proc/net/xfrm_stat`.",
+        fix: "correct or remove the policy.",
+    };
+}
