@@ -36,11 +36,19 @@ mod tests {
         loaded.collect()
     }
 
-    /// Recordings with the names of their labs, and whether the fault was there.
+    /// Recordings with the names of their labs, and whether the fault was there. Those made on another kernel than the
+    /// one that labs usually run on stand in a folder with its version.
     fn recordings() -> Vec<(PathBuf, String, bool)> {
+        let files = |folder: &Path| -> Vec<PathBuf> {
+            let entries = fs::read_dir(folder).unwrap();
+            entries.map(|entry| entry.unwrap().path()).collect()
+        };
         let mut list = Vec::new();
-        for entry in fs::read_dir(folder("recordings")).unwrap() {
-            let path = entry.unwrap().path();
+        let (kernels, mut paths): (Vec<_>, Vec<_>) = files(&folder("recordings"))
+            .into_iter()
+            .partition(|path| path.is_dir());
+        paths.extend(kernels.iter().flat_map(|kernel| files(kernel)));
+        for path in paths {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             let Some(run) = name.strip_suffix(".tracer") else {
                 continue;

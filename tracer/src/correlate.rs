@@ -251,12 +251,14 @@ impl Correlator {
         match &event.detail {
             Detail::Drop(info) => {
                 let meaning = noise::of_drop(&event, info, open.direction);
-                self.trace.drops += u64::from(meaning == Meaning::Lost);
-                open.dropped |= meaning == Meaning::Lost && open.is_sole(placed.branch);
-                if meaning == Meaning::Answers {
+                if matches!(meaning, Meaning::Answers | Meaning::AnswersOrLost) {
                     let from = open.taken_in;
                     open.answered |= self.deliveries.answered(event.cpu, member, from, event.at);
                 }
+                let lost =
+                    meaning == Meaning::Lost || meaning == Meaning::AnswersOrLost && !open.answered;
+                self.trace.drops += u64::from(lost);
+                open.dropped |= lost && open.is_sole(placed.branch);
             }
             Detail::Consumed { function }
                 if noise::of_end(&event, function.as_deref()) == Meaning::Answers =>

@@ -67,10 +67,14 @@ pub(crate) fn choose(kept: &Path) -> Result<()> {
         );
     }
     let folder = root().join(CHOSEN);
-    if folder.exists() {
-        fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
-    }
     fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    // those of other kernels, in folders of their own, stay
+    for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+        let path = entry?.path();
+        if path.is_file() {
+            fs::remove_file(&path).with_context(|| path.display().to_string())?;
+        }
+    }
     let mut sum = 0;
     for name in &chosen {
         for variant in ["healthy", "faulty"] {

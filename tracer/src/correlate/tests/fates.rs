@@ -42,6 +42,19 @@ fn a_kernel_that_frees_what_it_answered_and_what_it_gave_to_a_raw_socket_loses_n
 }
 
 #[test]
+fn an_echo_request_over_ipv6_that_is_freed_without_an_answer_is_lost() {
+    let scene = run(
+        "client/eth0 fd00::1 = server/eth0 fd00::2",
+        "
+        10 client/eth0 egress s1 icmp6 fd00::1>fd00::2:5
+        20 server/eth0 rx     s1 icmp6 fd00::1>fd00::2:5
+        35 server/eth0 drop:NOT_SPECIFIED@icmpv6_rcv s1 icmp6 fd00::1>fd00::2:5
+        ",
+    );
+    assert_eq!(scene.fates(), ["forward dropped"]);
+}
+
+#[test]
 fn an_echo_request_that_is_ignored_is_consumed_without_an_answer() {
     let scene = run(
         PAIR,
