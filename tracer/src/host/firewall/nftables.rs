@@ -1,5 +1,6 @@
 //! Base chains of nf_tables and the rules below them, by its netlink interface (linux/netfilter/nf_tables.h).
 
+mod drawn;
 mod expression;
 mod rules;
 mod sets;

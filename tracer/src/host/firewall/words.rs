@@ -324,7 +324,7 @@ pub(super) fn field(field: &Field) -> String {
     name.to_owned()
 }
 
-fn protocol(number: u8) -> String {
+pub(super) fn protocol(number: u8) -> String {
     PROTOCOLS
         .iter()
         .find(|(known, _)| *known == number)

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use super::super::values::{self, Bound, Layout};
 use super::super::xt::{self, Matched};
+use super::drawn::{self, Says};
 use super::rules::TableId;
 use super::sets::Kinds;
 use super::statement;
@@ -36,9 +37,25 @@ pub(super) struct Register {
     layout: Layout,
     /// Loaded from a header of IPv6.
     v6: bool,
+    /// How values are written, of what is no field of the model.
+    says: Option<Says>,
 }
 
 impl Register {
+    /// A field of four bytes.
+    pub(super) fn of(field: Field) -> Self {
+        Self::field(field, SLOT)
+    }
+
+    /// What is no field of the model, in words.
+    pub(super) fn worded(name: String, length: usize, layout: Layout, says: Says) -> Self {
+        Self {
+            layout,
+            says: Some(says),
+            ..Self::field(Field::Other(name), length)
+        }
+    }
+
     fn field(field: Field, length: usize) -> Self {
         Self {
             content: Content::Field(field),
@@ -47,6 +64,7 @@ impl Register {
             xor: None,
             layout: Layout::default(),
             v6: false,
+            says: None,
         }
     }
 
@@ -146,7 +164,15 @@ impl<'a> Reading<'a> {
             "ct" if read.get(4).is_some() => self.set_connection(&read),
             "ct" => self.load(&read, 1, Some(connection(&read))),
             "fib" => self.load(&read, 1, Some(fib(&read))),
-            "exthdr" | "rt" | "numgen" | "osf" | "xfrm" => {
+            "numgen" => self.load(&read, 1, Some(drawn::generator(&read))),
+            // With a register to read from (NFTA_EXTHDR_SREG) it writes.
+            "exthdr" if read.get(7).is_some() => {
+                let value = self.written(&read, 7);
+                self.note(drawn::written(&read, value));
+            }
+            "exthdr" => self.load(&read, 1, Some(drawn::extension(&read))),
+            "rt" => self.load(&read, 1, Some(drawn::route(&read))),
+            "osf" | "xfrm" => {
                 self.load(&read, 1, Some(Register::unknown(format!("{name} …"))));
             }
             "hash" | "socket" | "tunnel" => {
@@ -210,6 +236,16 @@ impl<'a> Reading<'a> {
             }
             Some(key) => self.note(format!("ct {key} set …")),
             None => {}
+        }
+    }
+
+    /// What a register gives to an option, in words.
+    fn written(&self, read: &Attributes<'_>, attribute: u16) -> Option<String> {
+        let register = self.register(read, attribute)?;
+        match &register.content {
+            Content::Constant(bytes) => drawn::number(Layout::default(), bytes),
+            Content::Field(_) if register.mask.is_some() => None,
+            Content::Field(field) => Some(super::super::words::field(field)),
         }
     }
 
@@ -399,7 +435,10 @@ impl<'a> Reading<'a> {
         };
         let test = in_range(&register, (read.value(3), read.value(4)), operation == 1);
         let words = field_words(&register);
-        self.test(test.unwrap_or_else(|| Test::Other(format!("{words} …"))));
+        let unless = if operation == 1 { "!= " } else { "" };
+        let ends = said(&register, read.value(3)).zip(said(&register, read.value(4)));
+        let ends = ends.map_or_else(|| "…".to_owned(), |(from, to)| format!("{from}-{to}"));
+        self.test(test.unwrap_or_else(|| Test::Other(format!("{words} {unless}{ends}"))));
     }
 
     /// The fields of a key that begins at a register.
@@ -747,5 +786,12 @@ fn unequal_words(register: &Register, said: &str, value: &[u8]) -> String {
     if missing && said.is_empty() {
         return format!("{what} missing");
     }
-    format!("{what} {said}…")
+    let value = self::said(register, Some(value)).unwrap_or_else(|| "…".to_owned());
+    format!("{what} {said}{value}")
+}
+
+/// A value of what is no field of the model, as far as it can be told.
+fn said(register: &Register, value: Option<&[u8]>) -> Option<String> {
+    let plain = register.mask.is_none() && register.xor.is_none();
+    register.says.filter(|_| plain)?(register.layout, value?)
 }

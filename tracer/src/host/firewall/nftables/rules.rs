@@ -437,6 +437,99 @@ mod tests {
         );
     }
 
+    /// The words of a rule that drops, after these expressions.
+    fn words_of(expressions: &[(u16, Vec<u8>)]) -> String {
+        let rule = read(expressions);
+        rule.text.replace(" comment \"why\"", "")
+    }
+
+    #[test]
+    fn numbers_that_are_drawn() {
+        let drawn = |kind: u32, modulus: u32, offset: u32| {
+            let data = [(1, be(1)), (2, be(modulus)), (3, be(kind)), (4, be(offset))];
+            expression("numgen", &data)
+        };
+        let compared = |how: u32, value: &[u8]| {
+            expression("cmp", &[(1, be(1)), (2, be(how)), (3, data(value))])
+        };
+        let swapped = expression("byteorder", &[(1, be(1)), (2, be(1))]);
+        assert_eq!(
+            words_of(&[drawn(0, 2, 0), compared(0, &1u32.to_ne_bytes()), verdict(0)]),
+            "numgen inc mod 2 1 drop"
+        );
+        assert_eq!(
+            words_of(&[drawn(1, 100, 5), compared(1, &7u32.to_ne_bytes())]),
+            "numgen random mod 100 offset 5 != 7"
+        );
+        // for a comparison by size the bytes are swapped
+        assert_eq!(
+            words_of(&[drawn(1, 100, 0), swapped, compared(2, &be(10))]),
+            "numgen random mod 100 < 10"
+        );
+    }
+
+    #[test]
+    fn extension_headers_and_options() {
+        let loaded = |operation: u32, kind: u8, (offset, length): (u32, u32), flags: u32| {
+            let data = [
+                (1, be(1)),
+                (2, vec![kind]),
+                (3, be(offset)),
+                (4, be(length)),
+                (5, be(flags)),
+                (6, be(operation)),
+            ];
+            expression("exthdr", &data)
+        };
+        let is = |value: &[u8]| expression("cmp", &[(1, be(1)), (2, be(0)), (3, data(value))]);
+        for (header, value, words) in [
+            (loaded(0, 0, (0, 1), 1), vec![1], "exthdr hbh exists"),
+            (loaded(0, 44, (0, 1), 1), vec![0], "exthdr frag missing"),
+            (loaded(0, 0, (0, 1), 0), vec![6], "hbh nexthdr tcp"),
+            (loaded(0, 43, (2, 1), 0), vec![0], "rt type 0"),
+            (loaded(0, 44, (4, 4), 0), be(5), "frag id 5"),
+            (
+                loaded(1, 4, (0, 1), 1),
+                vec![1],
+                "tcp option sack-perm exists",
+            ),
+            (
+                loaded(1, 2, (2, 2), 0),
+                vec![5, 0xb4],
+                "tcp option maxseg size 1460",
+            ),
+            // no header that nft has a name for
+            (loaded(0, 99, (0, 1), 0), vec![1], "exthdr … 1"),
+        ] {
+            let rule = read(&[header, is(&value), verdict(0)]);
+            assert_eq!(rule.text, format!("{words} drop comment \"why\""));
+            assert_eq!(rule.whole, !words.contains('…'));
+            assert!(matches!(
+                rule.parts.first(),
+                Some(Part::Test(Test::Other(_)))
+            ));
+        }
+    }
+
+    #[test]
+    fn what_is_written_into_an_option_is_told() {
+        let write = || {
+            let data = [(2, vec![2]), (3, be(2)), (4, be(2)), (6, be(1)), (7, be(1))];
+            expression("exthdr", &data)
+        };
+        let value = expression("immediate", &[(1, be(1)), (2, data(&[5, 0x78]))]);
+        let mtu = expression("rt", &[(1, be(1)), (2, be(3))]);
+        let swapped = expression("byteorder", &[(1, be(1)), (2, be(1))]);
+        assert_eq!(
+            words_of(&[value, write()]),
+            "tcp option maxseg size set 1400"
+        );
+        assert_eq!(
+            words_of(&[mtu, swapped, write()]),
+            "tcp option maxseg size set rt mtu"
+        );
+    }
+
     #[test]
     fn a_mark_is_made_of_what_it_was() {
         // meta mark set meta mark & 0xffff0000 ^ 5
