@@ -88,7 +88,7 @@ mod tests {
                             true => differences(&lab.expect, &report),
                             false => healthy_differences(&lab.healthy, &report),
                         };
-                        let lines = found.iter().map(|one| format!("{name}: {one}"));
+                        let lines = found.iter().map(|one| format!("{}: {one}", file.display()));
                         wrong.lock().unwrap().extend(lines);
                     }
                 });

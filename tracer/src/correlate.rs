@@ -248,12 +248,13 @@ impl Correlator {
         };
         let member = (open.flow, open.direction);
         let id = placed.journey;
+        let from = open.taken_in;
+        let answered = || self.deliveries.answered(event.cpu, member, from, event.at);
         match &event.detail {
             Detail::Drop(info) => {
                 let meaning = noise::of_drop(&event, info, open.direction);
                 if matches!(meaning, Meaning::Answers | Meaning::AnswersOrLost) {
-                    let from = open.taken_in;
-                    open.answered |= self.deliveries.answered(event.cpu, member, from, event.at);
+                    open.answered |= answered();
                 }
                 let lost =
                     meaning == Meaning::Lost || meaning == Meaning::AnswersOrLost && !open.answered;
@@ -263,8 +264,7 @@ impl Correlator {
             Detail::Consumed { function }
                 if noise::of_end(&event, function.as_deref()) == Meaning::Answers =>
             {
-                let from = open.taken_in;
-                open.answered |= self.deliveries.answered(event.cpu, member, from, event.at);
+                open.answered |= answered();
             }
             Detail::SocketReached | Detail::ResetReceived => {
                 open.delivered = true;

@@ -207,8 +207,6 @@ sites! {
     TUNNEL_INPUT: "decapsulation finds no tunnel: no VNI, or nobody at the UDP port", [
         reasons(&["VXLAN_VNI_NOT_FOUND"]),
         at(&["NO_SOCKET", UNNAMED], &["__udp4_lib_rcv", "__udp6_lib_rcv", "udp_rcv", "udpv6_rcv"]),
-        // before its reasons existed (6.12)
-        unnamed(&["vxlan_rcv"]),
     ];
     TUNNEL_OUTPUT: "a tunnel has no remote end, or no route there", [
         reasons(&["VXLAN_ENTRY_EXISTS", "VXLAN_NO_REMOTE"]),

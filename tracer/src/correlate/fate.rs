@@ -155,13 +155,14 @@ fn ends(journey: &Journey, open: &Open, around: &Around<'_>) -> Vec<End> {
         }
         match told(step, journey.direction, read_from_device) {
             None | Some(Meaning::Nothing) => {}
-            Some(Meaning::AnswersOrLost) if open.answered || one_way(around.host) => {
+            Some(Meaning::Answers | Meaning::AnswersOrLost)
+                if open.answered || one_way(around.host) =>
+            {
                 *end = End::Arrived;
             }
             Some(Meaning::Lost | Meaning::AnswersOrLost) => *end = End::Lost(number),
             Some(Meaning::Copy) => *end = End::Copy(number),
             Some(Meaning::Arrived) => *end = End::Arrived,
-            Some(Meaning::Answers) if open.answered || one_way(around.host) => *end = End::Arrived,
             Some(Meaning::Ended | Meaning::Answers) if *end != End::Arrived => {
                 *end = End::Consumed(number);
             }

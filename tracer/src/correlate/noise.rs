@@ -84,7 +84,7 @@ const DROPS: &[Row] = &[
         site: &sites::PING_REPLY_AT_ICMP,
         when: is_echo_reply,
         meaning: Meaning::Arrived,
-        why: "the same where the caller of ping_rcv frees it (before 6.12, and IPv6)",
+        why: "the same where the caller of ping_rcv frees it (6.1)",
     },
     Row {
         site: &sites::FRAME_OF_OTHERS,
@@ -162,7 +162,7 @@ const DROPS: &[Row] = &[
         site: &sites::ICMPV6_INPUT,
         when: asks_over_icmp6,
         meaning: Meaning::AnswersOrLost,
-        why: "before 6.2 or so icmpv6_rcv frees every message as if it had failed, those that it answered too",
+        why: "icmpv6_rcv of 6.1 frees every message as if it had failed, those that it answered too",
     },
     Row {
         site: &sites::ICMPV6_INPUT,

@@ -22,8 +22,8 @@ fn a_ping_and_its_answer_are_delivered_and_the_answers_freed_original_is_no_drop
 }
 
 #[test]
-fn a_kernel_that_frees_what_it_answered_and_what_it_gave_to_a_raw_socket_loses_nothing() {
-    for (place, reason) in [("icmp_rcv", "NO_SOCKET"), ("icmp_rcv", "NOT_SPECIFIED")] {
+fn an_echo_reply_that_icmp_rcv_frees_is_delivered() {
+    for reason in ["NO_SOCKET", "NOT_SPECIFIED"] {
         let scene = run(
             PAIR,
             &format!(
@@ -33,7 +33,7 @@ fn a_kernel_that_frees_what_it_answered_and_what_it_gave_to_a_raw_socket_loses_n
                 30 server/eth0 egress s2 icmp 10.0.0.2>10.0.0.1:5 reply
                 35 server/eth0 consume@icmp_rcv s1 icmp 10.0.0.1>10.0.0.2:5
                 40 client/eth0 rx     s2 icmp 10.0.0.2>10.0.0.1:5 reply
-                42 client/eth0 drop:{reason}@{place} s2 icmp 10.0.0.2>10.0.0.1:5 reply
+                42 client/eth0 drop:{reason}@icmp_rcv s2 icmp 10.0.0.2>10.0.0.1:5 reply
                 "
             ),
         );
@@ -46,12 +46,28 @@ fn an_echo_request_over_ipv6_that_is_freed_without_an_answer_is_lost() {
     let scene = run(
         "client/eth0 fd00::1 = server/eth0 fd00::2",
         "
-        10 client/eth0 egress s1 icmp6 fd00::1>fd00::2:5
-        20 server/eth0 rx     s1 icmp6 fd00::1>fd00::2:5
-        35 server/eth0 drop:NOT_SPECIFIED@icmpv6_rcv s1 icmp6 fd00::1>fd00::2:5
+        10 client/eth0 egress s1 icmp6 fd00::1>[fd00::2]:5
+        20 server/eth0 rx     s1 icmp6 fd00::1>[fd00::2]:5
+        35 server/eth0 drop:NOT_SPECIFIED@icmpv6_rcv s1 icmp6 fd00::1>[fd00::2]:5
         ",
     );
     assert_eq!(scene.fates(), ["forward dropped"]);
+}
+
+#[test]
+fn an_echo_request_over_ipv6_that_is_freed_after_its_answer_is_delivered() {
+    let scene = run(
+        "client/eth0 fd00::1 = server/eth0 fd00::2",
+        "
+        10 client/eth0 egress s1 icmp6 fd00::1>[fd00::2]:5
+        20 server/eth0 rx     s1 icmp6 fd00::1>[fd00::2]:5
+        30 server/eth0 egress s2 icmp6 fd00::2>[fd00::1]:5 reply
+        35 server/eth0 drop:NOT_SPECIFIED@icmpv6_rcv s1 icmp6 fd00::1>[fd00::2]:5
+        40 client/eth0 rx     s2 icmp6 fd00::2>[fd00::1]:5 reply
+        42 client/eth0 drop:NO_SOCKET@icmpv6_rcv s2 icmp6 fd00::2>[fd00::1]:5 reply
+        ",
+    );
+    assert_eq!(scene.fates(), ["forward delivered", "reply delivered"]);
 }
 
 #[test]

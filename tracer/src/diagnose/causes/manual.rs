@@ -35,14 +35,12 @@ pub fn manual() -> String {
     let mut text = INTRODUCTION.to_string();
     for family in FAMILIES {
         text += &format!("\n## {}\n", family.heading);
-        family
-            .causes
-            .iter()
-            .for_each(|cause| text += &section(cause));
-        family
-            .notes
-            .iter()
-            .for_each(|note| text += &format!("\n{note}"));
+        for cause in family.causes {
+            text += &section(cause);
+        }
+        for note in family.notes {
+            text += &format!("\n{note}");
+        }
     }
     text
 }

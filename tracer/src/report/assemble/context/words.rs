@@ -9,7 +9,7 @@ use crate::host::facts::{
     OpenSocket, Route, RouteAnswer, Rule,
 };
 use crate::model::{Device, IfIndex, NetNs};
-use crate::uapi::neighbour::{self, NUD_NOARP, NUD_PERMANENT};
+use crate::uapi::neighbour;
 
 fn interface(host: &Host, netns: NetNs, ifindex: u32) -> String {
     host.interface(Device {
@@ -68,10 +68,9 @@ pub(super) fn forwarding(answer: &Forwarding, host: &Host) -> String {
         .map(|entry| {
             let port = interface(host, answer.device.netns, entry.port);
             let remote = entry.remote.map(|r| format!(" dst {r}"));
-            let kind = match entry.state {
-                state if state & NUD_PERMANENT != 0 => " permanent",
-                state if state & NUD_NOARP != 0 => " static",
-                _ => "",
+            let kind = match entry.kind() {
+                "dynamic" => String::new(),
+                set => format!(" {set}"),
             };
             let whose = if entry.default {
                 "every other MAC: "
