@@ -11,6 +11,7 @@ use crate::host::facts::{
 use crate::model::{Detail, Device, Direction, Event, Fate, Journey, NetNs, Proto, Tuple};
 use crate::network::filter::{
     self, Change, Interface, Packet, Rules, Translated, Untranslated, left_untracked, translations,
+    zone,
 };
 use crate::network::reach;
 use crate::uapi::nf_conntrack::{IPS_DST_NAT, STATE_UNTRACKED};
@@ -92,14 +93,15 @@ impl Passage<'_> {
         })
     }
 
-    /// What conntrack said of it.
-    fn entry<'h>(&self, host: &'h Host) -> Option<&'h ConntrackEntry> {
+    /// What conntrack said of it. It is asked in zone 0: what it has there is another connection's where rules set another.
+    fn entry<'h>(&self, host: &'h Host, zone: Option<u16>) -> Option<&'h ConntrackEntry> {
         let mut answers = host.connections.iter().rev();
         let own = answers.find(|c| c.fact.netns == self.netns && c.fact.tuple == self.before)?;
         let entry = own.fact.entry.as_ref()?;
         let ports = |t: &Tuple| [(t.src, t.sport), (t.dst, t.dport)];
         let echoes = matches!(self.before.proto, Proto::Icmp | Proto::Icmp6);
-        (echoes || entry.original == ports(&self.before)).then_some(entry)
+        let own = zone == Some(entry.zone);
+        (own && (echoes || entry.original == ports(&self.before))).then_some(entry)
     }
 }
 
@@ -242,7 +244,8 @@ fn explain(
     let facts = &host.filters.get(&passage.netns)?.fact;
     let rules = Rules::of(facts);
     let mut packet = passage.packet(host);
-    let known = passage.entry(host);
+    let zone = zone(&rules, &packet, passage.hook());
+    let known = passage.entry(host, zone);
     if left_untracked(&rules, &packet, passage.hook()).is_some() {
         packet.states = Some(STATE_UNTRACKED);
     }
@@ -255,11 +258,16 @@ fn explain(
             let rule = (&rule, unreached);
             Some(by(host, (passage, &packet), &rules, rule, &shell))
         }
+        Untranslated::Stale | Untranslated::Older(_) | Untranslated::CannotTell
+            if zone != Some(0) && known.is_none() =>
+        {
+            Some(unread_zone(zone))
+        }
         Untranslated::Stale => {
             // Translators other than netfilter's rules (IPVS, BPF) leave no such mark.
             let by_conntrack = status.or(known.map(|e| e.status))? & IPS_DST_NAT != 0;
             let to = passage.after.filter(|_| by_conntrack)?;
-            Some(stale(host, (passage, &packet), &rules, to, &shell))
+            Some(stale(host, (passage, &packet), &rules, (to, known), &shell))
         }
         Untranslated::Older(rule) => {
             let named = Named::of(&rule);
@@ -300,6 +308,22 @@ fn explain(
             })
         }
         Untranslated::NoRule | Untranslated::CannotTell => None,
+    }
+}
+
+/// Its connection is in a zone of conntrack that is not read: nothing is told of what its entry says.
+fn unread_zone(zone: Option<u16>) -> Finding {
+    let which = zone.map_or_else(|| "another zone".to_owned(), |zone| format!("zone {zone}"));
+    Finding {
+        summary: String::new(),
+        evidence: vec![evidence(
+            "conntrack",
+            format!(
+                "rules put it into {which} of conntrack, which was not read: whether its entry is older than they are cannot be told"
+            ),
+        )],
+        remedies: Vec::new(),
+        instead: false,
     }
 }
 
@@ -474,7 +498,7 @@ fn stale(
     host: &Host,
     (passage, packet): (&Passage<'_>, &Packet),
     rules: &Rules<'_>,
-    to: Tuple,
+    (to, known): (Tuple, Option<&ConntrackEntry>),
     shell: &Shell,
 ) -> Finding {
     let now = first(rules, packet, passage.hook());
@@ -494,7 +518,7 @@ fn stale(
             host.namespace(passage.netns)
         ),
         evidence: list.collect(),
-        remedies: forget(passage, passage.entry(host), &then, shell),
+        remedies: forget(passage, known, &then, shell),
         instead: true,
     }
 }
@@ -572,7 +596,9 @@ pub fn no_rule(host: &Host, journey: &Journey, netns: NetNs) -> Option<bool> {
     let rules = Rules::of(facts);
     let passage = passages(journey).into_iter().find(|p| p.netns == netns)?;
     let place = (passage.hook(), Side::Destination);
-    match translations(&rules, &passage.packet(host), place, passage.entry(host)) {
+    let packet = passage.packet(host);
+    let zone = zone(&rules, &packet, passage.hook());
+    match translations(&rules, &packet, place, passage.entry(host, zone)) {
         Untranslated::NoRule => Some(true),
         Untranslated::CannotTell => None,
         _ => Some(false),

@@ -22,7 +22,7 @@ use crate::host::facts::{
 use crate::model::{Fragment, Mac, Proto, Transport, Tuple};
 
 pub use rules::{Change, Rules};
-pub use translation::{Translated, Untranslated, left_untracked, translations};
+pub use translation::{Translated, Untranslated, left_untracked, translations, zone};
 
 /// States of a connection by bit.
 pub mod states {
@@ -266,6 +266,8 @@ pub struct Walk<'a> {
     pub connection_mark: Option<u32>,
     /// A rule of the chains that it passed left it to no connection; `None`: perhaps.
     pub untracked: Option<bool>,
+    /// The zone in which conntrack looks for its connection; `None`: not known.
+    pub zone: Option<u16>,
     /// Translations that it gets, or may get.
     pub translated: Vec<Translated<'a>>,
 }

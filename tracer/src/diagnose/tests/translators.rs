@@ -229,6 +229,36 @@ fn an_entry_older_than_the_rule() {
     assert!(changes(&verdict).iter().any(|c| c.contains("conntrack -D")));
 }
 
+/// What conntrack says is of zone 0, where the packet has no connection.
+#[test]
+fn an_entry_of_another_zone_says_nothing() {
+    for (zone, which) in [(Some(7), "zone 7"), (None, "another zone")] {
+        let mut net = gateway();
+        let (text, parts) = dnat("10.2.0.9");
+        let zoned = vec![Part::Do(Statement::SetZone(zone))];
+        rules(
+            &mut net,
+            vec![
+                (
+                    base("raw", "PREROUTING", -300),
+                    vec![("-j CT --zone 7", zoned)],
+                ),
+                (
+                    base("nat", "PREROUTING", -100),
+                    vec![(text.as_str(), parts)],
+                ),
+            ],
+        );
+        entry(&mut net, asked(), 0);
+        lost_here(&mut net);
+        let verdict = net.verdict();
+        assert!(!verdict.summary.contains("older"), "{}", verdict.summary);
+        assert!(!changes(&verdict).iter().any(|c| c.contains("conntrack")));
+        let told = |e: &crate::verdict::Evidence| e.text.contains(which);
+        assert!(verdict.evidence.iter().any(told), "{:?}", verdict.evidence);
+    }
+}
+
 #[test]
 fn a_rule_that_takes_the_packet_from_conntrack() {
     let mut net = gateway();

@@ -104,6 +104,8 @@ pub enum Statement {
     SetConnectionMark(NewValue),
     /// Leaves it to no connection.
     NoTrack,
+    /// Sets the zone of conntrack in which its connection is looked up; `None`: which one is not known.
+    SetZone(Option<u16>),
     /// Nothing that a later test could see: logs, counts …, in words.
     Note(String),
 }

@@ -143,6 +143,14 @@ fn done<'a>(
                 !keep
             )
         }
+        Statement::SetZone(zone) => {
+            let zone = zone.map_or_else(|| MORE.to_string(), |zone| zone.to_string());
+            if nft {
+                format!("ct zone set {zone}")
+            } else {
+                format!("-j CT --zone {zone}")
+            }
+        }
         Statement::NoTrack if nft => "notrack".to_owned(),
         Statement::NoTrack => "-j CT --notrack".to_owned(),
         Statement::Note(text) => text.clone(),
@@ -608,7 +616,14 @@ fn iptables(test: &Test) -> Option<String> {
             not,
         } => iptables_field(field, *mask, ranges, *not)
             .unwrap_or_else(|| format!("{} {MORE}", super::words::field(field))),
-        Test::InSet { .. } => MORE.to_string(),
+        Test::InSet { fields, set, not } => {
+            let sides: Vec<_> = fields.iter().map(field).collect();
+            format!(
+                "-m set {}--match-set {set} {}",
+                unless(not),
+                sides.join(",")
+            )
+        }
         Test::Any(tests) => iptables_any(tests),
         Test::Other(text) => text.clone(),
     })
@@ -779,6 +794,20 @@ mod tests {
                 not: false,
             },
         ]
+    }
+
+    #[test]
+    fn an_ipset_is_named_as_iptables_does() {
+        let side = |name: &str| Field::Other(name.to_owned());
+        let test = Test::InSet {
+            fields: vec![side("src"), side("dst")],
+            set: "blocked".to_owned(),
+            not: true,
+        };
+        assert_eq!(
+            iptables(&test).as_deref(),
+            Some("-m set ! --match-set blocked src,dst")
+        );
     }
 
     #[test]

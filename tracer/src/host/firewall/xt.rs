@@ -1,6 +1,7 @@
 //! Matches of x_tables: in tables of iptables-legacy, and where iptables-nft keeps them as they are.
 //! Their data are structs of linux/netfilter/xt_*.h and linux/netfilter_ipv4/ipt_*.h.
 
+mod ipset;
 mod target;
 
 use std::net::IpAddr;
@@ -40,6 +41,7 @@ pub(super) fn matched((name, revision): (&str, u32), data: &[u8], v6: bool) -> M
         "length" => length(data),
         "ttl" | "hl" => ttl(data),
         "dscp" if revision == 0 => dscp(data),
+        "set" if revision > 0 => ipset::matched(data, ipset::name_of),
         "rpfilter" => data.first().map(|flags| {
             // XT_RPFILTER_INVERT
             let invert = if flags & 8 != 0 { " --invert" } else { "" };

@@ -64,6 +64,7 @@ pub(super) fn hook<'a>(rules: &'a Rules<'a>, packet: &Packet, hook: Hook<'_>) ->
         let Some(first) = passed.pop() else {
             walk.mark = None;
             walk.untracked = state.untracked;
+            walk.zone = state.zone;
             return walk;
         };
         state = passed.iter().fold(first, State::or);
@@ -73,6 +74,7 @@ pub(super) fn hook<'a>(rules: &'a Rules<'a>, packet: &Packet, hook: Hook<'_>) ->
     walk.mark = state.mark;
     walk.connection_mark = state.connection_mark;
     walk.untracked = state.untracked;
+    walk.zone = state.zone;
     walk
 }
 
@@ -333,6 +335,12 @@ impl<'a> One<'a, '_, '_> {
                 Some(INVALID) => self.state.untracked = Some(true),
                 Some(states) if states & INVALID == 0 => {}
                 _ => self.state.untracked = None,
+            },
+            // Nor does what has a connection change its zone (nft_ct_set_zone_eval, xt_ct_target).
+            Statement::SetZone(zone) => match self.state.states_in(self.hook, self.base) {
+                Some(INVALID) => self.state.zone = *zone,
+                Some(states) if states & INVALID == 0 => {}
+                _ => self.state.zone = None,
             },
             Statement::Note(_) => {}
         }

@@ -23,6 +23,8 @@ pub(super) struct State {
     pub(super) status: Option<u32>,
     /// A rule left it to no connection; `None`: perhaps.
     pub(super) untracked: Option<bool>,
+    /// The zone in which conntrack looks for its connection.
+    pub(super) zone: Option<u16>,
 }
 
 fn either<T: PartialEq>(a: Option<T>, b: Option<T>) -> Option<T> {
@@ -40,6 +42,7 @@ impl State {
             states: packet.states,
             status: packet.status,
             untracked: Some(false),
+            zone: Some(0),
         }
     }
 
@@ -60,6 +63,7 @@ impl State {
             states: self.states.zip(other.states).map(|(a, b)| a | b),
             status: either(self.status, other.status),
             untracked: either(self.untracked, other.untracked),
+            zone: either(self.zone, other.zone),
         }
     }
 

@@ -416,6 +416,26 @@ fn a_translation_is_held_against_the_rules() {
 }
 
 #[test]
+fn the_zone_that_rules_set_before_conntrack() {
+    let with = |priority, tests: Vec<Part>| {
+        let mut rule = tests;
+        rule.push(Part::Do(Statement::SetZone(Some(7))));
+        let mut ruleset = translating(vec![]);
+        ruleset
+            .base
+            .push(base("raw", "raw", "PREROUTING", priority, false));
+        ruleset.chains.push(chain("raw", "raw", vec![rule]));
+        zone(&Rules::of(&ruleset), &packet(), "PREROUTING")
+    };
+    assert_eq!(with(-300, vec![]), Some(7));
+    assert_eq!(with(-300, vec![dport(53)]), Some(7));
+    assert_eq!(with(-300, vec![dport(54)]), Some(0));
+    assert_eq!(with(-300, vec![limit()]), None);
+    // too late: it has a connection
+    assert_eq!(with(-150, vec![]), Some(0));
+}
+
+#[test]
 fn a_target_that_chance_may_give_is_no_stale_one() {
     let ruleset = translating(vec![
         vec![limit(), dnat([10, 9, 0, 9], 5353)],

@@ -86,6 +86,12 @@ pub fn left_untracked<'a>(rules: &'a Rules<'a>, packet: &Packet, hook: &str) -> 
     found.steps.into_iter().find(|s| s.certain && leaves(s))
 }
 
+/// The zone of conntrack in which a packet's connection is looked up where it comes in or is sent; `None`: not known.
+#[must_use]
+pub fn zone(rules: &Rules<'_>, packet: &Packet, hook: &str) -> Option<u16> {
+    first(rules, packet, (hook, false)).zone
+}
+
 /// Why a packet was translated, or was not, at a hook: `packet` as it came there, `entry` as conntrack has it.
 #[must_use]
 pub fn translations<'a>(

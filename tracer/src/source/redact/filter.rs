@@ -143,7 +143,8 @@ impl Pseudonyms {
             Statement::Reject(_)
             | Statement::SetMark(_)
             | Statement::SetConnectionMark(_)
-            | Statement::NoTrack => {}
+            | Statement::NoTrack
+            | Statement::SetZone(_) => {}
         }
     }
 

@@ -18,7 +18,9 @@ const RULE_WORDS: &str = "accept arp bytes comment conntrack count ct daddr day 
     icmp icmp6 icmpv6 id iif iifname igmp in inet invalid ip ip6 ipsec ipv4 ipv6 ipv6-icmp l4proto label limit mark \
     masquerade meta minute missing multiport nat new nfproto not oif oifname operation or original out over perhaps \
     priority proto protocol queue rate redirect reject related reply request reset saddr sctp second source sport dport \
-    state status tcp tcp-reset th to type udp unknown untracked vmap week with gre local broadcast multicast unicast";
+    state status tcp tcp-reset th to type udp unknown untracked vmap week with gre local broadcast multicast unicast \
+    numgen inc random mod offset exthdr exists hbh rt frag dst src mh nexthdr hdrlength seg-left reserved more-fragments option \
+    maxseg size window timestamp tsval tsecr sack sack-perm mtu nexthop classid zone set";
 /// Targets of iptables that are no chains, beside the words of rules in capitals.
 const TARGETS: &str =
     "CONNMARK CT DNAT LOG MARK MASQUERADE NETMAP NFQUEUE NOTRACK RETURN SNAT TCPMSS TPROXY";
@@ -269,6 +271,9 @@ impl Pseudonyms {
             }
             if word == MORE || before == "-m" {
                 return None;
+            }
+            if before == "--match-set" {
+                return Some(self.names.name(Kind::Set, word));
             }
             if let Some(set) = word.strip_prefix('@') {
                 let raw = set.bytes().all(|b| b.is_ascii_digit());

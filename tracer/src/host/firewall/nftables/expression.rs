@@ -227,15 +227,28 @@ impl<'a> Reading<'a> {
     }
 
     fn set_connection(&mut self, read: &Attributes<'_>) {
-        /// NFT_CT_MARK.
+        /// NFT_CT_MARK and NFT_CT_ZONE.
         const MARK: u32 = 3;
+        const ZONE: u32 = 17;
         match read.number(2) {
+            Some(ZONE) => {
+                let zone = self.zone(read).filter(|_| read.get(3).is_none());
+                self.act(Statement::SetZone(zone));
+            }
             Some(MARK) => {
                 let value = self.new_value(read, 4, &Field::ConnectionMark);
                 self.act(Statement::SetConnectionMark(value));
             }
             Some(key) => self.note(format!("ct {key} set …")),
             None => {}
+        }
+    }
+
+    /// The zone in a register, where that is a constant.
+    fn zone(&self, read: &Attributes<'_>) -> Option<u16> {
+        match self.register(read, 4)?.content {
+            Content::Constant(bytes) => bytes.first_chunk().map(|b| u16::from_ne_bytes(*b)),
+            Content::Field(_) => None,
         }
     }
 

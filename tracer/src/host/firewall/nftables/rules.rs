@@ -444,6 +444,15 @@ mod tests {
     }
 
     #[test]
+    fn a_zone_is_set() {
+        let value = expression("immediate", &[(1, be(1)), (2, data(&5_u16.to_ne_bytes()))]);
+        let both = expression("ct", &[(2, be(17)), (4, be(1))]);
+        let one = expression("ct", &[(2, be(17)), (3, vec![0]), (4, be(1))]);
+        assert_eq!(words_of(&[value.clone(), both]), "ct zone set 5");
+        assert_eq!(words_of(&[value, one]), "ct zone set …");
+    }
+
+    #[test]
     fn numbers_that_are_drawn() {
         let drawn = |kind: u32, modulus: u32, offset: u32| {
             let data = [(1, be(1)), (2, be(modulus)), (3, be(kind)), (4, be(offset))];

@@ -20,7 +20,7 @@ pub(in super::super) fn target((name, revision): (&str, u32), data: &[u8], v6: b
         "NOTRACK" => Some(Statement::NoTrack),
         // XT_CT_NOTRACK
         "CT" if data.first().is_some_and(|flags| flags & 1 != 0) => Some(Statement::NoTrack),
-        "CT" => Some(Statement::Note("-j CT …".to_owned())),
+        "CT" => zone(data),
         "LOG" => Some(Statement::Note(log(data))),
         "TPROXY" | "SYNPROXY" | "NETMAP" => {
             let unknown = Part::Test(Test::Other(format!("-j {name} …")));
@@ -30,6 +30,18 @@ pub(in super::super) fn target((name, revision): (&str, u32), data: &[u8], v6: b
     };
     let statement = known.unwrap_or_else(|| Statement::Note(format!("-j {name} …")));
     vec![Part::Do(statement)]
+}
+
+/// struct xt_ct_target_info, a zone alone: flags, zone, events, helper. Zone 0 is that of everything else.
+fn zone(data: &[u8]) -> Option<Statement> {
+    /// XT_CT_ZONE_DIR_ORIG, XT_CT_ZONE_DIR_REPL, XT_CT_ZONE_MARK.
+    const NOT_ALONE: u16 = 4 | 8 | 16;
+    let (flags, zone) = (u16_of(data.get(..2)?)?, u16_of(data.get(2..4)?)?);
+    Some(match (flags & NOT_ALONE, zone) {
+        (0, 0) => Statement::Note("-j CT …".to_owned()),
+        (0, zone) => Statement::SetZone(Some(zone)),
+        (_, _) => Statement::SetZone(None),
+    })
 }
 
 /// struct ipt_reject_info and ip6t_reject_info: with what, where that is not the default.
@@ -201,6 +213,15 @@ mod tests {
         assert_eq!(said(&[6, 0, 0, 0], true), with("tcp-reset"));
         assert_eq!(said(&[3, 0, 0, 0], false), with(""));
         assert!(matches!(only("TRACE", 0, &[], false), Statement::Note(_)));
+    }
+
+    #[test]
+    fn a_zone_is_set_alone_or_is_not_known() {
+        let ct = |flags, zone| only("CT", 2, &[flags, 0, zone, 0], false);
+        assert_eq!(ct(1, 0), Statement::NoTrack);
+        assert_eq!(ct(0, 7), Statement::SetZone(Some(7)));
+        assert_eq!(ct(4, 7), Statement::SetZone(None));
+        assert!(matches!(ct(0, 0), Statement::Note(_)));
     }
 
     #[test]
