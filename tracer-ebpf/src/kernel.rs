@@ -203,6 +203,15 @@ pub(crate) fn pin<T>(value: &mut T) {
     unsafe { asm!("{0} = {0}", in(reg) value, options(nostack, preserves_flags)) };
 }
 
+/// A place where the verifier keeps the state, so that later paths that come here in the same one end. It keeps
+/// none before two jumps have passed since the last it kept (is_state_visited, kernel/bpf/verifier.c): these are two,
+/// to the instruction behind them, which it takes out again.
+#[inline(always)]
+pub(crate) fn checkpoint() {
+    // SAFETY: goes on with the next instruction.
+    unsafe { asm!("goto +0", "goto +0", options(nostack, preserves_flags)) };
+}
+
 /// The arguments of a tracepoint program.
 pub(crate) struct Args<A> {
     pub(crate) ctx: *mut c_void,

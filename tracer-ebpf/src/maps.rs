@@ -97,15 +97,17 @@ pub(crate) fn forget(value: u64) -> u64 {
     value ^ unsafe { ZERO.as_ptr().read_volatile() }
 }
 
-/// A value of zeros. Stored word by word: the compiler would call a function, and a program with functions of its
-/// own costs old verifiers many times as much.
+/// A value of zeros, of which the verifier does not know that they are: paths that fill it in and paths that do not
+/// become one. Stored word by word: the compiler would call a function, and a program with functions of its own costs
+/// old verifiers many times as much.
 #[inline(always)]
 pub(crate) fn clear<T>(value: &mut MaybeUninit<T>) -> &mut T {
     const { assert!(size_of::<T>().is_multiple_of(4) && align_of::<T>() >= 4) };
     let words: *mut u32 = value.as_mut_ptr().cast();
+    let zero = forget(0) as u32;
     for word in 0..size_of::<T>() / 4 {
         // SAFETY: inside `value`.
-        unsafe { words.add(word).write_volatile(0) };
+        unsafe { words.add(word).write_volatile(zero) };
     }
     // SAFETY: all types here are integers, for which zero is a value.
     unsafe { value.assume_init_mut() }
@@ -124,6 +126,7 @@ pub(crate) fn merge<T>(value: &mut T) {
             word.write_volatile(word.read_volatile() ^ zero);
         }
     }
+    crate::kernel::checkpoint();
 }
 
 /// The filter in force; `None` until user space has armed it.

@@ -14,28 +14,31 @@ use crate::maps::{forget, merge};
 const FARTHEST: u64 = 2048;
 
 /// The bytes of a classifier's packet: direct loads, by helper where the packet is not linear there.
+///
+/// The context's pointers are loaded anew for each read: what the verifier learned of one that is kept would hold
+/// apart paths which are the same otherwise.
 pub(crate) struct Linear {
     ctx: *mut __sk_buff,
-    data: u64,
-    end: u64,
 }
 
 impl Linear {
     #[inline(always)]
     pub(crate) fn new(ctx: *mut __sk_buff) -> Self {
-        // `data` and `data_end` of struct __sk_buff: the verifier makes pointers of them
-        Self {
-            ctx,
-            data: u64::from_ptr::<76>(ctx),
-            end: u64::from_ptr::<80>(ctx),
-        }
+        Self { ctx }
+    }
+
+    /// `data` and `data_end` of struct __sk_buff: the verifier makes pointers of them.
+    #[inline(always)]
+    fn linear(&self) -> (u64, u64) {
+        (u64::from_ptr::<76>(self.ctx), u64::from_ptr::<80>(self.ctx))
     }
 
     /// The pointer to `len` bytes at `at`, when they are linear.
     #[inline(always)]
     fn pointer(&self, at: u64, len: u64) -> Option<u64> {
-        let pointer = opaque(self.data.wrapping_add(at));
-        if pointer.wrapping_add(len) <= self.end {
+        let (data, end) = self.linear();
+        let pointer = opaque(data.wrapping_add(at));
+        if pointer.wrapping_add(len) <= end {
             Some(pointer)
         } else {
             None
@@ -149,8 +152,8 @@ impl Bytes for Linear {
             return 0;
         };
         // the pointers are compared as numbers: their difference is all that counts
-        let linear = self.end.wrapping_sub(self.data);
-        if len > 8 || u64::from(at) + len > linear {
+        let (data, end) = self.linear();
+        if len > 8 || u64::from(at) + len > end.wrapping_sub(data) {
             return 0;
         }
         self.by_helper(u64::from(at), (&raw mut head).cast(), len as u32);

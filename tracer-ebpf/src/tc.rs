@@ -10,7 +10,7 @@ use tracer_common::packet::{Bytes, Link, NO_VLAN};
 
 use crate::conntrack;
 use crate::kernel::{Probe, Ptr, at_least_one, field, opaque, pin};
-use crate::maps::{self, SNAPLEN};
+use crate::maps::{self, SNAPLEN, merge};
 use crate::packet::{Linear, Memory};
 use crate::skb::{self, Device};
 use crate::tracepoint::hop;
@@ -64,9 +64,10 @@ impl LinkLayer for Bare {
 pub(crate) fn observe<L: LinkLayer>(ctx: *mut __sk_buff, hook: u8) {
     let Some(filter) = maps::filter() else { return };
     let bytes = Linear::new(ctx);
-    let Some(link) = L::link(&bytes, ctx) else {
+    let Some(mut link) = L::link(&bytes, ctx) else {
         return;
     };
+    merge(&mut link);
     // the context of a classifier is the skb itself
     let skb = Ptr(ctx as u64).plain();
     let mut followed = MaybeUninit::uninit();

@@ -50,11 +50,9 @@ pub(crate) fn follow<B: Bytes>(
     let mut level = 0;
     while level < levels {
         level += 1;
-        link.at = B::forget(u64::from(link.at)) as u32;
-        link.protocol = B::forget(u64::from(link.protocol)) as u16;
-        link.vlan = B::forget(u64::from(link.vlan)) as u16;
         inside = B::forget(u64::from(inside)) as u32;
         followed.flags = B::forget(u64::from(followed.flags)) as u32;
+        B::merge(&mut link);
         let mut header = Header::EMPTY;
         if !header.read(bytes, link.protocol, link.at) {
             // Else the tag is stale: what was followed as IP can be read as IP, so the buffer is another packet's now.
