@@ -383,7 +383,11 @@ pub const CONNTRACK: Need = Need {
             asked.push(Question::ConntrackCounters { netns });
         }
         if let Some(tuple) = loss.tuple().filter(|t| t.proto != Proto::Arp) {
-            asked.push(Question::Conntrack { netns, tuple });
+            asked.push(Question::Conntrack {
+                netns,
+                tuple,
+                zone: 0,
+            });
         }
     },
 };

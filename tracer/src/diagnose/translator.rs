@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use crate::host::Host;
 use crate::host::facts::{
-    BaseChain, ConntrackEntry, FilterRule, Question, Side, Stop, Translation,
+    BaseChain, ConntrackAnswer, ConntrackEntry, FilterRule, Question, Side, Stop, Translation,
 };
 use crate::model::{Detail, Device, Direction, Event, Fate, Journey, NetNs, Proto, Tuple};
 use crate::network::filter::{
@@ -93,15 +93,28 @@ impl Passage<'_> {
         })
     }
 
-    /// What conntrack said of it. It is asked in zone 0: what it has there is another connection's where rules set another.
+    /// The zone in which conntrack looks for its connection; `None`: the rules do not tell. Zone 0 where they are not read.
+    fn zone(&self, host: &Host) -> Option<u16> {
+        host.filters.get(&self.netns).map_or(Some(0), |facts| {
+            zone(&Rules::of(&facts.fact), &self.packet(host), self.hook())
+        })
+    }
+
+    /// What conntrack said of it, asked in that zone: in others it has other connections.
+    fn answer_of<'h>(&self, host: &'h Host, zone: Option<u16>) -> Option<&'h ConntrackAnswer> {
+        let own = |c: &ConntrackAnswer| {
+            c.netns == self.netns && c.tuple == self.before && Some(c.zone) == zone
+        };
+        let mut answers = host.connections.iter().rev().map(|c| &c.fact);
+        answers.find(|c| own(c))
+    }
+
+    /// The entry in that answer, where it is of a connection that the packet's own direction began.
     fn entry<'h>(&self, host: &'h Host, zone: Option<u16>) -> Option<&'h ConntrackEntry> {
-        let mut answers = host.connections.iter().rev();
-        let own = answers.find(|c| c.fact.netns == self.netns && c.fact.tuple == self.before)?;
-        let entry = own.fact.entry.as_ref()?;
+        let entry = self.answer_of(host, zone)?.entry.as_ref()?;
         let ports = |t: &Tuple| [(t.src, t.sport), (t.dst, t.dport)];
         let echoes = matches!(self.before.proto, Proto::Icmp | Proto::Icmp6);
-        let own = zone == Some(entry.zone);
-        (own && (echoes || entry.original == ports(&self.before))).then_some(entry)
+        (echoes || entry.original == ports(&self.before)).then_some(entry)
     }
 }
 
@@ -137,6 +150,18 @@ fn passages(journey: &Journey) -> Vec<Passage<'_>> {
     list
 }
 
+/// The zones of conntrack in which a namespace looks for the connection of two packets; `None` where the rules do not
+/// tell both.
+#[must_use]
+pub fn zones(host: &Host, netns: NetNs, [one, other]: [&Journey; 2]) -> Option<[u16; 2]> {
+    let zone = |journey| {
+        let passed = passages(journey).into_iter().find(|p| p.netns == netns);
+        host.filters.get(&netns)?;
+        passed?.zone(host)
+    };
+    Some([zone(one)?, zone(other)?])
+}
+
 /// What to read while packets of a flow find no receiver.
 #[must_use]
 pub fn questions(view: &View<'_>) -> Vec<Question> {
@@ -149,9 +174,10 @@ pub fn questions(view: &View<'_>) -> Vec<Question> {
     };
     let about = |passage: Passage<'_>| {
         let (netns, tuple) = (passage.netns, passage.before);
+        let zone = passage.zone(view.host).unwrap_or_default();
         [
             Question::Chains { netns },
-            Question::Conntrack { netns, tuple },
+            Question::Conntrack { netns, tuple, zone },
         ]
     };
     passages(journey).into_iter().flat_map(about).collect()
@@ -244,7 +270,7 @@ fn explain(
     let facts = &host.filters.get(&passage.netns)?.fact;
     let rules = Rules::of(facts);
     let mut packet = passage.packet(host);
-    let zone = zone(&rules, &packet, passage.hook());
+    let zone = passage.zone(host);
     let known = passage.entry(host, zone);
     if left_untracked(&rules, &packet, passage.hook()).is_some() {
         packet.states = Some(STATE_UNTRACKED);
@@ -259,7 +285,7 @@ fn explain(
             Some(by(host, (passage, &packet), &rules, rule, &shell))
         }
         Untranslated::Stale | Untranslated::Older(_) | Untranslated::CannotTell
-            if zone != Some(0) && known.is_none() =>
+            if zone != Some(0) && passage.answer_of(host, zone).is_none() =>
         {
             Some(unread_zone(zone))
         }

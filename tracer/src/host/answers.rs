@@ -64,7 +64,7 @@ pub fn answer(question: &Question, namespaces: &Namespaces) -> Vec<Fact> {
         Question::Chains { netns } | Question::ChainsAgain { netns, .. } => {
             (*netns, String::from("base chains"))
         }
-        Question::Conntrack { netns, tuple } => (*netns, format!("connection of {tuple}")),
+        Question::Conntrack { netns, tuple, .. } => (*netns, format!("connection of {tuple}")),
         Question::PacketQueues { netns } => {
             (*netns, String::from("queues of packets for processes"))
         }
@@ -123,8 +123,8 @@ pub fn answer(question: &Question, namespaces: &Namespaces) -> Vec<Fact> {
             }
             Ok(facts)
         }
-        Question::Conntrack { tuple, .. } => {
-            conntrack::entry(netns, *tuple).map(|c| vec![Fact::Conntrack(c)])
+        Question::Conntrack { tuple, zone, .. } => {
+            conntrack::entry(netns, *tuple, *zone).map(|c| vec![Fact::Conntrack(c)])
         }
         Question::PacketQueues { .. } => {
             packet_queues::read().map(|list| vec![Fact::PacketQueues(netns, list)])

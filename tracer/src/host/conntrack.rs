@@ -43,18 +43,20 @@ const CTA_PROTOINFO_TCP_STATE: u16 = 1;
 /// Of the namespace of the thread that opens it.
 const COUNTERS: &str = "/proc/thread-self/net/stat/nf_conntrack";
 
-/// Asks for a packet's connection in the calling thread's namespace: as the packet was seen, in either direction.
-pub(super) fn entry(netns: NetNs, tuple: Tuple) -> io::Result<ConntrackAnswer> {
+/// Asks for a packet's connection in the calling thread's namespace and a zone: as the packet was seen, in either
+/// direction.
+pub(super) fn entry(netns: NetNs, tuple: Tuple, zone: u16) -> io::Result<ConntrackAnswer> {
     let answer = |entry| ConntrackAnswer {
         netns,
         tuple,
+        zone,
         entry,
     };
     // A question to an absent ctnetlink would load its module.
     if !in_use("nf_conntrack_netlink") {
         return Err(io::Error::other("this kernel has not loaded ctnetlink"));
     }
-    let Some(request) = request(tuple) else {
+    let Some(request) = request(tuple, zone) else {
         return Ok(answer(None));
     };
     let mut socket = Netlink::open(NETLINK_NETFILTER)?;
@@ -65,7 +67,7 @@ pub(super) fn entry(netns: NetNs, tuple: Tuple) -> io::Result<ConntrackAnswer> {
     }
 }
 
-fn request(tuple: Tuple) -> Option<Request> {
+fn request(tuple: Tuple, zone: u16) -> Option<Request> {
     let (v6, number) = match tuple.proto {
         Proto::Icmp => (false, 1),
         Proto::Icmp6 => (true, 58),
@@ -106,13 +108,18 @@ fn request(tuple: Tuple) -> Option<Request> {
     ];
     let header = [family_of(tuple.src), 0, 0, 0];
     let kind = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET;
-    Some(Request::one(kind, &header).nested(
+    let request = Request::one(kind, &header).nested(
         NESTED | CTA_TUPLE_ORIG,
         &[
             (NESTED | CTA_TUPLE_IP, nest(&addresses)),
             (NESTED | CTA_TUPLE_PROTO, nest(&protocol)),
         ],
-    ))
+    );
+    Some(match zone {
+        // A kernel without zones refuses to be asked about one.
+        0 => request,
+        zone => request.attribute(CTA_ZONE, &zone.to_be_bytes()),
+    })
 }
 
 /// Reads IPCTNL_MSG_CT_NEW.
@@ -210,7 +217,7 @@ mod tests {
     #[test]
     fn a_connection_is_read_as_it_was_asked_for() {
         // The kernel lays the answer out as the question, and adds to it.
-        let question = request(tuple(Proto::Udp)).unwrap();
+        let question = request(tuple(Proto::Udp), 0).unwrap();
         let original = attributes(question.payload().get(4..).unwrap())
             .next()
             .map(|(_, value)| value.to_vec())
@@ -232,8 +239,8 @@ mod tests {
 
     #[test]
     fn what_conntrack_does_not_track_is_not_asked_for() {
-        assert!(request(tuple(Proto::Arp)).is_none());
-        assert!(request(tuple(Proto::Icmp)).is_some());
+        assert!(request(tuple(Proto::Arp), 0).is_none());
+        assert!(request(tuple(Proto::Icmp), 0).is_some());
     }
 
     #[test]

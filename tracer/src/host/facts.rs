@@ -523,6 +523,8 @@ pub enum Question {
         netns: NetNs,
         /// The packet.
         tuple: Tuple,
+        /// The zone of conntrack in which it is looked up.
+        zone: u16,
     },
     /// Answered by [`Fact::ConntrackCounters`].
     ConntrackCounters {

@@ -1,6 +1,6 @@
 //! Conntrack itself: packets that it refuses, and rules that drop for the state that it found.
 
-use crate::host::facts::{ConntrackCounters, Stop, Test};
+use crate::host::facts::{ConntrackCounters, Statement, Stop, Test};
 use crate::model::{Proto, Transport};
 use crate::uapi::nf_conntrack::{IPS_CONFIRMED, IPS_DST_NAT, IPS_SRC_NAT, STATE_INVALID};
 use crate::uapi::{icmp, icmpv6};
@@ -212,9 +212,14 @@ pub fn invalid(loss: &Loss<'_>) -> Option<Candidate> {
     candidate.evidence = plain.evidence;
     let strays = window::outside(loss).and(loss.netns());
     let liberal = strays.and_then(|netns| window::advice(loss, netns).into_iter().next());
+    // It was looked up in zone 0, and rules may set another.
+    let zoned = read.chains.iter().flat_map(|c| &c.rules).any(|rule| {
+        let mut all = rule.statements();
+        all.any(|s| matches!(s, Statement::SetZone(_)))
+    });
     let entry = loss.netns().zip(loss.tuple()).and_then(|(netns, tuple)| {
-        let mut answers = loss.host.connections.iter().rev();
-        answers.find(|c| c.fact.netns == netns && c.fact.tuple == tuple)
+        let mut answers = loss.host.connections.iter().rev().map(|c| &c.fact);
+        answers.find(|c| c.netns == netns && c.tuple == tuple && c.zone == 0)
     });
     Some(
         candidate
@@ -227,7 +232,7 @@ pub fn invalid(loss: &Loss<'_>) -> Option<Candidate> {
             .because(
                 "conntrack",
                 entry
-                    .filter(|c| c.fact.entry.is_none())
+                    .filter(|c| c.entry.is_none() && !zoned)
                     .map(|_| "conntrack knows no connection of its addresses and ports".to_owned()),
             )
             .because(

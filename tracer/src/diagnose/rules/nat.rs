@@ -13,6 +13,7 @@ use super::super::chain_commands::default_program;
 use super::super::loss::Loss;
 use super::super::remedy::{Remedy, Shell, command, ip, sysctl, text};
 use super::super::translation::{self, Change};
+use super::super::translator;
 use super::super::view::View;
 use super::super::words;
 use super::{socket, window};
@@ -114,7 +115,7 @@ fn strange_sender(
     } else if bridged {
         past_iptables(loss, &change)
     } else {
-        window::untranslated(loss, &change).unwrap_or_else(|| forgotten(loss.host, &change, &at))
+        unknown_there(loss, &view, &change, &at)
     };
     Some((format!("{head}{rest}"), advice, Some(why)))
 }
@@ -282,6 +283,49 @@ fn past_iptables(loss: &Loss<'_>, change: &Change) -> (String, Vec<Remedy>) {
     )
 }
 
+/// The answer passed the translator, which did not find its connection.
+fn unknown_there(
+    loss: &Loss<'_>,
+    view: &View<'_>,
+    change: &Change,
+    at: &str,
+) -> (String, Vec<Remedy>) {
+    in_another_zone(loss, view, change, at)
+        .or_else(|| window::untranslated(loss, change))
+        .unwrap_or_else(|| forgotten(loss.host, change, at))
+}
+
+/// Rules have conntrack look for the connection of the answer in another zone than that of the request.
+fn in_another_zone(
+    loss: &Loss<'_>,
+    view: &View<'_>,
+    change: &Change,
+    at: &str,
+) -> Option<(String, Vec<Remedy>)> {
+    let mut translated = view.journeys(Direction::Forward);
+    let request = translated.find(|j| translation::changes(j).any(|c| c == *change))?;
+    let both = [request, loss.journey];
+    let [own, other] = translator::zones(loss.host, change.netns, both)?;
+    if own == other {
+        return None;
+    }
+    let shell = Shell::of(loss.host, Some(change.netns));
+    Some((
+        format!(
+            ": its connection is in zone {own} of conntrack on {at}, and rules there have it looked for in zone {other}"
+        ),
+        vec![
+            shell.look(
+                "the connections of the request's zone",
+                command!["conntrack -L -w", own.to_string()],
+            ),
+            text(format!(
+                "set zone {own} for answers too, at the interface by which they come in; or set it for the direction of the requests alone (nft: ct original zone set {own}; iptables: -j CT --zone-orig {own}): then answers are looked for in zone 0 by design"
+            )),
+        ],
+    ))
+}
+
 /// The answer was routed by the translator, which did not know its connection.
 fn forgotten(host: &Host, change: &Change, at: &str) -> (String, Vec<Remedy>) {
     let shell = Shell::of(host, Some(change.netns));
@@ -313,8 +357,7 @@ fn forgotten_source(loss: &Loss<'_>, view: &View<'_>, answer: &Tuple) -> Option<
                 && c.before.src != c.after.src
         })?;
     let at = loss.host.namespace(netns);
-    let (rest, advice) =
-        window::untranslated(loss, &change).unwrap_or_else(|| forgotten(loss.host, &change, &at));
+    let (rest, advice) = unknown_there(loss, view, &change, &at);
     Some((
         format!(
             "answer not translated back: {} for {}, which stands for {}{rest}",

@@ -1,7 +1,7 @@
 //! Segments of a connection that conntrack knows and that lie outside of the window which it expects: they are INVALID
 //! (tcp_in_window, net/netfilter/nf_conntrack_proto_tcp.c), and what is INVALID is not translated.
 
-use crate::model::{Direction, Journey, KtimeNs, NetNs, Sending, Transport};
+use crate::model::{Direction, Journey, KtimeNs, NetNs, Proto, Sending, Transport};
 
 use super::super::chain_commands;
 use super::super::loss::Loss;
@@ -61,6 +61,10 @@ fn translated(loss: &Loss<'_>, netns: NetNs, moment: KtimeNs) -> (bool, bool) {
 /// `None` where its entry may be lost.
 #[must_use]
 pub fn untranslated(loss: &Loss<'_>, change: &Change) -> Option<(String, Vec<Remedy>)> {
+    // Other protocols know no window.
+    if loss.tuple()?.proto != Proto::Tcp {
+        return None;
+    }
     let begun = loss.journey.steps.first()?.event.at;
     let (before, since) = translated(loss, change.netns, begun);
     let numbers = outside(loss);

@@ -124,6 +124,7 @@ fn entry(net: &mut Net, to: Tuple, status: u32) {
     net.fact(Fact::Conntrack(ConntrackAnswer {
         netns: NetNs(GATE),
         tuple: asked,
+        zone: 0,
         entry: Some(ConntrackEntry {
             original: [(asked.src, asked.sport), (asked.dst, asked.dport)],
             reply: [(to.dst, to.dport), (asked.src, asked.sport)],

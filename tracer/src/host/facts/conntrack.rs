@@ -13,6 +13,9 @@ pub struct ConntrackAnswer {
     pub netns: NetNs,
     /// For which packet.
     pub tuple: Tuple,
+    /// In which zone.
+    #[serde(default)]
+    pub zone: u16,
     /// The entry, if there is one.
     pub entry: Option<ConntrackEntry>,
 }

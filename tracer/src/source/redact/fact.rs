@@ -182,6 +182,7 @@ impl Pseudonyms {
         let ConntrackAnswer {
             netns: _,
             tuple,
+            zone: _,
             entry,
         } = answer;
         self.tuple(tuple);
