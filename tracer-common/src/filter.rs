@@ -16,6 +16,7 @@ use crate::barrier::{Barrier, is_some, is_zero, sign};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::event::{FLAG_MATCH_FORWARD, FLAG_MATCH_LEARNED, FLAG_MATCH_REPLY};
+use crate::prefilter::{Bloom, Prefilter};
 use crate::tuple::RawTuple;
 
 // `matches` makes the flags of its bits
@@ -146,13 +147,22 @@ impl RawClause {
         let mut differs = address(side.src, &self.src, &self.src_mask);
         differs |= address(side.dst, &self.dst, &self.dst_mask);
         if loose {
-            // where addresses are asked for, one of them at least must have been there to compare
+            // of the addresses that are asked for, or else of the ports, one at least must have been there to compare
             let asked = (
                 is_some::<B>(any(&self.src_mask)),
                 is_some::<B>(any(&self.dst_mask)),
             );
             let compared = (asked.0 & known(any(side.src))) | (asked.1 & known(any(side.dst)));
-            differs |= (asked.0 | asked.1) & (compared ^ 1);
+            let addresses = asked.0 | asked.1;
+            differs |= addresses & (compared ^ 1);
+            let any_port = u64::from(u16::MAX);
+            let asked = (
+                is_some::<B>(u64::from(self.sport_span) ^ any_port),
+                is_some::<B>(u64::from(self.dport_span) ^ any_port),
+            );
+            let compared =
+                (asked.0 & known(u64::from(side.sport))) | (asked.1 & known(u64::from(side.dport)));
+            differs |= (addresses ^ 1) & (asked.0 | asked.1) & (compared ^ 1);
         }
         differs |= port(side.sport, self.sport_lo, self.sport_span);
         differs |= port(side.dport, self.dport_lo, self.dport_span);
@@ -270,7 +280,20 @@ pub struct RawFilter {
     pub neighbors: [[u32; 4]; MAX_NEIGHBORS],
     /// The clauses.
     pub clauses: [RawClause; MAX_CLAUSES],
+    /// What the clauses may match. See [`RawFilter::sum_up`].
+    pub prefilter: Prefilter,
+    /// UDP destination ports that carry another packet.
+    pub tunnels: Bloom,
+    /// LOOK_*: at which tracepoints packets are looked at that no classifier tagged.
+    pub look_at: u32,
+    /// Zero.
+    pub pad: u32,
 }
+
+/// Packets that are received, before a classifier sees them: generic XDP comes between.
+pub const LOOK_RECEIVED: u32 = 1 << 0;
+/// Packets that are sent: an interface has no classifier.
+pub const LOOK_SENT: u32 = 1 << 1;
 
 /// The global that user space writes: two slots and the number of the one in force.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -285,6 +308,17 @@ pub struct RawFilterPair {
 }
 
 impl RawFilter {
+    /// Fills in what is derived from clauses and ports; to be called when they are complete.
+    pub fn sum_up(&mut self) {
+        let used = self.clauses.get(..self.clauses_len as usize);
+        self.prefilter = Prefilter::of(used.unwrap_or(&self.clauses));
+        self.tunnels = Bloom::NONE;
+        let ports = self.vxlan_ports.iter().chain(&self.geneve_ports);
+        for port in ports.chain(&self.raw_ip_ports).filter(|port| **port != 0) {
+            self.tunnels.add(u32::from(*port));
+        }
+    }
+
     /// FLAG_MATCH_FORWARD when `tuple` is asked for, else FLAG_MATCH_REPLY when its answer's tuple is; FLAG_MATCH_LEARNED
     /// too when a clause with [`CLAUSE_LEARNED`] names it in either direction; else zero.
     ///
@@ -415,6 +449,35 @@ mod tests {
             *to = *from;
         }
         filter
+    }
+
+    #[test]
+    fn a_lookup_without_ports_is_not_that_of_a_port_alone() {
+        let port = RawClause {
+            dport_lo: 4242,
+            dport_span: 0,
+            flags: CLAUSE_PORTED,
+            ..RawClause::ANY
+        };
+        let lookup = |sport, dport, dst| RawTuple {
+            dst: [dst, 0, 0, 0],
+            sport,
+            dport,
+            ..tuple(6)
+        };
+        let matches = |clause: RawClause, mut tuple: RawTuple| {
+            filter(&[clause]).matches::<[u8]>(&mut tuple, &Asked::LOOSE, true) != 0
+        };
+        assert!(!matches(port, lookup(0, 0, 9)));
+        assert!(matches(port, lookup(1, 4242, 9)));
+        assert!(matches(port, lookup(4242, 1, 9)));
+        // with an address it may be
+        let both = RawClause {
+            dst: [9, 0, 0, 0],
+            dst_mask: [u32::MAX; 4],
+            ..port
+        };
+        assert!(matches(both, lookup(0, 0, 9)));
     }
 
     fn to(dst: u32) -> RawClause {

@@ -13,5 +13,6 @@ pub mod hook;
 pub mod layout;
 pub mod names;
 pub mod packet;
+pub mod prefilter;
 pub mod stats;
 pub mod tuple;

@@ -33,17 +33,33 @@ pub const fn is_wrapping(protocol: u16) -> bool {
     )
 }
 
-const ICMP: u8 = 1;
-const IPIP: u8 = 4;
-const TCP: u8 = 6;
-const UDP: u8 = 17;
-const IPV6: u8 = 41;
-const GRE: u8 = 47;
-const ICMP6: u8 = 58;
-const SCTP: u8 = 132;
+pub(crate) const ICMP: u8 = 1;
+pub(crate) const IPIP: u8 = 4;
+pub(crate) const TCP: u8 = 6;
+pub(crate) const UDP: u8 = 17;
+pub(crate) const IPV6: u8 = 41;
+pub(crate) const GRE: u8 = 47;
+pub(crate) const ICMP6: u8 = 58;
+pub(crate) const SCTP: u8 = 132;
 
 /// No VLAN tag.
 pub const NO_VLAN: u16 = 0xffff;
+/// Whether ICMP or ICMPv6 messages of this type are errors, which quote the packet that they are about.
+#[inline(always)]
+pub(crate) const fn is_error_type(proto: u8, kind: u32) -> bool {
+    match proto {
+        ICMP => matches!(kind, 3 | 4 | 5 | 11 | 12),
+        ICMP6 => matches!(kind, 1..=4),
+        _ => false,
+    }
+}
+
+/// Whether messages of this type are IPv6 neighbour discovery.
+#[inline(always)]
+pub(crate) const fn is_neighbor_type(proto: u8, kind: u32) -> bool {
+    proto == ICMP6 && matches!(kind, 133..=137)
+}
+
 /// Most IPv6 extension headers that are skipped.
 const MAX_EXTENSIONS: u32 = 6;
 
@@ -299,11 +315,7 @@ impl Header {
     #[inline(always)]
     #[must_use]
     pub fn is_error(&self) -> bool {
-        match self.tuple.proto {
-            ICMP => matches!(self.tuple.sport, 3 | 4 | 5 | 11 | 12) && self.fragment == 0,
-            ICMP6 => matches!(self.tuple.sport, 1..=4) && self.fragment == 0,
-            _ => false,
-        }
+        is_error_type(self.tuple.proto, u32::from(self.tuple.sport)) && self.fragment == 0
     }
 
     /// ARP, or a message of IPv6 neighbour discovery.
@@ -311,7 +323,7 @@ impl Header {
     #[must_use]
     pub fn is_neighbor(&self) -> bool {
         self.tuple.proto == PROTO_ARP
-            || (self.tuple.proto == ICMP6 && matches!(self.tuple.sport, 133..=137))
+            || is_neighbor_type(self.tuple.proto, u32::from(self.tuple.sport))
     }
 
     /// Whether the packet's tuple may stand for its flow: it has all of it, and it is the flow's own.

@@ -67,6 +67,8 @@ pub struct KernelStats {
     pub tags_evicted: u64,
     /// Tagged packets behind a header that is not read (`packet::is_wrapping`).
     pub unreadable: u64,
+    /// Packets that a tag had been taken for and that are not the tagged one: another has its buffer now.
+    pub strangers_refused: u64,
     /// Tuples learned through a rewrite.
     pub learned: u64,
 }

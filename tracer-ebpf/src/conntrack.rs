@@ -3,9 +3,11 @@
 //! A host's own packet to a service address is translated in OUTPUT, before any interface sees it: by its headers
 //! alone it could not be told from others.
 
+use tracer_common::packet::flow_hash;
 use tracer_common::tuple::{FAMILY_V4, FAMILY_V6, RawTuple};
 
 use crate::kernel::{Probe, Ptr, field, offset};
+use crate::maps::forget;
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
@@ -16,13 +18,29 @@ const TRANSLATED: u32 = 0x30;
 /// From IP_CT_IS_REPLY on, ctinfo is of packets that go back.
 const IS_REPLY: u64 = 3;
 
+/// The packet's entry, when its connection is translated; else none.
+#[inline(always)]
+fn entry(nfct: u64) -> Ptr {
+    let entry = Ptr(nfct & !7);
+    if entry.is_null() || field!(Probe, u32, entry, ct_status) & TRANSLATED == 0 {
+        return Ptr(0);
+    }
+    entry
+}
+
+/// Whether the packet's connection is translated.
+#[inline(always)]
+pub(crate) fn is_translated(skb: Ptr) -> bool {
+    !entry(field!(Probe, u64, skb, skb_nfct)).is_null()
+}
+
 /// What a translated packet would be without translation, in its own direction; `None` for all others. Most packets
 /// cost one read here, tracked ones two.
 #[inline(always)]
 pub(crate) fn original(skb: Ptr) -> Option<RawTuple> {
     let nfct = field!(Probe, u64, skb, skb_nfct);
-    let entry = Ptr(nfct & !7);
-    if entry.is_null() || field!(Probe, u32, entry, ct_status) & TRANSLATED == 0 {
+    let entry = entry(nfct);
+    if entry.is_null() {
         return None;
     }
     // the first of the two is the asker's
@@ -58,4 +76,13 @@ pub(crate) fn original(skb: Ptr) -> Option<RawTuple> {
         tuple.reverse();
     }
     Some(tuple)
+}
+
+/// [`flow_hash`] of [`original`]; zero for none.
+#[inline(always)]
+pub(crate) fn original_flow(skb: Ptr, generation: u32) -> u64 {
+    match original(skb) {
+        Some(tuple) => forget(flow_hash(&tuple, 0, generation)),
+        None => 0,
+    }
 }

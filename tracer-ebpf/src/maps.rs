@@ -4,7 +4,7 @@ use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf};
+use aya_ebpf::maps::{PerCpuArray, PerCpuHashMap, RingBuf};
 use tracer_common::filter::{RawFilter, RawFilterPair};
 use tracer_common::layout::{ABSENT, Layout};
 use tracer_common::stats::{HopCount, HopKey, KernelStats};
@@ -82,10 +82,6 @@ pub(crate) static HOPS: PerCpuHashMap<HopKey, HopCount> = PerCpuHashMap::with_ma
 
 #[map]
 pub(crate) static STATS: PerCpuArray<KernelStats> = PerCpuArray::with_max_entries(1, 0);
-
-/// Sockets that were given a packet of ours, by address, with the time: their readers are told.
-#[map]
-pub(crate) static SOCKETS: LruHashMap<u64, u64> = LruHashMap::with_max_entries(4096, 0);
 
 /// Always zero, but the verifier cannot know.
 static ZERO: Shared<u64> = Shared::new(0);

@@ -188,6 +188,12 @@ impl Device {
         device
     }
 
+    /// A number that stands for the device; zero for none.
+    #[inline(always)]
+    pub(crate) fn number(&self) -> u32 {
+        self.netns ^ self.ifindex.wrapping_mul(0x9e37_79b1)
+    }
+
     /// Fills in what the device, at this plain address, says of itself.
     #[inline(always)]
     pub(crate) fn describe(&self, event: &mut RawEvent, dev: Ptr) {

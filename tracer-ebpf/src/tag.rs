@@ -2,10 +2,15 @@
 //! and the packet that each CPU received last.
 //!
 //! No locks: an skb is handled by one CPU at a time, and an entry's address is written last. A rare torn entry
-//! fails the fingerprint test.
+//! fails the tests of fingerprint and flow.
+//!
+//! Buffers are recycled within microseconds, and some are freed where no tracepoint is. So a tag is only a hint: what
+//! it is found on must have the same fingerprint, and the same tuple or one that was rewritten for sure (`track`).
 
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use tracer_common::filter::RawFilter;
 use tracer_common::packet::flow_hash;
+use tracer_common::prefilter::Prefilter;
 use tracer_common::tuple::RawTuple;
 
 use crate::kernel::Ptr;
@@ -21,23 +26,44 @@ const SETS: usize = 1 << SET_BITS;
 /// A tag that is overwritten while younger than this counts as evicted, in nanoseconds.
 const YOUNG: u64 = 1_000_000_000;
 
-/// One tagged skb.
+/// One tagged skb, as it was at the last hook.
 #[repr(C)]
 pub(crate) struct Tag {
     skb: u64,
     pub(crate) fingerprint: u64,
+    /// [`flow_hash`] of its tuple.
+    pub(crate) flow: u64,
+    /// The same, at the first hook.
+    pub(crate) first: u64,
     pub(crate) time: u64,
     pub(crate) flags: u32,
+    pub(crate) cpu: u32,
+    /// Where it came in, when that was the last hook; else zero. See [`Device::number`].
+    pub(crate) came_in: u32,
     pad: u32,
 }
 
 const NO_TAG: Tag = Tag {
     skb: 0,
     fingerprint: 0,
+    flow: 0,
+    first: 0,
     time: 0,
     flags: 0,
+    cpu: 0,
+    came_in: 0,
     pad: 0,
 };
+
+/// What a hook leaves in a tag.
+pub(crate) struct Mark {
+    pub(crate) fingerprint: u64,
+    pub(crate) flow: u64,
+    /// The packet was not tagged before.
+    pub(crate) is_new: bool,
+    pub(crate) flags: u32,
+    pub(crate) came_in: u32,
+}
 
 static TAGS: Shared<[[Tag; 2]; SETS]> = Shared::new([const { [NO_TAG; 2] }; SETS]);
 
@@ -70,7 +96,7 @@ pub(crate) fn find(skb: Ptr) -> Option<&'static mut Tag> {
 
 /// Tags the skb.
 #[inline(always)]
-pub(crate) fn store(skb: Ptr, fingerprint: u64, flags: u32, now: u64) {
+pub(crate) fn store(skb: Ptr, mark: &Mark, now: u64) {
     let first = set(skb);
     // SAFETY: as in `find`.
     unsafe {
@@ -80,18 +106,32 @@ pub(crate) fn store(skb: Ptr, fingerprint: u64, flags: u32, now: u64) {
         let first_older = (*first).time <= (*second).time;
         let take_first = one == skb.0 || (two != skb.0 && (one == 0 || (two != 0 && first_older)));
         let tag = if take_first { first } else { second };
-        let old = (&raw const (*tag).skb).read_volatile();
-        if old != 0 && old != skb.0 && now.wrapping_sub((*tag).time) < YOUNG {
+        let before = if take_first { one } else { two };
+        if before != 0 && before != skb.0 && now.wrapping_sub((*tag).time) < YOUNG {
             stat(|stats| stats.tags_evicted += 1);
         }
-        (&raw mut (*tag).fingerprint).write_volatile(fingerprint);
-        (&raw mut (*tag).time).write_volatile(now);
-        (&raw mut (*tag).flags).write_volatile(flags);
+        (*tag).write(mark, now);
         (&raw mut (*tag).skb).write_volatile(skb.0);
     }
 }
 
 impl Tag {
+    #[inline(always)]
+    fn write(&mut self, mark: &Mark, now: u64) {
+        // SAFETY: fields of a valid reference; volatile because other CPUs look at it.
+        unsafe {
+            (&raw mut self.fingerprint).write_volatile(mark.fingerprint);
+            (&raw mut self.flow).write_volatile(mark.flow);
+            if mark.is_new {
+                (&raw mut self.first).write_volatile(mark.flow);
+            }
+            (&raw mut self.time).write_volatile(now);
+            (&raw mut self.flags).write_volatile(mark.flags);
+            (&raw mut self.cpu).write_volatile(cpu());
+            (&raw mut self.came_in).write_volatile(mark.came_in);
+        }
+    }
+
     /// Ends the tag.
     #[inline(always)]
     pub(crate) fn clear(&mut self) {
@@ -124,14 +164,28 @@ fn slot(hash: u64, datagram: u32) -> *mut u64 {
 /// Whether the flow of `tuple`, or with `datagram` that fragmented datagram, was learned under this filter.
 #[inline(always)]
 pub(crate) fn is_learned(tuple: &RawTuple, datagram: u32, filter: &RawFilter) -> bool {
+    let hash = flow_hash(tuple, datagram, filter.generation);
+    is_known(hash, datagram, filter)
+}
+
+/// [`is_learned`], by the hash.
+#[inline(always)]
+pub(crate) fn is_known(hash: u64, datagram: u32, filter: &RawFilter) -> bool {
     // SAFETY: statics.
     unsafe {
-        if LEARNED_FOR.as_ptr().read_volatile() != u64::from(filter.generation) + 1 {
-            return false;
-        }
-        let hash = flow_hash(tuple, datagram, filter.generation);
-        slot(hash, datagram).read_volatile() == hash
+        LEARNED_FOR.as_ptr().read_volatile() == u64::from(filter.generation) + 1
+            && slot(hash, datagram).read_volatile() == hash
     }
+}
+
+/// What was learned, in short. Nothing is ever taken out: what is left of an earlier filter costs a look.
+static PREFILTER: Shared<Prefilter> = Shared::new(Prefilter::NONE);
+
+/// See [`PREFILTER`].
+#[inline(always)]
+pub(crate) fn prefilter() -> &'static Prefilter {
+    // SAFETY: a static of integers, see `Shared`.
+    unsafe { &*PREFILTER.as_ptr() }
 }
 
 /// Remembers the flow of `tuple`, so that its next packet matches from the start; with `datagram` the datagram whose
@@ -143,6 +197,7 @@ pub(crate) fn learn(tuple: &RawTuple, datagram: u32, filter: &RawFilter) {
     unsafe {
         let slot = slot(hash, datagram);
         if slot.read_volatile() != hash {
+            (*PREFILTER.as_ptr()).learn(tuple);
             slot.write_volatile(hash);
             LEARNED_FOR
                 .as_ptr()
@@ -192,9 +247,49 @@ static CURRENT: Shared<[Current; CPUS]> = Shared::new(
 /// This CPU's.
 #[inline(always)]
 pub(crate) fn current() -> &'static mut Current {
-    // SAFETY: a helper without arguments; the index is below CPUS.
+    // SAFETY: the index is below CPUS.
     unsafe {
-        let cpu = aya_ebpf::helpers::bpf_get_smp_processor_id() as usize & (CPUS - 1);
+        let cpu = cpu() as usize & (CPUS - 1);
         &mut *CURRENT.as_ptr().cast::<Current>().add(cpu)
+    }
+}
+
+#[inline(always)]
+pub(crate) fn cpu() -> u32 {
+    // SAFETY: a helper without arguments.
+    unsafe { aya_ebpf::helpers::generated::bpf_get_smp_processor_id() }
+}
+
+/// When each CPU last freed a packet of ours that it had cut into segments. See [`has_cut`].
+static CUT: Shared<[u64; CPUS]> = Shared::new([0; CPUS]);
+/// Whether any CPU ever did.
+static ANY_CUT: Shared<u64> = Shared::new(0);
+/// Segments are sent right after the packet that they were cut from was freed, in nanoseconds.
+const CUT_RECENTLY: u64 = 2_000_000;
+
+#[inline(always)]
+fn cut() -> *mut u64 {
+    // SAFETY: the index is below CPUS.
+    unsafe { CUT.as_ptr().cast::<u64>().add(cpu() as usize & (CPUS - 1)) }
+}
+
+/// A packet of ours with more than one segment was freed here.
+#[inline(always)]
+pub(crate) fn was_cut(now: u64) {
+    // SAFETY: statics.
+    unsafe {
+        cut().write_volatile(now);
+        ANY_CUT.as_ptr().write_volatile(1);
+    }
+}
+
+/// Whether what is sent here now may be segments of a packet of ours (validate_xmit_skb, net/core/dev.c): new buffers
+/// that no classifier saw.
+#[inline(always)]
+pub(crate) fn has_cut() -> bool {
+    // SAFETY: statics; a helper without arguments.
+    unsafe {
+        ANY_CUT.as_ptr().read_volatile() != 0
+            && bpf_ktime_get_ns().wrapping_sub(cut().read_volatile()) < CUT_RECENTLY
     }
 }

@@ -5,16 +5,19 @@ use core::mem::MaybeUninit;
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_skb_load_bytes};
 use tracer_common::event::FLAG_MATCH_ORIGINAL;
+use tracer_common::filter::{LOOK_SENT, RawFilter};
 use tracer_common::hook::{TC_EGRESS, TC_INGRESS};
 use tracer_common::packet::{Bytes, Link, NO_VLAN};
+use tracer_common::prefilter::Prefilters;
 
 use crate::conntrack;
 use crate::kernel::{Probe, Ptr, at_least_one, field, opaque, pin};
 use crate::maps::{self, SNAPLEN, merge};
 use crate::packet::{Linear, Memory};
 use crate::skb::{self, Device};
+use crate::tag;
 use crate::tracepoint::hop;
-use crate::track::{Followed, follow, follow_connection};
+use crate::track::{Followed, Way, follow, follow_connection};
 
 /// skb->pkt_type of a host's own copy of what it sends to many (include/uapi/linux/if_packet.h).
 const PACKET_LOOPBACK: u32 = 5;
@@ -70,6 +73,9 @@ pub(crate) fn observe<L: LinkLayer>(ctx: *mut __sk_buff, hook: u8) {
     merge(&mut link);
     // the context of a classifier is the skb itself
     let skb = Ptr(ctx as u64).plain();
+    if tag::find(skb).is_none() && !may_match(ctx, hook, &bytes, &link, skb, filter) {
+        return;
+    }
     let mut followed = MaybeUninit::uninit();
     let followed: &mut Followed = maps::clear(&mut followed);
     if !follow(followed, &bytes, link, skb, filter) {
@@ -85,12 +91,46 @@ pub(crate) fn observe<L: LinkLayer>(ctx: *mut __sk_buff, hook: u8) {
     if !filter.admits_netns::<Memory>(device.netns) {
         return;
     }
-    followed.remember(skb, filter, now);
+    let way = if hook == TC_INGRESS {
+        Way::In
+    } else {
+        Way::Out
+    };
+    let place = (way, device.number());
+    if !followed.is_own(skb, place, filter, now) {
+        return;
+    }
+    followed.remember(skb, place, filter, now);
     if hook == TC_INGRESS {
         followed.make_current(skb, device.netns, now);
     }
     hop::<Probe>(hook, followed, skb, &device, now);
     send(ctx, hook, followed, skb, &device, link.at as u8, now);
+}
+
+/// Whether a packet without a tag is worth a look: nearly all are not asked for, and end here.
+#[inline(always)]
+fn may_match(
+    ctx: *mut __sk_buff,
+    hook: u8,
+    bytes: &Linear,
+    link: &Link,
+    skb: Ptr,
+    filter: &RawFilter,
+) -> bool {
+    let prefilters = Prefilters {
+        asked: &filter.prefilter,
+        learned: tag::prefilter(),
+        tunnels: &filter.tunnels,
+    };
+    if prefilters.admit(bytes, link) {
+        return true;
+    }
+    // What a socket of this host sends may be translated already; of all others the classifier at ingress knew what
+    // they were before.
+    // SAFETY: a field of the context.
+    let sent_here = hook == TC_EGRESS && unsafe { !(*ctx).__bindgen_anon_2.sk.is_null() };
+    (sent_here || filter.look_at & LOOK_SENT != 0) && conntrack::is_translated(skb)
 }
 
 #[inline(always)]

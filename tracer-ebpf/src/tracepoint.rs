@@ -25,7 +25,7 @@ use crate::packet::Memory;
 use crate::skb::{self, Device, Place};
 use crate::sock::Socket;
 use crate::tag;
-use crate::track::{Followed, follow};
+use crate::track::{Followed, Way, follow};
 
 /// Nanoseconds since boot.
 #[inline(always)]
@@ -46,6 +46,7 @@ pub(crate) struct Seen {
     pub(crate) device: Device,
     pub(crate) now: u64,
     place: Place,
+    way: Way,
     /// Its address, as a plain number.
     pub(crate) skb: Ptr,
 }
@@ -57,17 +58,37 @@ impl Seen {
         device: Device::NONE,
         now: 0,
         place: Place::NONE,
+        way: Way::Within,
         skb: Ptr(0),
     };
 
-    /// Looks at the packet at `skb`: whether it is ours and in a namespace that is looked at.
+    /// [`Seen::look`] at a packet that a classifier tagged, or `anyway`: for tracepoints that every packet passes.
     #[inline(always)]
-    pub(crate) fn look<A: Access>(&mut self, skb: Ptr, at_data: bool, filter: &RawFilter) -> bool {
+    pub(crate) fn look_at_tagged<A: Access>(
+        &mut self,
+        skb: Ptr,
+        anyway: bool,
+        place: (Way, bool),
+        filter: &RawFilter,
+    ) -> bool {
+        (tag::find(skb.plain()).is_some() || anyway) && self.look::<A>(skb, place, filter)
+    }
+
+    /// Looks at the packet at `skb`: whether it is ours and in a namespace that is looked at. `at_data`: see
+    /// [`Place::find`].
+    #[inline(always)]
+    pub(crate) fn look<A: Access>(
+        &mut self,
+        skb: Ptr,
+        (way, at_data): (Way, bool),
+        filter: &RawFilter,
+    ) -> bool {
         if skb.is_null() {
             return false;
         }
         pin(self);
         self.skb = skb.plain();
+        self.way = way;
         self.place.find::<A>(skb, at_data);
         let bytes = self.place.bytes;
         if !follow(
@@ -83,18 +104,28 @@ impl Seen {
         self.now = now();
         pin(self);
         // without a device the socket knows the namespace
-        filter.netns_len == 0
+        let admitted = filter.netns_len == 0
             || filter.admits_netns::<Memory>(if self.device.netns != 0 {
                 self.device.netns
             } else {
                 netns_of_socket(self.skb)
-            })
+            });
+        admitted
+            && self
+                .followed
+                .is_own(self.skb, self.stage(), filter, self.now)
+    }
+
+    #[inline(always)]
+    fn stage(&self) -> (Way, u32) {
+        (self.way, self.device.number())
     }
 
     /// Tags it, or learns from it.
     #[inline(always)]
     pub(crate) fn remember(&mut self, filter: &RawFilter) {
-        self.followed.remember(self.skb, filter, self.now);
+        let place = self.stage();
+        self.followed.remember(self.skb, place, filter, self.now);
     }
 
     /// A record of it, with all that is known; `None` when there is no budget or no room.

@@ -5,14 +5,14 @@ use tracer_common::event::{
     FLAG_NEIGHBOR_AUX, FLAG_TAGGED,
 };
 use tracer_common::filter::{Asked, RawFilter};
-use tracer_common::packet::{Bytes, Header, Link, is_wrapping};
+use tracer_common::packet::{Bytes, Header, Link, flow_hash, is_wrapping};
 use tracer_common::tuple::RawTuple;
 
 use crate::budget::Class;
 use crate::conntrack;
-use crate::kernel::Ptr;
-use crate::maps::stat;
-use crate::tag;
+use crate::kernel::{Probe, Ptr, checkpoint, field};
+use crate::maps::{forget, stat};
+use crate::tag::{self, Mark};
 
 /// A packet that is followed, as it is at this hook. Words only, for `Barrier::merge`.
 pub(crate) struct Followed {
@@ -26,7 +26,25 @@ pub(crate) struct Followed {
     is_flow: u32,
     /// As in `Header`.
     datagram: u32,
+    /// [`flow_hash`] of the tuple.
+    flow: u64,
+    /// Where only a tag says that it is ours: the hash that its tuple had there; else zero.
+    tagged_as: u64,
 }
+
+/// How a packet comes to a hook.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// From a device.
+    In,
+    /// To a device.
+    Out,
+    /// Anywhere else.
+    Within,
+}
+
+/// A packet that is rewritten within the stack without conntrack is seen before and after on one CPU, in nanoseconds.
+const ONE_PASS: u64 = 20_000_000;
 
 /// Looks at the packet's headers from the outside in, down to one tunnel's inner packet. Whether it is followed;
 /// as what stands in `followed`, which was [`Followed::NONE`] before. Changes nothing else.
@@ -38,11 +56,12 @@ pub(crate) fn follow<B: Bytes>(
     skb: Ptr,
     filter: &RawFilter,
 ) -> bool {
-    let (wanted, tagged) = match tag::find(skb) {
-        Some(tag) => (tag.fingerprint, tag.flags),
-        None => (0, 0),
+    let (wanted, tagged, flow) = match tag::find(skb) {
+        Some(tag) => (tag.fingerprint, tag.flags, tag.flow),
+        None => (0, 0, 0),
     };
     let wanted = B::forget(wanted);
+    let flow = B::forget(flow);
     let tagged = B::forget(u64::from(tagged)) as u32;
     let mut link = link;
     let mut inside = 0;
@@ -79,9 +98,11 @@ pub(crate) fn follow<B: Bytes>(
                 followed.fingerprint = fingerprint;
                 followed.is_flow = u32::from(header.is_flow());
                 followed.datagram = header.datagram;
+                followed.flow = flow_hash(&header.tuple, 0, filter.generation);
                 followed.flags = if flags != 0 { flags | inside } else { 0 };
             }
             if same {
+                followed.tagged_as = if flags == 0 { flow } else { 0 };
                 followed.flags |= FLAG_TAGGED;
                 followed.tag = tagged;
                 break;
@@ -131,12 +152,39 @@ pub(crate) fn follow_connection<B: Bytes>(
     }
     followed.tuple = header.tuple;
     followed.fingerprint = header.fingerprint(bytes);
+    followed.flow = flow_hash(&header.tuple, 0, filter.generation);
     followed.is_flow = 1;
     followed.datagram = header.datagram;
     followed.flags = flags | FLAG_MATCH_ORIGINAL;
     tag::learn(&followed.tuple, 0, filter);
     B::merge(followed);
     true
+}
+
+/// Whether a packet whose buffer carries a tag with its fingerprint, and another tuple, was rewritten: else the buffer
+/// is a stranger's now.
+///
+/// Conntrack says so where it translates: what the packet was before is what was tagged, or was learned. Elsewhere
+/// (stateless rules, IPVS, programs) the packet was seen just before on this CPU, and not in a place from which it
+/// could not have come here.
+#[inline(always)]
+fn was_rewritten(skb: Ptr, (way, device): (Way, u32), filter: &RawFilter, now: u64) -> bool {
+    let Some(tag) = tag::find(skb) else {
+        return false;
+    };
+    let original = conntrack::original_flow(skb, filter.generation);
+    if original != 0 {
+        return original == tag.flow || original == tag.first || tag::is_known(original, 0, filter);
+    }
+    if tag.cpu != tag::cpu() || now.wrapping_sub(tag.time) > ONE_PASS {
+        return false;
+    }
+    match way {
+        Way::In => tag.came_in != device,
+        // what a socket of this host sends did not come in before
+        Way::Out => tag.came_in == 0 || field!(Probe, ptr, skb, skb_sk).is_null(),
+        Way::Within => true,
+    }
 }
 
 /// Outer packet, inner packet, and the one that an ICMP error quotes.
@@ -192,6 +240,8 @@ impl Followed {
         tag: 0,
         is_flow: 0,
         datagram: 0,
+        flow: 0,
+        tagged_as: 0,
     };
 
     /// The skb was tagged at an earlier hook.
@@ -200,10 +250,33 @@ impl Followed {
         self.flags & FLAG_TAGGED != 0
     }
 
-    /// Tags a packet that is new, deciding whether its events are sent; learns from one that was rewritten, and from
-    /// a first fragment which later ones belong to it.
+    /// Whether it is what it seems: not a stranger in the buffer of a tagged packet. The tag of such a buffer ends.
     #[inline(always)]
-    pub(crate) fn remember(&mut self, skb: Ptr, filter: &RawFilter, now: u64) {
+    pub(crate) fn is_own(&self, skb: Ptr, place: (Way, u32), filter: &RawFilter, now: u64) -> bool {
+        let as_before = self.tagged_as == 0 || self.tagged_as == self.flow;
+        let own = as_before || was_rewritten(skb, place, filter, now);
+        let own = forget(u64::from(own));
+        checkpoint();
+        if own != 0 {
+            return true;
+        }
+        if let Some(tag) = tag::find(skb) {
+            tag.clear();
+        }
+        stat(|stats| stats.strangers_refused += 1);
+        false
+    }
+
+    /// Tags the packet; a new one after deciding whether its events are sent. Learns from one that was rewritten, and
+    /// from a first fragment which later ones belong to it.
+    #[inline(always)]
+    pub(crate) fn remember(
+        &mut self,
+        skb: Ptr,
+        (way, device): (Way, u32),
+        filter: &RawFilter,
+        now: u64,
+    ) {
         if self.datagram != 0 && self.is_flow != 0 {
             tag::learn(&self.tuple, self.datagram, filter);
         }
@@ -215,10 +288,17 @@ impl Followed {
             if self.is_flow != 0 && self.flags & (FLAG_MATCH_QUOTED | FLAG_NEIGHBOR_AUX) == 0 {
                 self.tag |= tag::TEACHES;
             }
-            tag::store(skb, self.fingerprint, self.tag, now);
         } else if self.flags == FLAG_TAGGED && self.is_flow != 0 && self.tag & tag::TEACHES != 0 {
             tag::learn(&self.tuple, 0, filter);
         }
+        let mark = Mark {
+            fingerprint: self.fingerprint,
+            flow: self.flow,
+            is_new: !self.is_tagged(),
+            flags: self.tag,
+            came_in: if way == Way::In { device } else { 0 },
+        };
+        tag::store(skb, &mark, now);
     }
 
     /// All events of this packet are sent.

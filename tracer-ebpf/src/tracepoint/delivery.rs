@@ -11,11 +11,12 @@ use tracer_common::tuple::RawTuple;
 use crate::budget::Class;
 use crate::emit::Record;
 use crate::kernel::{Access, Args, Probe, Ptr, field, offset};
-use crate::maps::{self, SOCKETS};
+use crate::maps::{self, Shared};
 use crate::packet::Memory;
 use crate::sock::Socket;
 use crate::tag::{self, Current, SAMPLED};
 use crate::tracepoint::{Seen, by_socket, now, signed, socket_at, socket_of};
+use crate::track::Way;
 
 /// A packet that this CPU received longer ago, in nanoseconds, is not the one a socket gets now.
 const RECENT: u64 = 5_000_000;
@@ -23,12 +24,30 @@ const RECENT: u64 = 5_000_000;
 /// -EAGAIN.
 const NOTHING_YET: u64 = -11_i64 as u64;
 
+const SOCKET_BITS: u32 = 12;
+
+/// Sockets that were given a packet of ours, by address: their readers are told. A later one takes an earlier one's
+/// place.
+static SOCKETS: Shared<[u64; 1 << SOCKET_BITS]> = Shared::new([0; 1 << SOCKET_BITS]);
+
+#[inline(always)]
+fn slot(sk: Ptr) -> *mut u64 {
+    let hash = (sk.0 >> 6).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - SOCKET_BITS);
+    // SAFETY: the hash has SOCKET_BITS bits.
+    unsafe { SOCKETS.as_ptr().cast::<u64>().add(hash as usize) }
+}
+
 /// From now on the reads of this socket are told.
 #[inline(always)]
-pub(crate) fn remember_socket(sk: Ptr, now: u64) {
-    if SOCKETS.get_ptr(&sk.0).is_none() && SOCKETS.insert(&sk.0, &now, 0).is_err() {
-        maps::stat(|stats| stats.map_full += 1);
-    }
+pub(crate) fn remember_socket(sk: Ptr) {
+    // SAFETY: a static.
+    unsafe { slot(sk).write_volatile(sk.0) };
+}
+
+#[inline(always)]
+fn is_remembered(sk: Ptr) -> bool {
+    // SAFETY: a static.
+    unsafe { slot(sk).read_volatile() == sk.0 }
 }
 
 /// Whether the packet that this CPU received last is on its way to `socket`.
@@ -65,7 +84,7 @@ fn by_current(hook: u8, socket: &Socket, sk: Ptr, filter: &RawFilter) -> Option<
     if !is_for(current, socket, now) || !filter.admits_netns::<Memory>(socket.netns) {
         return None;
     }
-    remember_socket(sk, now);
+    remember_socket(sk);
     let class = if current.flags & SAMPLED != 0 {
         Class::Packet
     } else {
@@ -99,7 +118,7 @@ pub(crate) fn sock_recv_length<A: Access>(args: Args<A>) {
     let sk = args.ptr(0).plain();
     let length = signed(args.value(1));
     // who asks whether there is something may ask all the time, and reads nothing
-    if length == NOTHING_YET || SOCKETS.get_ptr(&sk.0).is_none() {
+    if length == NOTHING_YET || !is_remembered(sk) {
         return;
     }
     let Some(filter) = maps::filter() else { return };
@@ -122,7 +141,7 @@ pub(crate) fn sock_recv_length<A: Access>(args: Args<A>) {
 pub(crate) fn skb_copy_datagram_iovec<A: Access>(args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
     let mut seen = Seen::NONE;
-    if !seen.look::<A>(args.ptr(0), false, filter) {
+    if !seen.look_at_tagged::<A>(args.ptr(0), false, (Way::Within, false), filter) {
         return;
     }
     if let Some(mut record) = seen.record(SKB_COPY_DATAGRAM_IOVEC, false) {
@@ -164,7 +183,7 @@ pub(crate) fn sock_rcvqueue_full<A: Access>(args: Args<A>) {
 #[inline(always)]
 pub(crate) fn refused(hook: u8, skb: Ptr, sk: Ptr, filter: &RawFilter) -> Option<Record> {
     let mut seen = Seen::NONE;
-    if !seen.look::<Probe>(skb, false, filter) {
+    if !seen.look::<Probe>(skb, (Way::Within, false), filter) {
         return None;
     }
     let mut record = seen.record(hook, false)?;

@@ -1,6 +1,7 @@
 //! Packets at devices: reception, queueing, transmission, XDP.
 
 use tracer_common::event::FLAG_TAGGED;
+use tracer_common::filter::{LOOK_RECEIVED, LOOK_SENT};
 use tracer_common::hook::{
     NET_DEV_QUEUE, NET_DEV_START_XMIT, NET_DEV_XMIT, NETIF_RECEIVE_SKB, XDP_EXCEPTION,
 };
@@ -13,13 +14,15 @@ use crate::packet::Memory;
 use crate::skb::Device;
 use crate::tag;
 use crate::tracepoint::{Seen, hop, now, signed, socket_of};
+use crate::track::Way;
 
 /// `netif_receive_skb(skb)`: `data` is at the network header, which skb->network_header may not be yet.
 #[inline(always)]
 pub(crate) fn netif_receive_skb<A: Access>(args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
     let mut seen = Seen::NONE;
-    if !seen.look::<A>(args.ptr(0), true, filter) {
+    let anyway = filter.look_at & LOOK_RECEIVED != 0;
+    if !seen.look_at_tagged::<A>(args.ptr(0), anyway, (Way::In, true), filter) {
         return;
     }
     seen.remember(filter);
@@ -42,7 +45,8 @@ pub(crate) fn netif_receive_skb<A: Access>(args: Args<A>) {
 pub(crate) fn net_dev_queue<A: Access>(args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
     let mut seen = Seen::NONE;
-    if !seen.look::<A>(args.ptr(0), false, filter) {
+    let anyway = filter.look_at & LOOK_SENT != 0;
+    if !seen.look_at_tagged::<A>(args.ptr(0), anyway, (Way::Out, false), filter) {
         return;
     }
     seen.remember(filter);
@@ -65,7 +69,8 @@ pub(crate) fn net_dev_queue<A: Access>(args: Args<A>) {
 pub(crate) fn net_dev_start_xmit<A: Access>(args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
     let mut seen = Seen::NONE;
-    if !seen.look::<A>(args.ptr(0), false, filter) {
+    let anyway = filter.look_at & LOOK_SENT != 0 || tag::has_cut();
+    if !seen.look_at_tagged::<A>(args.ptr(0), anyway, (Way::Out, false), filter) {
         return;
     }
     let known = seen.followed.is_tagged();

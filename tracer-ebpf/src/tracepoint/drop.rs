@@ -5,9 +5,11 @@ use tracer_common::hook::{CONSUME_SKB, KFREE_SKB};
 
 use crate::kernel::{Access, Args, Probe, Ptr, offset};
 use crate::maps;
+use crate::skb::segments;
 use crate::sock::{cgroup, is_small};
 use crate::tag;
 use crate::tracepoint::{Seen, socket_at, socket_of};
+use crate::track::Way;
 
 /// `kfree_skb(skb, location[, reason[, rx_sk]])`
 #[inline(always)]
@@ -15,7 +17,7 @@ pub(crate) fn kfree_skb<A: Access>(args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
     let skb = args.ptr(0);
     let mut seen = Seen::NONE;
-    if !seen.look::<A>(skb, false, filter) {
+    if !seen.look::<A>(skb, (Way::Within, false), filter) {
         return;
     }
     // a packet of ours that no hook saw before it died was never tagged: its drop is sent all the same
@@ -47,17 +49,16 @@ pub(crate) fn kfree_skb<A: Access>(args: Args<A>) {
 #[inline(always)]
 pub(crate) fn consume_skb<A: Access>(args: Args<A>) {
     let skb = args.ptr(0);
-    // most packets are not ours, and this is the end of them all: only tags are looked at
-    if tag::find(skb.plain()).is_none() {
-        return;
-    }
     let Some(filter) = maps::filter() else { return };
     let mut seen = Seen::NONE;
-    if !seen.look::<A>(skb, false, filter) {
+    if !seen.look_at_tagged::<A>(skb, false, (Way::Within, false), filter) {
         return;
     }
     if seen.followed.flags & FLAG_TAGGED == 0 {
         return;
+    }
+    if segments::<Probe>(seen.skb) > 1 {
+        tag::was_cut(seen.now);
     }
     if let Some(mut record) = seen.record(CONSUME_SKB, false) {
         socket_of::<Probe>(&mut record, seen.skb);

@@ -11,7 +11,9 @@ use crate::kernel::{Access, Args, Probe, Ptr, field, offset};
 use crate::maps;
 use crate::packet::Memory;
 use crate::skb::netns;
+use crate::tag;
 use crate::tracepoint::{Seen, judge_loosely, now};
+use crate::track::Way;
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
@@ -44,9 +46,20 @@ fn task_netns() -> u32 {
 }
 
 #[inline(always)]
-fn record(hook: u8, flow: &mut Flow, netns: u32, filter: &RawFilter) -> Option<Record> {
+fn record(
+    hook: u8,
+    flow: &mut Flow,
+    netns: impl FnOnce() -> u32,
+    filter: &RawFilter,
+) -> Option<Record> {
     // lookups without an input interface only ask for an address's type
-    if flow.iif == 0 || !filter.admits_netns::<Memory>(netns) {
+    if flow.iif == 0
+        || !(filter.prefilter.may_ask_for(&flow.tuple) || tag::prefilter().may_ask_for(&flow.tuple))
+    {
+        return None;
+    }
+    let netns = netns();
+    if !filter.admits_netns::<Memory>(netns) {
         return None;
     }
     if flow.iif == LOOPBACK && flow.tuple.proto == UDP && flow.tuple.dport == PING_PROBE_PORT {
@@ -97,25 +110,25 @@ fn next_hop(record: &mut Record, hop: Ptr) {
 #[inline(always)]
 pub(crate) fn fib_table_lookup<A: Access>(args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
-    let key = args.ptr(1).plain();
+    let key = args.ptr(1);
     let mut flow = Flow {
         tuple: RawTuple {
             family: FAMILY_V4,
-            proto: field!(Probe, u8, key, flow4_proto),
+            proto: field!(A, u8, key, flow4_proto),
             ..RawTuple::default()
         },
-        oif: field!(Probe, u32, key, flow4_oif),
-        iif: field!(Probe, u32, key, flow4_iif),
-        mark: field!(Probe, u32, key, flow4_mark),
+        oif: field!(A, u32, key, flow4_oif),
+        iif: field!(A, u32, key, flow4_iif),
+        mark: field!(A, u32, key, flow4_mark),
     };
-    flow.tuple.src[0] = field!(Probe, u32, key, flow4_saddr);
-    flow.tuple.dst[0] = field!(Probe, u32, key, flow4_daddr);
+    flow.tuple.src[0] = field!(A, u32, key, flow4_saddr);
+    flow.tuple.dst[0] = field!(A, u32, key, flow4_daddr);
     // the same bytes are ICMP's type and code
     if has_ports(flow.tuple.proto) {
-        flow.tuple.sport = u16::from_be(field!(Probe, u16, key, flow4_sport));
-        flow.tuple.dport = u16::from_be(field!(Probe, u16, key, flow4_dport));
+        flow.tuple.sport = u16::from_be(field!(A, u16, key, flow4_sport));
+        flow.tuple.dport = u16::from_be(field!(A, u16, key, flow4_dport));
     }
-    let Some(mut record) = record(FIB_TABLE_LOOKUP, &mut flow, task_netns(), filter) else {
+    let Some(mut record) = record(FIB_TABLE_LOOKUP, &mut flow, task_netns, filter) else {
         return;
     };
     record.event().arg0 = args.value(0) & 0xffff_ffff;
@@ -132,25 +145,26 @@ pub(crate) fn fib_table_lookup<A: Access>(args: Args<A>) {
 #[inline(always)]
 pub(crate) fn fib6_table_lookup<A: Access>(args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
-    let key = args.ptr(3).plain();
+    let key = args.ptr(3);
     let mut flow = Flow {
         tuple: RawTuple {
             family: FAMILY_V6,
-            proto: field!(Probe, u8, key, flow6_proto),
-            src: field!(Probe, address, key, flow6_saddr),
-            dst: field!(Probe, address, key, flow6_daddr),
+            proto: field!(A, u8, key, flow6_proto),
+            src: field!(A, address, key, flow6_saddr),
+            dst: field!(A, address, key, flow6_daddr),
             ..RawTuple::default()
         },
-        oif: field!(Probe, u32, key, flow6_oif),
-        iif: field!(Probe, u32, key, flow6_iif),
-        mark: field!(Probe, u32, key, flow6_mark),
+        oif: field!(A, u32, key, flow6_oif),
+        iif: field!(A, u32, key, flow6_iif),
+        mark: field!(A, u32, key, flow6_mark),
     };
     if has_ports(flow.tuple.proto) {
-        flow.tuple.sport = u16::from_be(field!(Probe, u16, key, flow6_sport));
-        flow.tuple.dport = u16::from_be(field!(Probe, u16, key, flow6_dport));
+        flow.tuple.sport = u16::from_be(field!(A, u16, key, flow6_sport));
+        flow.tuple.dport = u16::from_be(field!(A, u16, key, flow6_dport));
     }
     let net = args.ptr(0).plain();
-    let Some(mut record) = record(FIB6_TABLE_LOOKUP, &mut flow, netns::<Probe>(net), filter) else {
+    let Some(mut record) = record(FIB6_TABLE_LOOKUP, &mut flow, || netns::<Probe>(net), filter)
+    else {
         return;
     };
     let result = args.ptr(1).plain();
@@ -196,7 +210,7 @@ fn has_ports(proto: u8) -> bool {
 pub(crate) fn icmp_send<A: Access>(args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
     let mut seen = Seen::NONE;
-    if !seen.look::<A>(args.ptr(0), false, filter) {
+    if !seen.look::<A>(args.ptr(0), (Way::Within, false), filter) {
         return;
     }
     seen.remember(filter);

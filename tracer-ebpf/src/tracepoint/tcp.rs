@@ -9,6 +9,7 @@ use crate::kernel::{Access, Args, Probe, Ptr, offset};
 use crate::maps;
 use crate::sock::Socket;
 use crate::tracepoint::{Seen, by_socket, delivery, signed, socket_at};
+use crate::track::Way;
 
 /// `tcp_send_reset(sk, skb[, reason])`: either pointer may be null; the skb is the segment that is answered.
 #[inline(always)]
@@ -86,11 +87,11 @@ pub(crate) fn retransmit_synack<A: Access>(args: Args<A>) {
 pub(crate) fn probe<A: Access>(args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
     let mut seen = Seen::NONE;
-    if !seen.look::<A>(args.ptr(1), false, filter) {
+    if !seen.look_at_tagged::<A>(args.ptr(1), false, (Way::Within, false), filter) {
         return;
     }
     let sk = args.ptr(0).plain();
-    delivery::remember_socket(sk, seen.now);
+    delivery::remember_socket(sk);
     if let Some(mut record) = seen.record(TCP_PROBE, false) {
         socket_at(&mut record, sk);
         record.send();
@@ -102,7 +103,7 @@ pub(crate) fn probe<A: Access>(args: Args<A>) {
 pub(crate) fn bad_csum<A: Access>(args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
     let mut seen = Seen::NONE;
-    if !seen.look::<A>(args.ptr(0), false, filter) {
+    if !seen.look::<A>(args.ptr(0), (Way::Within, false), filter) {
         return;
     }
     if let Some(record) = seen.record(TCP_BAD_CSUM, false) {

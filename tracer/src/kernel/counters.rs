@@ -70,6 +70,7 @@ fn losses(stats: impl Iterator<Item = KernelStats>) -> Losses {
         total.map_full += one.map_full;
         total.tags_evicted += one.tags_evicted;
         total.unreadable += one.unreadable;
+        total.strangers_refused += one.strangers_refused;
     }
     Losses {
         events: by_name(&total.events),
@@ -79,6 +80,7 @@ fn losses(stats: impl Iterator<Item = KernelStats>) -> Losses {
         map_full: total.map_full,
         tags_evicted: total.tags_evicted,
         unreadable: total.unreadable,
+        strangers_refused: total.strangers_refused,
     }
 }
 
@@ -117,6 +119,7 @@ impl FilterWriter {
         let idle = self.pair.active ^ 1;
         if let Some(slot) = self.pair.slots.get_mut(idle as usize) {
             *slot = *filter;
+            slot.sum_up();
         }
         self.store()?;
         self.pair.active = idle;

@@ -72,6 +72,7 @@ impl AddAssign<&Self> for Losses {
         self.map_full += other.map_full;
         self.tags_evicted += other.tags_evicted;
         self.unreadable += other.unreadable;
+        self.strangers_refused += other.strangers_refused;
     }
 }
 
@@ -91,6 +92,9 @@ impl Losses {
             map_full: self.map_full.saturating_sub(before.map_full),
             tags_evicted: self.tags_evicted.saturating_sub(before.tags_evicted),
             unreadable: self.unreadable.saturating_sub(before.unreadable),
+            strangers_refused: self
+                .strangers_refused
+                .saturating_sub(before.strangers_refused),
         }
     }
 }
@@ -113,4 +117,7 @@ pub struct Losses {
     pub tags_evicted: u64,
     /// Packets behind a header that is not read.
     pub unreadable: u64,
+    /// Packets of others that came in the buffer of a tagged one, and were told apart from it.
+    #[serde(default)]
+    pub strangers_refused: u64,
 }

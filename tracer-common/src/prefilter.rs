@@ -1,0 +1,450 @@
+//! What refuses nearly every packet that nobody asked for, in a few loads and before its headers are parsed: small
+//! Bloom filters of the addresses, ports and protocols of a filter's clauses, or of the flows that were learned.
+//!
+//! What they admit is looked at in full; what they refuse cannot match. Packets in which another may be hidden
+//! (tunnels, ICMP errors), neighbour discovery and headers of unusual form are always admitted.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::filter::{CLAUSE_NEGATE, RawClause};
+use crate::packet::{
+    Bytes, ETH_ARP, ETH_IPV4, ETH_IPV6, GRE, ICMP, ICMP6, IPIP, IPV6, Link, SCTP, TCP, UDP,
+    is_error_type, is_neighbor_type,
+};
+use crate::tuple::RawTuple;
+
+/// Bits of a Bloom filter, as a power of two.
+const BITS: u32 = 9;
+const WORDS: usize = 1 << (BITS - 6);
+/// Most ports of one clause that are told apart.
+const MOST_PORTS: u16 = 16;
+
+/// A Bloom filter with one hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct Bloom([u64; WORDS]);
+
+impl Bloom {
+    /// Holds nothing.
+    pub const NONE: Self = Self([0; WORDS]);
+
+    /// Puts in what has this hash; of which only the lower bits count.
+    #[inline(always)]
+    pub fn add(&mut self, hash: u32) {
+        if let Some(word) = self.0.get_mut((hash >> 6) as usize & (WORDS - 1)) {
+            *word |= 1 << (hash & 63);
+        }
+    }
+
+    fn add_all(&mut self) {
+        self.0 = [u64::MAX; WORDS];
+    }
+
+    /// 1 when what has this hash may have been put in, else 0.
+    #[inline(always)]
+    fn has(&self, hash: u32) -> u64 {
+        match self.0.get((hash >> 6) as usize & (WORDS - 1)) {
+            Some(word) => (*word >> (hash & 63)) & 1,
+            None => 0,
+        }
+    }
+}
+
+/// The hash of an address.
+#[inline(always)]
+fn of_address(words: &[u32; 4]) -> u32 {
+    let [w0, w1, w2, w3] = *words;
+    (w0 ^ w1 ^ w2 ^ w3).wrapping_mul(0x9e37_79b1) >> (32 - BITS)
+}
+
+/// The fields of one header that are asked for.
+struct Outline {
+    src: u32,
+    dst: u32,
+    proto: u8,
+    /// `None`: it has none, or not here.
+    ports: Option<[u16; 2]>,
+}
+
+/// What may match. All zero: nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Prefilter {
+    /// Addresses, of which one at least is asked for.
+    addresses: Bloom,
+    /// Ports, of which one at least is asked for.
+    ports: Bloom,
+    /// Protocols.
+    protos: Bloom,
+    /// 1 when a clause may match a look-up that says nothing of ports: it asks for an address, or for no port.
+    portless: u64,
+}
+
+impl Prefilter {
+    /// Admits nothing but what is always admitted.
+    pub const NONE: Self = Self {
+        addresses: Bloom::NONE,
+        ports: Bloom::NONE,
+        protos: Bloom::NONE,
+        portless: 0,
+    };
+
+    /// What the clauses may match, in either direction.
+    #[must_use]
+    pub fn of(clauses: &[RawClause]) -> Self {
+        let mut all = Self::NONE;
+        let positive = |clause: &&RawClause| clause.flags & CLAUSE_NEGATE == 0;
+        clauses.iter().filter(positive).for_each(|c| all.add(c));
+        all
+    }
+
+    fn add(&mut self, clause: &RawClause) {
+        match (clause.proto_mask, clause.proto) {
+            (0, _) => self.protos.add_all(),
+            (_, proto) => self.protos.add(u32::from(proto)),
+        }
+        // An IPv4 address is one word.
+        let is_one = |mask: &[u32; 4]| *mask == [u32::MAX, 0, 0, 0] || *mask == [u32::MAX; 4];
+        match (is_one(&clause.src_mask), is_one(&clause.dst_mask)) {
+            (true, _) => self.addresses.add(of_address(&clause.src)),
+            (_, true) => self.addresses.add(of_address(&clause.dst)),
+            _ => self.addresses.add_all(),
+        }
+        let any_address = clause.src_mask == [0; 4] && clause.dst_mask == [0; 4];
+        let any_port = clause.sport_span == u16::MAX && clause.dport_span == u16::MAX;
+        self.portless |= u64::from(!any_address || any_port);
+        let ranges = [
+            (clause.sport_lo, clause.sport_span),
+            (clause.dport_lo, clause.dport_span),
+        ];
+        match ranges.into_iter().find(|(_, span)| *span < MOST_PORTS) {
+            Some((low, span)) => {
+                (0..=span).for_each(|n| self.ports.add(u32::from(low.wrapping_add(n))));
+            }
+            None => self.ports.add_all(),
+        }
+    }
+
+    /// Puts in one flow, whose packets have both its addresses.
+    #[inline(always)]
+    pub fn learn(&mut self, tuple: &RawTuple) {
+        self.addresses.add(of_address(&tuple.src));
+        self.addresses.add(of_address(&tuple.dst));
+        self.ports.add(u32::from(tuple.sport));
+        self.protos.add(u32::from(tuple.proto));
+        self.portless = 1;
+    }
+
+    /// Whether a clause may match.
+    #[inline(always)]
+    fn asks_for(&self, packet: &Outline) -> bool {
+        let one = self.addresses.has(packet.src) | self.addresses.has(packet.dst);
+        self.fits(packet, one)
+    }
+
+    /// Whether a flow may be meant.
+    #[inline(always)]
+    fn knows(&self, packet: &Outline) -> bool {
+        let both = self.addresses.has(packet.src) & self.addresses.has(packet.dst);
+        self.fits(packet, both)
+    }
+
+    #[inline(always)]
+    fn fits(&self, packet: &Outline, addresses: u64) -> bool {
+        if addresses & self.protos.has(u32::from(packet.proto)) == 0 {
+            return false;
+        }
+        match packet.ports {
+            Some([one, other]) => {
+                self.ports.has(u32::from(one)) | self.ports.has(u32::from(other)) != 0
+            }
+            None => true,
+        }
+    }
+
+    /// Whether a route look-up for this may match a clause. Fields that are zero are not known.
+    #[inline(always)]
+    #[must_use]
+    pub fn may_ask_for(&self, tuple: &RawTuple) -> bool {
+        let proto = u32::from(tuple.proto);
+        let addresses =
+            self.addresses.has(of_address(&tuple.src)) | self.addresses.has(of_address(&tuple.dst));
+        let known = self.portless | u64::from(tuple.sport | tuple.dport);
+        addresses != 0 && known != 0 && (proto == 0 || self.protos.has(proto) != 0)
+    }
+}
+
+/// The two prefilters of a trace and the ports under which UDP carries other packets.
+#[derive(Clone, Copy)]
+pub struct Prefilters<'a> {
+    /// Of the clauses.
+    pub asked: &'a Prefilter,
+    /// Of what was learned.
+    pub learned: &'a Prefilter,
+    /// Destination ports of tunnels.
+    pub tunnels: &'a Bloom,
+}
+
+impl Prefilters<'_> {
+    /// Whether the packet may match: as its network header, which `link` names, and what follows it say.
+    #[inline(always)]
+    pub fn admit<B: Bytes + ?Sized>(&self, bytes: &B, link: &Link) -> bool {
+        if link.protocol == ETH_ARP {
+            return true;
+        }
+        let Some([first]) = bytes.words::<1>(link.at) else {
+            return false;
+        };
+        match (link.protocol, u32::from_be(first) >> 28) {
+            (ETH_IPV4 | 0, 4) => self.admit_v4(bytes, link.at),
+            (ETH_IPV6 | 0, 6) => self.admit_v6(bytes, link.at),
+            _ => false,
+        }
+    }
+
+    #[inline(always)]
+    fn admit_v4<B: Bytes + ?Sized>(&self, bytes: &B, at: u32) -> bool {
+        let Some([first, second, third, src, dst]) = bytes.words::<5>(at) else {
+            return false;
+        };
+        // options are rare
+        if u32::from_be(first) >> 24 != 0x45 {
+            return true;
+        }
+        let packet = Outline {
+            src: of_address(&[src, 0, 0, 0]),
+            dst: of_address(&[dst, 0, 0, 0]),
+            proto: (u32::from_be(third) >> 16) as u8,
+            ports: None,
+        };
+        if u32::from_be(second) & 0x1fff != 0 {
+            return self.may_match(&packet);
+        }
+        self.admit_transport(bytes, at + 20, packet)
+    }
+
+    #[inline(always)]
+    fn admit_v6<B: Bytes + ?Sized>(&self, bytes: &B, at: u32) -> bool {
+        let Some([_, second, s0, s1, s2]) = bytes.words::<5>(at) else {
+            return false;
+        };
+        let Some([s3, dst @ ..]) = bytes.words::<5>(at + 20) else {
+            return false;
+        };
+        let packet = Outline {
+            src: of_address(&[s0, s1, s2, s3]),
+            dst: of_address(&dst),
+            proto: (u32::from_be(second) >> 8) as u8,
+            ports: None,
+        };
+        self.admit_transport(bytes, at + 40, packet)
+    }
+
+    #[inline(always)]
+    fn admit_transport<B: Bytes + ?Sized>(&self, bytes: &B, at: u32, mut packet: Outline) -> bool {
+        match packet.proto {
+            TCP | UDP | SCTP => {
+                let Some([word]) = bytes.words::<1>(at) else {
+                    return true;
+                };
+                let word = u32::from_be(word);
+                let (sport, dport) = ((word >> 16) as u16, word as u16);
+                if packet.proto == UDP && self.tunnels.has(u32::from(dport)) != 0 {
+                    return true;
+                }
+                packet.ports = Some([sport, dport]);
+                self.may_match(&packet)
+            }
+            ICMP | ICMP6 => {
+                let Some([word]) = bytes.words::<1>(at) else {
+                    return true;
+                };
+                let kind = u32::from_be(word) >> 24;
+                is_error_type(packet.proto, kind)
+                    || is_neighbor_type(packet.proto, kind)
+                    || self.may_match(&packet)
+            }
+            // extension headers of IPv6: hop-by-hop, routing, fragment, authentication, destination options
+            IPIP | IPV6 | GRE | 0 | 43 | 44 | 51 | 60 => true,
+            _ => self.may_match(&packet),
+        }
+    }
+
+    #[inline(always)]
+    fn may_match(&self, packet: &Outline) -> bool {
+        self.asked.asks_for(packet) || self.learned.knows(packet)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::NO_VLAN;
+
+    const ONE: [u8; 4] = [192, 0, 2, 1];
+    const TWO: [u8; 4] = [192, 0, 2, 2];
+    const THREE: [u8; 4] = [198, 51, 100, 7];
+
+    fn word(address: [u8; 4]) -> [u32; 4] {
+        [u32::from_ne_bytes(address), 0, 0, 0]
+    }
+
+    fn packet(proto: u8, [a, b, c, d]: [u8; 4], dst: [u8; 4], transport: [u8; 4]) -> [u8; 24] {
+        let ([e, f, g, h], [i, j, k, l]) = (dst, transport);
+        [
+            0x45, 0, 0, 24, 0, 1, 0, 0, 64, proto, 0, 0, a, b, c, d, e, f, g, h, i, j, k, l,
+        ]
+    }
+
+    fn from(src: [u8; 4]) -> RawClause {
+        RawClause {
+            src: word(src),
+            src_mask: [u32::MAX, 0, 0, 0],
+            ..RawClause::ANY
+        }
+    }
+
+    fn admits(clauses: &[RawClause], learned: &Prefilter, bytes: &[u8]) -> bool {
+        let mut tunnels = Bloom::NONE;
+        tunnels.add(4789);
+        Prefilters {
+            asked: &Prefilter::of(clauses),
+            learned,
+            tunnels: &tunnels,
+        }
+        .admit(
+            bytes,
+            &Link {
+                protocol: ETH_IPV4,
+                vlan: NO_VLAN,
+                at: 0,
+            },
+        )
+    }
+
+    #[test]
+    fn addresses_in_either_direction() {
+        let asked = [from(ONE)];
+        let none = Prefilter::NONE;
+        assert!(admits(&asked, &none, &packet(TCP, ONE, TWO, [0, 80, 1, 1])));
+        assert!(admits(&asked, &none, &packet(TCP, TWO, ONE, [0, 80, 1, 1])));
+        assert!(!admits(
+            &asked,
+            &none,
+            &packet(TCP, TWO, THREE, [0, 80, 1, 1])
+        ));
+        let other = packet(50, TWO, THREE, [0; 4]);
+        assert!(!admits(&asked, &none, &other));
+        assert!(admits(&[RawClause::ANY], &none, &other));
+    }
+
+    #[test]
+    fn ports_and_protocols() {
+        let port = RawClause {
+            dport_lo: 53,
+            dport_span: 0,
+            proto: UDP,
+            proto_mask: 0xff,
+            ..RawClause::ANY
+        };
+        let none = Prefilter::NONE;
+        assert!(admits(
+            &[port],
+            &none,
+            &packet(UDP, TWO, ONE, [9, 9, 0, 53])
+        ));
+        assert!(admits(
+            &[port],
+            &none,
+            &packet(UDP, TWO, ONE, [0, 53, 9, 9])
+        ));
+        assert!(!admits(
+            &[port],
+            &none,
+            &packet(UDP, TWO, ONE, [9, 9, 9, 9])
+        ));
+        assert!(!admits(
+            &[port],
+            &none,
+            &packet(TCP, TWO, ONE, [9, 9, 0, 53])
+        ));
+        // a later fragment has no ports
+        let mut fragment = packet(UDP, TWO, ONE, [9, 9, 9, 9]);
+        fragment[7] = 7;
+        assert!(admits(&[port], &none, &fragment));
+    }
+
+    #[test]
+    fn what_may_hide_another_packet() {
+        let asked = [from(ONE)];
+        let none = Prefilter::NONE;
+        for hidden in [
+            packet(UDP, TWO, THREE, [9, 9, 0x12, 0xb5]),
+            packet(GRE, TWO, THREE, [0; 4]),
+            packet(ICMP, TWO, THREE, [3, 1, 0, 0]),
+        ] {
+            assert!(admits(&asked, &none, &hidden));
+        }
+        assert!(!admits(
+            &asked,
+            &none,
+            &packet(ICMP, TWO, THREE, [8, 0, 0, 0])
+        ));
+    }
+
+    #[test]
+    fn learned_flows_have_both_addresses() {
+        let mut learned = Prefilter::NONE;
+        learned.learn(&RawTuple {
+            src: word(TWO),
+            dst: word(THREE),
+            sport: 4000,
+            dport: 80,
+            family: crate::tuple::FAMILY_V4,
+            proto: TCP,
+            pad: [0; 2],
+        });
+        let asked = [from(ONE)];
+        let port = 4000u16.to_be_bytes();
+        let there = packet(TCP, TWO, THREE, [port[0], port[1], 0, 80]);
+        let back = packet(TCP, THREE, TWO, [0, 80, port[0], port[1]]);
+        assert!(admits(&asked, &learned, &there));
+        assert!(admits(&asked, &learned, &back));
+        assert!(!admits(
+            &asked,
+            &learned,
+            &packet(TCP, TWO, [9; 4], [port[0], port[1], 0, 80])
+        ));
+    }
+
+    #[test]
+    fn lookups_without_ports() {
+        let port = RawClause {
+            dport_lo: 80,
+            dport_span: 0,
+            ..RawClause::ANY
+        };
+        let tuple = RawTuple {
+            dst: word(TWO),
+            family: crate::tuple::FAMILY_V4,
+            ..RawTuple::NONE
+        };
+        let sent = RawTuple { dport: 80, ..tuple };
+        let asks = |clause: &RawClause, tuple| Prefilter::of(&[*clause]).may_ask_for(tuple);
+        assert!(!asks(&port, &tuple));
+        assert!(asks(&port, &sent));
+        assert!(asks(&RawClause::ANY, &tuple));
+        assert!(!asks(&from(ONE), &tuple));
+        assert!(asks(&from(TWO), &tuple));
+    }
+
+    #[test]
+    fn negated_clauses_ask_for_nothing() {
+        let not = RawClause {
+            flags: CLAUSE_NEGATE,
+            ..from(TWO)
+        };
+        let bytes = packet(TCP, TWO, THREE, [0, 80, 1, 1]);
+        assert!(!admits(&[not, from(ONE)], &Prefilter::NONE, &bytes));
+    }
+}
