@@ -17,18 +17,12 @@ impl Obstacle<'_> {
     pub fn words(&self, host: &Host) -> String {
         match self {
             Self::BridgeDown(bridge) => format!("the bridge {} is down", bridge.name),
-            Self::State(port, state) => {
-                let tree = bridge_of(host, port.device)
-                    .and_then(|b| b.bridge.filter(|s| s.stp).map(|_| b))
-                    .map_or_else(String::new, |b| {
-                        format!(" (the spanning tree of {} runs)", b.name)
-                    });
-                format!(
-                    "port {} is not forwarding, its state is {}{tree}",
-                    port.name,
-                    state.name()
-                )
-            }
+            Self::State(port, state) => format!(
+                "port {} is not forwarding, its state is {}{}",
+                port.name,
+                state.name(),
+                spanning_tree(host, port)
+            ),
             Self::Locked(port, mac) => format!(
                 "port {} is locked and the bridge has no entry for its source MAC {mac} there",
                 port.name
@@ -40,14 +34,11 @@ impl Obstacle<'_> {
             Self::Isolated(from, to) => {
                 format!("ports {} and {} are both isolated", from.name, to.name)
             }
-            Self::Flood(port, setting) => {
-                let what = match *setting {
-                    "flood" => "frames for unknown MACs",
-                    "mcast_flood" => "multicasts",
-                    _ => "broadcasts",
-                };
-                format!("port {} gets no {what}, {setting} is off on it", port.name)
-            }
+            Self::Flood(port, setting) => format!(
+                "port {} gets no {}, {setting} is off on it",
+                port.name,
+                flooded(setting)
+            ),
             Self::Snooping(port, group) => format!(
                 "{} snoops multicasts, and behind port {} nobody has joined {group}",
                 bridge_of(host, port.device).map_or("the bridge", |b| b.name.as_str()),
@@ -142,6 +133,23 @@ impl Obstacle<'_> {
             bridge_of(host, port.device).map_or("a bridge", |b| b.name.as_str()),
             behind.unwrap_or_default()
         ))
+    }
+}
+
+fn spanning_tree(host: &Host, port: &Link) -> String {
+    bridge_of(host, port.device)
+        .filter(|bridge| bridge.bridge.is_some_and(|settings| settings.stp))
+        .map_or_else(String::new, |bridge| {
+            format!(" (the spanning tree of {} runs)", bridge.name)
+        })
+}
+
+/// What a setting of a port lets the bridge flood through it.
+fn flooded(setting: &str) -> &'static str {
+    match setting {
+        "flood" => "frames for unknown MACs",
+        "mcast_flood" => "multicasts",
+        _ => "broadcasts",
     }
 }
 

@@ -220,15 +220,25 @@ pub fn remake(host: &Host, link: &Link, vni: u32, port: u16, asker: Option<Asker
     remedy.scope("other routes, neighbour and forwarding entries go with the old one, and so do settings beside VNI, port, ends, learning, DF, MAC and MTU".to_owned())
 }
 
-fn made(host: &Host, link: &Link, (vni, port): (u32, u16)) -> Vec<Command> {
-    let (name, netns) = (&link.name, link.device.netns);
+/// How the device is made with this VNI and port, with its addresses and its bridge.
+fn made(host: &Host, link: &Link, id: (u32, u16)) -> Vec<Command> {
     let Some(vxlan) = &link.vxlan else {
         return Vec::new();
     };
-    let beside = |ifindex: u32| Device {
-        netns,
-        ifindex: IfIndex(ifindex),
-    };
+    let (name, netns) = (&link.name, link.device.netns);
+    let master = link.master.map(|ifindex| {
+        let ifindex = IfIndex(ifindex);
+        let bridge = host.interface(Device { netns, ifindex });
+        command!["ip link set dev", name, "master", bridge]
+    });
+    std::iter::once(added(host, link, vxlan, id))
+        .chain(addressed(host, link))
+        .chain(master)
+        .chain([command!["ip link set dev", name, "up"]])
+        .collect()
+}
+
+fn added(host: &Host, link: &Link, vxlan: &VxlanLink, (vni, port): (u32, u16)) -> Command {
     let word = |key: &'static str, value: Option<String>| {
         value
             .into_iter()
@@ -236,16 +246,16 @@ fn made(host: &Host, link: &Link, (vni, port): (u32, u16)) -> Vec<Command> {
     };
     let below = link
         .peer
-        .filter(|below| below.netns == netns)
+        .filter(|below| below.netns == link.device.netns)
         .map(|below| host.interface(below));
     let df = match vxlan.df {
         1 => Some("set".to_owned()),
         2 => Some("inherit".to_owned()),
         _ => None,
     };
-    let add = command![
+    command![
         "ip link add",
-        name,
+        link.name,
         ..word("address", link.mac.map(|mac| mac.to_string())),
         "mtu",
         link.mtu,
@@ -259,34 +269,20 @@ fn made(host: &Host, link: &Link, (vni, port): (u32, u16)) -> Vec<Command> {
         ..word("df", df),
         ..(!vxlan.learning).then_some("nolearning"),
         ..vxlan.proxy.then_some("proxy")
-    ];
-    let addresses = host.addresses(link.device).iter().filter_map(|a| {
-        let IpAddr::V6(v6) = a.address else {
-            return Some(command![
-                "ip addr add",
-                format!("{}/{}", a.address, a.prefix),
-                "dev",
-                name
-            ]);
-        };
-        (!v6.is_unicast_link_local()).then(|| {
-            let address = format!("{v6}/{}", a.prefix);
-            command!["ip -6 addr add", address, "dev", name, "nodad"]
-        })
-    });
-    let master = link.master.map(|ifindex| {
-        command![
-            "ip link set dev",
-            name,
-            "master",
-            host.interface(beside(ifindex))
-        ]
-    });
-    std::iter::once(add)
-        .chain(addresses)
-        .chain(master)
-        .chain([command!["ip link set dev", name, "up"]])
-        .collect()
+    ]
+}
+
+/// Its addresses; an IPv6 link-local one comes by itself.
+fn addressed(host: &Host, link: &Link) -> impl Iterator<Item = Command> {
+    let name = &link.name;
+    host.addresses(link.device).iter().filter_map(move |a| {
+        let address = format!("{}/{}", a.address, a.prefix);
+        match a.address {
+            IpAddr::V4(_) => Some(command!["ip addr add", address, "dev", name]),
+            IpAddr::V6(v6) => (!v6.is_unicast_link_local())
+                .then(|| command!["ip -6 addr add", address, "dev", name, "nodad"]),
+        }
+    })
 }
 
 /// The entry of a tunnel that has to be told its neighbours: the owner of the address is known.
