@@ -15,9 +15,11 @@ pub mod checks;
 pub mod deletion;
 pub mod device_state;
 pub mod explain;
+
 pub mod gateways;
 pub mod groups;
 pub mod hooks;
+pub mod layer2_commands;
 pub mod local;
 pub mod local_ports;
 pub mod loss;

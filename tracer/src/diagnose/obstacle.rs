@@ -8,6 +8,7 @@ use crate::model::Mac;
 use crate::network::bridging::{Obstacle, bridge_of};
 use crate::network::links::peer_of;
 
+use super::layer2_commands::fdb_anywhere;
 use super::remedy::{Remedy, Shell, command, text};
 use super::words;
 
@@ -100,7 +101,7 @@ impl Obstacle<'_> {
             }
             Self::Elsewhere(port, mac) => vec![shell(port).look(
                 "check first: the bridge's entry for the MAC",
-                command!["bridge fdb show"].piped_to(command!["grep -i", mac]),
+                fdb_anywhere(*mac),
             )],
             Self::LinkLocal(bridge) => vec![shell(bridge).look(
                 "check first: group_fwd_mask",

@@ -10,6 +10,7 @@ use crate::model::{Device, IfIndex, Mac, NetNs};
 use crate::network::links::peer_of;
 use crate::network::{neighbour, tunnel};
 
+use super::layer2_commands::permanent_neighbour;
 use super::remedy::{Command, Remedy, Shell, command, ip};
 use super::rules::neighbor::Unresolved;
 
@@ -99,20 +100,6 @@ pub fn entry(verb: &'static str, mac: Mac, name: &str, end: IpAddr) -> Command {
     command!["bridge fdb", verb, mac, "dev", name, "dst", end]
 }
 
-fn neighbour(address: IpAddr, mac: Mac, name: &str) -> Command {
-    let ip = ip(address.is_ipv6());
-    command![
-        ..ip,
-        "neigh replace",
-        address,
-        "lladdr",
-        mac,
-        "dev",
-        name,
-        "nud permanent"
-    ]
-}
-
 /// The way through a device back to the asker: the route, and where the device has to be told, neighbour and remote end.
 fn way_back(host: &Host, near: &Link, asker: Asker<'_>) -> Vec<Command> {
     let (netns, name, to) = (near.device.netns, &near.name, asker.src);
@@ -166,7 +153,7 @@ fn way_back(host: &Host, near: &Link, asker: Asker<'_>) -> Vec<Command> {
         asker.far.mac,
         end,
     ) {
-        list.push(neighbour(hop, mac, name));
+        list.push(permanent_neighbour(hop, mac, name));
         list.push(entry("replace", mac, name, end));
     }
     list
@@ -300,7 +287,7 @@ pub fn neighbour_entry(host: &Host, who: Unresolved) -> Option<Remedy> {
         Shell::of(host, Some(who.device.netns))
             .change(
                 format!("{} does not ask by itself: tell it the MAC", link.name),
-                neighbour(who.address, owner.mac?, &link.name),
+                permanent_neighbour(who.address, owner.mac?, &link.name),
             )
             .undone_by(command![..ip, "neigh del", who.address, "dev", link.name]),
     )
