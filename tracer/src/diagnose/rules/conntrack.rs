@@ -64,7 +64,7 @@ pub fn insert_failed(loss: &Loss<'_>) -> Option<Candidate> {
     if !matches!(hook.name, "POSTROUTING" | "INPUT") || !unconfirmed || legacy == Some(true) {
         return None;
     }
-    if netfilter::is_untranslated(loss, hook) {
+    if netfilter::is_untranslated(loss, Some(hook)) {
         return None;
     }
     let counters = counters(loss);
