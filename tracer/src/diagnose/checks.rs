@@ -7,8 +7,8 @@ use crate::host::facts::{
     BaseChain, FilterEngine, Question, Rule, RuleTrace, RuleVerdict, Ruleset, Stop,
 };
 use crate::model::{
-    Detail, Device, Direction, Event, Fate, Hop, Journey, Packet as Headers, Path, Side, Transport,
-    Tuple,
+    Detail, Device, Direction, Event, Fate, Hop, Journey, NetNs, Packet as Headers, Path, Side,
+    Transport, Tuple,
 };
 use crate::network::filter::{Packet, states};
 use crate::network::links::master_of;
@@ -113,6 +113,14 @@ struct Visit<'a> {
     event: &'a Event,
     /// Index of its step.
     step: usize,
+}
+
+impl Visit<'_> {
+    /// Whether a tunnel's packet is around it.
+    fn is_wrapped(&self) -> bool {
+        let packet = self.event.packet.as_ref();
+        packet.is_some_and(|p| p.tunnel.is_some())
+    }
 }
 
 fn visits(journey: &Journey, branch: u16) -> Vec<Visit<'_>> {
@@ -268,82 +276,87 @@ impl<'a> Way<'a> {
     }
 
     fn leg(&self, view: &View<'a>, loss: Option<&Loss<'a>>) -> Option<Leg> {
-        let host = view.host;
-        let event = self
-            .from
-            .or(self.to)
-            .map(|v| v.event)
-            .or(loss.map(|l| l.event))?;
-        let here = |device: Device| {
-            self.from
-                .is_none_or(|from| from.device.netns == device.netns)
-        };
-        let to = self.to.filter(|to| here(to.device));
-        if self.to.is_some() && to.is_none() {
-            return None;
-        }
-        let exit = match (to, loss, &self.journey.fate) {
-            (Some(to), ..) if to.side == Side::Egress => Exit::Out,
-            (Some(_), ..) => Exit::Up,
-            (None, Some(loss), _) => Exit::Stage(stage(loss)),
-            (None, None, Fate::Delivered) => Exit::Up,
-            (None, None, Fate::Vanished { .. } | Fate::Consumed { .. }) => Exit::Unknown,
-            (None, None, _) => return None,
-        };
-        if let (Some(loss), Some(from)) = (loss, self.from)
-            && loss.netns().is_some_and(|netns| netns != from.device.netns)
-        {
-            return None;
-        }
-        let encloses = |v: &Visit<'_>| v.event.packet.as_ref().is_some_and(|p| p.tunnel.is_some());
-        let entry = match (self.from, to) {
-            (None, _) => Entry::Made,
-            (Some(from), _) if from.side == Side::Ingress => Entry::Device(from.device),
-            // Into a tunnel: the packet around it is made here.
-            (Some(from), Some(to)) if encloses(&to) && !encloses(&from) => Entry::Made,
-            (Some(from), Some(to)) => {
-                let bridge = host
-                    .link(to.device)
-                    .and_then(|port| master_of(host, port))?;
-                if bridge.device != from.device {
-                    return None;
-                }
-                Entry::Bridge(bridge.device)
-            }
-            (Some(_), None) => return None,
-        };
-        let netns = match (self.from, self.to, loss) {
-            (Some(visit), ..) | (None, Some(visit), _) => visit.device.netns,
-            (None, None, loss) => loss?.netns()?,
-        };
-        let seen = |v: &Visit<'_>| seen_tuple(v.event);
-        let own = match (&entry, self.from) {
-            (Entry::Made, Some(_)) => to.as_ref().and_then(seen),
-            (Entry::Made, None) => made(view, self.journey.direction, event),
-            _ => self.from.as_ref().and_then(seen),
+        let seen = self.from.or(self.to).map(|v| v.event);
+        let event = seen.or(loss.map(|l| l.event))?;
+        let direction = self.journey.direction;
+        let netns = self.netns(loss)?;
+        let exit = self.exit(loss)?;
+        let entry = self.entry(view.host)?;
+        let before = match (&entry, self.from) {
+            (Entry::Made, Some(_)) => self.to.and_then(|to| seen_tuple(to.event)),
+            (Entry::Made, None) => made(view, direction, event),
+            (_, from) => from.and_then(|from| seen_tuple(from.event)),
         }?;
         // Out of a tunnel the packet around it ends.
-        let out_of = self.from.is_some_and(|v| encloses(&v)) && to.is_some_and(|v| !encloses(&v));
-        let end = to.as_ref().filter(|_| !out_of).and_then(seen);
-        let after = end.or_else(|| loss.and_then(Loss::filtered)).unwrap_or(own);
-        let exit = if out_of { Exit::Up } else { exit };
+        let end = self.to.filter(|_| !self.leaves_tunnel());
+        let after = end
+            .and_then(|to| seen_tuple(to.event))
+            .or_else(|| loss.and_then(Loss::filtered))
+            .unwrap_or(before);
         Some(Leg {
             netns,
             entry,
             exit,
             out: match exit {
-                Exit::Out => to.map(|to| to.device),
-                Exit::Stage(Stage::Postrouting | Stage::BridgePostrouting | Stage::Neighbour) => {
-                    loss.and_then(Loss::device)
-                }
-                Exit::Stage(Stage::BridgeForward) => loss.and_then(Loss::device),
+                Exit::Out => self.to.map(|to| to.device),
+                Exit::Stage(
+                    Stage::Postrouting
+                    | Stage::BridgePostrouting
+                    | Stage::BridgeForward
+                    | Stage::Neighbour,
+                ) => loss.and_then(Loss::device),
                 _ => None,
             },
-            before: own,
+            before,
             after,
-            packet: packet(self.journey.direction, event, loss),
+            packet: packet(direction, event, loss),
             at: event.at,
         })
+    }
+
+    /// The namespace in which all of it is, if it is one.
+    fn netns(&self, loss: Option<&Loss<'a>>) -> Option<NetNs> {
+        let ends = [self.from, self.to].map(|end| end.map(|v| v.device.netns));
+        let mut known = ends
+            .into_iter()
+            .chain([loss.and_then(Loss::netns)])
+            .flatten();
+        let netns = known.next()?;
+        known.all(|other| other == netns).then_some(netns)
+    }
+
+    /// Where the packet leaves the stack.
+    fn exit(&self, loss: Option<&Loss<'a>>) -> Option<Exit> {
+        match (self.to, loss, &self.journey.fate) {
+            (Some(_), ..) if self.leaves_tunnel() => Some(Exit::Up),
+            (Some(to), ..) if to.side == Side::Egress => Some(Exit::Out),
+            (Some(_), ..) => Some(Exit::Up),
+            (None, Some(loss), _) => Some(Exit::Stage(stage(loss))),
+            (None, None, Fate::Delivered) => Some(Exit::Up),
+            (None, None, Fate::Vanished { .. } | Fate::Consumed { .. }) => Some(Exit::Unknown),
+            (None, None, _) => None,
+        }
+    }
+
+    /// Where it came into the stack.
+    fn entry(&self, host: &Host) -> Option<Entry> {
+        match (self.from, self.to) {
+            (None, _) => Some(Entry::Made),
+            (Some(from), _) if from.side == Side::Ingress => Some(Entry::Device(from.device)),
+            // Into a tunnel: the packet around it is made here.
+            (Some(from), Some(to)) if to.is_wrapped() && !from.is_wrapped() => Some(Entry::Made),
+            (Some(from), Some(to)) => {
+                let port = host.link(to.device)?;
+                let bridge = master_of(host, port)?;
+                (bridge.device == from.device).then_some(Entry::Bridge(bridge.device))
+            }
+            (Some(_), None) => None,
+        }
+    }
+
+    fn leaves_tunnel(&self) -> bool {
+        self.from.is_some_and(|from| from.is_wrapped())
+            && self.to.is_some_and(|to| !to.is_wrapped())
     }
 }
 

@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::correlate::Trace;
 use crate::host::Host;
-use crate::model::{Detail, Device, Event, IfIndex, KtimeNs, NetNs, Process, Proto, Tuple};
+use crate::model::{
+    Detail, Device, Event, FibEvent, IfIndex, KtimeNs, NetNs, Process, Proto, Tuple,
+};
 use crate::network::route::Query;
 use crate::uapi::fib::LOOPBACK_IFINDEX;
 use crate::uapi::rtnetlink::RT_TABLE_LOCAL;
@@ -45,44 +47,15 @@ pub struct Failure {
 /// failure when the next one has.
 #[must_use]
 pub fn failures(trace: &Trace, host: &Host) -> Vec<Failure> {
-    let lookups: Vec<(&Event, Tuple)> = trace
-        .beside
-        .iter()
-        .filter(
-            |e| matches!(&e.detail, Detail::Fib(f) if f.iif == LOOPBACK_IFINDEX || f.local && f.iif == 0),
-        )
-        .filter_map(|e| Some((e, tuple_of(e)?)))
-        .collect();
+    let lookups: Vec<Lookup<'_>> = Lookup::all(trace).collect();
+    let failed = lookups.iter().filter(|lookup| {
+        lookup.fib.error != 0
+            && is_asked_for(&lookup.tuple, trace, host)
+            && !lookup.is_recovered(&lookups)
+            && !lookup.goes_on(&lookups)
+    });
     let mut list: Vec<Failure> = Vec::new();
-    for (event, tuple) in &lookups {
-        let Detail::Fib(fib) = &event.detail else {
-            continue;
-        };
-        let recovered = || {
-            lookups.iter().any(|(other, t)| {
-                t.dst == tuple.dst
-                    && other.cpu == event.cpu
-                    && other.at >= event.at
-                    && apart(other.at, event.at) < SAME_SEND_NS
-                    && matches!(&other.detail, Detail::Fib(f) if f.error == 0)
-            })
-        };
-        // The local table is searched first; where nothing else is, a policy rule may have ended the lookup.
-        let goes_on = || {
-            lookups.iter().any(|(other, t)| {
-                t.dst == tuple.dst
-                    && other.cpu == event.cpu
-                    && apart(other.at, event.at) < SAME_SEND_NS
-                    && matches!(&other.detail, Detail::Fib(f) if f.table != RT_TABLE_LOCAL)
-            })
-        };
-        if fib.error == 0
-            || !is_asked_for(tuple, trace, host)
-            || recovered()
-            || fib.table == RT_TABLE_LOCAL && goes_on()
-        {
-            continue;
-        }
+    for Lookup { event, fib, tuple } in failed {
         let netns = event.netns.or(event.socket.map(|s| s.netns));
         let known = list
             .iter_mut()
@@ -109,10 +82,55 @@ pub fn failures(trace: &Trace, host: &Host) -> Vec<Failure> {
     list
 }
 
+/// A route lookup for a packet of this host itself.
+struct Lookup<'t> {
+    event: &'t Event,
+    fib: &'t FibEvent,
+    tuple: Tuple,
+}
+
+impl<'t> Lookup<'t> {
+    fn all(trace: &'t Trace) -> impl Iterator<Item = Self> {
+        trace.beside.iter().filter_map(|event| match &event.detail {
+            Detail::Fib(fib) if is_own(fib) => Some(Self {
+                event,
+                fib,
+                tuple: tuple_of(event)?,
+            }),
+            _ => None,
+        })
+    }
+
+    fn is_of_same_send(&self, other: &Self) -> bool {
+        other.tuple.dst == self.tuple.dst
+            && other.event.cpu == self.event.cpu
+            && apart(other.event.at, self.event.at) < SAME_SEND_NS
+    }
+
+    /// Whether a later one of the same send found a route.
+    fn is_recovered(&self, lookups: &[Self]) -> bool {
+        lookups.iter().any(|later| {
+            later.event.at >= self.event.at && later.fib.error == 0 && self.is_of_same_send(later)
+        })
+    }
+
+    /// The local table is searched first; where nothing else is, a policy rule may have ended the lookup.
+    fn goes_on(&self, lookups: &[Self]) -> bool {
+        self.fib.table == RT_TABLE_LOCAL
+            && lookups
+                .iter()
+                .any(|other| other.fib.table != RT_TABLE_LOCAL && self.is_of_same_send(other))
+    }
+}
+
+fn is_own(fib: &FibEvent) -> bool {
+    fib.iif == LOOPBACK_IFINDEX || fib.local && fib.iif == 0
+}
+
 /// Lookups that found a route for packets of this host itself that were asked for.
 pub fn successes<'t>(trace: &'t Trace, host: &'t Host) -> impl Iterator<Item = &'t Event> {
     trace.beside.iter().filter(move |e| {
-        let own = matches!(&e.detail, Detail::Fib(f) if f.error == 0 && (f.iif == LOOPBACK_IFINDEX || f.local && f.iif == 0));
+        let own = matches!(&e.detail, Detail::Fib(f) if f.error == 0 && is_own(f));
         own && tuple_of(e).is_some_and(|t| is_asked_for(&t, trace, host))
     })
 }

@@ -10,12 +10,12 @@ use crate::host::facts::{InterfaceAddress, Question, TableRoute};
 use crate::host::prefix::{holds, network};
 use crate::model::{Detail, Device, Direction, Event, NetNs};
 use crate::network::neighbour;
-use crate::verdict::{Confidence, Place};
+use crate::verdict::Confidence;
 
 use super::Found;
-use super::candidate::{Candidate, place_on};
+use super::candidate::{Candidate, place_at};
 use super::causes::{ROUTE_MISSING, by_code};
-use super::remedy::{Shell, command, ip, text};
+use super::remedy::{Remedy, Shell, command, ip, text};
 use super::translation::is_link_local;
 use super::view::View;
 use super::words;
@@ -102,6 +102,44 @@ impl<'a> Astray<'a> {
             })
     }
 
+    /// The network in which the destination is.
+    fn network(&self) -> String {
+        let InterfaceAddress {
+            address, prefix, ..
+        } = *self.inside;
+        format!("{}/{prefix}", network(address, prefix))
+    }
+
+    /// The machine to which it should have gone.
+    fn right(&self, host: &Host) -> String {
+        match host.home(self.at) {
+            Some(node) => node.name.clone(),
+            None => host.namespace(self.at),
+        }
+    }
+
+    /// The route that is missing.
+    fn advice(&self, host: &Host) -> [Remedy; 3] {
+        let shell = Shell::of(host, Some(self.from.netns));
+        let ip = ip(self.dst.is_ipv6());
+        let (network, right) = (self.network(), self.right(host));
+        let route =
+            |verb: &'static str| command![..ip, "route", verb, &network, "via", self.next_hop];
+        [
+            shell.look(
+                "which route is taken",
+                command![..ip, "route get", self.dst],
+            ),
+            shell
+                .change(format!("add the route to {right}"), route("add"))
+                .undone_by(route("del")),
+            text(format!(
+                "who makes these routes on {} (the network plugin, a cloud's route controller, a routing daemon), and why did it not?",
+                host.namespace(self.from.netns)
+            )),
+        ]
+    }
+
     /// The default route that it took, where no other leads to the destination.
     fn default_route(&self, host: &'a Host) -> Option<&'a TableRoute> {
         let known = host.towards.get(&(self.from.netns, self.dst))?;
@@ -139,49 +177,25 @@ pub fn taken(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
     let astray = Astray::of(view, direction)?;
     let route = astray.default_route(host)?;
     let name = host.namespace(astray.from.netns);
-    let right = match host.home(astray.at) {
-        Some(node) => node.name.clone(),
-        None => host.namespace(astray.at),
+    let right = astray.right(host);
+    let from = words::interface(host, astray.from);
+    let gateway = route
+        .gateway
+        .map_or_else(|| from.clone(), |gateway| gateway.to_string());
+    let what = match direction {
+        Direction::Reply => "reply lost: ",
+        _ => "",
     };
+    let network = astray.network();
     let Astray {
         dst,
         next_hop,
         inside,
         ..
     } = astray;
-    let network = format!(
-        "{}/{}",
-        network(inside.address, inside.prefix),
-        inside.prefix
-    );
-    let gateway = route.gateway.map_or_else(
-        || words::interface(host, astray.from),
-        |gateway| gateway.to_string(),
-    );
-    let what = if direction == Direction::Reply {
-        "reply lost: "
-    } else {
-        ""
-    };
-    let place = Place {
-        interface: Some(host.interface(astray.from)),
-        hook: Some("route".to_owned()),
-        ..place_on(host, astray.from.netns)
-    };
-    let shell = Shell::of(host, Some(astray.from.netns));
-    let words = |verb: &'static str| {
-        command![
-            ..ip(dst.is_ipv6()),
-            "route",
-            verb,
-            &network,
-            "via",
-            next_hop
-        ]
-    };
     let candidate = Candidate::new(
         &ROUTE_MISSING,
-        place,
+        place_at(host, astray.from, "route"),
         format!(
             "{what}{name} has no route to {network}, which is behind {next_hop} ({right}): its default route takes {dst} to {gateway}"
         ),
@@ -190,17 +204,9 @@ pub fn taken(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
     .sure(Confidence::Likely)
     .because(
         "address",
-        format!("{right} has {}/{}, and {next_hop} on the network of {}", inside.address, inside.prefix, words::interface(host, astray.from)),
+        format!("{right} has {}/{}, and {next_hop} on the network of {from}", inside.address, inside.prefix),
     )
     .because("route", format!("of all routes of {name} only the default route leads to {dst}"))
     .because("other-loss", format!("what became of it there: {}", found.verdict.summary));
-    Some(candidate.advise([
-        shell.look("which route is taken", command![..ip(dst.is_ipv6()), "route get", dst]),
-        shell
-            .change(format!("add the route to {right}"), words("add"))
-            .undone_by(words("del")),
-        text(format!(
-            "who makes these routes on {name} (the network plugin, a cloud's route controller, a routing daemon), and why did it not?"
-        )),
-    ]))
+    Some(candidate.advise(astray.advice(host)))
 }

@@ -51,13 +51,6 @@ impl Asked {
         }
     }
 
-    /// A question, if there is one.
-    pub fn push_some(&mut self, question: Option<Question>) {
-        if let Some(question) = question {
-            self.push(question);
-        }
-    }
-
     /// A sysctl by its path.
     pub fn sysctl(&mut self, netns: NetNs, name: impl Into<String>) {
         let name = name.into();
@@ -105,6 +98,14 @@ impl Asked {
             for to in device_state::redirects(device, attachment) {
                 self.push(Question::Link { device: to });
             }
+        }
+    }
+}
+
+impl Extend<Question> for Asked {
+    fn extend<T: IntoIterator<Item = Question>>(&mut self, questions: T) {
+        for question in questions {
+            self.push(question);
         }
     }
 }
@@ -405,7 +406,7 @@ pub const QUEUES: Need = Need {
 /// Whether iptables sees what the translator's bridge forwards.
 pub const BRIDGED_TRANSLATION: Need = Need {
     what: "whether iptables sees bridged packets where the service is translated",
-    ask: |loss, asked| asked.push_some(nat::question(loss)),
+    ask: |loss, asked| asked.extend(nat::question(loss)),
 };
 
 /// The sockets on the destination's port.
@@ -413,7 +414,7 @@ pub const SOCKETS: Need = Need {
     what: "sockets on the port",
     ask: |loss, asked| {
         if let (Some(netns), Some(tuple)) = (loss.netns(), loss.tuple()) {
-            asked.push_some(ports::question(netns, &tuple));
+            asked.extend(ports::question(netns, &tuple));
         }
     },
 };
@@ -425,7 +426,7 @@ pub const OTHER_PORTS: Need = Need {
         if let (Some(netns), Some(tuple)) = (loss.netns(), loss.tuple())
             && socket::is_translated(loss, &tuple)
         {
-            asked.push_some(ports::other_ports(netns, tuple.proto));
+            asked.extend(ports::other_ports(netns, tuple.proto));
         }
     },
 };

@@ -8,6 +8,7 @@ use crate::model::Mac;
 use crate::network::bridging::{Obstacle, bridge_of};
 use crate::network::links::peer_of;
 
+use super::layer2_commands::fdb_anywhere;
 use super::remedy::{Remedy, Shell, command, text};
 use super::words;
 
@@ -17,18 +18,12 @@ impl Obstacle<'_> {
     pub fn words(&self, host: &Host) -> String {
         match self {
             Self::BridgeDown(bridge) => format!("the bridge {} is down", bridge.name),
-            Self::State(port, state) => {
-                let tree = bridge_of(host, port.device)
-                    .and_then(|b| b.bridge.filter(|s| s.stp).map(|_| b))
-                    .map_or_else(String::new, |b| {
-                        format!(" (the spanning tree of {} runs)", b.name)
-                    });
-                format!(
-                    "port {} is not forwarding, its state is {}{tree}",
-                    port.name,
-                    state.name()
-                )
-            }
+            Self::State(port, state) => format!(
+                "port {} is not forwarding, its state is {}{}",
+                port.name,
+                state.name(),
+                spanning_tree(host, port)
+            ),
             Self::Locked(port, mac) => format!(
                 "port {} is locked and the bridge has no entry for its source MAC {mac} there",
                 port.name
@@ -40,14 +35,11 @@ impl Obstacle<'_> {
             Self::Isolated(from, to) => {
                 format!("ports {} and {} are both isolated", from.name, to.name)
             }
-            Self::Flood(port, setting) => {
-                let what = match *setting {
-                    "flood" => "frames for unknown MACs",
-                    "mcast_flood" => "multicasts",
-                    _ => "broadcasts",
-                };
-                format!("port {} gets no {what}, {setting} is off on it", port.name)
-            }
+            Self::Flood(port, setting) => format!(
+                "port {} gets no {}, {setting} is off on it",
+                port.name,
+                flooded(setting)
+            ),
             Self::Snooping(port, group) => format!(
                 "{} snoops multicasts, and behind port {} nobody has joined {group}",
                 bridge_of(host, port.device).map_or("the bridge", |b| b.name.as_str()),
@@ -109,7 +101,7 @@ impl Obstacle<'_> {
             }
             Self::Elsewhere(port, mac) => vec![shell(port).look(
                 "check first: the bridge's entry for the MAC",
-                command!["bridge fdb show"].piped_to(command!["grep -i", mac]),
+                fdb_anywhere(*mac),
             )],
             Self::LinkLocal(bridge) => vec![shell(bridge).look(
                 "check first: group_fwd_mask",
@@ -142,6 +134,23 @@ impl Obstacle<'_> {
             bridge_of(host, port.device).map_or("a bridge", |b| b.name.as_str()),
             behind.unwrap_or_default()
         ))
+    }
+}
+
+fn spanning_tree(host: &Host, port: &Link) -> String {
+    bridge_of(host, port.device)
+        .filter(|bridge| bridge.bridge.is_some_and(|settings| settings.stp))
+        .map_or_else(String::new, |bridge| {
+            format!(" (the spanning tree of {} runs)", bridge.name)
+        })
+}
+
+/// What a setting of a port lets the bridge flood through it.
+fn flooded(setting: &str) -> &'static str {
+    match setting {
+        "flood" => "frames for unknown MACs",
+        "mcast_flood" => "multicasts",
+        _ => "broadcasts",
     }
 }
 

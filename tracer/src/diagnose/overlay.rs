@@ -10,6 +10,7 @@ use crate::model::{Device, IfIndex, Mac, NetNs};
 use crate::network::links::peer_of;
 use crate::network::{neighbour, tunnel};
 
+use super::layer2_commands::permanent_neighbour;
 use super::remedy::{Command, Remedy, Shell, command, ip};
 use super::rules::neighbor::Unresolved;
 
@@ -99,20 +100,6 @@ pub fn entry(verb: &'static str, mac: Mac, name: &str, end: IpAddr) -> Command {
     command!["bridge fdb", verb, mac, "dev", name, "dst", end]
 }
 
-fn neighbour(address: IpAddr, mac: Mac, name: &str) -> Command {
-    let ip = ip(address.is_ipv6());
-    command![
-        ..ip,
-        "neigh replace",
-        address,
-        "lladdr",
-        mac,
-        "dev",
-        name,
-        "nud permanent"
-    ]
-}
-
 /// The way through a device back to the asker: the route, and where the device has to be told, neighbour and remote end.
 fn way_back(host: &Host, near: &Link, asker: Asker<'_>) -> Vec<Command> {
     let (netns, name, to) = (near.device.netns, &near.name, asker.src);
@@ -166,7 +153,7 @@ fn way_back(host: &Host, near: &Link, asker: Asker<'_>) -> Vec<Command> {
         asker.far.mac,
         end,
     ) {
-        list.push(neighbour(hop, mac, name));
+        list.push(permanent_neighbour(hop, mac, name));
         list.push(entry("replace", mac, name, end));
     }
     list
@@ -220,15 +207,25 @@ pub fn remake(host: &Host, link: &Link, vni: u32, port: u16, asker: Option<Asker
     remedy.scope("other routes, neighbour and forwarding entries go with the old one, and so do settings beside VNI, port, ends, learning, DF, MAC and MTU".to_owned())
 }
 
-fn made(host: &Host, link: &Link, (vni, port): (u32, u16)) -> Vec<Command> {
-    let (name, netns) = (&link.name, link.device.netns);
+/// How the device is made with this VNI and port, with its addresses and its bridge.
+fn made(host: &Host, link: &Link, id: (u32, u16)) -> Vec<Command> {
     let Some(vxlan) = &link.vxlan else {
         return Vec::new();
     };
-    let beside = |ifindex: u32| Device {
-        netns,
-        ifindex: IfIndex(ifindex),
-    };
+    let (name, netns) = (&link.name, link.device.netns);
+    let master = link.master.map(|ifindex| {
+        let ifindex = IfIndex(ifindex);
+        let bridge = host.interface(Device { netns, ifindex });
+        command!["ip link set dev", name, "master", bridge]
+    });
+    std::iter::once(added(host, link, vxlan, id))
+        .chain(addressed(host, link))
+        .chain(master)
+        .chain([command!["ip link set dev", name, "up"]])
+        .collect()
+}
+
+fn added(host: &Host, link: &Link, vxlan: &VxlanLink, (vni, port): (u32, u16)) -> Command {
     let word = |key: &'static str, value: Option<String>| {
         value
             .into_iter()
@@ -236,16 +233,16 @@ fn made(host: &Host, link: &Link, (vni, port): (u32, u16)) -> Vec<Command> {
     };
     let below = link
         .peer
-        .filter(|below| below.netns == netns)
+        .filter(|below| below.netns == link.device.netns)
         .map(|below| host.interface(below));
     let df = match vxlan.df {
         1 => Some("set".to_owned()),
         2 => Some("inherit".to_owned()),
         _ => None,
     };
-    let add = command![
+    command![
         "ip link add",
-        name,
+        link.name,
         ..word("address", link.mac.map(|mac| mac.to_string())),
         "mtu",
         link.mtu,
@@ -259,34 +256,20 @@ fn made(host: &Host, link: &Link, (vni, port): (u32, u16)) -> Vec<Command> {
         ..word("df", df),
         ..(!vxlan.learning).then_some("nolearning"),
         ..vxlan.proxy.then_some("proxy")
-    ];
-    let addresses = host.addresses(link.device).iter().filter_map(|a| {
-        let IpAddr::V6(v6) = a.address else {
-            return Some(command![
-                "ip addr add",
-                format!("{}/{}", a.address, a.prefix),
-                "dev",
-                name
-            ]);
-        };
-        (!v6.is_unicast_link_local()).then(|| {
-            let address = format!("{v6}/{}", a.prefix);
-            command!["ip -6 addr add", address, "dev", name, "nodad"]
-        })
-    });
-    let master = link.master.map(|ifindex| {
-        command![
-            "ip link set dev",
-            name,
-            "master",
-            host.interface(beside(ifindex))
-        ]
-    });
-    std::iter::once(add)
-        .chain(addresses)
-        .chain(master)
-        .chain([command!["ip link set dev", name, "up"]])
-        .collect()
+    ]
+}
+
+/// Its addresses; an IPv6 link-local one comes by itself.
+fn addressed(host: &Host, link: &Link) -> impl Iterator<Item = Command> {
+    let name = &link.name;
+    host.addresses(link.device).iter().filter_map(move |a| {
+        let address = format!("{}/{}", a.address, a.prefix);
+        match a.address {
+            IpAddr::V4(_) => Some(command!["ip addr add", address, "dev", name]),
+            IpAddr::V6(v6) => (!v6.is_unicast_link_local())
+                .then(|| command!["ip -6 addr add", address, "dev", name, "nodad"]),
+        }
+    })
 }
 
 /// The entry of a tunnel that has to be told its neighbours: the owner of the address is known.
@@ -304,7 +287,7 @@ pub fn neighbour_entry(host: &Host, who: Unresolved) -> Option<Remedy> {
         Shell::of(host, Some(who.device.netns))
             .change(
                 format!("{} does not ask by itself: tell it the MAC", link.name),
-                neighbour(who.address, owner.mac?, &link.name),
+                permanent_neighbour(who.address, owner.mac?, &link.name),
             )
             .undone_by(command![..ip, "neigh del", who.address, "dev", link.name]),
     )

@@ -31,80 +31,77 @@ const FEW: usize = 4;
 pub fn questions(trace: &Trace, host: &Host) -> Vec<Question> {
     let mut list = Asked::default();
     for flow in &trace.flows {
-        let view = View { trace, host, flow };
-        let losses = view.losses();
-        for loss in groups::examples(&losses.lost) {
-            about_loss(loss, &mut list);
-        }
-        for direction in [Direction::Forward, Direction::Reply] {
-            about_missing(&view, direction, &mut list);
-        }
-        let forward = view.counts(Direction::Forward, &losses);
-        let reply = view.counts(Direction::Reply, &losses);
-        if reply.delivered == 0 && (view.expects_reply() || forward.left > 0) {
-            for question in source_address::questions(&view) {
-                list.push(question);
-            }
-        }
-        if reply.delivered == 0 || view.is_refused() {
-            let about_service = service::questions(&view).into_iter();
-            for question in about_service.chain(translator::questions(&view)) {
-                list.push(question);
-            }
-        }
-        if reply.delivered == 0 {
-            list.push_some(missing_route::question(&view));
-        }
-        list.push_some(unread_question(&view, &Counts { forward, reply }));
-        if let Some(detour) = Detour::of(&view).filter(|_| reply.delivered == 0) {
-            for question in detour.questions() {
-                list.push(question);
-            }
-        }
-        if let Some(stall) = Stall::of(&view) {
-            for question in stall.questions(&view) {
-                list.push(question);
-            }
-        }
-        if total(&reply) == 0 && view.expects_reply() {
-            about_silence(&view, forward.delivered + forward.consumed > 0, &mut list);
-        }
+        about_flow(&View { trace, host, flow }, &mut list);
     }
     for (_, loss) in netfilter::questions_dropped(trace, host) {
         about_loss(&loss, &mut list);
     }
     if nothing_matched(trace, host) {
         list.push(Question::Cgroups);
-        for question in ipsec::questions(trace, host) {
-            list.push(question);
-        }
+        list.extend(ipsec::questions(trace, host));
     }
     for failure in local::failures(trace, host) {
-        if let Some(netns) = failure.netns {
-            list.decision(netns, failure.tuple);
-            if failure.dst.is_ipv6() {
-                let all = std::iter::once("all".to_owned());
-                for name in all.chain(ready::carriers(host, netns).map(|l| l.name.clone())) {
-                    let name = ready::disable_sysctl(&name);
-                    list.push(Question::Sysctl { netns, name });
-                }
-            }
-            list.push(Question::route(netns, failure.tuple, 0));
-            gateways::ask(host, netns, failure.tuple, &mut list);
-            for link in host.links().filter(|l| l.device.netns == netns) {
-                list.push(Question::Link {
-                    device: link.device,
-                });
-            }
-        }
+        about_failure(host, &failure, &mut list);
     }
-    for question in local_ports::questions(trace, host) {
-        list.push(question);
-    }
+    list.extend(local_ports::questions(trace, host));
     for who in silence::pending(trace, host) {
         about_neighbor(trace, host, who, &mut list);
     }
     list.questions
+}
+
+/// What a flow lost, and what it did not get.
+fn about_flow(view: &View<'_>, list: &mut Asked) {
+    let losses = view.losses();
+    for loss in groups::examples(&losses.lost) {
+        about_loss(loss, list);
+    }
+    for direction in [Direction::Forward, Direction::Reply] {
+        about_missing(view, direction, list);
+    }
+    let forward = view.counts(Direction::Forward, &losses);
+    let reply = view.counts(Direction::Reply, &losses);
+    let unanswered = reply.delivered == 0;
+    if unanswered && (view.expects_reply() || forward.left > 0) {
+        list.extend(source_address::questions(view));
+    }
+    if unanswered || view.is_refused() {
+        list.extend(service::questions(view));
+        list.extend(translator::questions(view));
+    }
+    if unanswered {
+        list.extend(missing_route::question(view));
+    }
+    list.extend(unread_question(view, &Counts { forward, reply }));
+    if let Some(detour) = Detour::of(view).filter(|_| unanswered) {
+        list.extend(detour.questions());
+    }
+    if let Some(stall) = Stall::of(view) {
+        list.extend(stall.questions(view));
+    }
+    if total(&reply) == 0 && view.expects_reply() {
+        about_silence(view, forward.delivered + forward.consumed > 0, list);
+    }
+}
+
+/// A lookup of this host that found no route.
+fn about_failure(host: &Host, failure: &local::Failure, list: &mut Asked) {
+    let Some(netns) = failure.netns else {
+        return;
+    };
+    list.decision(netns, failure.tuple);
+    if failure.dst.is_ipv6() {
+        list.sysctl(netns, ready::disable_sysctl("all"));
+        for link in ready::carriers(host, netns) {
+            list.sysctl(netns, ready::disable_sysctl(&link.name));
+        }
+    }
+    list.push(Question::route(netns, failure.tuple, 0));
+    gateways::ask(host, netns, failure.tuple, list);
+    let links = host.links().filter(|l| l.device.netns == netns);
+    list.extend(links.map(|link| Question::Link {
+        device: link.device,
+    }));
 }
 
 /// What the rules need that look at a loss.
@@ -151,9 +148,7 @@ fn about_missing(view: &View<'_>, direction: Direction, list: &mut Asked) {
         let Some(device) = last_seen(journey).and_then(|e| e.device) else {
             continue;
         };
-        for question in nfqueue::questions(device.netns) {
-            list.push(question);
-        }
+        list.extend(nfqueue::questions(device.netns));
         list.device_state(view.host, device);
         if let Some(peer) = peer_of(view.host, device) {
             list.device_state(view.host, peer.device);
@@ -172,12 +167,10 @@ fn about_silence(view: &View<'_>, arrived: bool, list: &mut Asked) {
         return;
     };
     if view.journeys(Direction::Forward).any(|j| !view.young(j)) {
-        for question in nfqueue::questions(netns) {
-            list.push(question);
-        }
+        list.extend(nfqueue::questions(netns));
     }
     if arrived && let Some(tuple) = view.tuple() {
-        list.push_some(ports::question(netns, &last.tuple.unwrap_or(tuple)));
+        list.extend(ports::question(netns, &last.tuple.unwrap_or(tuple)));
         if tuple.proto == Proto::Tcp {
             list.sysctl(netns, SYN_COOKIES);
         }

@@ -369,7 +369,7 @@ pub const RULES: &[Rule] = &[
         "a MAC that two machines have",
         &[&sites::NOT_OURS],
         &[needs::FRAME],
-        l2::twin,
+        duplicate::mac,
     ),
     rule!(
         "a group that nobody joined",

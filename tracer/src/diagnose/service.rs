@@ -15,6 +15,7 @@ use crate::verdict::{Confidence, Outcome, Place, Verdict};
 use super::Found;
 use super::candidate::{Candidate, place_on};
 use super::causes::{NAT_NO_BACKEND, by_code};
+use super::groups::Group;
 use super::remedy::{Shell, command, text};
 use super::routing;
 use super::translation;
@@ -22,19 +23,37 @@ use super::translator;
 use super::view::View;
 use super::words;
 
-/// Namespaces that packets pass one after the other, with the interface on which they come in; none for the sender's.
-fn passed(view: &View<'_>) -> Vec<(NetNs, Option<Device>)> {
-    let mut list: Vec<(NetNs, Option<Device>)> = Vec::new();
+/// A namespace that packets pass.
+#[derive(Clone, Copy)]
+struct Passed {
+    netns: NetNs,
+    /// The interface on which they come in; none in the sender's.
+    came_in: Option<Device>,
+}
+
+impl Passed {
+    /// Where it would translate destinations.
+    fn hook(self) -> &'static str {
+        match self.came_in {
+            Some(_) => "PREROUTING",
+            None => "OUTPUT",
+        }
+    }
+}
+
+/// Namespaces that packets pass one after the other.
+fn passed(view: &View<'_>) -> Vec<Passed> {
+    let mut list: Vec<Passed> = Vec::new();
     let steps = view.journeys(Direction::Forward).next().map(|j| &j.steps);
     for event in steps.into_iter().flatten().map(|s| &s.event) {
         let Some(netns) = event.device.map(|d| d.netns).or(event.netns) else {
             continue;
         };
-        if !list.iter().any(|(known, _)| *known == netns) {
+        if !list.iter().any(|known| known.netns == netns) {
             let came_in = event
                 .device
                 .filter(|_| matches!(event.detail, Detail::Ingress));
-            list.push((netns, came_in));
+            list.push(Passed { netns, came_in });
         }
     }
     list
@@ -54,8 +73,8 @@ fn service(view: &View<'_>) -> Option<IpAddr> {
     if !private || translation::dnat(view).is_some() || is_endpoint(view.host, tuple.dst) {
         return None;
     }
-    let (netns, _) = passed(view).into_iter().next()?;
-    let unowned = reach::owners(view.host, netns, tuple.dst).is_empty();
+    let first = passed(view).into_iter().next()?;
+    let unowned = reach::owners(view.host, first.netns, tuple.dst).is_empty();
     unowned.then_some(tuple.dst)
 }
 
@@ -79,68 +98,105 @@ pub fn questions(view: &View<'_>) -> Vec<Question> {
     }
     passed(view)
         .into_iter()
-        .map(|(netns, _)| Question::Chains { netns })
+        .map(|at| Question::Chains { netns: at.netns })
         .collect()
 }
 
 /// The verdict's candidate, where the destination is a service without an endpoint.
 #[must_use]
 pub fn without_endpoint(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
-    let (counts, chosen, found) = (&found.counts, found.chosen(), &found.verdict);
-    let address = service(view).filter(|_| counts.reply.delivered == 0)?;
-    let rejected = chosen.filter(|g| g.candidate.cause.code == "netfilter.reject");
-    let (netns, came_in, why, confidence) = match rejected {
-        Some(group) => {
-            let netns = group.example.netns()?;
-            let came_in = passed(view)
-                .into_iter()
-                .find(|(ns, _)| *ns == netns)
-                .and_then(|(_, device)| device);
-            let (why, confidence) = refusal(view, netns, address)?;
-            (netns, came_in, why, confidence)
-        }
-        None => {
-            let astray = found.cause.as_deref().and_then(by_code)?;
-            if NAT_NO_BACKEND.beats(astray).is_none()
-                || chosen.is_some_and(|g| g.direction != Direction::Forward)
-            {
-                return None;
-            }
-            let (netns, came_in) = translator(view, address)?;
-            let journey = view.journeys(Direction::Forward).next()?;
-            let none = translator::no_rule(view.host, journey, netns);
-            // A rule would translate it: why it did not is told by what the translator has to do with it.
-            if none == Some(false) {
-                return None;
-            }
-            let sibling = sibling(view, netns, came_in, address);
-            let offered = none.map(|_| offered(view, netns, address));
-            if let Some(offered) = offered.filter(|list| !list.is_empty()) {
-                return without_port(view, found, (netns, came_in), &offered);
-            }
-            let confidence = if sibling.is_some() {
-                Confidence::Likely
-            } else {
-                Confidence::Possible
-            };
-            let like = sibling.map_or_else(String::new, |k| format!(" (it translates {k})"));
-            // Only rules that were read and could be followed to their end say that there is none.
-            let what = match none {
-                Some(_) => "no rule translates it",
-                None => "it was not translated",
-            };
-            (
-                netns,
-                came_in,
-                format!("{what}{like}: {}", found.summary),
-                confidence,
-            )
-        }
+    let address = service(view).filter(|_| found.counts.reply.delivered == 0)?;
+    let chosen = found.chosen();
+    if let Some(group) = chosen.filter(|g| g.candidate.cause.code == "netfilter.reject") {
+        let lack = rejected(view, group, address)?;
+        return without_backend(view, &found.verdict, address, lack);
+    }
+    let astray = found.verdict.cause.as_deref().and_then(by_code)?;
+    if NAT_NO_BACKEND.beats(astray).is_none()
+        || chosen.is_some_and(|g| g.direction != Direction::Forward)
+    {
+        return None;
+    }
+    let at = translator(view, address)?;
+    let journey = view.journeys(Direction::Forward).next()?;
+    // Only rules that were read and could be followed to their end say that there is none.
+    let without_rule = match translator::no_rule(view.host, journey, at.netns) {
+        // A rule would translate it: why it did not is told by what the translator has to do with it.
+        Some(false) => return None,
+        Some(true) => true,
+        None => false,
     };
-    let name = view.host.namespace(netns);
+    if without_rule {
+        let offered = offered(view, at.netns, address);
+        if !offered.is_empty() {
+            return without_port(view, &found.verdict, at, &offered);
+        }
+    }
+    let lack = untranslated(view, &found.verdict, address, (at, without_rule));
+    without_backend(view, &found.verdict, address, lack)
+}
+
+/// Where it shows that nothing is behind a service, and why.
+struct Lack {
+    at: Passed,
+    why: String,
+    confidence: Confidence,
+}
+
+/// A rule rejects what is for it.
+fn rejected(view: &View<'_>, group: &Group<'_>, address: IpAddr) -> Option<Lack> {
+    let netns = group.example.netns()?;
+    let known = passed(view).into_iter().find(|at| at.netns == netns);
+    let (why, confidence) = refusal(view, netns, address)?;
+    Some(Lack {
+        at: known.unwrap_or(Passed {
+            netns,
+            came_in: None,
+        }),
+        why,
+        confidence,
+    })
+}
+
+/// Nothing translates it where others like it are translated.
+fn untranslated(
+    view: &View<'_>,
+    found: &Verdict,
+    address: IpAddr,
+    (at, without_rule): (Passed, bool),
+) -> Lack {
+    let sibling = sibling(view, at, address);
+    let like = sibling.map_or_else(String::new, |k| format!(" (it translates {k})"));
+    let what = if without_rule {
+        "no rule translates it"
+    } else {
+        "it was not translated"
+    };
+    Lack {
+        at,
+        why: format!("{what}{like}: {}", found.summary),
+        confidence: match sibling {
+            Some(_) => Confidence::Likely,
+            None => Confidence::Possible,
+        },
+    }
+}
+
+fn without_backend(
+    view: &View<'_>,
+    found: &Verdict,
+    address: IpAddr,
+    lack: Lack,
+) -> Option<Candidate> {
+    let Lack {
+        at,
+        why,
+        confidence,
+    } = lack;
+    let name = view.host.namespace(at.netns);
     let to = view.tuple().map(|t| words::destination(&t))?;
     let summary = format!("no backend for service address {to} on {name}: {why}");
-    let candidate = proposal(view, found.outcome, (netns, came_in), summary)
+    let candidate = proposal(view, found.outcome, at, summary)
         .sure(confidence)
         .because(
             "address",
@@ -156,7 +212,7 @@ pub fn without_endpoint(view: &View<'_>, found: &Found<'_>) -> Option<Candidate>
                 )
             }),
         );
-    let shell = Shell::of(view.host, Some(netns));
+    let shell = Shell::of(view.host, Some(at.netns));
     let six = if address.is_ipv6() { "6" } else { "" };
     Some(candidate.advise([
         shell.look("look first: the service's rules (nftables, iptables-nft)", command!["nft list ruleset"].piped_to(command!["grep -F", address])),
@@ -169,21 +225,11 @@ pub fn without_endpoint(view: &View<'_>, found: &Found<'_>) -> Option<Candidate>
 }
 
 /// A proposal at the hook where the namespace would have translated it.
-fn proposal(
-    view: &View<'_>,
-    found: Outcome,
-    (netns, came_in): (NetNs, Option<Device>),
-    summary: String,
-) -> Candidate {
-    let hook = if came_in.is_some() {
-        "PREROUTING"
-    } else {
-        "OUTPUT"
-    };
+fn proposal(view: &View<'_>, found: Outcome, at: Passed, summary: String) -> Candidate {
     let place = Place {
-        interface: came_in.map(|d| view.host.interface(d)),
-        hook: Some(hook.to_owned()),
-        ..place_on(view.host, netns)
+        interface: at.came_in.map(|d| view.host.interface(d)),
+        hook: Some(at.hook().to_owned()),
+        ..place_on(view.host, at.netns)
     };
     let outcome = match found {
         Outcome::Rejected | Outcome::Unanswered => found,
@@ -196,11 +242,11 @@ fn proposal(
 fn without_port(
     view: &View<'_>,
     found: &Verdict,
-    (netns, came_in): (NetNs, Option<Device>),
+    at: Passed,
     offered: &[String],
 ) -> Option<Candidate> {
     let tuple = view.tuple()?;
-    let (name, list) = (view.host.namespace(netns), offered.join(", "));
+    let (name, list) = (view.host.namespace(at.netns), offered.join(", "));
     let asked = match tuple.dport {
         0 => tuple.proto.to_string(),
         port => format!("{port}/{}", tuple.proto),
@@ -209,7 +255,7 @@ fn without_port(
         "{} is a service's address, and the service has no {asked}: {name} translates {list} of it",
         tuple.dst
     );
-    let shell = Shell::of(view.host, Some(netns));
+    let shell = Shell::of(view.host, Some(at.netns));
     let rules = command!["nft list ruleset"].piped_to(command!["grep -F", tuple.dst]);
     let ask = match tuple.proto {
         Proto::Icmp | Proto::Icmp6 => format!(
@@ -218,7 +264,7 @@ fn without_port(
         ),
         _ => format!("ask a port that the service has: {list}"),
     };
-    let candidate = proposal(view, found.outcome, (netns, came_in), summary)
+    let candidate = proposal(view, found.outcome, at, summary)
         .sure(Confidence::Certain)
         .because(
             "rule",
@@ -358,40 +404,27 @@ fn translates(chain: &BaseChain) -> bool {
 }
 
 /// The first namespace on the way that translates destinations, unless the address is one of its neighbours'.
-fn translator(view: &View<'_>, address: IpAddr) -> Option<(NetNs, Option<Device>)> {
-    passed(view).into_iter().find(|(netns, came_in)| {
-        let hook = if came_in.is_some() {
-            "PREROUTING"
-        } else {
-            "OUTPUT"
-        };
+fn translator(view: &View<'_>, address: IpAddr) -> Option<Passed> {
+    passed(view).into_iter().find(|at| {
         let on_link = view
             .host
             .links()
-            .filter(|l| l.device.netns == *netns)
+            .filter(|l| l.device.netns == at.netns)
             .flat_map(|l| view.host.addresses(l.device))
             .any(|a| routing::holds(a.address, a.prefix, address));
-        !on_link && chains(view, *netns).any(|c| translates(c) && c.hook == hook)
+        !on_link && chains(view, at.netns).any(|c| translates(c) && c.hook == at.hook())
     })
 }
 
 /// A service address near this one that the namespace translates.
-fn sibling(
-    view: &View<'_>,
-    netns: NetNs,
-    came_in: Option<Device>,
-    address: IpAddr,
-) -> Option<IpAddr> {
-    let hook = if came_in.is_some() {
-        "PREROUTING"
-    } else {
-        "OUTPUT"
-    };
+fn sibling(view: &View<'_>, at: Passed, address: IpAddr) -> Option<IpAddr> {
     let prefix = if address.is_ipv6() { 64 } else { 16 };
     let near = |first: &IpAddr| routing::holds(*first, prefix, address);
-    let read = &view.host.filters.get(&netns)?.fact;
-    let base = read.base.iter().filter(|c| translates(c) && c.hook == hook);
-    base.flat_map(|base| destinations(read, base)).find(near)
+    let read = &view.host.filters.get(&at.netns)?.fact;
+    let base = read.base.iter();
+    base.filter(|c| translates(c) && c.hook == at.hook())
+        .flat_map(|base| destinations(read, base))
+        .find(near)
 }
 
 /// Destinations for which the table of a chain translates, or leads to where it does.

@@ -3,6 +3,7 @@
 mod between;
 mod stalled;
 mod swallowed;
+mod tun;
 mod unanswered;
 mod unread;
 mod vanished;
@@ -141,12 +142,7 @@ fn queued(view: &View<'_>, counts: &Counts) -> Option<Silence> {
     let mut journeys = view.journeys(Direction::Forward);
     let mut candidate = journeys.find_map(|journey| nfqueue::waits(view.host, journey))?;
     candidate.summary = format!("vanished: {}", candidate.summary);
-    Some(Silence {
-        candidate,
-        direction: Direction::Forward,
-        affected: view.seen(Direction::Forward),
-        cause_known: true,
-    })
+    Some(Silence::of_requests(view, candidate))
 }
 
 /// What each symptom proposes, in the order in which they are looked at.
@@ -171,6 +167,16 @@ struct Silence {
 }
 
 impl Silence {
+    /// Why none of the requests that were seen was answered.
+    fn of_requests(view: &View<'_>, candidate: Candidate) -> Self {
+        Self {
+            candidate,
+            direction: Direction::Forward,
+            affected: view.seen(Direction::Forward),
+            cause_known: true,
+        }
+    }
+
     fn verdict(self, view: &View<'_>) -> Verdict {
         let Candidate {
             cause,
@@ -201,14 +207,7 @@ impl Silence {
 /// The verdict of a better explanation for what another verdict found.
 #[must_use]
 pub fn from_candidate(view: &View<'_>, candidate: Candidate, found: &Verdict) -> Verdict {
-    let affected = view.seen(Direction::Forward);
-    let silence = Silence {
-        candidate,
-        direction: Direction::Forward,
-        affected,
-        cause_known: true,
-    };
-    let mut verdict = silence.verdict(view);
+    let mut verdict = Silence::of_requests(view, candidate).verdict(view);
     let known = |e: &&Evidence| matches!(e.kind.as_str(), "drop" | "stack" | "socket");
     verdict
         .evidence
@@ -230,65 +229,31 @@ fn place_of(host: &Host, event: Option<&Event>, hook: &str) -> Place {
 
 /// Nothing is wrong.
 fn delivered(view: &View<'_>, counts: &Counts) -> Verdict {
-    let Counts { forward, reply } = counts;
-    let to = view
-        .tuple()
-        .map_or_else(|| "its destination".to_owned(), |t| words::destination(&t));
-    let answered = view.seen(Direction::Reply).max(total(reply));
-    let seen = view.seen(Direction::Forward);
     if view.is_unseen(counts) {
-        return Verdict {
-            outcome: Outcome::NoTraffic,
-            cause: None,
-            confidence: Confidence::Likely,
-            summary: format!("no packet to {to} was seen, only errors about one"),
-            place: None,
-            packets: Affected::default(),
-            evidence: Vec::new(),
-            advice: Vec::new(),
-        };
+        return only_errors(view);
     }
-    let summary = if answered > 0 {
-        let unread = unread::acknowledged_only(view, counts);
-        format!(
-            "delivered: {} to {to}, {} back{}",
-            words::count(seen, "packet"),
-            words::count(answered, "packet"),
-            if unread {
-                ", which acknowledge the request and do not answer it"
-            } else {
-                ""
-            }
-        )
-    } else if forward.left > 0 && forward.delivered == 0 {
-        format!("left this host: {} to {to}", words::count(seen, "packet"))
-    } else {
-        format!("delivered: {} to {to}", words::count(seen, "packet"))
-    };
+    let Counts { forward, reply } = counts;
+    let answered = view.seen(Direction::Reply).max(total(reply));
+    let without_end = forward.vanished + reply.vanished;
     let proven = forward.delivered > 0
         && (answered == 0 || reply.delivered > 0 || !view.asker_is_here())
-        && forward.vanished == 0
-        && reply.vanished == 0;
-    let ends = (forward.vanished + reply.vanished > 0).then(|| {
+        && without_end == 0;
+    let acknowledged_only = unread::acknowledged_only(view, counts);
+    let ends = (without_end > 0).then(|| {
         evidence(
             "packet",
             format!(
                 "{} without a seen end (the kernel frees some without an event)",
-                words::count(forward.vanished + reply.vanished, "packet")
+                words::count(without_end, "packet")
             ),
         )
     });
-    let acknowledged = unread::acknowledged_only(view, counts).then(|| {
+    let acknowledged = acknowledged_only.then(|| {
         evidence(
             "tcp",
             "the kernel of the other end acknowledges what no process has read too: a process that is stopped or hangs looks like this",
         )
     });
-    let list = ends
-        .into_iter()
-        .chain(acknowledged)
-        .chain(between::unasked(view))
-        .collect();
     Verdict {
         outcome: Outcome::Delivered,
         cause: None,
@@ -297,10 +262,63 @@ fn delivered(view: &View<'_>, counts: &Counts) -> Verdict {
         } else {
             Confidence::Likely
         },
-        summary,
+        summary: delivery(view, forward, answered, acknowledged_only),
         place: None,
-        packets: Affected { seen, affected: 0 },
-        evidence: list,
+        packets: Affected {
+            seen: view.seen(Direction::Forward),
+            affected: 0,
+        },
+        evidence: ends
+            .into_iter()
+            .chain(acknowledged)
+            .chain(between::unasked(view))
+            .collect(),
         advice: Vec::new(),
     }
+}
+
+/// No packet of the flow, but errors about one.
+fn only_errors(view: &View<'_>) -> Verdict {
+    Verdict {
+        outcome: Outcome::NoTraffic,
+        cause: None,
+        confidence: Confidence::Likely,
+        summary: format!(
+            "no packet to {} was seen, only errors about one",
+            destination(view)
+        ),
+        place: None,
+        packets: Affected::default(),
+        evidence: Vec::new(),
+        advice: Vec::new(),
+    }
+}
+
+/// `delivered: 3 packets to 10.0.0.2, 3 packets back`.
+fn delivery(
+    view: &View<'_>,
+    forward: &FateCounts,
+    answered: u64,
+    acknowledged_only: bool,
+) -> String {
+    let packets = words::count(view.seen(Direction::Forward), "packet");
+    let to = destination(view);
+    if answered > 0 {
+        let back = words::count(answered, "packet");
+        let what = if acknowledged_only {
+            ", which acknowledge the request and do not answer it"
+        } else {
+            ""
+        };
+        format!("delivered: {packets} to {to}, {back} back{what}")
+    } else if forward.left > 0 && forward.delivered == 0 {
+        format!("left this host: {packets} to {to}")
+    } else {
+        format!("delivered: {packets} to {to}")
+    }
+}
+
+fn destination(view: &View<'_>) -> String {
+    view.tuple()
+        .map_or_else(|| "its destination".to_owned(), |t| words::destination(&t))
 }

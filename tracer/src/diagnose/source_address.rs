@@ -6,8 +6,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::host::Host;
 use crate::host::facts::{BaseChain, Question, Rule};
-use crate::model::{Direction, Fate, NetNs, Tuple};
+use crate::model::{Device, Direction, Fate, NetNs, Tuple};
 use crate::verdict::{Confidence, Place};
 
 use super::Found;
@@ -110,82 +111,99 @@ pub fn refused(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
         return None;
     }
     let left = departed(view)?;
-    let (netns, address) = (left.device.netns, left.tuple.src);
     let proof = match chosen {
         Some(group) => lost_on_the_way_back(group, &left)?,
         None => nothing_came(view, counts, &left)?,
     };
-    let others: Vec<IpAddr> = translation::siblings(view.host, left.device, address)
-        .map(|a| a.address)
-        .collect();
-    let own = view
-        .host
-        .addresses(left.device)
-        .iter()
-        .any(|a| a.address == address);
+    let choice = Choice::of(view, &left);
     // the only address of its interface is not the wrong one
-    if own && others.is_empty() || answered(view, netns, address) {
+    if choice.own && choice.others.is_empty() || answered(view, left.device.netns, left.tuple.src) {
         return None;
     }
-    let choice = preferred(view, netns, left.tuple.dst);
-    let alive: Vec<IpAddr> = others
-        .iter()
-        .copied()
-        .filter(|a| answered(view, netns, *a))
-        .collect();
-    let better = choice.is_some_and(|c| c != address);
-    let confidence = match proof {
-        Proof::Told(_) => Confidence::Certain,
-        Proof::Silence if !alive.is_empty() || better => Confidence::Likely,
-        // its own choice and its own address: it is rather the other end
-        Proof::Silence if left.before.is_none() || others.is_empty() => return None,
-        Proof::Silence => Confidence::Possible,
+    let confidence = confidence(&left, &choice, &proof)?;
+    let name = view.host.namespace(left.device.netns);
+    let to = left.tuple.dst;
+    let translated = left.before.map(|before| {
+        format!(
+            "{name} translates {} to {}",
+            before.source(),
+            left.tuple.source()
+        )
+    });
+    let preferred = choice
+        .preferred
+        .map(|c| format!("for packets of its own to {to}, {name} would use source {c}"));
+    let otherwise = (confidence == Confidence::Possible)
+        .then(|| format!("could also be remote.unanswered: {to} may be silent to everyone"));
+    let summary = summary(view, &left, &choice, &proof);
+    let told = match proof {
+        Proof::Told(why) => Some(why),
+        Proof::Silence => None,
     };
-    let mut candidate = Candidate::new(
-        &NAT_SOURCE,
-        place(view, &left),
-        summary(view, &left, (&others, &alive), &proof),
-    )
-    .sure(confidence)
-    .because(
-        "packet",
-        left.before.map(|before| {
-            format!(
-                "{} translates {} to {}",
-                view.host.namespace(netns),
-                before.source(),
-                left.tuple.source()
-            )
-        }),
-    )
-    .because("address", addresses(view, &left))
-    .because(
-        "route",
-        choice.map(|c| {
-            format!(
-                "for packets of its own to {}, {} would use source {c}",
-                left.tuple.dst,
-                view.host.namespace(netns)
-            )
-        }),
-    );
-    if let Proof::Told(why) = &proof {
-        candidate = candidate.because("other-loss", why.clone());
+    let candidate = Candidate::new(&NAT_SOURCE, place(view, &left), summary)
+        .sure(confidence)
+        .because("packet", translated)
+        .because("address", addresses(view, &left))
+        .because("route", preferred)
+        .because("other-loss", told)
+        .because("other-loss", otherwise);
+    Some(candidate.advise(advice(view, &left, &choice)))
+}
+
+/// Source addresses with which the packet could have left.
+struct Choice {
+    /// Whether its own is one of the interface's.
+    own: bool,
+    /// Others of the interface.
+    others: Vec<IpAddr>,
+    /// Those of them that are answered.
+    alive: Vec<IpAddr>,
+    /// What the kernel would choose.
+    preferred: Option<IpAddr>,
+}
+
+impl Choice {
+    fn of(view: &View<'_>, left: &Departure) -> Self {
+        let (device, address) = (left.device, left.tuple.src);
+        let own = view.host.addresses(device);
+        let others: Vec<IpAddr> = translation::siblings(view.host, device, address)
+            .map(|a| a.address)
+            .collect();
+        Self {
+            own: own.iter().any(|a| a.address == address),
+            alive: others
+                .iter()
+                .copied()
+                .filter(|a| answered(view, device.netns, *a))
+                .collect(),
+            others,
+            preferred: preferred(view, device.netns, left.tuple.dst),
+        }
     }
-    if confidence == Confidence::Possible {
-        candidate = candidate.because(
-            "other-loss",
-            format!(
-                "could also be remote.unanswered: {} may be silent to everyone",
-                left.tuple.dst
-            ),
-        );
+
+    /// What the kernel would choose instead.
+    fn other_than(&self, address: IpAddr) -> Option<IpAddr> {
+        self.preferred.filter(|c| *c != address)
     }
-    let instead = choice
-        .filter(|_| better)
-        .or(alive.first().copied())
-        .or(others.first().copied());
-    Some(candidate.advise(advice(view, &left, own, instead)))
+
+    /// The best one instead.
+    fn instead_of(&self, address: IpAddr) -> Option<IpAddr> {
+        self.other_than(address)
+            .or(self.alive.first().copied())
+            .or(self.others.first().copied())
+    }
+}
+
+/// How sure it is that it is the source; `None`: rather something else.
+fn confidence(left: &Departure, choice: &Choice, proof: &Proof) -> Option<Confidence> {
+    let better = choice.other_than(left.tuple.src).is_some();
+    match proof {
+        Proof::Told(_) => Some(Confidence::Certain),
+        Proof::Silence if !choice.alive.is_empty() || better => Some(Confidence::Likely),
+        // its own choice and its own address: it is rather the other end
+        Proof::Silence if left.before.is_none() || choice.others.is_empty() => None,
+        Proof::Silence => Some(Confidence::Possible),
+    }
 }
 
 /// An answer that was on its way to the address and found none.
@@ -263,12 +281,7 @@ fn list(addresses: &[IpAddr]) -> String {
         .join(", ")
 }
 
-fn summary(
-    view: &View<'_>,
-    left: &Departure,
-    (others, alive): (&[IpAddr], &[IpAddr]),
-    proof: &Proof,
-) -> String {
+fn summary(view: &View<'_>, left: &Departure, choice: &Choice, proof: &Proof) -> String {
     let at = words::interface(view.host, left.device);
     let made = left
         .before
@@ -277,10 +290,13 @@ fn summary(
         "nobody answers source {}{made}, with which it left through {at}",
         left.tuple.src
     );
-    if !alive.is_empty() {
-        summary += &format!("; {} of the same interface is answered", list(alive));
-    } else if !others.is_empty() {
-        summary += &format!("; the interface also has {}", list(others));
+    if !choice.alive.is_empty() {
+        summary += &format!(
+            "; {} of the same interface is answered",
+            list(&choice.alive)
+        );
+    } else if !choice.others.is_empty() {
+        summary += &format!("; the interface also has {}", list(&choice.others));
     }
     if let Proof::Told(why) = proof {
         summary += &format!(": {why}");
@@ -312,74 +328,91 @@ fn addresses(view: &View<'_>, left: &Departure) -> String {
     }
 }
 
-fn advice(view: &View<'_>, left: &Departure, own: bool, better: Option<IpAddr>) -> Vec<Remedy> {
-    let netns = left.device.netns;
-    let shell = Shell::of(view.host, Some(netns));
-    let device = view.host.interface(left.device);
+fn advice(view: &View<'_>, left: &Departure, choice: &Choice) -> Vec<Remedy> {
+    let host = view.host;
+    let shell = Shell::of(host, Some(left.device.netns));
     let address = left.tuple.src;
-    let ip = ip(address.is_ipv6());
+    let better = choice.instead_of(address);
+    let chains = translators(host, left.device.netns, address.is_ipv6());
     let mut advice = vec![shell.look(
         "look first: which of these addresses is the present one?",
-        command![..ip, "addr show dev", device],
+        command![
+            ..ip(address.is_ipv6()),
+            "addr show dev",
+            host.interface(left.device)
+        ],
     )];
-    let chains = translators(view.host, netns, address.is_ipv6());
-    let known = |chain: &&&BaseChain| !translating(view.host, netns, chain).is_empty();
-    let translates = chains.iter().find(known).or(chains.first()).copied();
-    if left.before.is_some() {
-        for chain in &chains {
-            advice.push(shell.look(
-                format!(
-                    "the rule that translates, reached from {}",
-                    chain_words(chain)
-                ),
-                show_chain(chain),
-            ));
-        }
-        if chains.is_empty() {
-            let six = if address.is_ipv6() { "6" } else { "" };
-            advice.push(shell.look(
-                "the rule that translates",
-                command![
-                    format!("ip{six}tables"),
-                    "-t nat -nvL POSTROUTING --line-numbers"
-                ],
-            ));
-        }
+    if let Some(before) = &left.before {
+        advice.extend(translating_rules(&shell, &chains, address));
+        advice.extend(
+            better.and_then(|better| translated_to(host, left.device, &chains, (before, better))),
+        );
     }
-    if let (Some(better), Some(before), Some(chain)) = (better, &left.before, translates) {
-        let rule = SourceRule {
-            chain,
-            flow: before,
-            device: &device,
-            source: Source::Address(better),
-        };
-        advice.push(rule.change(
-            &shell,
-            format!("translate this flow to {better} instead, in front of the rule (flows that conntrack knows keep the old address)"),
-        ));
-    }
-    // A rule that names the address uses it whether or not an interface has it.
-    let named = address.to_string();
-    let names = |rule: &Rule| rule.text.contains(&named);
-    let mut rules = chains.iter().flat_map(|c| translating(view.host, netns, c));
-    if own && !rules.any(names) {
+    if choice.own && !is_named(host, left, &chains) {
         advice.extend(readdress::remove(
-            view.host,
+            host,
             (left.device, address),
             left.tuple.dst,
             "if it is stale, remove it: connections that use it break",
         ));
     }
-    match better {
-        Some(better) if left.before.is_some() => advice.push(text(format!(
+    advice.push(text(match better {
+        Some(better) if left.before.is_some() => format!(
             "to last: let the rule itself translate to {better} (SNAT --to-source {better}, `snat to {better}`)"
-        ))),
-        Some(better) => advice.push(text(format!(
+        ),
+        Some(better) => format!(
             "or let the sender use {better}: bind it, or give the route `src {better}`"
-        ))),
-        None => advice.push(text(format!(
-            "or give the network a route for {address} to this machine"
-        ))),
-    }
+        ),
+        None => format!("or give the network a route for {address} to this machine"),
+    }));
     advice
+}
+
+/// Where the rule is that made the source.
+fn translating_rules(shell: &Shell, chains: &[&BaseChain], address: IpAddr) -> Vec<Remedy> {
+    if chains.is_empty() {
+        let six = if address.is_ipv6() { "6" } else { "" };
+        let list = command![
+            format!("ip{six}tables"),
+            "-t nat -nvL POSTROUTING --line-numbers"
+        ];
+        return vec![shell.look("the rule that translates", list)];
+    }
+    let show = |chain: &&BaseChain| {
+        let from = chain_words(chain);
+        shell.look(
+            format!("the rule that translates, reached from {from}"),
+            show_chain(chain),
+        )
+    };
+    chains.iter().map(show).collect()
+}
+
+/// The flow translated to a better address, before the rules that translate it now.
+fn translated_to(
+    host: &Host,
+    device: Device,
+    chains: &[&BaseChain],
+    (flow, better): (&Tuple, IpAddr),
+) -> Option<Remedy> {
+    let known = |chain: &&&BaseChain| !translating(host, device.netns, chain).is_empty();
+    let rule = SourceRule {
+        chain: chains.iter().find(known).or(chains.first())?,
+        flow,
+        device: &host.interface(device),
+        source: Source::Address(better),
+    };
+    Some(rule.change(
+        &Shell::of(host, Some(device.netns)),
+        format!("translate this flow to {better} instead, in front of the rule (flows that conntrack knows keep the old address)"),
+    ))
+}
+
+/// Whether a rule that translates names the address: it uses it whether or not an interface has it.
+fn is_named(host: &Host, left: &Departure, chains: &[&BaseChain]) -> bool {
+    let named = left.tuple.src.to_string();
+    let mut rules = chains
+        .iter()
+        .flat_map(|c| translating(host, left.device.netns, c));
+    rules.any(|rule: &Rule| rule.text.contains(&named))
 }

@@ -295,45 +295,61 @@ fn explain(
             let to = passage.after.filter(|_| by_conntrack)?;
             Some(stale(host, (passage, &packet), &rules, (to, known), &shell))
         }
-        Untranslated::Older(rule) => {
-            let named = Named::of(&rule);
-            let summary = format!(
-                "; {} would translate it to {}, but its conntrack entry is older than the rule and has no translation",
-                named.words(),
-                named.target()
-            );
-            Some(Finding {
-                summary,
-                evidence: vec![named.evidence("would translate it")],
-                remedies: forget(
-                    passage,
-                    known,
-                    &format!("the next packet is translated to {}", named.target()),
-                    &shell,
-                ),
-                instead: true,
-            })
-        }
+        Untranslated::Older(rule) => Some(older(passage, &Named::of(&rule), known, &shell)),
         Untranslated::NotTracked(rule) => {
-            let named = Named::of(&rule);
-            let answer = passage.answer(&packet, &named);
-            let there = (&packet, passage.hook());
-            let both = answer.iter().map(|answer| (answer, "PREROUTING"));
-            let packets: Vec<_> = std::iter::once(there).chain(both).collect();
-            let list = untracked::rules(&rules, &packets);
-            Some(Finding {
-                summary: format!(
-                    "; {} would translate it to {}, but it is untracked, and what is not tracked is not translated: {}",
-                    named.words(),
-                    named.target(),
-                    untracked::words(&list)
-                ),
-                evidence: vec![named.evidence("would translate it")],
-                remedies: untracked::track(&list, &shell).into_iter().collect(),
-                instead: true,
-            })
+            let rule = Named::of(&rule);
+            Some(not_tracked((passage, &packet), &rules, &rule, &shell))
         }
         Untranslated::NoRule | Untranslated::CannotTell => None,
+    }
+}
+
+/// A rule would translate it, but the entry of its connection is older.
+fn older(
+    passage: &Passage<'_>,
+    rule: &Named,
+    known: Option<&ConntrackEntry>,
+    shell: &Shell,
+) -> Finding {
+    let target = rule.target();
+    Finding {
+        summary: format!(
+            "; {} would translate it to {target}, but its conntrack entry is older than the rule and has no translation",
+            rule.words()
+        ),
+        evidence: vec![rule.evidence("would translate it")],
+        remedies: forget(
+            passage,
+            known,
+            &format!("the next packet is translated to {target}"),
+            shell,
+        ),
+        instead: true,
+    }
+}
+
+/// A rule would translate it, but another one takes it from conntrack.
+fn not_tracked(
+    (passage, packet): (&Passage<'_>, &Packet),
+    rules: &Rules<'_>,
+    rule: &Named,
+    shell: &Shell,
+) -> Finding {
+    let answer = passage.answer(packet, rule);
+    let there = (packet, passage.hook());
+    let both = answer.iter().map(|answer| (answer, "PREROUTING"));
+    let packets: Vec<_> = std::iter::once(there).chain(both).collect();
+    let list = untracked::rules(rules, &packets);
+    Finding {
+        summary: format!(
+            "; {} would translate it to {}, but it is untracked, and what is not tracked is not translated: {}",
+            rule.words(),
+            rule.target(),
+            untracked::words(&list)
+        ),
+        evidence: vec![rule.evidence("would translate it")],
+        remedies: untracked::track(&list, shell).into_iter().collect(),
+        instead: true,
     }
 }
 

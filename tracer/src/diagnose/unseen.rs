@@ -4,9 +4,9 @@
 use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::ProbeState;
-use crate::verdict::{Affected, Confidence, Outcome, Place, Verdict};
+use crate::verdict::{Affected, Confidence, Evidence, Outcome, Place, Verdict};
 
-use super::candidate::{evidence, place_on};
+use super::candidate::{Candidate, evidence, place_on};
 use super::causes::CGROUP_DROP;
 use super::remedy::{self, text};
 use super::rules::{cgroup, ipsec, neighbor};
@@ -63,56 +63,25 @@ fn refused_by_cgroup(host: &Host) -> Option<Verdict> {
 /// Nothing matched, or only questions for a neighbour.
 pub(super) fn no_traffic(trace: &Trace, host: &Host) -> Verdict {
     if let Some(who) = neighbor::unanswered(trace, host) {
-        let found = silent::stuck_at(trace, host, who);
-        return Verdict {
-            outcome: found.outcome,
-            cause: Some(found.cause.code.to_owned()),
-            confidence: Confidence::Likely,
-            summary: found.summary,
-            place: Some(found.place),
-            packets: Affected::default(),
-            evidence: found.evidence,
-            advice: remedy::advice(&found.remedies),
-        };
+        return waits(silent::stuck_at(trace, host, who));
     }
     if let Some(unsent) = ipsec::not_sent(trace, host).or_else(|| refused_by_cgroup(host)) {
         return unsent;
     }
-    let unsent = local::found_a_way(trace, host);
+    let (found, why) = local::found_a_way(trace, host).unzip();
     let expression = host
         .run
         .as_ref()
         .map(|r| r.expression.as_str())
         .filter(|e| !e.is_empty())
         .map_or_else(String::new, |e| format!(" {e}"));
-    let (covered, total) = host.coverage;
-    let failed: Vec<_> = host
-        .probes
-        .values()
-        .filter(|p| p.state == ProbeState::Failed)
-        .map(|p| p.name.clone())
-        .collect();
-    let mut list = vec![evidence(
-        "counter",
-        format!("{covered} of {total} interfaces were watched"),
-    )];
-    if !failed.is_empty() {
-        list.push(evidence(
-            "counter",
-            format!("probes that failed: {}", failed.join(", ")),
-        ));
-    }
-    let mut advice = vec![
+    let ask = [
         text("was the traffic running while the trace was? make it repeat (ping -i 0.2 …)"),
         text(
             "is the address the one on the wire? a service address may be translated before the first interface: trace the backend's",
         ),
         text("does the sender run on this host at all? trace on its node"),
     ];
-    if let Some((found, why)) = unsent {
-        list.push(found);
-        advice.insert(0, why);
-    }
     Verdict {
         outcome: Outcome::NoTraffic,
         cause: None,
@@ -120,7 +89,39 @@ pub(super) fn no_traffic(trace: &Trace, host: &Host) -> Verdict {
         summary: format!("no traffic: no packet matched{expression}"),
         place: None,
         packets: Affected::default(),
-        evidence: list,
-        advice: remedy::advice(&advice),
+        evidence: watched(host).into_iter().chain(found).collect(),
+        advice: remedy::advice(&why.into_iter().chain(ask).collect::<Vec<_>>()),
     }
+}
+
+/// A neighbour does not answer: what is for it was not sent.
+fn waits(found: Candidate) -> Verdict {
+    Verdict {
+        outcome: found.outcome,
+        cause: Some(found.cause.code.to_owned()),
+        confidence: Confidence::Likely,
+        summary: found.summary,
+        place: Some(found.place),
+        packets: Affected::default(),
+        evidence: found.evidence,
+        advice: remedy::advice(&found.remedies),
+    }
+}
+
+/// How much was watched.
+fn watched(host: &Host) -> Vec<Evidence> {
+    let (covered, total) = host.coverage;
+    let failed: Vec<_> = host
+        .probes
+        .values()
+        .filter(|p| p.state == ProbeState::Failed)
+        .map(|p| p.name.as_str())
+        .collect();
+    let mut list = vec![format!("{covered} of {total} interfaces were watched")];
+    if !failed.is_empty() {
+        list.push(format!("probes that failed: {}", failed.join(", ")));
+    }
+    list.into_iter()
+        .map(|text| evidence("counter", text))
+        .collect()
 }

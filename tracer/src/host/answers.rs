@@ -3,6 +3,8 @@
 //! What cannot be read becomes [`Fact::Unread`] with the reason; what the kernel refuses a packet (an errno of a
 //! route lookup) is itself the answer.
 
+#![warn(clippy::too_many_lines)]
+
 use std::fs;
 use std::io;
 use std::net::IpAddr;
@@ -34,9 +36,29 @@ const RTAX_MTU: u16 = 2;
 /// Answers one question, as far as this machine can tell.
 #[must_use]
 pub fn answer(question: &Question, namespaces: &Namespaces) -> Vec<Fact> {
-    let (netns, what) = match question {
-        Question::Cgroups => return cgroup_programs(),
-        Question::Cgroup { id } => return cgroup(*id),
+    let Some((netns, what)) = subject(question) else {
+        return of_machine(question);
+    };
+    let Some(handle) = namespaces.get(netns) else {
+        let gone = "the namespace is gone, or was never found";
+        return vec![unread(netns, &what, &gone)];
+    };
+    let read = handle.enter(|| read(question, netns, namespaces));
+    read.flatten()
+        .unwrap_or_else(|error| vec![unread(netns, &what, &error)])
+}
+
+fn unread(netns: NetNs, what: &str, why: &dyn std::fmt::Display) -> Fact {
+    Fact::Unread {
+        what: format!("{what} in namespace {}", netns.0),
+        why: why.to_string(),
+    }
+}
+
+/// Where to look, and for what, in words; `None` for what is the same in all namespaces.
+fn subject(question: &Question) -> Option<(NetNs, String)> {
+    Some(match question {
+        Question::Cgroups | Question::Cgroup { .. } => return None,
         Question::DeviceState { device } => (
             device.netns,
             format!("state of interface {}", device.ifindex.0),
@@ -74,76 +96,72 @@ pub fn answer(question: &Question, namespaces: &Namespaces) -> Vec<Fact> {
             netns, dst, port, ..
         } => (*netns, format!("local ports towards {dst} port {port}")),
         Question::Link { device } => (device.netns, format!("interface {}", device.ifindex.0)),
-    };
-    let unread = |what: String, why: &dyn std::fmt::Display| Fact::Unread {
-        what: format!("{what} in namespace {}", netns.0),
-        why: why.to_string(),
-    };
-    let Some(handle) = namespaces.get(netns) else {
-        return vec![unread(what, &"the namespace is gone, or was never found")];
-    };
-    let read = handle.enter(|| match question {
+    })
+}
+
+/// What is the same in all namespaces.
+fn of_machine(question: &Question) -> Vec<Fact> {
+    match question {
+        Question::Cgroups => cgroup_programs(),
+        Question::Cgroup { id } => cgroup(*id),
+        _ => Vec::new(),
+    }
+}
+
+/// Looks, in the calling thread's namespace, which is this one.
+fn read(question: &Question, netns: NetNs, namespaces: &Namespaces) -> io::Result<Vec<Fact>> {
+    let fact = match question {
+        Question::Chains { .. } | Question::ChainsAgain { .. } => return Ok(chains(netns)),
+        Question::Link { device } => return link(*device, namespaces),
+        Question::Cgroups | Question::Cgroup { .. } => return Ok(Vec::new()),
         Question::Route {
             tuple, iif, with, ..
-        } => route(netns, *tuple, *iif, *with).map(|a| vec![Fact::Route(a)]),
-        Question::Neighbor { device, address } => {
-            neighbor(*device, *address).map(|n| vec![Fact::Neighbor(n)])
-        }
-        Question::Forwarding { device, mac } => {
-            fdb::read(*device, *mac).map(|f| vec![Fact::Forwarding(f)])
-        }
-        Question::PortVlans { bridge } => {
-            bridge_tables::vlans(*bridge).map(|found| vec![Fact::PortVlans(found)])
-        }
+        } => Fact::Route(route(netns, *tuple, *iif, *with)?),
+        Question::Neighbor { device, address } => Fact::Neighbor(neighbor(*device, *address)?),
+        Question::Forwarding { device, mac } => Fact::Forwarding(fdb::read(*device, *mac)?),
+        Question::PortVlans { bridge } => Fact::PortVlans(bridge_tables::vlans(*bridge)?),
         Question::MulticastPorts { bridge } => {
-            bridge_tables::groups(*bridge).map(|found| vec![Fact::MulticastPorts(found)])
+            Fact::MulticastPorts(bridge_tables::groups(*bridge)?)
         }
         Question::ProxyNeighbors { v6, .. } => {
-            bridge_tables::proxies(netns, *v6).map(|found| vec![Fact::ProxyNeighbors(found)])
+            Fact::ProxyNeighbors(bridge_tables::proxies(netns, *v6)?)
         }
-        Question::Rules { v6, .. } => {
-            policy::rules(*v6).map(|list| vec![Fact::Rules(netns, *v6, list)])
-        }
-        Question::XfrmPolicies { .. } => {
-            xfrm::policies().map(|list| vec![Fact::XfrmPolicies(netns, list)])
-        }
+        Question::Rules { v6, .. } => Fact::Rules(netns, *v6, policy::rules(*v6)?),
+        Question::XfrmPolicies { .. } => Fact::XfrmPolicies(netns, xfrm::policies()?),
         Question::RoutesTowards { dst, .. } => {
-            tables::towards(*dst).map(|list| vec![Fact::RoutesTowards(netns, *dst, list)])
+            Fact::RoutesTowards(netns, *dst, tables::towards(*dst)?)
         }
-        Question::Sysctl { name, .. } => Ok(vec![sysctl(netns, name)]),
-        Question::Chains { .. } | Question::ChainsAgain { .. } => {
-            let (ruleset, missing) = firewall::read();
-            let mut facts: Vec<Fact> = missing
-                .into_iter()
-                .map(|Unreadable { what, why }| unread(what, &why))
-                .collect();
-            // An empty list means "there are none": that is not known when something could not be read.
-            if facts.is_empty() || !ruleset.base.is_empty() {
-                facts.push(Fact::Ruleset(netns, Box::new(ruleset)));
-            }
-            Ok(facts)
-        }
+        Question::Sysctl { name, .. } => sysctl(netns, name),
         Question::Conntrack { tuple, zone, .. } => {
-            conntrack::entry(netns, *tuple, *zone).map(|c| vec![Fact::Conntrack(c)])
+            Fact::Conntrack(conntrack::entry(netns, *tuple, *zone)?)
         }
-        Question::PacketQueues { .. } => {
-            packet_queues::read().map(|list| vec![Fact::PacketQueues(netns, list)])
-        }
+        Question::PacketQueues { .. } => Fact::PacketQueues(netns, packet_queues::read()?),
         Question::ConntrackCounters { .. } => {
-            conntrack::counters().map(|c| vec![Fact::ConntrackCounters(netns, c)])
+            Fact::ConntrackCounters(netns, conntrack::counters()?)
         }
-        Question::Link { device } => link(*device, namespaces),
         Question::Sockets { proto, port, .. } => {
-            sockets::read(netns, *proto, *port).map(|s| vec![Fact::Sockets(s)])
+            Fact::Sockets(sockets::read(netns, *proto, *port)?)
         }
         Question::LocalPorts {
             proto, dst, port, ..
-        } => sockets::local_ports(netns, *proto, (*dst, *port)).map(|p| vec![Fact::LocalPorts(p)]),
-        Question::DeviceState { device } => device_state(*device).map(|f| vec![f]),
-        Question::Cgroups | Question::Cgroup { .. } => Ok(Vec::new()),
-    });
-    read.flatten()
-        .unwrap_or_else(|error| vec![unread(what, &error)])
+        } => Fact::LocalPorts(sockets::local_ports(netns, *proto, (*dst, *port))?),
+        Question::DeviceState { device } => device_state(*device)?,
+    };
+    Ok(vec![fact])
+}
+
+/// The packet filters, and what of them could not be read.
+fn chains(netns: NetNs) -> Vec<Fact> {
+    let (ruleset, missing) = firewall::read();
+    let mut facts: Vec<Fact> = missing
+        .into_iter()
+        .map(|Unreadable { what, why }| unread(netns, &what, &why))
+        .collect();
+    // An empty list means "there are none": that is not known when something could not be read.
+    if facts.is_empty() || !ruleset.base.is_empty() {
+        facts.push(Fact::Ruleset(netns, Box::new(ruleset)));
+    }
+    facts
 }
 
 /// Asks for the route of a packet in the calling thread's namespace: by its own addresses and ports, as policy rules

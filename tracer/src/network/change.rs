@@ -1,8 +1,8 @@
 //! A host as it would be after a change: advice is tried on the facts before it is printed.
 
 use crate::host::Host;
-use crate::host::facts::{BridgePort, Fact, FdbEntry, Forwarding, Neighbor, PortState};
-use crate::model::{Device, KtimeNs, Mac, NetNs};
+use crate::host::facts::{BridgePort, Fact, FdbEntry, Forwarding, Link, Neighbor, PortState};
+use crate::model::{Device, IfIndex, KtimeNs, Mac, NetNs};
 
 /// What would be done.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,67 +45,63 @@ pub fn after(host: &Host, changes: &[Change]) -> Host {
     host
 }
 
+/// The fact as it would be read after a change; `None` where it concerns an interface that is not there.
 fn fact_of(host: &Host, change: &Change) -> Option<Fact> {
-    let link = |device: Device| host.link(device).cloned();
-    Some(match change {
-        Change::Up(device, up) => {
-            let mut link = link(*device)?;
-            link.up = *up;
-            link.carrier = *up;
-            // A port without carrier is disabled, and opens with it where no spanning tree runs.
-            if let Some(port) = &mut link.port {
-                port.state = match up {
-                    true => PortState::Forwarding,
-                    false => PortState::Disabled,
-                };
-            }
-            Fact::Link(link)
-        }
-        Change::Mac(device, mac) => {
-            let mut link = link(*device)?;
-            link.mac = Some(*mac);
-            Fact::Link(link)
-        }
-        Change::Mtu(device, mtu) => {
-            let mut link = link(*device)?;
-            link.mtu = *mtu;
-            Fact::Link(link)
-        }
+    match change {
+        Change::Up(device, up) => link_with(host, *device, |link| raise(link, *up)),
+        Change::Mac(device, mac) => link_with(host, *device, |link| link.mac = Some(*mac)),
+        Change::Mtu(device, mtu) => link_with(host, *device, |link| link.mtu = *mtu),
         Change::Master(device, master) => {
-            let mut link = link(*device)?;
-            link.master = *master;
-            let bridge = master.and_then(|number| {
-                host.link(Device {
-                    ifindex: crate::model::IfIndex(number),
-                    ..*device
-                })
-            });
-            link.port = bridge
-                .filter(|b| b.kind == "bridge")
-                .map(|_| BridgePort::default());
-            Fact::Link(link)
+            link_with(host, *device, |link| attach(host, link, *master))
         }
-        Change::Port(device, port) => {
-            let mut link = link(*device)?;
-            link.port = Some(*port);
-            Fact::Link(link)
-        }
+        Change::Port(device, port) => link_with(host, *device, |link| link.port = Some(*port)),
         Change::Fdb(device, mac, entry) => {
             let before = host.forwarding(*device, *mac);
             let defaults = before.into_iter().flat_map(|f| &f.entries);
             let kept = defaults.filter(|e| e.default).copied();
-            Fact::Forwarding(Forwarding {
+            Some(Fact::Forwarding(Forwarding {
                 device: *device,
                 mac: *mac,
                 entries: kept.chain(*entry).collect(),
-            })
+            }))
         }
-        Change::Neighbour(entry) => Fact::Neighbor(entry.clone()),
-        Change::Sysctl(netns, name, value) => Fact::Sysctl {
+        Change::Neighbour(entry) => Some(Fact::Neighbor(entry.clone())),
+        Change::Sysctl(netns, name, value) => Some(Fact::Sysctl {
             netns: *netns,
             name: name.clone(),
             value: Some(value.clone()),
-        },
-        Change::Fact(fact) => (**fact).clone(),
-    })
+        }),
+        Change::Fact(fact) => Some((**fact).clone()),
+    }
+}
+
+fn link_with(host: &Host, device: Device, change: impl FnOnce(&mut Link)) -> Option<Fact> {
+    let mut link = host.link(device)?.clone();
+    change(&mut link);
+    Some(Fact::Link(link))
+}
+
+/// A port without carrier is disabled, and opens with it where no spanning tree runs.
+fn raise(link: &mut Link, up: bool) {
+    link.up = up;
+    link.carrier = up;
+    if let Some(port) = &mut link.port {
+        port.state = match up {
+            true => PortState::Forwarding,
+            false => PortState::Disabled,
+        };
+    }
+}
+
+fn attach(host: &Host, link: &mut Link, master: Option<u32>) {
+    link.master = master;
+    let bridge = master.and_then(|number| {
+        host.link(Device {
+            ifindex: IfIndex(number),
+            ..link.device
+        })
+    });
+    link.port = bridge
+        .filter(|b| b.kind == "bridge")
+        .map(|_| BridgePort::default());
 }

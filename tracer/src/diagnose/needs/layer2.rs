@@ -79,9 +79,7 @@ pub(in super::super) fn about_neighbor(
     if let Some(query) = neighbor::routed(trace, who) {
         list.lookup(host, who.device.netns, &query);
     }
-    for question in silence::questions(trace, host, who) {
-        list.push(question);
-    }
+    list.extend(silence::questions(trace, host, who));
     // A namespace with the address may stand unattached where a bridge of the asker's should have a port.
     let bridge = [
         Some(who.device),

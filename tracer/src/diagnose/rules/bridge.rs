@@ -9,6 +9,7 @@ use crate::uapi::if_arp::ARPHRD_ETHER;
 
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{L2_BRIDGE, MTU_EXCEEDED};
+use super::super::layer2_commands::fdb_anywhere;
 use super::super::loss::Loss;
 use super::super::remedy::{Shell, command, text};
 use super::l2;
@@ -209,12 +210,11 @@ fn held_up(loss: &Loss<'_>, obstacle: &Obstacle<'_>) -> Candidate {
     .because("link", obstacle.read(host))
     .because("fdb", fdb_words(loss, mac))
     .advise(obstacle.advice(host))
-    .advise(mac.map(|mac| {
-        Shell::of(host, loss.netns()).look(
-            "which port has its MAC",
-            command!["bridge fdb show"].piped_to(command!["grep -i", mac]),
-        )
-    }))
+    .advise(
+        mac.map(|mac| {
+            Shell::of(host, loss.netns()).look("which port has its MAC", fdb_anywhere(mac))
+        }),
+    )
 }
 
 /// What the bridge knows of the frame's MAC.

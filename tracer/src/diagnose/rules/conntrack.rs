@@ -1,6 +1,6 @@
 //! Conntrack itself: packets that it refuses, and rules that drop for the state that it found.
 
-use crate::host::facts::{ConntrackCounters, Statement, Stop, Test};
+use crate::host::facts::{BaseChain, ConntrackCounters, Ruleset, Statement, Stop, Test};
 use crate::model::{Proto, Transport};
 use crate::uapi::nf_conntrack::{IPS_CONFIRMED, IPS_DST_NAT, IPS_SRC_NAT, STATE_INVALID};
 use crate::uapi::{icmp, icmpv6};
@@ -64,7 +64,7 @@ pub fn insert_failed(loss: &Loss<'_>) -> Option<Candidate> {
     if !matches!(hook.name, "POSTROUTING" | "INPUT") || !unconfirmed || legacy == Some(true) {
         return None;
     }
-    if netfilter::is_untranslated(loss, hook) {
+    if netfilter::is_untranslated(loss, Some(hook)) {
         return None;
     }
     let counters = counters(loss);
@@ -169,77 +169,49 @@ fn room(entries: u64) -> Command {
 /// fits; or a policy dropped what no rule for established connections let pass.
 pub fn invalid(loss: &Loss<'_>) -> Option<Candidate> {
     let hook = filtered(loss)??;
-    // Before conntrack looked at it, no packet has an entry; what is untracked is to have none, and is not invalid.
-    if loss.info.ct_untracked
-        || loss.info.ct_attached != Some(false)
-        || !matches!(
-            hook.name,
-            "FORWARD" | "INPUT" | "OUTPUT" | "POSTROUTING" | "PREROUTING"
-        )
-    {
+    if !is_without_entry(loss, hook) {
         return None;
     }
     let (chains, found) = suspected(loss, hook, &[Stop::Drop])?;
-    let asks = |tests: &[Test]| {
-        let invalid = |t: &Test| matches!(t, Test::State { mask, not } if (mask & STATE_INVALID != 0) != *not);
-        tests.iter().any(invalid)
-    };
-    let by_rule = found
-        .list
-        .iter()
-        .any(|s| s.rule.as_ref().is_some_and(|r| asks(&r.tests)));
+    let mut rules = found.list.iter().filter_map(|s| s.rule.as_ref());
+    let by_rule = rules.any(|rule| rule.tests.iter().any(asks_for_invalid));
     let read = &loss.host.filters.get(&loss.netns()?)?.fact;
-    let established = chains.iter().any(|c| {
-        c.policy_drop
-            && read.beside(c).any(|(_, r)| {
-                let states =
-                    |t: &Test| matches!(t, Test::State { mask, not: false } if mask & STATE_INVALID == 0);
-                r.stop() == Some(Stop::Accept) && r.tests().any(states)
-            })
-    });
-    let by_policy =
-        established && found.only().is_some_and(|s| s.rule.is_none()) && belongs_to_something(loss);
-    if !by_rule && !by_policy {
+    let by_policy = || {
+        found.only().is_some_and(|s| s.rule.is_none())
+            && chains.iter().any(|c| lets_established_pass(read, c))
+            && belongs_to_something(loss)
+    };
+    if !by_rule && !by_policy() {
         return None;
     }
-    let only = found.only().is_some();
+    let plain = netfilter::drop(loss)?;
     let mut candidate = propose(loss, &CONNTRACK_INVALID, Some(hook), "DROP");
     candidate.summary += ": no conntrack entry belongs to it (state INVALID)";
-    let plain = netfilter::drop(loss)?;
     if let Some((_, which)) = plain.summary.split_once(": ") {
         candidate.summary += &format!("; {which}");
     }
     candidate.evidence = plain.evidence;
-    let strays = window::outside(loss).and(loss.netns());
+    let outside = window::outside(loss);
+    let strays = outside.as_ref().and(loss.netns());
     let liberal = strays.and_then(|netns| window::advice(loss, netns).into_iter().next());
-    // It was looked up in zone 0, and rules may set another.
-    let zoned = read.chains.iter().flat_map(|c| &c.rules).any(|rule| {
-        let mut all = rule.statements();
-        all.any(|s| matches!(s, Statement::SetZone(_)))
-    });
-    let entry = loss.netns().zip(loss.tuple()).and_then(|(netns, tuple)| {
-        let mut answers = loss.host.connections.iter().rev().map(|c| &c.fact);
-        answers.find(|c| c.netns == netns && c.tuple == tuple && c.zone == 0)
-    });
     Some(
         candidate
             .explains(if by_rule { Specificity::Linked } else { Specificity::Fact })
-            .sure(match (only, by_rule) {
-                (true, true) => Confidence::Certain,
+            .sure(match found.only() {
+                Some(_) if by_rule => Confidence::Certain,
                 _ => Confidence::Likely,
             })
             .because("conntrack", "the packet has no conntrack entry".to_owned())
             .because(
                 "conntrack",
-                entry
-                    .filter(|c| c.entry.is_none() && !zoned)
-                    .map(|_| "conntrack knows no connection of its addresses and ports".to_owned()),
+                is_unknown(loss)
+                    .then(|| "conntrack knows no connection of its addresses and ports".to_owned()),
             )
             .because(
                 "conntrack",
                 counters(loss).map(|c| format!("invalid {} so far", c.invalid)),
             )
-            .because("tcp", window::outside(loss))
+            .because("tcp", outside)
             .advise(look(loss))
             .advise(liberal)
             .advise([text(
@@ -248,6 +220,48 @@ pub fn invalid(loss: &Loss<'_>) -> Option<Candidate> {
             )])
             .advise(plain.remedies),
     )
+}
+
+/// Conntrack looked at it and gave it no entry. Before that no packet has one; what is untracked is to have none, and is
+/// not invalid.
+fn is_without_entry(loss: &Loss<'_>, hook: Hook) -> bool {
+    let looked = matches!(
+        hook.name,
+        "FORWARD" | "INPUT" | "OUTPUT" | "POSTROUTING" | "PREROUTING"
+    );
+    looked && !loss.info.ct_untracked && loss.info.ct_attached == Some(false)
+}
+
+fn asks_for_invalid(test: &Test) -> bool {
+    matches!(test, Test::State { mask, not } if (mask & STATE_INVALID != 0) != *not)
+}
+
+/// Whether a chain drops by its policy what a rule for established connections does not let pass.
+fn lets_established_pass(read: &Ruleset, chain: &BaseChain) -> bool {
+    let of_connections =
+        |t: &Test| matches!(t, Test::State { mask, not: false } if mask & STATE_INVALID == 0);
+    chain.policy_drop
+        && read
+            .beside(chain)
+            .any(|(_, r)| r.stop() == Some(Stop::Accept) && r.tests().any(of_connections))
+}
+
+/// Whether the table was asked for the packet's addresses and ports, and had nothing.
+fn is_unknown(loss: &Loss<'_>) -> bool {
+    let Some((netns, tuple)) = loss.netns().zip(loss.tuple()) else {
+        return false;
+    };
+    // It is looked up in zone 0, and rules may set another.
+    let zoned = loss.host.filters.get(&netns).is_some_and(|facts| {
+        let mut rules = facts.fact.chains.iter().flat_map(|c| &c.rules);
+        rules.any(|rule| {
+            rule.statements()
+                .any(|s| matches!(s, Statement::SetZone(_)))
+        })
+    });
+    let mut answers = loss.host.connections.iter().rev().map(|c| &c.fact);
+    let answer = answers.find(|c| c.netns == netns && c.tuple == tuple && c.zone == 0);
+    !zoned && answer.is_some_and(|c| c.entry.is_none())
 }
 
 /// Not the first packet of a connection: an answer, or a segment of TCP in its midst.

@@ -1,4 +1,4 @@
-//! One address on two machines of a network: the packet came to the one that was not meant.
+//! One address, or one MAC, on two machines of a network: the packet came to the one that was not meant.
 
 use std::net::IpAddr;
 
@@ -6,16 +6,20 @@ use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::Link;
 use crate::model::{Detail, Device, Mac, Transport};
+use crate::network::bridging::learned_port;
 use crate::network::links::peer_of;
+use crate::network::neighbour;
 use crate::verdict::{Confidence, Outcome};
 
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::NEIGHBOR_DUPLICATE;
+use super::super::layer2_commands::{fdb_of_bridge, set_mac};
 use super::super::loss::Loss;
 use super::super::readdress;
 use super::super::remedy::{Remedy, Shell, command, ip};
 use super::super::routing;
 use super::super::words;
+use super::l2;
 
 /// Reasons that a host has for what it was not meant to get.
 const AT_A_HOST: &[&str] = &["NO_SOCKET", "NETFILTER_DROP"];
@@ -69,58 +73,56 @@ pub fn address(loss: &Loss<'_>) -> Option<Candidate> {
     let other = host
         .owners(dst)
         .find(|d| d.netns != netns && segment(host, *d) == Some(net))?;
-    let macs = answers(loss.trace, dst);
-    let seen = macs.len() > 1;
-    let mac_of = |device: Device| {
-        host.link(device)
-            .and_then(|l| l.mac)
-            .map_or_else(String::new, |mac| format!(" ({mac})"))
-    };
+    let answered = several_answers(loss.trace, dst);
     let (here, there) = (words::interface(host, own), words::interface(host, other));
-    let name = host.interface(own);
-    let ip = ip(dst.is_ipv6());
     let told = loss.told();
-    let outcome = if told.is_some() {
-        Outcome::Rejected
-    } else {
-        Outcome::Dropped
-    };
-    let shell = Shell::of(host, Some(netns));
     let candidate = Candidate::new(
         &NEIGHBOR_DUPLICATE,
         loss.place_at_device("neighbor"),
         format!(
             "duplicate address: {dst} is on {here}{} and on {there}{}; this packet came to {here}",
-            mac_of(own),
-            mac_of(other)
+            mac_of(host, own),
+            mac_of(host, other)
         ),
     )
     .explains(Specificity::Linked)
-    .leads_to(outcome)
-    .sure(if seen {
-        Confidence::Certain
-    } else {
-        Confidence::Likely
+    .leads_to(match told {
+        Some(_) => Outcome::Rejected,
+        None => Outcome::Dropped,
     })
-    .because(
-        "neighbor",
-        seen.then(|| {
-            let macs: Vec<_> = macs.iter().map(ToString::to_string).collect();
-            format!("answers for {dst} came from {}", macs.join(" and "))
-        }),
-    )
+    .sure(match answered {
+        Some(_) => Confidence::Certain,
+        None => Confidence::Likely,
+    })
+    .because("neighbor", answered)
     .because("icmp", told.map(|t| format!("{here} told the sender: {t}")))
     .advise([
-        shell.look(
-            "look first: who has it?",
-            command![..ip, "addr show dev", name],
-        ),
-        Shell::of(host, Some(other.netns)).look(
-            "and the other one",
-            command![..ip, "addr show dev", host.interface(other)],
-        ),
+        shown(host, own, dst, "look first: who has it?"),
+        shown(host, other, dst, "and the other one"),
     ]);
     Some(candidate.advise(taken_away(loss, own, dst)))
+}
+
+/// ` (02:00:00:00:00:09)`.
+fn mac_of(host: &Host, device: Device) -> String {
+    host.link(device)
+        .and_then(|l| l.mac)
+        .map_or_else(String::new, |mac| format!(" ({mac})"))
+}
+
+/// That more than one machine answered for the address.
+fn several_answers(trace: &Trace, address: IpAddr) -> Option<String> {
+    let macs = answers(trace, address);
+    let words: Vec<_> = macs.iter().map(ToString::to_string).collect();
+    (macs.len() > 1).then(|| format!("answers for {address} came from {}", words.join(" and ")))
+}
+
+fn shown(host: &Host, device: Device, address: IpAddr, why: &str) -> Remedy {
+    let name = host.interface(device);
+    Shell::of(host, Some(device.netns)).look(
+        why,
+        command![..ip(address.is_ipv6()), "addr show dev", name],
+    )
 }
 
 /// The address taken from the interface to which the packet came, and forgotten by whoever sent it there.
@@ -151,4 +153,97 @@ fn taken_away(loss: &Loss<'_>, own: Device, dst: IpAddr) -> Option<Remedy> {
         ),
         None => change,
     })
+}
+
+/// Two machines have the MAC: the frame went to the one that does not own the address (`ip_error` there, unless it
+/// forwards).
+pub fn mac(loss: &Loss<'_>) -> Option<Candidate> {
+    let foreign = loss.reason() == "IP_INADDRERRORS"
+        && matches!(loss.function(), "ip_error" | "ip6_forward")
+        || loss.unnamed() && loss.function() == "ip_error";
+    if !foreign {
+        return None;
+    }
+    let host = loss.host;
+    let thief = loss.device()?;
+    let mac = l2::frame(loss)?.dst;
+    if host.link(thief)?.mac != Some(mac) {
+        return None;
+    }
+    let asker = l2::sender(loss)?;
+    let hop = l2::next_hop(loss, asker)?;
+    // Namespaces elsewhere may be of another network.
+    let owner = neighbour::owners(host, asker, hop)
+        .into_iter()
+        .find(|l| l.mac == Some(mac) && l.device != thief)?;
+    if host.is_local(thief.netns, hop) {
+        return None;
+    }
+    let (here, there) = (
+        words::interface(host, thief),
+        words::interface(host, owner.device),
+    );
+    let moved =
+        l2::bridges(loss).find_map(|bridge| Some((bridge, learned_port(host, bridge, mac)?)));
+    let candidate = Candidate::new(
+        &NEIGHBOR_DUPLICATE,
+        loss.place(Some("device")),
+        format!(
+            "duplicate MAC{}: {mac} is also that of {there}, which owns {hop}",
+            loss.at_words()
+        ),
+    )
+    .explains(Specificity::Linked)
+    .because("link", format!("{here} and {there} both have {mac}"))
+    .because(
+        "fdb",
+        moved.map(|(bridge, port)| format!("{} has {mac} on port {}", bridge.name, port.name)),
+    );
+    Some(candidate.advise(one_of_its_own(host, thief, mac, moved)))
+}
+
+/// Another MAC for the interface. The bridge that has the old one at its port has it there until the owner sends something.
+fn one_of_its_own(
+    host: &Host,
+    thief: Device,
+    mac: Mac,
+    moved: Option<(&Link, &Link)>,
+) -> Vec<Remedy> {
+    let shell = Shell::of(host, Some(thief.netns));
+    let name = host.interface(thief);
+    let look = shell.look("look first", command!["ip link show dev", name]);
+    let change = shell
+        .change(
+            "give it a MAC of its own",
+            set_mac(&name, free_mac(host, mac)),
+        )
+        .undone_by(set_mac(&name, mac));
+    let Some((bridge, port)) = moved else {
+        return vec![look, change];
+    };
+    let at_bridge = Shell::of(host, Some(bridge.device.netns));
+    let forget = command!["bridge fdb del", mac, "dev", port.name, "master"];
+    vec![
+        look,
+        change.and_in(&at_bridge, forget),
+        at_bridge.look(
+            "on which port the bridge has it now",
+            fdb_of_bridge(&bridge.name, mac),
+        ),
+    ]
+}
+
+/// A locally administered MAC next to this one that no known interface has.
+fn free_mac(host: &Host, mac: Mac) -> Mac {
+    let mut bytes = mac.0;
+    bytes[0] = bytes[0] & !1 | 2;
+    let next = |step: u8| {
+        let mut bytes = bytes;
+        bytes[5] = bytes[5].wrapping_add(step);
+        Mac(bytes)
+    };
+    (1..=u8::MAX)
+        .map(next)
+        .find(|mac| host.by_mac(*mac).next().is_none())
+        .unwrap_or_else(|| next(1))
 }

@@ -8,7 +8,7 @@ use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{TC_DROP, XDP_DROP};
 use super::super::device_state;
 use super::super::loss::Loss;
-use super::super::remedy::{Shell, command};
+use super::super::remedy::{Remedy, Shell, command};
 use super::super::words;
 use super::link;
 
@@ -39,9 +39,8 @@ pub fn tc(loss: &Loss<'_>) -> Option<Candidate> {
         "TC_EGRESS" => ("tc-egress", "egress"),
         _ => return None,
     };
+    let host = loss.host;
     let device = loss.last_device()?;
-    let name = loss.host.interface(device);
-    let shell = Shell::of(loss.host, loss.netns());
     let list = attached(loss, hook);
     let what = if list.is_empty() {
         ": a program, an action, or a redirect that failed".to_owned()
@@ -51,50 +50,59 @@ pub fn tc(loss: &Loss<'_>) -> Option<Candidate> {
     let down = list
         .iter()
         .flat_map(|a| device_state::redirects(device, a))
-        .find(|to| loss.host.link(*to).is_none_or(|l| !l.up));
-    let fate = match down {
-        Some(to) => format!(", and {} is down", loss.host.interface(to)),
-        None => String::new(),
+        .find(|to| host.link(*to).is_none_or(|l| !l.up));
+    let fate = down.map_or_else(String::new, |to| {
+        format!(", and {} is down", host.interface(to))
+    });
+    let advice = match list.as_slice() {
+        [] => look_for_filters(loss, device, side),
+        list => list
+            .iter()
+            .flat_map(|attachment| device_state::advice(host, device, attachment))
+            .chain(down.map(|to| raise(loss, to)))
+            .collect(),
     };
-    let mut candidate = Candidate::new(
+    let candidate = Candidate::new(
         &TC_DROP,
         loss.place_at_device(hook),
         format!("tc {side} dropped it{}{what}{fate}", loss.at_words()),
     )
-    .explains(Specificity::Reason);
-    if let Some(to) = down {
-        candidate = candidate.because(
-            "link",
+    .explains(Specificity::Reason)
+    .because(
+        "link",
+        down.map(|to| {
             format!(
                 "the redirect leads to {}, which is down",
-                words::interface(loss.host, to)
-            ),
-        );
-    }
-    for attachment in &list {
-        candidate = candidate.advise(device_state::advice(loss.host, device, attachment));
-    }
-    // What is behind that interface is not known: the filter off is known to help.
-    candidate = candidate.advise(down.map(|to| {
-        let set = |state: &'static str| command!["ip link set dev", loss.host.interface(to), state];
-        shell
-            .change("or raise the interface to which it redirects", set("up"))
-            .undone_by(set("down"))
-    }));
-    if list.is_empty() {
-        candidate = candidate.advise([
-            shell.look(
-                "look at the filters and their counters",
-                command!["tc -s filter show dev", name, side],
-            ),
-            shell.look("and at programs", command!["bpftool net show dev", name]),
-            shell.change(
-                "take the filter off, if it is not wanted",
-                command!["tc filter del dev", name, side],
-            ),
-        ]);
-    }
-    Some(candidate)
+                words::interface(host, to)
+            )
+        }),
+    );
+    Some(candidate.advise(advice))
+}
+
+/// The interface to which a program redirects raised. What is behind it is not known: the filter off is known to help.
+fn raise(loss: &Loss<'_>, to: Device) -> Remedy {
+    let set = |state: &'static str| command!["ip link set dev", loss.host.interface(to), state];
+    Shell::of(loss.host, loss.netns())
+        .change("or raise the interface to which it redirects", set("up"))
+        .undone_by(set("down"))
+}
+
+/// What is attached was not read.
+fn look_for_filters(loss: &Loss<'_>, device: Device, side: &str) -> Vec<Remedy> {
+    let shell = Shell::of(loss.host, loss.netns());
+    let name = loss.host.interface(device);
+    vec![
+        shell.look(
+            "look at the filters and their counters",
+            command!["tc -s filter show dev", name, side],
+        ),
+        shell.look("and at programs", command!["bpftool net show dev", name]),
+        shell.change(
+            "take the filter off, if it is not wanted",
+            command!["tc filter del dev", name, side],
+        ),
+    ]
 }
 
 /// A tc or XDP program's redirect to a device that cannot send: freed while being handed on, on the device that it was

@@ -1,12 +1,13 @@
 //! Frames that came to an interface with another MAC.
 
+mod misled;
+
 use std::net::IpAddr;
 
 use crate::host::Host;
 use crate::host::facts::Link;
-use crate::model::{Detail, Device, Ethernet, IfIndex, Mac};
-use crate::network::bridging::{bridge_of, learned_port, true_way};
-use crate::network::neighbour;
+use crate::model::{Detail, Device, Ethernet, Mac};
+use crate::network::bridging::bridge_of;
 use crate::network::segment::Segment;
 use crate::network::tunnel::remote_of;
 use crate::sites;
@@ -15,11 +16,14 @@ use crate::uapi::neighbour::NUD_PERMANENT;
 use crate::verdict::Place;
 
 use super::super::candidate::{Candidate, Specificity, place_at};
-use super::super::causes::{L2_WRONG_MAC, NEIGHBOR_DUPLICATE};
+use super::super::causes::L2_WRONG_MAC;
+use super::super::layer2_commands::{fdb_of_bridge, fdb_of_tunnel, set_mac};
 use super::super::loss::Loss;
 use super::super::overlay;
 use super::super::remedy::{Remedy, Shell, command, ip, text};
 use super::super::words;
+
+use misled::misled;
 
 /// The Ethernet header that the dropping interface saw: the inner one after decapsulation.
 pub(in super::super) fn frame(loss: &Loss<'_>) -> Option<Ethernet> {
@@ -114,6 +118,14 @@ struct Stray<'a> {
     next_hop: Option<IpAddr>,
 }
 
+impl Stray<'_> {
+    /// Whether the interface is the one that it was for.
+    fn is_meant(&self, host: &Host) -> bool {
+        self.next_hop
+            .is_some_and(|hop| host.is_local(self.here.netns, hop))
+    }
+}
+
 /// Interfaces with this MAC that the frame could have come to: of the sender's segment, or of a namespace that it passed.
 /// Networks of one machine may use the same MACs.
 pub(super) fn owners<'a>(
@@ -183,16 +195,11 @@ pub fn wrong_mac(loss: &Loss<'_>) -> Option<Candidate> {
         (None, Some(h)) => summary += &format!(": the frame is not for {h}"),
         (None, None) => {}
     }
-    let misled = found
-        .carries
-        .and_then(|mac| misled(loss, &found, mac).or_else(|| wrong_end(loss, mac)));
+    let misled = found.carries.and_then(|mac| misled(loss, found.here, mac));
     let nobody = found.carries.is_some() && found.owners.is_empty();
-    let meant = found
-        .next_hop
-        .is_some_and(|hop| host.is_local(found.here.netns, hop));
     if let Some(misled) = &misled {
         summary += &format!("; {}", misled.words);
-    } else if nobody && !meant {
+    } else if nobody && !found.is_meant(host) {
         summary += "; no interface on the way has that MAC";
     }
     let place = Place {
@@ -220,190 +227,76 @@ pub fn wrong_mac(loss: &Loss<'_>) -> Option<Candidate> {
     Some(by_neighbor_entry(loss, &found, candidate))
 }
 
-/// A VXLAN device that sends the frame to another end than the one at which its MAC is.
-fn wrong_end(loss: &Loss<'_>, mac: Mac) -> Option<Misled> {
-    let host = loss.host;
-    let device = loss.steps().iter().find_map(|s| {
-        let device = s.event.device?;
-        let out = matches!(s.event.detail, Detail::Egress);
-        (out && host.link(device)?.vxlan.is_some()).then_some(device)
-    })?;
-    let remote = remote_of(host, device, mac)?.address;
-    let owner = overlay::owner(host, device, mac)?;
-    let truth = overlay::end_of(host, owner, device.netns).filter(|truth| *truth != remote)?;
-    let name = host.interface(device);
-    let shell = Shell::of(host, Some(device.netns));
-    Some(Misled {
-        words: format!(
-            "the FDB of {name} sends it to {remote}, but it is at {truth} ({})",
-            words::interface(host, owner.device)
-        ),
-        evidence: format!("{name} sends frames for {mac} to {remote}"),
-        advice: vec![
-            shell.look(
-                "look first: to which end the tunnel sends that MAC",
-                command!["bridge fdb show dev", name].piped_to(command!["grep -i", mac]),
-            ),
-            shell
-                .change(
-                    "name the end at which it is",
-                    command!["bridge fdb replace", mac, "dev", name, "dst", truth],
-                )
-                .undone_by(command![
-                    "bridge fdb replace",
-                    mac,
-                    "dev",
-                    name,
-                    "dst",
-                    remote
-                ]),
-        ],
-    })
-}
-
-/// A bridge that sends the frame to another port than the one behind which its MAC is, or takes it for its own.
-struct Misled {
-    words: String,
-    evidence: String,
-    advice: Vec<Remedy>,
-}
-
-fn misled(loss: &Loss<'_>, found: &Stray<'_>, mac: Mac) -> Option<Misled> {
-    let host = loss.host;
-    let (bridge, answer, entry) = loss
-        .steps()
-        .iter()
-        .filter_map(|s| bridge_of(host, s.event.device?))
-        .find_map(|bridge| {
-            let answer = host.forwarding(bridge.device, mac)?;
-            let entry = answer.entries.iter().find(|e| !e.default)?;
-            Some((bridge, answer, *entry))
-        })?;
-    let port = host.link(Device {
-        netns: bridge.device.netns,
-        ifindex: IfIndex(entry.port),
-    })?;
-    let truth = true_way(host, bridge, mac).filter(|t| t.device != port.device);
-    let own = entry.is_own() && found.here == bridge.device;
-    if !own && (truth.is_none() || port.device == bridge.device) {
-        return None;
-    }
-    let shell = Shell::of(host, Some(bridge.device.netns));
-    let look = shell.look(
-        "look first: the bridge's entry for the MAC",
-        command!["bridge fdb show br", bridge.name].piped_to(command!["grep -i", mac]),
-    );
-    let remove = shell.change(
-        "remove the wrong entry: the bridge learns the right one by itself",
-        command!["bridge fdb del", mac, "dev", port.name, "master"],
-    );
-    let set = |port: &Link, kind: &str, sticky: Option<&str>| {
-        command![
-            "bridge fdb replace",
-            mac,
-            "dev",
-            port.name,
-            "master",
-            kind,
-            ..sticky
-        ]
-    };
-    let back = || set(port, entry.kind(), entry.sticky.then_some("sticky"));
-    let mut advice = vec![look, remove.undone_by(back())];
-    if let Some(truth) = truth {
-        let change = shell.change(
-            "or name the port behind which the machine is",
-            set(truth, "static", None),
-        );
-        advice.push(change.undone_by(back()));
-    }
-    let words = if own {
-        format!(
-            "the FDB of {} marks {mac} as its own (a local entry on {})",
-            bridge.name, port.name
-        )
-    } else {
-        format!(
-            "the FDB of {} has it on port {}, but it is behind {}",
-            bridge.name,
-            port.name,
-            truth.map_or("another", |t| t.name.as_str())
-        )
-    };
-    Some(Misled {
-        words,
-        evidence: format!(
-            "{} has {} for {mac}, on {}",
-            bridge.name,
-            words::count(answer.entries.len() as u64, "entry").replace("entrys", "entries"),
-            port.name
-        ),
-        advice,
-    })
-}
-
 /// Who put the MAC on the frame had it from a neighbour entry (or, in a VXLAN, the frame went to the wrong end).
-fn by_neighbor_entry(loss: &Loss<'_>, found: &Stray<'_>, mut candidate: Candidate) -> Candidate {
+fn by_neighbor_entry(loss: &Loss<'_>, found: &Stray<'_>, candidate: Candidate) -> Candidate {
     let host = loss.host;
-    let here = Shell::of(host, Some(found.here.netns));
-    let name = host.interface(found.here);
-    let ip = ip(loss.v6());
-    if let Some(sender) = found.sender {
-        let shell = Shell::of(host, Some(sender.netns));
-        let device = host.interface(sender);
-        let hop = found.next_hop.map(|hop| hop.to_string());
-        let entry = found
-            .next_hop
-            .and_then(|next| entry_words(host, sender, next));
-        candidate = candidate
-            .because(
-                "neighbor",
-                format!(
-                    "that MAC was put on the frame at {}",
-                    words::interface(host, sender)
-                ),
-            )
-            .because("neighbor", entry.map(|entry| format!("its entry {entry}")))
-            .advise([shell.look(
-                "look first: the neighbour entry that the sender uses",
-                command![..ip, "neigh show", ..hop, "dev", device],
-            )]);
-        let right = found
-            .next_hop
-            .filter(|hop| host.is_local(found.here.netns, *hop))
-            .zip(found.has);
-        if let Some((hop, mac)) = right {
-            let replace =
-                |mac: Mac| command![..ip, "neigh replace", hop, "lladdr", mac, "dev", device];
-            let mut change = shell.change("give the sender's entry the right MAC", replace(mac));
-            if let Some(old) = found.carries {
-                change = told_end(loss, sender, (old, mac), change.undone_by(replace(old)));
-            }
-            candidate = candidate.advise([change]);
-        }
-        candidate = candidate.advise(tunnel_entry(loss, found.carries));
-    } else {
-        candidate = candidate.advise([here.look(
+    let candidate = match found.sender {
+        Some(sender) => at_sender(loss, found, sender, candidate),
+        None => candidate.advise([Shell::of(host, Some(found.here.netns)).look(
             "look first: neighbour entries",
-            command![..ip, "neigh show"],
-        )]);
-    }
-    let bridged = loss
-        .steps()
-        .iter()
-        .filter_map(|s| bridge_of(host, s.event.device?))
-        .next();
-    if let (Some(bridge), Some(mac)) = (bridged, found.carries) {
-        candidate = candidate.advise([Shell::of(host, Some(bridge.device.netns)).look(
-            "what the bridge on the way knows of that MAC",
-            command!["bridge fdb show br", bridge.name].piped_to(command!["grep -i", mac]),
-        )]);
-    }
+            command![..ip(loss.v6()), "neigh show"],
+        )]),
+    };
     let Some(mac) = found.carries else {
         return candidate.advise([text(
             "correct the entry that names the wrong MAC: ip link shows the right one",
         )]);
     };
+    let bridge = bridges(loss).next().map(|bridge| {
+        Shell::of(host, Some(bridge.device.netns)).look(
+            "what the bridge on the way knows of that MAC",
+            fdb_of_bridge(&bridge.name, mac),
+        )
+    });
+    candidate.advise(bridge).advise(renamed(host, found, mac))
+}
+
+/// The neighbour entry of the sender, and the right one.
+fn at_sender(
+    loss: &Loss<'_>,
+    found: &Stray<'_>,
+    sender: Device,
+    candidate: Candidate,
+) -> Candidate {
+    let host = loss.host;
+    let shell = Shell::of(host, Some(sender.netns));
+    let device = host.interface(sender);
+    let ip = ip(loss.v6());
+    let hop = found.next_hop.map(|hop| hop.to_string());
+    let entry = found
+        .next_hop
+        .and_then(|next| entry_words(host, sender, next));
+    let right = found.next_hop.filter(|_| found.is_meant(host));
+    let right = right.zip(found.has).map(|(hop, mac)| {
+        let replace = |mac: Mac| command![..ip, "neigh replace", hop, "lladdr", mac, "dev", device];
+        let change = shell.change("give the sender's entry the right MAC", replace(mac));
+        match found.carries {
+            Some(old) => told_end(loss, sender, (old, mac), change.undone_by(replace(old))),
+            None => change,
+        }
+    });
+    candidate
+        .because(
+            "neighbor",
+            format!(
+                "that MAC was put on the frame at {}",
+                words::interface(host, sender)
+            ),
+        )
+        .because("neighbor", entry.map(|entry| format!("its entry {entry}")))
+        .advise([shell.look(
+            "look first: the neighbour entry that the sender uses",
+            command![..ip, "neigh show", ..hop, "dev", device],
+        )])
+        .advise(right)
+        .advise(tunnel_entry(loss, found.carries))
+}
+
+/// The interface given the MAC that the frame carries. Whoever got a flooded copy is not the one that the others expect.
+fn renamed(host: &Host, found: &Stray<'_>, mac: Mac) -> Option<Remedy> {
+    if !found.is_meant(host) {
+        return None;
+    }
     let twice = match found.owners.first() {
         Some(owner) => format!(
             " (now {} has it: not on one segment with it)",
@@ -411,20 +304,15 @@ fn by_neighbor_entry(loss: &Loss<'_>, found: &Stray<'_>, mut candidate: Candidat
         ),
         None => String::new(),
     };
-    // Whoever got a flooded copy is not the one that the others expect.
-    let meant = |hop| host.is_local(found.here.netns, hop);
-    if !found.next_hop.is_some_and(meant) {
-        return candidate;
-    }
-    let set = |mac: Mac| command!["ip link set dev", name, "address", mac];
-    let mut change = here.change(
+    let name = host.interface(found.here);
+    let change = Shell::of(host, Some(found.here.netns)).change(
         format!("or give the interface the MAC that the others expect{twice}"),
-        set(mac),
+        set_mac(&name, mac),
     );
-    if let Some(own) = found.has {
-        change = change.undone_by(set(own));
-    }
-    candidate.advise([change])
+    Some(match found.has {
+        Some(own) => change.undone_by(set_mac(&name, own)),
+        None => change,
+    })
 }
 
 /// A VXLAN device that does not learn has to be told too where the right MAC is: at the end to which it sent the wrong one.
@@ -444,96 +332,28 @@ fn told_end(loss: &Loss<'_>, sender: Device, (old, new): (Mac, Mac), change: Rem
 }
 
 /// In a VXLAN the frame may have gone to the wrong end: the device's own entry for the MAC.
-fn tunnel_entry(loss: &Loss<'_>, mac: Option<Mac>) -> Vec<Remedy> {
-    let host = loss.host;
-    let through = loss.steps().iter().find_map(|s| {
-        let device = s.event.device?;
-        let link = host.link(device)?;
-        let out = matches!(s.event.detail, Detail::Egress);
-        (out && link.vxlan.is_some()).then_some(link)
-    });
-    let (Some(vxlan), Some(mac)) = (through, mac) else {
-        return Vec::new();
-    };
-    let shell = Shell::of(host, Some(vxlan.device.netns));
-    vec![shell.look(
+fn tunnel_entry(loss: &Loss<'_>, mac: Option<Mac>) -> Option<Remedy> {
+    let (vxlan, mac) = vxlan(loss).zip(mac)?;
+    Some(Shell::of(loss.host, Some(vxlan.device.netns)).look(
         "and to which end the tunnel sends that MAC",
-        command!["bridge fdb show dev", vxlan.name].piped_to(command!["grep -i", mac]),
-    )]
+        fdb_of_tunnel(&vxlan.name, mac),
+    ))
 }
 
-/// Two machines have the MAC: the frame went to the one that does not own the address (`ip_error` there, unless it
-/// forwards).
-pub fn twin(loss: &Loss<'_>) -> Option<Candidate> {
-    let foreign = loss.reason() == "IP_INADDRERRORS"
-        && matches!(loss.function(), "ip_error" | "ip6_forward")
-        || loss.unnamed() && loss.function() == "ip_error";
-    if !foreign {
-        return None;
-    }
+/// The VXLAN device into which the frame went.
+fn vxlan<'a>(loss: &Loss<'a>) -> Option<&'a Link> {
+    loss.steps().iter().find_map(|s| {
+        let out = matches!(s.event.detail, Detail::Egress);
+        let link = loss.host.link(s.event.device?)?;
+        (out && link.vxlan.is_some()).then_some(link)
+    })
+}
+
+/// Bridges on the way, as often as the packet was seen at one.
+pub(super) fn bridges<'a>(loss: &Loss<'a>) -> impl Iterator<Item = &'a Link> {
     let host = loss.host;
-    let thief = loss.device()?;
-    let mac = frame(loss)?.dst;
-    if host.link(thief)?.mac != Some(mac) {
-        return None;
-    }
-    let hop = sender(loss).and_then(|sender| next_hop(loss, sender))?;
-    // Namespaces elsewhere may be of another network.
-    let asker = sender(loss)?;
-    let owner = neighbour::owners(host, asker, hop)
-        .into_iter()
-        .find(|l| l.mac == Some(mac) && l.device != thief)?;
-    if host.is_local(thief.netns, hop) {
-        return None;
-    }
-    let (here, there) = (
-        words::interface(host, thief),
-        words::interface(host, owner.device),
-    );
-    let moved = loss
-        .steps()
-        .iter()
-        .filter_map(|s| bridge_of(host, s.event.device?))
-        .find_map(|bridge| Some((bridge, learned_port(host, bridge, mac)?)));
-    let place = loss.place(Some("device"));
-    let shell = Shell::of(host, Some(thief.netns));
-    let name = host.interface(thief);
-    let set = |mac: Mac| command!["ip link set dev", name, "address", mac];
-    let own = shell
-        .change("give it a MAC of its own", set(free_mac(host, mac)))
-        .undone_by(set(mac));
-    let mut candidate = Candidate::new(
-        &NEIGHBOR_DUPLICATE,
-        place,
-        format!(
-            "duplicate MAC{}: {mac} is also that of {there}, which owns {hop}",
-            loss.at_words()
-        ),
-    )
-    .explains(Specificity::Linked)
-    .because("link", format!("{here} and {there} both have {mac}"))
-    .because(
-        "fdb",
-        moved.map(|(bridge, port)| format!("{} has {mac} on port {}", bridge.name, port.name)),
-    )
-    .advise([
-        shell.look("look first", command!["ip link show dev", name]),
-        match moved {
-            // The bridge has it there until the owner sends something.
-            Some((bridge, port)) => own.and_in(
-                &Shell::of(host, Some(bridge.device.netns)),
-                command!["bridge fdb del", mac, "dev", port.name, "master"],
-            ),
-            None => own,
-        },
-    ]);
-    if let Some((bridge, _)) = moved {
-        candidate = candidate.advise([Shell::of(host, Some(bridge.device.netns)).look(
-            "on which port the bridge has it now",
-            command!["bridge fdb show br", bridge.name].piped_to(command!["grep -i", mac]),
-        )]);
-    }
-    Some(candidate)
+    let steps = loss.steps().iter();
+    steps.filter_map(move |s| bridge_of(host, s.event.device?))
 }
 
 /// What a sender's neighbour entry says: `for 10.0.0.9 says 02:00:00:00:00:09`.
@@ -544,19 +364,4 @@ pub(super) fn entry_words(host: &Host, sender: Device, hop: IpAddr) -> Option<St
         _ => " (PERMANENT: set by hand or by a program)",
     };
     Some(format!("for {hop} says {}{kind}", entry.mac?))
-}
-
-/// A locally administered MAC next to this one that no known interface has.
-fn free_mac(host: &Host, mac: Mac) -> Mac {
-    let mut bytes = mac.0;
-    bytes[0] = bytes[0] & !1 | 2;
-    let next = |step: u8| {
-        let mut bytes = bytes;
-        bytes[5] = bytes[5].wrapping_add(step);
-        Mac(bytes)
-    };
-    (1..=u8::MAX)
-        .map(next)
-        .find(|mac| host.by_mac(*mac).next().is_none())
-        .unwrap_or_else(|| next(1))
 }

@@ -130,36 +130,18 @@ pub fn too_big(loss: &Loss<'_>) -> Option<Candidate> {
         .packet
         .as_ref()
         .map_or(loss.event.len, |p| p.ip_len);
-    let taken = loss
-        .journeys(Direction::Error)
-        .flat_map(|j| &j.steps)
-        .find_map(|s| match s.event.packet.as_ref()?.transport {
-            Transport::Icmp { mtu, .. } => mtu,
-            _ => None,
-        });
-    let limit = taken.map_or_else(String::new, |m| format!(", the next hop takes {m}"));
-    let told = loss.told().map_or_else(
-        || "; the sender was not told".to_owned(),
-        |t| format!("; the sender was told ({t})"),
-    );
+    let lost = error_lost(loss);
+    let limit = next_mtu(loss).map_or_else(String::new, |m| format!(", the next hop takes {m}"));
+    let told = told_words(loss, lost.as_ref());
     let shell = Shell::of(loss.host, loss.netns());
     let dst = loss.dst()?;
-    let lost_error = error_lost(loss);
-    let told = match &lost_error {
-        Some(error) => format!(
-            "; the ICMP error that tells the sender was lost on {} (path MTU black hole)",
-            loss.host.namespace(error.netns)
-        ),
-        None => told,
-    };
-    let (rules, let_pass) = lost_error
+    let (rules, let_pass) = lost
         .as_ref()
         .map(|error| filter_of(loss, error))
         .unwrap_or_default();
-    let blackhole = lost_error.map(|error| error.words);
     let tcp = loss.tuple().is_some_and(|t| t.proto == Proto::Tcp);
     let clamp = tcp.then(|| clamp(&shell, loss.v6()));
-    let changes = mtu::make_room(loss, size, loss.told().is_some() && blackhole.is_none());
+    let changes = mtu::make_room(loss, size, loss.told().is_some() && lost.is_none());
     Some(
         Candidate::new(
             &MTU_EXCEEDED,
@@ -170,7 +152,7 @@ pub fn too_big(loss: &Loss<'_>) -> Option<Candidate> {
             ),
         )
         .explains(Specificity::Reason)
-        .because("icmp", blackhole)
+        .because("icmp", lost.map(|error| error.words))
         .advise(rules)
         .advise([
             shell.look("MTU of the links", "ip link"),
@@ -186,6 +168,29 @@ pub fn too_big(loss: &Loss<'_>) -> Option<Candidate> {
             "give the sender's interface the smallest MTU of the path, or let ICMP errors pass",
         )]),
     )
+}
+
+/// The MTU that an ICMP error about the flow names.
+fn next_mtu(loss: &Loss<'_>) -> Option<u32> {
+    let errors = loss.journeys(Direction::Error).flat_map(|j| &j.steps);
+    errors
+        .filter_map(|s| s.event.packet.as_ref())
+        .find_map(|p| match p.transport {
+            Transport::Icmp { mtu, .. } => mtu,
+            _ => None,
+        })
+}
+
+/// Whether the sender heard of it.
+fn told_words(loss: &Loss<'_>, lost: Option<&LostError>) -> String {
+    match (lost, loss.told()) {
+        (Some(error), _) => format!(
+            "; the ICMP error that tells the sender was lost on {} (path MTU black hole)",
+            loss.host.namespace(error.netns)
+        ),
+        (None, Some(told)) => format!("; the sender was told ({told})"),
+        (None, None) => "; the sender was not told".to_owned(),
+    }
 }
 
 /// The filter that drops the ICMP error: what to look at, and the change where it is a chain of iptables.

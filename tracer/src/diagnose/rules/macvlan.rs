@@ -1,8 +1,10 @@
 //! Macvlans that do not see each other, or their parent: what one sends goes out of the parent, and comes to the
 //! other only where a switch sends it back.
 
+use std::net::IpAddr;
+
 use crate::host::Host;
-use crate::host::facts::Link;
+use crate::host::facts::{InterfaceAddress, Link};
 use crate::host::prefix::holds;
 use crate::model::{Detail, Journey, Mac, Step};
 use crate::uapi::neighbour::NUD_PERMANENT;
@@ -10,8 +12,9 @@ use crate::verdict::Confidence;
 
 use super::super::candidate::{Candidate, Specificity, place_at};
 use super::super::causes::L2_BRIDGE;
+use super::super::layer2_commands::permanent_neighbour;
 use super::super::loss::Loss;
-use super::super::remedy::{Remedy, Shell, command, ip, text};
+use super::super::remedy::{Command, Remedy, Shell, command, ip, text};
 use super::super::words;
 use super::bridge::HOOK;
 use super::l2;
@@ -155,64 +158,53 @@ fn of_its_own(host: &Host, parent: &Link, child: &Link) -> Option<Remedy> {
             .any(|net| holds(net.address, net.prefix, a.address))
     })?;
     let name: String = format!("mv-{}", parent.name).chars().take(15).collect();
-    let ip = ip(moved.address.is_ipv6());
-    let nodad = moved.address.is_ipv6().then_some("nodad");
-    let address = format!("{}/{}", moved.address, moved.prefix);
-    let set = |verb: &'static str, name: &str| {
-        let nodad = nodad.filter(|_| verb == "add");
-        command![..ip, "addr", verb, &address, "dev", name, ..nodad]
-    };
-    let forget = || {
-        command![
-            ..ip,
-            "neigh flush to",
-            moved.address,
-            "dev",
-            child.name,
-            "nud all"
-        ]
-    };
-    let known = host
-        .neighbor(child.device, moved.address)
-        .filter(|n| n.state & NUD_PERMANENT != 0)
-        .and_then(|n| n.mac);
-    let mut remedy = shell
+    let add = command![
+        "ip link add",
+        name,
+        "link",
+        parent.name,
+        "type macvlan mode bridge"
+    ];
+    let remedy = shell
         .change(
             "give the host a macvlan of its own on the parent, and move the host's address to it",
-            command![
-                "ip link add",
-                name,
-                "link",
-                parent.name,
-                "type macvlan mode bridge"
-            ],
+            add,
         )
-        .and(set("del", &parent.name))
-        .and(set("add", &name))
+        .and(addressed("del", moved, &parent.name))
+        .and(addressed("add", moved, &name))
         .and(command!["ip link set dev", name, "up"])
-        .and_in(&there, forget())
+        .and_in(&there, forgotten(child, moved.address))
         .undone_by(command!["ip link del", name])
-        .undone_by(set("add", &parent.name))
-        .undone_in(&there, forget());
-    if let Some(mac) = known {
-        remedy = remedy.undone_in(
-            &there,
-            command![
-                ..ip,
-                "neigh replace",
-                moved.address,
-                "lladdr",
-                mac,
-                "dev",
-                child.name,
-                "nud permanent"
-            ],
-        );
-    }
+        .undone_by(addressed("add", moved, &parent.name))
+        .undone_in(&there, forgotten(child, moved.address));
+    let remedy = match permanent(host, child, moved.address) {
+        Some(entry) => remedy.undone_in(&there, entry),
+        None => remedy,
+    };
     Some(remedy.scope(format!(
         "routes of the host through {} have to lead through {name}, and whatever sets the host's address up has to know of it",
         parent.name
     )))
+}
+
+fn addressed(verb: &'static str, moved: &InterfaceAddress, name: &str) -> Command {
+    let v6 = moved.address.is_ipv6();
+    let nodad = (v6 && verb == "add").then_some("nodad");
+    let address = format!("{}/{}", moved.address, moved.prefix);
+    command![..ip(v6), "addr", verb, address, "dev", name, ..nodad]
+}
+
+/// The neighbour entries for an address forgotten, permanent ones too.
+fn forgotten(link: &Link, address: IpAddr) -> Command {
+    let ip = ip(address.is_ipv6());
+    command![..ip, "neigh flush to", address, "dev", link.name, "nud all"]
+}
+
+/// The permanent entry that goes with them.
+fn permanent(host: &Host, link: &Link, address: IpAddr) -> Option<Command> {
+    let entry = host.neighbor(link.device, address)?;
+    let mac = entry.mac.filter(|_| entry.state & NUD_PERMANENT != 0)?;
+    Some(permanent_neighbour(address, mac, &link.name))
 }
 
 fn proposal(host: &Host, sender: &Link, summary: String) -> Candidate {

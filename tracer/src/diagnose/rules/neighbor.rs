@@ -216,49 +216,7 @@ fn question_evidence(
     who: Unresolved,
     told: &Answer<'_>,
 ) -> Vec<Evidence> {
-    let mut list = Vec::new();
-    let question = question_words(who.address);
-    let about = |event: &&Event| {
-        matches!(event.packet.as_ref().map(|p| p.transport),
-            Some(Transport::Neighbor { answer: false, target, .. }) if target == who.address)
-    };
-    let steps = trace.journeys.values().flat_map(|j| &j.steps);
-    let seen: Vec<&Event> = steps
-        .map(|s| &s.event)
-        .chain(&trace.beside)
-        .filter(about)
-        .collect();
-    let arrived = seen
-        .iter()
-        .filter(|e| matches!(e.detail, Detail::Ingress))
-        .find_map(|e| e.device.filter(|d| *d != who.device));
-    if let Some(device) = arrived {
-        list.push(evidence(
-            "neighbor",
-            format!(
-                "the {question} for {} came to {}; no answer left there",
-                who.address,
-                words::interface(host, device)
-            ),
-        ));
-    }
-    let dropped = seen.iter().find_map(|e| match &e.detail {
-        Detail::Drop(info) => Some((e, info)),
-        _ => None,
-    });
-    if let Some((event, info)) = dropped {
-        let place = event.device.map_or_else(String::new, |d| {
-            format!(" on {}", words::interface(host, d))
-        });
-        list.push(evidence(
-            "neighbor",
-            format!(
-                "the {question} itself was dropped{place}: {} in {}",
-                info.reason.as_deref().unwrap_or("no reason given"),
-                info.function.as_deref().unwrap_or("an unknown function"),
-            ),
-        ));
-    }
+    let mut list = seen_evidence(trace, host, who);
     list.extend(owner_evidence(host, who, told));
     if let Some(peer) = peer_of(host, who.device) {
         list.push(evidence(
@@ -281,6 +239,51 @@ fn question_evidence(
         ));
     }
     list
+}
+
+/// Requests that came to another interface, or were dropped themselves.
+fn seen_evidence(trace: &Trace, host: &Host, who: Unresolved) -> Vec<Evidence> {
+    let question = question_words(who.address);
+    let about = |event: &&Event| {
+        matches!(event.packet.as_ref().map(|p| p.transport),
+            Some(Transport::Neighbor { answer: false, target, .. }) if target == who.address)
+    };
+    let steps = trace.journeys.values().flat_map(|j| &j.steps);
+    let seen: Vec<&Event> = steps
+        .map(|s| &s.event)
+        .chain(&trace.beside)
+        .filter(about)
+        .collect();
+    let arrived = seen
+        .iter()
+        .filter(|e| matches!(e.detail, Detail::Ingress))
+        .find_map(|e| e.device.filter(|d| *d != who.device))
+        .map(|device| {
+            format!(
+                "the {question} for {} came to {}; no answer left there",
+                who.address,
+                words::interface(host, device)
+            )
+        });
+    let dropped = seen.iter().find_map(|e| match &e.detail {
+        Detail::Drop(info) => Some((e, info)),
+        _ => None,
+    });
+    let dropped = dropped.map(|(event, info)| {
+        let place = event.device.map_or_else(String::new, |d| {
+            format!(" on {}", words::interface(host, d))
+        });
+        format!(
+            "the {question} itself was dropped{place}: {} in {}",
+            info.reason.as_deref().unwrap_or("no reason given"),
+            info.function.as_deref().unwrap_or("an unknown function"),
+        )
+    });
+    arrived
+        .into_iter()
+        .chain(dropped)
+        .map(|text| evidence("neighbor", text))
+        .collect()
 }
 
 /// Who has the address, where the question leads.

@@ -8,6 +8,7 @@ mod marked;
 mod opening;
 mod suspects;
 mod untracked;
+mod untranslated;
 mod way_back;
 
 use std::net::IpAddr;
@@ -17,20 +18,18 @@ use crate::host::Host;
 use crate::host::facts::{BaseChain, FilterEngine, Stop, Test};
 use crate::model::{Device, IfIndex, Transport};
 use crate::sites;
-use crate::uapi::nf_conntrack::IPS_SRC_NAT_DONE;
-use crate::verdict::Evidence;
 
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{Cause, NETFILTER_DROP, NETFILTER_QUEUE, NETFILTER_REJECT};
 use super::super::hooks::{self, Hook};
 use super::super::loss::Loss;
-use super::super::nat_commands;
 use super::super::nfqueue;
 use super::super::remedy::{Remedy, Shell, command, text};
 
 pub use answer::switch;
 pub use suspects::Suspects;
 pub use suspects::{look_again, states_of};
+pub(super) use untranslated::is_untranslated;
 pub use way_back::is_asked as asks_for_the_way_back;
 
 /// The hook, when a packet filter freed the packet.
@@ -146,10 +145,9 @@ pub fn drop(loss: &Loss<'_>) -> Option<Candidate> {
     let hook = filtered(loss)?;
     let mut candidate = propose(loss, &NETFILTER_DROP, hook, "DROP");
     let shell = Shell::of(loss.host, loss.netns());
-    if let Some(failed) = untranslated(loss, hook, &shell) {
-        candidate.summary += &failed.summary;
-        candidate.evidence.extend(failed.evidence);
-        return Some(candidate.explains(Specificity::Fact).advise(failed.advice));
+    if is_untranslated(loss, hook) {
+        let candidate = candidate.explains(Specificity::Fact);
+        return Some(untranslated::explain(candidate, (loss, hook)));
     }
     let found = hook.and_then(|h| Some((h, suspected(loss, h, &[Stop::Drop])?)));
     let Some((hook, (chains, mut found))) = found else {
@@ -201,89 +199,6 @@ pub fn of_question(trace: &Trace, host: &Host, address: IpAddr) -> Option<Candid
     let mut candidate = drop(&loss)?;
     candidate.summary = format!("{question} for {address}: {}", candidate.summary);
     Some(candidate.explains(Specificity::Linked))
-}
-
-/// What NAT could not translate: nf_tables' own frames say so; of legacy tables a rule that masquerades does, where the
-/// interface has no address (masquerade_tg, nf_nat_masquerade_ipv4: no address, NF_DROP).
-fn untranslated(loss: &Loss<'_>, hook: Option<Hook>, shell: &Shell) -> Option<Untranslated> {
-    let framed = loss.frames().any(|f| f.starts_with("nf_nat_"));
-    let device = loss.device();
-    let bare = device.is_some_and(|d| {
-        let mut own = loss.host.addresses(d).iter();
-        !own.any(|a| a.address.is_ipv6() == loss.v6())
-    });
-    let masquerades = || {
-        let hook = hook.filter(|h| h.name == "POSTROUTING")?;
-        let (_, found) = suspected(loss, hook, &[Stop::Nat])?;
-        let mut rules = found.list.into_iter().filter_map(|s| s.rule);
-        rules.find(|rule| rule.text.contains("MASQUERADE") || rule.text.contains("masquerade"))
-    };
-    let undone = loss
-        .info
-        .ct_status
-        .is_some_and(|s| s & IPS_SRC_NAT_DONE == 0);
-    if !framed && !(undone && bare && masquerades().is_some()) {
-        return None;
-    }
-    let name = device.map(|d| loss.host.interface(d));
-    let mut evidence = Vec::new();
-    let (summary, command) = match name {
-        Some(name) if bare => {
-            let family = if loss.v6() { "IPv6" } else { "IPv4" };
-            evidence.push(super::super::candidate::evidence(
-                "address",
-                format!("{name} has no {family} address"),
-            ));
-            (
-                format!(": {name} has no address to which it could be translated"),
-                command!["ip addr show dev", name],
-            )
-        }
-        _ => (
-            ": a NAT rule could not translate it (has the interface an address?)".to_owned(),
-            "ip addr".into(),
-        ),
-    };
-    let mut advice = vec![shell.look("look at the addresses", command)];
-    advice.push(shell.look(
-        "the rule that translates",
-        match engine(loss) {
-            FilterEngine::Legacy => "iptables-legacy -t nat -nvL POSTROUTING --line-numbers",
-            FilterEngine::Nftables => "nft -a list ruleset",
-        },
-    ));
-    let chain = hook
-        .filter(|_| bare)
-        .and_then(|hook| suspected(loss, hook, &[Stop::Nat]))
-        .and_then(|(_, found)| {
-            found
-                .list
-                .iter()
-                .find(|s| s.rule.is_some())
-                .map(|s| s.chain)
-        });
-    advice.extend(chain.and_then(|chain| nat_commands::without_address(loss, chain)));
-    advice.push(text(
-        "give the interface an address (ip addr add …), or translate to one of another interface (SNAT)",
-    ));
-    Some(Untranslated {
-        summary,
-        evidence,
-        advice,
-    })
-}
-
-/// Whether it was NAT that failed.
-pub(super) fn is_untranslated(loss: &Loss<'_>, hook: Hook) -> bool {
-    let shell = Shell::of(loss.host, loss.netns());
-    untranslated(loss, Some(hook), &shell).is_some()
-}
-
-/// A failed translation in words.
-struct Untranslated {
-    summary: String,
-    evidence: Vec<Evidence>,
-    advice: Vec<Remedy>,
 }
 
 fn look_everywhere(loss: &Loss<'_>, hook: Option<Hook>, shell: &Shell) -> Vec<Remedy> {

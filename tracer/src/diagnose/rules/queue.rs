@@ -1,13 +1,13 @@
 //! Queues without room: queueing disciplines, and rings of devices.
 
 use crate::host::facts::{Holder, Qdisc};
-use crate::verdict::Confidence;
 
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{DEVICE_FULL, QDISC_FULL};
 use super::super::device_state;
 use super::super::loss::Loss;
 use super::super::remedy::{Command, Remedy, Shell, command, text};
+use super::super::words;
 
 /// Disciplines with classes, of which each has a queue of its own.
 const CLASSFUL: &[&str] = &["htb", "hfsc", "drr", "qfq", "prio", "cbq", "ets", "mqprio"];
@@ -146,81 +146,87 @@ fn more_room(shell: &Shell, name: &str, fifo: &Qdisc) -> Remedy {
     }
 }
 
-/// The ring of a TUN or TAP device that its process does not read, or another device's own queue.
+/// The CPU's backlog, the ring of a TUN or TAP device that its process does not read, or another device's own queue.
 pub fn ring(loss: &Loss<'_>) -> Option<Candidate> {
-    let device = loss.last_device();
-    let name = device.map_or_else(String::new, |d| loss.host.interface(d));
+    Some(if loss.reason() == "CPU_BACKLOG" {
+        backlog(loss)
+    } else {
+        device_ring(loss)
+    })
+}
+
+fn backlog(loss: &Loss<'_>) -> Candidate {
     let shell = Shell::of(loss.host, loss.netns());
-    if loss.reason() == "CPU_BACKLOG" {
-        return Some(
-            Candidate::new(
-                &DEVICE_FULL,
-                loss.place_at_device("device"),
-                format!("the CPU's backlog is full{}", loss.at_words()),
-            )
-            .explains(Specificity::Reason)
-            .advise([
-                shell.look(
-                    "look first: the second column counts what was dropped",
-                    "cat /proc/net/softnet_stat",
-                ),
-                shell.look(
-                    "the longest backlog, for the whole machine",
-                    "sysctl net.core.netdev_max_backlog",
-                ),
-            ]),
-        );
-    }
-    let read = device.and_then(|d| device_state::of(loss.host, d));
-    let holders: &[Holder] = read.and_then(|s| s.holders.as_deref()).unwrap_or_default();
-    let length = read.and_then(|s| s.queue_length);
-    let who = match holders {
-        [] => "nobody reads it fast enough".to_owned(),
-        [one] => format!("{} does not read it", device_state::holder(one)),
-        several => format!(
-            "its processes do not read it: {}",
-            several
-                .iter()
-                .map(device_state::holder)
-                .collect::<Vec<_>>()
-                .join(", ")
-        ),
-    };
-    let mut candidate = Candidate::new(
-        &DEVICE_FULL,
-        loss.place_at_device("device"),
-        format!("device ring full{}: {who}", loss.at_words()),
+    full(
+        loss,
+        format!("the CPU's backlog is full{}", loss.at_words()),
     )
-    .explains(Specificity::Reason)
-    .sure(Confidence::Certain)
+    .advise([
+        shell.look(
+            "look first: the second column counts what was dropped",
+            "cat /proc/net/softnet_stat",
+        ),
+        shell.look(
+            "the longest backlog, for the whole machine",
+            "sysctl net.core.netdev_max_backlog",
+        ),
+    ])
+}
+
+fn device_ring(loss: &Loss<'_>) -> Candidate {
+    let host = loss.host;
+    let device = loss.last_device();
+    let name = device.map_or_else(String::new, |d| host.interface(d));
+    let read = device.and_then(|d| device_state::of(host, d));
+    let holders = read.and_then(|s| s.holders.as_deref()).unwrap_or_default();
+    let length = read.and_then(|s| s.queue_length);
+    let shell = Shell::of(host, loss.netns());
+    let held_up = holders.iter().flat_map(|holder| {
+        let what = "what the process that has it open is doing";
+        device_state::held_up(host, holder, what)
+    });
+    let longer = length.map(|length| {
+        let set = |to: u32| command!["ip link set dev", name, "txqueuelen", to];
+        shell
+            .change(
+                "only for short bursts: a longer ring (txqueuelen)",
+                set(length.saturating_mul(4).max(1000)),
+            )
+            .undone_by(set(length))
+    });
+    full(
+        loss,
+        format!("device ring full{}: {}", loss.at_words(), unread(holders)),
+    )
     .because(
         "link",
         length.map(|n| {
-            format!(
-                "its ring takes {} (txqueuelen)",
-                super::super::words::count(u64::from(n), "packet")
-            )
+            let packets = words::count(u64::from(n), "packet");
+            format!("its ring takes {packets} (txqueuelen)")
         }),
     )
     .advise([shell.look(
         "look first: its drops and its queue length",
         command!["ip -s -d link show dev", name],
-    )]);
-    for holder in holders {
-        let what = "what the process that has it open is doing";
-        candidate = candidate.advise(device_state::held_up(loss.host, holder, what));
+    )])
+    .advise(held_up)
+    .advise([text("fix or restart the process that has to read it")])
+    .advise(longer)
+}
+
+fn full(loss: &Loss<'_>, summary: String) -> Candidate {
+    Candidate::new(&DEVICE_FULL, loss.place_at_device("device"), summary)
+        .explains(Specificity::Reason)
+}
+
+/// Who does not read a device.
+fn unread(holders: &[Holder]) -> String {
+    match holders {
+        [] => "nobody reads it fast enough".to_owned(),
+        [one] => format!("{} does not read it", device_state::holder(one)),
+        several => {
+            let names: Vec<_> = several.iter().map(device_state::holder).collect();
+            format!("its processes do not read it: {}", names.join(", "))
+        }
     }
-    Some(
-        candidate
-            .advise([text("fix or restart the process that has to read it")])
-            .advise(length.map(|length| {
-                let set = |to: u32| command!["ip link set dev", name, "txqueuelen", to];
-                shell
-                    .change(
-                        "only for short bursts: a longer ring (txqueuelen)",
-                        set(length.saturating_mul(4).max(1000)),
-                    )
-                    .undone_by(set(length))
-            })),
-    )
 }

@@ -1,6 +1,8 @@
 //! Routing: no route, routes that refuse, forwarding off.
 
-use crate::model::{Device, NetNs};
+use std::net::IpAddr;
+
+use crate::model::{Device, FibEvent, NetNs};
 use crate::verdict::Confidence;
 
 use super::super::candidate::{Candidate, Specificity};
@@ -40,27 +42,13 @@ pub fn cause_of_answer(error: u32) -> Option<&'static Cause> {
 pub fn lookup(loss: &Loss<'_>) -> Option<Candidate> {
     let dst = loss.dst()?;
     let lookup = routing::lookup_before(loss.trace, loss.event, dst);
-    let error = loss
-        .info
-        .dst_error
-        .filter(|e| *e != 0)
-        .or_else(|| lookup.map(|f| f.error).filter(|e| *e != 0));
-    let cause = match (loss.function(), loss.reason(), error) {
-        // Forwarding off ends here too, and has a rule of its own.
-        (_, "IP_INADDRERRORS", _) => return None,
-        ("ip6_pkt_prohibit" | "ip6_pkt_prohibit_out", ..) => &ROUTE_PROHIBIT,
-        (_, _, Some(errno::EHOSTUNREACH)) => &ROUTE_UNREACHABLE,
-        (_, _, Some(e)) => cause_of_errno(e, loss.v6())?,
-        (_, "IP_INNOROUTES", None) => &ROUTE_NONE,
-        _ => return None,
-    };
+    let cause = refused_by(loss, lookup)?;
     if cause == &ROUTE_UNREACHABLE && !loss.v6() && forwarding_is_off(loss) == Some(true) {
         return None;
     }
-    let shell = Shell::of(loss.host, loss.netns());
     let came_in = loss.came_in().or(loss.device());
     let query = loss.routed(came_in)?;
-    let tuple = query.tuple;
+    let from = came_in.map(|d| (query.tuple.src, loss.host.interface(d)));
     let mut refusal = Refusal::new(cause, loss.host, loss.netns(), query);
     // Without the rules themselves: a lookup that only the local table saw was ended by one.
     let by_rule = refusal.by.is_none()
@@ -70,23 +58,10 @@ pub fn lookup(loss: &Loss<'_>) -> Option<Candidate> {
     if by_rule {
         refusal.cause = &ROUTE_UNREACHABLE;
     }
-    let summary = format!("{}{}", refusal.words(), loss.at_words());
-    let from = came_in.map(|d| (tuple.src, loss.host.interface(d)));
     let answer = loss
         .netns()
-        .and_then(|ns| routing::answer(loss.host, ns, dst))
-        .map(|a| routing::answer_words(loss.host, a));
-    let found = lookup.map(|f| {
-        format!(
-            "lookup of {dst} in table {}: {}",
-            f.table,
-            if f.error == 0 {
-                "found".to_owned()
-            } else {
-                routing::errno_words(f.error)
-            }
-        )
-    });
+        .and_then(|ns| routing::answer(loss.host, ns, dst));
+    let summary = format!("{}{}", refusal.words(), loss.at_words());
     let candidate = Candidate::new(refusal.cause, loss.place(Some(HOOK)), summary)
         .explains(Specificity::Fact)
         .sure(if by_rule {
@@ -95,8 +70,8 @@ pub fn lookup(loss: &Loss<'_>) -> Option<Candidate> {
             Confidence::Certain
         })
         .because("route", refusal.evidence())
-        .because("route", found)
-        .because("route", answer)
+        .because("route", lookup.map(|lookup| looked_up(dst, lookup)))
+        .because("route", answer.map(|a| routing::answer_words(loss.host, a)))
         .because(
             "route",
             by_rule.then(|| {
@@ -105,7 +80,31 @@ pub fn lookup(loss: &Loss<'_>) -> Option<Candidate> {
             }),
         )
         .because("icmp", untold(loss, refusal.cause));
+    let shell = Shell::of(loss.host, loss.netns());
     Some(candidate.advise(refusal.advice(&shell, from)))
+}
+
+/// The cause that the error of the route stands for: the packet's own, or that of the lookup before.
+fn refused_by(loss: &Loss<'_>, lookup: Option<&FibEvent>) -> Option<&'static Cause> {
+    let own = loss.info.dst_error.filter(|e| *e != 0);
+    let error = own.or_else(|| lookup.map(|f| f.error).filter(|e| *e != 0));
+    match (loss.function(), loss.reason(), error) {
+        // Forwarding off ends here too, and has a rule of its own.
+        (_, "IP_INADDRERRORS", _) => None,
+        ("ip6_pkt_prohibit" | "ip6_pkt_prohibit_out", ..) => Some(&ROUTE_PROHIBIT),
+        (_, _, Some(errno::EHOSTUNREACH)) => Some(&ROUTE_UNREACHABLE),
+        (_, _, Some(e)) => cause_of_errno(e, loss.v6()),
+        (_, "IP_INNOROUTES", None) => Some(&ROUTE_NONE),
+        _ => None,
+    }
+}
+
+fn looked_up(dst: IpAddr, lookup: &FibEvent) -> String {
+    let result = match lookup.error {
+        0 => "found".to_owned(),
+        error => routing::errno_words(error),
+    };
+    format!("lookup of {dst} in table {}: {result}", lookup.table)
 }
 
 /// Refusals that the sender should have been told, and was not.

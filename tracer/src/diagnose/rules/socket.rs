@@ -1,5 +1,6 @@
 //! Drops at sockets: nobody listens, no room.
 
+use crate::host::facts::OpenSocket;
 use crate::model::{Proto, Transport, Tuple};
 use crate::network::reach;
 use crate::network::sockets::Wanted;
@@ -274,67 +275,63 @@ pub fn closing(loss: &Loss<'_>) -> Option<Candidate> {
 
 /// Queues without room.
 pub fn full(loss: &Loss<'_>) -> Option<Candidate> {
-    let shell = Shell::of(loss.host, loss.netns());
     let tuple = loss.tuple();
-    let to = tuple
-        .as_ref()
-        .map_or_else(String::new, |t| format!(" for {}", words::destination(t)));
     let owner = loss.netns().zip(tuple).and_then(|(ns, t)| {
         let found = ports::on_port(loss.host, ns, &t)?;
         found.iter().max_by_key(|s| s.waiting)
     });
-    match loss.reason() {
-        "SOCKET_RCVBUFF" | "SOCKET_BACKLOG" | "PROTO_MEM" | "UDP_RCVBUFF" => Some(
-            Candidate::new(
-                &SOCKET_BUFFER,
-                loss.place_at_device(HOOK),
-                format!(
-                    "receive buffer full on {}{to}: {} does not read fast enough",
-                    loss.namespace_words(),
-                    owner.map_or_else(|| "the process".to_owned(), ports::holder)
-                ),
-            )
-            .because(
-                "socket",
-                owner.map(|s| format!("{} bytes wait to be read", s.waiting)),
-            )
+    let to = tuple.map_or_else(String::new, |t| format!(" for {}", words::destination(&t)));
+    let place = format!("{}{to}", loss.namespace_words());
+    let candidate = match loss.reason() {
+        "SOCKET_RCVBUFF" | "SOCKET_BACKLOG" | "PROTO_MEM" | "UDP_RCVBUFF" => {
+            full_buffer(loss, &place, owner)
+        }
+        "TCP_LISTEN_OVERFLOW" => full_accept_queue(loss, &place),
+        _ => return None,
+    };
+    let go_on = owner.map(|s| ports::go_on(loss.host, s));
+    Some(
+        candidate
             .explains(Specificity::Reason)
-            .advise([
-                shell.look("look at Recv-Q and the drop counter (d)", "ss -uamnp"),
-                shell.look(
-                    "the largest buffer a process may ask for",
-                    "sysctl net.core.rmem_max",
-                ),
-            ])
-            .advise(
-                owner
-                    .map(|s| ports::go_on(loss.host, s))
-                    .unwrap_or_default(),
-            ),
+            .advise(go_on.unwrap_or_default()),
+    )
+}
+
+/// What the process does not read.
+fn full_buffer(loss: &Loss<'_>, place: &str, owner: Option<&OpenSocket>) -> Candidate {
+    let shell = Shell::of(loss.host, loss.netns());
+    let who = owner.map_or_else(|| "the process".to_owned(), ports::holder);
+    Candidate::new(
+        &SOCKET_BUFFER,
+        loss.place_at_device(HOOK),
+        format!("receive buffer full on {place}: {who} does not read fast enough"),
+    )
+    .because(
+        "socket",
+        owner.map(|s| format!("{} bytes wait to be read", s.waiting)),
+    )
+    .advise([
+        shell.look("look at Recv-Q and the drop counter (d)", "ss -uamnp"),
+        shell.look(
+            "the largest buffer a process may ask for",
+            "sysctl net.core.rmem_max",
         ),
-        "TCP_LISTEN_OVERFLOW" => Some(
-            Candidate::new(
-                &SOCKET_BACKLOG,
-                loss.place_at_device(HOOK),
-                format!(
-                    "accept queue full on {}{to}: the process does not accept fast enough",
-                    loss.namespace_words()
-                ),
-            )
-            .explains(Specificity::Reason)
-            .advise([
-                shell.look("Recv-Q above Send-Q: the queue is full", "ss -ltn"),
-                shell.look(
-                    "the largest backlog a process may ask for",
-                    "sysctl net.core.somaxconn",
-                ),
-            ])
-            .advise(
-                owner
-                    .map(|s| ports::go_on(loss.host, s))
-                    .unwrap_or_default(),
-            ),
+    ])
+}
+
+/// Connections that the process does not accept.
+fn full_accept_queue(loss: &Loss<'_>, place: &str) -> Candidate {
+    let shell = Shell::of(loss.host, loss.netns());
+    Candidate::new(
+        &SOCKET_BACKLOG,
+        loss.place_at_device(HOOK),
+        format!("accept queue full on {place}: the process does not accept fast enough"),
+    )
+    .advise([
+        shell.look("Recv-Q above Send-Q: the queue is full", "ss -ltn"),
+        shell.look(
+            "the largest backlog a process may ask for",
+            "sysctl net.core.somaxconn",
         ),
-        _ => None,
-    }
+    ])
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::host::Host;
-use crate::host::facts::TableRoute;
+use crate::host::facts::{Link, TableRoute};
 use crate::model::{Device, IfIndex, NetNs};
 use crate::network::links::peer_of;
 use crate::network::route::{
@@ -220,32 +220,11 @@ pub fn reverse_path(
 ) -> Candidate {
     let (device, source) = (arrival.device, arrival.query.tuple.src);
     let setting = sysctl(&name);
-    let interface = host.interface(device);
     let shell = Shell::of(host, Some(device.netns));
-    let ip = ip(source.is_ipv6());
     let answer = routing::answer(host, device.netns, source);
     let way = way_back(host, arrival);
-    let kind = if mode == 2 { "loose" } else { "strict" };
-    let back = host
-        .links()
-        .find(|l| {
-            host.is_local(l.device.netns, source)
-                && peer_of(host, l.device).is_some_and(|p| p.device == device)
-        })
-        .and_then(|l| {
-            host.addresses(l.device)
-                .iter()
-                .map(|a| a.address)
-                .find(|a| {
-                    a.is_ipv4()
-                        && host
-                            .addresses(device)
-                            .iter()
-                            .any(|own| routing::holds(own.address, own.prefix, *a))
-                })
-        });
-    let via = back.filter(|gateway| *gateway != source);
     let by_rule = way.as_ref().and_then(|way| way.rule.clone());
+    let kind = if mode == 2 { "loose" } else { "strict" };
     let candidate = Candidate::new(
         &ROUTE_RP_FILTER,
         place,
@@ -262,23 +241,45 @@ pub fn reverse_path(
     .advise([
         shell.look(
             "where an answer would go",
-            command![..ip, "route get", source],
+            command![..ip(source.is_ipv6()), "route get", source],
         ),
         shell.look(
             "look first: the larger of both counts",
             command![
                 "sysctl net.ipv4.conf.all.rp_filter",
-                sysctl(&format!("net/ipv4/conf/{interface}/rp_filter"))
+                sysctl(&format!(
+                    "net/ipv4/conf/{}/rp_filter",
+                    host.interface(device)
+                ))
             ],
         ),
     ]);
-    let routed = route_there((host, &shell), (device, source), via);
     let loosened = loosen((host, device, &shell), (&setting, mode), by_rule.as_deref());
     // A policy rule leads answers elsewhere on purpose (several uplinks): a route in the main table is then not even asked.
     if by_rule.is_some() && mode != 2 {
         return candidate.advise([loosened]);
     }
+    let gateway = gateway(host, device, source);
+    let routed = route_there((host, &shell), (device, source), gateway);
     candidate.advise([routed, loosened])
+}
+
+/// Through which address a source behind an interface is reached: where its machine is at the other end, that one's address
+/// in a network of this interface; none where that is the source itself.
+fn gateway(host: &Host, device: Device, source: IpAddr) -> Option<IpAddr> {
+    let faces = |link: &Link| peer_of(host, link.device).is_some_and(|peer| peer.device == device);
+    let own = host.addresses(device);
+    let on_link = |address: &IpAddr| {
+        own.iter()
+            .any(|own| routing::holds(own.address, own.prefix, *address))
+    };
+    let other = host
+        .links()
+        .find(|l| host.is_local(l.device.netns, source) && faces(l))?;
+    let mut addresses = host.addresses(other.device).iter().map(|a| a.address);
+    addresses
+        .find(|a| a.is_ipv4() && on_link(a))
+        .filter(|gateway| *gateway != source)
 }
 
 /// The answer routed through the interface on which the source came in, and back.

@@ -11,6 +11,7 @@ use crate::uapi::neighbour::NUD_PERMANENT;
 
 use super::super::candidate::{Candidate, Specificity, place_at};
 use super::super::causes::{KERNEL_OTHER, MTU_EXCEEDED, TUNNEL_NO_REMOTE, TUNNEL_UNKNOWN};
+use super::super::layer2_commands::{fdb_of_tunnel, permanent_neighbour, set_mac};
 use super::super::loss::Loss;
 use super::super::mtu;
 use super::super::overlay::{self, Asker};
@@ -240,7 +241,7 @@ pub fn own_end(loss: &Loss<'_>) -> Option<Candidate> {
     )
     .advise([shell.look(
         "check first: to which end the tunnel sends that MAC",
-        command!["bridge fdb show dev", link.name].piped_to(command!["grep -i", mac]),
+        fdb_of_tunnel(&link.name, mac),
     )]);
     let same = owner.filter(|owner| host.is_local(owner.device.netns, end));
     if let Some(owner) = same {
@@ -266,77 +267,82 @@ pub fn own_end(loss: &Loss<'_>) -> Option<Candidate> {
 
 /// Encapsulation found no remote end.
 pub fn no_remote(loss: &Loss<'_>) -> Option<Candidate> {
-    let host = loss.host;
-    let device = loss.last_device();
-    let shell = Shell::of(host, loss.netns());
-    let name = device.map_or_else(String::new, |d| host.interface(d));
-    let mac = l2::frame(loss).map(|f| f.dst);
-    let remote = device
-        .zip(mac)
-        .and_then(|(device, mac)| remote_of(host, device, mac))
-        .map(|r| r.address)
-        .or_else(|| looked_up(loss));
-    let missing_route = matches!(
-        (loss.reason(), loss.function()),
-        (
-            "IP_OUTNOROUTES",
-            "vxlan_xmit_one" | "vxlan_xmit" | "geneve_xmit"
+    let without = |why: String| {
+        Candidate::new(
+            &TUNNEL_NO_REMOTE,
+            loss.place_at_device(HOOK),
+            format!("tunnel without a remote end{}: {why}", loss.at_words()),
         )
-    );
-    let for_mac = mac.map_or_else(|| "its MAC".to_owned(), |mac| mac.to_string());
-    let why = match (loss.reason(), loss.function()) {
+        .explains(Specificity::Fact)
+    };
+    let mac = l2::frame(loss).map(|f| f.dst);
+    match (loss.reason(), loss.function()) {
         ("NO_TX_TARGET", "vxlan_xmit" | "vxlan_xmit_one" | "geneve_xmit") => {
-            format!("no FDB entry names the remote end for {for_mac}")
+            let why = format!("no FDB entry names the remote end for {}", for_mac(mac));
+            Some(without_entry(loss, mac, without(why)))
         }
         ("VXLAN_ENTRY_EXISTS" | "VXLAN_NO_REMOTE", _) => {
-            "its FDB entry has no remote end".to_owned()
+            let why = "its FDB entry has no remote end".to_owned();
+            Some(without_entry(loss, mac, without(why)))
         }
-        _ if missing_route => match remote {
-            Some(remote) => format!("no route to the remote end {remote} of the tunnel"),
-            None => "no route to the remote end of the tunnel".to_owned(),
-        },
-        _ => return None,
-    };
-    let mut candidate = Candidate::new(
-        &TUNNEL_NO_REMOTE,
-        loss.place_at_device(HOOK),
-        format!("tunnel without a remote end{}: {why}", loss.at_words()),
-    )
-    .explains(Specificity::Fact);
-    if missing_route {
-        return Some(candidate.advise(to_remote(loss, remote, &name)));
+        ("IP_OUTNOROUTES", "vxlan_xmit_one" | "vxlan_xmit" | "geneve_xmit") => {
+            let known = loss.last_device().zip(mac);
+            let remote = known
+                .and_then(|(device, mac)| remote_of(loss.host, device, mac))
+                .map(|r| r.address)
+                .or_else(|| looked_up(loss));
+            let which = remote.map_or_else(String::new, |remote| format!(" {remote}"));
+            let why = format!("no route to the remote end{which} of the tunnel");
+            Some(without(why).advise(to_remote(loss, remote)))
+        }
+        _ => None,
     }
-    let owner = device.zip(mac).and_then(|(device, mac)| {
-        let owner = overlay::owner(host, device, mac)?;
-        Some((owner, overlay::end_of(host, owner, device.netns)?))
-    });
-    candidate = candidate.advise([shell.look(
+}
+
+fn for_mac(mac: Option<Mac>) -> String {
+    mac.map_or_else(|| "its MAC".to_owned(), |mac| mac.to_string())
+}
+
+/// The forwarding entry added, where it is known at which end the MAC is.
+fn without_entry(loss: &Loss<'_>, mac: Option<Mac>, candidate: Candidate) -> Candidate {
+    let host = loss.host;
+    let name = device_name(loss);
+    let shell = Shell::of(host, loss.netns());
+    let candidate = candidate.advise([shell.look(
         "its forwarding entries",
         command!["bridge fdb show dev", name],
     )]);
-    Some(match (mac, owner) {
-        (Some(mac), Some((link, local))) => candidate
-            .because(
-                "link",
-                format!(
-                    "{mac} belongs to {}, whose end is {local}",
-                    words::interface(host, link.device)
-                ),
-            )
-            .advise([shell
-                .change(
-                    "add the entry",
-                    command!["bridge fdb append", mac, "dev", name, "dst", local],
-                )
-                .undone_by(command!["bridge fdb del", mac, "dev", name, "dst", local])]),
-        _ => candidate.advise([text(format!(
-            "add what is missing: bridge fdb append {for_mac} dev {name} dst REMOTE"
-        ))]),
-    })
+    let owner = loss.last_device().zip(mac).and_then(|(device, mac)| {
+        let owner = overlay::owner(host, device, mac)?;
+        Some((mac, owner, overlay::end_of(host, owner, device.netns)?))
+    });
+    let Some((mac, owner, end)) = owner else {
+        return candidate.advise([text(format!(
+            "add what is missing: bridge fdb append {} dev {name} dst REMOTE",
+            for_mac(mac)
+        ))]);
+    };
+    let entry = |verb: &'static str| overlay::entry(verb, mac, &name, end);
+    candidate
+        .because(
+            "link",
+            format!(
+                "{mac} belongs to {}, whose end is {end}",
+                words::interface(host, owner.device)
+            ),
+        )
+        .advise([shell
+            .change("add the entry", entry("append"))
+            .undone_by(entry("del"))])
+}
+
+fn device_name(loss: &Loss<'_>) -> String {
+    let device = loss.last_device();
+    device.map_or_else(String::new, |d| loss.host.interface(d))
 }
 
 /// What to do about a remote end without a route.
-fn to_remote(loss: &Loss<'_>, remote: Option<IpAddr>, name: &str) -> Vec<Remedy> {
+fn to_remote(loss: &Loss<'_>, remote: Option<IpAddr>) -> Vec<Remedy> {
     let shell = Shell::of(loss.host, loss.netns());
     let ip = ip(remote.is_some_and(|r| r.is_ipv6()));
     let get = remote.map(|to| {
@@ -356,7 +362,7 @@ fn to_remote(loss: &Loss<'_>, remote: Option<IpAddr>, name: &str) -> Vec<Remedy>
         .chain([
             shell.look(
                 "which end the tunnel sends to",
-                command!["bridge fdb show dev", name],
+                command!["bridge fdb show dev", device_name(loss)],
             ),
             shell.look(
                 "routes and links of the underlay: is its interface up, has it its address?",
@@ -490,27 +496,14 @@ fn own_mac(
         .find(|mac| !host.by_mac(*mac).any(|link| passed(link.device.netns)))?;
     let told: Vec<Command> = known_as(host, twin.device, here)
         .filter(|n| n.state & NUD_PERMANENT != 0)
-        .filter_map(|n| {
-            let ip = ip(n.address.is_ipv6());
-            Some(command![
-                ..ip,
-                "neigh replace",
-                n.address,
-                "lladdr",
-                n.mac?,
-                "dev",
-                twin.name,
-                "nud permanent"
-            ])
-        })
+        .filter_map(|n| Some(permanent_neighbour(n.address, n.mac?, &twin.name)))
         .collect();
-    let set = |mac: Mac| command!["ip link set dev", twin.name, "address", mac];
     let mut remedy = Shell::of(host, Some(twin.device.netns))
         .change(
             "give it the MAC by which the other end knows it, which nobody on the way has",
-            set(expected),
+            set_mac(&twin.name, expected),
         )
-        .undone_by(set(twin.mac?));
+        .undone_by(set_mac(&twin.name, twin.mac?));
     for command in told {
         remedy = remedy.and(command.clone()).undone_by(command);
     }

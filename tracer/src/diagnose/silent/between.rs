@@ -105,12 +105,7 @@ pub(super) fn unknown(view: &View<'_>, counts: &Counts) -> Option<Silence> {
         sender.run.expression,
         destination(&tuple)
     ))]);
-    Some(Silence {
-        candidate,
-        direction: Direction::Forward,
-        affected: view.seen(Direction::Forward),
-        cause_known: true,
-    })
+    Some(Silence::of_requests(view, candidate))
 }
 
 /// What a node could not see of a flow that is well.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::host::facts::OpenSocket;
-use crate::model::{Detail, Direction, Fate, Journey, NetNs, Proto, Transport, Tuple};
+use crate::model::{Detail, Device, Direction, Fate, Journey, NetNs, Proto, Transport, Tuple};
 use crate::network::sockets::Wanted;
 use crate::uapi::{icmp, icmpv6, tcp};
 use crate::verdict::{Confidence, Outcome, Place};
@@ -26,37 +26,9 @@ pub(super) fn swallowed(view: &View<'_>, counts: &Counts) -> Option<Silence> {
     if total(&counts.reply) > 0 || !view.expects_reply() {
         return None;
     }
-    let end = |j: &Journey| {
-        j.steps.iter().rev().find_map(|s| match &s.event.detail {
-            Detail::Consumed {
-                function: Some(function),
-            } => Some((function.clone(), s.event.clone())),
-            _ => None,
-        })
-    };
-    let (journey, (function, event)) = view
-        .journeys(Direction::Forward)
-        .filter(|j| matches!(j.fate, Fate::Consumed { .. } | Fate::Delivered))
-        .find_map(|j| end(j).map(|e| (j, e)))?;
-    let transport = first_packet(journey)?.transport;
-    let last = last_seen(journey);
-    let device = event.device.or(last.and_then(|e| e.device));
-    let netns = device.map(|d| d.netns).or(event.netns)?;
-    let place = Place {
-        interface: device.map(|d| view.host.interface(d)),
-        hook: Some("socket".to_owned()),
-        function: Some(function.clone()),
-        ..place_on(view.host, netns)
-    };
-    let arrived = last.and_then(|e| e.tuple).or(view.tuple())?;
-    let taken = Taken {
-        view,
-        netns,
-        place,
-        arrived,
-    };
-    let waits = || answer_waits(view, netns, arrived.src);
-    let candidate = match (transport, function.as_str()) {
+    let (journey, taken) = Taken::first(view)?;
+    let waits = || answer_waits(view, taken.netns, taken.arrived.src);
+    let candidate = match (first_packet(journey)?.transport, taken.function) {
         (
             Transport::Icmp {
                 icmp_type: icmp::ECHO | icmpv6::ECHO_REQUEST,
@@ -71,12 +43,7 @@ pub(super) fn swallowed(view: &View<'_>, counts: &Counts) -> Option<Silence> {
         (Transport::Tcp { flags, .. }, "tcp_rcv_state_process")
             if flags & (tcp::ACK | tcp::SYN) == tcp::SYN =>
         {
-            let wanted = Wanted {
-                netns,
-                tuple: arrived,
-                interface: device.map(|d| d.ifindex),
-            };
-            let listener = ports::listeners(view.host, &wanted).next();
+            let listener = taken.listener();
             if !listener.is_some_and(OpenSocket::is_full)
                 && let Some(silence) = waits()
             {
@@ -86,27 +53,74 @@ pub(super) fn swallowed(view: &View<'_>, counts: &Counts) -> Option<Silence> {
         }
         _ => return None,
     };
-    Some(Silence {
-        candidate: candidate.because(
+    let function = taken.function;
+    Some(Silence::of_requests(
+        view,
+        candidate.because(
             "socket",
             format!("freed normally in {function}, and nothing was sent back"),
         ),
-        direction: Direction::Forward,
-        affected: view.seen(Direction::Forward),
-        cause_known: true,
-    })
+    ))
 }
 
 /// A packet that the kernel took.
 struct Taken<'a> {
     view: &'a View<'a>,
+    /// Which function of the kernel freed it.
+    function: &'a str,
     netns: NetNs,
-    place: Place,
+    device: Option<Device>,
     /// Its addresses where it arrived.
     arrived: Tuple,
 }
 
-impl Taken<'_> {
+impl<'a> Taken<'a> {
+    /// The first request that was taken.
+    fn first(view: &'a View<'a>) -> Option<(&'a Journey, Self)> {
+        let (journey, event, function) = view
+            .journeys(Direction::Forward)
+            .filter(|j| matches!(j.fate, Fate::Consumed { .. } | Fate::Delivered))
+            .find_map(|j| {
+                let mut events = j.steps.iter().rev().map(|s| &s.event);
+                events.find_map(|event| match &event.detail {
+                    Detail::Consumed {
+                        function: Some(function),
+                    } => Some((j, event, function)),
+                    _ => None,
+                })
+            })?;
+        let last = last_seen(journey);
+        let device = event.device.or(last.and_then(|e| e.device));
+        let taken = Self {
+            view,
+            function,
+            netns: device.map(|d| d.netns).or(event.netns)?,
+            device,
+            arrived: last.and_then(|e| e.tuple).or(view.tuple())?,
+        };
+        Some((journey, taken))
+    }
+
+    fn place(&self) -> Place {
+        let host = self.view.host;
+        Place {
+            interface: self.device.map(|d| host.interface(d)),
+            hook: Some("socket".to_owned()),
+            function: Some(self.function.to_owned()),
+            ..place_on(host, self.netns)
+        }
+    }
+
+    /// The listener that it is for.
+    fn listener(&self) -> Option<&'a OpenSocket> {
+        let wanted = Wanted {
+            netns: self.netns,
+            tuple: self.arrived,
+            interface: self.device.map(|d| d.ifindex),
+        };
+        ports::listeners(self.view.host, &wanted).next()
+    }
+
     /// An echo request that this host may be told to ignore; `None` where it is told to answer.
     fn echo_ignored(&self) -> Option<Candidate> {
         let (host, netns) = (self.view.host, self.netns);
@@ -125,7 +139,7 @@ impl Taken<'_> {
             "echo request reached {} and is not answered: this host is told to ignore it",
             host.namespace(netns)
         );
-        let candidate = Candidate::new(&SOCKET_SILENT, self.place.clone(), summary)
+        let candidate = Candidate::new(&SOCKET_SILENT, self.place(), summary)
             .sure(confidence)
             .because("sysctl", value.map(|value| format!("{dotted} = {value}")));
         Some(candidate.advise([
@@ -147,7 +161,7 @@ impl Taken<'_> {
             words::destination(&self.arrived)
         );
         let shell = Shell::of(host, Some(netns));
-        Candidate::new(&SOCKET_BACKLOG, self.place.clone(), summary)
+        Candidate::new(&SOCKET_BACKLOG, self.place(), summary)
             .sure(match (full, listener) {
                 (Some(_), _) => Confidence::Certain,
                 (None, Some(_)) => Confidence::Possible,
@@ -244,17 +258,13 @@ pub(super) fn answer_not_sent(view: &View<'_>, counts: &Counts) -> Option<Silenc
     let failure = local::failures(view.trace, view.host)
         .into_iter()
         .find(|f| f.dst == asker && f.netns.is_none_or(|ns| ns == netns))?;
-    Some(Silence {
-        candidate: local::candidate(view.trace, view.host, &failure, Some(netns))?
-            .leads_to(Outcome::Unanswered)
-            .because(
-                "route",
-                format!("the request arrived; the answer to {asker} could not be sent"),
-            ),
-        direction: Direction::Forward,
-        affected: view.seen(Direction::Forward),
-        cause_known: true,
-    })
+    let candidate = local::candidate(view.trace, view.host, &failure, Some(netns))?
+        .leads_to(Outcome::Unanswered)
+        .because(
+            "route",
+            format!("the request arrived; the answer to {asker} could not be sent"),
+        );
+    Some(Silence::of_requests(view, candidate))
 }
 
 /// A UDP server that is bound to no address of its own answers with the one that its route prefers: where that is
@@ -292,30 +302,26 @@ pub(super) fn answered_with_another_address(view: &View<'_>, counts: &Counts) ->
         words::destination(&arrived),
         arrived.src
     );
-    Some(Silence {
-        candidate: Candidate::new(&NAT_ASYMMETRIC, place, summary)
-            .leads_to(Outcome::Unanswered)
-            .sure(Confidence::Likely)
-            .because(
-                "route",
-                format!(
-                    "to {}, {name} prefers source {chooses}, and {} was asked",
-                    arrived.src, arrived.dst
-                ),
-            )
-            .because(
-                "socket",
-                "could also be socket.unanswered: that the server answers at all was not seen"
-                    .to_owned(),
-            )
-            .advise(nat::answer_address(
-                view.host,
-                Some(socket.netns),
-                &arrived,
-                chooses,
-            )),
-        direction: Direction::Forward,
-        affected: view.seen(Direction::Forward),
-        cause_known: true,
-    })
+    let candidate = Candidate::new(&NAT_ASYMMETRIC, place, summary)
+        .leads_to(Outcome::Unanswered)
+        .sure(Confidence::Likely)
+        .because(
+            "route",
+            format!(
+                "to {}, {name} prefers source {chooses}, and {} was asked",
+                arrived.src, arrived.dst
+            ),
+        )
+        .because(
+            "socket",
+            "could also be socket.unanswered: that the server answers at all was not seen"
+                .to_owned(),
+        )
+        .advise(nat::answer_address(
+            view.host,
+            Some(socket.netns),
+            &arrived,
+            chooses,
+        ));
+    Some(Silence::of_requests(view, candidate))
 }

@@ -10,7 +10,7 @@ use super::super::remedy::{Shell, command, ip, text};
 use super::super::routing;
 use super::super::view::{View, last_seen, total};
 use super::super::words;
-use super::{Counts, Silence, place_of, vanished};
+use super::{Counts, Silence, place_of, tun};
 
 /// Something outside this host refused it: a reset or an ICMP error came in.
 pub(super) fn refused_outside(view: &View<'_>, counts: &Counts) -> Option<Silence> {
@@ -22,25 +22,24 @@ pub(super) fn refused_outside(view: &View<'_>, counts: &Counts) -> Option<Silenc
         return None;
     }
     let gone = leaving(view).and_then(|e| e.tuple).unwrap_or(tuple);
-    Some(Silence {
-        candidate: Candidate::new(
-            &SOCKET_NONE,
-            left_place(view),
-            format!(
-                "port closed: {} refused the connection, a TCP reset came back from outside this host",
-                words::destination(&tuple)
-            ),
-        )
-        .sure(Confidence::Likely)
-        .because("tcp", "a reset was the only answer; a firewall on the way can send one too".to_owned())
-        .advise([text(format!(
-            "on the machine that has {}: is the server listening? ss -ltnp sport = :{}",
-            gone.dst, gone.dport
-        ))]),
-        direction: Direction::Forward,
-        affected: view.seen(Direction::Forward),
-        cause_known: true,
-    })
+    let candidate = Candidate::new(
+        &SOCKET_NONE,
+        left_place(view),
+        format!(
+            "port closed: {} refused the connection, a TCP reset came back from outside this host",
+            words::destination(&tuple)
+        ),
+    )
+    .sure(Confidence::Likely)
+    .because(
+        "tcp",
+        "a reset was the only answer; a firewall on the way can send one too".to_owned(),
+    )
+    .advise([text(format!(
+        "on the machine that has {}: is the server listening? ss -ltnp sport = :{}",
+        gone.dst, gone.dport
+    ))]);
+    Some(Silence::of_requests(view, candidate))
 }
 
 /// It arrived or left, an answer is due, and none was seen.
@@ -70,7 +69,7 @@ pub(super) fn unanswered(view: &View<'_>, counts: &Counts) -> Option<Silence> {
     let into_tun = || {
         view.journeys(Direction::Forward)
             .filter(|j| matches!(j.fate, Fate::Left { .. }))
-            .find_map(|j| vanished::into_tun(view, j))
+            .find_map(|j| tun::explain(view, j))
     };
     if left && let Some(candidate) = into_tun() {
         return Some(Silence {

@@ -1,6 +1,7 @@
 //! Requests that the kernel took in and no process read: the process is stopped, or hangs. The kernel acknowledges for
 //! it meanwhile, so that what came back says nothing.
 
+use crate::host::Host;
 use crate::host::facts::{OpenSocket, Question};
 use crate::model::{Detail, Device, Direction, Proto, Side, Tuple};
 use crate::network::sockets::Wanted;
@@ -10,7 +11,7 @@ use super::super::candidate::{Candidate, place_at};
 use super::super::causes::SOCKET_UNANSWERED;
 use super::super::device_state;
 use super::super::ports;
-use super::super::remedy::{Shell, command};
+use super::super::remedy::{Remedy, Shell, command};
 use super::super::view::{GRACE_NS, View, total};
 use super::super::words;
 use super::{Counts, Silence};
@@ -96,6 +97,43 @@ impl<'a> Unread<'a> {
             sharing: takers.len(),
         })
     }
+
+    /// What happened to a request for an address, in a namespace.
+    fn summary(&self, to: &str, namespace: &str) -> String {
+        let who = ports::holder(self.socket);
+        match self.sharing {
+            0 | 1 => format!(
+                "no answer from {to}: the request reached its socket on {namespace} and waits there unread: {who} does not read"
+            ),
+            sharing => format!(
+                "no answer from {to}: the request reached a socket on {namespace} and was not read: of {sharing} sockets that share the port, one is that of {who} and gets its part of the requests"
+            ),
+        }
+    }
+
+    /// What waits in the socket's queue.
+    fn queued(&self) -> Option<String> {
+        let waiting = self.socket.waiting;
+        (waiting > 0).then(|| {
+            if self.socket.listens() {
+                let connections = words::count(waiting.into(), "connection");
+                format!("{connections} wait to be accepted")
+            } else {
+                let bytes = words::count(waiting.into(), "byte");
+                format!("{bytes} wait to be read (Recv-Q)")
+            }
+        })
+    }
+
+    /// How to see what its process is doing.
+    fn doing(&self, host: &Host) -> Option<Remedy> {
+        let process = self.socket.holders.first()?;
+        let what = format!(
+            "what {} is doing (T: stopped, D: waits for a driver or a file system)",
+            process.comm
+        );
+        Some(device_state::doing(host, process.pid, what))
+    }
 }
 
 /// Whether a process was seen to read anything of the flow.
@@ -115,60 +153,29 @@ pub(super) fn unread(view: &View<'_>, counts: &Counts) -> Option<Silence> {
     if reads && !(tcp && unread.stopped) || !unread.stopped && !tcp && !view.expects_reply() {
         return None;
     }
-    let host = view.host.namespace(device.netns);
-    let who = ports::holder(unread.socket);
-    let to = words::destination(&arrived);
-    let summary = match unread.sharing {
-        0 | 1 => format!(
-            "no answer from {to}: the request reached its socket on {host} and waits there unread: {who} does not read"
-        ),
-        sharing => format!(
-            "no answer from {to}: the request reached a socket on {host} and was not read: of {sharing} sockets that share the port, one is that of {who} and gets its part of the requests"
-        ),
-    };
-    let socket = unread.socket;
-    let bytes = (socket.waiting > 0).then(|| match (tcp, socket.state) {
-        (true, 10) => format!(
-            "{} wait to be accepted",
-            words::count(socket.waiting.into(), "connection")
-        ),
-        _ => format!(
-            "{} wait to be read (Recv-Q)",
-            words::count(socket.waiting.into(), "byte")
-        ),
-    });
     let transport = if tcp { "-ltnp" } else { "-lunp" };
-    let doing = socket.holders.first().map(|process| {
-        let what = format!(
-            "what {} is doing (T: stopped, D: waits for a driver or a file system)",
-            process.comm
-        );
-        device_state::doing(view.host, process.pid, what)
-    });
     let candidate = Candidate::new(
         &SOCKET_UNANSWERED,
         place_at(view.host, device, "socket"),
-        summary,
+        unread.summary(
+            &words::destination(&arrived),
+            &view.host.namespace(device.netns),
+        ),
     )
     .sure(match (unread.stopped, unread.sharing) {
         (true, 0 | 1) => Confidence::Certain,
         _ => Confidence::Likely,
     })
-    .because("socket", bytes)
+    .because("socket", unread.queued())
     .because(
         "socket",
         (!reads).then(|| "no process was seen to read anything of this flow".to_owned()),
     )
-    .advise(doing)
+    .advise(unread.doing(view.host))
     .advise([Shell::of(view.host, Some(device.netns)).look(
         "Recv-Q: what waits",
         command!["ss", transport, "sport =", format!(":{}", arrived.dport)],
     )])
-    .advise(ports::go_on(view.host, socket));
-    Some(Silence {
-        candidate,
-        direction: Direction::Forward,
-        affected: view.seen(Direction::Forward),
-        cause_known: true,
-    })
+    .advise(ports::go_on(view.host, unread.socket));
+    Some(Silence::of_requests(view, candidate))
 }

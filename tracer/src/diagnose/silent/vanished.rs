@@ -3,18 +3,18 @@
 
 use crate::model::{Detail, Device, Direction, Event, Fate, Hop, Journey, Proto, Side, Transport};
 use crate::uapi::tcp;
-use crate::verdict::{Confidence, Outcome};
+use crate::verdict::{Confidence, Evidence, Outcome};
 
-use super::super::candidate::{Candidate, place_at};
-use super::super::causes::{DEVICE_FULL, FRAGMENT, KERNEL_OTHER, XDP_DROP};
+use super::super::candidate::{Candidate, evidence, place_at};
+use super::super::causes::{FRAGMENT, KERNEL_OTHER, XDP_DROP};
 use super::super::device_state;
 use super::super::nfqueue;
 use super::super::recovered::first_packet;
 use super::super::remedy::{Shell, command, text};
-use super::super::rules::{macvlan, neighbor};
+use super::super::rules::macvlan;
 use super::super::view::{View, last_seen, total};
 use super::super::words;
-use super::{Counts, Silence, place_of, waiting};
+use super::{Counts, Silence, place_of};
 
 /// Where veth makes a buffer that its XDP program may write to, and frees the old one (drivers/net/veth.c): a packet
 /// that ends there was given to the program, which passed nothing on.
@@ -203,60 +203,24 @@ pub(super) fn explain(
     if let Some(candidate) = unassembled(view, journey) {
         return candidate;
     }
+    let what = match direction {
+        Direction::Reply => "reply vanished",
+        _ => "vanished",
+    };
     if let Some(mut candidate) = nfqueue::waits(view.host, journey) {
-        let reply = if direction == Direction::Reply {
-            "reply "
-        } else {
-            ""
-        };
-        candidate.summary = format!("{reply}vanished{between}: {}", candidate.summary);
+        candidate.summary = format!("{what}{between}: {}", candidate.summary);
         return candidate;
     }
-    let what = if direction == Direction::Reply {
-        "reply vanished"
-    } else {
-        "vanished"
-    };
     let last = last_seen(journey);
-    let device = last.and_then(|e| e.device);
-    let at = device.map_or_else(
-        || "an unknown place".to_owned(),
-        |d| words::interface(view.host, d),
-    );
-    let candidate = match given_to_xdp(journey) {
+    let mut candidate = match given_to_xdp(journey) {
         Some(device) => by_xdp(view, device, &format!("{what}{between}")),
-        None => {
-            let side = match last.map(|e| &e.detail) {
-                Some(Detail::Egress) => "leaving",
-                Some(Detail::Ingress) => "entering",
-                _ => "at",
-            };
-            Candidate::new(
-                &KERNEL_OTHER,
-                place_of(view.host, last, "device"),
-                format!("{what}: last seen {side} {at}{between}; the kernel reported no drop"),
-            )
-            .sure(Confidence::Possible)
-        }
-    };
-    let lost = view.lost_observations();
-    let mut candidate = candidate.leads_to(Outcome::Vanished).because(
-        "counter",
-        (lost > 0).then(|| {
-            format!("{lost} observations were lost or thinned: the end may be among them")
-        }),
-    );
-    let missed = missed_drops(view);
-    candidate = candidate.because(
-        "counter",
-        (missed > 0).then(|| {
-            format!("{missed} drops of any flow were not seen, kfree_skb's probe was at work: this may be one")
-        }),
-    );
-    let suspects = device
-        .map(|d| device_state::suspects(view.host, d))
-        .unwrap_or_default();
-    for suspect in suspects {
+        None => without_trace(view, last, what, between),
+    }
+    .leads_to(Outcome::Vanished);
+    candidate.evidence.extend(unobserved(view));
+    let behind = last.and_then(|e| e.device);
+    let suspects = behind.map(|d| device_state::suspects(view.host, d));
+    for suspect in suspects.unwrap_or_default() {
         candidate = candidate.because("between", suspect);
     }
     let shell = Shell::of(view.host, last.and_then(|e| e.netns));
@@ -266,6 +230,39 @@ pub(super) fn explain(
         shell.look("queues that drop", "tc -s qdisc show"),
         shell.look("programs on the interfaces", "bpftool net show"),
     ])
+}
+
+/// All that is known is where it was seen last.
+fn without_trace(view: &View<'_>, last: Option<&Event>, what: &str, between: &str) -> Candidate {
+    let at = last.and_then(|e| e.device).map_or_else(
+        || "an unknown place".to_owned(),
+        |d| words::interface(view.host, d),
+    );
+    let side = match last.map(|e| &e.detail) {
+        Some(Detail::Egress) => "leaving",
+        Some(Detail::Ingress) => "entering",
+        _ => "at",
+    };
+    Candidate::new(
+        &KERNEL_OTHER,
+        place_of(view.host, last, "device"),
+        format!("{what}: last seen {side} {at}{between}; the kernel reported no drop"),
+    )
+    .sure(Confidence::Possible)
+}
+
+/// What the trace did not see: the end may be among it.
+fn unobserved(view: &View<'_>) -> impl Iterator<Item = Evidence> {
+    let lost = view.lost_observations();
+    let lost = (lost > 0)
+        .then(|| format!("{lost} observations were lost or thinned: the end may be among them"));
+    let missed = missed_drops(view);
+    let missed = (missed > 0).then(|| {
+        format!("{missed} drops of any flow were not seen, kfree_skb's probe was at work: this may be one")
+    });
+    lost.into_iter()
+        .chain(missed)
+        .map(|text| evidence("counter", text))
 }
 
 /// A native XDP program got it.
@@ -308,98 +305,4 @@ fn conversation(view: &View<'_>) -> bool {
             |p| matches!(p.transport, Transport::Tcp { flags, .. } if flags & (tcp::SYN | tcp::RST | tcp::ACK) == tcp::ACK),
         )
     })
-}
-
-/// A daemon passes on what it read so soon.
-const PASSED_ON_NS: u64 = 50_000_000;
-
-/// Handed to a TUN device. A process of this host is at the other end: it read the packet and passed on nothing that
-/// belongs to it, or has not read it. `None` for other devices.
-pub(super) fn into_tun(view: &View<'_>, journey: &Journey) -> Option<Candidate> {
-    let last = last_seen(journey)?;
-    let device = last.device?;
-    let link = view.host.link(device).filter(|l| l.kind == "tun")?;
-    let at = words::interface(view.host, device);
-    let reader = journey.steps.iter().rev().find_map(|s| {
-        let Event {
-            detail: Detail::SocketRead { .. },
-            process: Some(process),
-            ..
-        } = &s.event
-        else {
-            return None;
-        };
-        Some((process, s.event.at))
-    });
-    let shell = Shell::of(view.host, Some(device.netns));
-    let machine = Shell::of(view.host, None);
-    let place = place_of(view.host, Some(last), "device");
-    if let Some((process, read)) = reader {
-        let who = process;
-        // what the process made of it has other headers, but waits in the same namespace
-        let waits = neighbor::pending(view.trace).find(|n| {
-            n.device.netns == device.netns
-                && neighbor::asked_between(view.trace, *n, read, read.0 + PASSED_ON_NS)
-        });
-        if let Some(waits) = waits {
-            return Some(
-                waiting::stuck_at(view.trace, view.host, waits)
-                    .sure(Confidence::Likely)
-                    .because(
-                        "process",
-                        format!(
-                            "{who} read the packet from {at}; right then {} was asked for",
-                            waits.address
-                        ),
-                    ),
-            );
-        }
-        return Some(
-            Candidate::new(
-                &KERNEL_OTHER,
-                place,
-                format!("vanished: {who} read it from the TUN device {at}, and nothing of it was seen after that"),
-            )
-            .leads_to(Outcome::Vanished)
-            .sure(Confidence::Possible)
-            .because(
-                "process",
-                format!("{who} has {} open and read the packet; it discarded it, or sends it on in a form that this trace cannot recognise (encrypted)", link.name),
-            )
-            .advise([
-                machine.look(format!("what {} sends, and to whom", process.comm), command!["ss -anp"].piped_to(command!["grep", format!("pid={},", process.pid)])),
-                text(format!(
-                    "look at the log and the configuration of {}: does it know a peer for this destination?",
-                    process.comm
-                )),
-                text("trace its own packets: tracer 'udp and host PEER'"),
-            ]),
-        );
-    }
-    let holders = device_state::of(view.host, device)?.holders.as_ref()?;
-    let names: Vec<String> = holders.iter().map(device_state::holder).collect();
-    let first = holders.first()?;
-    let candidate = Candidate::new(
-        &DEVICE_FULL,
-        place,
-        format!(
-            "vanished: it waits in the ring of the TUN device {at}, which {} has open and does not read",
-            names.join(" and ")
-        ),
-    )
-    .leads_to(Outcome::Vanished)
-    .sure(Confidence::Likely)
-    .because(
-        "process",
-        "no process was seen to read it from the device".to_owned(),
-    )
-    .advise([
-        shell.look("look first", command!["ip -s -d link show dev", link.name]),
-    ])
-    .advise(device_state::held_up(
-        view.host,
-        first,
-        "what the process that has it open is doing",
-    ));
-    Some(candidate.advise([text(format!("fix or restart {}", first.process.comm))]))
 }

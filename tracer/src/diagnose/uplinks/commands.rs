@@ -83,40 +83,15 @@ fn table(view: &View<'_>, detour: &Detour<'_>) -> Option<Table> {
     let rules = view.host.rules.get(&(netns, asker.is_ipv6()));
     let rules = rules.map_or(&[][..], |dated| dated.fact.as_slice());
     let number = free_table(rules, 100 + detour.came.ifindex.0);
-    let dev = view.host.interface(detour.came);
-    let near = view
-        .host
-        .addresses(detour.came)
-        .iter()
-        .find(|a| routing::holds(a.address, a.prefix, asker));
-    let gateway = through
-        .iter()
-        .find_map(|r| r.gateway)
-        .or_else(|| sender_of(view, detour));
-    let (what, via) = match (near, gateway) {
-        (Some(own), _) => (
-            format!(
-                "{}/{}",
-                routing::network(own.address, own.prefix),
-                own.prefix
-            ),
-            Vec::new(),
-        ),
-        (None, Some(gateway)) => (
-            "default".to_owned(),
-            vec!["via".to_owned(), gateway.to_string()],
-        ),
-        (None, None) => return None,
-    };
+    let way = way_to(view, detour, &through)?;
     let route = |verb: &'static str| {
         command![
             ..ip(asker.is_ipv6()),
             "route",
             verb,
-            what,
-            ..&via,
+            ..&way,
             "dev",
-            dev,
+            view.host.interface(detour.came),
             "table",
             number
         ]
@@ -125,6 +100,25 @@ fn table(view: &View<'_>, detour: &Detour<'_>) -> Option<Table> {
         number,
         made: Some((route("add"), Some(route("del")))),
     })
+}
+
+/// The route to the asker by the interface by which its request came, as `ip route` takes it.
+fn way_to(view: &View<'_>, detour: &Detour<'_>, through: &[&TableRoute]) -> Option<Vec<String>> {
+    let mut own = view.host.addresses(detour.came).iter();
+    let near = own.find(|a| routing::holds(a.address, a.prefix, detour.routed.dst));
+    if let Some(own) = near {
+        let network = routing::network(own.address, own.prefix);
+        return Some(vec![format!("{network}/{}", own.prefix)]);
+    }
+    let gateway = through
+        .iter()
+        .find_map(|r| r.gateway)
+        .or_else(|| sender_of(view, detour))?;
+    Some(vec![
+        "default".to_owned(),
+        "via".to_owned(),
+        gateway.to_string(),
+    ])
 }
 
 /// The address of the router that handed the request over, as neighbour discovery told it during the trace, or as
@@ -197,50 +191,28 @@ fn by_connection(
     let (came, inside) = (host.interface(detour.came), host.interface(inside));
     let ready = marked(host, detour.netns(), v6, table.number);
     let mark = ready.unwrap_or(table.number);
+    let rule = |verb: &'static str| {
+        command![
+            ..ip(v6),
+            "rule",
+            verb,
+            "fwmark",
+            format!("{mark:#x}"),
+            "lookup",
+            table.number
+        ]
+    };
     let mut steps = Vec::new();
     if ready.is_none() {
-        let rule = |verb: &'static str| {
-            command![
-                ..ip(v6),
-                "rule",
-                verb,
-                "fwmark",
-                format!("{mark:#x}"),
-                "lookup",
-                table.number
-            ]
-        };
         steps.push((rule("add"), Some(rule("del"))));
     }
     let chains = translators(host, detour.netns(), v6);
-    let program = chain_commands::program_of(&chains);
-    if program.is_none() && !chains.is_empty() {
-        steps.extend(marks_by_nft(v6, mark, &came, &inside));
-    } else {
-        let program = program.unwrap_or_else(|| chain_commands::default_program(v6).to_owned());
-        let set = |verb: &'static str| {
-            command![
-                &program,
-                "-t mangle",
-                verb,
-                "PREROUTING -i",
-                &came,
-                "-m conntrack --ctstate NEW -j CONNMARK --set-mark",
-                format!("{mark:#x}")
-            ]
-        };
-        let restore = |verb: &'static str| {
-            command![
-                &program,
-                "-t mangle",
-                verb,
-                "PREROUTING -i",
-                &inside,
-                "-j CONNMARK --restore-mark"
-            ]
-        };
-        steps.push((set("-A"), Some(set("-D"))));
-        steps.push((restore("-A"), Some(restore("-D"))));
+    match chain_commands::program_of(&chains) {
+        None if !chains.is_empty() => steps.extend(marks_by_nft(v6, mark, &came, &inside)),
+        program => {
+            let program = program.unwrap_or_else(|| chain_commands::default_program(v6).to_owned());
+            steps.extend(marks_by_iptables(&program, mark, &came, &inside));
+        }
     }
     let text = format!(
         "mark connections that come in on {came}, and let their answers leave there (new connections): a connection mark, and an ip rule for it"
@@ -249,6 +221,35 @@ fn by_connection(
     Some(change.scope(format!(
         "all connections that come in on {came} and are answered through {inside}"
     )))
+}
+
+/// Both rules at the end of the table for marks.
+fn marks_by_iptables(program: &str, mark: u32, came: &str, inside: &str) -> [Step; 2] {
+    let set = |verb: &'static str| {
+        command![
+            program,
+            "-t mangle",
+            verb,
+            "PREROUTING -i",
+            came,
+            "-m conntrack --ctstate NEW -j CONNMARK --set-mark",
+            format!("{mark:#x}")
+        ]
+    };
+    let restore = |verb: &'static str| {
+        command![
+            program,
+            "-t mangle",
+            verb,
+            "PREROUTING -i",
+            inside,
+            "-j CONNMARK --restore-mark"
+        ]
+    };
+    [
+        (set("-A"), Some(set("-D"))),
+        (restore("-A"), Some(restore("-D"))),
+    ]
 }
 
 /// Both rules in a table of their own.

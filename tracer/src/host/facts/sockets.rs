@@ -103,9 +103,15 @@ impl OpenSocket {
         self.peer.is_none()
     }
 
+    /// Whether it is a listener of TCP (TCP_LISTEN).
+    #[must_use]
+    pub fn listens(&self) -> bool {
+        self.state == 10
+    }
+
     /// A listener that takes no further connection (sk_acceptq_is_full of include/net/sock.h).
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.state == 10 && self.waiting > self.limit
+        self.listens() && self.waiting > self.limit
     }
 }

@@ -42,31 +42,8 @@ impl Evaluator<'_, '_> {
     /// Whether a test holds; `None`: cannot be told.
     pub(super) fn holds(&self, test: &Test) -> Option<bool> {
         match test {
-            Test::Address { side, ranges, not } => {
-                let address = match self.address(*side)? {
-                    Some(address) => address,
-                    None => return Some(false),
-                };
-                let comparable = ranges
-                    .first()
-                    .is_none_or(|(a, _)| a.is_ipv4() == address.is_ipv4());
-                let within = |(first, last): &(IpAddr, IpAddr)| (*first..=*last).contains(&address);
-                Some(comparable && ranges.iter().any(within) != *not)
-            }
-            Test::Port { side, ranges, not } => {
-                let within = |port: u16| ranges.iter().any(|(a, b)| (*a..=*b).contains(&port));
-                let met = match side {
-                    Some(side) => match self.port(*side)? {
-                        Some(port) => within(port),
-                        None => return Some(false),
-                    },
-                    None => match (self.port(Side::Source)?, self.port(Side::Destination)?) {
-                        (Some(a), Some(b)) => within(a) || within(b),
-                        _ => return Some(false),
-                    },
-                };
-                Some(met != *not)
-            }
+            Test::Address { side, ranges, not } => self.has_address(*side, ranges, *not),
+            Test::Port { side, ranges, not } => self.has_port(*side, ranges, *not),
             Test::Protocol { number, not } => match self.protocol()? {
                 Some(own) => Some((own == *number) != *not),
                 None => Some(false),
@@ -104,6 +81,33 @@ impl Evaluator<'_, '_> {
             Test::Any(tests) => self.any(tests),
             Test::Other(_) => None,
         }
+    }
+
+    fn has_address(&self, side: Side, ranges: &[(IpAddr, IpAddr)], not: bool) -> Option<bool> {
+        let Some(address) = self.address(side)? else {
+            return Some(false);
+        };
+        let comparable = ranges
+            .first()
+            .is_none_or(|(a, _)| a.is_ipv4() == address.is_ipv4());
+        let within = |(first, last): &(IpAddr, IpAddr)| (*first..=*last).contains(&address);
+        Some(comparable && ranges.iter().any(within) != not)
+    }
+
+    /// On this side, or on either.
+    fn has_port(&self, side: Option<Side>, ranges: &[(u16, u16)], not: bool) -> Option<bool> {
+        let within = |port: u16| ranges.iter().any(|(a, b)| (*a..=*b).contains(&port));
+        let met = match side {
+            Some(side) => match self.port(side)? {
+                Some(port) => within(port),
+                None => return Some(false),
+            },
+            None => match (self.port(Side::Source)?, self.port(Side::Destination)?) {
+                (Some(a), Some(b)) => within(a) || within(b),
+                _ => return Some(false),
+            },
+        };
+        Some(met != not)
     }
 
     fn any(&self, tests: &[Test]) -> Option<bool> {

@@ -94,63 +94,63 @@ fn among(
     found: &Suspects<'_>,
 ) -> Candidate {
     let shell = Shell::of(loss.host, loss.netns());
-    let policies: Vec<_> = found
-        .list
-        .iter()
-        .filter(|s| s.rule.is_none())
-        .map(|s| s.chain)
-        .collect();
-    let rules = found.list.len() - policies.len();
-    match (policies.as_slice(), chains) {
-        ([chain, ..], _) => {
-            candidate.summary += &format!(": chain {} has policy drop", chain_words(chain));
-            for other in policies.iter().skip(1) {
-                candidate.summary += &format!(", and {} too", chain_words(other));
-            }
-            if rules > 0 {
-                candidate.summary += &format!(", or {} did it", one_of(rules));
-            }
-            candidate
-                .remedies
-                .extend(open_policy(loss, hook, chain, &shell));
-        }
-        ([], [_, ..]) if rules > 0 => {
-            let mut names: Vec<_> = found.list.iter().map(|s| chain_words(s.chain)).collect();
+    let (by_rule, by_policy): (Vec<_>, Vec<_>) = found.list.iter().partition(|s| s.rule.is_some());
+    let policies: Vec<_> = by_policy.iter().map(|s| s.chain).collect();
+    let rules = by_rule.len();
+    let (words, advice) = match (policies.as_slice(), by_rule.as_slice(), chains) {
+        ([chain, ..], ..) => (
+            policy_words(&policies, rules),
+            open_policy(loss, hook, chain, &shell),
+        ),
+        ([], [first, ..], [_, ..]) => {
+            let mut names: Vec<_> = by_rule.iter().map(|s| chain_words(s.chain)).collect();
             names.dedup();
-            candidate.summary += &format!(
-                ": {} reached from chain {}",
-                one_of(rules),
-                names.join(", ")
-            );
-            let first = found.list.first().map(|s| s.chain);
-            candidate.remedies.extend(
-                first
-                    .into_iter()
-                    .flat_map(|c| let_through(loss, hook, c, &shell)),
-            );
+            (
+                format!(
+                    ": {} reached from chain {}",
+                    one_of(rules),
+                    names.join(", ")
+                ),
+                let_through(loss, hook, first.chain, &shell),
+            )
         }
-        ([], [chain]) => {
-            candidate.summary += &format!(": a rule reached from chain {}", chain_words(chain));
-            candidate
-                .remedies
-                .extend(let_through(loss, hook, chain, &shell));
-        }
-        ([], [first, ..]) => {
+        ([], _, [chain]) => (
+            format!(": a rule reached from chain {}", chain_words(chain)),
+            let_through(loss, hook, chain, &shell),
+        ),
+        ([], _, [first, ..]) => {
             let names: Vec<_> = chains.iter().map(|c| chain_words(c)).collect();
-            candidate.summary += &format!(": a rule reached from one of {}", names.join(", "));
-            candidate
-                .remedies
-                .extend(let_through(loss, hook, first, &shell));
+            (
+                format!(": a rule reached from one of {}", names.join(", ")),
+                let_through(loss, hook, first, &shell),
+            )
         }
-        ([], []) => {
-            candidate.summary += ": no chain of this hook was found when it was read";
+        ([], _, []) => {
             candidate.confidence = Confidence::Likely;
-            candidate
-                .remedies
-                .extend(look_everywhere(loss, Some(hook), &shell));
+            (
+                ": no chain of this hook was found when it was read".to_owned(),
+                look_everywhere(loss, Some(hook), &shell),
+            )
         }
+    };
+    candidate.summary += &words;
+    candidate.advise(advice)
+}
+
+/// Chains of which a policy may have done it, or else a rule.
+fn policy_words(policies: &[&BaseChain], rules: usize) -> String {
+    let names: Vec<_> = policies.iter().map(|chain| chain_words(chain)).collect();
+    let mut words = String::new();
+    for (n, name) in names.iter().enumerate() {
+        words += &match n {
+            0 => format!(": chain {name} has policy drop"),
+            _ => format!(", and {name} too"),
+        };
     }
-    candidate
+    if rules > 0 {
+        words += &format!(", or {} did it", one_of(rules));
+    }
+    words
 }
 
 fn one_of(rules: usize) -> String {
@@ -179,11 +179,9 @@ fn named(
     );
     let chain = who.chain;
     let Some(rule) = &who.rule else {
-        candidate = candidate.advise(look(shell, chain, &chain.chain));
-        candidate
-            .remedies
-            .extend(open_policy(loss, hook, chain, shell));
-        return candidate;
+        return candidate
+            .advise(look(shell, chain, &chain.chain))
+            .advise(open_policy(loss, hook, chain, shell));
     };
     candidate = candidate.advise(look(shell, chain, &rule.chain));
     let source = loss.tuple().map(|t| t.src);
@@ -213,18 +211,26 @@ fn named(
         candidate.summary += &change.summary;
         candidate = candidate.advise(change.remedies);
     }
-    candidate = candidate.advise(both_ways(loss, hook, (chain, owner), shell));
-    // Who keeps a chain for rules of others wants its own left alone.
+    candidate
+        .advise(both_ways(loss, hook, (chain, owner), shell))
+        .advise(without_rule((chain, rule), owner, shell))
+}
+
+/// The rule deleted. Who keeps a chain for rules of others wants its own left alone.
+fn without_rule(
+    (chain, rule): (&BaseChain, &FilterRule),
+    owner: Option<&Owner>,
+    shell: &Shell,
+) -> Option<Remedy> {
     if owner.is_some_and(|owner| owner.chain_for_others().is_some()) {
-        return candidate;
+        return None;
     }
     let (delete, revert) = delete_rule(chain, rule);
     let change = shell
         .change("or delete the rule", delete)
         .scope("this opens the firewall for all that the rule matches".to_owned())
         .owner(owner.map(Owner::words));
-    let change = revert.into_iter().fold(change, Remedy::undone_by);
-    candidate.advise([change])
+    Some(revert.into_iter().fold(change, Remedy::undone_by))
 }
 
 /// How the one that writes the rule is told to make the change.

@@ -33,85 +33,99 @@ struct Opening {
 pub(super) fn both_ways(
     loss: &Loss<'_>,
     hook: Hook,
-    (chain, owner): (&BaseChain, Option<&Owner>),
+    chain: (&BaseChain, Option<&Owner>),
     shell: &Shell,
 ) -> Option<Remedy> {
-    let tuple = loss.filtered()?;
-    let (there, back) = match loss.journey.direction {
-        Direction::Reply => (Side::Source, Side::Destination),
-        _ => (Side::Destination, Side::Source),
-    };
-    let first = Opening {
-        base: chain.clone(),
-        chain: head_of(loss, hook, (chain, owner)),
-        tuple,
-        server: there,
-    };
-    let mut openings = vec![first];
-    let mut then = Vec::new();
-    let ruleset = loss.netns().and_then(|netns| loss.host.filters.get(&netns));
-    if let Some(ruleset) = ruleset {
-        let asked = packet(loss, hook, goes_out(loss, hook));
-        let way = Way {
-            rules: Rules::of(&ruleset.fact),
-            hook,
-            name: hook.chain_hook,
-            owner,
+    Tried::on(loss, hook, chain)?.change(shell)
+}
+
+/// Chains that were opened in the rules as they were read, and what these do then.
+struct Tried {
+    openings: Vec<Opening>,
+    then: Vec<String>,
+}
+
+impl Tried {
+    /// The chain opened that stops the packet, and all that then stop it or its answer.
+    fn on(
+        loss: &Loss<'_>,
+        hook: Hook,
+        (chain, owner): (&BaseChain, Option<&Owner>),
+    ) -> Option<Self> {
+        let (there, back) = match loss.journey.direction {
+            Direction::Reply => (Side::Source, Side::Destination),
+            _ => (Side::Destination, Side::Source),
         };
-        let opened = openings
-            .first()
-            .map(|opening| (chain, opening.chain.clone()));
-        let next = way.open(&asked, opened, there, &mut openings);
-        then.push(next.words("it"));
-        if let Some(name) = way_back(hook, loss.journey.direction) {
-            let answer = answer_to(&asked);
-            let way = Way { name, ..way };
-            then.push(
-                way.open(&answer, None, back, &mut openings)
-                    .words("its answer"),
-            );
+        let head = head_of(loss, hook, (chain, owner));
+        let mut openings = vec![Opening {
+            base: chain.clone(),
+            chain: head.clone(),
+            tuple: loss.filtered()?,
+            server: there,
+        }];
+        let mut then = Vec::new();
+        let ruleset = loss.netns().and_then(|netns| loss.host.filters.get(&netns));
+        if let Some(ruleset) = ruleset {
+            let asked = packet(loss, hook, goes_out(loss, hook));
+            let way = Way {
+                rules: Rules::of(&ruleset.fact),
+                hook,
+                name: hook.chain_hook,
+                owner,
+            };
+            let next = way.open(&asked, Some((chain, head)), there, &mut openings);
+            then.push(next.words("it"));
+            if let Some(name) = way_back(hook, loss.journey.direction) {
+                let way = Way { name, ..way };
+                let next = way.open(&answer_to(&asked), None, back, &mut openings);
+                then.push(next.words("its answer"));
+            }
         }
+        Some(Self { openings, then })
     }
-    let mut passes: Vec<AtHead> = openings
-        .iter()
-        .filter_map(|opening| {
-            let_pass(
-                (&opening.base, &opening.chain),
-                &opening.tuple,
-                opening.server,
-                shell,
-            )
-        })
-        .collect();
-    passes.dedup();
-    let mut all = passes.into_iter();
-    let first = all.next()?;
-    let what = if openings.len() > 1 {
-        "let this flow and its answers pass"
-    } else {
-        "let this flow pass"
-    };
-    let change = shell
-        .change(what, first.insert)
-        .undone_by(first.delete.clone());
-    let mut undone = vec![first.delete];
-    let change = all.fold(change, |change, pass| {
-        let change = change.and(pass.insert);
-        // One command may take several rules of a chain away.
-        if undone.contains(&pass.delete) {
-            return change;
-        }
-        undone.push(pass.delete.clone());
-        change.undone_by(pass.delete)
-    });
-    let change = change.owner(openings.iter().find_map(|opening| {
-        let own = owners::of(&opening.base.table, &opening.chain, "")?;
-        let kept = own.chain_for_others() == Some(opening.chain.as_str());
+
+    /// As one change.
+    fn change(&self, shell: &Shell) -> Option<Remedy> {
+        let passes = self.openings.iter().filter_map(|opening| {
+            let chain = (&opening.base, opening.chain.as_str());
+            let_pass(chain, &opening.tuple, opening.server, shell)
+        });
+        let mut passes: Vec<AtHead> = passes.collect();
+        passes.dedup();
+        let mut all = passes.into_iter();
+        let first = all.next()?;
+        let what = if self.openings.len() > 1 {
+            "let this flow and its answers pass"
+        } else {
+            "let this flow pass"
+        };
+        let change = shell
+            .change(what, first.insert)
+            .undone_by(first.delete.clone());
+        let mut undone = vec![first.delete];
+        let change = all.fold(change, |change, pass| {
+            let change = change.and(pass.insert);
+            // One command may take several rules of a chain away.
+            if undone.contains(&pass.delete) {
+                return change;
+            }
+            undone.push(pass.delete.clone());
+            change.undone_by(pass.delete)
+        });
+        let then = (!self.then.is_empty())
+            .then(|| format!("by the rules as they were read, {}", self.then.join("; ")));
+        let owner = self.openings.iter().find_map(Opening::kept_by);
+        Some(change.owner(owner).then(then))
+    }
+}
+
+impl Opening {
+    /// Who keeps the chain, where it is none for rules of others.
+    fn kept_by(&self) -> Option<String> {
+        let own = owners::of(&self.base.table, &self.chain, "")?;
+        let kept = own.chain_for_others() == Some(self.chain.as_str());
         (!kept).then(|| own.words())
-    }));
-    let then =
-        (!then.is_empty()).then(|| format!("by the rules as they were read, {}", then.join("; ")));
-    Some(change.then(then))
+    }
 }
 
 /// The hook at which the answer passes this namespace; `None` for an answer itself, which has none.

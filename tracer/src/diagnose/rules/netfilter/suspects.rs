@@ -72,6 +72,73 @@ impl<'a> Suspects<'a> {
             _ => None,
         }
     }
+
+    /// The one of which nf_tables told.
+    fn told(self, suspect: Suspect<'a>) -> Self {
+        let rule = |s: &Suspect<'_>| {
+            let place = |r: &FilterRule| (r.handle, r.chain.clone());
+            s.rule.as_ref().map(place)
+        };
+        let known = self
+            .list
+            .into_iter()
+            .find(|s| s.chain == suspect.chain && rule(s) == rule(&suspect));
+        Self {
+            list: vec![known.unwrap_or(suspect)],
+            complete: true,
+            passes: false,
+        }
+    }
+
+    /// Those whose counters rose, where all have one.
+    fn counted(mut self) -> Self {
+        let counted = |s: &Suspect<'_>| s.rule.as_ref().is_none_or(|r| r.packets.is_some());
+        if self.list.iter().any(|s| s.moved.is_some()) && self.list.iter().all(counted) {
+            self.list.retain(|s| s.moved.is_some());
+        }
+        self
+    }
+}
+
+impl<'a> Suspect<'a> {
+    /// What ended a walk; `None` where its counter tells that it met no packet.
+    fn of(
+        loss: &Loss<'a>,
+        facts: &'a Ruleset,
+        chains: &[&'a BaseChain],
+        end: Ended<'_, '_>,
+    ) -> Option<Self> {
+        let base = end.base;
+        let chain = chains.iter().find(|c| **c == base)?;
+        let moved = match end.rule {
+            Some(rule) => moved_below(loss, base, end.chain, rule),
+            None => policy_moved(loss, base),
+        };
+        // A policy that met no packet, or none meanwhile.
+        if end.rule.is_none() && (base.policy_packets == Some(0) || moved == Some(0)) {
+            return None;
+        }
+        let stop = (end.stop, end.via);
+        Some(Self {
+            chain,
+            rule: end
+                .rule
+                .map(|rule| with_jumps(facts, base, (end.chain, rule), stop)),
+            moved,
+            element: end.element.map(OfMap::of),
+            member: end.member.map(OfMap::of),
+        })
+    }
+
+    /// Whether it is the same rule or policy.
+    fn is(&self, other: &Self) -> bool {
+        let same_rule = match (&self.rule, &other.rule) {
+            (Some(a), Some(b)) => (a.handle, a.number, &a.chain) == (b.handle, b.number, &b.chain),
+            (None, None) => true,
+            _ => false,
+        };
+        self.chain == other.chain && same_rule
+    }
 }
 
 /// Who may have ended the packet's way in one of these manners; chains in the order of their priorities.
@@ -104,89 +171,63 @@ pub(super) fn of<'a>(
         complete: !walk.unknown,
         passes: walk.passes && walk.ends.is_empty() && !walk.unknown,
     };
-    for (base, chain, rule, stop, via, (element, member)) in ends(&walk, manners) {
-        let Some(chain_base) = chains.iter().find(|c| **c == base) else {
-            continue;
-        };
-        let moved = match rule {
-            Some(rule) => moved_below(loss, base, chain, rule),
-            None => policy_moved(loss, base),
-        };
-        // A policy that met no packet, or none meanwhile.
-        if rule.is_none() && (base.policy_packets == Some(0) || moved == Some(0)) {
-            continue;
-        }
-        let rule = rule.map(|rule| with_jumps(facts, base, (chain, rule), (stop, via)));
-        let known = |s: &Suspect<'_>| {
-            let same = |r: &FilterRule| {
-                rule.as_ref().is_some_and(|n| {
-                    (n.handle, n.number, &n.chain) == (r.handle, r.number, &r.chain)
-                })
-            };
-            s.chain == *chain_base && s.rule.as_ref().map_or(rule.is_none(), same)
-        };
-        if !found.list.iter().any(known) {
-            found.list.push(Suspect {
-                chain: chain_base,
-                rule,
-                moved,
-                element: element.map(OfMap::of),
-                member: member.map(OfMap::of),
-            });
+    for end in ends(&walk, manners) {
+        let suspect = Suspect::of(loss, facts, chains, end);
+        // Several jumps may lead to one rule.
+        if let Some(suspect) = suspect
+            && !found.list.iter().any(|known| known.is(&suspect))
+        {
+            found.list.push(suspect);
         }
     }
-    if let Some(suspect) = told(loss, facts, chains) {
-        let rule = |s: &Suspect<'_>| {
-            let place = |r: &FilterRule| (r.handle, r.chain.clone());
-            s.rule.as_ref().map(place)
-        };
-        let known = found
-            .list
-            .into_iter()
-            .find(|s| s.chain == suspect.chain && rule(s) == rule(&suspect));
-        return Suspects {
-            list: vec![known.unwrap_or(suspect)],
-            complete: true,
-            passes: false,
-        };
+    match told(loss, facts, chains) {
+        Some(suspect) => found.told(suspect),
+        None => found.counted(),
     }
-    let counted = |s: &Suspect<'_>| s.rule.as_ref().is_none_or(|r| r.packets.is_some());
-    if found.list.iter().any(|s| s.moved.is_some()) && found.list.iter().all(counted) {
-        found.list.retain(|s| s.moved.is_some());
-    }
-    found
 }
 
-type EndOf<'w, 'a> = (
-    &'a BaseChain,
-    &'a str,
-    Option<&'a Rule>,
-    Stop,
-    &'w [(&'a str, u32)],
-    (Option<Chosen<'a>>, Option<Chosen<'a>>),
-);
+/// What may end a walk.
+struct Ended<'w, 'a> {
+    base: &'a BaseChain,
+    chain: &'a str,
+    /// `None`: the base chain's policy.
+    rule: Option<&'a Rule>,
+    stop: Stop,
+    /// Chains and numbers of the rules that jump there.
+    via: &'w [(&'a str, u32)],
+    element: Option<Chosen<'a>>,
+    member: Option<Chosen<'a>>,
+}
 
 /// What may end a walk in one of these manners.
-fn ends<'w, 'a>(walk: &'w Walk<'a>, manners: &[Stop]) -> Vec<EndOf<'w, 'a>> {
+fn ends<'w, 'a>(walk: &'w Walk<'a>, manners: &[Stop]) -> impl Iterator<Item = Ended<'w, 'a>> {
     let stop = |outcome: &Outcome| match outcome {
         Outcome::Accept => Stop::Accept,
         Outcome::Drop => Stop::Drop,
         Outcome::Reject(_) => Stop::Reject,
         Outcome::Queue => Stop::Queue,
     };
-    let stopped = walk.ends.iter().map(|e| {
-        let via = e.via.as_slice();
-        let elements = (e.element, e.member);
-        (e.base, e.chain, e.rule, stop(&e.outcome), via, elements)
+    let stopped = walk.ends.iter().map(move |e| Ended {
+        base: e.base,
+        chain: e.chain,
+        rule: e.rule,
+        stop: stop(&e.outcome),
+        via: &e.via,
+        element: e.element,
+        member: e.member,
     });
-    let translated = walk.translated.iter().map(|t| {
-        let rule = Some(t.rule);
-        (t.base, t.chain, rule, Stop::Nat, &[][..], (None, None))
+    let translated = walk.translated.iter().map(|t| Ended {
+        base: t.base,
+        chain: t.chain,
+        rule: Some(t.rule),
+        stop: Stop::Nat,
+        via: &[],
+        element: None,
+        member: None,
     });
     stopped
         .chain(translated)
-        .filter(|(_, _, _, stop, ..)| manners.contains(stop))
-        .collect()
+        .filter(|end| manners.contains(&end.stop))
 }
 
 /// Who did it, as nf_tables told (`--rules`).

@@ -1,0 +1,165 @@
+//! Forwarding databases that lead a frame astray: of a bridge, or of a VXLAN device.
+
+use crate::host::Host;
+use crate::host::facts::{FdbEntry, Link};
+use crate::model::{Device, IfIndex, Mac};
+use crate::network::bridging::true_way;
+use crate::network::tunnel::remote_of;
+
+use super::super::super::layer2_commands::{fdb_of_bridge, fdb_of_tunnel};
+use super::super::super::loss::Loss;
+use super::super::super::overlay;
+use super::super::super::remedy::{Command, Remedy, Shell, command};
+use super::super::super::words;
+use super::{bridges, vxlan};
+
+/// What a forwarding database has for a frame's MAC, and should not have.
+pub(super) struct Misled {
+    /// As the end of a sentence.
+    pub(super) words: String,
+    pub(super) evidence: String,
+    pub(super) advice: Vec<Remedy>,
+}
+
+/// Whether one of them misled the frame that should have arrived here.
+pub(super) fn misled(loss: &Loss<'_>, here: Device, mac: Mac) -> Option<Misled> {
+    by_bridge(loss, here, mac).or_else(|| by_vxlan(loss, mac))
+}
+
+/// A bridge that sends the frame to another port than the one behind which its MAC is, or takes it for its own.
+fn by_bridge(loss: &Loss<'_>, here: Device, mac: Mac) -> Option<Misled> {
+    let known = Known::on_way(loss, mac)?;
+    let Known {
+        bridge,
+        port,
+        entry,
+        ..
+    } = known;
+    let truth = true_way(loss.host, bridge, mac).filter(|t| t.device != port.device);
+    let own = entry.is_own() && here == bridge.device;
+    if !own && (truth.is_none() || port.device == bridge.device) {
+        return None;
+    }
+    Some(Misled {
+        words: if own {
+            format!(
+                "the FDB of {} marks {mac} as its own (a local entry on {})",
+                bridge.name, port.name
+            )
+        } else {
+            format!(
+                "the FDB of {} has it on port {}, but it is behind {}",
+                bridge.name,
+                port.name,
+                truth.map_or("another", |t| t.name.as_str())
+            )
+        },
+        evidence: format!(
+            "{} has {} for {mac}, on {}",
+            bridge.name,
+            words::count(known.entries as u64, "entry").replace("entrys", "entries"),
+            port.name
+        ),
+        advice: known.corrected(loss.host, truth),
+    })
+}
+
+/// What a bridge has for a MAC.
+struct Known<'a> {
+    mac: Mac,
+    bridge: &'a Link,
+    port: &'a Link,
+    entry: FdbEntry,
+    /// How many it has.
+    entries: usize,
+}
+
+impl<'a> Known<'a> {
+    /// Of the first bridge on the way that has something.
+    fn on_way(loss: &Loss<'a>, mac: Mac) -> Option<Self> {
+        let host = loss.host;
+        let (bridge, entry, entries) = bridges(loss).find_map(|bridge| {
+            let answer = host.forwarding(bridge.device, mac)?;
+            let entry = answer.entries.iter().find(|e| !e.default)?;
+            Some((bridge, *entry, answer.entries.len()))
+        })?;
+        let port = host.link(Device {
+            netns: bridge.device.netns,
+            ifindex: IfIndex(entry.port),
+        })?;
+        Some(Self {
+            mac,
+            bridge,
+            port,
+            entry,
+            entries,
+        })
+    }
+
+    /// The wrong entry removed, or made the right one.
+    fn corrected(&self, host: &Host, truth: Option<&Link>) -> Vec<Remedy> {
+        let shell = Shell::of(host, Some(self.bridge.device.netns));
+        let sticky = self.entry.sticky.then_some("sticky");
+        let back = || self.placed(self.port, self.entry.kind(), sticky);
+        let look = shell.look(
+            "look first: the bridge's entry for the MAC",
+            fdb_of_bridge(&self.bridge.name, self.mac),
+        );
+        let remove = shell
+            .change(
+                "remove the wrong entry: the bridge learns the right one by itself",
+                command!["bridge fdb del", self.mac, "dev", self.port.name, "master"],
+            )
+            .undone_by(back());
+        let right = truth.map(|truth| {
+            shell
+                .change(
+                    "or name the port behind which the machine is",
+                    self.placed(truth, "static", None),
+                )
+                .undone_by(back())
+        });
+        [look, remove].into_iter().chain(right).collect()
+    }
+
+    /// The MAC put on a port.
+    fn placed(&self, port: &Link, kind: &str, sticky: Option<&str>) -> Command {
+        command![
+            "bridge fdb replace",
+            self.mac,
+            "dev",
+            port.name,
+            "master",
+            kind,
+            ..sticky
+        ]
+    }
+}
+
+/// A VXLAN device that sends the frame to another end than the one at which its MAC is.
+fn by_vxlan(loss: &Loss<'_>, mac: Mac) -> Option<Misled> {
+    let host = loss.host;
+    let device = vxlan(loss)?.device;
+    let remote = remote_of(host, device, mac)?.address;
+    let owner = overlay::owner(host, device, mac)?;
+    let truth = overlay::end_of(host, owner, device.netns).filter(|truth| *truth != remote)?;
+    let name = host.interface(device);
+    let shell = Shell::of(host, Some(device.netns));
+    let entry = |end| overlay::entry("replace", mac, &name, end);
+    Some(Misled {
+        words: format!(
+            "the FDB of {name} sends it to {remote}, but it is at {truth} ({})",
+            words::interface(host, owner.device)
+        ),
+        evidence: format!("{name} sends frames for {mac} to {remote}"),
+        advice: vec![
+            shell.look(
+                "look first: to which end the tunnel sends that MAC",
+                fdb_of_tunnel(&name, mac),
+            ),
+            shell
+                .change("name the end at which it is", entry(truth))
+                .undone_by(entry(remote)),
+        ],
+    })
+}
