@@ -220,6 +220,16 @@ pub(crate) struct Current {
     pub(crate) flags: u32,
 }
 
+/// A packet that a CPU received longer ago, in nanoseconds, is not the one that it works on now.
+pub(crate) const RECENT: u64 = 5_000_000;
+
+/// Whether two addresses are equal.
+#[inline(always)]
+pub(crate) fn is_same(a: &[u32; 4], b: &[u32; 4]) -> bool {
+    let ([a0, a1, a2, a3], [b0, b1, b2, b3]) = (*a, *b);
+    (a0 ^ b0) | (a1 ^ b1) | (a2 ^ b2) | (a3 ^ b3) == 0
+}
+
 /// CPUs that are told apart: on larger machines two share a slot, and the test of the socket decides.
 const CPUS: usize = 512;
 

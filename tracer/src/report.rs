@@ -138,6 +138,9 @@ pub struct Completeness {
     pub unreadable: u64,
     /// Packets whose tag was overwritten by another's: they may have been lost from sight after a rewrite.
     pub tags_evicted: u64,
+    /// Packets of others that came in the buffer of one that was followed, and were told apart from it.
+    #[serde(default)]
+    pub strangers_refused: u64,
     /// Where records were lost or thinned; only hooks where some were.
     pub by_hook: Vec<HookLoss>,
     /// Every probe with its state: `attached`, `missing`, `failed`, `gone`.

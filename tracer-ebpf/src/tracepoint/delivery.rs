@@ -14,12 +14,9 @@ use crate::kernel::{Access, Args, Probe, Ptr, field, offset};
 use crate::maps::{self, Shared};
 use crate::packet::Memory;
 use crate::sock::Socket;
-use crate::tag::{self, Current, SAMPLED};
+use crate::tag::{self, Current, RECENT, SAMPLED, is_same};
 use crate::tracepoint::{Seen, by_socket, now, signed, socket_at, socket_of};
 use crate::track::Way;
-
-/// A packet that this CPU received longer ago, in nanoseconds, is not the one a socket gets now.
-const RECENT: u64 = 5_000_000;
 
 /// -EAGAIN.
 const NOTHING_YET: u64 = -11_i64 as u64;
@@ -65,12 +62,6 @@ fn is_for(current: &Current, socket: &Socket, now: u64) -> bool {
     socket.takes_all()
         || packet.dport == own.sport
         || (own.dport != 0 && packet.sport == own.dport && is_same(&packet.src, &own.dst))
-}
-
-#[inline(always)]
-fn is_same(a: &[u32; 4], b: &[u32; 4]) -> bool {
-    let ([a0, a1, a2, a3], [b0, b1, b2, b3]) = (*a, *b);
-    (a0 ^ b0) | (a1 ^ b1) | (a2 ^ b2) | (a3 ^ b3) == 0
 }
 
 /// A record about the packet that this CPU received last, given to `socket`.

@@ -11,7 +11,7 @@ use crate::kernel::{Access, Args, Probe, Ptr, field, offset};
 use crate::maps;
 use crate::packet::Memory;
 use crate::skb::netns;
-use crate::tag;
+use crate::tag::{self, RECENT, is_same};
 use crate::tracepoint::{Seen, judge_loosely, now};
 use crate::track::Way;
 
@@ -69,7 +69,7 @@ fn record(
         flow.tuple.dport = 0;
     }
     let flags = judge_loosely(&mut flow.tuple, filter);
-    if flags == 0 {
+    if flags == 0 || !may_be_for_own(flow) {
         return None;
     }
     let mut record = Record::paid(hook, now(), Class::Side)?;
@@ -80,6 +80,19 @@ fn record(
     event.mark = flow.mark;
     event.sk_netns = netns;
     Some(record)
+}
+
+/// Whether it may be about a packet that is followed: a lookup for one that came in says nothing of its ports, and follows
+/// its reception on the same CPU. One of its addresses may be translated already.
+#[inline(always)]
+fn may_be_for_own(flow: &Flow) -> bool {
+    if flow.iif == LOOPBACK || flow.tuple.sport | flow.tuple.dport != 0 {
+        return true;
+    }
+    let packet = tag::current();
+    now().wrapping_sub(packet.time) < RECENT
+        && (is_same(&packet.tuple.src, &flow.tuple.src)
+            || is_same(&packet.tuple.dst, &flow.tuple.dst))
 }
 
 /// The gateway and, where the lookup chose one, the output interface of a next hop.

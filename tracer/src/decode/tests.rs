@@ -37,6 +37,7 @@ fn host() -> Host {
             macvlan: None,
             noarp: false,
             vlan: None,
+            generic_xdp: false,
         }),
         Fact::DropReasons(vec![(12, "NETFILTER_DROP".to_owned())]),
         Fact::ResetReasons(vec![(3, "NO_SOCKET".to_owned())]),

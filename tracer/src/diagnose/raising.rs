@@ -232,6 +232,7 @@ mod tests {
             macvlan: None,
             noarp: false,
             vlan: None,
+            generic_xdp: false,
         };
         apply(host, Fact::Link(link));
     }

@@ -250,6 +250,9 @@ pub struct Link {
     /// Number of a VLAN device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vlan: Option<u16>,
+    /// Has an XDP program that runs in the stack, on what the driver passed up.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub generic_xdp: bool,
 }
 
 /// An address of an interface.

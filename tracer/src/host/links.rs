@@ -37,6 +37,7 @@ const IFLA_VXLAN_LOCAL6: u16 = 17;
 const IFLA_VXLAN_COLLECT_METADATA: u16 = 25;
 const IFLA_VXLAN_DF: u16 = 29;
 const IFLA_VLAN_ID: u16 = 1;
+const IFLA_XDP_ATTACHED: u16 = 2;
 const IFLA_BR_STP_STATE: u16 = 5;
 const IFLA_BR_VLAN_FILTERING: u16 = 7;
 const IFLA_BR_GROUP_FWD_MASK: u16 = 9;
@@ -104,6 +105,7 @@ pub(crate) fn link_of(netns: NetNs, message: Message<'_>) -> Option<LinkMessage>
         macvlan: None,
         noarp: flags & IFF_NOARP != 0,
         vlan: None,
+        generic_xdp: false,
     };
     let (mut lower, mut nsid) = (None, None);
     for (kind, value) in attributes(rest) {
@@ -115,6 +117,7 @@ pub(crate) fn link_of(netns: NetNs, message: Message<'_>) -> Option<LinkMessage>
             libc::IFLA_LINK => lower = u32_of(value),
             libc::IFLA_LINK_NETNSID => nsid = i32_of(value),
             libc::IFLA_LINKINFO => read_info(value, &mut link),
+            libc::IFLA_XDP => link.generic_xdp = is_generic(value),
             _ => {}
         }
     }
@@ -123,6 +126,15 @@ pub(crate) fn link_of(netns: NetNs, message: Message<'_>) -> Option<LinkMessage>
         .filter(|other| *other != 0 && (*other != ifindex || nsid.is_some()))
         .map(|ifindex| Lower { ifindex, nsid });
     Some(LinkMessage { link, lower })
+}
+
+/// Of IFLA_XDP: whether a program runs in the stack, alone or beside one in the driver.
+fn is_generic(xdp: &[u8]) -> bool {
+    /// XDP_ATTACHED_SKB and XDP_ATTACHED_MULTI (linux/if_link.h).
+    const GENERIC: [u8; 2] = [2, 4];
+    attributes(xdp)
+        .find(|(kind, _)| *kind == IFLA_XDP_ATTACHED)
+        .is_some_and(|(_, value)| value.first().is_some_and(|mode| GENERIC.contains(mode)))
 }
 
 fn read_info(info: &[u8], link: &mut Link) {

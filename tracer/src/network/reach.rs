@@ -89,6 +89,7 @@ mod tests {
             macvlan: None,
             noarp: false,
             vlan: None,
+            generic_xdp: false,
         };
         host.apply(KtimeNs(0), Fact::Link(link));
     }

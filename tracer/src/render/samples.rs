@@ -461,6 +461,7 @@ pub(crate) fn unanswered_incomplete() -> Report {
         decode_errors: 0,
         unreadable: 0,
         tags_evicted: 7,
+        strangers_refused: 4,
         by_hook: vec![
             HookLoss {
                 hook: "kfree_skb".into(),

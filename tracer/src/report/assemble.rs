@@ -146,6 +146,7 @@ fn completeness(trace: &Trace, host: &Host) -> Completeness {
         decode_errors: trace.decode_errors,
         unreadable: trace.losses.unreadable,
         tags_evicted: trace.losses.tags_evicted,
+        strangers_refused: trace.losses.strangers_refused,
         by_hook,
         probes: host
             .probes

@@ -128,6 +128,7 @@ impl Scene {
             macvlan: None,
             noarp: false,
             vlan: None,
+            generic_xdp: false,
         };
         let addresses = address
             .map(|address| InterfaceAddress {

@@ -177,6 +177,7 @@ impl Net {
             macvlan: None,
             noarp: false,
             vlan: None,
+            generic_xdp: false,
         };
         change(&mut link);
         self.fact(Fact::Link(link));

@@ -255,6 +255,7 @@ mod tests {
             macvlan: None,
             noarp: false,
             vlan: None,
+            generic_xdp: false,
         }
     }
 

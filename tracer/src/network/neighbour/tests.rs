@@ -56,6 +56,7 @@ fn link(device: Device, kind: &str, peer: Option<Device>) -> Link {
         macvlan: None,
         noarp: false,
         vlan: None,
+        generic_xdp: false,
     }
 }
 

@@ -421,6 +421,7 @@ fn filtered(mode: &str, back: IfIndex, rules: Vec<PolicyRule>) -> Net {
             macvlan: None,
             noarp: false,
             vlan: None,
+            generic_xdp: false,
         }));
         net.fact(Fact::Addresses(
             at,

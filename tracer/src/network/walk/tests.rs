@@ -65,6 +65,7 @@ fn link(device: Device, name: &str, kind: &str) -> Link {
         macvlan: None,
         noarp: false,
         vlan: None,
+        generic_xdp: false,
     }
 }
 

@@ -188,6 +188,7 @@ fn host() -> Host {
             macvlan: None,
             noarp: false,
             vlan: None,
+            generic_xdp: false,
         }),
         Fact::Probe(Probe {
             name: "kfree_skb".into(),

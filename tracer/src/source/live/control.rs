@@ -368,9 +368,14 @@ impl Control {
                 .collect();
             facts.extend(added);
         }
+        let (watched, wanted) = (self.kernel.watched(), self.wanted().count());
+        let generic_xdp = self.wanted().any(|link| link.generic_xdp);
+        if self.scope.look_at_untagged(watched < wanted, generic_xdp) {
+            self.kernel.set_filter(self.scope.filter())?;
+        }
         facts.push(Fact::Coverage {
-            covered: u32::try_from(self.kernel.watched()).unwrap_or(u32::MAX),
-            total: u32::try_from(self.wanted().count()).unwrap_or(u32::MAX),
+            covered: u32::try_from(watched).unwrap_or(u32::MAX),
+            total: u32::try_from(wanted).unwrap_or(u32::MAX),
         });
         Ok(facts)
     }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use tracer_common::filter::{
-    CLAUSE_LEARNED, MAX_CLAUSES, MAX_NEIGHBORS, MAX_NETNS, RawClause, RawFilter,
+    CLAUSE_LEARNED, LOOK_RECEIVED, LOOK_SENT, MAX_CLAUSES, MAX_NEIGHBORS, MAX_NETNS, RawClause,
+    RawFilter,
 };
 use zerocopy::FromZeros;
 
@@ -124,6 +125,18 @@ impl Scope {
             }
             None => false,
         }
+    }
+
+    /// Has tracepoints look at packets that no classifier has tagged, where that is needed: interfaces are `unwatched`,
+    /// or generic XDP stands before the classifiers. True when the filter changed.
+    pub(super) fn look_at_untagged(&mut self, unwatched: bool, generic_xdp: bool) -> bool {
+        let before = self.filter.look_at;
+        self.filter.look_at = match (unwatched || !self.interfaces.is_empty(), generic_xdp) {
+            (true, _) => LOOK_RECEIVED | LOOK_SENT,
+            (false, true) => LOOK_RECEIVED,
+            (false, false) => 0,
+        };
+        self.filter.look_at != before
     }
 
     fn check_interfaces(&self, changes: &[HostChange]) -> Result<(), Error> {

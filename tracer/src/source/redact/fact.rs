@@ -258,6 +258,7 @@ impl Pseudonyms {
             macvlan: _,
             noarp: _,
             vlan: _,
+            generic_xdp: _,
         } = link;
         self.rename(Kind::Interface, name);
         mac.iter_mut().for_each(|mac| self.hide_mac(mac));

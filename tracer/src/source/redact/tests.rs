@@ -37,6 +37,7 @@ fn link(ifindex: u32, name: &str) -> Link {
         macvlan: None,
         noarp: false,
         vlan: None,
+        generic_xdp: false,
     }
 }
 
