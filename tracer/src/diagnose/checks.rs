@@ -7,11 +7,12 @@ use crate::host::facts::{
     BaseChain, FilterEngine, Question, Rule, RuleTrace, RuleVerdict, Ruleset, Stop,
 };
 use crate::model::{
-    Detail, Device, Direction, Event, Fate, Hop, Journey, Packet as Headers, Path, Side, Transport,
-    Tuple,
+    Detail, Device, Direction, Event, Fate, Hop, Journey, NetNs, Packet as Headers, Path, Side,
+    Transport, Tuple,
 };
 use crate::network::filter::{Packet, states};
 use crate::network::links::master_of;
+use crate::network::tunnel::{self, Arrived};
 use crate::network::walk::{self, ChainName, Check, Entry, Exit, Leg, Stage, Walked};
 use crate::uapi::nf_conntrack::{
     IPS_CONFIRMED, IPS_DST_NAT_DONE, IPS_SEEN_REPLY, IPS_SRC_NAT_DONE,
@@ -274,65 +275,35 @@ impl<'a> Way<'a> {
             .or(self.to)
             .map(|v| v.event)
             .or(loss.map(|l| l.event))?;
-        let here = |device: Device| {
-            self.from
-                .is_none_or(|from| from.device.netns == device.netns)
-        };
-        let to = self.to.filter(|to| here(to.device));
-        if self.to.is_some() && to.is_none() {
-            return None;
-        }
-        let exit = match (to, loss, &self.journey.fate) {
-            (Some(to), ..) if to.side == Side::Egress => Exit::Out,
-            (Some(_), ..) => Exit::Up,
-            (None, Some(loss), _) => Exit::Stage(stage(loss)),
-            (None, None, Fate::Delivered) => Exit::Up,
-            (None, None, Fate::Vanished { .. } | Fate::Consumed { .. }) => Exit::Unknown,
-            (None, None, _) => return None,
-        };
-        if let (Some(loss), Some(from)) = (loss, self.from)
-            && loss.netns().is_some_and(|netns| netns != from.device.netns)
-        {
-            return None;
-        }
-        let encloses = |v: &Visit<'_>| v.event.packet.as_ref().is_some_and(|p| p.tunnel.is_some());
-        let entry = match (self.from, to) {
-            (None, _) => Entry::Made,
-            (Some(from), _) if from.side == Side::Ingress => Entry::Device(from.device),
-            // Into a tunnel: the packet around it is made here.
-            (Some(from), Some(to)) if encloses(&to) && !encloses(&from) => Entry::Made,
-            (Some(from), Some(to)) => {
-                let bridge = host
-                    .link(to.device)
-                    .and_then(|port| master_of(host, port))?;
-                if bridge.device != from.device {
-                    return None;
-                }
-                Entry::Bridge(bridge.device)
-            }
-            (Some(_), None) => return None,
-        };
+        let entry = self.entry(host)?;
+        let exit = self.exit(host, loss)?;
         let netns = match (self.from, self.to, loss) {
             (Some(visit), ..) | (None, Some(visit), _) => visit.device.netns,
             (None, None, loss) => loss?.netns()?,
         };
+        let outer = match (entry, exit) {
+            (Entry::Tunnel(_), _) => {
+                let made = self.to.map(|v| v.event).or(loss.map(|l| l.event));
+                made.and_then(arrived)
+            }
+            _ => self.from.and_then(|v| arrived(v.event)),
+        };
         let seen = |v: &Visit<'_>| seen_tuple(v.event);
-        let own = match (&entry, self.from) {
-            (Entry::Made, Some(_)) => to.as_ref().and_then(seen),
+        let own = match (entry, self.from) {
+            (Entry::Made, Some(_)) => self.to.as_ref().and_then(seen),
             (Entry::Made, None) => made(view, self.journey.direction, event),
             _ => self.from.as_ref().and_then(seen),
         }?;
-        // Out of a tunnel the packet around it ends.
-        let out_of = self.from.is_some_and(|v| encloses(&v)) && to.is_some_and(|v| !encloses(&v));
-        let end = to.as_ref().filter(|_| !out_of).and_then(seen);
-        let after = end.or_else(|| loss.and_then(Loss::filtered)).unwrap_or(own);
-        let exit = if out_of { Exit::Up } else { exit };
+        // Into a tunnel and out of it the packet becomes another one.
+        let same = !matches!(entry, Entry::Tunnel(_)) && !self.is_out_of_tunnel();
+        let end = self.to.as_ref().filter(|_| same).and_then(seen);
+        let end = end.or_else(|| loss.filter(|_| same).and_then(Loss::filtered));
         Some(Leg {
             netns,
             entry,
             exit,
             out: match exit {
-                Exit::Out => to.map(|to| to.device),
+                Exit::Out => self.to.map(|to| to.device),
                 Exit::Stage(Stage::Postrouting | Stage::BridgePostrouting | Stage::Neighbour) => {
                     loss.and_then(Loss::device)
                 }
@@ -340,11 +311,90 @@ impl<'a> Way<'a> {
                 _ => None,
             },
             before: own,
-            after,
+            after: end.unwrap_or(own),
+            outer,
             packet: packet(self.journey.direction, event, loss),
             at: event.at,
         })
     }
+
+    /// Where the way begins; `None`: it leads through what is not modelled.
+    fn entry(&self, host: &Host) -> Option<Entry> {
+        let Some(from) = self.from else {
+            return Some(Entry::Made);
+        };
+        if from.side == Side::Ingress {
+            return Some(Entry::Device(from.device));
+        }
+        let tunnel = host.link(from.device).is_some_and(tunnel::is_known);
+        match self.to {
+            Some(to) if is_outer(to.event) && !is_outer(from.event) => Some(match tunnel {
+                true => Entry::Tunnel(from.device),
+                false => Entry::Made,
+            }),
+            Some(to) => {
+                let bridge = master_of(host, host.link(to.device)?)?;
+                (bridge.device == from.device).then_some(Entry::Bridge(bridge.device))
+            }
+            None => tunnel.then_some(Entry::Tunnel(from.device)),
+        }
+    }
+
+    /// Where it ends; `None`: not in the namespace in which it began.
+    fn exit(&self, host: &Host, loss: Option<&Loss<'a>>) -> Option<Exit> {
+        let own = |netns: NetNs| {
+            self.from
+                .is_none_or(|from| namespaces(host, from.device).contains(&netns))
+        };
+        match (self.to, loss, &self.journey.fate) {
+            (Some(to), ..) if self.is_out_of_tunnel() => {
+                let link = host.link(to.device).filter(|l| tunnel::is_known(l));
+                let below = link.map_or(to.device.netns, tunnel::underlay_netns);
+                let exit = link.map_or(Exit::Up, |l| Exit::Tunnel(l.device));
+                own(below).then_some(exit)
+            }
+            (Some(to), ..) if !own(to.device.netns) => None,
+            (Some(to), ..) if to.side == Side::Egress => Some(Exit::Out),
+            (Some(_), ..) => Some(Exit::Up),
+            (None, Some(loss), _) => {
+                let elsewhere = loss.netns().is_some_and(|netns| !own(netns));
+                (!elsewhere).then(|| Exit::Stage(stage(loss)))
+            }
+            (None, None, Fate::Delivered) => {
+                let left = self.from.is_some_and(|from| from.side == Side::Egress);
+                (!left).then_some(Exit::Up)
+            }
+            (None, None, Fate::Vanished { .. } | Fate::Consumed { .. }) => Some(Exit::Unknown),
+            (None, None, _) => None,
+        }
+    }
+
+    /// Whether the packet was in a tunnel, and then was not.
+    fn is_out_of_tunnel(&self) -> bool {
+        let both = self.from.zip(self.to);
+        both.is_some_and(|(from, to)| is_outer(from.event) && !is_outer(to.event))
+    }
+}
+
+/// The namespaces in which a packet goes on behind an interface: its own, and that of a tunnel's outer packets.
+fn namespaces(host: &Host, device: Device) -> [NetNs; 2] {
+    let below = host.link(device).map(tunnel::underlay_netns);
+    [device.netns, below.unwrap_or(device.netns)]
+}
+
+fn is_outer(event: &Event) -> bool {
+    event.packet.as_ref().is_some_and(|p| p.tunnel.is_some())
+}
+
+/// The outer packet of a tunnel.
+fn arrived(event: &Event) -> Option<Arrived> {
+    let packet = event.packet.as_ref()?;
+    Some(Arrived {
+        tunnel: packet.tunnel?,
+        frame: packet.inner_ethernet.is_some(),
+        v6: packet.tuple.is_some_and(|tuple| tuple.dst.is_ipv6()),
+        iif: None,
+    })
 }
 
 /// The addresses that chains and routes see: of a tunnel the outer ones.
@@ -411,6 +461,26 @@ fn connection(direction: Direction, transport: &Transport) -> (Option<u32>, Opti
 
 /// Functions that free packets, and the stage behind which they stand; the nearest caller decides.
 const FUNCTIONS: &[(&str, Stage)] = &[
+    ("vxlan_xmit_one", Stage::Route),
+    ("vxlan_xmit", Stage::Encapsulate),
+    ("vxlan_rcv", Stage::Decapsulate),
+    ("geneve_xmit", Stage::Route),
+    ("geneve_", Stage::Decapsulate),
+    ("ip_tunnel_xmit", Stage::Route),
+    ("ip_tunnel_rcv", Stage::Decapsulate),
+    ("ip6_tnl_xmit", Stage::Route),
+    ("ip6_tnl_start_xmit", Stage::Route),
+    ("ip6gre_tunnel_xmit", Stage::Route),
+    ("ipgre_xmit", Stage::Route),
+    ("gre_tap_xmit", Stage::Route),
+    ("ipip_tunnel_xmit", Stage::Route),
+    ("sit_tunnel_xmit", Stage::Route),
+    ("ipip6_tunnel_xmit", Stage::Route),
+    ("gre_rcv", Stage::Decapsulate),
+    ("tunnel4_rcv", Stage::Decapsulate),
+    ("tunnel64_rcv", Stage::Decapsulate),
+    ("tunnel6_rcv", Stage::Decapsulate),
+    ("tunnel46_rcv", Stage::Decapsulate),
     ("neigh_", Stage::Neighbour),
     ("__neigh_", Stage::Neighbour),
     ("arp_", Stage::Neighbour),

@@ -1,5 +1,5 @@
 //! Where a frame that is flooded from an interface comes to: through veths, bridges with their VLANs and port settings,
-//! VXLANs, VLAN devices, macvlans and bonds, to every interface whose network stack gets it, or would get it but for
+//! tunnels, VLAN devices, macvlans and bonds, to every interface whose network stack gets it, or would get it but for
 //! one setting.
 //!
 //! Names and addresses are not looked at: two networks of one machine may use the same.
@@ -13,7 +13,7 @@ use super::neighbour::{self, Ask, Told};
 use super::suppression::{self, Suppressed};
 use super::tunnel::{self, End, Remote};
 use crate::host::Host;
-use crate::host::facts::{Link, Question};
+use crate::host::facts::{Link, Question, VxlanLink};
 use crate::model::{Device, IfIndex, Mac};
 
 /// A frame that is flooded.
@@ -42,13 +42,13 @@ pub enum Stop<'a> {
     Proxy(&'a Link),
     /// A bridge answers instead, or keeps it from this port (`neigh_suppress`, `proxy_arp_wifi`).
     Suppressed(&'a Link, &'a Link),
-    /// The remote end of the VXLAN device is an address of its own host.
+    /// The remote end of the tunnel is an address of its own host.
     OwnEnd(&'a Link, IpAddr),
     /// No route to the remote end.
     NoRoute(&'a Link, IpAddr),
     /// Nobody answers for the remote end on the underlay.
     Underlay(&'a Link, IpAddr),
-    /// At the remote end is no VXLAN device with its VNI and port.
+    /// At the remote end is no tunnel device that takes its packets.
     NoDevice(&'a Link, IpAddr),
     /// Two macvlans of one parent that are not both in bridge mode, or a macvlan and its parent.
     Apart(&'a Link, &'a Link),
@@ -315,7 +315,7 @@ impl<'a> Walk<'a> {
                 None => self.note(stop, Open::Unmodelled(link)),
             },
             "macvlan" | "macvtap" => self.leave_macvlan(stop, at),
-            "vxlan" => self.encapsulate(stop, link),
+            "vxlan" | "geneve" | "gretap" | "ip6gretap" => self.encapsulate(stop, link),
             "dummy" => {}
             "bond" | "team" => {
                 for member in self.members(link) {
@@ -366,18 +366,16 @@ impl<'a> Walk<'a> {
     }
 
     fn encapsulate(&mut self, stop: Option<Stop<'a>>, link: &'a Link) {
-        let Some(vxlan) = link.vxlan.as_ref() else {
-            return;
-        };
         let mut stop = stop;
-        if vxlan.external {
+        let has = |flag: fn(&VxlanLink) -> bool| link.vxlan.as_ref().is_some_and(flag);
+        if !tunnel::is_known(link) || tunnel::is_external(link) {
             return self.note(stop, Open::Unmodelled(link));
         }
-        if vxlan.proxy && self.frame.asks.is_some() {
+        if has(|vxlan| vxlan.proxy) && self.frame.asks.is_some() {
             self.answer_for(stop, link, None);
             stop = self.because(stop, Stop::Proxy(link));
         }
-        if self.frame.cast == Cast::Known && vxlan.learning {
+        if self.frame.cast == Cast::Known && has(|vxlan| vxlan.learning) {
             for end in tunnel::senders_to(self.host, link) {
                 self.go(
                     stop,
@@ -390,7 +388,11 @@ impl<'a> Walk<'a> {
             }
             return;
         }
-        for remote in self.remotes(stop, link) {
+        let remotes = self.remotes(stop, link);
+        if remotes.is_empty() && link.vxlan.is_none() {
+            return self.note(stop, Open::Unmodelled(link));
+        }
+        for remote in remotes {
             let address = remote.address;
             match tunnel::end_of(self.host, link, remote) {
                 End::Devices(ends) => {
@@ -421,8 +423,8 @@ impl<'a> Walk<'a> {
         link: &'a Link,
         remote: Remote,
     ) -> Option<Stop<'a>> {
-        let out = tunnel::on_link(self.host, link.device.netns, remote.address);
-        let Some((out, source)) = out.filter(|(out, _)| out.vxlan.is_none() && stop.is_none())
+        let out = tunnel::on_link(self.host, tunnel::underlay_netns(link), remote.address);
+        let Some((out, source)) = out.filter(|(out, _)| !tunnel::is_known(out) && stop.is_none())
         else {
             return stop;
         };
@@ -447,8 +449,8 @@ impl<'a> Walk<'a> {
     /// Remote ends of a frame: an answer goes to the one of its MAC, all else to those of the flood.
     fn remotes(&mut self, stop: Option<Stop<'a>>, link: &'a Link) -> Vec<Remote> {
         let device = link.device;
-        let known = self.frame.target.filter(|_| self.frame.cast == Cast::Known);
-        if let Some(mac) = known {
+        let by_mac = link.vxlan.is_some() && self.frame.cast == Cast::Known;
+        if let Some(mac) = self.frame.target.filter(|_| by_mac) {
             match self.host.forwarding(device, mac) {
                 None => self.ask(stop, Question::Forwarding { device, mac }),
                 Some(answer) if answer.entries.iter().any(|e| !e.default) => {
