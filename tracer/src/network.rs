@@ -2,6 +2,7 @@
 //! configuration, asked as its kernel asks. Each answer comes with its reason. What the facts do not decide is said to be
 //! undecided, with the reason, or as the question that has to be asked.
 
+pub mod bonding;
 pub mod bridging;
 pub mod change;
 pub mod filter;

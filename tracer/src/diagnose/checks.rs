@@ -10,8 +10,9 @@ use crate::model::{
     Detail, Device, Direction, Event, Fate, Hop, Journey, NetNs, Packet as Headers, Path, Side,
     Transport, Tuple,
 };
+use crate::network::bonding::is_bond;
 use crate::network::filter::{Packet, states};
-use crate::network::links::master_of;
+use crate::network::links::{lower_of, master_of};
 use crate::network::tunnel::{self, Arrived};
 use crate::network::walk::{self, ChainName, Check, Entry, Exit, Leg, Stage, Walked};
 use crate::uapi::nf_conntrack::{
@@ -333,10 +334,18 @@ impl<'a> Way<'a> {
                 false => Entry::Made,
             }),
             Some(to) => {
-                let bridge = master_of(host, host.link(to.device)?)?;
-                (bridge.device == from.device).then_some(Entry::Bridge(bridge.device))
+                let master = master_of(host, host.link(to.device)?)?;
+                let entry = match is_bond(master) {
+                    true => Entry::Bond(master.device),
+                    false => Entry::Bridge(master.device),
+                };
+                (master.device == from.device).then_some(entry)
             }
-            None => tunnel.then_some(Entry::Tunnel(from.device)),
+            None if tunnel => Some(Entry::Tunnel(from.device)),
+            None => host
+                .link(from.device)
+                .filter(|link| is_bond(link))
+                .map(|bond| Entry::Bond(bond.device)),
         }
     }
 
@@ -355,6 +364,9 @@ impl<'a> Way<'a> {
             }
             (Some(to), ..) if !own(to.device.netns) => None,
             (Some(to), ..) if to.side == Side::Egress => Some(Exit::Out),
+            (Some(to), ..) if self.from.is_some_and(|from| stands_on(host, to, from)) => {
+                Some(Exit::Upper)
+            }
             (Some(_), ..) => Some(Exit::Up),
             (None, Some(loss), _) => {
                 let elsewhere = loss.netns().is_some_and(|netns| !own(netns));
@@ -380,6 +392,16 @@ impl<'a> Way<'a> {
 fn namespaces(host: &Host, device: Device) -> [NetNs; 2] {
     let below = host.link(device).map(tunnel::underlay_netns);
     [device.netns, below.unwrap_or(device.netns)]
+}
+
+/// Whether one interface stands on another one, or is its bond.
+fn stands_on(host: &Host, upper: Visit<'_>, lower: Visit<'_>) -> bool {
+    let upper = host.link(upper.device);
+    let below = upper.and_then(|link| lower_of(host, link));
+    let master = host.link(lower.device).and_then(|l| master_of(host, l));
+    let bond = master.filter(|master| is_bond(master)).map(|l| l.device);
+    below.is_some_and(|l| l.device == lower.device)
+        || bond.is_some() && bond == upper.map(|l| l.device)
 }
 
 fn is_outer(event: &Event) -> bool {
@@ -505,6 +527,9 @@ const FUNCTIONS: &[(&str, Stage)] = &[
     ("__udp", Stage::Input),
     ("icmp", Stage::Input),
     ("raw", Stage::Input),
+    ("bond_", Stage::Bond),
+    ("__bond_", Stage::Bond),
+    ("team_", Stage::Bond),
     ("ip_error", Stage::Route),
     ("ip6_pkt_", Stage::Route),
     ("ip_rcv_finish", Stage::Route),

@@ -240,10 +240,10 @@ pub struct Link {
     pub vxlan: Option<VxlanLink>,
     /// Settings of another tunnel device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tunnel: Option<TunnelLink>,
+    pub tunnel: Option<Box<TunnelLink>>,
     /// Settings of a bond or team.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bond: Option<BondLink>,
+    pub bond: Option<Box<BondLink>>,
     /// Its state as a slave of a bond.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slave: Option<BondSlave>,

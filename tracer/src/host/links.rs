@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 
-use super::facts::{BondLink, InterfaceAddress, Link};
+use super::facts::{InterfaceAddress, Link};
 use super::namespaces::{Namespaces, NetnsFd};
 use super::netlink::{
     Message, Netlink, Request, address_of, attributes, i32_of, text_of, u16_of, u32_of,
@@ -119,15 +119,15 @@ fn read_info(info: &[u8], link: &mut Link) {
     match link.kind.as_str() {
         "vxlan" => link.vxlan = Some(tunnels::vxlan_of(data)),
         "bridge" => link.bridge = Some(layer2::bridge_of(data)),
-        "bond" => link.bond = Some(layer2::bond_of(data)),
-        "team" => link.bond = Some(BondLink::default()),
+        "bond" => link.bond = Some(Box::new(layer2::bond_of(data))),
+        "team" => link.bond = Some(Box::default()),
         "macvlan" | "macvtap" => link.macvlan = layer2::macvlan_mode(data),
         "vlan" => {
             link.vlan = attributes(data)
                 .find(|(kind, _)| *kind == IFLA_VLAN_ID)
                 .and_then(|(_, value)| u16_of(value));
         }
-        kind => link.tunnel = tunnels::tunnel_of(kind, data),
+        kind => link.tunnel = tunnels::tunnel_of(kind, data).map(Box::new),
     }
     match master.as_str() {
         "bridge" => link.port = Some(layer2::port_of(port)),
@@ -284,7 +284,6 @@ pub(crate) fn nsid_message(message: Message<'_>) -> Option<i32> {
 #[cfg(test)]
 #[expect(
     clippy::unwrap_used,
-    clippy::indexing_slicing,
     clippy::string_slice,
     reason = "a failed setup fails the test"
 )]
@@ -292,7 +291,7 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
-    use crate::host::facts::{BondSlave, TunnelLink};
+    use crate::host::facts::{BondLink, BondSlave, TunnelLink};
     use crate::host::netlink::messages;
 
     const NETNS: NetNs = NetNs(7);
@@ -360,7 +359,7 @@ mod tests {
     }
 
     fn tunnel(digits: &str) -> TunnelLink {
-        told(digits).tunnel.unwrap()
+        *told(digits).tunnel.unwrap()
     }
 
     fn ends(local: &str, remote: &str) -> TunnelLink {
@@ -459,7 +458,7 @@ mod tests {
             mode: Some("active-backup".into()),
             active: Some(22),
         };
-        assert_eq!(bond.bond, Some(expected));
+        assert_eq!(bond.bond.as_deref(), Some(&expected));
         // its first slave is active, its second one is not
         let slaves = [
             "09000100766574680000000009000400626f6e6400000000380005000500010000000000050002000000000008000300000000000a0004000a4d49e691ec000006000500000000000800090000000000",

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
 
+use super::bonding::{self, Choice};
 use super::bridging::{self, Cast, Obstacle, VlanFault};
 use super::links::{self, is_upper, lower_of, master_of};
 use super::neighbour::{self, Ask, Told};
@@ -52,6 +53,8 @@ pub enum Stop<'a> {
     NoDevice(&'a Link, IpAddr),
     /// Two macvlans of one parent that are not both in bridge mode, or a macvlan and its parent.
     Apart(&'a Link, &'a Link),
+    /// The bond takes nothing at this slave, which is a backup.
+    Backup(&'a Link, &'a Link),
 }
 
 /// Where facts end.
@@ -97,7 +100,10 @@ impl<'a> Segment<'a> {
     /// Where a frame comes to that an interface's own stack sends.
     #[must_use]
     pub fn from(host: &'a Host, from: &'a Link, frame: Frame) -> Self {
-        let mut walk = Walk::new(host, frame);
+        Self::walked(Walk::new(host, frame), from)
+    }
+
+    fn walked(mut walk: Walk<'a>, from: &'a Link) -> Self {
         walk.go(
             None,
             At {
@@ -114,13 +120,7 @@ impl<'a> Segment<'a> {
     /// Where a frame for all comes to.
     #[must_use]
     pub fn of_broadcast(host: &'a Host, from: &'a Link) -> Self {
-        let frame = Frame {
-            cast: Cast::Broadcast,
-            source: from.mac,
-            target: None,
-            asks: None,
-        };
-        Self::from(host, from, frame)
+        Self::from(host, from, broadcast(from))
     }
 
     /// Where a frame for one MAC comes to, where no bridge has learned it.
@@ -140,6 +140,34 @@ impl<'a> Segment<'a> {
     pub fn end(&self, device: Device) -> Option<&Reached<'a>> {
         self.ends.iter().find(|end| end.link.device == device)
     }
+}
+
+/// A frame for all.
+fn broadcast(from: &Link) -> Frame {
+    Frame {
+        cast: Cast::Broadcast,
+        source: from.mac,
+        target: None,
+        asks: None,
+    }
+}
+
+/// Whether slaves of a bond lead to the same interfaces, so that it makes no difference by which one it sends.
+#[must_use]
+pub fn are_alike(host: &Host, slaves: &[&Link]) -> bool {
+    let reached = |slave: &&Link| -> BTreeSet<Device> {
+        // Bonds behind it are not asked the same again: they may lead back.
+        let walk = Walk {
+            nested: true,
+            ..Walk::new(host, broadcast(slave))
+        };
+        let segment = Segment::walked(walk, slave);
+        let open = segment.ends.iter().filter(|end| end.stop.is_none());
+        open.map(|end| end.link.device).collect()
+    };
+    let mut sets = slaves.iter().map(reached);
+    let first = sets.next();
+    sets.all(|set| Some(set) == first)
 }
 
 /// The group in which an address's owner is asked for (RFC 4291, 2.7.1).
@@ -174,6 +202,8 @@ struct Walk<'a> {
     open: VecDeque<At<'a>>,
     stopped: VecDeque<(Stop<'a>, At<'a>)>,
     known: BTreeSet<(Device, Side, Option<u16>)>,
+    /// A walk of [`are_alike`].
+    nested: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -202,6 +232,7 @@ impl<'a> Walk<'a> {
             open: VecDeque::new(),
             stopped: VecDeque::new(),
             known: BTreeSet::new(),
+            nested: false,
         }
     }
 
@@ -317,11 +348,7 @@ impl<'a> Walk<'a> {
             "macvlan" | "macvtap" => self.leave_macvlan(stop, at),
             "vxlan" | "geneve" | "gretap" | "ip6gretap" => self.encapsulate(stop, link),
             "dummy" => {}
-            "bond" | "team" => {
-                for member in self.members(link) {
-                    self.go(stop, At { link: member, ..at });
-                }
-            }
+            "bond" | "team" => self.leave_bond(stop, at),
             "tun" => self.note(stop, Open::Process(link)),
             "" => self.note(stop, Open::Wire(link)),
             _ => self.note(stop, Open::Unmodelled(link)),
@@ -363,6 +390,24 @@ impl<'a> Walk<'a> {
                 ..at
             },
         );
+    }
+
+    /// A bond sends by one slave, and by which one is not always known.
+    fn leave_bond(&mut self, stop: Option<Stop<'a>>, at: At<'a>) {
+        let bond = at.link;
+        let slaves = match bonding::choice(self.host, bond) {
+            Choice::One(slave) => vec![slave],
+            Choice::Each(slaves) | Choice::Nobody(slaves) => slaves,
+            Choice::OneOf(slaves) => {
+                if !self.nested && !are_alike(self.host, &slaves) {
+                    self.note(stop, Open::Unmodelled(bond));
+                }
+                slaves
+            }
+        };
+        for slave in slaves {
+            self.go(stop, At { link: slave, ..at });
+        }
     }
 
     fn encapsulate(&mut self, stop: Option<Stop<'a>>, link: &'a Link) {
@@ -497,7 +542,13 @@ impl<'a> Walk<'a> {
         let master = master_of(self.host, link);
         match master.map(|m| (m, m.kind.as_str())) {
             Some((bridge, "bridge")) => self.enter_bridge(stop, bridge, at),
-            Some((bond, "bond" | "team")) => self.go(stop, At { link: bond, ..at }),
+            Some((bond, "bond" | "team")) => {
+                let stop = match bonding::is_backup(link) {
+                    true => self.because(stop, Stop::Backup(link, bond)),
+                    false => stop,
+                };
+                self.go(stop, At { link: bond, ..at });
+            }
             _ if at.tag.is_none() => self.arrive(stop, link),
             _ => {}
         }

@@ -108,7 +108,7 @@ fn settings(link: &Link) -> Option<TunnelLink> {
         external: vxlan.external,
         ..TunnelLink::default()
     });
-    of_vxlan.or(link.tunnel)
+    of_vxlan.or_else(|| link.tunnel.as_deref().copied())
 }
 
 /// Whether it is a tunnel device whose ways are known here.
@@ -269,7 +269,8 @@ pub fn senders_to<'a>(host: &'a Host, link: &'a Link) -> impl Iterator<Item = &'
     })
 }
 
-/// Tunnel devices that stand in a namespace's underlay and take this kind of packet, whatever their ends and keys.
+/// Tunnel devices that stand in a namespace's underlay and are set to take this kind of packet, whatever their ends and
+/// keys.
 pub fn of_kind<'a>(
     host: &'a Host,
     netns: NetNs,
@@ -278,6 +279,7 @@ pub fn of_kind<'a>(
     host.links().filter(move |link| {
         underlay_netns(link) == netns
             && !host.is_gone(link.device)
+            && !is_fallback(link)
             && kinds(arrived).contains(&link.kind.as_str())
     })
 }
@@ -315,6 +317,11 @@ pub fn taker<'a>(host: &'a Host, netns: NetNs, arrived: &Arrived) -> Option<&'a 
     best.map(|(_, link)| link)
 }
 
+fn is_fallback(link: &Link) -> bool {
+    let ends = settings(link).map(|set| (set.local, set.remote));
+    FALLBACKS.contains(&link.name.as_str()) && ends == Some((None, None))
+}
+
 /// How closely a device's settings match an outer packet; `None`: not.
 fn rank(link: &Link, arrived: &Arrived) -> Option<u8> {
     let set = settings(link)?;
@@ -339,8 +346,9 @@ fn rank(link: &Link, arrived: &Arrived) -> Option<u8> {
         _ => {}
     }
     let ends = (set.local, set.remote);
-    if ends == (None, None) && FALLBACKS.contains(&link.name.as_str()) {
-        return Some(0);
+    if is_fallback(link) {
+        // Nobody raises it for this.
+        return link.up.then_some(0);
     }
     if set.external {
         return Some(1);

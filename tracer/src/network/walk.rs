@@ -5,6 +5,7 @@
 //! What was seen of the packet (where it came in, where it went out, how it was translated) is taken as given; facts say
 //! what was looked at in between, and which rule let it pass.
 
+mod bonds;
 mod chains;
 mod routing;
 mod tunnels;
@@ -20,6 +21,7 @@ use crate::model::{Device, KtimeNs, NetNs, Tuple};
 use crate::uapi::if_arp::ARPHRD_LOOPBACK;
 use crate::uapi::if_packet::OTHERHOST;
 
+use super::bonding::is_bond;
 use super::bridging;
 use super::filter::{Interface, Packet};
 use super::links::master_of;
@@ -29,7 +31,8 @@ use super::tunnel::Arrived;
 /// One check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// `PREROUTING`, `BRIDGE-FORWARD` … of chains, as verdicts name hooks; else `route`, `rp-filter`, `fdb`, `tunnel`, `neighbor`.
+    /// `PREROUTING`, `BRIDGE-FORWARD` … of chains, as verdicts name hooks; else `route`, `rp-filter`, `fdb`, `bond`, `tunnel`,
+    /// `neighbor`.
     pub hook: &'static str,
     /// The chain in which a rule stands.
     pub chain: Option<ChainName>,
@@ -89,6 +92,7 @@ impl Check {
                 | "refused"
                 | "no-route"
                 | "no-remote"
+                | "no-slave"
                 | "no-tunnel"
                 | "martian"
                 | "unresolved"
@@ -108,6 +112,8 @@ pub enum Entry {
     Tunnel(Device),
     /// It was handed to the bridge by its own host.
     Bridge(Device),
+    /// It was handed to the bond by its own host.
+    Bond(Device),
 }
 
 /// Where it ends.
@@ -117,6 +123,8 @@ pub enum Exit {
     Out,
     /// It was handed up: from a port to its bridge, or to a socket.
     Up,
+    /// It was handed to the device that stands on the one at which it came in: a VLAN device, a macvlan, a bond.
+    Upper,
     /// It was the outer packet of a tunnel, and what was inside came out of this device.
     Tunnel(Device),
     /// It went no further than this.
@@ -132,6 +140,8 @@ pub enum Stage {
     Encapsulate,
     /// Chains of the device.
     Ingress,
+    /// The choice of a slave, and whether a bond takes what came in at one.
+    Bond,
     /// Chains of the bridge.
     BridgePrerouting,
     /// The forwarding database.
@@ -215,6 +225,7 @@ pub fn walk(host: &Host, leg: &Leg) -> Walked {
         Entry::Made => walk.made(),
         Entry::Tunnel(device) => walk.encapsulated(device),
         Entry::Bridge(bridge) => walk.bridge_output(bridge),
+        Entry::Bond(bond) => walk.bond_output(bond),
     }
     walk.found
 }
@@ -258,7 +269,7 @@ impl<'a, 'l> Walk<'a, 'l> {
     /// Whether the packet was seen behind a stage.
     fn passed(&self, stage: Stage) -> bool {
         match self.leg.exit {
-            Exit::Out | Exit::Up | Exit::Tunnel(_) => true,
+            Exit::Out | Exit::Up | Exit::Upper | Exit::Tunnel(_) => true,
             Exit::Stage(last) => last > stage,
             Exit::Unknown => false,
         }
@@ -288,10 +299,11 @@ impl<'a, 'l> Walk<'a, 'l> {
             self.leg.before,
             (in_name, Interface::Absent),
         );
-        let bridge = self.link(device).and_then(|l| master_of(self.host, l));
-        match bridge.filter(|b| b.kind == "bridge") {
-            Some(bridge) => self.bridged(bridge.device, device),
-            None => self.ip(device),
+        match self.link(device).and_then(|l| master_of(self.host, l)) {
+            Some(bond) if is_bond(bond) => self.bond_input(bond, device),
+            _ if self.leg.exit == Exit::Upper => {}
+            Some(bridge) if bridge.kind == "bridge" => self.bridged(bridge.device, device),
+            _ => self.ip(device),
         }
     }
 

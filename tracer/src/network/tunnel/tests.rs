@@ -62,7 +62,7 @@ impl Net {
             master: None,
             peer: None,
             vxlan: None,
-            tunnel,
+            tunnel: tunnel.map(Box::new),
             bond: None,
             slave: None,
             bridge: None,

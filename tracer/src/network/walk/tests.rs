@@ -5,6 +5,7 @@
     reason = "a failed setup fails the test"
 )]
 
+mod bonds;
 mod tunnels;
 
 use std::net::IpAddr;

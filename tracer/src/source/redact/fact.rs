@@ -285,7 +285,7 @@ impl Pseudonyms {
             inside: _,
             mark: _,
             external: _,
-        }) = tunnel
+        }) = tunnel.as_deref_mut()
         {
             self.hide_all(remote.iter_mut().chain(local));
         }

@@ -79,12 +79,12 @@ fn equal_names_and_addresses_have_equal_pseudonyms() {
 fn the_ends_of_a_tunnel_are_hidden_and_its_key_is_not() {
     let ends = ["192.0.2.77", "2001:db8::77"].map(|end| end.parse().ok());
     let told = Link {
-        tunnel: Some(TunnelLink {
+        tunnel: Some(Box::new(TunnelLink {
             local: ends[0],
             remote: ends[1],
             input_key: Some(5),
             ..TunnelLink::default()
-        }),
+        })),
         ..link(2, "gre1")
     };
     let Some(Input::Host(_, Fact::Link(hidden))) =

@@ -21,7 +21,7 @@ fn settings() -> TunnelLink {
 fn net(set: TunnelLink) -> Net {
     let mut net = Net::new();
     net.fact(Fact::Link(Link {
-        tunnel: Some(set),
+        tunnel: Some(Box::new(set)),
         ..link(TUNNEL, "gre1", "gre")
     }));
     let own = InterfaceAddress {
@@ -128,7 +128,7 @@ fn a_tunnel_may_be_bound_to_an_interface() {
     let mut net = net(settings());
     net.fact(Fact::Link(Link {
         peer: Some(LAN),
-        tunnel: Some(settings()),
+        tunnel: Some(Box::new(settings())),
         ..link(TUNNEL, "gre1", "gre")
     }));
     let lines = net.walk(&into());
@@ -169,7 +169,7 @@ fn an_outer_packet_goes_on_inside_on_the_device_that_takes_it() {
     let mut net = net(settings());
     net.fact(Fact::Link(Link {
         up: false,
-        tunnel: Some(settings()),
+        tunnel: Some(Box::new(settings())),
         ..link(TUNNEL, "gre1", "gre")
     }));
     let down = "tunnel gre key 5 10.9.0.2 > 10.9.0.1 dev gre1, which is down → no-tunnel";

@@ -181,6 +181,17 @@ pub(super) fn link(link: &Link) -> String {
     }
     words.extend(link.macvlan.as_ref().map(|mode| format!("mode {mode}")));
     words.extend(Some(tunnel::words(link)).filter(|ends| !ends.is_empty()));
+    if let Some(bond) = &link.bond {
+        words.extend(bond.mode.as_ref().map(|mode| format!("mode {mode}")));
+    }
+    if let Some(slave) = &link.slave {
+        let states = [
+            (slave.active, "active slave"),
+            (!slave.active, "backup slave"),
+        ];
+        words.extend(set(&states, true));
+        words.extend(set(&[(slave.up, "down as its bond finds")], false));
+    }
     if let Some(bridge) = &link.bridge {
         let settings = [
             (bridge.stp, "stp"),
