@@ -4,6 +4,7 @@
 
 #![warn(clippy::too_many_lines)]
 
+pub mod bonding;
 pub mod bridging;
 pub mod change;
 pub mod filter;

@@ -10,8 +10,10 @@ use crate::model::{
     Detail, Device, Direction, Event, Fate, Hop, Journey, NetNs, Packet as Headers, Path, Side,
     Transport, Tuple,
 };
+use crate::network::bonding::is_bond;
 use crate::network::filter::{Packet, states};
-use crate::network::links::master_of;
+use crate::network::links::{lower_of, master_of};
+use crate::network::tunnel::{self, Arrived};
 use crate::network::walk::{self, ChainName, Check, Entry, Exit, Leg, Stage, Walked};
 use crate::uapi::nf_conntrack::{
     IPS_CONFIRMED, IPS_DST_NAT_DONE, IPS_SEEN_REPLY, IPS_SRC_NAT_DONE,
@@ -113,14 +115,6 @@ struct Visit<'a> {
     event: &'a Event,
     /// Index of its step.
     step: usize,
-}
-
-impl Visit<'_> {
-    /// Whether a tunnel's packet is around it.
-    fn is_wrapped(&self) -> bool {
-        let packet = self.event.packet.as_ref();
-        packet.is_some_and(|p| p.tunnel.is_some())
-    }
 }
 
 fn visits(journey: &Journey, branch: u16) -> Vec<Visit<'_>> {
@@ -276,88 +270,153 @@ impl<'a> Way<'a> {
     }
 
     fn leg(&self, view: &View<'a>, loss: Option<&Loss<'a>>) -> Option<Leg> {
-        let seen = self.from.or(self.to).map(|v| v.event);
-        let event = seen.or(loss.map(|l| l.event))?;
-        let direction = self.journey.direction;
-        let netns = self.netns(loss)?;
-        let exit = self.exit(loss)?;
-        let entry = self.entry(view.host)?;
-        let before = match (&entry, self.from) {
-            (Entry::Made, Some(_)) => self.to.and_then(|to| seen_tuple(to.event)),
-            (Entry::Made, None) => made(view, direction, event),
-            (_, from) => from.and_then(|from| seen_tuple(from.event)),
+        let host = view.host;
+        let event = self
+            .from
+            .or(self.to)
+            .map(|v| v.event)
+            .or(loss.map(|l| l.event))?;
+        let entry = self.entry(host)?;
+        let exit = self.exit(host, loss)?;
+        let netns = match (self.from, self.to, loss) {
+            (Some(visit), ..) | (None, Some(visit), _) => visit.device.netns,
+            (None, None, loss) => loss?.netns()?,
+        };
+        let outer = match (entry, exit) {
+            (Entry::Tunnel(_), _) => {
+                let made = self.to.map(|v| v.event).or(loss.map(|l| l.event));
+                made.and_then(arrived)
+            }
+            _ => self.from.and_then(|v| arrived(v.event)),
+        };
+        let seen = |v: &Visit<'_>| seen_tuple(v.event);
+        let own = match (entry, self.from) {
+            (Entry::Made, Some(_)) => self.to.as_ref().and_then(seen),
+            (Entry::Made, None) => made(view, self.journey.direction, event),
+            _ => self.from.as_ref().and_then(seen),
         }?;
-        // Out of a tunnel the packet around it ends.
-        let end = self.to.filter(|_| !self.leaves_tunnel());
-        let after = end
-            .and_then(|to| seen_tuple(to.event))
-            .or_else(|| loss.and_then(Loss::filtered))
-            .unwrap_or(before);
+        // Into a tunnel and out of it the packet becomes another one.
+        let same = !matches!(entry, Entry::Tunnel(_)) && !self.is_out_of_tunnel();
+        let end = self.to.as_ref().filter(|_| same).and_then(seen);
+        let end = end.or_else(|| loss.filter(|_| same).and_then(Loss::filtered));
         Some(Leg {
             netns,
             entry,
             exit,
             out: match exit {
                 Exit::Out => self.to.map(|to| to.device),
-                Exit::Stage(
-                    Stage::Postrouting
-                    | Stage::BridgePostrouting
-                    | Stage::BridgeForward
-                    | Stage::Neighbour,
-                ) => loss.and_then(Loss::device),
+                Exit::Stage(Stage::Postrouting | Stage::BridgePostrouting | Stage::Neighbour) => {
+                    loss.and_then(Loss::device)
+                }
+                Exit::Stage(Stage::BridgeForward) => loss.and_then(Loss::device),
                 _ => None,
             },
-            before,
-            after,
-            packet: packet(direction, event, loss),
+            before: own,
+            after: end.unwrap_or(own),
+            outer,
+            packet: packet(self.journey.direction, event, loss),
             at: event.at,
         })
     }
 
-    /// The namespace in which all of it is, if it is one.
-    fn netns(&self, loss: Option<&Loss<'a>>) -> Option<NetNs> {
-        let ends = [self.from, self.to].map(|end| end.map(|v| v.device.netns));
-        let mut known = ends
-            .into_iter()
-            .chain([loss.and_then(Loss::netns)])
-            .flatten();
-        let netns = known.next()?;
-        known.all(|other| other == netns).then_some(netns)
+    /// Where the way begins; `None`: it leads through what is not modelled.
+    fn entry(&self, host: &Host) -> Option<Entry> {
+        let Some(from) = self.from else {
+            return Some(Entry::Made);
+        };
+        if from.side == Side::Ingress {
+            return Some(Entry::Device(from.device));
+        }
+        let tunnel = host.link(from.device).is_some_and(tunnel::is_known);
+        match self.to {
+            Some(to) if is_outer(to.event) && !is_outer(from.event) => Some(match tunnel {
+                true => Entry::Tunnel(from.device),
+                false => Entry::Made,
+            }),
+            Some(to) => {
+                let master = master_of(host, host.link(to.device)?)?;
+                let entry = match is_bond(master) {
+                    true => Entry::Bond(master.device),
+                    false => Entry::Bridge(master.device),
+                };
+                (master.device == from.device).then_some(entry)
+            }
+            None if tunnel => Some(Entry::Tunnel(from.device)),
+            None => host
+                .link(from.device)
+                .filter(|link| is_bond(link))
+                .map(|bond| Entry::Bond(bond.device)),
+        }
     }
 
-    /// Where the packet leaves the stack.
-    fn exit(&self, loss: Option<&Loss<'a>>) -> Option<Exit> {
+    /// Where it ends; `None`: not in the namespace in which it began.
+    fn exit(&self, host: &Host, loss: Option<&Loss<'a>>) -> Option<Exit> {
+        let own = |netns: NetNs| {
+            self.from
+                .is_none_or(|from| namespaces(host, from.device).contains(&netns))
+        };
         match (self.to, loss, &self.journey.fate) {
-            (Some(_), ..) if self.leaves_tunnel() => Some(Exit::Up),
+            (Some(to), ..) if self.is_out_of_tunnel() => {
+                let link = host.link(to.device).filter(|l| tunnel::is_known(l));
+                let below = link.map_or(to.device.netns, tunnel::underlay_netns);
+                let exit = link.map_or(Exit::Up, |l| Exit::Tunnel(l.device));
+                own(below).then_some(exit)
+            }
+            (Some(to), ..) if !own(to.device.netns) => None,
             (Some(to), ..) if to.side == Side::Egress => Some(Exit::Out),
+            (Some(to), ..) if self.from.is_some_and(|from| stands_on(host, to, from)) => {
+                Some(Exit::Upper)
+            }
             (Some(_), ..) => Some(Exit::Up),
-            (None, Some(loss), _) => Some(Exit::Stage(stage(loss))),
-            (None, None, Fate::Delivered) => Some(Exit::Up),
+            (None, Some(loss), _) => {
+                let elsewhere = loss.netns().is_some_and(|netns| !own(netns));
+                (!elsewhere).then(|| Exit::Stage(stage(loss)))
+            }
+            (None, None, Fate::Delivered) => {
+                let left = self.from.is_some_and(|from| from.side == Side::Egress);
+                (!left).then_some(Exit::Up)
+            }
             (None, None, Fate::Vanished { .. } | Fate::Consumed { .. }) => Some(Exit::Unknown),
             (None, None, _) => None,
         }
     }
 
-    /// Where it came into the stack.
-    fn entry(&self, host: &Host) -> Option<Entry> {
-        match (self.from, self.to) {
-            (None, _) => Some(Entry::Made),
-            (Some(from), _) if from.side == Side::Ingress => Some(Entry::Device(from.device)),
-            // Into a tunnel: the packet around it is made here.
-            (Some(from), Some(to)) if to.is_wrapped() && !from.is_wrapped() => Some(Entry::Made),
-            (Some(from), Some(to)) => {
-                let port = host.link(to.device)?;
-                let bridge = master_of(host, port)?;
-                (bridge.device == from.device).then_some(Entry::Bridge(bridge.device))
-            }
-            (Some(_), None) => None,
-        }
+    /// Whether the packet was in a tunnel, and then was not.
+    fn is_out_of_tunnel(&self) -> bool {
+        let both = self.from.zip(self.to);
+        both.is_some_and(|(from, to)| is_outer(from.event) && !is_outer(to.event))
     }
+}
 
-    fn leaves_tunnel(&self) -> bool {
-        self.from.is_some_and(|from| from.is_wrapped())
-            && self.to.is_some_and(|to| !to.is_wrapped())
-    }
+/// The namespaces in which a packet goes on behind an interface: its own, and that of a tunnel's outer packets.
+fn namespaces(host: &Host, device: Device) -> [NetNs; 2] {
+    let below = host.link(device).map(tunnel::underlay_netns);
+    [device.netns, below.unwrap_or(device.netns)]
+}
+
+/// Whether one interface stands on another one, or is its bond.
+fn stands_on(host: &Host, upper: Visit<'_>, lower: Visit<'_>) -> bool {
+    let upper = host.link(upper.device);
+    let below = upper.and_then(|link| lower_of(host, link));
+    let master = host.link(lower.device).and_then(|l| master_of(host, l));
+    let bond = master.filter(|master| is_bond(master)).map(|l| l.device);
+    below.is_some_and(|l| l.device == lower.device)
+        || bond.is_some() && bond == upper.map(|l| l.device)
+}
+
+fn is_outer(event: &Event) -> bool {
+    event.packet.as_ref().is_some_and(|p| p.tunnel.is_some())
+}
+
+/// The outer packet of a tunnel.
+pub(super) fn arrived(event: &Event) -> Option<Arrived> {
+    let packet = event.packet.as_ref()?;
+    Some(Arrived {
+        tunnel: packet.tunnel?,
+        frame: packet.inner_ethernet.is_some(),
+        v6: packet.tuple.is_some_and(|tuple| tuple.dst.is_ipv6()),
+        iif: None,
+    })
 }
 
 /// The addresses that chains and routes see: of a tunnel the outer ones.
@@ -424,6 +483,26 @@ fn connection(direction: Direction, transport: &Transport) -> (Option<u32>, Opti
 
 /// Functions that free packets, and the stage behind which they stand; the nearest caller decides.
 const FUNCTIONS: &[(&str, Stage)] = &[
+    ("vxlan_xmit_one", Stage::Route),
+    ("vxlan_xmit", Stage::Encapsulate),
+    ("vxlan_rcv", Stage::Decapsulate),
+    ("geneve_xmit", Stage::Route),
+    ("geneve_", Stage::Decapsulate),
+    ("ip_tunnel_xmit", Stage::Route),
+    ("ip_tunnel_rcv", Stage::Decapsulate),
+    ("ip6_tnl_xmit", Stage::Route),
+    ("ip6_tnl_start_xmit", Stage::Route),
+    ("ip6gre_tunnel_xmit", Stage::Route),
+    ("ipgre_xmit", Stage::Route),
+    ("gre_tap_xmit", Stage::Route),
+    ("ipip_tunnel_xmit", Stage::Route),
+    ("sit_tunnel_xmit", Stage::Route),
+    ("ipip6_tunnel_xmit", Stage::Route),
+    ("gre_rcv", Stage::Decapsulate),
+    ("tunnel4_rcv", Stage::Decapsulate),
+    ("tunnel64_rcv", Stage::Decapsulate),
+    ("tunnel6_rcv", Stage::Decapsulate),
+    ("tunnel46_rcv", Stage::Decapsulate),
     ("neigh_", Stage::Neighbour),
     ("__neigh_", Stage::Neighbour),
     ("arp_", Stage::Neighbour),
@@ -448,6 +527,9 @@ const FUNCTIONS: &[(&str, Stage)] = &[
     ("__udp", Stage::Input),
     ("icmp", Stage::Input),
     ("raw", Stage::Input),
+    ("bond_", Stage::Bond),
+    ("__bond_", Stage::Bond),
+    ("team_", Stage::Bond),
     ("ip_error", Stage::Route),
     ("ip6_pkt_", Stage::Route),
     ("ip_rcv_finish", Stage::Route),

@@ -14,6 +14,7 @@ mod routes;
 mod rule_trace;
 mod ruleset;
 mod sockets;
+mod tunnel;
 mod xfrm;
 
 use std::net::IpAddr;
@@ -23,14 +24,15 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Device, KtimeNs, Mac, NetNs, Process, Proto, Tuple};
 
 pub use layer2::{
-    BridgeLink, BridgePort, FdbEntry, Forwarding, GroupMember, MulticastPorts, PortState, PortVlan,
-    PortVlans, ProxyNeighbors, VxlanLink,
+    BondLink, BondSlave, BridgeLink, BridgePort, FdbEntry, Forwarding, GroupMember, MulticastPorts,
+    PortState, PortVlan, PortVlans, ProxyNeighbors,
 };
 pub use nodes::{ClockBasis, NodeClock, NodeId, TracedNode};
 pub use queues::PacketQueue;
 pub use routes::{NextHop, PolicyRule, Route, RouteAnswer, Selectors, TableRoute};
 pub use rule_trace::{RuleTrace, TracedPacket};
 pub use sockets::{Connection, LocalPorts, OpenSocket, PortSockets, PortUse};
+pub use tunnel::{TunnelLink, VxlanLink};
 pub use xfrm::{XfrmDirection, XfrmPolicy};
 
 pub use conntrack::{ConntrackAnswer, ConntrackCounters, ConntrackEntry};
@@ -231,10 +233,20 @@ pub struct Link {
     pub arp_type: u16,
     /// Bridge, bond or VRF to which it belongs, in the same namespace.
     pub master: Option<u32>,
-    /// Other end of a veth, or lower device of a macvlan, VLAN …
+    /// Other end of a veth, lower device of a macvlan, VLAN …, or the interface that a tunnel's outer packets are bound
+    /// to: number zero where they are only bound to another namespace.
     pub peer: Option<Device>,
     /// VXLAN: VNI, UDP port, remote address.
     pub vxlan: Option<VxlanLink>,
+    /// Settings of another tunnel device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<Box<TunnelLink>>,
+    /// Settings of a bond or team.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bond: Option<Box<BondLink>>,
+    /// Its state as a slave of a bond.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slave: Option<BondSlave>,
     /// A bridge's settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bridge: Option<BridgeLink>,

@@ -3,13 +3,16 @@
 //! The other end of a link is told by a number that only its own namespace understands; [`Peers`] finds out which
 //! namespace is meant.
 
+mod layer2;
+mod tunnels;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 
-use super::facts::{BridgeLink, BridgePort, InterfaceAddress, Link, PortState, VxlanLink};
+use super::facts::{InterfaceAddress, Link};
 use super::namespaces::{Namespaces, NetnsFd};
 use super::netlink::{
     Message, Netlink, Request, address_of, attributes, i32_of, text_of, u16_of, u32_of,
@@ -21,47 +24,20 @@ const AF_UNSPEC: u8 = 0;
 /// Statistics are most of a link's message and nobody here reads them (RTEXT_FILTER_SKIP_STATS).
 const SKIP_STATS: u32 = 1 << 3;
 
-// Of linux/if_link.h, the part below IFLA_LINKINFO, and of linux/net_namespace.h.
+// Of linux/if_link.h, below IFLA_LINKINFO, and of linux/net_namespace.h.
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
-const IFLA_VXLAN_ID: u16 = 1;
-const IFLA_VXLAN_GROUP: u16 = 2;
-const IFLA_VXLAN_LOCAL: u16 = 4;
-const IFLA_VXLAN_LEARNING: u16 = 7;
-const IFLA_VXLAN_PROXY: u16 = 11;
-const IFLA_VXLAN_PORT: u16 = 15;
-const IFLA_VXLAN_GROUP6: u16 = 16;
-const IFLA_VXLAN_LOCAL6: u16 = 17;
-const IFLA_VXLAN_COLLECT_METADATA: u16 = 25;
-const IFLA_VXLAN_DF: u16 = 29;
 const IFLA_VLAN_ID: u16 = 1;
 const IFLA_XDP_ATTACHED: u16 = 2;
-const IFLA_BR_STP_STATE: u16 = 5;
-const IFLA_BR_VLAN_FILTERING: u16 = 7;
-const IFLA_BR_GROUP_FWD_MASK: u16 = 9;
-const IFLA_BR_MCAST_SNOOPING: u16 = 23;
-const IFLA_BR_MCAST_QUERIER: u16 = 25;
-const IFLA_BRPORT_STATE: u16 = 1;
-const IFLA_BRPORT_MODE: u16 = 4;
-const IFLA_BRPORT_LEARNING: u16 = 8;
-const IFLA_BRPORT_UNICAST_FLOOD: u16 = 9;
-const IFLA_BRPORT_PROXYARP: u16 = 10;
-const IFLA_BRPORT_PROXYARP_WIFI: u16 = 12;
-const IFLA_BRPORT_MCAST_FLOOD: u16 = 27;
-const IFLA_BRPORT_BCAST_FLOOD: u16 = 30;
-const IFLA_BRPORT_NEIGH_SUPPRESS: u16 = 32;
-const IFLA_BRPORT_ISOLATED: u16 = 33;
-const IFLA_BRPORT_LOCKED: u16 = 39;
-const IFLA_MACVLAN_MODE: u16 = 1;
 const NETNSA_NSID: u16 = 1;
 const NETNSA_FD: u16 = 3;
 
 /// The other end of a link as its namespace tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lower {
-    /// IFLA_LINK.
+    /// IFLA_LINK; zero: only the namespace is told (a tunnel that was moved out of it).
     pub(crate) ifindex: u32,
     /// IFLA_LINK_NETNSID; `None` when the other end is in the same namespace.
     pub(crate) nsid: Option<i32>,
@@ -100,6 +76,9 @@ pub(crate) fn link_of(netns: NetNs, message: Message<'_>) -> Option<LinkMessage>
         master: None,
         peer: None,
         vxlan: None,
+        tunnel: None,
+        bond: None,
+        slave: None,
         bridge: None,
         port: None,
         macvlan: None,
@@ -121,9 +100,9 @@ pub(crate) fn link_of(netns: NetNs, message: Message<'_>) -> Option<LinkMessage>
             _ => {}
         }
     }
-    // Tunnels tell zero, and what has nothing below it may tell itself.
+    // A tunnel that is bound to no interface tells zero, and what has nothing below it may tell itself.
     let lower = lower
-        .filter(|other| *other != 0 && (*other != ifindex || nsid.is_some()))
+        .filter(|other| nsid.is_some() || *other != 0 && *other != ifindex)
         .map(|ifindex| Lower { ifindex, nsid });
     Some(LinkMessage { link, lower })
 }
@@ -150,105 +129,23 @@ fn read_info(info: &[u8], link: &mut Link) {
         }
     }
     match link.kind.as_str() {
-        "vxlan" => link.vxlan = Some(vxlan_of(data)),
-        "bridge" => link.bridge = Some(bridge_of(data)),
-        "macvlan" | "macvtap" => link.macvlan = macvlan_mode(data),
+        "vxlan" => link.vxlan = Some(tunnels::vxlan_of(data)),
+        "bridge" => link.bridge = Some(layer2::bridge_of(data)),
+        "bond" => link.bond = Some(Box::new(layer2::bond_of(data))),
+        "team" => link.bond = Some(Box::default()),
+        "macvlan" | "macvtap" => link.macvlan = layer2::macvlan_mode(data),
         "vlan" => {
             link.vlan = attributes(data)
                 .find(|(kind, _)| *kind == IFLA_VLAN_ID)
                 .and_then(|(_, value)| u16_of(value));
         }
+        kind => link.tunnel = tunnels::tunnel_of(kind, data).map(Box::new),
+    }
+    match master.as_str() {
+        "bridge" => link.port = Some(layer2::port_of(port)),
+        "bond" => link.slave = layer2::slave_of(port),
         _ => {}
     }
-    if master == "bridge" {
-        link.port = Some(port_of(port));
-    }
-}
-
-fn vxlan_of(data: &[u8]) -> VxlanLink {
-    let mut vxlan = VxlanLink {
-        vni: 0,
-        port: 0,
-        remote: None,
-        local: None,
-        learning: false,
-        df: 0,
-        proxy: false,
-        external: false,
-    };
-    for (kind, value) in attributes(data) {
-        match kind {
-            IFLA_VXLAN_ID => vxlan.vni = u32_of(value).unwrap_or_default(),
-            IFLA_VXLAN_PORT => vxlan.port = u16_of(value).map_or(0, u16::from_be),
-            IFLA_VXLAN_GROUP | IFLA_VXLAN_GROUP6 => vxlan.remote = address_of(value),
-            IFLA_VXLAN_LOCAL | IFLA_VXLAN_LOCAL6 => vxlan.local = address_of(value),
-            IFLA_VXLAN_LEARNING => vxlan.learning = is_set(value),
-            IFLA_VXLAN_PROXY => vxlan.proxy = is_set(value),
-            IFLA_VXLAN_COLLECT_METADATA => vxlan.external = is_set(value),
-            IFLA_VXLAN_DF => vxlan.df = value.first().copied().unwrap_or_default(),
-            _ => {}
-        }
-    }
-    vxlan
-}
-
-fn bridge_of(data: &[u8]) -> BridgeLink {
-    let mut bridge = BridgeLink::default();
-    for (kind, value) in attributes(data) {
-        match kind {
-            IFLA_BR_STP_STATE => bridge.stp = u32_of(value).is_some_and(|state| state != 0),
-            IFLA_BR_VLAN_FILTERING => bridge.vlan_filtering = is_set(value),
-            IFLA_BR_GROUP_FWD_MASK => bridge.group_fwd_mask = u16_of(value).unwrap_or_default(),
-            IFLA_BR_MCAST_SNOOPING => bridge.mcast_snooping = is_set(value),
-            IFLA_BR_MCAST_QUERIER => bridge.mcast_querier = is_set(value),
-            _ => {}
-        }
-    }
-    bridge
-}
-
-fn port_of(data: &[u8]) -> BridgePort {
-    let mut port = BridgePort::default();
-    for (kind, value) in attributes(data) {
-        match kind {
-            IFLA_BRPORT_STATE => {
-                port.state = PortState::of(value.first().copied().unwrap_or_default());
-            }
-            IFLA_BRPORT_MODE => port.hairpin = is_set(value),
-            IFLA_BRPORT_LEARNING => port.learning = is_set(value),
-            IFLA_BRPORT_UNICAST_FLOOD => port.flood = is_set(value),
-            IFLA_BRPORT_MCAST_FLOOD => port.mcast_flood = is_set(value),
-            IFLA_BRPORT_BCAST_FLOOD => port.bcast_flood = is_set(value),
-            IFLA_BRPORT_NEIGH_SUPPRESS => port.neigh_suppress = is_set(value),
-            IFLA_BRPORT_PROXYARP => port.proxy_arp = is_set(value),
-            IFLA_BRPORT_PROXYARP_WIFI => port.proxy_arp_wifi = is_set(value),
-            IFLA_BRPORT_ISOLATED => port.isolated = is_set(value),
-            IFLA_BRPORT_LOCKED => port.locked = is_set(value),
-            _ => {}
-        }
-    }
-    port
-}
-
-/// MACVLAN_MODE_* of linux/if_link.h, as ip-link(8) calls them.
-fn macvlan_mode(data: &[u8]) -> Option<String> {
-    const MODES: [(u32, &str); 5] = [
-        (1, "private"),
-        (2, "vepa"),
-        (4, "bridge"),
-        (8, "passthru"),
-        (16, "source"),
-    ];
-    let (_, value) = attributes(data).find(|(kind, _)| *kind == IFLA_MACVLAN_MODE)?;
-    let number = u32_of(value)?;
-    MODES
-        .iter()
-        .find(|(mode, _)| *mode == number)
-        .map(|(_, name)| (*name).to_owned())
-}
-
-fn is_set(value: &[u8]) -> bool {
-    value.first().is_some_and(|flag| *flag != 0)
 }
 
 /// A link-layer address that is Ethernet's; `lo` has one of zeros, which is none.
@@ -397,11 +294,16 @@ pub(crate) fn nsid_message(message: Message<'_>) -> Option<i32> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a failed setup fails the test")]
+#[expect(
+    clippy::unwrap_used,
+    clippy::string_slice,
+    reason = "a failed setup fails the test"
+)]
 mod tests {
     use std::net::IpAddr;
 
     use super::*;
+    use crate::host::facts::{BondLink, BondSlave, TunnelLink};
     use crate::host::netlink::messages;
 
     const NETNS: NetNs = NetNs(7);
@@ -460,6 +362,125 @@ mod tests {
         assert_eq!(vxlan.remote, Some([10, 0, 0, 9].into()));
     }
 
+    /// A link by its IFLA_LINKINFO, as Linux 6.1 sent it: hexadecimal digits.
+    fn told(digits: &str) -> Link {
+        let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
+        let info: Vec<u8> = (0..digits.len()).step_by(2).map(byte).collect();
+        let bytes = newlink(0, &[(libc::IFLA_LINKINFO, &info)]);
+        parsed(&bytes).unwrap().link
+    }
+
+    fn tunnel(digits: &str) -> TunnelLink {
+        *told(digits).tunnel.unwrap()
+    }
+
+    fn ends(local: &str, remote: &str) -> TunnelLink {
+        TunnelLink {
+            local: local.parse().ok(),
+            remote: remote.parse().ok(),
+            ..TunnelLink::default()
+        }
+    }
+
+    #[test]
+    fn gre_tells_its_ends_and_keys() {
+        // ip link add g1 type gre local 10.0.0.1 remote 10.0.0.2 ikey 5 okey 6 dev d0
+        let gre = tunnel(
+            "080001006772650084000200080001000b0000000600020020000000060003002000000008000400000000050800050000000006080006000a000001080007000a0000020500080000000000050009000000000005000a0001000000080014000000000006000e00000000000600100000000000060011000000000006000f00000000000500130000000000",
+        );
+        let expected = TunnelLink {
+            input_key: Some(5),
+            output_key: Some(6),
+            ..ends("10.0.0.1", "10.0.0.2")
+        };
+        assert_eq!(gre, expected);
+        // ip link add g2 type gretap external
+        let gretap = tunnel(
+            "0b00010067726574617000008800020008000100000000000600020000000000060003000000000008000400000000000800050000000000080006000000000008000700000000000500080000000000050009000000000005000a0001000000080014000000000006000e00000000000600100000000000060011000000000006000f0000000000050013000000000004001200",
+        );
+        let expected = TunnelLink {
+            external: true,
+            ..TunnelLink::default()
+        };
+        assert_eq!(
+            gretap, expected,
+            "zero is no end, and no key without its flag"
+        );
+        // ip link add g3 type ip6gretap local fd00::1 remote fd00::2 key 7
+        let over_ipv6 = tunnel(
+            "0e0001006970366772657461700000009c0002000800010000000000060002002000000006000300200000000800040000000007080005000000000714000600fd00000000000000000000000000000114000700fd000000000000000000000000000002050008004000000005000b000400000008000c000000000008000d0000000300080014000000000006000e00000000000600100000000000060011000000000006000f0002000000",
+        );
+        let expected = TunnelLink {
+            input_key: Some(7),
+            output_key: Some(7),
+            ..ends("fd00::1", "fd00::2")
+        };
+        assert_eq!(over_ipv6, expected);
+    }
+
+    #[test]
+    fn ip_in_ip_tells_its_ends_and_what_may_be_inside() {
+        // ip link add i2 type ipip local 10.0.0.1 remote 10.0.0.4 encap fou encap-sport auto encap-dport 5555
+        let ipip = tunnel(
+            "090001006970697000000000640002000800010000000000080002000a000001080003000a00000405000400000000000500050000000000050009000000000005000a0001000000080014000000000006000f000100000006001100000000000600120015b300000600100000000000",
+        );
+        let expected = TunnelLink {
+            port: 5555,
+            ..ends("10.0.0.1", "10.0.0.4")
+        };
+        assert_eq!(ipip, expected);
+        // ip link add s1 type sit local 10.0.0.1
+        let sit = tunnel(
+            "0800010073697400980002000800010000000000080002000a00000108000300000000000500040000000000050005000000000005000a000100000005000900000000000600080000000000080014000000000014000b002002000000000000000000000000000008000c000000000006000d001000000006000e000000000006000f0000000000060011000000000006001200000000000600100000000000",
+        );
+        assert_eq!(sit, ends("10.0.0.1", ""));
+        // ip link add t1 type ip6tnl local fd00::1 remote fd00::2 mode ipip6
+        let over_ipv6 = tunnel(
+            "0b000100697036746e6c000084000200080001000000000014000200fd00000000000000000000000000000114000300fd00000000000000000000000000000205000400400000000500060004000000080007000000000008000800000003000500090004000000080014000000000006000f0000000000060011000000000006001200000000000600100002000000",
+        );
+        let expected = TunnelLink {
+            inside: 4,
+            ..ends("fd00::1", "fd00::2")
+        };
+        assert_eq!(over_ipv6, expected);
+    }
+
+    #[test]
+    fn geneve_tells_its_vni_and_port() {
+        // ip link add v1 type geneve id 42 remote 10.0.0.9
+        let geneve = tunnel(
+            "0b00010067656e657665000054000200080001002a000000080002000a00000905000800000000000500030000000000050004000000000008000b000000000005000d00000000000600050017c1000005000a000100000005000c0000000000",
+        );
+        let expected = TunnelLink {
+            input_key: Some(42),
+            output_key: Some(42),
+            port: 6081,
+            ..ends("", "10.0.0.9")
+        };
+        assert_eq!(geneve, expected);
+    }
+
+    #[test]
+    fn a_bond_tells_its_mode_and_its_slaves_their_state() {
+        // ip link add b1 type bond mode active-backup miimon 100
+        let bond = told(
+            "09000100626f6e6400000000cc0002000500010001000000080002001600000008000300640000000800040000000000080005000000000008001c000000000005000600010000000800070000000000080009000000000008000a000000000005000c000000000005000d000000000005000e000000000008000f00010000000500100001000000050011000000000008001200000000000800130001000000080014000100000005001d00010000000500150000000000050016000000000005001b000100000005001e00020000000500200001000000",
+        );
+        let expected = BondLink {
+            mode: Some("active-backup".into()),
+            active: Some(22),
+        };
+        assert_eq!(bond.bond.as_deref(), Some(&expected));
+        // its first slave is active, its second one is not
+        let slaves = [
+            "09000100766574680000000009000400626f6e6400000000380005000500010000000000050002000000000008000300000000000a0004000a4d49e691ec000006000500000000000800090000000000",
+            "09000100766574680000000009000400626f6e6400000000380005000500010001000000050002000000000008000300000000000a000400a6206e26f412000006000500000000000800090000000000",
+        ];
+        for (digits, active) in slaves.into_iter().zip([true, false]) {
+            assert_eq!(told(digits).slave, Some(BondSlave { active, up: true }));
+        }
+    }
+
     #[test]
     fn the_other_end_is_neither_itself_nor_nothing() {
         let lower = |attributes: &[(u16, &[u8])]| parsed(&newlink(0, attributes)).unwrap().lower;
@@ -473,6 +494,19 @@ mod tests {
             nsid: Some(3),
         };
         assert_eq!(lower(&both), Some(expected), "same number, other namespace");
+        let unbound = [
+            (libc::IFLA_LINK, [0; 4].as_slice()),
+            (libc::IFLA_LINK_NETNSID, nsid),
+        ];
+        let expected = Lower {
+            ifindex: 0,
+            nsid: Some(3),
+        };
+        assert_eq!(
+            lower(&unbound),
+            Some(expected),
+            "a tunnel that was moved away"
+        );
     }
 
     #[test]

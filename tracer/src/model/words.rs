@@ -111,7 +111,11 @@ impl Tunnel {
         if let Some(id) = self.id {
             write!(f, " {} {id}", self.id_word())?;
         }
-        write!(f, " {} > {}", self.outer.src, self.outer.dst)
+        match self.outer.src {
+            // as ip-tunnel(8) calls an end that is not set
+            src if src.is_unspecified() => write!(f, " any > {}", self.outer.dst),
+            src => write!(f, " {src} > {}", self.outer.dst),
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 //! Where a frame that is flooded from an interface comes to: through veths, bridges with their VLANs and port settings,
-//! VXLANs, VLAN devices, macvlans and bonds, to every interface whose network stack gets it, or would get it but for
+//! tunnels, VLAN devices, macvlans and bonds, to every interface whose network stack gets it, or would get it but for
 //! one setting.
 //!
 //! Names and addresses are not looked at: two networks of one machine may use the same.
@@ -7,13 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
 
+use super::bonding::{self, Choice};
 use super::bridging::{self, Cast, Obstacle, VlanFault};
 use super::links::{self, is_upper, lower_of, master_of};
 use super::neighbour::{self, Ask, Told};
 use super::suppression::{self, Suppressed};
 use super::tunnel::{self, End, Remote};
 use crate::host::Host;
-use crate::host::facts::{Link, Question};
+use crate::host::facts::{Link, Question, VxlanLink};
 use crate::model::{Device, IfIndex, Mac};
 
 /// A frame that is flooded.
@@ -42,16 +43,18 @@ pub enum Stop<'a> {
     Proxy(&'a Link),
     /// A bridge answers instead, or keeps it from this port (`neigh_suppress`, `proxy_arp_wifi`).
     Suppressed(&'a Link, &'a Link),
-    /// The remote end of the VXLAN device is an address of its own host.
+    /// The remote end of the tunnel is an address of its own host.
     OwnEnd(&'a Link, IpAddr),
     /// No route to the remote end.
     NoRoute(&'a Link, IpAddr),
     /// Nobody answers for the remote end on the underlay.
     Underlay(&'a Link, IpAddr),
-    /// At the remote end is no VXLAN device with its VNI and port.
+    /// At the remote end is no tunnel device that takes its packets.
     NoDevice(&'a Link, IpAddr),
     /// Two macvlans of one parent that are not both in bridge mode, or a macvlan and its parent.
     Apart(&'a Link, &'a Link),
+    /// The bond takes nothing at this slave, which is a backup.
+    Backup(&'a Link, &'a Link),
 }
 
 /// Where facts end.
@@ -97,7 +100,10 @@ impl<'a> Segment<'a> {
     /// Where a frame comes to that an interface's own stack sends.
     #[must_use]
     pub fn from(host: &'a Host, from: &'a Link, frame: Frame) -> Self {
-        let mut walk = Walk::new(host, frame);
+        Self::walked(Walk::new(host, frame), from)
+    }
+
+    fn walked(mut walk: Walk<'a>, from: &'a Link) -> Self {
         walk.go(
             None,
             At {
@@ -114,13 +120,7 @@ impl<'a> Segment<'a> {
     /// Where a frame for all comes to.
     #[must_use]
     pub fn of_broadcast(host: &'a Host, from: &'a Link) -> Self {
-        let frame = Frame {
-            cast: Cast::Broadcast,
-            source: from.mac,
-            target: None,
-            asks: None,
-        };
-        Self::from(host, from, frame)
+        Self::from(host, from, broadcast(from))
     }
 
     /// Where a frame for one MAC comes to, where no bridge has learned it.
@@ -140,6 +140,34 @@ impl<'a> Segment<'a> {
     pub fn end(&self, device: Device) -> Option<&Reached<'a>> {
         self.ends.iter().find(|end| end.link.device == device)
     }
+}
+
+/// A frame for all.
+fn broadcast(from: &Link) -> Frame {
+    Frame {
+        cast: Cast::Broadcast,
+        source: from.mac,
+        target: None,
+        asks: None,
+    }
+}
+
+/// Whether slaves of a bond lead to the same interfaces, so that it makes no difference by which one it sends.
+#[must_use]
+pub fn are_alike(host: &Host, slaves: &[&Link]) -> bool {
+    let reached = |slave: &&Link| -> BTreeSet<Device> {
+        // Bonds behind it are not asked the same again: they may lead back.
+        let walk = Walk {
+            nested: true,
+            ..Walk::new(host, broadcast(slave))
+        };
+        let segment = Segment::walked(walk, slave);
+        let open = segment.ends.iter().filter(|end| end.stop.is_none());
+        open.map(|end| end.link.device).collect()
+    };
+    let mut sets = slaves.iter().map(reached);
+    let first = sets.next();
+    sets.all(|set| Some(set) == first)
 }
 
 /// The group in which an address's owner is asked for (RFC 4291, 2.7.1).
@@ -174,6 +202,8 @@ struct Walk<'a> {
     open: VecDeque<At<'a>>,
     stopped: VecDeque<(Stop<'a>, At<'a>)>,
     known: BTreeSet<(Device, Side, Option<u16>)>,
+    /// A walk of [`are_alike`].
+    nested: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -202,6 +232,7 @@ impl<'a> Walk<'a> {
             open: VecDeque::new(),
             stopped: VecDeque::new(),
             known: BTreeSet::new(),
+            nested: false,
         }
     }
 
@@ -315,13 +346,9 @@ impl<'a> Walk<'a> {
                 None => self.note(stop, Open::Unmodelled(link)),
             },
             "macvlan" | "macvtap" => self.leave_macvlan(stop, at),
-            "vxlan" => self.encapsulate(stop, link),
+            "vxlan" | "geneve" | "gretap" | "ip6gretap" => self.encapsulate(stop, link),
             "dummy" => {}
-            "bond" | "team" => {
-                for member in self.members(link) {
-                    self.go(stop, At { link: member, ..at });
-                }
-            }
+            "bond" | "team" => self.leave_bond(stop, at),
             "tun" => self.note(stop, Open::Process(link)),
             "" => self.note(stop, Open::Wire(link)),
             _ => self.note(stop, Open::Unmodelled(link)),
@@ -365,19 +392,35 @@ impl<'a> Walk<'a> {
         );
     }
 
-    fn encapsulate(&mut self, stop: Option<Stop<'a>>, link: &'a Link) {
-        let Some(vxlan) = link.vxlan.as_ref() else {
-            return;
+    /// A bond sends by one slave, and by which one is not always known.
+    fn leave_bond(&mut self, stop: Option<Stop<'a>>, at: At<'a>) {
+        let bond = at.link;
+        let slaves = match bonding::choice(self.host, bond) {
+            Choice::One(slave) => vec![slave],
+            Choice::Each(slaves) | Choice::Nobody(slaves) => slaves,
+            Choice::OneOf(slaves) => {
+                if !self.nested && !are_alike(self.host, &slaves) {
+                    self.note(stop, Open::Unmodelled(bond));
+                }
+                slaves
+            }
         };
+        for slave in slaves {
+            self.go(stop, At { link: slave, ..at });
+        }
+    }
+
+    fn encapsulate(&mut self, stop: Option<Stop<'a>>, link: &'a Link) {
         let mut stop = stop;
-        if vxlan.external {
+        let has = |flag: fn(&VxlanLink) -> bool| link.vxlan.as_ref().is_some_and(flag);
+        if !tunnel::is_known(link) || tunnel::is_external(link) {
             return self.note(stop, Open::Unmodelled(link));
         }
-        if vxlan.proxy && self.frame.asks.is_some() {
+        if has(|vxlan| vxlan.proxy) && self.frame.asks.is_some() {
             self.answer_for(stop, link, None);
             stop = self.because(stop, Stop::Proxy(link));
         }
-        if self.frame.cast == Cast::Known && vxlan.learning {
+        if self.frame.cast == Cast::Known && has(|vxlan| vxlan.learning) {
             for end in tunnel::senders_to(self.host, link) {
                 self.go(
                     stop,
@@ -390,7 +433,11 @@ impl<'a> Walk<'a> {
             }
             return;
         }
-        for remote in self.remotes(stop, link) {
+        let remotes = self.remotes(stop, link);
+        if remotes.is_empty() && link.vxlan.is_none() {
+            return self.note(stop, Open::Unmodelled(link));
+        }
+        for remote in remotes {
             let address = remote.address;
             match tunnel::end_of(self.host, link, remote) {
                 End::Devices(ends) => {
@@ -421,8 +468,8 @@ impl<'a> Walk<'a> {
         link: &'a Link,
         remote: Remote,
     ) -> Option<Stop<'a>> {
-        let out = tunnel::on_link(self.host, link.device.netns, remote.address);
-        let Some((out, source)) = out.filter(|(out, _)| out.vxlan.is_none() && stop.is_none())
+        let out = tunnel::on_link(self.host, tunnel::underlay_netns(link), remote.address);
+        let Some((out, source)) = out.filter(|(out, _)| !tunnel::is_known(out) && stop.is_none())
         else {
             return stop;
         };
@@ -447,8 +494,8 @@ impl<'a> Walk<'a> {
     /// Remote ends of a frame: an answer goes to the one of its MAC, all else to those of the flood.
     fn remotes(&mut self, stop: Option<Stop<'a>>, link: &'a Link) -> Vec<Remote> {
         let device = link.device;
-        let known = self.frame.target.filter(|_| self.frame.cast == Cast::Known);
-        if let Some(mac) = known {
+        let by_mac = link.vxlan.is_some() && self.frame.cast == Cast::Known;
+        if let Some(mac) = self.frame.target.filter(|_| by_mac) {
             match self.host.forwarding(device, mac) {
                 None => self.ask(stop, Question::Forwarding { device, mac }),
                 Some(answer) if answer.entries.iter().any(|e| !e.default) => {
@@ -495,7 +542,13 @@ impl<'a> Walk<'a> {
         let master = master_of(self.host, link);
         match master.map(|m| (m, m.kind.as_str())) {
             Some((bridge, "bridge")) => self.enter_bridge(stop, bridge, at),
-            Some((bond, "bond" | "team")) => self.go(stop, At { link: bond, ..at }),
+            Some((bond, "bond" | "team")) => {
+                let stop = match bonding::is_backup(link) {
+                    true => self.because(stop, Stop::Backup(link, bond)),
+                    false => stop,
+                };
+                self.go(stop, At { link: bond, ..at });
+            }
             _ if at.tag.is_none() => self.arrive(stop, link),
             _ => {}
         }

@@ -1,11 +1,14 @@
 //! The checks that a packet passes inside one namespace, in the order in which the kernel makes them: chains of the
-//! packet filter, routing, the reverse-path filter, the bridge's forwarding database, the neighbour.
+//! packet filter, routing, the reverse-path filter, the bridge's forwarding database, the bond's choice of a slave, the
+//! tunnel around the packet, the neighbour.
 //!
 //! What was seen of the packet (where it came in, where it went out, how it was translated) is taken as given; facts say
 //! what was looked at in between, and which rule let it pass.
 
+mod bonds;
 mod chains;
 mod routing;
+mod tunnels;
 
 #[cfg(test)]
 mod tests;
@@ -18,14 +21,18 @@ use crate::model::{Device, KtimeNs, NetNs, Tuple};
 use crate::uapi::if_arp::ARPHRD_LOOPBACK;
 use crate::uapi::if_packet::OTHERHOST;
 
+use super::bonding::is_bond;
 use super::bridging;
 use super::filter::{Interface, Packet};
 use super::links::master_of;
+use super::route::Query;
+use super::tunnel::Arrived;
 
 /// One check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// `PREROUTING`, `BRIDGE-FORWARD` … of chains, as verdicts name hooks; else `route`, `rp-filter`, `fdb`, `neighbor`.
+    /// `PREROUTING`, `BRIDGE-FORWARD` … of chains, as verdicts name hooks; else `route`, `rp-filter`, `fdb`, `bond`, `tunnel`,
+    /// `neighbor`.
     pub hook: &'static str,
     /// The chain in which a rule stands.
     pub chain: Option<ChainName>,
@@ -79,7 +86,16 @@ impl Check {
     pub fn stops(&self) -> bool {
         let ends = matches!(
             self.verdict.as_str(),
-            "drop" | "reject" | "queue" | "refused" | "no-route" | "martian" | "unresolved"
+            "drop"
+                | "reject"
+                | "queue"
+                | "refused"
+                | "no-route"
+                | "no-remote"
+                | "no-slave"
+                | "no-tunnel"
+                | "martian"
+                | "unresolved"
         );
         ends && self.undecided.is_none()
     }
@@ -90,10 +106,14 @@ impl Check {
 pub enum Entry {
     /// It came in there.
     Device(Device),
-    /// The namespace made it: a socket, or a tunnel around another packet.
+    /// The namespace made it: a socket, or what encloses another packet.
     Made,
+    /// It was handed to this tunnel device, to be enclosed in an outer packet.
+    Tunnel(Device),
     /// It was handed to the bridge by its own host.
     Bridge(Device),
+    /// It was handed to the bond by its own host.
+    Bond(Device),
 }
 
 /// Where it ends.
@@ -101,8 +121,12 @@ pub enum Entry {
 pub enum Exit {
     /// It went out.
     Out,
-    /// It was handed up: from a port to its bridge, to a socket, or out of a tunnel.
+    /// It was handed up: from a port to its bridge, or to a socket.
     Up,
+    /// It was handed to the device that stands on the one at which it came in: a VLAN device, a macvlan, a bond.
+    Upper,
+    /// It was the outer packet of a tunnel, and what was inside came out of this device.
+    Tunnel(Device),
     /// It went no further than this.
     Stage(Stage),
     /// It is not known: as facts say.
@@ -112,8 +136,12 @@ pub enum Exit {
 /// Places at which a packet is checked, in the order of the way of one that is passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
+    /// The choice of a tunnel's remote end.
+    Encapsulate,
     /// Chains of the device.
     Ingress,
+    /// The choice of a slave, and whether a bond takes what came in at one.
+    Bond,
     /// Chains of the bridge.
     BridgePrerouting,
     /// The forwarding database.
@@ -132,6 +160,8 @@ pub enum Stage {
     Route,
     /// For the host itself.
     Input,
+    /// The choice of the tunnel device that takes an outer packet in.
+    Decapsulate,
     /// From the host itself.
     Output,
     /// For others.
@@ -153,10 +183,12 @@ pub struct Leg {
     pub exit: Exit,
     /// The interface through which it went, or was to go, out; `None`: as routing says.
     pub out: Option<Device>,
-    /// Addresses as it came.
+    /// Addresses as it came; of [`Entry::Tunnel`] those inside.
     pub before: Tuple,
     /// Addresses as it left, or as it was at its end.
     pub after: Tuple,
+    /// The outer packet of a tunnel: the one that came, or the one that was seen to be made.
+    pub outer: Option<Arrived>,
     /// What else is known of it. Addresses and interfaces are set here.
     pub packet: Packet,
     /// When.
@@ -187,19 +219,13 @@ pub struct Walked {
 /// The checks of a leg.
 #[must_use]
 pub fn walk(host: &Host, leg: &Leg) -> Walked {
-    let mut walk = Walk {
-        host,
-        leg,
-        found: Walked::default(),
-        mark: leg.packet.mark,
-        oif: leg.out,
-        local: None,
-        stopped: false,
-    };
+    let mut walk = Walk::new(host, leg);
     match leg.entry {
         Entry::Device(device) => walk.received(device),
         Entry::Made => walk.made(),
+        Entry::Tunnel(device) => walk.encapsulated(device),
         Entry::Bridge(bridge) => walk.bridge_output(bridge),
+        Entry::Bond(bond) => walk.bond_output(bond),
     }
     walk.found
 }
@@ -210,6 +236,8 @@ struct Walk<'a, 'l> {
     leg: &'l Leg,
     found: Walked,
     mark: Option<u32>,
+    /// How a tunnel looks the route of what it made up.
+    tunnel: Option<Query>,
     /// Where it goes out: seen, or by the route.
     oif: Option<Device>,
     /// For this namespace itself, by the route.
@@ -218,7 +246,20 @@ struct Walk<'a, 'l> {
     stopped: bool,
 }
 
-impl<'a> Walk<'a, '_> {
+impl<'a, 'l> Walk<'a, 'l> {
+    fn new(host: &'a Host, leg: &'l Leg) -> Self {
+        Self {
+            host,
+            leg,
+            found: Walked::default(),
+            mark: leg.packet.mark,
+            tunnel: None,
+            oif: leg.out,
+            local: None,
+            stopped: false,
+        }
+    }
+
     /// Whether the packet comes as far as a stage; what it is not known to have reached is not told.
     fn reaches(&self, stage: Stage) -> bool {
         let beyond = matches!(self.leg.exit, Exit::Stage(last) if last < stage);
@@ -228,7 +269,7 @@ impl<'a> Walk<'a, '_> {
     /// Whether the packet was seen behind a stage.
     fn passed(&self, stage: Stage) -> bool {
         match self.leg.exit {
-            Exit::Out | Exit::Up => true,
+            Exit::Out | Exit::Up | Exit::Upper | Exit::Tunnel(_) => true,
             Exit::Stage(last) => last > stage,
             Exit::Unknown => false,
         }
@@ -258,10 +299,11 @@ impl<'a> Walk<'a, '_> {
             self.leg.before,
             (in_name, Interface::Absent),
         );
-        let bridge = self.link(device).and_then(|l| master_of(self.host, l));
-        match bridge.filter(|b| b.kind == "bridge") {
-            Some(bridge) => self.bridged(bridge.device, device),
-            None => self.ip(device),
+        match self.link(device).and_then(|l| master_of(self.host, l)) {
+            Some(bond) if is_bond(bond) => self.bond_input(bond, device),
+            _ if self.leg.exit == Exit::Upper => {}
+            Some(bridge) if bridge.kind == "bridge" => self.bridged(bridge.device, device),
+            _ => self.ip(device),
         }
     }
 
@@ -286,7 +328,7 @@ impl<'a> Walk<'a, '_> {
             self.translated(before, self.leg.routed(), "PREROUTING");
         }
         self.fdb(bridge, port);
-        if self.leg.exit == Exit::Up {
+        if matches!(self.leg.exit, Exit::Up | Exit::Tunnel(_)) {
             self.chains(
                 (Stage::BridgeInput, "BRIDGE-INPUT"),
                 self.leg.routed(),
@@ -432,13 +474,14 @@ impl<'a> Walk<'a, '_> {
             self.receive(device);
         }
         let up = match self.leg.exit {
-            Exit::Up | Exit::Stage(Stage::Input) => true,
+            Exit::Up | Exit::Tunnel(_) | Exit::Stage(Stage::Input | Stage::Decapsulate) => true,
             Exit::Unknown => self.local == Some(true),
             _ => false,
         };
         let tuple = self.leg.routed();
         if up {
             self.chains((Stage::Input, "INPUT"), tuple, (came, Interface::Absent));
+            self.decapsulated(device);
             return;
         }
         if self.local == Some(true) && matches!(self.leg.exit, Exit::Stage(_)) {

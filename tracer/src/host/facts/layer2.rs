@@ -1,5 +1,5 @@
-//! Facts of layer 2: bridges and their ports, VXLAN devices, entries of forwarding databases, and addresses for which a
-//! host answers in another's stead.
+//! Facts of layer 2: bridges and their ports, bonds and their slaves, entries of forwarding databases, and addresses for
+//! which a host answers in another's stead.
 
 use std::net::IpAddr;
 
@@ -133,30 +133,22 @@ impl PortState {
     }
 }
 
-/// A VXLAN device's settings.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct VxlanLink {
-    /// VNI.
-    pub vni: u32,
-    /// UDP destination port.
-    pub port: u16,
-    /// Default remote.
-    pub remote: Option<IpAddr>,
-    /// Source address of what it sends.
-    #[serde(default)]
-    pub local: Option<IpAddr>,
-    /// Whether it learns remotes from what it gets.
-    #[serde(default)]
-    pub learning: bool,
-    /// Forbids fragments of what it sends: 0 no, 1 yes, 2 as the packet inside.
-    #[serde(default)]
-    pub df: u8,
-    /// Answers questions for neighbours from its own table, and floods none.
-    #[serde(default)]
-    pub proxy: bool,
-    /// VNI and remote end come with each packet, from a route or a program.
-    #[serde(default)]
-    pub external: bool,
+/// A bond's settings, or a team's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BondLink {
+    /// Mode as ip-link(8) calls it (`active-backup`, `802.3ad` …); `None` of a team, whose daemon alone knows it.
+    pub mode: Option<String>,
+    /// Number of the interface that alone carries packets (`active-backup`, `balance-tlb`, `balance-alb`), where there is one.
+    pub active: Option<u32>,
+}
+
+/// An interface's state as a slave of a bond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BondSlave {
+    /// It carries packets (IFLA_BOND_SLAVE_STATE): in mode `802.3ad` it is part of the active aggregator; false: a backup.
+    pub active: bool,
+    /// The bond's monitor finds that its link is up (IFLA_BOND_SLAVE_MII_STATUS).
+    pub up: bool,
 }
 
 /// What the forwarding database of a bridge or of a VXLAN device says about one MAC; no entries: it is not known.

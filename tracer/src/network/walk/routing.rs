@@ -11,6 +11,9 @@ use super::super::route::{
 };
 use super::{Check, Exit, Stage, Walk};
 
+/// Where and as what a route is told.
+const ROUTE: (Stage, &str) = (Stage::Route, "route");
+
 impl Walk<'_, '_> {
     pub(super) fn receive(&mut self, device: Device) {
         let Some(mark) = self.mark else {
@@ -19,7 +22,7 @@ impl Walk<'_, '_> {
             return;
         };
         let tables = Tables::of(self.host, self.leg.netns);
-        let query = self.query(Query::input(self.leg.routed(), device.ifindex, mark));
+        let query = self.with_tos(Query::input(self.leg.routed(), device.ifindex, mark));
         let input = receive(&tables, &query);
         if let Some(check) = input.source.as_ref().and_then(|s| self.source(s)) {
             self.tell(Stage::Route, check);
@@ -36,10 +39,13 @@ impl Walk<'_, '_> {
             {
                 // What is not known of the check of its source did not keep it.
                 self.ask(why);
-                let up = matches!(self.leg.exit, Exit::Up | Exit::Stage(Stage::Input));
+                let up = matches!(
+                    self.leg.exit,
+                    Exit::Up | Exit::Tunnel(_) | Exit::Stage(Stage::Input | Stage::Decapsulate)
+                );
                 self.routed_by(route, if up { "local" } else { "forward" });
             }
-            (InputEnd::Undecided(why), _) => self.unknown(why),
+            (InputEnd::Undecided(why), _) => self.unknown(ROUTE, why),
             (InputEnd::Martian(which), _) => {
                 let text = format!("no packet from outside may have such a {which}");
                 self.tell(Stage::Route, Check::new("route", text, "martian"));
@@ -68,13 +74,10 @@ impl Walk<'_, '_> {
 
     pub(super) fn output_route(&mut self) {
         let tables = Tables::of(self.host, self.leg.netns);
-        let query = self.query(Query::output(
-            self.leg.routed(),
-            self.leg.packet.mark.unwrap_or_default(),
-        ));
+        let query = self.output_query(self.leg.packet.mark);
         let route = lookup(&tables, &query);
         let verdict = match &route.decision {
-            Decision::Undecided(why) => return self.unknown(&why.clone()),
+            Decision::Undecided(why) => return self.unknown(ROUTE, &why.clone()),
             Decision::Route { route, .. } if route.kind == "local" => "local",
             Decision::Route { .. } | Decision::OnLink(_) => "send",
             _ => "no-route",
@@ -82,7 +85,12 @@ impl Walk<'_, '_> {
         self.routed_by(&route, verdict);
     }
 
-    fn query(&self, query: Query) -> Query {
+    fn output_query(&self, mark: Option<u32>) -> Query {
+        let own = || Query::output(self.leg.routed(), mark.unwrap_or_default());
+        self.with_tos(self.tunnel.unwrap_or_else(own))
+    }
+
+    fn with_tos(&self, query: Query) -> Query {
         match self.leg.packet.tos {
             Some(tos) => query.with_tos(tos),
             None => query,
@@ -109,6 +117,10 @@ impl Walk<'_, '_> {
                 }
                 _ => {}
             }
+        }
+        if let Decision::OnLink(ifindex) = route.decision {
+            let netns = self.leg.netns;
+            self.oif = self.oif.or(Some(Device { netns, ifindex }));
         }
         self.tell(Stage::Route, check);
     }
@@ -168,16 +180,14 @@ impl Walk<'_, '_> {
         }
     }
 
-    fn unknown(&mut self, why: &Unknown) {
+    /// That facts do not tell, and why.
+    pub(super) fn unknown(&mut self, (stage, hook): (Stage, &'static str), why: &Unknown) {
         self.ask(why);
         let code = match why {
             Unknown::Unread(_) => "unread",
             Unknown::Unmodelled(_) => "not-modelled",
         };
-        self.tell(
-            Stage::Route,
-            Check::undecided("route", why.to_string(), code),
-        );
+        self.tell(stage, Check::undecided(hook, why.to_string(), code));
     }
 
     pub(super) fn neighbour(&mut self) {
@@ -192,8 +202,9 @@ impl Walk<'_, '_> {
             return;
         }
         let tables = Tables::of(self.host, self.leg.netns);
-        let query = Query::output(self.leg.routed(), self.mark.unwrap_or_default());
+        let query = self.output_query(self.mark);
         let next = match lookup(&tables, &query).decision {
+            Decision::OnLink(_) => query.tuple.dst,
             Decision::Route { route, .. } if route.kind == "broadcast" => return,
             Decision::Route { hops, .. } => match hops.as_slice() {
                 [hop] => hop.gateway.unwrap_or(self.leg.routed().dst),

@@ -5,6 +5,9 @@
     reason = "a failed setup fails the test"
 )]
 
+mod bonds;
+mod tunnels;
+
 use std::net::IpAddr;
 
 use super::*;
@@ -60,6 +63,9 @@ fn link(device: Device, name: &str, kind: &str) -> Link {
         master: None,
         peer: None,
         vxlan: None,
+        tunnel: None,
+        bond: None,
+        slave: None,
         bridge: None,
         port: None,
         macvlan: None,
@@ -230,6 +236,7 @@ fn leg() -> Leg {
         out: Some(WAN),
         before: tuple("10.9.0.2"),
         after: tuple("10.9.0.2"),
+        outer: None,
         packet: Packet {
             states: Some(states::NEW),
             status: Some(0),

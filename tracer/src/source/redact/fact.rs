@@ -9,7 +9,7 @@ use crate::host::facts::{
     BpfProgram, CgroupProgram, Cgroups, ConntrackAnswer, ConntrackEntry, Fact, FdbEntry,
     Forwarding, GroupMember, InterfaceAddress, Link, LocalPorts, MulticastPorts, Namespace,
     Neighbor, NextHop, OpenSocket, PolicyRule, PortSockets, PortUse, Probe, ProxyNeighbors, Route,
-    RouteAnswer, Run, TableRoute, TracedNode, VxlanLink, XfrmPolicy,
+    RouteAnswer, Run, TableRoute, TracedNode, TunnelLink, VxlanLink, XfrmPolicy,
 };
 use crate::model::{Mac, Process, Tuple};
 
@@ -253,6 +253,9 @@ impl Pseudonyms {
             master: _,
             peer: _,
             vxlan,
+            tunnel,
+            bond: _,
+            slave: _,
             bridge: _,
             port: _,
             macvlan: _,
@@ -272,6 +275,19 @@ impl Pseudonyms {
             proxy: _,
             external: _,
         }) = vxlan
+        {
+            self.hide_all(remote.iter_mut().chain(local));
+        }
+        if let Some(TunnelLink {
+            local,
+            remote,
+            output_key: _,
+            input_key: _,
+            port: _,
+            inside: _,
+            mark: _,
+            external: _,
+        }) = tunnel.as_deref_mut()
         {
             self.hide_all(remote.iter_mut().chain(local));
         }

@@ -1,7 +1,7 @@
 //! Inputs in, inputs out.
 
 use super::*;
-use crate::host::facts::{Fact, Link, Namespace, Run};
+use crate::host::facts::{Fact, Link, Namespace, Run, TunnelLink};
 use crate::model::{Device, IfIndex, KtimeNs, Mac, NetNs};
 use tracer_common::hook;
 use zerocopy::{FromZeros, IntoBytes};
@@ -32,6 +32,9 @@ fn link(ifindex: u32, name: &str) -> Link {
         master: None,
         peer: None,
         vxlan: None,
+        tunnel: None,
+        bond: None,
+        slave: None,
         bridge: None,
         port: None,
         macvlan: None,
@@ -71,6 +74,29 @@ fn equal_names_and_addresses_have_equal_pseudonyms() {
     })));
     assert_eq!(again, here);
     assert!(!format!("{here:?}").contains("blue"));
+}
+
+#[test]
+fn the_ends_of_a_tunnel_are_hidden_and_its_key_is_not() {
+    let ends = ["192.0.2.77", "2001:db8::77"].map(|end| end.parse().ok());
+    let told = Link {
+        tunnel: Some(Box::new(TunnelLink {
+            local: ends[0],
+            remote: ends[1],
+            input_key: Some(5),
+            ..TunnelLink::default()
+        })),
+        ..link(2, "gre1")
+    };
+    let Some(Input::Host(_, Fact::Link(hidden))) =
+        Redactor::new(&key()).input(host(Fact::Link(told)))
+    else {
+        panic!("a link stays a link");
+    };
+    let tunnel = hidden.tunnel.unwrap();
+    assert_eq!(tunnel.input_key, Some(5));
+    assert!(tunnel.local.is_some() && tunnel.local != ends[0]);
+    assert!(tunnel.remote.is_some() && tunnel.remote != ends[1]);
 }
 
 #[test]

@@ -264,7 +264,8 @@ impl<'a> Case<'a, '_> {
             | Stop::OwnEnd(..)
             | Stop::NoRoute(..)
             | Stop::Underlay(..)
-            | Stop::NoDevice(..) => None,
+            | Stop::NoDevice(..)
+            | Stop::Backup(..) => None,
         }
     }
 

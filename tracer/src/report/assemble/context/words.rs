@@ -9,6 +9,7 @@ use crate::host::facts::{
     OpenSocket, Route, RouteAnswer, Rule,
 };
 use crate::model::{Device, IfIndex, NetNs};
+use crate::network::tunnel;
 use crate::uapi::neighbour;
 
 fn interface(host: &Host, netns: NetNs, ifindex: u32) -> String {
@@ -179,10 +180,17 @@ pub(super) fn link(link: &Link) -> String {
         words.push("no carrier".into());
     }
     words.extend(link.macvlan.as_ref().map(|mode| format!("mode {mode}")));
-    if let Some(vxlan) = &link.vxlan {
-        words.push(format!("vni {} port {}", vxlan.vni, vxlan.port));
-        words.extend(vxlan.local.map(|local| format!("local {local}")));
-        words.extend(vxlan.remote.map(|remote| format!("remote {remote}")));
+    words.extend(Some(tunnel::words(link)).filter(|ends| !ends.is_empty()));
+    if let Some(bond) = &link.bond {
+        words.extend(bond.mode.as_ref().map(|mode| format!("mode {mode}")));
+    }
+    if let Some(slave) = &link.slave {
+        let states = [
+            (slave.active, "active slave"),
+            (!slave.active, "backup slave"),
+        ];
+        words.extend(set(&states, true));
+        words.extend(set(&[(slave.up, "down as its bond finds")], false));
     }
     if let Some(bridge) = &link.bridge {
         let settings = [
