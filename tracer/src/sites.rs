@@ -204,9 +204,18 @@ sites! {
     SOCKET_QUEUE: "a socket's queue or buffer is full", [
         reasons(&["SOCKET_RCVBUFF", "SOCKET_BACKLOG", "PROTO_MEM", "UDP_RCVBUFF", "TCP_LISTEN_OVERFLOW"]),
     ];
-    TUNNEL_INPUT: "decapsulation finds no tunnel: no VNI, or nobody at the UDP port", [
+    TUNNEL_INPUT: "decapsulation finds no tunnel: no VNI, no such ends or key, or nobody at the UDP port", [
         reasons(&["VXLAN_VNI_NOT_FOUND"]),
         at(&["NO_SOCKET", UNNAMED], &["__udp4_lib_rcv", "__udp6_lib_rcv", "udp_rcv", "udpv6_rcv"]),
+        unnamed(&[
+            "gre_rcv",
+            "tunnel4_rcv",
+            "tunnel64_rcv",
+            "tunnel6_rcv",
+            "tunnel46_rcv",
+            "geneve_rx",
+            "geneve_udp_encap_recv",
+        ]),
     ];
     TUNNEL_OUTPUT: "a tunnel has no remote end, or no route there", [
         reasons(&["VXLAN_ENTRY_EXISTS", "VXLAN_NO_REMOTE"]),

@@ -409,7 +409,7 @@ fn is_outer(event: &Event) -> bool {
 }
 
 /// The outer packet of a tunnel.
-fn arrived(event: &Event) -> Option<Arrived> {
+pub(super) fn arrived(event: &Event) -> Option<Arrived> {
     let packet = event.packet.as_ref()?;
     Some(Arrived {
         tunnel: packet.tunnel?,

@@ -17,11 +17,15 @@ family! {
                 why: "the port is that of a tunnel: no process would listen there",
             },
         ],
-        what: "It came for a tunnel that does not exist here: other VNI, other port, or the tunnel device is down.",
-        recognised: "VXLAN_VNI_NOT_FOUND; NO_SOCKET for UDP to a port of VXLAN or Geneve. The device of this
-            namespace that almost fits (down, other VNI, other port) is named.",
-        confirm: "`ip -d link show type vxlan` at both ends.",
-        fix: "the same VNI and port at both ends; bring the device up.",
+        what: "It came for a tunnel that does not exist here: other VNI or key, other port, other ends, or the
+            tunnel device is down.",
+        recognised: "VXLAN_VNI_NOT_FOUND; NO_SOCKET for UDP to a port of VXLAN or Geneve; an outer packet of GRE, IP in
+            IP or Geneve that `gre_rcv`, `tunnel4_rcv` or one of their relatives frees and that no device of this
+            namespace is set to take. The device that almost fits (down, other VNI or key, other port, other ends)
+            is named.",
+        confirm: "`ip -d link show type vxlan` (or `gre`, `ipip` …) at both ends.",
+        fix: "the same VNI, key and port at both ends, each with the other's address as its remote end; bring the
+            device up.",
     };
 
     /// The tunnel has no entry or route for the remote end.

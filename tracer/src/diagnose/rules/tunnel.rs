@@ -1,5 +1,7 @@
 //! Tunnels: packets that arrive for one that is not there, and those that find no remote end.
 
+mod ends;
+
 use std::net::IpAddr;
 
 use crate::host::Host;
@@ -42,7 +44,7 @@ pub fn unknown(loss: &Loss<'_>) -> Option<Candidate> {
     if loss.reason() == "VXLAN_VNI_NOT_FOUND" {
         return Some(unknown_vni(loss, tunnel));
     }
-    unknown_port(loss, tunnel)
+    ends::unknown(loss).or_else(|| unknown_port(loss, tunnel))
 }
 
 /// A tunnel listens on the port, and none there has this VNI.

@@ -1,11 +1,11 @@
-//! Bridges, macvlans and VXLANs: one kernel location, many causes, told apart by settings that were read.
+//! Bridges, macvlans and tunnels: one kernel location, many causes, told apart by settings that were read.
 
 use super::fixture::{Net, Walk, device, dropped, echo, mac};
 use crate::host::facts::{
     BridgeLink, BridgePort, Fact, FdbEntry, Forwarding, PortState, Question, Route, RouteAnswer,
-    Selectors, VxlanLink,
+    Selectors, TunnelLink, VxlanLink,
 };
-use crate::model::{Device, Direction, NetNs, Tuple};
+use crate::model::{Device, Direction, NetNs, Proto, Tunnel, TunnelKind, Tuple};
 use crate::verdict::Verdict;
 
 const LEFT: u32 = 1;
@@ -473,13 +473,7 @@ fn node(change: impl FnOnce(&mut crate::host::facts::Link)) -> (Net, Device) {
 
 #[test]
 fn a_tunnel_that_is_down_or_elsewhere_is_named() {
-    let outer = super::fixture::ports(
-        crate::model::Proto::Udp,
-        "192.0.2.1",
-        50_000,
-        "192.0.2.2",
-        4789,
-    );
+    let outer = super::fixture::ports(Proto::Udp, "192.0.2.1", 50_000, "192.0.2.2", 4789);
     for (port, up, words, command) in [
         (
             4789,
@@ -606,5 +600,70 @@ fn a_tunnel_whose_remote_end_is_its_own_host_sends_to_itself() {
         let verdict = net.verdict();
         let found = verdict.cause.as_deref() == Some("tunnel.no-remote");
         assert_eq!(found, own, "{}", verdict.summary);
+    }
+}
+
+#[test]
+fn an_outer_packet_that_no_device_is_set_to_take_names_the_one_that_almost_is() {
+    let (near, far) = ("192.0.2.2".parse().ok(), "192.0.2.1".parse().ok());
+    let set = TunnelLink {
+        local: near,
+        remote: far,
+        input_key: Some(5),
+        output_key: Some(5),
+        ..TunnelLink::default()
+    };
+    let key = TunnelLink {
+        input_key: Some(6),
+        output_key: Some(6),
+        ..set
+    };
+    let end = TunnelLink {
+        remote: "192.0.2.9".parse().ok(),
+        ..set
+    };
+    let ends = "local 192.0.2.2 remote 192.0.2.1";
+    let rows = [
+        (
+            key,
+            true,
+            "gre1 has key 6 local 192.0.2.2",
+            format!("{ends} key 5"),
+        ),
+        (end, true, "remote 192.0.2.9", ends.to_owned()),
+        (set, false, "gre1 is down", "gre1 up".to_owned()),
+    ];
+    for (set, up, words, command) in rows {
+        let mut net = Net::with(&["far", "node"]);
+        let underlay = device(2, 2);
+        net.link(underlay, "eth0", |_| {});
+        net.link(device(2, 5), "gre1", |l| {
+            l.kind = "gre".to_owned();
+            l.up = up;
+            l.tunnel = Some(Box::new(set));
+        });
+        let tunnel = Tunnel {
+            kind: TunnelKind::Gre,
+            id: Some(5),
+            outer: Tuple {
+                proto: Proto::Other(47),
+                sport: 0,
+                dport: 0,
+                ..super::fixture::ports(Proto::Udp, "192.0.2.1", 1, "192.0.2.2", 2)
+            },
+        };
+        let flow = net.flow(ping());
+        net.packet(flow, Direction::Forward)
+            .with(move |e| {
+                for packet in e.packet.iter_mut() {
+                    packet.tunnel = Some(tunnel);
+                }
+            })
+            .enters(underlay)
+            .dies(
+                Some(underlay),
+                dropped("NOT_SPECIFIED", "gre_rcv", "ip_protocol_deliver_rcu"),
+            );
+        check(&net.verdict(), "tunnel.unknown", words, &command);
     }
 }
