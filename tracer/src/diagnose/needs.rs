@@ -418,12 +418,17 @@ pub const SOCKETS: Need = Need {
     },
 };
 
-/// Servers on other ports, where a rule chose this one.
+/// Whether another node said what to look for too.
+fn is_told(host: &Host) -> bool {
+    host.run.as_ref().is_some_and(|run| !run.also.is_empty())
+}
+
+/// Servers on other ports, where a rule chose this one; perhaps one of another node, which told this one to look for it.
 pub const OTHER_PORTS: Need = Need {
     what: "sockets on other ports",
     ask: |loss, asked| {
         if let (Some(netns), Some(tuple)) = (loss.netns(), loss.tuple())
-            && socket::is_translated(loss, &tuple)
+            && (socket::is_translated(loss, &tuple) || is_told(loss.host))
         {
             asked.push_some(ports::other_ports(netns, tuple.proto));
         }

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use crate::host::Host;
 use crate::host::facts::{
-    BaseChain, Question, Rule, RuleVerdict, Ruleset, Side, Statement, Stop, Test, Translation,
-    Value,
+    BaseChain, Missing, Question, Rule, RuleVerdict, Ruleset, Side, Statement, Stop, Test,
+    Translation, Value,
 };
 use crate::model::{Detail, Device, Direction, NetNs, Proto};
 use crate::network::reach;
@@ -15,6 +15,7 @@ use crate::verdict::{Confidence, Outcome, Place, Verdict};
 use super::Found;
 use super::candidate::{Candidate, place_on};
 use super::causes::{NAT_NO_BACKEND, by_code};
+use super::owners;
 use super::remedy::{Shell, command, text};
 use super::routing;
 use super::translation;
@@ -118,7 +119,8 @@ pub fn without_endpoint(view: &View<'_>, found: &Found<'_>) -> Option<Candidate>
             if let Some(offered) = offered.filter(|list| !list.is_empty()) {
                 return without_port(view, found, (netns, came_in), &offered);
             }
-            let confidence = if sibling.is_some() {
+            let emptied = none.and_then(|_| emptied(view, netns));
+            let confidence = if sibling.is_some() || emptied.is_some() {
                 Confidence::Likely
             } else {
                 Confidence::Possible
@@ -129,10 +131,13 @@ pub fn without_endpoint(view: &View<'_>, found: &Found<'_>) -> Option<Candidate>
                 Some(_) => "no rule translates it",
                 None => "it was not translated",
             };
+            let emptied = emptied.map_or_else(String::new, |chain| {
+                format!(", and {chain}, which is for that, has no rule")
+            });
             (
                 netns,
                 came_in,
-                format!("{what}{like}: {}", found.summary),
+                format!("{what}{like}{emptied}: {}", found.summary),
                 confidence,
             )
         }
@@ -168,6 +173,34 @@ pub fn without_endpoint(view: &View<'_>, found: &Found<'_>) -> Option<Candidate>
     ]))
 }
 
+/// The chain without a rule in which whoever translates services does so.
+fn emptied(view: &View<'_>, netns: NetNs) -> Option<String> {
+    let read = &view.host.filters.get(&netns)?.fact;
+    let mut bases = read.base.iter().filter(|c| translates(c));
+    bases.find_map(|base| {
+        let own = read.chains.iter().find(|chain| chain.is(base))?;
+        let mut led = own.rules.iter().flat_map(Rule::statements);
+        led.find_map(|statement| match statement {
+            Statement::Verdict(RuleVerdict::Jump(to) | RuleVerdict::Goto(to)) => {
+                let owner = owners::of(&base.table, to, "").filter(|owner| owner.serves())?;
+                let mut beside = read.chains.iter().filter(|chain| chain.beside(base));
+                let empty = beside
+                    .any(|c| c.name == *to && c.rules.is_empty() && c.missing == Missing::Nothing);
+                empty.then(|| format!("chain {}/{to} of {}", base.table, owner.name))
+            }
+            _ => None,
+        })
+    })
+}
+
+/// The hook at which destinations are translated of what came in, or of what a namespace sends itself.
+fn hook_of(came_in: Option<Device>) -> &'static str {
+    match came_in {
+        Some(_) => "PREROUTING",
+        None => "OUTPUT",
+    }
+}
+
 /// A proposal at the hook where the namespace would have translated it.
 fn proposal(
     view: &View<'_>,
@@ -175,14 +208,9 @@ fn proposal(
     (netns, came_in): (NetNs, Option<Device>),
     summary: String,
 ) -> Candidate {
-    let hook = if came_in.is_some() {
-        "PREROUTING"
-    } else {
-        "OUTPUT"
-    };
     let place = Place {
         interface: came_in.map(|d| view.host.interface(d)),
-        hook: Some(hook.to_owned()),
+        hook: Some(hook_of(came_in).to_owned()),
         ..place_on(view.host, netns)
     };
     let outcome = match found {
@@ -360,11 +388,7 @@ fn translates(chain: &BaseChain) -> bool {
 /// The first namespace on the way that translates destinations, unless the address is one of its neighbours'.
 fn translator(view: &View<'_>, address: IpAddr) -> Option<(NetNs, Option<Device>)> {
     passed(view).into_iter().find(|(netns, came_in)| {
-        let hook = if came_in.is_some() {
-            "PREROUTING"
-        } else {
-            "OUTPUT"
-        };
+        let hook = hook_of(*came_in);
         let on_link = view
             .host
             .links()
@@ -382,11 +406,7 @@ fn sibling(
     came_in: Option<Device>,
     address: IpAddr,
 ) -> Option<IpAddr> {
-    let hook = if came_in.is_some() {
-        "PREROUTING"
-    } else {
-        "OUTPUT"
-    };
+    let hook = hook_of(came_in);
     let prefix = if address.is_ipv6() { 64 } else { 16 };
     let near = |first: &IpAddr| routing::holds(*first, prefix, address);
     let read = &view.host.filters.get(&netns)?.fact;
