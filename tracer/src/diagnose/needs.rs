@@ -418,17 +418,17 @@ pub const SOCKETS: Need = Need {
     },
 };
 
-/// Whether another node said what to look for too.
-fn is_told(host: &Host) -> bool {
-    host.run.as_ref().is_some_and(|run| !run.also.is_empty())
+/// Whether nobody who is known sent it: a machine on its way may have translated it.
+fn is_from_elsewhere(host: &Host, tuple: &Tuple) -> bool {
+    host.owners(tuple.src).next().is_none()
 }
 
-/// Servers on other ports, where a rule chose this one; perhaps one of another node, which told this one to look for it.
+/// Servers on other ports, where a rule chose this one; perhaps one of another machine.
 pub const OTHER_PORTS: Need = Need {
     what: "sockets on other ports",
     ask: |loss, asked| {
         if let (Some(netns), Some(tuple)) = (loss.netns(), loss.tuple())
-            && (socket::is_translated(loss, &tuple) || is_told(loss.host))
+            && (socket::is_translated(loss, &tuple) || is_from_elsewhere(loss.host, &tuple))
         {
             asked.push_some(ports::other_ports(netns, tuple.proto));
         }
