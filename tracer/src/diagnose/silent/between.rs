@@ -369,14 +369,11 @@ fn advice(host: &Host, gap: &Gap<'_>) -> Vec<Remedy> {
     let (from, to) = (host.interface(gap.from), host.interface(gap.to));
     let mut list = vec![
         there.look(
-            format!(
-                "on {}: do its counters of errors and drops rise?",
-                gap.node.name
-            ),
+            "do its counters of errors and drops rise?",
             command!["ip -s -s link show dev", to],
         ),
         there.look(
-            format!("on {}: a program before the stack?", gap.node.name),
+            "is there a program before the stack?",
             command!["bpftool net show dev", to],
         ),
         here.look(
