@@ -266,6 +266,10 @@ const EXPLANATIONS: &[(&str, Explain)] = &[
         missing_route::taken,
     ),
     (
+        "a route that names the wrong machine",
+        missing_route::misled,
+    ),
+    (
         "a source address that is not answered",
         source_address::refused,
     ),

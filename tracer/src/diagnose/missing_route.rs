@@ -1,6 +1,7 @@
-//! A packet that its sender or a router gave to the default gateway, although the machine behind which its destination is
-//! stands on the same network: the route of its own that leads there is missing, as on a node of a cluster that lost
-//! the route to another node's pods. The gateway, which knows nothing of these addresses, is not at fault.
+//! A packet that its sender or a router gave to another machine than the one behind which its destination is, although
+//! that one stands on the same network: the default route took it since a route of its own is missing, or such a route
+//! names the wrong machine, as on a node of a cluster that lost the route to another node's pods, or kept one to its
+//! former address. The machine that got it, which knows nothing of these addresses, is not at fault.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -8,26 +9,28 @@ use std::net::IpAddr;
 use crate::host::Host;
 use crate::host::facts::{InterfaceAddress, Question, TableRoute};
 use crate::host::prefix::{holds, network};
-use crate::model::{Detail, Device, Direction, Event, NetNs};
+use crate::model::{Detail, Device, Direction, Event, Mac, NetNs};
 use crate::network::neighbour;
-use crate::verdict::Confidence;
+use crate::network::route::route_words;
+use crate::verdict::{Confidence, Place};
 
 use super::Found;
-use super::candidate::{Candidate, place_at};
-use super::causes::{ROUTE_MISSING, by_code};
-use super::remedy::{Remedy, Shell, command, ip, text};
+use super::candidate::{Candidate, place_on};
+use super::causes::{Cause, ROUTE_MISSING, ROUTE_WRONG_HOP, by_code};
+use super::remedy::{Command, Remedy, Shell, command, ip, text};
+use super::route_commands;
 use super::translation::is_link_local;
 use super::view::View;
 use super::words;
 
-/// Where a packet took the default route, and where it should have gone.
+/// Where a packet is to go that leaves by an interface, and goes astray.
 #[derive(Clone, Copy)]
-struct Astray<'a> {
-    /// By which it left.
+pub struct Astray<'a> {
+    /// By which it leaves.
     from: Device,
     dst: IpAddr,
     /// The address of the machine that has the destination behind it, on the same network.
-    next_hop: IpAddr,
+    pub next_hop: IpAddr,
     at: NetNs,
     /// That machine's address in the destination's network.
     inside: &'a InterfaceAddress,
@@ -63,6 +66,17 @@ impl<'a> Astray<'a> {
         if event.packet.as_ref()?.tunnel.is_some() {
             return None;
         }
+        Self::behind(host, (from, Some(frame)), dst)
+    }
+
+    /// By the machine on the network of an interface that has an address in the destination's network; it is another
+    /// one than that to whose MAC the packet went.
+    #[must_use]
+    pub fn behind(
+        host: &'a Host,
+        (from, went_to): (Device, Option<Mac>),
+        dst: IpAddr,
+    ) -> Option<Self> {
         let own = host.addresses(from);
         let on_link = |address: IpAddr| own.iter().any(|a| holds(a.address, a.prefix, address));
         if on_link(dst) {
@@ -71,7 +85,7 @@ impl<'a> Astray<'a> {
         let beyond = host.links().filter(|link| link.device.netns != from.netns);
         beyond
             .filter(|link| host.is_watched(link.device.netns))
-            .filter(|link| link.mac.is_some_and(|mac| mac != frame))
+            .filter(|link| went_to.is_none_or(|frame| link.mac.is_some_and(|mac| mac != frame)))
             .find_map(|link| {
                 let address = host.addresses(link.device).iter().map(|a| a.address);
                 let next_hop = address
@@ -102,52 +116,92 @@ impl<'a> Astray<'a> {
             })
     }
 
-    /// The network in which the destination is.
-    fn network(&self) -> String {
-        let InterfaceAddress {
-            address, prefix, ..
-        } = *self.inside;
-        format!("{}/{prefix}", network(address, prefix))
-    }
-
-    /// The machine to which it should have gone.
-    fn right(&self, host: &Host) -> String {
-        match host.home(self.at) {
-            Some(node) => node.name.clone(),
-            None => host.namespace(self.at),
-        }
-    }
-
-    /// The route that is missing.
-    fn advice(&self, host: &Host) -> [Remedy; 3] {
-        let shell = Shell::of(host, Some(self.from.netns));
-        let ip = ip(self.dst.is_ipv6());
-        let (network, right) = (self.network(), self.right(host));
-        let route =
-            |verb: &'static str| command![..ip, "route", verb, &network, "via", self.next_hop];
-        [
-            shell.look(
-                "which route is taken",
-                command![..ip, "route get", self.dst],
-            ),
-            shell
-                .change(format!("add the route to {right}"), route("add"))
-                .undone_by(route("del")),
-            text(format!(
-                "who makes these routes on {} (the network plugin, a cloud's route controller, a routing daemon), and why did it not?",
-                host.namespace(self.from.netns)
-            )),
-        ]
-    }
-
-    /// The default route that it took, where no other leads to the destination.
-    fn default_route(&self, host: &'a Host) -> Option<&'a TableRoute> {
+    /// The route that it took, where that leads elsewhere.
+    fn route(&self, host: &'a Host) -> Option<&'a TableRoute> {
         let known = host.towards.get(&(self.from.netns, self.dst))?;
         let mut routes = known.fact.iter().filter(|route| route.kind == "unicast");
         let first = routes.next()?;
         let leads = first.oif.is_none_or(|oif| oif == self.from.ifindex.0);
-        (first.length == 0 && leads && first.gateway != Some(self.next_hop)).then_some(first)
+        (leads && first.gateway != Some(self.next_hop)).then_some(first)
     }
+
+    /// The machine where the destination is: its node, else its namespace.
+    #[must_use]
+    pub fn machine(&self, host: &Host) -> String {
+        host.node(self.at)
+            .map_or_else(|| host.namespace(self.at), str::to_owned)
+    }
+
+    /// The network in which that machine has the destination.
+    fn network(&self) -> String {
+        let InterfaceAddress {
+            address, prefix, ..
+        } = self.inside;
+        format!("{}/{prefix}", network(*address, *prefix))
+    }
+
+    /// A proposal where it left for the wrong machine.
+    fn proposal(&self, host: &Host, cause: &'static Cause, summary: String) -> Candidate {
+        let place = Place {
+            interface: Some(host.interface(self.from)),
+            hook: Some("route".to_owned()),
+            ..place_on(host, self.from.netns)
+        };
+        let Self {
+            inside, next_hop, ..
+        } = self;
+        Candidate::new(cause, place, summary)
+            .sure(Confidence::Likely)
+            .because(
+                "address",
+                format!(
+                    "{} has {}/{}, and {next_hop} on the network of {}",
+                    self.machine(host),
+                    inside.address,
+                    inside.prefix,
+                    words::interface(host, self.from)
+                ),
+            )
+    }
+
+    /// A command for the route to that machine.
+    fn command(&self, verb: &'static str) -> Command {
+        let (ip, network) = (ip(self.dst.is_ipv6()), self.network());
+        command![..ip, "route", verb, network, "via", self.next_hop]
+    }
+
+    fn look(&self, shell: &Shell) -> Remedy {
+        let ip = ip(self.dst.is_ipv6());
+        shell.look(
+            "which route is taken",
+            command![..ip, "route get", self.dst],
+        )
+    }
+}
+
+/// The direction that did not come through; `None` where both did, or an answer did.
+fn failed(found: &Found<'_>) -> Option<Direction> {
+    let silent = match found.counts.forward.delivered {
+        0 => Direction::Forward,
+        _ => Direction::Reply,
+    };
+    let direction = found.chosen().map_or(silent, |g| g.direction);
+    let came = direction == Direction::Forward && found.counts.forward.delivered > 0
+        || found.counts.reply.delivered > 0;
+    (!came).then_some(direction)
+}
+
+fn what(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Reply => "reply lost: ",
+        _ => "",
+    }
+}
+
+fn who_makes_it(name: &str) -> Remedy {
+    text(format!(
+        "who makes these routes on {name} (the network plugin, a cloud's route controller, a routing daemon), and what does its log say?"
+    ))
 }
 
 /// What to read about it.
@@ -167,46 +221,82 @@ pub fn question(view: &View<'_>) -> Option<Question> {
 pub fn taken(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
     let cause = found.verdict.cause.as_deref().and_then(by_code)?;
     ROUTE_MISSING.beats(cause)?;
-    let direction = found.chosen().map_or(Direction::Forward, |g| g.direction);
-    if direction == Direction::Forward && found.counts.forward.delivered > 0
-        || found.counts.reply.delivered > 0
-    {
-        return None;
-    }
+    let direction = failed(found)?;
     let host = view.host;
     let astray = Astray::of(view, direction)?;
-    let route = astray.default_route(host)?;
+    let route = astray.route(host).filter(|route| route.length == 0)?;
     let name = host.namespace(astray.from.netns);
-    let right = astray.right(host);
-    let from = words::interface(host, astray.from);
-    let gateway = route
-        .gateway
-        .map_or_else(|| from.clone(), |gateway| gateway.to_string());
-    let what = match direction {
-        Direction::Reply => "reply lost: ",
-        _ => "",
+    let (dst, network, right) = (astray.dst, astray.network(), astray.machine(host));
+    let gateway = route.gateway.map_or_else(
+        || words::interface(host, astray.from),
+        |gateway| gateway.to_string(),
+    );
+    let summary = format!(
+        "{}{name} has no route to {network}, which is behind {} ({right}): its default route takes {dst} to {gateway}",
+        what(direction),
+        astray.next_hop
+    );
+    let shell = Shell::of(host, Some(astray.from.netns));
+    let candidate = astray
+        .proposal(host, &ROUTE_MISSING, summary)
+        .leads_to(found.verdict.outcome)
+        .because(
+            "route",
+            format!("of all routes of {name} only the default route leads to {dst}"),
+        )
+        .because(
+            "other-loss",
+            format!("what became of it there: {}", found.verdict.summary),
+        );
+    Some(
+        candidate.advise([
+            astray.look(&shell),
+            shell
+                .change(format!("add the route to {right}"), astray.command("add"))
+                .undone_by(astray.command("del")),
+            who_makes_it(&name),
+        ]),
+    )
+}
+
+/// The verdict's candidate, where a packet that a route of its own took to another machine did not come through.
+#[must_use]
+pub fn misled(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
+    let cause = found.verdict.cause.as_deref().and_then(by_code)?;
+    ROUTE_WRONG_HOP.beats(cause)?;
+    let direction = failed(found)?;
+    let host = view.host;
+    let astray = Astray::of(view, direction)?;
+    let route = astray.route(host).filter(|route| route.length > 0)?;
+    let (netns, gateway) = (astray.from.netns, route.gateway?);
+    let (name, right) = (host.namespace(netns), astray.machine(host));
+    let summary = format!(
+        "{}the route {} of {name} takes {} to {gateway}, and it is behind {} ({right})",
+        what(direction),
+        route_words(host, netns, route),
+        astray.dst,
+        astray.next_hop
+    );
+    let shell = Shell::of(host, Some(netns));
+    let text = format!("lead it to {right}");
+    let corrected = TableRoute {
+        gateway: Some(astray.next_hop),
+        ..route.clone()
     };
-    let network = astray.network();
-    let Astray {
-        dst,
-        next_hop,
-        inside,
-        ..
-    } = astray;
-    let candidate = Candidate::new(
-        &ROUTE_MISSING,
-        place_at(host, astray.from, "route"),
-        format!(
-            "{what}{name} has no route to {network}, which is behind {next_hop} ({right}): its default route takes {dst} to {gateway}"
-        ),
-    )
-    .leads_to(found.verdict.outcome)
-    .sure(Confidence::Likely)
-    .because(
-        "address",
-        format!("{right} has {}/{}, and {next_hop} on the network of {from}", inside.address, inside.prefix),
-    )
-    .because("route", format!("of all routes of {name} only the default route leads to {dst}"))
-    .because("other-loss", format!("what became of it there: {}", found.verdict.summary));
-    Some(candidate.advise(astray.advice(host)))
+    // a route for more than the network that is there leads to others too
+    let change = if route.length >= astray.inside.prefix {
+        route_commands::replace(&shell, (host, netns), (route, &corrected), text)?
+    } else {
+        shell
+            .change(text, astray.command("add"))
+            .undone_by(astray.command("del"))
+    };
+    let candidate = astray
+        .proposal(host, &ROUTE_WRONG_HOP, summary)
+        .leads_to(found.verdict.outcome)
+        .because(
+            "other-loss",
+            format!("what became of it there: {}", found.verdict.summary),
+        );
+    Some(candidate.advise([astray.look(&shell), change, who_makes_it(&name)]))
 }

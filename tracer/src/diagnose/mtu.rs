@@ -170,6 +170,15 @@ fn way_out<'a>(loss: &Loss<'a>) -> Option<&'a Link> {
     route.mtu.is_none_or(|mtu| mtu >= link.mtu).then_some(link)
 }
 
+/// Gives an end of a link the MTU that the other one has.
+#[must_use]
+pub fn as_other_end(host: &Host, link: &Link, wanted: u32) -> Remedy {
+    let set = |mtu: u32| command!["ip link set dev", link.name, "mtu", mtu];
+    Shell::of(host, Some(link.device.netns))
+        .change("give both ends the same MTU", set(wanted))
+        .undone_by(set(link.mtu))
+}
+
 /// What makes room for a packet that does not fit the way out. The sender forgets the smaller MTU that it was told.
 #[must_use]
 pub fn make_room(loss: &Loss<'_>, size: u32, told: bool) -> Vec<Remedy> {

@@ -419,12 +419,17 @@ pub const SOCKETS: Need = Need {
     },
 };
 
-/// Servers on other ports, where a rule chose this one.
+/// Whether nobody who is known sent it: a machine on its way may have translated it.
+fn is_from_elsewhere(host: &Host, tuple: &Tuple) -> bool {
+    host.owners(tuple.src).next().is_none()
+}
+
+/// Servers on other ports, where a rule chose this one; perhaps one of another machine.
 pub const OTHER_PORTS: Need = Need {
     what: "sockets on other ports",
     ask: |loss, asked| {
         if let (Some(netns), Some(tuple)) = (loss.netns(), loss.tuple())
-            && socket::is_translated(loss, &tuple)
+            && (socket::is_translated(loss, &tuple) || is_from_elsewhere(loss.host, &tuple))
         {
             asked.extend(ports::other_ports(netns, tuple.proto));
         }

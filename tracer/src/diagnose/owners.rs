@@ -243,6 +243,13 @@ pub fn of_policy(read: &Ruleset, base: &BaseChain) -> Option<&'static Owner> {
 }
 
 impl Owner {
+    /// Whether it translates services: what its rules refuse at a machine's own address is then for a service that has no
+    /// endpoint which it may use there.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        self.name == "kube-proxy"
+    }
+
     /// The chain that it keeps for rules of others, and reads before its own.
     #[must_use]
     pub fn chain_for_others(&self) -> Option<&'static str> {

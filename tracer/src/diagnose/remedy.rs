@@ -109,26 +109,37 @@ pub struct Shell {
 }
 
 impl Shell {
-    /// Commands for a namespace: by its name where `ip netns` knows it, else by a process that is in it. Where neither is
-    /// known, the text says the name of the namespace.
+    /// Commands for a namespace: by a process that is in it where no file below /run/netns leads there, else by its name.
+    /// The text says which namespace it is where the command does not, and of several nodes on which one it is typed.
     #[must_use]
     pub fn of(host: &Host, netns: Option<NetNs>) -> Self {
         let name = netns.map(|ns| host.namespace(ns)).unwrap_or_default();
         let process = netns.and_then(|ns| host.process_in(ns));
-        let (prefix, suffix) = match (name.as_str(), process) {
-            ("" | "host", _) => (Vec::new(), String::new()),
-            // Pods, containers and nameless namespaces: `ip netns exec` does not know them.
-            (other, Some(pid)) if is_foreign(other) => {
+        let (prefix, inside) = match (name.as_str(), process) {
+            ("" | "host", _) => (Vec::new(), None),
+            (other, Some(pid)) => {
                 let words = ["nsenter", "-t", &pid.to_string(), "-n"];
-                (words.map(str::to_owned).to_vec(), format!(" (in {other})"))
+                (
+                    words.map(str::to_owned).to_vec(),
+                    Some(format!("in {other}")),
+                )
             }
-            (other, None) if is_foreign(other) => {
-                (Vec::new(), format!(" (inside the namespace {other})"))
+            (other, None) if is_no_file(other) => {
+                (Vec::new(), Some(format!("inside the namespace {other}")))
             }
-            (named, _) => {
+            (named, None) => {
                 let words = ["ip", "netns", "exec", named];
-                (words.map(str::to_owned).to_vec(), String::new())
+                (words.map(str::to_owned).to_vec(), None)
             }
+        };
+        let node = netns.and_then(|ns| host.node(ns));
+        let place: Vec<String> = inside
+            .into_iter()
+            .chain(node.map(|node| format!("on {node}")))
+            .collect();
+        let suffix = match place.as_slice() {
+            [] => String::new(),
+            place => format!(" ({})", place.join(" ")),
         };
         Self { prefix, suffix }
     }
@@ -173,7 +184,8 @@ impl Shell {
     }
 }
 
-fn is_foreign(name: &str) -> bool {
+/// A pod's, or one without a name: no file can be called so.
+fn is_no_file(name: &str) -> bool {
     name.contains(['/', ':', ' '])
 }
 
@@ -314,7 +326,7 @@ pub fn sysctl(name: &str) -> String {
 #[expect(clippy::unwrap_used, reason = "a failed setup fails the test")]
 mod tests {
     use super::*;
-    use crate::host::facts::{Fact, Namespace};
+    use crate::host::facts::{Fact, Namespace, NodeClock, NodeId, Run, TracedNode};
     use crate::model::KtimeNs;
 
     fn host() -> Host {
@@ -325,6 +337,7 @@ mod tests {
             (3, "shop/web-0", Some(4711)),
             (4, "shop/web-1", None),
             (5, "a;reboot", None),
+            (6, "web-7", Some(4712)),
         ] {
             let namespace = Namespace {
                 node: None,
@@ -356,6 +369,40 @@ mod tests {
         assert_eq!(command(4), "ip route");
         assert!(look(4).text.contains("shop/web-1"));
         assert_eq!(command(9), "ip route");
+        // a container's name may look like that of a file, and is none
+        assert_eq!(command(6), "nsenter -t 4712 -n ip route");
+        assert!(look(6).text.ends_with(" (in web-7)"));
+    }
+
+    #[test]
+    fn of_several_nodes_the_text_names_the_one_where_it_is_typed() {
+        let mut host = Host::default();
+        for (number, name, process) in [(1, "host", None), (2, "web-7", Some(9))] {
+            let namespace = Namespace {
+                node: Some(NodeId(0)),
+                netns: NetNs(number),
+                name: name.to_owned(),
+                process,
+            };
+            host.apply(KtimeNs(0), Fact::Namespace(namespace));
+        }
+        host.apply(
+            KtimeNs(0),
+            Fact::Node(Box::new(TracedNode {
+                id: NodeId(0),
+                name: "rack1".to_owned(),
+                run: Run::default(),
+                clock: NodeClock::REFERENCE,
+                from: KtimeNs(0),
+                until: None,
+            })),
+        );
+        let text = |number| {
+            let shell = Shell::of(&host, Some(NetNs(number)));
+            only(shell.look("check", "ip route")).text
+        };
+        assert_eq!(text(1), "check (on rack1)");
+        assert_eq!(text(2), "check (in web-7 on rack1)");
     }
 
     #[test]

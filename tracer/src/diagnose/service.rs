@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use crate::host::Host;
 use crate::host::facts::{
-    BaseChain, Question, Rule, RuleVerdict, Ruleset, Side, Statement, Stop, Test, Translation,
-    Value,
+    BaseChain, Missing, Question, Rule, RuleVerdict, Ruleset, Side, Statement, Stop, Test,
+    Translation, Value,
 };
 use crate::model::{Detail, Device, Direction, NetNs, Proto};
 use crate::network::reach;
@@ -16,6 +16,7 @@ use super::Found;
 use super::candidate::{Candidate, place_on};
 use super::causes::{NAT_NO_BACKEND, by_code};
 use super::groups::Group;
+use super::owners;
 use super::remedy::{Shell, command, text};
 use super::routing;
 use super::translation;
@@ -166,7 +167,15 @@ fn untranslated(
     (at, without_rule): (Passed, bool),
 ) -> Lack {
     let sibling = sibling(view, at, address);
+    let emptied = without_rule.then(|| emptied(view, at.netns)).flatten();
+    let confidence = match (sibling, &emptied) {
+        (None, None) => Confidence::Possible,
+        _ => Confidence::Likely,
+    };
     let like = sibling.map_or_else(String::new, |k| format!(" (it translates {k})"));
+    let emptied = emptied.map_or_else(String::new, |chain| {
+        format!(", and {chain}, which is for that, has no rule")
+    });
     let what = if without_rule {
         "no rule translates it"
     } else {
@@ -174,11 +183,8 @@ fn untranslated(
     };
     Lack {
         at,
-        why: format!("{what}{like}: {}", found.summary),
-        confidence: match sibling {
-            Some(_) => Confidence::Likely,
-            None => Confidence::Possible,
-        },
+        why: format!("{what}{like}{emptied}: {}", found.summary),
+        confidence,
     }
 }
 
@@ -222,6 +228,26 @@ fn without_backend(
         )),
         text("with endpoints in place: does the program that writes the rules (kube-proxy, the balancer) still run on this node?"),
     ]))
+}
+
+/// The chain without a rule in which whoever translates services does so.
+fn emptied(view: &View<'_>, netns: NetNs) -> Option<String> {
+    let read = &view.host.filters.get(&netns)?.fact;
+    let mut bases = read.base.iter().filter(|c| translates(c));
+    bases.find_map(|base| {
+        let own = read.chains.iter().find(|chain| chain.is(base))?;
+        let mut led = own.rules.iter().flat_map(Rule::statements);
+        led.find_map(|statement| match statement {
+            Statement::Verdict(RuleVerdict::Jump(to) | RuleVerdict::Goto(to)) => {
+                let owner = owners::of(&base.table, to, "").filter(|owner| owner.serves())?;
+                let mut beside = read.chains.iter().filter(|chain| chain.beside(base));
+                let empty = beside
+                    .any(|c| c.name == *to && c.rules.is_empty() && c.missing == Missing::Nothing);
+                empty.then(|| format!("chain {}/{to} of {}", base.table, owner.name))
+            }
+            _ => None,
+        })
+    })
 }
 
 /// A proposal at the hook where the namespace would have translated it.

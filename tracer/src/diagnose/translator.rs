@@ -27,6 +27,7 @@ use super::remedy::{self, Command, Remedy, Shell, command};
 use super::translation;
 use super::untracked;
 use super::view::View;
+use super::words;
 
 /// Most namespaces of a way that are looked at.
 const MOST: usize = 6;
@@ -557,7 +558,7 @@ fn stale(
             "; no rule translates {} to {} any more: its conntrack entry on {} is older than the rules (stale)",
             passage.before.destination(),
             to.destination(),
-            host.namespace(passage.netns)
+            words::namespace(host, passage.netns)
         ),
         evidence: list.collect(),
         remedies: forget(passage, known, &then, shell),

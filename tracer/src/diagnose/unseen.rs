@@ -80,6 +80,9 @@ pub(super) fn no_traffic(trace: &Trace, host: &Host) -> Verdict {
         text(
             "is the address the one on the wire? a service address may be translated before the first interface: trace the backend's",
         ),
+        text(
+            "does the sender get an error at once (\"Network is unreachable\")? then there is no packet, and no source address yet: trace by the destination's address",
+        ),
         text("does the sender run on this host at all? trace on its node"),
     ];
     Verdict {

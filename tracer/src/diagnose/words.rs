@@ -1,7 +1,7 @@
 //! Words for people that the model has not: ICMP messages, interfaces and numbers as summaries and evidence name them.
 
 use crate::host::Host;
-use crate::model::{Device, Tuple};
+use crate::model::{Device, NetNs, Tuple};
 
 /// The destination with its port where it has one: `10.0.0.2:53/udp`.
 #[must_use]
@@ -10,6 +10,14 @@ pub fn destination(tuple: &Tuple) -> String {
         0 => tuple.dst.to_string(),
         _ => format!("{}/{}", tuple.destination(), tuple.proto),
     }
+}
+
+/// A namespace; of several nodes with its node's name: `node1:host`.
+#[must_use]
+pub fn namespace(host: &Host, netns: NetNs) -> String {
+    let name = host.namespace(netns);
+    host.node(netns)
+        .map_or_else(|| name.clone(), |node| format!("{node}:{name}"))
 }
 
 /// `node2/flannel0`.

@@ -5,7 +5,7 @@
 //! recordings ─▶ scan (clocks, runs) ─▶ [`MergeQueue`]: rewrite each input, take the earliest next ─▶ inputs
 //! ```
 //! Two passes over the files: the first finds packets that several nodes saw and learns from them how far the clocks
-//! are apart ([`clock`]); the second gives the inputs in the order of their corrected times. Neither keeps what it read.
+//! are apart ([`clock`]), and how late records came; the second gives the inputs in the order of their corrected times. Neither keeps what it read.
 
 mod clock;
 mod live;
@@ -53,8 +53,12 @@ impl<I: Iterator<Item = Result<Input, RecordingError>>> Merger<I> {
             .zip(clocks)
             .map(|((id, scan, _), clock)| scan.node(*id, clock))
             .collect();
+        let mut queue = MergeQueue::new(traced);
+        for (id, scan, _) in &nodes {
+            queue.expect(*id, scan.late_ns());
+        }
         let recordings = nodes.into_iter().map(|(id, _, inputs)| (id, inputs));
-        Self::of(MergeQueue::new(traced), recordings.collect())
+        Self::of(queue, recordings.collect())
     }
 
     fn of(queue: MergeQueue, recordings: BTreeMap<NodeId, I>) -> Self {

@@ -52,6 +52,27 @@ family! {
             controller, a routing daemon).",
     };
 
+    /// A route names another machine than the one behind which the destination is.
+    ROUTE_WRONG_HOP = Cause {
+        code: "route.wrong-next-hop",
+        outcome: Outcome::Dropped,
+        hooks: &["route"],
+        beats: &[
+            Beats {
+                others: &["route.forwarding-disabled", "route.none", "remote.unanswered", "wire.lost"],
+                why: "the machine that has the destination behind it is on the sender's network: the one that the route names knows nothing of these addresses",
+            },
+        ],
+        what: "The sender or a router has a route to the destination's network through a machine that does not have it,
+            while the one that has it stands on the same network: the node's address changed, or the route was
+            written for another node. Only where that machine was traced too, or is a node of the same trace.",
+        recognised: "as `route.missing`; but the route that leads to the destination is none for all addresses, and
+            its gateway is another one than the machine's address.",
+        confirm: "`ip route get DESTINATION` where it left.",
+        fix: "`ip route replace NETWORK via ADDRESS`; and what makes these routes (the network plugin, a route
+            controller, a routing daemon).",
+    };
+
     /// A blackhole route or policy rule matched.
     ROUTE_BLACKHOLE = Cause {
         code: "route.blackhole",

@@ -13,6 +13,7 @@ use crate::verdict::{Confidence, Place};
 use super::super::candidate::{Candidate, Specificity, place_at};
 use super::super::causes::{LINK_DOWN, MTU_EXCEEDED};
 use super::super::loss::Loss;
+use super::super::mtu;
 use super::super::raising;
 use super::super::remedy::{Remedy, Shell, command, text};
 use super::super::routing;
@@ -246,7 +247,11 @@ pub fn peer_refuses(loss: &Loss<'_>) -> Option<Candidate> {
                 ),
             )
             .explains(Specificity::Linked)
-            .advise([same_mtu(loss, peer)]),
+            .advise([mtu::as_other_end(
+                loss.host,
+                peer,
+                loss.link().map_or(peer.mtu, |l| l.mtu),
+            )]),
         );
     }
     Some(
@@ -254,17 +259,6 @@ pub fn peer_refuses(loss: &Loss<'_>) -> Option<Candidate> {
             .explains(Specificity::Location)
             .sure(Confidence::Likely),
     )
-}
-
-/// The other end of a veth gets the MTU of this one.
-fn same_mtu(loss: &Loss<'_>, peer: &Link) -> Remedy {
-    let set = |mtu: u32| command!["ip link set dev", peer.name, "mtu", mtu];
-    Shell::of(loss.host, Some(peer.device.netns))
-        .change(
-            "give both ends the same MTU",
-            set(loss.link().map_or(peer.mtu, |l| l.mtu)),
-        )
-        .undone_by(set(peer.mtu))
 }
 
 /// No route, since the link that carried it is down.

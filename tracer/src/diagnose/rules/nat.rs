@@ -115,7 +115,7 @@ fn strange_sender(
     } else if bridged {
         past_iptables(loss, &change)
     } else {
-        unknown_there(loss, &view, &change, &at)
+        unknown_there(loss, view, &change, &at)
     };
     Some((format!("{head}{rest}"), advice, Some(why)))
 }

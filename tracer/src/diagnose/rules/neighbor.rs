@@ -21,6 +21,7 @@ use super::super::local;
 use super::super::loss::{Loss, apart};
 use super::super::overlay;
 use super::super::remedy::{Remedy, Shell, command, ip, text};
+use super::super::translation;
 use super::super::words;
 use super::{netfilter, tunnel};
 
@@ -403,13 +404,21 @@ pub fn story(trace: &Trace, host: &Host, who: Unresolved, routed: Option<Query>)
     }
 }
 
+/// Whether a packet with this destination had another one before.
+fn is_translated(trace: &Trace, tuple: Tuple) -> bool {
+    let to = |t: &Tuple| (t.dst, t.dport);
+    let mut changes = trace.journeys.values().flat_map(translation::changes);
+    changes.any(|c| to(&c.before) != to(&c.after) && to(&c.after) == to(&tuple))
+}
+
 fn nobody(
     (trace, host): (&Trace, &Host),
     who: Unresolved,
     routed: Option<Query>,
     told: &Answer<'_>,
 ) -> Candidate {
-    let way = routed.and_then(|query| Way::of(host, who, &query));
+    let way =
+        routed.and_then(|query| Way::of(host, who, &query, is_translated(trace, query.tuple)));
     let found = match (overlay::neighbour_entry(host, who), &way) {
         (Some(entry), _) => vec![entry],
         (None, Some(way)) => way.remedies(told),

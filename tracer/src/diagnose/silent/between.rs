@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use crate::filter::destination;
 use crate::host::Host;
-use crate::host::facts::{NodeId, TracedNode};
-use crate::model::{Device, Direction, Event, Fate, KtimeNs, Proto, Side, Tunnel, TunnelKind};
+use crate::host::facts::{Link, NodeId, TracedNode};
+use crate::model::{Device, Direction, Event, Fate, KtimeNs, Mac, Proto, Side, Tunnel, TunnelKind};
 use crate::network::reach::Reach;
 use crate::verdict::{Confidence, Evidence, Outcome};
 
@@ -13,11 +13,14 @@ use super::super::asked::is_asked;
 use super::super::candidate::{Candidate, evidence};
 use super::super::causes::{REMOTE_UNANSWERED, TUNNEL_NO_REMOTE, WIRE_LOST};
 use super::super::device_state;
+use super::super::mtu;
 use super::super::remedy::{Remedy, Shell, command, ip, text};
 use super::super::view::{GRACE_NS, View, last_seen, total};
 use super::super::words;
 use super::{Counts, Silence, place_of};
 
+/// Bytes of a frame's header, which an MTU does not count.
+const ETHERNET: u32 = 14;
 /// By how much a clock may be wrong that no packets tell of.
 const UNSURE_NS: u64 = 50_000_000;
 
@@ -126,6 +129,33 @@ impl Gap<'_> {
         tuples.any(|tuple| is_asked(self.node, &tuple, at))
     }
 
+    /// The MAC to which its frame went, where that is no interface's of the node for which it was.
+    fn router(&self, host: &Host) -> Option<Mac> {
+        let mac = self.left.packet.as_ref()?.ethernet?.dst;
+        let of_node = |link: &Link| {
+            let home = host.home(link.device.netns);
+            home.is_some_and(|home| home.id == self.node.id)
+        };
+        (!host.by_mac(mac).any(of_node)).then_some(mac)
+    }
+
+    fn handed_to_another(&self, host: &Host) -> Option<String> {
+        let mac = self.router(host)?;
+        let node = &self.node.name;
+        Some(format!(
+            "the frame went to {mac}, which no interface of {node} has: whoever has that MAC must pass it on to {node}"
+        ))
+    }
+
+    /// The interface for which the frame was, where it takes none as large, and the packet's length.
+    fn too_large<'h>(&self, host: &'h Host) -> Option<(&'h Link, u32)> {
+        let to = host.link(self.to)?;
+        let frame = self.left.packet.as_ref()?.ethernet?;
+        let size = self.left.len.checked_sub(ETHERNET)?;
+        let one = self.left.segments <= 1 && to.mac == Some(frame.dst);
+        (one && size > to.mtu).then_some((to, size))
+    }
+
     /// That it did not.
     fn unasked(&self) -> Option<String> {
         let (node, tuple) = (&self.node.name, self.left.tuple?);
@@ -153,7 +183,7 @@ fn missing(view: &View<'_>, direction: Direction, gap: &Gap<'_>, counts: &Counts
     };
     let left = of(Side::Egress, &|device| device == gap.from);
     let came = of(Side::Ingress, &is_there);
-    if came == 0 && direction == Direction::Forward && counts.reply.delivered > 0 {
+    if came == 0 && direction == Direction::Forward && total(&counts.reply) > 0 {
         return None;
     }
     let unasked = |event: &Event| self::gap(view.host, event).is_some_and(|gap| !gap.is_asked());
@@ -280,8 +310,16 @@ fn explain(view: &View<'_>, direction: Direction, gap: Gap<'_>) -> Candidate {
     let at = words::interface(host, gap.from);
     let to = words::interface(host, gap.to);
     let node = &gap.node.name;
+    let large = gap
+        .too_large(host)
+        .map_or_else(String::new, |(link, size)| {
+            format!(
+                ", which takes packets of at most {} bytes (its MTU); this one has {size}",
+                link.mtu
+            )
+        });
     let summary = format!(
-        "{what} between {sender} and {node}: it left {sender} through {at} and never reached {to} of {node}"
+        "{what} between {sender} and {node}: it left {sender} through {at} and never reached {to} of {node}{large}"
     );
     let losses = &view.trace.losses;
     let unseen: u64 = losses
@@ -315,7 +353,9 @@ fn explain(view: &View<'_>, direction: Direction, gap: Gap<'_>) -> Candidate {
     for suspect in device_state::suspects(host, gap.to) {
         candidate = candidate.because("between", suspect);
     }
-    candidate.advise(advice(host, &gap))
+    candidate
+        .because("between", gap.handed_to_another(host))
+        .advise(advice(host, &gap))
 }
 
 fn advice(host: &Host, gap: &Gap<'_>) -> Vec<Remedy> {
@@ -324,14 +364,11 @@ fn advice(host: &Host, gap: &Gap<'_>) -> Vec<Remedy> {
     let (from, to) = (host.interface(gap.from), host.interface(gap.to));
     let mut list = vec![
         there.look(
-            format!(
-                "on {}: do its counters of errors and drops rise?",
-                gap.node.name
-            ),
+            "do its counters of errors and drops rise?",
             command!["ip -s -s link show dev", to],
         ),
         there.look(
-            format!("on {}: a program before the stack?", gap.node.name),
+            "is there a program before the stack?",
             command!["bpftool net show dev", to],
         ),
         here.look(
@@ -339,6 +376,17 @@ fn advice(host: &Host, gap: &Gap<'_>) -> Vec<Remedy> {
             command!["ip -s -s link show dev", from],
         ),
     ];
+    if let (Some((link, _)), Some(sender)) = (gap.too_large(host), host.link(gap.from)) {
+        list.insert(0, mtu::as_other_end(host, link, sender.mtu));
+    }
+    if let (Some(_), Some(tuple)) = (gap.router(host), gap.left.tuple) {
+        let outer = gap.tunnel.map_or(tuple.dst, |tunnel| tunnel.outer.dst);
+        let way = here.look(
+            format!("is that the right next hop to {}?", gap.node.name),
+            command![..ip(outer.is_ipv6()), "route get", outer],
+        );
+        list.insert(0, way);
+    }
     match gap.tunnel {
         Some(tunnel) => list.push(text(format!(
             "what stands between the nodes must let {} pass: security groups, firewalls, switches",

@@ -1,7 +1,7 @@
 //! Traces of two nodes, merged: what is lost between them, and what is not.
 
-use super::fixture::{Net, device, echo};
-use crate::host::facts::{Also, Fact, Namespace, NodeClock, NodeId, Run, TracedNode};
+use super::fixture::{Net, device, echo, mac};
+use crate::host::facts::{Also, Fact, Namespace, NodeClock, NodeId, Run, TableRoute, TracedNode};
 use crate::model::{
     Device, Direction, Ethernet, FlowId, Hop, KtimeNs, NetNs, Proto, Side, Tunnel, TunnelKind,
     Tuple,
@@ -256,4 +256,118 @@ fn a_node_that_was_asked_in_time_can_tell() {
         let verdict = pings(net, 0);
         assert_eq!(verdict.cause.as_deref(), Some(cause), "{from}");
     }
+}
+
+#[test]
+fn a_frame_for_a_router_between_is_not_said_to_be_lost_by_the_cable_alone() {
+    let mut net = nodes(None);
+    let flow = net.flow(echo("192.0.2.1", "192.0.2.2"));
+    net.packet(flow, Direction::Forward)
+        .bound_for(mac(9))
+        .leaves(device(ONE, 2))
+        .goes_away();
+    if let Some(flow) = net.trace.flows.first_mut() {
+        let tuple = echo("192.0.2.1", "192.0.2.2");
+        flow.forward.hops = vec![hop(device(ONE, 2), Side::Egress, 1, tuple)];
+    }
+    let verdict = net.verdict();
+    assert_eq!(verdict.cause.as_deref(), Some("wire.lost"));
+    let said = verdict.evidence.iter().any(|e| {
+        e.text
+            .contains("02:00:00:00:00:09, which no interface of rack2 has")
+    });
+    assert!(said, "{:?}", verdict.evidence);
+    let first = verdict.advice.first().and_then(|a| a.command.as_deref());
+    assert_eq!(first, Some("ip route get 192.0.2.2"));
+}
+
+/// An answer of the second node's pod that left it by its default route, and that the first node never saw.
+#[test]
+fn an_answer_that_took_the_default_route_of_its_node() {
+    let mut net = nodes(None);
+    net.link(device(ONE, 2), "eth0", |l| l.mac = Some(mac(1)));
+    net.fact(Fact::Namespace(Namespace {
+        process: None,
+        netns: NetNs(4),
+        name: "asker".to_owned(),
+        node: Some(NodeId(0)),
+    }));
+    for (at, name, address) in [
+        (device(ONE, 3), "veth", "10.1.0.1"),
+        (device(4, 2), "eth0", "10.1.0.7"),
+    ] {
+        net.link(at, name, |_| {});
+        net.address(at, address, 24);
+    }
+    let asker: std::net::IpAddr = [10, 1, 0, 7].into();
+    let default = TableRoute {
+        gateway: "192.0.2.254".parse().ok(),
+        oif: Some(2),
+        ..TableRoute::new("unicast", 254, [0; 4].into(), 0)
+    };
+    net.fact(Fact::RoutesTowards(NetNs(TWO), asker, vec![default]));
+    let asked = echo("10.1.0.7", "10.2.0.9");
+    let flow = net.flow(asked);
+    net.packet(flow, Direction::Forward).arrives(device(POD, 2));
+    net.packet(flow, Direction::Reply)
+        .bound_for(mac(9))
+        .leaves(device(TWO, 2))
+        .goes_away();
+    if let Some(flow) = net.trace.flows.first_mut() {
+        flow.reply.hops = vec![hop(device(TWO, 2), Side::Egress, 1, asked.reversed())];
+    }
+    let verdict = net.verdict();
+    assert_eq!(verdict.cause.as_deref(), Some("route.missing"));
+    assert!(
+        verdict.summary.starts_with("rack2: reply lost: "),
+        "{}",
+        verdict.summary
+    );
+    let typed = verdict.advice.iter().filter_map(|a| a.command.as_deref());
+    assert!(
+        typed
+            .into_iter()
+            .any(|c| c == "ip route add 10.1.0.0/24 via 192.0.2.1")
+    );
+}
+
+#[test]
+fn a_packet_larger_than_the_other_node_takes() {
+    let told = |length: u32| {
+        let mut net = nodes(None);
+        net.link(device(TWO, 2), "eth0", |l| {
+            l.mac = Some(mac(2));
+            l.mtu = 1400;
+        });
+        let tuple = echo("192.0.2.1", "192.0.2.2");
+        let flow = net.flow(tuple);
+        net.packet(flow, Direction::Forward)
+            .with(move |e| {
+                e.len = length;
+                for packet in e.packet.iter_mut() {
+                    packet.ethernet = Some(Ethernet {
+                        src: mac(1),
+                        dst: mac(2),
+                    });
+                }
+            })
+            .leaves(device(ONE, 2))
+            .goes_away();
+        if let Some(flow) = net.trace.flows.first_mut() {
+            flow.forward.hops = vec![hop(device(ONE, 2), Side::Egress, 1, tuple)];
+        }
+        net.verdict()
+    };
+    let large = told(1492);
+    assert_eq!(large.cause.as_deref(), Some("wire.lost"));
+    assert!(
+        large
+            .summary
+            .contains("at most 1400 bytes (its MTU); this one has 1478"),
+        "{}",
+        large.summary
+    );
+    let first = large.advice.first().and_then(|a| a.command.as_deref());
+    assert_eq!(first, Some("ip link set dev eth0 mtu 1500"));
+    assert!(!told(1414).summary.contains("MTU"));
 }

@@ -763,9 +763,9 @@ fn the_route_that_went_at_the_other_end_is_asked_for_where_nobody_can_be_asked()
     }
 }
 
-/// A packet that the default route took to another machine than the one behind which its destination is: `behind` has
-/// 10.1.0.1 on the client's network, and 10.2.0.0/24.
-fn takes_the_default_route(behind: u32) -> Verdict {
+/// A packet that a route took to another machine than the one behind which its destination is: `behind` has 10.1.0.1 on
+/// the client's network, and 10.2.0.0/24.
+fn takes_the_route(behind: u32, prefix: &str, length: u8) -> Verdict {
     let mut net = Net::with(&["client", "router", "server", "stranger"]);
     net.link(device(CLIENT, 2), "eth0", |l| {
         l.peer = Some(device(ROUTER, 2));
@@ -781,13 +781,13 @@ fn takes_the_default_route(behind: u32) -> Verdict {
     net.address(device(CLIENT, 2), "10.1.0.2", 24);
     net.address(device(behind, 2), "10.1.0.1", 24);
     net.address(device(behind, 3), "10.2.0.1", 24);
-    let default = TableRoute {
+    let taken = TableRoute {
         gateway: "10.1.0.254".parse().ok(),
         oif: Some(2),
-        ..TableRoute::new("unicast", 254, IpAddr::from([0; 4]), 0)
+        ..TableRoute::new("unicast", 254, ip(prefix), length)
     };
     let dst = IpAddr::from([10, 2, 0, 2]);
-    net.fact(Fact::RoutesTowards(NetNs(CLIENT), dst, vec![default]));
+    net.fact(Fact::RoutesTowards(NetNs(CLIENT), dst, vec![taken]));
     let flow = net.flow(echo("10.1.0.2", "10.2.0.2"));
     net.packet(flow, Direction::Forward)
         .bound_for(mac(9))
@@ -799,10 +799,73 @@ fn takes_the_default_route(behind: u32) -> Verdict {
 
 #[test]
 fn a_missing_route_leads_to_a_machine_on_the_same_link_and_to_no_stranger() {
-    let verdict = takes_the_default_route(ROUTER);
+    let verdict = takes_the_route(ROUTER, "0.0.0.0", 0);
     assert_eq!(verdict.cause.as_deref(), Some("route.missing"));
     assert!(commands(&verdict).contains("ip route add 10.2.0.0/24 via 10.1.0.1"));
     // another network of the machine that has the same addresses
-    let verdict = takes_the_default_route(4);
+    let verdict = takes_the_route(4, "0.0.0.0", 0);
     assert_ne!(verdict.cause.as_deref(), Some("route.missing"));
+}
+
+#[test]
+fn a_route_that_names_the_wrong_machine_is_corrected_for_its_network_alone() {
+    let verdict = takes_the_route(ROUTER, "10.2.0.0", 24);
+    assert_eq!(verdict.cause.as_deref(), Some("route.wrong-next-hop"));
+    let typed = commands(&verdict);
+    for command in [
+        "ip route replace 10.2.0.0/24 via 10.1.0.1 dev eth0",
+        "ip route replace 10.2.0.0/24 via 10.1.0.254 dev eth0",
+    ] {
+        assert!(typed.contains(command), "{typed}");
+    }
+    // others are led by a larger one too
+    let verdict = takes_the_route(ROUTER, "10.0.0.0", 8);
+    assert_eq!(verdict.cause.as_deref(), Some("route.wrong-next-hop"));
+    let typed = commands(&verdict);
+    assert!(
+        typed.contains("ip route add 10.2.0.0/24 via 10.1.0.1"),
+        "{typed}"
+    );
+    let verdict = takes_the_route(4, "10.2.0.0", 24);
+    assert_ne!(verdict.cause.as_deref(), Some("route.wrong-next-hop"));
+}
+
+#[test]
+fn what_is_taken_to_be_on_the_link_is_led_to_the_machine_before_it() {
+    let told = |behind: u32| {
+        let mut net = Net::with(&["client", "router", "server", "stranger"]);
+        net.link(device(CLIENT, 2), "eth0", |l| {
+            l.peer = Some(device(ROUTER, 2));
+        });
+        net.link(device(ROUTER, 2), "west", |l| {
+            l.peer = Some(device(CLIENT, 2));
+        });
+        net.link(device(4, 2), "west", |_| {});
+        for ns in [ROUTER, 4] {
+            net.link(device(ns, 3), "east", |_| {});
+        }
+        net.address(device(CLIENT, 2), "10.1.0.2", 24);
+        net.address(device(behind, 2), "10.1.0.1", 24);
+        net.address(device(behind, 3), "10.2.0.1", 24);
+        let on_link = TableRoute {
+            oif: Some(2),
+            ..TableRoute::new("unicast", 254, ip("10.2.0.0"), 24)
+        };
+        let dst = ip("10.2.0.2");
+        net.fact(Fact::RoutesTowards(NetNs(CLIENT), dst, vec![on_link]));
+        plain_rules(&mut net, CLIENT);
+        net.neighbor(device(CLIENT, 2), "10.2.0.2", 0x20);
+        let flow = net.flow(echo("10.1.0.2", "10.2.0.2"));
+        net.packet(flow, Direction::Forward).dies(
+            Some(device(CLIENT, 2)),
+            dropped("NEIGH_FAILED", "neigh_invalidate", "neigh_timer_handler"),
+        );
+        net.verdict()
+    };
+    let typed = "ip route add 10.2.0.2 via 10.1.0.1 dev eth0";
+    let verdict = told(ROUTER);
+    assert_eq!(verdict.cause.as_deref(), Some("neighbor.unresolved"));
+    assert!(commands(&verdict).contains(typed), "{verdict:?}");
+    // another network of the machine that has the same addresses
+    assert!(!commands(&told(4)).contains(typed));
 }

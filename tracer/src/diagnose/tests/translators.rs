@@ -194,6 +194,98 @@ fn the_only_rule_is_named_and_not_deleted() {
     assert!(verdict.evidence.iter().any(named));
 }
 
+/// A connected network and a default route at the gate.
+#[expect(clippy::unwrap_used, reason = "a test's own mistakes may end it")]
+fn connected(net: &mut Net, dst: &str) {
+    let list = vec![policy(32766, None, 254)];
+    net.fact(Fact::Rules(NetNs(GATE), false, list));
+    let link = TableRoute {
+        oif: Some(3),
+        ..TableRoute::new("unicast", 254, "10.2.0.0".parse().unwrap(), 24)
+    };
+    let default = TableRoute {
+        oif: Some(2),
+        gateway: Some("10.1.0.254".parse().unwrap()),
+        ..TableRoute::new("unicast", 254, "0.0.0.0".parse().unwrap(), 0)
+    };
+    let routes = vec![link, default];
+    net.fact(Fact::RoutesTowards(
+        NetNs(GATE),
+        dst.parse().unwrap(),
+        routes,
+    ));
+}
+
+#[test]
+fn what_a_rule_chose_is_not_sent_past_its_link() {
+    let mut net = gateway();
+    translating(&mut net, &["10.2.0.8"]);
+    connected(&mut net, "10.2.0.8");
+    lost_towards(&mut net, "10.2.0.8");
+    let verdict = net.verdict();
+    assert_eq!(verdict.cause.as_deref(), Some("neighbor.unresolved"));
+    assert_eq!(changes(&verdict), [""; 0]);
+    // the same address, asked for itself
+    let mut net = gateway();
+    connected(&mut net, "10.2.0.8");
+    let flow = net.flow(led_to("10.2.0.8"));
+    net.packet(flow, Direction::Forward)
+        .leaves(device(CLIENT, 2))
+        .enters(device(GATE, 2))
+        .dies(
+            Some(device(GATE, 3)),
+            dropped("NEIGH_FAILED", "neigh_invalidate", "neigh_timer_handler"),
+        );
+    let verdict = net.verdict();
+    assert_eq!(
+        changes(&verdict).first(),
+        Some(&"ip netns exec gate ip route add 10.2.0.8 via 10.1.0.254 dev in0")
+    );
+}
+
+/// What kube-proxy refuses at a machine's own address.
+fn refused_by(chain_name: &str) -> Verdict {
+    let mut net = gateway();
+    let refuse = |text| (text, vec![Part::Do(Statement::Verdict(RuleVerdict::Drop))]);
+    let mut input = base("filter", "INPUT", 0);
+    input.chain = chain_name.to_owned();
+    rules(
+        &mut net,
+        vec![
+            (base("nat", "PREROUTING", -100), Vec::new()),
+            (input, vec![refuse("-j DROP")]),
+        ],
+    );
+    let flow = net.flow(asked());
+    net.packet(flow, Direction::Forward)
+        .leaves(device(CLIENT, 2))
+        .enters(device(GATE, 2))
+        .dies(
+            Some(device(GATE, 2)),
+            dropped(
+                "NETFILTER_DROP",
+                "nft_do_chain",
+                "nft_do_chain_ipv4<nf_hook_slow<ip_local_deliver",
+            ),
+        );
+    net.verdict()
+}
+
+#[test]
+fn a_service_without_an_endpoint_is_not_helped_by_a_rule_that_lets_it_pass() {
+    let refused = refused_by("KUBE-FIREWALL");
+    assert_eq!(refused.cause.as_deref(), Some("netfilter.drop"));
+    assert_eq!(changes(&refused), [""; 0]);
+    let why = |verdict: &Verdict| {
+        let mut all = verdict.advice.iter();
+        all.any(|a| a.text.contains("once the service has an endpoint"))
+    };
+    assert!(why(&refused));
+    let other = refused_by("INPUT");
+    assert!(!changes(&other).is_empty());
+    assert!(!why(&other));
+}
+
 #[test]
 fn a_translation_that_no_rule_gives_is_stale() {
     let mut net = gateway();

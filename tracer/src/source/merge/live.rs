@@ -203,8 +203,8 @@ impl LiveMerge {
         begun.map(|(id, _)| *id)
     }
 
-    /// Whether what was told so far is wrong by what is known now: nodes have come, or clocks are further off than could
-    /// be known. Looks at the clocks less and less often.
+    /// Whether what was told so far is wrong by what is known now: nodes have come, records came later than was waited for
+    /// them, or clocks are further off than could be known. Looks at the clocks less and less often.
     pub fn is_outdated(&mut self, now: Instant) -> bool {
         if !self.is_complete(now) {
             return false;
@@ -220,10 +220,11 @@ impl LiveMerge {
         self.look_at = now + self.pause;
         let told = self.queue.nodes().map(|node| (node.id, node.clock));
         let told: BTreeMap<NodeId, NodeClock> = told.collect();
-        self.nodes().iter().any(|node| {
-            told.get(&node.id)
-                .is_none_or(|told| is_refuted(told, &node.clock))
-        })
+        self.late().any(|(id, late)| !self.queue.expects(id, late))
+            || self.nodes().iter().any(|node| {
+                told.get(&node.id)
+                    .is_none_or(|told| is_refuted(told, &node.clock))
+            })
     }
 
     /// Begins to tell the trace again. `again` reads what a node has sent so far; what it sends from now on is taken in
@@ -244,7 +245,11 @@ impl LiveMerge {
                 Some((node.id, again(node.id)?.take(taken)))
             })
             .collect();
-        let mut merger = Merger::of(MergeQueue::new(traced), readers);
+        let mut queue = MergeQueue::new(traced);
+        for (id, late) in self.late() {
+            queue.expect(id, late);
+        }
+        let mut merger = Merger::of(queue, readers);
         while let Some(input) = merger.advance()? {
             each(input);
         }
@@ -264,6 +269,12 @@ impl LiveMerge {
         members
             .filter_map(|(id, member)| Some((*id, member.scan.clone()?, member.taken)))
             .collect()
+    }
+
+    /// By how much records of each node came late.
+    fn late(&self) -> impl Iterator<Item = (NodeId, u64)> {
+        let members = self.members.iter();
+        members.filter_map(|(id, member)| Some((*id, member.scan.as_ref()?.late_ns())))
     }
 
     /// The nodes that have begun, with their clocks as far as they are known.

@@ -9,7 +9,7 @@ use super::rewrite::{Numbers, Rewriter};
 use crate::model::KtimeNs;
 use crate::source::Input;
 
-/// A record is received no later than this after it was made.
+/// A record is received no later than this after it was made, on a machine that is not busy.
 const WINDOW_NS: u64 = 300_000_000;
 
 /// Time, then the position in the recording.
@@ -21,6 +21,8 @@ pub(super) struct NodeStream {
     /// Facts among them, by their position in the recording.
     facts: BTreeMap<u64, KtimeNs>,
     newest: KtimeNs,
+    /// For so long what waits may still be followed by something earlier.
+    window_ns: u64,
     taken: u64,
     /// More may follow, which may be earlier than what waits.
     open: bool,
@@ -33,6 +35,7 @@ impl NodeStream {
             waiting: BTreeMap::new(),
             facts: BTreeMap::new(),
             newest: KtimeNs(0),
+            window_ns: WINDOW_NS,
             taken: 0,
             open: true,
         }
@@ -56,6 +59,16 @@ impl NodeStream {
         self.waiting.insert((at, self.taken), input);
     }
 
+    /// Records come so late: waits longer than that for them.
+    pub(super) fn expect(&mut self, late_ns: u64) {
+        self.window_ns = WINDOW_NS.max(late_ns.saturating_add(1));
+    }
+
+    /// Whether records that come so late are put in their place.
+    pub(super) fn expects(&self, late_ns: u64) -> bool {
+        late_ns < self.window_ns
+    }
+
     /// Sets whether more may follow.
     pub(super) fn set_open(&mut self, open: bool) {
         self.open = open;
@@ -63,7 +76,7 @@ impl NodeStream {
 
     /// Whether the node's next input is needed before it is known what comes next.
     pub(super) fn is_wanting(&self) -> bool {
-        let ripe = |at| self.newest.since(at) >= WINDOW_NS;
+        let ripe = |at| self.newest.since(at) >= self.window_ns;
         self.open && !self.due().is_some_and(ripe)
     }
 

@@ -63,6 +63,20 @@ impl MergeQueue {
         }
     }
 
+    /// Records of the node come so late at most.
+    pub fn expect(&mut self, node: NodeId, late_ns: u64) {
+        if let Some(stream) = self.streams.get_mut(&node) {
+            stream.expect(late_ns);
+        }
+    }
+
+    /// Whether records of the node that come so late are put in their place.
+    #[must_use]
+    pub fn expects(&self, node: NodeId, late_ns: u64) -> bool {
+        let stream = self.streams.get(&node);
+        stream.is_none_or(|stream| stream.expects(late_ns))
+    }
+
     /// The node's inputs are complete: the queue no longer waits for it.
     pub fn close(&mut self, node: NodeId) {
         if let Some(stream) = self.streams.get_mut(&node) {

@@ -41,6 +41,8 @@ pub struct NodeScan {
     from: KtimeNs,
     is_seeing: bool,
     until: KtimeNs,
+    /// The longest time by which a record came after a later input: it waited in the ring buffer meanwhile.
+    late_ns: u64,
     seen: BTreeMap<u64, Passage>,
     merged: bool,
     /// Empty: names of drop reasons, interfaces … are not needed to decode a passage.
@@ -87,6 +89,7 @@ impl NodeScan {
             from: *at,
             is_seeing: false,
             until: *at,
+            late_ns: 0,
             seen: BTreeMap::new(),
             merged: false,
             host: Host::default(),
@@ -114,7 +117,15 @@ impl NodeScan {
                 self.from = at;
             }
         }
+        if let (Input::Record(_), Some(at)) = (input, input.at()) {
+            self.late_ns = self.late_ns.max(self.until.since(at));
+        }
         self.until = input.at().map_or(self.until, |at| self.until.max(at));
+    }
+
+    /// By how much records came late at most.
+    pub(super) fn late_ns(&self) -> u64 {
+        self.late_ns
     }
 
     /// Gives the node another name than its machine has.

@@ -270,6 +270,23 @@ fn what_waited_in_the_buffer_while_the_clock_ticked_comes_in_its_time() {
 }
 
 #[test]
+fn a_busy_machine_reads_its_records_later_than_others_go_on() {
+    let mut nodes = beginnings();
+    let [one, two] = &mut nodes;
+    let at = START + 50_000_000;
+    for late in 1..=20 {
+        let tick = at + late * 100_000_000;
+        one.push(Input::Tick(KtimeNs(tick)));
+        two.push(Input::Tick(KtimeNs(there(tick))));
+    }
+    one.push(passes(at, TC_EGRESS, 55, 64));
+    two.insert(3, passes(there(at + WAY_NS), TC_INGRESS, 55, 64));
+    let records: Vec<RawEvent> = merged(&nodes).iter().filter_map(raw).collect();
+    let hooks: Vec<u8> = records.iter().map(|raw| raw.hook).collect();
+    assert_eq!(hooks, [TC_EGRESS, TC_INGRESS]);
+}
+
+#[test]
 fn what_is_a_number_of_one_machine_differs_by_node() {
     let mut nodes = beginnings();
     goes(&mut nodes, 1, WAY_NS);

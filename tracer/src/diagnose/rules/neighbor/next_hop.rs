@@ -13,6 +13,7 @@ use crate::network::route::{Decision, Query, Tables, lookup, route_words, rule_w
 use crate::network::settings::{Combined, conf, setting};
 use crate::uapi::rtnetlink::{RT_TABLE_LOCAL, RT_TABLE_MAIN};
 
+use super::super::super::missing_route::Astray;
 use super::super::super::remedy::{Command, Remedy, Shell, command, ip, sysctl};
 use super::super::super::route_commands;
 use super::super::super::words;
@@ -24,7 +25,8 @@ pub(super) struct Way<'a> {
     who: Unresolved,
     rule: &'a PolicyRule,
     route: &'a TableRoute,
-    /// The route that would be used without it.
+    /// The route that would be used without it; none for a neighbour that a translation chose: nobody meant a machine
+    /// beyond that has the same address.
     instead: Option<(&'a TableRoute, Vec<NextHop>)>,
     /// The address is the gateway.
     gateway: bool,
@@ -32,7 +34,13 @@ pub(super) struct Way<'a> {
 
 impl<'a> Way<'a> {
     /// The route of a packet that waited for this neighbour; `None` where what was read of routes tells another one.
-    pub(super) fn of(host: &'a Host, who: Unresolved, query: &Query) -> Option<Self> {
+    /// `translated`: to this destination.
+    pub(super) fn of(
+        host: &'a Host,
+        who: Unresolved,
+        query: &Query,
+        translated: bool,
+    ) -> Option<Self> {
         let tables = Tables::of(host, who.device.netns);
         let Decision::Route { rule, route, hops } = lookup(&tables, query).decision else {
             return None;
@@ -47,7 +55,7 @@ impl<'a> Way<'a> {
             return None;
         }
         let instead = match lookup(&tables.without(route), query).decision {
-            Decision::Route { route, hops, .. } => Some((route, hops)),
+            Decision::Route { route, hops, .. } if gateway || !translated => Some((route, hops)),
             _ => None,
         };
         Some(Self {
@@ -112,6 +120,10 @@ impl<'a> Way<'a> {
                 masks.other.prefix,
                 words::interface(self.host, masks.end.device)
             ));
+        }
+        if let Some(behind) = self.behind() {
+            let (hop, machine) = (behind.next_hop, behind.machine(self.host));
+            return Some(format!("; it is behind {hop} ({machine})"));
         }
         let (instead, _) = self.instead.as_ref()?;
         (told.told() == Told::Nobody && !told.elsewhere.is_empty() || self.is_deserted(told)).then(
@@ -321,7 +333,38 @@ impl<'a> Way<'a> {
             true => (proxies().collect(), past.into_iter().collect()),
             false => (past.into_iter().collect(), proxies().collect()),
         };
-        directly.into_iter().chain(first).chain(then).collect()
+        let behind = self.behind().map(|machine| self.by(&machine));
+        directly
+            .into_iter()
+            .chain(behind)
+            .chain(first)
+            .chain(then)
+            .collect()
+    }
+
+    /// The machine on the link behind which the address is.
+    fn behind(&self) -> Option<Astray<'a>> {
+        Astray::behind(self.host, (self.who.device, None), self.who.address)
+    }
+
+    /// That machine carries it on.
+    fn by(&self, machine: &Astray<'_>) -> Remedy {
+        let hop = machine.next_hop;
+        let way = [
+            "via".to_owned(),
+            hop.to_string(),
+            "dev".to_owned(),
+            self.name(),
+        ];
+        self.shell()
+            .change(
+                format!(
+                    "it is not on this link, but behind {hop} ({}): route it there",
+                    machine.machine(self.host)
+                ),
+                self.host_route("add", &way),
+            )
+            .undone_by(self.host_route("del", &way))
     }
 
     /// A network of the interface that is larger than a neighbour on the same link has it, and holds the address only so.

@@ -13,6 +13,7 @@ use super::super::super::nfqueue;
 use super::super::super::owners::{self, Owner};
 use super::super::super::remedy::{Remedy, Shell, command, text};
 use super::super::super::traced::{self, Stopped};
+use super::super::super::translator;
 use super::super::super::words::count;
 use super::element;
 use super::look_everywhere;
@@ -206,6 +207,9 @@ fn named(
         }
         return candidate.advise(both_ways(loss, hook, (chain, owner), shell));
     }
+    if is_for_no_endpoint(loss, hook, owner) {
+        return candidate.advise([element::no_endpoint(loss, owner, "rule away")]);
+    }
     let member = who.member.as_ref();
     if let Some(change) = member.and_then(|m| element::member(chain, rule, m, shell)) {
         candidate.summary += &change.summary;
@@ -231,6 +235,16 @@ fn without_rule(
         .scope("this opens the firewall for all that the rule matches".to_owned())
         .owner(owner.map(Owner::words));
     Some(revert.into_iter().fold(change, Remedy::undone_by))
+}
+
+/// Refused at an address of the machine by the one that translates services, and no rule translates it: nothing would
+/// answer behind the rule.
+fn is_for_no_endpoint(loss: &Loss<'_>, hook: Hook, owner: Option<&Owner>) -> bool {
+    let netns = loss.netns().filter(|_| hook.chain_hook == "INPUT");
+    let from_outside = loss.dst().is_some_and(|dst| !dst.is_loopback());
+    owner.is_some_and(Owner::serves)
+        && from_outside
+        && netns.is_some_and(|ns| translator::no_rule(loss.host, loss.journey, ns) == Some(true))
 }
 
 /// How the one that writes the rule is told to make the change.

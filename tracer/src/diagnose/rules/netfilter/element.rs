@@ -74,11 +74,7 @@ pub(super) fn change(
     // What is for a service without an endpoint is not helped by letting it pass.
     let useless = owner.is_some() && hook.chain_hook != "INPUT" && goes_nowhere(loss);
     if useless {
-        remedies.push(text(format!(
-            "to let it pass would not help: no rule translates {} then; {} takes the element out once the service has an endpoint that it may use here (start one on this node, or let it use those of other nodes: externalTrafficPolicy, internalTrafficPolicy: Cluster)",
-            loss.dst_words(),
-            owner.map_or("its owner", |owner| owner.name)
-        )));
+        remedies.push(no_endpoint(loss, owner, "element out"));
     } else {
         let whole = match comment {
             Some(comment) => format!("{{ {key} comment \"{comment}\" : {leads} }}"),
@@ -144,6 +140,15 @@ pub(super) fn member(
         remedies: vec![change],
         useless: false,
     })
+}
+
+/// What helps a packet for a service without an endpoint, whose owner takes away what refuses it.
+pub(super) fn no_endpoint(loss: &Loss<'_>, owner: Option<&Owner>, what: &str) -> Remedy {
+    text(format!(
+        "to let it pass would not help: no rule translates {} then; {} takes the {what} once the service has an endpoint that it may use here (start one on this node, or let it use those of other nodes: externalTrafficPolicy, internalTrafficPolicy: Cluster)",
+        loss.dst_words(),
+        owner.map_or("its owner", |owner| owner.name)
+    ))
 }
 
 /// Nobody has the destination, and no rule translates it.
