@@ -317,13 +317,12 @@ impl<'a, 'l> Walk<'a, 'l> {
         );
         let called = self.is_called_by_bridges();
         let own = self.name(bridge);
-        let unknown = Interface::Unknown;
         if called {
             self.ip_chains(
                 (Stage::BridgePrerouting, "PREROUTING"),
                 before,
                 (own.clone(), Interface::Absent),
-                &(came.clone(), unknown.clone()),
+                &(came.clone(), Interface::Unknown),
             );
             self.translated(before, self.leg.routed(), "PREROUTING");
         }
@@ -336,10 +335,13 @@ impl<'a, 'l> Walk<'a, 'l> {
             );
             return;
         }
-        let Some(out) = self.oif else {
-            return;
-        };
-        let ports = (came, self.name(out));
+        if let Some(out) = self.oif {
+            self.bridged_out((came, self.name(out)), own, called);
+        }
+    }
+
+    /// From port to port of a bridge. `called`: see [`Self::is_called_by_bridges`].
+    fn bridged_out(&mut self, ports: (Interface, Interface), own: Interface, called: bool) {
         let both = (own.clone(), own);
         let routed = self.leg.routed();
         self.chains(
@@ -358,7 +360,7 @@ impl<'a, 'l> Walk<'a, 'l> {
         self.chains(
             (Stage::BridgePostrouting, "BRIDGE-POSTROUTING"),
             routed,
-            (unknown, ports.1.clone()),
+            (Interface::Unknown, ports.1.clone()),
         );
         if called {
             self.ip_chains(

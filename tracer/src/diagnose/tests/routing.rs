@@ -658,10 +658,6 @@ fn the_only_machine_that_forwards_and_has_a_way_is_the_gateway() {
 }
 
 #[test]
-#[expect(
-    clippy::too_many_lines,
-    reason = "one network, and all that is typed in it"
-)]
 fn the_route_of_a_loop_without_which_the_packet_leaves_it_is_deleted() {
     for (target, printed) in [(true, true), (false, false)] {
         let mut net = Net::with(&["home", "east", "west", "target"]);
