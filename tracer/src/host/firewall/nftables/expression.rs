@@ -39,6 +39,8 @@ pub(super) struct Register {
     v6: bool,
     /// How values are written, of what is no field of the model.
     says: Option<Says>,
+    /// The fields that were loaded in one piece, with their lengths in bytes; empty for one field.
+    pieces: Vec<(Field, usize)>,
 }
 
 impl Register {
@@ -65,6 +67,7 @@ impl Register {
             layout: Layout::default(),
             v6: false,
             says: None,
+            pieces: Vec::new(),
         }
     }
 
@@ -341,20 +344,14 @@ impl<'a> Reading<'a> {
     }
 
     fn payload(&self, read: &Attributes<'_>) -> Option<Register> {
-        const LINK: u32 = 0;
-        const NETWORK: u32 = 1;
-        const TRANSPORT: u32 = 2;
         let base = read.number(2)?;
         let (offset, length) = (read.number(3)?, usize::try_from(read.number(4)?).ok()?);
-        let field = match base {
-            NETWORK if self.is_arp() => arp(offset, length),
-            NETWORK if self.is_v6() => ipv6(offset, length),
-            NETWORK => ipv4(offset, length),
-            TRANSPORT => self.transport(offset, length),
-            LINK => ethernet(offset, length),
-            _ => None,
+        let known = self.field(base, offset, length);
+        let pieces = match known {
+            Some(_) => Vec::new(),
+            None => self.pieces(base, offset, length).unwrap_or_default(),
         };
-        let field = field.unwrap_or_else(|| {
+        let field = known.unwrap_or_else(|| {
             let words = ["ll", "nh", "th"];
             let base = usize::try_from(base).ok().and_then(|b| words.get(b));
             Field::Other(format!(
@@ -366,8 +363,41 @@ impl<'a> Reading<'a> {
         });
         Some(Register {
             v6: self.is_v6(),
+            pieces,
             ..Register::field(field, length)
         })
+    }
+
+    /// The field of a header that lies there.
+    fn field(&self, base: u32, offset: u32, length: usize) -> Option<Field> {
+        const LINK: u32 = 0;
+        const NETWORK: u32 = 1;
+        const TRANSPORT: u32 = 2;
+        match base {
+            NETWORK if self.is_arp() => arp(offset, length),
+            NETWORK if self.is_v6() => ipv6(offset, length),
+            NETWORK => ipv4(offset, length),
+            TRANSPORT => self.transport(offset, length),
+            LINK => ethernet(offset, length),
+            _ => None,
+        }
+    }
+
+    /// The fields that fill a stretch of a header: nft and iptables-nft load neighbours that are compared in one piece.
+    fn pieces(&self, base: u32, offset: u32, length: usize) -> Option<Vec<(Field, usize)>> {
+        /// Of a MAC, an IPv4 address, a port, a protocol.
+        const LENGTHS: [usize; 4] = [6, 4, 2, 1];
+        let (mut pieces, mut taken) = (Vec::new(), 0);
+        while taken < length {
+            let at = offset + u32::try_from(taken).ok()?;
+            let piece = LENGTHS
+                .into_iter()
+                .filter(|piece| *piece <= length - taken)
+                .find_map(|piece| Some((self.field(base, at, piece)?, piece)))?;
+            taken += piece.1;
+            pieces.push(piece);
+        }
+        Some(pieces)
     }
 
     fn transport(&self, offset: u32, length: usize) -> Option<Field> {
@@ -432,6 +462,12 @@ impl<'a> Reading<'a> {
         };
         let bound = BOUNDS.iter().find(|(number, ..)| *number == operation);
         let not = operation == 1;
+        if bound.is_none()
+            && !not
+            && let Some(tests) = equal_pieces(&register, value)
+        {
+            return tests.into_iter().for_each(|test| self.test(test));
+        }
         let test = match bound {
             None => equal(&register, value, not),
             Some((_, bound, _)) => bounded(&register, value, *bound),
@@ -747,6 +783,25 @@ fn equal(register: &Register, value: &[u8], not: bool) -> Option<Test> {
         (Some(mask), _) => Some(values::number(register.layout, mask)?),
     };
     Some(values::test(field, mask, vec![range], not)).filter(known)
+}
+
+/// A test for each of the fields that were loaded in one piece.
+fn equal_pieces(register: &Register, value: &[u8]) -> Option<Vec<Test>> {
+    if register.pieces.is_empty() || register.mask.is_some() || register.xor.is_some() {
+        return None;
+    }
+    let mut rest = value;
+    let mut tests = Vec::new();
+    for (field, length) in &register.pieces {
+        let (own, others) = rest.split_at_checked(*length)?;
+        rest = others;
+        let piece = Register {
+            v6: register.v6,
+            ..Register::field(field.clone(), *length)
+        };
+        tests.push(equal(&piece, own, false)?);
+    }
+    Some(tests)
 }
 
 fn known(test: &Test) -> bool {

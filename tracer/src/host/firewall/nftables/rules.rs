@@ -444,6 +444,36 @@ mod tests {
     }
 
     #[test]
+    fn neighbours_that_are_loaded_in_one_piece() {
+        let protocol = [
+            expression("meta", &[(1, be(1)), (2, be(16))]),
+            expression("cmp", &[(1, be(1)), (2, be(0)), (3, data(&[17]))]),
+        ];
+        let piece = |base, offset, length| {
+            let place = [(1, be(1)), (2, be(base)), (3, be(offset)), (4, be(length))];
+            expression("payload", &place)
+        };
+        let is = |operation, bytes: &[u8]| {
+            expression("cmp", &[(1, be(1)), (2, be(operation)), (3, data(bytes))])
+        };
+        let ports = [piece(2, 0, 4), is(0, &[3, 0xe8, 7, 0xd0])];
+        let words = words_of(&[&protocol[..], &ports].concat());
+        assert!(
+            words.contains("sport 1000") && words.contains("dport 2000"),
+            "{words}"
+        );
+        let ends = [piece(1, 12, 8), is(0, &[10, 0, 0, 1, 10, 0, 0, 2])];
+        let words = words_of(&ends);
+        assert!(
+            words.contains("saddr 10.0.0.1") && words.contains("daddr 10.0.0.2"),
+            "{words}"
+        );
+        // one of them differs: which is not said
+        let other = [piece(1, 12, 8), is(1, &[10, 0, 0, 1, 10, 0, 0, 2])];
+        assert!(words_of(&other).contains("@nh,96,64 != "));
+    }
+
+    #[test]
     fn a_zone_is_set() {
         let value = expression("immediate", &[(1, be(1)), (2, data(&5_u16.to_ne_bytes()))]);
         let both = expression("ct", &[(2, be(17)), (4, be(1))]);
