@@ -29,6 +29,17 @@ struct Sign {
 }
 
 /// `NOT_SPECIFIED`, or no reason at all.
+/// Functions that look for the tunnel device of an outer packet by its ends and key, and free it where there is none.
+pub const BY_ENDS: [&str; 7] = [
+    "gre_rcv",
+    "tunnel4_rcv",
+    "tunnel64_rcv",
+    "tunnel6_rcv",
+    "tunnel46_rcv",
+    "geneve_rx",
+    "geneve_udp_encap_recv",
+];
+
 const UNNAMED: &str = "NOT_SPECIFIED";
 /// A kernel that gives no reasons (before 5.17).
 const NO_REASONS: &str = "";
@@ -207,15 +218,7 @@ sites! {
     TUNNEL_INPUT: "decapsulation finds no tunnel: no VNI, no such ends or key, or nobody at the UDP port", [
         reasons(&["VXLAN_VNI_NOT_FOUND"]),
         at(&["NO_SOCKET", UNNAMED], &["__udp4_lib_rcv", "__udp6_lib_rcv", "udp_rcv", "udpv6_rcv"]),
-        unnamed(&[
-            "gre_rcv",
-            "tunnel4_rcv",
-            "tunnel64_rcv",
-            "tunnel6_rcv",
-            "tunnel46_rcv",
-            "geneve_rx",
-            "geneve_udp_encap_recv",
-        ]),
+        unnamed(&BY_ENDS),
     ];
     TUNNEL_OUTPUT: "a tunnel has no remote end, or no route there", [
         reasons(&["VXLAN_ENTRY_EXISTS", "VXLAN_NO_REMOTE"]),

@@ -3,6 +3,7 @@
 use crate::host::facts::{Link, TunnelLink};
 use crate::model::Tuple;
 use crate::network::tunnel::{Arrived, of_kind, taker, words};
+use crate::sites::BY_ENDS;
 
 use super::super::super::candidate::{Candidate, Specificity};
 use super::super::super::causes::TUNNEL_UNKNOWN;
@@ -13,16 +14,7 @@ use super::HOOK;
 
 /// Decapsulation looked for a device with these ends and this key, and facts have none that is up.
 pub(super) fn unknown(loss: &Loss<'_>) -> Option<Candidate> {
-    let by_ends = [
-        "gre_rcv",
-        "tunnel4_rcv",
-        "tunnel64_rcv",
-        "tunnel6_rcv",
-        "tunnel46_rcv",
-        "geneve_rx",
-        "geneve_udp_encap_recv",
-    ];
-    if !by_ends.contains(&loss.function()) {
+    if !BY_ENDS.contains(&loss.function()) {
         return None;
     }
     let seen = || loss.steps().iter().rev().find_map(|s| arrived(&s.event));
