@@ -105,10 +105,16 @@ impl Prefilter {
         }
         // An IPv4 address is one word.
         let is_one = |mask: &[u32; 4]| *mask == [u32::MAX, 0, 0, 0] || *mask == [u32::MAX; 4];
-        match (is_one(&clause.src_mask), is_one(&clause.dst_mask)) {
-            (true, _) => self.addresses.add(of_address(&clause.src)),
-            (_, true) => self.addresses.add(of_address(&clause.dst)),
-            _ => self.addresses.add_all(),
+        let (src, dst) = (is_one(&clause.src_mask), is_one(&clause.dst_mask));
+        // Both, where there are two: a look-up may not know its source yet.
+        if src {
+            self.addresses.add(of_address(&clause.src));
+        }
+        if dst {
+            self.addresses.add(of_address(&clause.dst));
+        }
+        if !src && !dst {
+            self.addresses.add_all();
         }
         let any_address = clause.src_mask == [0; 4] && clause.dst_mask == [0; 4];
         let any_port = clause.sport_span == u16::MAX && clause.dport_span == u16::MAX;
@@ -436,6 +442,13 @@ mod tests {
         assert!(asks(&RawClause::ANY, &tuple));
         assert!(!asks(&from(ONE), &tuple));
         assert!(asks(&from(TWO), &tuple));
+        // the source is chosen after the look-up
+        let both = RawClause {
+            dst: word(TWO),
+            dst_mask: [u32::MAX, 0, 0, 0],
+            ..from(ONE)
+        };
+        assert!(asks(&both, &tuple));
     }
 
     #[test]

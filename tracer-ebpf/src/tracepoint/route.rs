@@ -52,6 +52,12 @@ fn record(
     netns: impl FnOnce() -> u32,
     filter: &RawFilter,
 ) -> Option<Record> {
+    if flow.iif == LOOPBACK && flow.tuple.proto == UDP && flow.tuple.dport == PING_PROBE_PORT {
+        // whatever is asked about this destination may be meant
+        flow.tuple.proto = 0;
+        flow.tuple.sport = 0;
+        flow.tuple.dport = 0;
+    }
     // lookups without an input interface only ask for an address's type
     if flow.iif == 0
         || !(filter.prefilter.may_ask_for(&flow.tuple) || tag::prefilter().may_ask_for(&flow.tuple))
@@ -61,12 +67,6 @@ fn record(
     let netns = netns();
     if !filter.admits_netns::<Memory>(netns) {
         return None;
-    }
-    if flow.iif == LOOPBACK && flow.tuple.proto == UDP && flow.tuple.dport == PING_PROBE_PORT {
-        // whatever is asked about this destination may be meant
-        flow.tuple.proto = 0;
-        flow.tuple.sport = 0;
-        flow.tuple.dport = 0;
     }
     let flags = judge_loosely(&mut flow.tuple, filter);
     if flags == 0 || !may_be_for_own(flow) {
