@@ -21,26 +21,11 @@ fn host() -> Host {
     let mut host = Host::default();
     let facts = [
         Fact::Link(Link {
-            device: DEVICE,
-            name: "eth0".to_owned(),
-            kind: String::new(),
-            mac: None,
             mtu: 1500,
             up: true,
             carrier: true,
             arp_type: 1,
-            master: None,
-            peer: None,
-            vxlan: None,
-            tunnel: None,
-            bond: None,
-            slave: None,
-            bridge: None,
-            port: None,
-            macvlan: None,
-            noarp: false,
-            vlan: None,
-            generic_xdp: false,
+            ..Link::new(DEVICE, "eth0")
         }),
         Fact::DropReasons(vec![(12, "NETFILTER_DROP".to_owned())]),
         Fact::ResetReasons(vec![(3, "NO_SOCKET".to_owned())]),

@@ -216,26 +216,14 @@ mod tests {
 
     fn link(host: &mut Host, at: Device, name: &str, peer: Device, up: bool) {
         let link = Link {
-            device: at,
-            name: name.to_owned(),
             kind: "veth".to_owned(),
             mac: Some(Mac([2, 0, 0, 0, 0, 1])),
             mtu: 1500,
             up,
             carrier: false,
             arp_type: 1,
-            master: None,
             peer: Some(peer),
-            vxlan: None,
-            tunnel: None,
-            bond: None,
-            slave: None,
-            bridge: None,
-            port: None,
-            macvlan: None,
-            noarp: false,
-            vlan: None,
-            generic_xdp: false,
+            ..Link::new(at, name)
         };
         apply(host, Fact::Link(link));
     }

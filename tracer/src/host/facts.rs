@@ -267,6 +267,35 @@ pub struct Link {
     pub generic_xdp: bool,
 }
 
+impl Link {
+    /// An interface of which nothing but this is known.
+    #[must_use]
+    pub fn new(device: Device, name: impl Into<String>) -> Self {
+        Self {
+            device,
+            name: name.into(),
+            kind: String::new(),
+            mac: None,
+            mtu: 0,
+            up: false,
+            carrier: false,
+            arp_type: 0,
+            master: None,
+            peer: None,
+            vxlan: None,
+            tunnel: None,
+            bond: None,
+            slave: None,
+            bridge: None,
+            port: None,
+            macvlan: None,
+            noarp: false,
+            vlan: None,
+            generic_xdp: false,
+        }
+    }
+}
+
 /// An address of an interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InterfaceAddress {

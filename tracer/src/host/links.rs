@@ -61,30 +61,16 @@ pub(crate) fn link_of(netns: NetNs, message: Message<'_>) -> Option<LinkMessage>
     }
     let ifindex = u32::from_ne_bytes([i0, i1, i2, i3]);
     let flags = u32::from_ne_bytes([f0, f1, f2, f3]);
+    let device = Device {
+        netns,
+        ifindex: IfIndex(ifindex),
+    };
     let mut link = Link {
-        device: Device {
-            netns,
-            ifindex: IfIndex(ifindex),
-        },
-        name: String::new(),
-        kind: String::new(),
-        mac: None,
-        mtu: 0,
         up: flags & IFF_UP != 0,
         carrier: flags & IFF_LOWER_UP != 0,
         arp_type: u16::from_ne_bytes([t0, t1]),
-        master: None,
-        peer: None,
-        vxlan: None,
-        tunnel: None,
-        bond: None,
-        slave: None,
-        bridge: None,
-        port: None,
-        macvlan: None,
         noarp: flags & IFF_NOARP != 0,
-        vlan: None,
-        generic_xdp: false,
+        ..Link::new(device, String::new())
     };
     let (mut lower, mut nsid) = (None, None);
     for (kind, value) in attributes(rest) {

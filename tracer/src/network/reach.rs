@@ -73,26 +73,14 @@ mod tests {
 
     fn link(host: &mut Host, at: Device, peer: Option<Device>) {
         let link = Link {
-            device: at,
-            name: format!("eth{}", at.ifindex.0),
             kind: if peer.is_some() { "veth" } else { "" }.to_owned(),
             mac: Some(Mac([2, 0, 0, 0, 0, 1])),
             mtu: 1500,
             up: true,
             carrier: true,
             arp_type: 1,
-            master: None,
             peer,
-            vxlan: None,
-            tunnel: None,
-            bond: None,
-            slave: None,
-            bridge: None,
-            port: None,
-            macvlan: None,
-            noarp: false,
-            vlan: None,
-            generic_xdp: false,
+            ..Link::new(at, format!("eth{}", at.ifindex.0))
         };
         host.apply(KtimeNs(0), Fact::Link(link));
     }

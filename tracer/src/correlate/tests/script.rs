@@ -112,26 +112,13 @@ impl Scene {
             .next()
             .unwrap_or(if peer.is_some() { "veth" } else { "" });
         let link = Link {
-            device,
-            name: name.to_owned(),
             kind: kind.to_owned(),
-            mac: None,
             mtu: 1500,
             up: true,
             carrier: true,
             arp_type: if kind == "loopback" { 772 } else { 1 },
-            master: None,
             peer,
-            vxlan: None,
-            tunnel: None,
-            bond: None,
-            slave: None,
-            bridge: None,
-            port: None,
-            macvlan: None,
-            noarp: false,
-            vlan: None,
-            generic_xdp: false,
+            ..Link::new(device, name)
         };
         let addresses = address
             .map(|address| InterfaceAddress {

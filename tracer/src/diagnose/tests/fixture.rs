@@ -161,26 +161,12 @@ impl Net {
     /// An interface that is up.
     pub(super) fn link(&mut self, at: Device, name: &str, change: impl FnOnce(&mut Link)) {
         let mut link = Link {
-            device: at,
-            name: name.to_owned(),
             kind: "veth".to_owned(),
-            mac: None,
             mtu: 1500,
             up: true,
             carrier: true,
             arp_type: 1,
-            master: None,
-            peer: None,
-            vxlan: None,
-            tunnel: None,
-            bond: None,
-            slave: None,
-            bridge: None,
-            port: None,
-            macvlan: None,
-            noarp: false,
-            vlan: None,
-            generic_xdp: false,
+            ..Link::new(at, name)
         };
         change(&mut link);
         self.fact(Fact::Link(link));

@@ -239,26 +239,12 @@ mod tests {
 
     fn link(ifindex: u32, name: &str) -> Link {
         Link {
-            device: device(ifindex),
-            name: name.into(),
             kind: "veth".into(),
-            mac: None,
             mtu: 1500,
             up: true,
             carrier: true,
             arp_type: 1,
-            master: None,
-            peer: None,
-            vxlan: None,
-            tunnel: None,
-            bond: None,
-            slave: None,
-            bridge: None,
-            port: None,
-            macvlan: None,
-            noarp: false,
-            vlan: None,
-            generic_xdp: false,
+            ..Link::new(device(ifindex), name)
         }
     }
 

@@ -40,26 +40,14 @@ fn mac(device: Device) -> Mac {
 
 fn link(device: Device, kind: &str, peer: Option<Device>) -> Link {
     Link {
-        device,
-        name: format!("i{}", device.ifindex.0),
         kind: kind.into(),
         mac: Some(mac(device)),
         mtu: 1500,
         up: true,
         carrier: true,
         arp_type: 1,
-        master: None,
         peer,
-        vxlan: None,
-        tunnel: None,
-        bond: None,
-        slave: None,
-        bridge: None,
-        port: None,
-        macvlan: None,
-        noarp: false,
-        vlan: None,
-        generic_xdp: false,
+        ..Link::new(device, format!("i{}", device.ifindex.0))
     }
 }
 

@@ -405,26 +405,12 @@ fn filtered(mode: &str, back: IfIndex, rules: Vec<PolicyRule>) -> Net {
             ifindex: device,
         };
         net.fact(Fact::Link(crate::host::facts::Link {
-            device: at,
-            name: format!("eth{}", device.0),
             kind: "veth".to_owned(),
-            mac: None,
             mtu: 1500,
             up: true,
             carrier: true,
             arp_type: 1,
-            master: None,
-            peer: None,
-            vxlan: None,
-            tunnel: None,
-            bond: None,
-            slave: None,
-            bridge: None,
-            port: None,
-            macvlan: None,
-            noarp: false,
-            vlan: None,
-            generic_xdp: false,
+            ..crate::host::facts::Link::new(at, format!("eth{}", device.0))
         }));
         net.fact(Fact::Addresses(
             at,

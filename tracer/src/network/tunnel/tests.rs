@@ -51,26 +51,13 @@ impl Net {
             ifindex: IfIndex(self.1),
         };
         let link = Link {
-            device,
-            name: name.into(),
             kind: kind.into(),
-            mac: None,
             mtu: 1500,
             up: true,
             carrier: true,
             arp_type: 1,
-            master: None,
-            peer: None,
-            vxlan: None,
             tunnel: tunnel.map(Box::new),
-            bond: None,
-            slave: None,
-            bridge: None,
-            port: None,
-            macvlan: None,
-            noarp: false,
-            vlan: None,
-            generic_xdp: false,
+            ..Link::new(device, name)
         };
         self.0.apply(KtimeNs(1), Fact::Link(link));
         device

@@ -52,26 +52,13 @@ fn tuple(dst: &str) -> Tuple {
 
 fn link(device: Device, name: &str, kind: &str) -> Link {
     Link {
-        device,
-        name: name.into(),
         kind: kind.into(),
         mac: Some(Mac([2, 0, 0, 0, 0, 1])),
         mtu: 1500,
         up: true,
         carrier: true,
         arp_type: 1,
-        master: None,
-        peer: None,
-        vxlan: None,
-        tunnel: None,
-        bond: None,
-        slave: None,
-        bridge: None,
-        port: None,
-        macvlan: None,
-        noarp: false,
-        vlan: None,
-        generic_xdp: false,
+        ..Link::new(device, name)
     }
 }
 

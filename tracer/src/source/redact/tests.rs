@@ -18,29 +18,19 @@ pub(super) fn pseudonyms() -> Pseudonyms {
 
 fn link(ifindex: u32, name: &str) -> Link {
     Link {
-        device: Device {
-            netns: NetNs(7),
-            ifindex: IfIndex(ifindex),
-        },
-        name: name.into(),
         kind: "veth".into(),
         mac: Some(Mac([2, 0, 0, 0, 0, 5])),
         mtu: 1500,
         up: true,
         carrier: true,
         arp_type: 1,
-        master: None,
-        peer: None,
-        vxlan: None,
-        tunnel: None,
-        bond: None,
-        slave: None,
-        bridge: None,
-        port: None,
-        macvlan: None,
-        noarp: false,
-        vlan: None,
-        generic_xdp: false,
+        ..Link::new(
+            Device {
+                netns: NetNs(7),
+                ifindex: IfIndex(ifindex),
+            },
+            name,
+        )
     }
 }
 
