@@ -148,21 +148,16 @@ impl RawClause {
         differs |= address(side.dst, &self.dst, &self.dst_mask);
         if loose {
             // of the addresses that are asked for, or else of the ports, one at least must have been there to compare
-            let asked = (
-                is_some::<B>(any(&self.src_mask)),
-                is_some::<B>(any(&self.dst_mask)),
-            );
-            let compared = (asked.0 & known(any(side.src))) | (asked.1 & known(any(side.dst)));
-            let addresses = asked.0 | asked.1;
-            differs |= addresses & (compared ^ 1);
-            let any_port = u64::from(u16::MAX);
-            let asked = (
-                is_some::<B>(u64::from(self.sport_span) ^ any_port),
-                is_some::<B>(u64::from(self.dport_span) ^ any_port),
-            );
-            let compared =
-                (asked.0 & known(u64::from(side.sport))) | (asked.1 & known(u64::from(side.dport)));
-            differs |= (addresses ^ 1) & (asked.0 | asked.1) & (compared ^ 1);
+            let none_of = |asked: [u64; 2], have: [u64; 2]| {
+                let compared = (asked[0] & known(have[0])) | (asked[1] & known(have[1]));
+                (asked[0] | asked[1]) & (compared ^ 1)
+            };
+            let addresses = [&self.src_mask, &self.dst_mask].map(|mask| is_some::<B>(any(mask)));
+            let ports = [self.sport_span, self.dport_span]
+                .map(|span| is_some::<B>(u64::from(span ^ u16::MAX)));
+            differs |= none_of(addresses, [any(side.src), any(side.dst)]);
+            let by_ports = none_of(ports, [u64::from(side.sport), u64::from(side.dport)]);
+            differs |= ((addresses[0] | addresses[1]) ^ 1) & by_ports;
         }
         differs |= port(side.sport, self.sport_lo, self.sport_span);
         differs |= port(side.dport, self.dport_lo, self.dport_span);

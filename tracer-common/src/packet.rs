@@ -44,6 +44,9 @@ pub(crate) const SCTP: u8 = 132;
 
 /// No VLAN tag.
 pub const NO_VLAN: u16 = 0xffff;
+/// Most IPv6 extension headers that are skipped.
+const MAX_EXTENSIONS: u32 = 6;
+
 /// Whether ICMP or ICMPv6 messages of this type are errors, which quote the packet that they are about.
 #[inline(always)]
 pub(crate) const fn is_error_type(proto: u8, kind: u32) -> bool {
@@ -59,9 +62,6 @@ pub(crate) const fn is_error_type(proto: u8, kind: u32) -> bool {
 pub(crate) const fn is_neighbor_type(proto: u8, kind: u32) -> bool {
     proto == ICMP6 && matches!(kind, 133..=137)
 }
-
-/// Most IPv6 extension headers that are skipped.
-const MAX_EXTENSIONS: u32 = 6;
 
 /// The bytes of a packet, from wherever they can be read.
 pub trait Bytes: Barrier {

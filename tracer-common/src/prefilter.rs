@@ -13,40 +13,39 @@ use crate::packet::{
 };
 use crate::tuple::RawTuple;
 
-/// Bits of a Bloom filter, as a power of two.
+/// Places of a Bloom filter, as a power of two.
 const BITS: u32 = 9;
-const WORDS: usize = 1 << (BITS - 6);
+const PLACES: usize = 1 << BITS;
 /// Most ports of one clause that are told apart.
 const MOST_PORTS: u16 = 16;
 
-/// A Bloom filter with one hash.
+/// A Bloom filter with one hash: a byte for each place, since the kernel programs put things in from several CPUs without a
+/// lock, and a bit could get lost where two of them change one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(transparent)]
-pub struct Bloom([u64; WORDS]);
+pub struct Bloom([u8; PLACES]);
 
 impl Bloom {
     /// Holds nothing.
-    pub const NONE: Self = Self([0; WORDS]);
+    pub const NONE: Self = Self([0; PLACES]);
 
     /// Puts in what has this hash; of which only the lower bits count.
     #[inline(always)]
     pub fn add(&mut self, hash: u32) {
-        if let Some(word) = self.0.get_mut((hash >> 6) as usize & (WORDS - 1)) {
-            *word |= 1 << (hash & 63);
+        if let Some(place) = self.0.get_mut(hash as usize & (PLACES - 1)) {
+            *place = 1;
         }
     }
 
     fn add_all(&mut self) {
-        self.0 = [u64::MAX; WORDS];
+        self.0 = [1; PLACES];
     }
 
     /// 1 when what has this hash may have been put in, else 0.
     #[inline(always)]
     fn has(&self, hash: u32) -> u64 {
-        match self.0.get((hash >> 6) as usize & (WORDS - 1)) {
-            Some(word) => (*word >> (hash & 63)) & 1,
-            None => 0,
-        }
+        let place = self.0.get(hash as usize & (PLACES - 1));
+        place.map_or(0, |place| u64::from(*place))
     }
 }
 
@@ -103,20 +102,21 @@ impl Prefilter {
             (0, _) => self.protos.add_all(),
             (_, proto) => self.protos.add(u32::from(proto)),
         }
-        // An IPv4 address is one word.
-        let is_one = |mask: &[u32; 4]| *mask == [u32::MAX, 0, 0, 0] || *mask == [u32::MAX; 4];
-        let (src, dst) = (is_one(&clause.src_mask), is_one(&clause.dst_mask));
-        // Both, where there are two: a look-up may not know its source yet.
-        if src {
-            self.addresses.add(of_address(&clause.src));
+        let ends = [(clause.src, clause.src_mask), (clause.dst, clause.dst_mask)];
+        // Both, where there are two: a look-up may not know its source yet. An IPv4 address is one word.
+        for (address, mask) in &ends {
+            match *mask {
+                [0, 0, 0, 0] => {}
+                [u32::MAX, 0, 0, 0] | [u32::MAX, u32::MAX, u32::MAX, u32::MAX] => {
+                    self.addresses.add(of_address(address));
+                }
+                _ => self.addresses.add_all(),
+            }
         }
-        if dst {
-            self.addresses.add(of_address(&clause.dst));
-        }
-        if !src && !dst {
+        let any_address = ends.iter().all(|(_, mask)| *mask == [0; 4]);
+        if any_address {
             self.addresses.add_all();
         }
-        let any_address = clause.src_mask == [0; 4] && clause.dst_mask == [0; 4];
         let any_port = clause.sport_span == u16::MAX && clause.dport_span == u16::MAX;
         self.portless |= u64::from(!any_address || any_port);
         let ranges = [
@@ -284,7 +284,10 @@ impl Prefilters<'_> {
 
 #[cfg(test)]
 mod tests {
+    use zerocopy::FromZeros;
+
     use super::*;
+    use crate::filter::{Asked, RawFilter};
     use crate::packet::NO_VLAN;
 
     const ONE: [u8; 4] = [192, 0, 2, 1];
@@ -449,6 +452,106 @@ mod tests {
             ..from(ONE)
         };
         assert!(asks(&both, &tuple));
+    }
+
+    /// xorshift64: the next of a row of numbers.
+    fn next(state: &mut u64) -> u64 {
+        *state ^= *state << 13;
+        *state ^= *state >> 7;
+        *state ^= *state << 17;
+        *state
+    }
+
+    fn any_clause(state: &mut u64) -> RawClause {
+        let mut one_of = |n: u64| next(state) % n;
+        let masks = [[0; 4], [u32::MAX, 0, 0, 0], [0x00ff_ffff, 0, 0, 0]];
+        let mut end = || {
+            let mask = masks[one_of(3) as usize];
+            let [a, ..] = word([ONE, TWO, THREE][one_of(3) as usize]);
+            ([a & mask[0], 0, 0, 0], mask)
+        };
+        let ((src, src_mask), (dst, dst_mask)) = (end(), end());
+        let mut ports = || match one_of(3) {
+            0 => (0, u16::MAX),
+            1 => (80, 0),
+            _ => (70, 40),
+        };
+        let ((sport_lo, sport_span), (dport_lo, dport_span)) = (ports(), ports());
+        let proto = [0, TCP, UDP, ICMP][one_of(4) as usize];
+        RawClause {
+            src,
+            src_mask,
+            dst,
+            dst_mask,
+            sport_lo,
+            sport_span,
+            dport_lo,
+            dport_span,
+            proto,
+            proto_mask: if proto == 0 { 0 } else { 0xff },
+            flags: if one_of(4) == 0 { CLAUSE_NEGATE } else { 0 },
+            ..RawClause::ANY
+        }
+    }
+
+    #[test]
+    fn what_matches_is_never_refused() {
+        let mut state = 0x2545_f491_4f6c_dd1d;
+        let (mut packets, mut lookups) = (0, 0);
+        for _ in 0..100_000 {
+            let mut filter = RawFilter::new_zeroed();
+            filter.clauses_len = 2;
+            filter.clauses[0] = any_clause(&mut state);
+            filter.clauses[1] = any_clause(&mut state);
+            filter.sum_up();
+            let mut one_of = |n: u64| next(&mut state) % n;
+            let mut end = || [ONE, TWO, THREE][one_of(3) as usize];
+            let (src, dst) = (end(), end());
+            let proto = [TCP, UDP, ICMP, 50][one_of(4) as usize];
+            let mut port = || [80, 4000, 100][one_of(3) as usize];
+            let ported = matches!(proto, TCP | UDP);
+            let (sport, dport): (u16, u16) = if ported { (port(), port()) } else { (0, 0) };
+            let ([a, b], [c, d]) = (sport.to_be_bytes(), dport.to_be_bytes());
+            let bytes = packet(proto, src, dst, [a, b, c, d]);
+            let mut tuple = RawTuple {
+                src: word(src),
+                dst: word(dst),
+                sport,
+                dport,
+                family: crate::tuple::FAMILY_V4,
+                proto,
+                pad: [0; 2],
+            };
+            if filter.matches::<[u8]>(&mut tuple, &Asked::LOOSE, false) != 0 {
+                packets += 1;
+                let prefilters = Prefilters {
+                    asked: &filter.prefilter,
+                    learned: &Prefilter::NONE,
+                    tunnels: &filter.tunnels,
+                };
+                let link = Link {
+                    protocol: ETH_IPV4,
+                    vlan: NO_VLAN,
+                    at: 0,
+                };
+                assert!(prefilters.admit(&bytes[..], &link), "{filter:?} {tuple:?}");
+            }
+            // a look-up may not know its source, its ports, its protocol
+            if one_of(2) == 0 {
+                tuple.src = [0; 4];
+            }
+            if one_of(2) == 0 {
+                (tuple.sport, tuple.dport) = (0, 0);
+            }
+            if one_of(2) == 0 {
+                (tuple.proto, tuple.sport, tuple.dport) = (0, 0, 0);
+            }
+            if filter.matches::<[u8]>(&mut tuple, &Asked::LOOSE, true) != 0 {
+                lookups += 1;
+                assert!(filter.prefilter.may_ask_for(&tuple), "{filter:?} {tuple:?}");
+            }
+        }
+        assert!(packets > 1_000 && lookups > 1_000, "{packets} {lookups}");
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub(crate) struct Tag {
     pub(crate) time: u64,
     pub(crate) flags: u32,
     pub(crate) cpu: u32,
-    /// Where it came in, when that was the last hook; else zero. See [`Device::number`].
+    /// Where it came in, when that was the last hook; else zero. See [`crate::skb::Device::number`].
     pub(crate) came_in: u32,
     pad: u32,
 }

@@ -68,28 +68,23 @@ impl Seen {
         &mut self,
         skb: Ptr,
         anyway: bool,
-        place: (Way, bool),
+        way: Way,
         filter: &RawFilter,
     ) -> bool {
-        (tag::find(skb.plain()).is_some() || anyway) && self.look::<A>(skb, place, filter)
+        (tag::find(skb.plain()).is_some() || anyway) && self.look::<A>(skb, way, filter)
     }
 
-    /// Looks at the packet at `skb`: whether it is ours and in a namespace that is looked at. `at_data`: see
-    /// [`Place::find`].
+    /// Looks at the packet at `skb`: whether it is ours and in a namespace that is looked at.
     #[inline(always)]
-    pub(crate) fn look<A: Access>(
-        &mut self,
-        skb: Ptr,
-        (way, at_data): (Way, bool),
-        filter: &RawFilter,
-    ) -> bool {
+    pub(crate) fn look<A: Access>(&mut self, skb: Ptr, way: Way, filter: &RawFilter) -> bool {
         if skb.is_null() {
             return false;
         }
         pin(self);
         self.skb = skb.plain();
         self.way = way;
-        self.place.find::<A>(skb, at_data);
+        // the network header is not set yet where a device gives a packet up
+        self.place.find::<A>(skb, way == Way::In);
         let bytes = self.place.bytes;
         if !follow(
             &mut self.followed,

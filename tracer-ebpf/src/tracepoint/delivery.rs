@@ -132,7 +132,7 @@ pub(crate) fn sock_recv_length<A: Access>(args: Args<A>) {
 pub(crate) fn skb_copy_datagram_iovec<A: Access>(args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
     let mut seen = Seen::NONE;
-    if !seen.look_at_tagged::<A>(args.ptr(0), false, (Way::Within, false), filter) {
+    if !seen.look_at_tagged::<A>(args.ptr(0), false, Way::Within, filter) {
         return;
     }
     if let Some(mut record) = seen.record(SKB_COPY_DATAGRAM_IOVEC, false) {
@@ -174,7 +174,7 @@ pub(crate) fn sock_rcvqueue_full<A: Access>(args: Args<A>) {
 #[inline(always)]
 pub(crate) fn refused(hook: u8, skb: Ptr, sk: Ptr, filter: &RawFilter) -> Option<Record> {
     let mut seen = Seen::NONE;
-    if !seen.look::<Probe>(skb, (Way::Within, false), filter) {
+    if !seen.look::<Probe>(skb, Way::Within, filter) {
         return None;
     }
     let mut record = seen.record(hook, false)?;

@@ -22,7 +22,7 @@ pub(crate) fn netif_receive_skb<A: Access>(args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
     let mut seen = Seen::NONE;
     let anyway = filter.look_at & LOOK_RECEIVED != 0;
-    if !seen.look_at_tagged::<A>(args.ptr(0), anyway, (Way::In, true), filter) {
+    if !seen.look_at_tagged::<A>(args.ptr(0), anyway, Way::In, filter) {
         return;
     }
     seen.remember(filter);
@@ -46,7 +46,7 @@ pub(crate) fn net_dev_queue<A: Access>(args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
     let mut seen = Seen::NONE;
     let anyway = filter.look_at & LOOK_SENT != 0;
-    if !seen.look_at_tagged::<A>(args.ptr(0), anyway, (Way::Out, false), filter) {
+    if !seen.look_at_tagged::<A>(args.ptr(0), anyway, Way::Out, filter) {
         return;
     }
     seen.remember(filter);
@@ -70,7 +70,7 @@ pub(crate) fn net_dev_start_xmit<A: Access>(args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
     let mut seen = Seen::NONE;
     let anyway = filter.look_at & LOOK_SENT != 0 || tag::has_cut();
-    if !seen.look_at_tagged::<A>(args.ptr(0), anyway, (Way::Out, false), filter) {
+    if !seen.look_at_tagged::<A>(args.ptr(0), anyway, Way::Out, filter) {
         return;
     }
     let known = seen.followed.is_tagged();

@@ -17,7 +17,7 @@ pub(crate) fn kfree_skb<A: Access>(args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
     let skb = args.ptr(0);
     let mut seen = Seen::NONE;
-    if !seen.look::<A>(skb, (Way::Within, false), filter) {
+    if !seen.look::<A>(skb, Way::Within, filter) {
         return;
     }
     // a packet of ours that no hook saw before it died was never tagged: its drop is sent all the same
@@ -51,7 +51,7 @@ pub(crate) fn consume_skb<A: Access>(args: Args<A>) {
     let skb = args.ptr(0);
     let Some(filter) = maps::filter() else { return };
     let mut seen = Seen::NONE;
-    if !seen.look_at_tagged::<A>(skb, false, (Way::Within, false), filter) {
+    if !seen.look_at_tagged::<A>(skb, false, Way::Within, filter) {
         return;
     }
     if seen.followed.flags & FLAG_TAGGED == 0 {

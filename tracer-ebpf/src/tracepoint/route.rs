@@ -223,7 +223,7 @@ fn has_ports(proto: u8) -> bool {
 pub(crate) fn icmp_send<A: Access>(args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
     let mut seen = Seen::NONE;
-    if !seen.look::<A>(args.ptr(0), (Way::Within, false), filter) {
+    if !seen.look::<A>(args.ptr(0), Way::Within, filter) {
         return;
     }
     seen.remember(filter);
