@@ -462,22 +462,21 @@ mod tests {
         *state
     }
 
+    fn pick<T: Copy + Default, const N: usize>(state: &mut u64, list: [T; N]) -> T {
+        let at = next(state) % N as u64;
+        list.get(at as usize).copied().unwrap_or_default()
+    }
+
     fn any_clause(state: &mut u64) -> RawClause {
-        let mut one_of = |n: u64| next(state) % n;
-        let masks = [[0; 4], [u32::MAX, 0, 0, 0], [0x00ff_ffff, 0, 0, 0]];
         let mut end = || {
-            let mask = masks[one_of(3) as usize];
-            let [a, ..] = word([ONE, TWO, THREE][one_of(3) as usize]);
-            ([a & mask[0], 0, 0, 0], mask)
+            let mask = pick(state, [0, u32::MAX, 0x00ff_ffff]);
+            let [address, ..] = word(pick(state, [ONE, TWO, THREE]));
+            ([address & mask, 0, 0, 0], [mask, 0, 0, 0])
         };
         let ((src, src_mask), (dst, dst_mask)) = (end(), end());
-        let mut ports = || match one_of(3) {
-            0 => (0, u16::MAX),
-            1 => (80, 0),
-            _ => (70, 40),
-        };
+        let mut ports = || pick(state, [(0, u16::MAX), (80, 0), (70, 40)]);
         let ((sport_lo, sport_span), (dport_lo, dport_span)) = (ports(), ports());
-        let proto = [0, TCP, UDP, ICMP][one_of(4) as usize];
+        let proto = pick(state, [0, TCP, UDP, ICMP]);
         RawClause {
             src,
             src_mask,
@@ -489,39 +488,66 @@ mod tests {
             dport_span,
             proto,
             proto_mask: if proto == 0 { 0 } else { 0xff },
-            flags: if one_of(4) == 0 { CLAUSE_NEGATE } else { 0 },
+            flags: pick(state, [0, 0, 0, CLAUSE_NEGATE]),
             ..RawClause::ANY
         }
+    }
+
+    /// A tuple, and the bytes of its packet.
+    fn any_packet(state: &mut u64) -> (RawTuple, [u8; 24]) {
+        let mut end = || pick(state, [ONE, TWO, THREE]);
+        let (src, dst) = (end(), end());
+        let proto = pick(state, [TCP, UDP, ICMP, 50]);
+        let mut port = || match proto {
+            TCP | UDP => pick(state, [80_u16, 4000, 100]),
+            _ => 0,
+        };
+        let (sport, dport) = (port(), port());
+        let ([a, b], [c, d]) = (sport.to_be_bytes(), dport.to_be_bytes());
+        let tuple = RawTuple {
+            src: word(src),
+            dst: word(dst),
+            sport,
+            dport,
+            family: crate::tuple::FAMILY_V4,
+            proto,
+            pad: [0; 2],
+        };
+        (tuple, packet(proto, src, dst, [a, b, c, d]))
+    }
+
+    /// The tuple as a look-up has it, which may not know its source, its ports or its protocol.
+    fn any_lookup(state: &mut u64, mut tuple: RawTuple) -> RawTuple {
+        if pick(state, [true, false]) {
+            tuple.src = [0; 4];
+        }
+        if pick(state, [true, false]) {
+            (tuple.sport, tuple.dport) = (0, 0);
+        }
+        if pick(state, [true, false]) {
+            (tuple.proto, tuple.sport, tuple.dport) = (0, 0, 0);
+        }
+        tuple
     }
 
     #[test]
     fn what_matches_is_never_refused() {
         let mut state = 0x2545_f491_4f6c_dd1d;
+        let link = Link {
+            protocol: ETH_IPV4,
+            vlan: NO_VLAN,
+            at: 0,
+        };
         let (mut packets, mut lookups) = (0, 0);
         for _ in 0..100_000 {
+            let clauses = [any_clause(&mut state), any_clause(&mut state)];
             let mut filter = RawFilter::new_zeroed();
             filter.clauses_len = 2;
-            filter.clauses[0] = any_clause(&mut state);
-            filter.clauses[1] = any_clause(&mut state);
+            let slots = filter.clauses.iter_mut();
+            slots.zip(&clauses).for_each(|(to, from)| *to = *from);
             filter.sum_up();
-            let mut one_of = |n: u64| next(&mut state) % n;
-            let mut end = || [ONE, TWO, THREE][one_of(3) as usize];
-            let (src, dst) = (end(), end());
-            let proto = [TCP, UDP, ICMP, 50][one_of(4) as usize];
-            let mut port = || [80, 4000, 100][one_of(3) as usize];
-            let ported = matches!(proto, TCP | UDP);
-            let (sport, dport): (u16, u16) = if ported { (port(), port()) } else { (0, 0) };
-            let ([a, b], [c, d]) = (sport.to_be_bytes(), dport.to_be_bytes());
-            let bytes = packet(proto, src, dst, [a, b, c, d]);
-            let mut tuple = RawTuple {
-                src: word(src),
-                dst: word(dst),
-                sport,
-                dport,
-                family: crate::tuple::FAMILY_V4,
-                proto,
-                pad: [0; 2],
-            };
+            let (mut tuple, bytes) = any_packet(&mut state);
+            let mut lookup = any_lookup(&mut state, tuple);
             if filter.matches::<[u8]>(&mut tuple, &Asked::LOOSE, false) != 0 {
                 packets += 1;
                 let prefilters = Prefilters {
@@ -529,26 +555,14 @@ mod tests {
                     learned: &Prefilter::NONE,
                     tunnels: &filter.tunnels,
                 };
-                let link = Link {
-                    protocol: ETH_IPV4,
-                    vlan: NO_VLAN,
-                    at: 0,
-                };
-                assert!(prefilters.admit(&bytes[..], &link), "{filter:?} {tuple:?}");
+                assert!(prefilters.admit(&bytes[..], &link), "{clauses:?} {tuple:?}");
             }
-            // a look-up may not know its source, its ports, its protocol
-            if one_of(2) == 0 {
-                tuple.src = [0; 4];
-            }
-            if one_of(2) == 0 {
-                (tuple.sport, tuple.dport) = (0, 0);
-            }
-            if one_of(2) == 0 {
-                (tuple.proto, tuple.sport, tuple.dport) = (0, 0, 0);
-            }
-            if filter.matches::<[u8]>(&mut tuple, &Asked::LOOSE, true) != 0 {
+            if filter.matches::<[u8]>(&mut lookup, &Asked::LOOSE, true) != 0 {
                 lookups += 1;
-                assert!(filter.prefilter.may_ask_for(&tuple), "{filter:?} {tuple:?}");
+                assert!(
+                    filter.prefilter.may_ask_for(&lookup),
+                    "{clauses:?} {lookup:?}"
+                );
             }
         }
         assert!(packets > 1_000 && lookups > 1_000, "{packets} {lookups}");
