@@ -72,7 +72,7 @@ struct Watched {
 
 impl Watched {
     fn new() -> Self {
-        let (watcher, first) = Watcher::new().unwrap();
+        let (watcher, first) = Watcher::new(None).unwrap();
         let mut watched = Self {
             watcher,
             host: Host::default(),

@@ -206,6 +206,9 @@ pub struct TraceArgs {
     /// Trace only in this network namespace; may be repeated [default: all]
     #[arg(long, value_name = "NAME", help_heading = "Where to look")]
     pub netns: Vec<String>,
+    /// Where the machine's files are mounted, for a tracer in a container: pods and containers are named from what lies below
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Where to look")]
+    pub host_root: Option<PathBuf>,
     /// Trace only on interfaces whose name matches (* ? [a-c]); may be repeated [default: all]
     #[arg(short, long, value_name = "GLOB", help_heading = "Where to look")]
     pub interface: Vec<String>,

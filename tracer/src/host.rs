@@ -17,9 +17,11 @@ mod packet_queues;
 mod policy;
 pub mod prefix;
 mod processes;
+mod services;
 mod sockets;
 pub(crate) mod tables;
 pub mod watch;
+mod workloads;
 mod xfrm;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,8 +29,8 @@ use std::net::IpAddr;
 
 use crate::model::{Device, KtimeNs, Mac, NetNs, Proto};
 use facts::{
-    Cgroups, ConntrackAnswer, ConntrackCounters, DeviceState, Fact, Forwarding, InterfaceAddress,
-    Link, MulticastPorts, Namespace, Neighbor, NodeId, OpenSocket, PacketQueue, PolicyRule,
+    AddressOwner, Cgroups, ConntrackAnswer, ConntrackCounters, DeviceState, Fact, Forwarding, InterfaceAddress,
+    Link, MulticastPorts, Namespace, Neighbor, NodeId, OpenSocket, Owner, PacketQueue, PolicyRule,
     PortUse, PortVlan, Probe, ProbeState, RouteAnswer, RuleTrace, Ruleset, Run, TableRoute,
     TracedNode, XfrmPolicy,
 };
@@ -61,6 +63,10 @@ pub struct Host {
     /// Nodes by number; empty where the trace is of one machine.
     pub nodes: BTreeMap<NodeId, TracedNode>,
     namespaces: BTreeMap<NetNs, String>,
+    /// Files that lead to namespaces.
+    paths: BTreeMap<NetNs, String>,
+    /// Owners of addresses that files and rules tell.
+    owners: BTreeMap<IpAddr, Owner>,
     homes: BTreeMap<NetNs, NodeId>,
     links: BTreeMap<Device, Link>,
     gone: BTreeSet<Device>,
@@ -122,6 +128,18 @@ pub struct Host {
     pub rule_traces: Vec<RuleTrace>,
 }
 
+/// What names of namespaces begin with that tell whose network it is.
+const WORKLOADS: [&str; 4] = ["pod ", "container ", "unit ", "process "];
+
+/// Whether what was typed means the namespace: its name, that without `pod` or `container` before it, or its number.
+#[must_use]
+pub fn is_named(typed: &str, netns: NetNs, name: &str) -> bool {
+    let bare = |kind: &str| name.strip_prefix(kind) == Some(typed);
+    typed == name
+        || WORKLOADS.into_iter().any(bare)
+        || typed.strip_prefix("netns:") == Some(netns.0.to_string().as_str())
+}
+
 /// Most steps over rules that are kept.
 const RULE_TRACES: usize = 4096;
 
@@ -151,6 +169,7 @@ impl Host {
             Fact::Link(link) => self.link_came(link),
             Fact::LinkGone(device) => self.gone.extend([device]),
             Fact::Addresses(device, list) => self.addresses_are(device, list),
+            Fact::Owners(list) => self.owned(list),
             Fact::DropReasons(names) => self.drop_reasons.extend(names),
             Fact::ResetReasons(names) => self.reset_reasons.extend(names),
             Fact::Symbols(names) => self.symbols.extend(names),
@@ -210,7 +229,21 @@ impl Host {
             Some(process) => self.processes.insert(found.netns, process),
             None => self.processes.remove(&found.netns),
         };
+        match found.path {
+            Some(path) => self.paths.insert(found.netns, path),
+            None => self.paths.remove(&found.netns),
+        };
         self.namespaces.insert(found.netns, found.name);
+    }
+
+    /// What says more of an address stands, and of two that say as much the later one.
+    fn owned(&mut self, list: Vec<AddressOwner>) {
+        for AddressOwner { address, owner } in list {
+            match self.owners.get(&address) {
+                Some(known) if known.kind < owner.kind => {}
+                _ => put(&mut self.owners, address, owner),
+            }
+        }
     }
 
     /// Names and links of what is gone stay: packets seen before still need them.
@@ -279,6 +312,45 @@ impl Host {
         self.processes.get(&netns).copied()
     }
 
+    /// A file that leads to a namespace.
+    #[must_use]
+    pub fn path_to(&self, netns: NetNs) -> Option<&str> {
+        self.paths.get(&netns).map(String::as_str)
+    }
+
+    /// The pod or container whose network a namespace is, or what runs in it; `None` where the name says no such thing.
+    #[must_use]
+    pub fn workload(&self, netns: NetNs) -> Option<&str> {
+        let name = self.namespaces.get(&netns)?;
+        WORKLOADS
+            .iter()
+            .any(|kind| name.starts_with(kind))
+            .then_some(name)
+    }
+
+    /// To whom an address belongs: to the one namespace whose interface has it, else as files and rules tell. Not where several
+    /// namespaces have it.
+    #[must_use]
+    pub fn owner(&self, address: IpAddr) -> Option<String> {
+        let having = |devices: &BTreeMap<Device, Vec<InterfaceAddress>>| -> BTreeSet<NetNs> {
+            devices
+                .iter()
+                .filter(|(_, list)| list.iter().any(|own| own.address == address))
+                .map(|(device, _)| device.netns)
+                .collect()
+        };
+        let mut namespaces = having(&self.addresses);
+        if namespaces.is_empty() {
+            namespaces = having(&self.former_addresses);
+        }
+        let mut namespaces = namespaces.into_iter();
+        match (namespaces.next(), namespaces.next()) {
+            (Some(_), Some(_)) => None,
+            (Some(only), None) => self.workload(only).map(str::to_owned),
+            (None, _) => self.owners.get(&address).map(ToString::to_string),
+        }
+    }
+
     /// The node of a namespace, where there are several.
     #[must_use]
     pub fn home(&self, netns: NetNs) -> Option<&TracedNode> {
@@ -296,7 +368,9 @@ impl Host {
     pub fn is_watched(&self, netns: NetNs) -> bool {
         let run = self.home(netns).map(|node| &node.run).or(self.run.as_ref());
         run.is_none_or(|run| {
-            run.only_netns.is_empty() || run.only_netns.contains(&self.namespace(netns))
+            let name = self.namespace(netns);
+            let mut wanted = run.only_netns.iter();
+            run.only_netns.is_empty() || wanted.any(|typed| is_named(typed, netns, &name))
         })
     }
 

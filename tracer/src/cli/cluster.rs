@@ -128,6 +128,7 @@ fn words(args: TraceArgs, config: &Config) -> Vec<String> {
         shorthands: _,
         one_way,
         netns,
+        host_root,
         interface,
         // counted here, over all nodes
         duration: _,
@@ -158,6 +159,7 @@ fn words(args: TraceArgs, config: &Config) -> Vec<String> {
     .chain(duration.map(|duration| ("duration", duration)))
     .chain(netns.into_iter().map(|name| ("netns", name)))
     .chain(interface.into_iter().map(|glob| ("interface", glob)))
+    .chain(host_root.map(|path| ("host-root", path.display().to_string())))
     .chain(btf.map(|path| ("btf", path.display().to_string())));
     words.extend(given.flat_map(|(name, value)| [flag(name), value]));
     words.extend(

@@ -52,6 +52,7 @@ pub(super) fn config(args: Args, surroundings: Surroundings) -> Result<Config, E
     Ok(Config {
         filter,
         only_netns: args.netns,
+        host_root: args.host_root,
         only_interfaces,
         duration,
         packets: args.packets,
@@ -118,14 +119,15 @@ pub(super) fn redaction(args: RedactArgs) -> Option<Redaction> {
     })
 }
 
-/// Names are those of files below /run/netns, pods, containers, `host` or `netns:INODE`: none is empty or has
-/// white space.
+/// Names are those of files below /run/netns, `pod shop/cart` and its like (with or without the first word), `host` or
+/// `netns:INODE`: none is empty, a path, or has white space elsewhere.
 fn check_netns(name: &str) -> Result<(), Error> {
-    if name.is_empty() || name.contains(char::is_whitespace) {
+    let rest = name.split_once(' ').map_or(name, |(_, rest)| rest);
+    if rest.is_empty() || rest.contains(char::is_whitespace) {
         return Err(Error::usage(format!("`{name}` is not a namespace name"))
             .hint("give one name, and --netns again for each further one"));
     }
-    if name.contains('/') {
+    if rest.starts_with(['/', '.']) {
         return Err(
             Error::usage(format!("`{name}` is a path, a name is expected"))
                 .hint("give the file's name: --netns blue for /run/netns/blue"),

@@ -20,7 +20,7 @@ use super::netlink::{
 };
 use super::{
     Unreadable, bridge_tables, cgroups, conntrack, device_state, fdb, firewall, packet_queues,
-    policy, sockets, tables, xfrm,
+    policy, services, sockets, tables, xfrm,
 };
 use crate::model::{Device, IfIndex, Mac, NetNs, Proto, Tuple};
 use crate::uapi::rtnetlink::{ROUTE_TYPES, RTA_VIA};
@@ -159,6 +159,8 @@ fn chains(netns: NetNs) -> Vec<Fact> {
         .collect();
     // An empty list means "there are none": that is not known when something could not be read.
     if facts.is_empty() || !ruleset.base.is_empty() {
+        let owners = services::owners(&ruleset);
+        facts.extend((!owners.is_empty()).then_some(Fact::Owners(owners)));
         facts.push(Fact::Ruleset(netns, Box::new(ruleset)));
     }
     facts

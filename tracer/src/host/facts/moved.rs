@@ -40,6 +40,7 @@ impl Fact {
             | Self::Coverage { .. }
             | Self::Cgroups(_)
             | Self::Cgroup(..)
+            | Self::Owners(_)
             | Self::Unread { .. } => None,
         }
     }

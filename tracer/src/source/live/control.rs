@@ -110,7 +110,8 @@ impl Control {
         commands: Sender<Command>,
     ) -> Result<(Self, Ready, Vec<Input>), Error> {
         // The two slow parts, the kernel's types and the machine's namespaces, are read side by side.
-        let watching = thread::spawn(Watcher::new);
+        let host_root = config.host_root.clone();
+        let watching = thread::spawn(|| Watcher::new(host_root));
         let mut kernel = Kernel::load(&LoadOptions {
             btf: config.btf.clone(),
             snaplen: config.snaplen,
@@ -357,6 +358,7 @@ impl Control {
                 HostChange::LinkGone(device) => self.forget(device),
                 HostChange::NamespaceRenamed(..)
                 | HostChange::Addresses(..)
+                | HostChange::Owners(_)
                 | HostChange::Unread { .. } => {}
             }
         }

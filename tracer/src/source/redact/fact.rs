@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use super::Pseudonyms;
 use super::names::Kind;
 use crate::host::facts::{
-    BpfProgram, CgroupProgram, Cgroups, ConntrackAnswer, ConntrackEntry, Fact, FdbEntry,
+    AddressOwner, BpfProgram, CgroupProgram, Cgroups, ConntrackAnswer, ConntrackEntry, Fact, FdbEntry,
     Forwarding, GroupMember, InterfaceAddress, Link, LocalPorts, MulticastPorts, Namespace,
-    Neighbor, NextHop, OpenSocket, PolicyRule, PortSockets, PortUse, Probe, ProxyNeighbors, Route,
+    Neighbor, NextHop, OpenSocket, Owner, OwnerKind, PolicyRule, PortSockets, PortUse, Probe, ProxyNeighbors, Route,
     RouteAnswer, Run, TableRoute, TracedNode, TunnelLink, VxlanLink, XfrmPolicy,
 };
 use crate::model::{Mac, Process, Tuple};
@@ -25,6 +25,7 @@ impl Pseudonyms {
             Fact::Namespace(namespace) => self.namespace(namespace),
             Fact::Link(link) => self.link(link),
             Fact::Addresses(_, list) => list.iter_mut().for_each(|own| self.own_address(own)),
+            Fact::Owners(list) => list.iter_mut().for_each(|owner| self.owner(owner)),
             Fact::Symbols(list) => list.iter_mut().for_each(|(_, name)| self.symbol(name)),
             Fact::Probe(probe) => self.probe(probe),
             Fact::Route(answer) => self.route_answer(answer),
@@ -79,9 +80,26 @@ impl Pseudonyms {
             netns: _,
             name,
             process: _,
+            path,
             node: _,
         } = namespace;
         self.rename(Kind::Namespace, name);
+        for path in path {
+            *path = self.names.path(Kind::File, path);
+        }
+    }
+
+    fn owner(&mut self, owner: &mut AddressOwner) {
+        let AddressOwner { address, owner } = owner;
+        let Owner { kind, name } = owner;
+        self.hide(address);
+        let kind = match kind {
+            OwnerKind::HostName => Kind::Host,
+            OwnerKind::Pod | OwnerKind::Container | OwnerKind::Service | OwnerKind::Endpoint => {
+                Kind::Namespace
+            }
+        };
+        *name = self.names.path(kind, name);
     }
 
     fn route_answer(&mut self, answer: &mut RouteAnswer) {

@@ -52,12 +52,14 @@ fn equal_names_and_addresses_have_equal_pseudonyms() {
     let mut other = Redactor::new(&key());
     let again = other.input(host(Fact::Namespace(Namespace {
         process: None,
+        path: None,
         netns: NetNs(7),
         name: "blue".into(),
         node: None,
     })));
     let here = redactor.input(host(Fact::Namespace(Namespace {
         process: None,
+        path: None,
         netns: NetNs(7),
         name: "blue".into(),
         node: None,

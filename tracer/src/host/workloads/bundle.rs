@@ -1,0 +1,110 @@
+//! Bundles of containers (config.json of the OCI runtime specification): the pod and the container in their annotations, the
+//! namespace that they join, and the folder that Docker and Podman keep beside.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Container, Part, Reader, Workloads, below, docker, of_labels};
+
+/// Where containerd's shims keep bundles: by itself, for k3s, for MicroK8s, for Docker's own containerd.
+const TASKS: [&str; 4] = [
+    "run/containerd/io.containerd.runtime.v2.task",
+    "run/k3s/containerd/io.containerd.runtime.v2.task",
+    "var/snap/microk8s/common/run/containerd/io.containerd.runtime.v2.task",
+    "run/docker/containerd/daemon/io.containerd.runtime.v2.task",
+];
+
+/// All bundles of containerd below a root.
+pub(super) fn read(reader: &mut Reader, root: &Path, found: &mut Workloads) {
+    for tasks in TASKS {
+        let tasks = root.join(tasks);
+        for namespace in reader.names(&tasks) {
+            let namespace = tasks.join(namespace);
+            for id in reader.names(&namespace) {
+                let file = namespace.join(&id).join("config.json");
+                take(reader, root, (&id, &file), found);
+            }
+        }
+    }
+}
+
+/// The bundle in a folder, that of a shim whose child is in sight. Its id is the folder's name, of Podman and CRI-O that of the
+/// folder above `userdata`.
+pub(super) fn of_process(reader: &mut Reader, root: &Path, directory: &Path, found: &mut Workloads) {
+    let Ok(folder) = std::fs::read_link(directory) else {
+        return;
+    };
+    let folder = match folder.parent() {
+        Some(above) if folder.ends_with("userdata") => above,
+        _ => &folder,
+    };
+    let Some(id) = folder.file_name().and_then(|name| name.to_str()) else {
+        return;
+    };
+    let known = found.containers.get(id);
+    if known.and_then(Container::owner).is_none() {
+        take(reader, root, (id, &directory.join("config.json")), found);
+    }
+}
+
+fn take(reader: &mut Reader, root: &Path, (id, file): (&str, &Path), found: &mut Workloads) {
+    let parts = reader.file(file, |bytes| config(id, bytes));
+    found.take(root, &parts);
+    let folders = parts.iter().filter_map(|(_, container)| container.docker.as_ref());
+    for folder in folders {
+        docker::container(reader, root, &below(root, folder), found);
+    }
+}
+
+#[derive(Deserialize)]
+struct Config {
+    #[serde(default)]
+    annotations: serde_json::Map<String, Value>,
+    #[serde(default)]
+    linux: Linux,
+    #[serde(default)]
+    mounts: Vec<Mount>,
+}
+
+#[derive(Deserialize)]
+struct Mount {
+    destination: PathBuf,
+    #[serde(default)]
+    source: PathBuf,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Linux {
+    namespaces: Vec<Joined>,
+}
+
+#[derive(Deserialize)]
+struct Joined {
+    r#type: String,
+    #[serde(default)]
+    path: PathBuf,
+}
+
+fn config(id: &str, bytes: &[u8]) -> Option<Vec<Part>> {
+    let config: Config = serde_json::from_slice(bytes).ok()?;
+    let annotation = |name: &str| config.annotations.get(name).and_then(Value::as_str);
+    let mut container = of_labels(annotation);
+    // nerdctl's label is an annotation too, by which its hooks find it (pkg/ocihook)
+    let own = annotation("nerdctl/name").and_then(super::clean);
+    container.name = container.name.or(own);
+    let network = config.linux.namespaces.iter().find(|n| n.r#type == "network");
+    container.netns = network
+        .map(|n| n.path.clone())
+        // that of a process is not a file that stays
+        .filter(|path| path.is_absolute() && !path.starts_with("/proc"));
+    // Docker mounts it from the folder that it has for the container, wherever its data-root is
+    let hostname = config.mounts.iter().find(|m| m.destination == Path::new("/etc/hostname"));
+    container.docker = hostname
+        .and_then(|mount| mount.source.parent())
+        .filter(|folder| folder.ends_with(id))
+        .map(Path::to_owned);
+    Some(vec![(id.to_owned(), container)])
+}
