@@ -13,12 +13,13 @@ pub(crate) mod links;
 pub mod machine;
 pub mod namespaces;
 pub(crate) mod netlink;
+pub mod owners;
 mod packet_queues;
 mod policy;
 pub mod prefix;
-mod processes;
+pub mod processes;
 mod services;
-mod sockets;
+pub mod sockets;
 pub(crate) mod tables;
 pub mod watch;
 mod workloads;
@@ -30,8 +31,8 @@ use std::net::IpAddr;
 use crate::model::{Device, KtimeNs, Mac, NetNs, Proto};
 use facts::{
     AddressOwner, Cgroups, ConntrackAnswer, ConntrackCounters, DeviceState, Fact, Forwarding, InterfaceAddress,
-    Link, MulticastPorts, Namespace, Neighbor, NodeId, OpenSocket, Owner, PacketQueue, PolicyRule,
-    PortUse, PortVlan, Probe, ProbeState, RouteAnswer, RuleTrace, Ruleset, Run, TableRoute,
+    Link, MulticastPorts, Namespace, Neighbor, NodeId, OpenSocket, Owner, OwnerKind, PacketQueue, PolicyRule,
+    PortUse, PortVlan, Probe, ProbeState, ProcessOwner, RouteAnswer, RuleTrace, Ruleset, Run, TableRoute,
     TracedNode, XfrmPolicy,
 };
 
@@ -65,8 +66,8 @@ pub struct Host {
     namespaces: BTreeMap<NetNs, String>,
     /// Files that lead to namespaces.
     paths: BTreeMap<NetNs, String>,
-    /// Owners of addresses that files and rules tell.
-    owners: BTreeMap<IpAddr, Owner>,
+    /// Owners of addresses that files and rules tell, what says more first.
+    owners: BTreeMap<IpAddr, Vec<Owner>>,
     homes: BTreeMap<NetNs, NodeId>,
     links: BTreeMap<Device, Link>,
     gone: BTreeSet<Device>,
@@ -108,6 +109,8 @@ pub struct Host {
     pub sockets: BTreeMap<(NetNs, Proto, u16), Dated<Vec<OpenSocket>>>,
     /// Local ports in use, by namespace, transport and remote end.
     pub local_ports: BTreeMap<(NetNs, Proto, IpAddr, u16), Dated<Vec<PortUse>>>,
+    /// Containers and units of processes, by namespace and process id.
+    pub process_owners: BTreeMap<(NetNs, u32), ProcessOwner>,
     /// Programs of the cgroup tree.
     pub cgroups: Option<Dated<Cgroups>>,
     /// Paths of cgroups by id.
@@ -209,6 +212,7 @@ impl Host {
                 (it.netns, it.proto, it.port),
                 at.of(it.sockets),
             ),
+            Fact::ProcessOwner(it) => put(&mut self.process_owners, (it.netns, it.pid), it),
             Fact::Cgroups(fact) => self.cgroups = Some(at.of(fact)),
             Fact::Cgroup(id, path) => self.cgroup_paths.extend(path.map(|path| (id, path))),
             Fact::RuleTrace(step) => self.rule_step(*step),
@@ -236,13 +240,16 @@ impl Host {
         self.namespaces.insert(found.netns, found.name);
     }
 
-    /// What says more of an address stands, and of two that say as much the later one.
+    /// Of one kind the later owner stands; several services may lead to one endpoint.
     fn owned(&mut self, list: Vec<AddressOwner>) {
         for AddressOwner { address, owner } in list {
-            match self.owners.get(&address) {
-                Some(known) if known.kind < owner.kind => {}
-                _ => put(&mut self.owners, address, owner),
-            }
+            let known = self.owners.entry(address).or_default();
+            known.retain(|other| match owner.kind {
+                OwnerKind::Endpoint => *other != owner,
+                kind => other.kind != kind,
+            });
+            known.push(owner);
+            known.sort();
         }
     }
 
@@ -318,6 +325,12 @@ impl Host {
         self.paths.get(&netns).map(String::as_str)
     }
 
+    /// Owners of addresses that files and rules tell, what says more of an address first.
+    pub fn owned_addresses(&self) -> impl Iterator<Item = (IpAddr, &Owner)> {
+        let all = self.owners.iter();
+        all.flat_map(|(address, owners)| owners.iter().map(|owner| (*address, owner)))
+    }
+
     /// The pod or container whose network a namespace is, or what runs in it; `None` where the name says no such thing.
     #[must_use]
     pub fn workload(&self, netns: NetNs) -> Option<&str> {
@@ -326,29 +339,6 @@ impl Host {
             .iter()
             .any(|kind| name.starts_with(kind))
             .then_some(name)
-    }
-
-    /// To whom an address belongs: to the one namespace whose interface has it, else as files and rules tell. Not where several
-    /// namespaces have it.
-    #[must_use]
-    pub fn owner(&self, address: IpAddr) -> Option<String> {
-        let having = |devices: &BTreeMap<Device, Vec<InterfaceAddress>>| -> BTreeSet<NetNs> {
-            devices
-                .iter()
-                .filter(|(_, list)| list.iter().any(|own| own.address == address))
-                .map(|(device, _)| device.netns)
-                .collect()
-        };
-        let mut namespaces = having(&self.addresses);
-        if namespaces.is_empty() {
-            namespaces = having(&self.former_addresses);
-        }
-        let mut namespaces = namespaces.into_iter();
-        match (namespaces.next(), namespaces.next()) {
-            (Some(_), Some(_)) => None,
-            (Some(only), None) => self.workload(only).map(str::to_owned),
-            (None, _) => self.owners.get(&address).map(ToString::to_string),
-        }
     }
 
     /// The node of a namespace, where there are several.

@@ -165,7 +165,7 @@ fn words(args: TraceArgs, config: &Config) -> Vec<String> {
     words.extend(
         config
             .filter
-            .expression
+            .without_names()
             .split_whitespace()
             .map(str::to_owned),
     );

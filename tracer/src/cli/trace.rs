@@ -9,6 +9,7 @@ use super::{Args, RedactArgs, ReplayArgs, duration, output};
 use crate::config::{Config, Glob, OutputFormat, RecordTo, Redaction, ReplayConfig, Surroundings};
 use crate::error::Error;
 use crate::filter::{self, Request};
+use crate::inventory::Machine;
 
 /// Of a live trace.
 ///
@@ -20,7 +21,10 @@ pub(super) fn config(args: Args, surroundings: Surroundings) -> Result<Config, E
         max_size,
         until_eof,
     } = args;
-    let filter = filter::compile(&Request {
+    let machine = Machine {
+        host_root: args.host_root.clone(),
+    };
+    let request = Request {
         expr: args.expr.join(" "),
         src: args.shorthands.src,
         dst: args.shorthands.dst,
@@ -28,7 +32,8 @@ pub(super) fn config(args: Args, surroundings: Surroundings) -> Result<Config, E
         dport: args.shorthands.dport,
         proto: args.shorthands.proto,
         one_way: args.one_way,
-    })?;
+    };
+    let filter = filter::compile_with(&request, &machine)?;
     let only_interfaces = args
         .interface
         .iter()

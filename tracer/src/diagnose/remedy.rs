@@ -92,7 +92,8 @@ impl fmt::Display for Command {
 }
 
 /// One word for a POSIX shell: as it is where the shell takes it so, else in single quotes.
-fn quoted(word: &str) -> String {
+#[must_use]
+pub fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+,./:@%^".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()
@@ -183,8 +184,10 @@ impl Shell {
         }
     }
 
-    fn line(&self, command: Command) -> String {
-        command.behind(&self.prefix).to_string()
+    /// A command that runs here, as one line for a POSIX shell.
+    #[must_use]
+    pub fn line(&self, command: impl Into<Command>) -> String {
+        command.into().behind(&self.prefix).to_string()
     }
 }
 
@@ -242,7 +245,7 @@ impl Remedy {
     /// With one more command, typed after the others in another namespace.
     #[must_use]
     pub fn and_in(mut self, shell: &Shell, command: impl Into<Command>) -> Self {
-        self.commands.push(shell.line(command.into()));
+        self.commands.push(shell.line(command));
         self
     }
 
@@ -257,7 +260,7 @@ impl Remedy {
     /// Taken back by this command in another namespace.
     #[must_use]
     pub fn undone_in(mut self, shell: &Shell, command: impl Into<Command>) -> Self {
-        self.undo.push(shell.line(command.into()));
+        self.undo.push(shell.line(command));
         self
     }
 

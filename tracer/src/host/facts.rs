@@ -29,7 +29,7 @@ pub use layer2::{
     PortState, PortVlan, PortVlans, ProxyNeighbors,
 };
 pub use nodes::{ClockBasis, NodeClock, NodeId, TracedNode};
-pub use owners::{AddressOwner, Owner, OwnerKind};
+pub use owners::{AddressOwner, ContainerName, Owner, OwnerKind, ProcessOwner};
 pub use queues::PacketQueue;
 pub use routes::{NextHop, PolicyRule, Route, RouteAnswer, Selectors, TableRoute};
 pub use rule_trace::{RuleTrace, TracedPacket};
@@ -117,6 +117,8 @@ pub enum Fact {
     Sockets(PortSockets),
     /// Local ports in use towards a remote end.
     LocalPorts(LocalPorts),
+    /// The container or unit of a process.
+    ProcessOwner(ProcessOwner),
     /// Programs of the cgroup tree.
     Cgroups(Cgroups),
     /// The cgroup with this id, as a path from the hierarchy's root; `None` when it is gone.
@@ -618,6 +620,13 @@ pub enum Question {
         dst: IpAddr,
         /// Its port.
         port: u16,
+    },
+    /// The container or unit of a process; answered by [`Fact::ProcessOwner`].
+    ProcessOwner {
+        /// The namespace in which it sends or reads.
+        netns: NetNs,
+        /// Its id.
+        pid: u32,
     },
     /// Answered by [`Fact::Cgroups`].
     Cgroups,

@@ -21,7 +21,7 @@ use std::time::SystemTime;
 
 use super::Unreadable;
 use super::discovery::clean;
-use super::facts::{AddressOwner, Owner, OwnerKind};
+use super::facts::{AddressOwner, ContainerName, Owner, OwnerKind, ProcessOwner};
 use crate::model::NetNs;
 
 pub(super) use cgroup::Group;
@@ -98,15 +98,13 @@ impl Workloads {
         container.and_then(Container::owner).or_else(by_uid)
     }
 
-    /// The container of processes in this control group: `container web of pod shop/cart-5f6d`.
-    pub(super) fn container(&self, group: &Group) -> Option<String> {
+    /// The container of processes in this control group.
+    fn container(&self, group: &Group) -> Option<ContainerName> {
         let known = self.containers.get(group.container.as_ref()?);
-        let name = known.and_then(|known| known.name.as_deref());
+        let name = known.and_then(|known| known.name.clone());
         let owner = self.of_group(group)?;
-        Some(match (owner.kind, name) {
-            (OwnerKind::Pod, Some(name)) => format!("container {name} of {owner}"),
-            _ => owner.to_string(),
-        })
+        let pod = (owner.kind == OwnerKind::Pod).then_some(owner.name);
+        Some(ContainerName { name, pod })
     }
 
     /// Whose addresses are, as far as files tell.
@@ -148,6 +146,21 @@ impl Workloads {
                 self.namespaces.insert(netns, owner);
             }
         }
+    }
+}
+
+/// The container or unit of a process; of none once it has ended.
+pub(super) fn of_process(netns: NetNs, pid: u32) -> ProcessOwner {
+    let group = Group::of(pid);
+    let container = group.container.as_ref().and_then(|_| {
+        let shims: Vec<_> = bundle_of(pid).into_iter().collect();
+        Reader::default().read(&shims).container(&group)
+    });
+    ProcessOwner {
+        netns,
+        pid,
+        container,
+        unit: group.unit.filter(|_| group.container.is_none()),
     }
 }
 
@@ -337,4 +350,5 @@ pub(super) fn bundle_of(process: u32) -> Option<(PathBuf, PathBuf)> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 mod tests;

@@ -158,6 +158,9 @@ fn flow(id: u32, asked: &str, verdict: Verdict, paths: Vec<PathReport>) -> FlowR
     FlowReport {
         id,
         tuples: vec![tuple("asked", asked)],
+        owners: Vec::new(),
+        sender: None,
+        receiver: None,
         verdict,
         losses: Vec::new(),
         paths,
@@ -172,6 +175,7 @@ fn report(expression: &str, packets: u64, verdict: Verdict, flows: Vec<FlowRepor
             version: "0.1.0".into(),
         },
         nodes: Vec::new(),
+        namespaces: Vec::new(),
         host: HostInfo {
             hostname: "node1".into(),
             kernel: "6.18.5".into(),

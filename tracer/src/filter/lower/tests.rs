@@ -380,7 +380,7 @@ fn words_say_what_the_terms_say() {
         let expr = random.expr(depth, false);
         for term in normal_form::terms(&expr, true).unwrap() {
             let text = words::term(&term);
-            let again = normal_form::terms(&parser::parse(&text).unwrap().expr, false).unwrap();
+            let again = normal_form::terms(&parser::parse(&text, &NoDirectory).unwrap().expr, false).unwrap();
             let list = clauses(&again, true);
             let wanted = clauses(std::slice::from_ref(&term), true);
             for _ in 0..20 {

@@ -61,7 +61,7 @@ fn take(reader: &mut Reader, root: &Path, (id, file): (&str, &Path), found: &mut
 #[derive(Deserialize)]
 struct Config {
     #[serde(default)]
-    annotations: serde_json::Map<String, Value>,
+    annotations: Option<serde_json::Map<String, Value>>,
     #[serde(default)]
     linux: Linux,
     #[serde(default)]
@@ -90,7 +90,8 @@ struct Joined {
 
 fn config(id: &str, bytes: &[u8]) -> Option<Vec<Part>> {
     let config: Config = serde_json::from_slice(bytes).ok()?;
-    let annotation = |name: &str| config.annotations.get(name).and_then(Value::as_str);
+    let annotations = config.annotations.unwrap_or_default();
+    let annotation = |name: &str| annotations.get(name).and_then(Value::as_str);
     let mut container = of_labels(annotation);
     // nerdctl's label is an annotation too, by which its hooks find it (pkg/ocihook)
     let own = annotation("nerdctl/name").and_then(super::clean);
@@ -107,4 +108,44 @@ fn config(id: &str, bytes: &[u8]) -> Option<Vec<Part>> {
         .filter(|folder| folder.ends_with(id))
         .map(Path::to_owned);
     Some(vec![(id.to_owned(), container)])
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test ends where it fails")]
+mod tests {
+    use super::*;
+
+    fn only(id: &str, bytes: &[u8]) -> Container {
+        let mut parts = config(id, bytes).unwrap();
+        parts.pop().unwrap().1
+    }
+
+    #[test]
+    fn a_sandbox_tells_its_pod_and_its_namespace() {
+        let sandbox = only("9e38", include_bytes!("fixtures/containerd-sandbox.json"));
+        assert_eq!(sandbox.pod.as_deref(), Some("shop/client"));
+        assert_eq!(sandbox.name, None);
+        assert!(sandbox.netns.unwrap().starts_with("/var/run/netns"));
+        let container = only("ef76", include_bytes!("fixtures/containerd-container.json"));
+        assert_eq!(container.pod.as_deref(), Some("shop/web-6b74c758f5-4qntv"));
+        assert_eq!(container.name.as_deref(), Some("web"));
+        assert_eq!(container.netns, None, "that of a process");
+    }
+
+    #[test]
+    fn of_docker_the_bundle_leads_to_its_record() {
+        let id = "6fe917e860a7ccca51cb5479e62d1c9038bb3620b7a69986a68203d90875aedd";
+        let container = only(id, include_bytes!("fixtures/docker-bundle.json"));
+        let folder = container.docker.unwrap();
+        assert_eq!(folder, Path::new("/var/lib/docker/containers").join(id));
+        assert_eq!(container.name, None);
+    }
+
+    #[test]
+    fn what_is_no_bundle_tells_nothing() {
+        for bytes in [&b""[..], b"{", b"[]", b"{\"linux\": 1}"] {
+            assert_eq!(config("0a", bytes), None);
+        }
+        assert_eq!(config("0a", b"{}").unwrap(), [("0a".into(), Container::default())]);
+    }
 }

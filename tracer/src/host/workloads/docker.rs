@@ -88,3 +88,38 @@ fn record(bytes: &[u8]) -> Option<Vec<Part>> {
     }
     Some(vec![(record.id, container)])
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test ends where it fails")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_tells_name_namespace_and_addresses() {
+        let bytes = include_bytes!("fixtures/docker-container.json");
+        let (id, container) = record(bytes).unwrap().pop().unwrap();
+        assert!(id.starts_with("6fe9"), "{id}");
+        assert_eq!(container.name.as_deref(), Some("web"));
+        let netns = Path::new("/var/run/docker/netns/aabeb120f212");
+        assert_eq!(container.netns.as_deref(), Some(netns));
+        assert_eq!(container.addresses, ["172.18.0.2".parse::<IpAddr>().unwrap()]);
+    }
+
+    #[test]
+    fn one_that_has_ended_has_a_name_and_no_address() {
+        let text = include_str!("fixtures/docker-container.json");
+        let ended = text.replace("\"Running\": true", "\"Running\": false");
+        let (_, container) = record(ended.as_bytes()).unwrap().pop().unwrap();
+        assert_eq!(container.name.as_deref(), Some("web"));
+        assert!(container.netns.is_none() && container.addresses.is_empty());
+    }
+
+    #[test]
+    fn cri_dockerd_labels_its_containers() {
+        let labels = r#"{"io.kubernetes.pod.name":"cart","io.kubernetes.pod.namespace":"shop","io.kubernetes.container.name":"POD"}"#;
+        let text = format!(r#"{{"ID":"0a","Name":"/k8s_POD_cart_shop_1_0","Config":{{"Labels":{labels}}}}}"#);
+        let (_, sandbox) = record(text.as_bytes()).unwrap().pop().unwrap();
+        assert_eq!(sandbox.pod.as_deref(), Some("shop/cart"));
+        assert_eq!(sandbox.name, None);
+    }
+}

@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use super::Pseudonyms;
 use super::names::Kind;
 use crate::host::facts::{
-    AddressOwner, BpfProgram, CgroupProgram, Cgroups, ConntrackAnswer, ConntrackEntry, Fact, FdbEntry,
+    AddressOwner, BpfProgram, CgroupProgram, Cgroups, ConntrackAnswer, ConntrackEntry, ContainerName, Fact, FdbEntry,
     Forwarding, GroupMember, InterfaceAddress, Link, LocalPorts, MulticastPorts, Namespace,
-    Neighbor, NextHop, OpenSocket, Owner, OwnerKind, PolicyRule, PortSockets, PortUse, Probe, ProxyNeighbors, Route,
+    Neighbor, NextHop, OpenSocket, Owner, OwnerKind, PolicyRule, PortSockets, PortUse, Probe, ProcessOwner, ProxyNeighbors, Route,
     RouteAnswer, Run, TableRoute, TracedNode, TunnelLink, VxlanLink, XfrmPolicy,
 };
 use crate::model::{Mac, Process, Tuple};
@@ -49,6 +49,7 @@ impl Pseudonyms {
             Fact::Ruleset(_, ruleset) => self.ruleset(ruleset),
             Fact::Sockets(found) => self.port_sockets(found),
             Fact::LocalPorts(found) => self.local_ports(found),
+            Fact::ProcessOwner(owner) => self.process_owner(owner),
             Fact::Cgroups(found) => self.cgroups(found),
             Fact::Cgroup(_, path) => path.iter_mut().for_each(|path| self.cgroup(path)),
             Fact::Conntrack(answer) => self.conntrack_answer(answer),
@@ -84,9 +85,24 @@ impl Pseudonyms {
             node: _,
         } = namespace;
         self.rename(Kind::Namespace, name);
-        for path in path {
+        if let Some(path) = path {
             *path = self.names.path(Kind::File, path);
         }
+    }
+
+    fn process_owner(&mut self, owner: &mut ProcessOwner) {
+        let ProcessOwner {
+            netns: _,
+            pid: _,
+            container,
+            unit,
+        } = owner;
+        if let Some(ContainerName { name, pod }) = container {
+            for name in name.iter_mut().chain(pod) {
+                *name = self.names.path(Kind::Namespace, name);
+            }
+        }
+        unit.iter_mut().for_each(|unit| self.rename(Kind::Namespace, unit));
     }
 
     fn owner(&mut self, owner: &mut AddressOwner) {
