@@ -515,9 +515,7 @@ fn invocation(cli: Cli, surroundings: Surroundings) -> Result<Invocation, Error>
             Invocation::Cluster(Box::new(cluster::config(*args, surroundings)?))
         }
         Some(Command::Diff(args)) => Invocation::Diff(diff::config(args, surroundings)?),
-        Some(Command::List(args)) => {
-            Invocation::List(args.what.map(Listed::from), args.host_root)
-        }
+        Some(Command::List(args)) => Invocation::List(args.what.map(Listed::from), args.host_root),
         Some(Command::Schema { document }) => Invocation::Schema(document),
         Some(Command::Causes) => Invocation::Causes,
         Some(Command::Completions { shell }) => Invocation::Completions(shell),

@@ -202,10 +202,7 @@ pub fn compile(request: &Request) -> Result<Compiled, FilterError> {
 ///
 /// # Errors
 /// Those of [`compile`], and names that the directory does not have.
-pub fn compile_with(
-    request: &Request,
-    directory: &dyn Directory,
-) -> Result<Compiled, FilterError> {
+pub fn compile_with(request: &Request, directory: &dyn Directory) -> Result<Compiled, FilterError> {
     let asked = join(request, directory)?;
     let text = asked.text.as_str();
     let whole = |message: String| FilterError::new(text, 0..text.len(), message);

@@ -30,10 +30,10 @@ use std::net::IpAddr;
 
 use crate::model::{Device, KtimeNs, Mac, NetNs, Proto};
 use facts::{
-    AddressOwner, Cgroups, ConntrackAnswer, ConntrackCounters, DeviceState, Fact, Forwarding, InterfaceAddress,
-    Link, MulticastPorts, Namespace, Neighbor, NodeId, OpenSocket, Owner, OwnerKind, PacketQueue, PolicyRule,
-    PortUse, PortVlan, Probe, ProbeState, ProcessOwner, RouteAnswer, RuleTrace, Ruleset, Run, TableRoute,
-    TracedNode, XfrmPolicy,
+    AddressOwner, Cgroups, ConntrackAnswer, ConntrackCounters, DeviceState, Fact, Forwarding,
+    InterfaceAddress, Link, MulticastPorts, Namespace, Neighbor, NodeId, OpenSocket, Owner,
+    OwnerKind, PacketQueue, PolicyRule, PortUse, PortVlan, Probe, ProbeState, ProcessOwner,
+    RouteAnswer, RuleTrace, Ruleset, Run, TableRoute, TracedNode, XfrmPolicy,
 };
 
 pub use firewall::element_words;

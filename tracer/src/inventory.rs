@@ -43,7 +43,9 @@ impl Inventory {
             .collect();
         for netns in chosen {
             let facts = answer(&Question::Chains { netns }, watcher.namespaces());
-            facts.into_iter().for_each(|fact| host.apply(KtimeNs(0), fact));
+            facts
+                .into_iter()
+                .for_each(|fact| host.apply(KtimeNs(0), fact));
         }
         Ok(Self { host })
     }
@@ -95,11 +97,21 @@ impl Inventory {
         };
         let word = named.word();
         let known = || {
-            let listed: Vec<String> = names.iter().take(FEW).map(|n| format!("{word} {n}")).collect();
+            let listed: Vec<String> = names
+                .iter()
+                .take(FEW)
+                .map(|n| format!("{word} {n}"))
+                .collect();
             let more = if names.len() > FEW { ", …" } else { "" };
             match listed.as_slice() {
-                [] => format!("none is known here: `tracer list {}` says what is", list_word(kind)),
-                listed => format!("use one of {}{more}: `tracer list` shows all", listed.join(", ")),
+                [] => format!(
+                    "none is known here: `tracer list {}` says what is",
+                    list_word(kind)
+                ),
+                listed => format!(
+                    "use one of {}{more}: `tracer list` shows all",
+                    listed.join(", ")
+                ),
             }
         };
         match meant.as_slice() {
@@ -113,7 +125,8 @@ impl Inventory {
                 if ends.is_empty() {
                     return Err(Unknown {
                         message: format!("no address of `{word} {only}` is known"),
-                        hint: "where it shares the network of its node, give a port: `port 8080`".to_owned(),
+                        hint: "where it shares the network of its node, give a port: `port 8080`"
+                            .to_owned(),
                     });
                 }
                 Ok(ends)
@@ -145,7 +158,11 @@ impl Inventory {
             }
         }
         // a port at any address holds it at each
-        let any: BTreeSet<_> = ends.iter().filter(|end| end.address.is_none()).map(|end| end.port).collect();
+        let any: BTreeSet<_> = ends
+            .iter()
+            .filter(|end| end.address.is_none())
+            .map(|end| end.port)
+            .collect();
         ends.retain(|end| end.address.is_none() || !any.contains(&end.port));
         if ends.is_empty() {
             return Err(Unknown {

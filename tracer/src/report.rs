@@ -253,8 +253,14 @@ impl FlowReport {
     /// Its processes in words: `from curl (pid 7) to nginx (pid 9)`; `None` where none is known.
     #[must_use]
     pub fn processes(&self) -> Option<String> {
-        let from = self.sender.as_ref().map(|process| format!("from {process}"));
-        let to = self.receiver.as_ref().map(|process| format!("to {process}"));
+        let from = self
+            .sender
+            .as_ref()
+            .map(|process| format!("from {process}"));
+        let to = self
+            .receiver
+            .as_ref()
+            .map(|process| format!("to {process}"));
         let words: Vec<String> = from.into_iter().chain(to).collect();
         (!words.is_empty()).then(|| words.join(" "))
     }

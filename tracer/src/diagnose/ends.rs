@@ -46,7 +46,12 @@ pub fn of_flow(view: &View<'_>) -> (Option<End>, Option<End>) {
 /// The containers and units of these processes, while they are there.
 #[must_use]
 pub fn questions(view: &View<'_>) -> Vec<Question> {
-    let is_early = view.trace.flows.iter().take(FLOWS).any(|flow| flow.id == view.flow.id);
+    let is_early = view
+        .trace
+        .flows
+        .iter()
+        .take(FLOWS)
+        .any(|flow| flow.id == view.flow.id);
     if !is_early {
         return Vec::new();
     }

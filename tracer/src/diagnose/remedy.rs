@@ -388,7 +388,10 @@ mod tests {
         assert_eq!(command(4), "ip route");
         assert!(look(4).text.contains("shop/web-1"));
         assert_eq!(command(7), "nsenter '--net=/run/netns/cni 2' ip route");
-        assert_eq!(command(8), "nsenter --net=/proc/1/root/run/netns/blue ip route");
+        assert_eq!(
+            command(8),
+            "nsenter --net=/proc/1/root/run/netns/blue ip route"
+        );
         assert_eq!(command(10), "ip netns exec old ip route");
         assert_eq!(command(9), "ip route");
         // a container's name may look like that of a file, and is none

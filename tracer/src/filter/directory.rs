@@ -48,7 +48,10 @@ pub struct NoDirectory;
 impl Directory for NoDirectory {
     fn find(&self, named: Named, name: &str) -> Result<Vec<End>, Unknown> {
         Err(Unknown {
-            message: format!("`{} {name}` is looked up only on the machine that is traced", named.word()),
+            message: format!(
+                "`{} {name}` is looked up only on the machine that is traced",
+                named.word()
+            ),
             hint: "give the address: `host ADDRESS` (`tracer list` shows it there)".to_owned(),
         })
     }

@@ -146,7 +146,9 @@ fn read(question: &Question, netns: NetNs, namespaces: &Namespaces) -> io::Resul
         Question::LocalPorts {
             proto, dst, port, ..
         } => Fact::LocalPorts(sockets::local_ports(netns, *proto, (*dst, *port))?),
-        Question::ProcessOwner { pid, .. } => Fact::ProcessOwner(workloads::of_process(netns, *pid)),
+        Question::ProcessOwner { pid, .. } => {
+            Fact::ProcessOwner(workloads::of_process(netns, *pid))
+        }
         Question::DeviceState { device } => device_state(*device)?,
     };
     Ok(vec![fact])

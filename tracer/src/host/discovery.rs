@@ -305,7 +305,11 @@ impl Sighting {
             unit.or_else(|| Some(format!("process {}", comm(self.process?)?)))
         };
         self.given()
-            .or_else(|| inside.and_then(|_| container()).map(|name| text(name, Basis::Container)))
+            .or_else(|| {
+                inside
+                    .and_then(|_| container())
+                    .map(|name| text(name, Basis::Container))
+            })
             .or_else(|| runs().map(|name| text(name, Basis::Process)))
             .or_else(|| self.mounted_as.clone().map(|name| text(name, Basis::File)))
             .unwrap_or_else(|| text(by_number(netns), Basis::Number))
@@ -314,11 +318,12 @@ impl Sighting {
 
 /// Whether a program made up the file's name: `cni-UUID` (containerd, go-cni), `netns-UUID` (Podman), `UUID` (CRI-O).
 fn is_made(name: &str) -> bool {
-    let uuid = name.strip_prefix("cni-").or_else(|| name.strip_prefix("netns-"));
+    let uuid = name
+        .strip_prefix("cni-")
+        .or_else(|| name.strip_prefix("netns-"));
     let parts: Vec<&str> = uuid.unwrap_or(name).split('-').collect();
     let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
-    lengths == [8, 4, 4, 4, 12]
-        && parts.concat().bytes().all(|b| b.is_ascii_hexdigit())
+    lengths == [8, 4, 4, 4, 12] && parts.concat().bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 fn comm(process: u32) -> Option<String> {
@@ -432,7 +437,11 @@ mod tests {
     #[test]
     fn names_that_programs_make_up_are_no_names() {
         let uuid = "6d506f1d-4f1e-9a2b-33c4-0123456789ab";
-        for made in [format!("cni-{uuid}"), format!("netns-{uuid}"), uuid.to_owned()] {
+        for made in [
+            format!("cni-{uuid}"),
+            format!("netns-{uuid}"),
+            uuid.to_owned(),
+        ] {
             assert!(is_made(&made), "{made}");
         }
         for given in ["blue", "cni-blue", "node-1-2-3-4", "cni-"] {

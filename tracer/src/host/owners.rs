@@ -22,9 +22,15 @@ impl<'a> Owners<'a> {
         for list in [&host.addresses, &host.former_addresses] {
             // an address that moved to another interface belongs to that one
             let known: BTreeSet<IpAddr> = namespaces.keys().copied().collect();
-            for (device, own) in list.iter().flat_map(|(d, list)| list.iter().map(move |a| (d, a))) {
+            for (device, own) in list
+                .iter()
+                .flat_map(|(d, list)| list.iter().map(move |a| (d, a)))
+            {
                 if !known.contains(&own.address) {
-                    namespaces.entry(own.address).or_default().insert(device.netns);
+                    namespaces
+                        .entry(own.address)
+                        .or_default()
+                        .insert(device.netns);
                 }
             }
         }
@@ -39,7 +45,12 @@ impl<'a> Owners<'a> {
         match (having.next(), having.next()) {
             (Some(_), Some(_)) => None,
             (Some(only), None) => self.host.workload(*only).map(str::to_owned),
-            (None, _) => self.host.owners.get(&address)?.first().map(ToString::to_string),
+            (None, _) => self
+                .host
+                .owners
+                .get(&address)?
+                .first()
+                .map(ToString::to_string),
         }
     }
 }
@@ -48,9 +59,7 @@ impl<'a> Owners<'a> {
 #[expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 mod tests {
     use super::*;
-    use crate::host::facts::{
-        AddressOwner, Fact, InterfaceAddress, Namespace, Owner, OwnerKind,
-    };
+    use crate::host::facts::{AddressOwner, Fact, InterfaceAddress, Namespace, Owner, OwnerKind};
     use crate::model::{Device, IfIndex, KtimeNs};
 
     fn host(places: &[(u32, &str, &str)], owners: &[(&str, OwnerKind, &str)]) -> Host {

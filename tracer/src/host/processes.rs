@@ -106,7 +106,10 @@ pub fn named(name: &str) -> Vec<u32> {
         let comm = fs::read_to_string(proc.join(format!("{pid}/comm")));
         comm.is_ok_and(|comm| comm.trim_end() == cut)
     };
-    numbers(proc).take(MOST_PROCESSES).filter(is_named).collect()
+    numbers(proc)
+        .take(MOST_PROCESSES)
+        .filter(is_named)
+        .collect()
 }
 
 /// `socket:[4711]`.

@@ -45,7 +45,11 @@ fn owned(address: IpAddr, kind: OwnerKind, name: &str) -> Option<AddressOwner> {
 
 /// Of iptables: the destination asked for is the service's, the one translated to an endpoint's.
 fn of_rule(rule: &Rule) -> Vec<AddressOwner> {
-    let Some(name) = rule.text.split_once("--comment \"").and_then(|(_, rest)| service(rest)) else {
+    let Some(name) = rule
+        .text
+        .split_once("--comment \"")
+        .and_then(|(_, rest)| service(rest))
+    else {
         return Vec::new();
     };
     let asked = rule.tests().filter_map(|test| match test {
@@ -57,8 +61,8 @@ fn of_rule(rule: &Rule) -> Vec<AddressOwner> {
         _ => None,
     });
     let services = asked.filter_map(|address| owned(address, OwnerKind::Service, name));
-    let endpoints = destinations(rule)
-        .filter_map(|address| owned(address, OwnerKind::Endpoint, name));
+    let endpoints =
+        destinations(rule).filter_map(|address| owned(address, OwnerKind::Endpoint, name));
     services.chain(endpoints).collect()
 }
 
@@ -68,7 +72,10 @@ fn service(comment: &str) -> Option<&str> {
     let name = word.split(':').next()?;
     let (namespace, own) = name.split_once('/')?;
     let label = |text: &str| {
-        !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
+        !text.is_empty()
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.')
     };
     (label(namespace) && label(own)).then_some(name)
 }
@@ -123,7 +130,13 @@ fn of_element(element: &Element) -> Option<AddressOwner> {
         named(beginnings.find_map(|beginning| chain.strip_prefix(beginning))?)
     });
     // services without endpoints lead to one chain for all, and are named in the comment
-    let of_comment = || element.comment.as_deref().and_then(service).map(str::to_owned);
+    let of_comment = || {
+        element
+            .comment
+            .as_deref()
+            .and_then(service)
+            .map(str::to_owned)
+    };
     let name = of_chain.or_else(of_comment)?;
     (first == last)
         .then(|| owned(*first, OwnerKind::Service, &name))
@@ -138,7 +151,10 @@ mod tests {
     fn comments_name_services() {
         for (comment, name) in [
             ("shop/db:sql cluster IP\" -j", Some("shop/db")),
-            ("default/kubernetes:https\" -m tcp", Some("default/kubernetes")),
+            (
+                "default/kubernetes:https\" -m tcp",
+                Some("default/kubernetes"),
+            ),
             ("shop/db has no endpoints\"", Some("shop/db")),
             ("kubernetes service portals\"", None),
             ("tracer/a/b\"", None),
@@ -150,7 +166,10 @@ mod tests {
 
     #[test]
     fn chains_of_nftables_name_services() {
-        assert_eq!(named("ULMVA6XW-shop/db/tcp/sql").as_deref(), Some("shop/db"));
+        assert_eq!(
+            named("ULMVA6XW-shop/db/tcp/sql").as_deref(),
+            Some("shop/db")
+        );
         let endpoint = "5OJB2KTY-shop/db/tcp/sql__10.244.2.9/5432";
         assert_eq!(named(endpoint).as_deref(), Some("shop/db"));
         assert_eq!(named("chain"), None);

@@ -77,7 +77,9 @@ fn local_ends(inodes: &BTreeSet<u64>) -> io::Result<BTreeSet<LocalEnd>> {
         for family in [libc::AF_INET, libc::AF_INET6] {
             let request = request(family, number(proto), (0, 0), !NO_STATES);
             let found = netlink.ask(&request, |message| socket_of(message, 0))?;
-            let held = found.into_iter().filter(|(_, inode)| inodes.contains(inode));
+            let held = found
+                .into_iter()
+                .filter(|(_, inode)| inodes.contains(inode));
             ends.extend(held.map(|(socket, _)| (proto, socket.local, socket.port)));
         }
     }

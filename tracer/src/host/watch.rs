@@ -298,7 +298,10 @@ impl Watcher {
             }
         }
         self.refused.retain(|netns, _| found.contains_key(netns));
-        let shims: Vec<_> = found.values().filter_map(|s| bundle_of(s.process?)).collect();
+        let shims: Vec<_> = found
+            .values()
+            .filter_map(|s| bundle_of(s.process?))
+            .collect();
         let workloads = self.reader.read(&shims);
         let mut names = names(&found, &workloads);
         for (netns, sighting) in &found {

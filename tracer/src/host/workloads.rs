@@ -326,9 +326,15 @@ fn pod_name(namespace: &str, name: &str) -> Option<String> {
 /// `io.kubernetes.cri.…`, containerd's of pkg/cri/annotations).
 fn of_labels<'a>(value: impl Fn(&str) -> Option<&'a str>) -> Container {
     let either = |first: &str, second: &str| value(first).or_else(|| value(second));
-    let namespace = either("io.kubernetes.pod.namespace", "io.kubernetes.cri.sandbox-namespace");
+    let namespace = either(
+        "io.kubernetes.pod.namespace",
+        "io.kubernetes.cri.sandbox-namespace",
+    );
     let pod = either("io.kubernetes.pod.name", "io.kubernetes.cri.sandbox-name");
-    let name = either("io.kubernetes.container.name", "io.kubernetes.cri.container-name");
+    let name = either(
+        "io.kubernetes.container.name",
+        "io.kubernetes.cri.container-name",
+    );
     Container {
         pod: namespace.zip(pod).and_then(|(ns, pod)| pod_name(ns, pod)),
         // cri-dockerd and CRI-O call a sandbox so
@@ -342,7 +348,13 @@ fn of_labels<'a>(value: impl Fn(&str) -> Option<&'a str>) -> Container {
 pub(super) fn bundle_of(process: u32) -> Option<(PathBuf, PathBuf)> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     // state and parent follow the name, which may hold anything (proc_pid_stat(5))
-    let parent: u32 = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
+    let parent: u32 = stat
+        .rsplit_once(')')?
+        .1
+        .split_whitespace()
+        .nth(1)?
+        .parse()
+        .ok()?;
     let shim = PathBuf::from(format!("/proc/{parent}"));
     let comm = fs::read_to_string(shim.join("comm")).ok()?;
     let is_shim = comm.starts_with("containerd-shim") || comm.starts_with("conmon");

@@ -28,7 +28,12 @@ pub enum Listed {
 }
 
 impl Listed {
-    pub(super) const ALL: [Self; 4] = [Self::Pods, Self::Services, Self::Namespaces, Self::Interfaces];
+    pub(super) const ALL: [Self; 4] = [
+        Self::Pods,
+        Self::Services,
+        Self::Namespaces,
+        Self::Interfaces,
+    ];
 
     fn heads(self) -> [&'static str; 3] {
         match self {
@@ -41,8 +46,12 @@ impl Listed {
 
     fn none(self) -> &'static str {
         match self {
-            Self::Pods => "no pods or containers: no runtime's files are here (--host-root DIR where the machine's are mounted)",
-            Self::Services => "no services: no rules of kube-proxy are here (those of IPVS mode are not read)",
+            Self::Pods => {
+                "no pods or containers: no runtime's files are here (--host-root DIR where the machine's are mounted)"
+            }
+            Self::Services => {
+                "no services: no rules of kube-proxy are here (those of IPVS mode are not read)"
+            }
             Self::Namespaces => "no namespaces: /proc shows none",
             Self::Interfaces => "no interfaces",
         }
@@ -77,7 +86,10 @@ impl Inventory {
     }
 
     fn pods(&self) -> Vec<[String; 3]> {
-        let kinds = [(OwnerKind::Pod, Named::Pod), (OwnerKind::Container, Named::Container)];
+        let kinds = [
+            (OwnerKind::Pod, Named::Pod),
+            (OwnerKind::Container, Named::Container),
+        ];
         let mut rows = Vec::new();
         for (kind, named) in kinds {
             for name in self.names(kind) {
@@ -110,7 +122,10 @@ impl Inventory {
             let expression = format!("service {name}");
             [name, format!("{addresses} → {endpoints}"), expression]
         };
-        self.names(OwnerKind::Service).into_iter().map(row).collect()
+        self.names(OwnerKind::Service)
+            .into_iter()
+            .map(row)
+            .collect()
     }
 
     fn spaces(&self) -> Vec<[String; 3]> {
@@ -126,10 +141,16 @@ impl Inventory {
             let place = self.host.namespace(link.device.netns);
             let addresses = self.host.addresses(link.device).iter();
             let addresses: BTreeSet<_> = addresses.map(|own| own.address).collect();
-            let kind = if link.kind.is_empty() { "-" } else { &link.kind };
+            let kind = if link.kind.is_empty() {
+                "-"
+            } else {
+                &link.kind
+            };
             [
                 format!("{place}/{}", link.name),
-                format!("{kind} {}", joined(addresses)).trim_end().to_owned(),
+                format!("{kind} {}", joined(addresses))
+                    .trim_end()
+                    .to_owned(),
                 format!("--netns {} -i {}", quoted(&place), quoted(&link.name)),
             ]
         };

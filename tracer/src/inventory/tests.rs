@@ -34,7 +34,10 @@ fn inventory() -> Inventory {
             ifindex: IfIndex(number),
         };
         told(Fact::Addresses(device(1), vec![own("127.0.0.1")]));
-        told(Fact::Addresses(device(2), vec![own(address), own("fe80::1")]));
+        told(Fact::Addresses(
+            device(2),
+            vec![own(address), own("fe80::1")],
+        ));
     }
     let owned = |address: &str, kind, name: &str| AddressOwner {
         address: address.parse().unwrap(),
@@ -57,11 +60,20 @@ fn names_stand_for_addresses() {
     let inventory = inventory();
     let found = |named, kind, name| {
         let ends = inventory.ends((named, kind), name);
-        ends.map(|ends| ends.iter().filter_map(|end| end.address).map(|a| a.to_string()).collect::<Vec<_>>())
+        ends.map(|ends| {
+            ends.iter()
+                .filter_map(|end| end.address)
+                .map(|a| a.to_string())
+                .collect::<Vec<_>>()
+        })
     };
     let pod = |name| found(Named::Pod, OwnerKind::Pod, name);
     assert_eq!(pod("shop/cart").unwrap(), ["10.244.1.7"]);
-    assert_eq!(pod("cart").unwrap(), ["10.244.1.7"], "the only one of that name");
+    assert_eq!(
+        pod("cart").unwrap(),
+        ["10.244.1.7"],
+        "the only one of that name"
+    );
     assert_eq!(pod("shop/db-0").unwrap(), ["10.244.2.9"], "of another node");
     let container = found(Named::Container, OwnerKind::Container, "db");
     assert_eq!(container.unwrap(), ["172.17.0.2"]);
@@ -95,5 +107,8 @@ fn what_there_is_stands_beside_what_to_type() {
 fn a_process_without_a_socket_is_refused() {
     let refused = inventory().of_processes(&[u32::MAX], "pid 4294967295");
     let message = refused.unwrap_err().message;
-    assert!(message.starts_with("the sockets of `pid 4294967295` cannot be read"), "{message}");
+    assert!(
+        message.starts_with("the sockets of `pid 4294967295` cannot be read"),
+        "{message}"
+    );
 }

@@ -20,8 +20,8 @@ use super::style::{Face, Marks, UNICODE};
 use super::text::completeness;
 use super::text::verdict::{confidence, packets, sentence};
 use super::text::{more_alike, node, outcomes, seconds};
-use crate::report::{FlowReport, Report};
 use crate::report::stories::stories;
+use crate::report::{FlowReport, Report};
 use crate::verdict::{Advice, Evidence, Verdict};
 use escape::{code, fence, prose};
 

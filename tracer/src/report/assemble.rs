@@ -16,8 +16,8 @@ use time::format_description::well_known::Rfc3339;
 
 use super::{
     CheckReport, ClockReport, Completeness, FlowReport, HookLoss, HopReport, HostInfo,
-    JourneyReport, LossReport, NamespaceReport, NetnsReport, NodeReport, OwnerReport, PathReport, ProbeReport, ProcessReport, Report, SCHEMA, Tool,
-    TraceInfo, TupleReport,
+    JourneyReport, LossReport, NamespaceReport, NetnsReport, NodeReport, OwnerReport, PathReport,
+    ProbeReport, ProcessReport, Report, SCHEMA, Tool, TraceInfo, TupleReport,
 };
 use crate::correlate::Trace;
 use crate::diagnose::checks::{self, Passed};
@@ -25,8 +25,8 @@ use crate::diagnose::ends;
 use crate::diagnose::view::View;
 use crate::diagnose::{Diagnosis, LossGroup};
 use crate::host::Host;
-use crate::host::owners::Owners;
 use crate::host::facts::{ProbeState, Run, TracedNode};
+use crate::host::owners::Owners;
 use crate::model::Losses;
 use crate::model::{Direction, Flow, FlowId, Hop, KtimeNs, NetNs, Path, Tuple, TupleRole};
 use crate::report::owners::annotate;
@@ -341,7 +341,9 @@ fn add_processes(report: &mut FlowReport, view: &View<'_>) {
         ProcessReport {
             pid: process.pid,
             comm: process.comm,
-            owner: owner.map(ToString::to_string).filter(|words| !words.is_empty()),
+            owner: owner
+                .map(ToString::to_string)
+                .filter(|words| !words.is_empty()),
         }
     };
     let (sends, receives) = ends::of_flow(view);

@@ -38,7 +38,12 @@ fn apart(c: char) -> bool {
     !(c.is_ascii_alphanumeric() || ".:[]/-_%".contains(c))
 }
 
+/// Of an address, an address and port, and `10.96.3.7:5432/tcp`.
 fn address(word: &str) -> Option<IpAddr> {
+    let word = match word.rsplit_once('/') {
+        Some((end, "tcp" | "udp" | "sctp")) => end,
+        _ => word,
+    };
     let end = || word.parse::<SocketAddr>().ok().map(|end| end.ip());
     word.parse().ok().or_else(end)
 }
@@ -92,6 +97,10 @@ mod tests {
                 "udp [fd00::9]:53 (pod shop/six) > fd00::9.",
             ),
             ("10.244.2.9, 1.2.3", "10.244.2.9 (pod shop/db-0), 1.2.3"),
+            (
+                "to 10.96.3.7:5432/tcp, -d 10.96.3.7 -j",
+                "to 10.96.3.7:5432/tcp (service shop/db), -d 10.96.3.7 -j",
+            ),
             // a network, and a longer word
             ("-d 10.96.3.7/32 x10.96.3.7", "-d 10.96.3.7/32 x10.96.3.7"),
             (

@@ -23,7 +23,10 @@ impl Parser<'_> {
         let mut ends = self.directory.find(named, name).map_err(refuse)?;
         ends.retain(|end| fits(*end, qualifiers.protocol));
         if ends.is_empty() {
-            let message = format!("`{} {name}` has nothing of the protocol before it", named.word());
+            let message = format!(
+                "`{} {name}` has nothing of the protocol before it",
+                named.word()
+            );
             return Err(self.refuse(span, message).hint("leave the protocol out"));
         }
         for end in &ends {
@@ -44,7 +47,10 @@ fn fits(end: End, protocol: Option<Test>) -> bool {
     };
     match protocol {
         Some(Test::Family(wanted)) => family(wanted),
-        Some(Test::Proto { family: wanted, proto }) => {
+        Some(Test::Proto {
+            family: wanted,
+            proto,
+        }) => {
             let port = end.port.and_then(|(own, _)| number(own));
             family(wanted) && port.is_none_or(|own| own == proto)
         }

@@ -32,7 +32,12 @@ pub(super) fn read(reader: &mut Reader, root: &Path, found: &mut Workloads) {
 
 /// The bundle in a folder, that of a shim whose child is in sight. Its id is the folder's name, of Podman and CRI-O that of the
 /// folder above `userdata`.
-pub(super) fn of_process(reader: &mut Reader, root: &Path, directory: &Path, found: &mut Workloads) {
+pub(super) fn of_process(
+    reader: &mut Reader,
+    root: &Path,
+    directory: &Path,
+    found: &mut Workloads,
+) {
     let Ok(folder) = std::fs::read_link(directory) else {
         return;
     };
@@ -52,7 +57,9 @@ pub(super) fn of_process(reader: &mut Reader, root: &Path, directory: &Path, fou
 fn take(reader: &mut Reader, root: &Path, (id, file): (&str, &Path), found: &mut Workloads) {
     let parts = reader.file(file, |bytes| config(id, bytes));
     found.take(root, &parts);
-    let folders = parts.iter().filter_map(|(_, container)| container.docker.as_ref());
+    let folders = parts
+        .iter()
+        .filter_map(|(_, container)| container.docker.as_ref());
     for folder in folders {
         docker::container(reader, root, &below(root, folder), found);
     }
@@ -96,13 +103,20 @@ fn config(id: &str, bytes: &[u8]) -> Option<Vec<Part>> {
     // nerdctl's label is an annotation too, by which its hooks find it (pkg/ocihook)
     let own = annotation("nerdctl/name").and_then(super::clean);
     container.name = container.name.or(own);
-    let network = config.linux.namespaces.iter().find(|n| n.r#type == "network");
+    let network = config
+        .linux
+        .namespaces
+        .iter()
+        .find(|n| n.r#type == "network");
     container.netns = network
         .map(|n| n.path.clone())
         // that of a process is not a file that stays
         .filter(|path| path.is_absolute() && !path.starts_with("/proc"));
     // Docker mounts it from the folder that it has for the container, wherever its data-root is
-    let hostname = config.mounts.iter().find(|m| m.destination == Path::new("/etc/hostname"));
+    let hostname = config
+        .mounts
+        .iter()
+        .find(|m| m.destination == Path::new("/etc/hostname"));
     container.docker = hostname
         .and_then(|mount| mount.source.parent())
         .filter(|folder| folder.ends_with(id))
@@ -146,6 +160,9 @@ mod tests {
         for bytes in [&b""[..], b"{", b"[]", b"{\"linux\": 1}"] {
             assert_eq!(config("0a", bytes), None);
         }
-        assert_eq!(config("0a", b"{}").unwrap(), [("0a".into(), Container::default())]);
+        assert_eq!(
+            config("0a", b"{}").unwrap(),
+            [("0a".into(), Container::default())]
+        );
     }
 }

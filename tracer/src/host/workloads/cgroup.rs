@@ -82,11 +82,30 @@ mod tests {
         for (cgroup, pod) in [
             (format!("0::/system.slice/docker-{id}.scope\n"), None),
             (format!("0::/docker/{id}\n"), None),
-            (format!("0::/machine.slice/libpod-{id}.scope/container\n"), None),
-            (format!("0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{under}.slice/cri-containerd-{id}.scope\n"), Some(uid)),
-            (format!("0::/kubepods.slice/kubepods-pod{under}.slice/crio-{id}.scope\n"), Some(uid)),
-            (format!("12:pids:/kubepods/burstable/pod{uid}/{id}\n11:cpu:/\n"), Some(uid)),
-            (format!("9:devices:/\n8:pids:/system.slice/containerd.service/kubepods-besteffort-pod{under}.slice:cri-containerd:{id}\n"), Some(uid)),
+            (
+                format!("0::/machine.slice/libpod-{id}.scope/container\n"),
+                None,
+            ),
+            (
+                format!(
+                    "0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{under}.slice/cri-containerd-{id}.scope\n"
+                ),
+                Some(uid),
+            ),
+            (
+                format!("0::/kubepods.slice/kubepods-pod{under}.slice/crio-{id}.scope\n"),
+                Some(uid),
+            ),
+            (
+                format!("12:pids:/kubepods/burstable/pod{uid}/{id}\n11:cpu:/\n"),
+                Some(uid),
+            ),
+            (
+                format!(
+                    "9:devices:/\n8:pids:/system.slice/containerd.service/kubepods-besteffort-pod{under}.slice:cri-containerd:{id}\n"
+                ),
+                Some(uid),
+            ),
         ] {
             let group = Group::parse(&cgroup);
             assert_eq!(group.container.as_deref(), Some(id.as_str()), "{cgroup}");
@@ -97,13 +116,23 @@ mod tests {
     #[test]
     fn what_is_in_no_container_has_its_unit() {
         let unit = |text| Group::parse(text).unit;
-        assert_eq!(unit("0::/system.slice/nginx.service\n").as_deref(), Some("nginx.service"));
         assert_eq!(
-            unit("0::/user.slice/user-1000.slice/user@1000.service/app.slice/web.service\n").as_deref(),
+            unit("0::/system.slice/nginx.service\n").as_deref(),
+            Some("nginx.service")
+        );
+        assert_eq!(
+            unit("0::/user.slice/user-1000.slice/user@1000.service/app.slice/web.service\n")
+                .as_deref(),
             Some("web.service")
         );
-        assert_eq!(unit("0::/user.slice/user-1000.slice/user@1000.service/init.scope\n"), None);
-        let conmon = format!("0::/machine.slice/libpod-conmon-{}.scope\n", "ab".repeat(32));
+        assert_eq!(
+            unit("0::/user.slice/user-1000.slice/user@1000.service/init.scope\n"),
+            None
+        );
+        let conmon = format!(
+            "0::/machine.slice/libpod-conmon-{}.scope\n",
+            "ab".repeat(32)
+        );
         assert_eq!(Group::parse(&conmon), Group::default());
     }
 }

@@ -71,7 +71,8 @@ fn result(bytes: &[u8]) -> Option<Vec<Part>> {
     let kept: Kept = serde_json::from_slice(bytes).ok()?;
     let arg = |name: &str| {
         let mut args = kept.cni_args.iter();
-        args.find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        args.find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     };
     let sandbox = |interface: &Interface| !interface.sandbox.is_empty();
     let inside = |given: &&Given| {
@@ -122,7 +123,10 @@ mod tests {
         assert_eq!(container.pod.as_deref(), Some("shop/client"));
         let netns = container.netns.as_ref().unwrap();
         assert!(netns.starts_with("/var/run/netns"), "{netns:?}");
-        assert_eq!(container.addresses, ["10.244.1.2".parse::<IpAddr>().unwrap()]);
+        assert_eq!(
+            container.addresses,
+            ["10.244.1.2".parse::<IpAddr>().unwrap()]
+        );
     }
 
     #[test]
@@ -132,7 +136,10 @@ mod tests {
         let [(id, container)] = parts.as_slice() else {
             unreachable!("{parts:?}")
         };
-        assert_eq!((id.as_str(), container.addresses.as_slice()), ("0a1b", &[address][..]));
+        assert_eq!(
+            (id.as_str(), container.addresses.as_slice()),
+            ("0a1b", &[address][..])
+        );
         assert_eq!(reservation(address, b""), None);
     }
 }

@@ -75,7 +75,11 @@ fn record(bytes: &[u8]) -> Option<Vec<Part>> {
     let name = clean(record.name.trim_start_matches('/'));
     let mut container = Container {
         // cri-dockerd's own names (`k8s_web_cart_shop_…`) say what its labels say
-        name: if labelled.pod.is_some() { labelled.name } else { name },
+        name: if labelled.pod.is_some() {
+            labelled.name
+        } else {
+            name
+        },
         pod: labelled.pod,
         ..Container::default()
     };
@@ -84,7 +88,9 @@ fn record(bytes: &[u8]) -> Option<Vec<Part>> {
         container.netns = Some(settings.sandbox_key).filter(|path| path.is_absolute());
         let networks = settings.networks.unwrap_or_default();
         let given = networks.values().flatten().flat_map(|e| [&e.v4, &e.v6]);
-        container.addresses = given.filter_map(|text| text.parse::<IpAddr>().ok()).collect();
+        container.addresses = given
+            .filter_map(|text| text.parse::<IpAddr>().ok())
+            .collect();
     }
     Some(vec![(record.id, container)])
 }
@@ -102,7 +108,10 @@ mod tests {
         assert_eq!(container.name.as_deref(), Some("web"));
         let netns = Path::new("/var/run/docker/netns/aabeb120f212");
         assert_eq!(container.netns.as_deref(), Some(netns));
-        assert_eq!(container.addresses, ["172.18.0.2".parse::<IpAddr>().unwrap()]);
+        assert_eq!(
+            container.addresses,
+            ["172.18.0.2".parse::<IpAddr>().unwrap()]
+        );
     }
 
     #[test]
@@ -117,7 +126,9 @@ mod tests {
     #[test]
     fn cri_dockerd_labels_its_containers() {
         let labels = r#"{"io.kubernetes.pod.name":"cart","io.kubernetes.pod.namespace":"shop","io.kubernetes.container.name":"POD"}"#;
-        let text = format!(r#"{{"ID":"0a","Name":"/k8s_POD_cart_shop_1_0","Config":{{"Labels":{labels}}}}}"#);
+        let text = format!(
+            r#"{{"ID":"0a","Name":"/k8s_POD_cart_shop_1_0","Config":{{"Labels":{labels}}}}}"#
+        );
         let (_, sandbox) = record(text.as_bytes()).unwrap().pop().unwrap();
         assert_eq!(sandbox.pod.as_deref(), Some("shop/cart"));
         assert_eq!(sandbox.name, None);

@@ -10,7 +10,9 @@ struct Machine(tempfile::TempDir);
 impl Machine {
     fn new(files: &[(&str, &[u8])]) -> Self {
         let machine = Self(tempfile::tempdir().unwrap());
-        files.iter().for_each(|(path, bytes)| machine.put(path, bytes));
+        files
+            .iter()
+            .for_each(|(path, bytes)| machine.put(path, bytes));
         machine
     }
 
@@ -38,7 +40,9 @@ fn group(container: &str) -> Group {
 }
 
 fn told(workloads: &Workloads, container: &str) -> Option<String> {
-    workloads.of_group(&group(container)).map(|owner| owner.to_string())
+    workloads
+        .of_group(&group(container))
+        .map(|owner| owner.to_string())
 }
 
 #[test]
@@ -46,10 +50,16 @@ fn parts_of_several_files_are_put_together() {
     let result: &[u8] = include_bytes!("fixtures/cni-result.json");
     let link = format!("var/log/containers/web-6b74c758f5-4qntv_shop_web-{CONTAINER}.log");
     let machine = Machine::new(&[
-        (&format!("var/lib/cni/results/podnet-{SANDBOX}-eth0"), result),
+        (
+            &format!("var/lib/cni/results/podnet-{SANDBOX}-eth0"),
+            result,
+        ),
         ("var/lib/cni/networks/podnet/10.244.1.9", SANDBOX.as_bytes()),
         (&link, b""),
-        ("etc/hosts", b"127.0.0.1 localhost\n192.0.2.9 db.internal db # ours\n"),
+        (
+            "etc/hosts",
+            b"127.0.0.1 localhost\n192.0.2.9 db.internal db # ours\n",
+        ),
     ]);
     let workloads = machine.read(&mut machine.reader());
     assert_eq!(told(&workloads, SANDBOX).unwrap(), "pod shop/client");
@@ -79,7 +89,10 @@ fn a_pod_is_known_by_its_uid_whichever_the_runtime() {
     let machine = Machine::new(&[(&format!("var/log/pods/shop_web_{uid}/web/0.log"), b"")]);
     let workloads = machine.read(&mut machine.reader());
     let group = Group::parse(&format!("0::/kubepods/pod{uid}/{SANDBOX}\n"));
-    assert_eq!(workloads.of_group(&group).unwrap().to_string(), "pod shop/web");
+    assert_eq!(
+        workloads.of_group(&group).unwrap().to_string(),
+        "pod shop/web"
+    );
 }
 
 #[test]
@@ -99,7 +112,10 @@ fn what_changes_is_read_again_and_what_is_gone_is_forgotten() {
 #[test]
 fn what_is_there_and_cannot_be_read_is_told_with_the_reason() {
     let machine = Machine::new(&[]);
-    let tasks = machine.0.path().join("run/containerd/io.containerd.runtime.v2.task");
+    let tasks = machine
+        .0
+        .path()
+        .join("run/containerd/io.containerd.runtime.v2.task");
     fs::create_dir_all(tasks.parent().unwrap()).unwrap();
     symlink(&tasks, &tasks).unwrap();
     let workloads = machine.read(&mut machine.reader());
@@ -112,7 +128,14 @@ fn names_that_could_disturb_a_terminal_are_cleaned() {
     let line = host_line("192.0.2.1 a\u{1b}[2Jb").unwrap();
     assert_eq!(line.owner.name, "a?[2Jb");
     assert_eq!(pod_name("shop", "a\nb").unwrap(), "shop/a?b");
-    for other in ["", "# 10.0.0.1 a", "10.0.0.1", "ff02::1 ip6-allnodes", "::1 localhost", "x y"] {
+    for other in [
+        "",
+        "# 10.0.0.1 a",
+        "10.0.0.1",
+        "ff02::1 ip6-allnodes",
+        "::1 localhost",
+        "x y",
+    ] {
         assert_eq!(host_line(other), None, "{other}");
     }
 }

@@ -48,7 +48,10 @@ fn way(flow: &FlowReport, path: &PathReport, end: Option<&End>, room: usize) -> 
         other => format!("Path, {}", prose(other)),
     };
     let mut lines = vec![
-        format!("### {title}: {}", code(tuple.as_deref().unwrap_or("no packet"))),
+        format!(
+            "### {title}: {}",
+            code(tuple.as_deref().unwrap_or("no packet"))
+        ),
         String::new(),
         "| # | place | hook | packets | to next | p99 | what changed |".to_owned(),
         "|--:|---|---|--:|--:|--:|---|".to_owned(),

@@ -45,7 +45,9 @@ fn path_rows<'a>(
     };
     let changed = |hop: &HopReport, after: bool| -> Vec<Row<'a>> {
         let texts = changes(&page.marks, hop, after);
-        texts.map(|text| Row::Change(flow.with_owners(&text))).collect()
+        texts
+            .map(|text| Row::Change(flow.with_owners(&text)))
+            .collect()
     };
     rows.extend(checks(&path.checks));
     if let Some(end) = end.filter(|end| end.after == 0) {

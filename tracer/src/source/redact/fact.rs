@@ -6,10 +6,11 @@ use std::net::IpAddr;
 use super::Pseudonyms;
 use super::names::Kind;
 use crate::host::facts::{
-    AddressOwner, BpfProgram, CgroupProgram, Cgroups, ConntrackAnswer, ConntrackEntry, ContainerName, Fact, FdbEntry,
-    Forwarding, GroupMember, InterfaceAddress, Link, LocalPorts, MulticastPorts, Namespace,
-    Neighbor, NextHop, OpenSocket, Owner, OwnerKind, PolicyRule, PortSockets, PortUse, Probe, ProcessOwner, ProxyNeighbors, Route,
-    RouteAnswer, Run, TableRoute, TracedNode, TunnelLink, VxlanLink, XfrmPolicy,
+    AddressOwner, BpfProgram, CgroupProgram, Cgroups, ConntrackAnswer, ConntrackEntry,
+    ContainerName, Fact, FdbEntry, Forwarding, GroupMember, InterfaceAddress, Link, LocalPorts,
+    MulticastPorts, Namespace, Neighbor, NextHop, OpenSocket, Owner, OwnerKind, PolicyRule,
+    PortSockets, PortUse, Probe, ProcessOwner, ProxyNeighbors, Route, RouteAnswer, Run, TableRoute,
+    TracedNode, TunnelLink, VxlanLink, XfrmPolicy,
 };
 use crate::model::{Mac, Process, Tuple};
 
@@ -102,7 +103,8 @@ impl Pseudonyms {
                 *name = self.names.path(Kind::Namespace, name);
             }
         }
-        unit.iter_mut().for_each(|unit| self.rename(Kind::Namespace, unit));
+        unit.iter_mut()
+            .for_each(|unit| self.rename(Kind::Namespace, unit));
     }
 
     fn owner(&mut self, owner: &mut AddressOwner) {

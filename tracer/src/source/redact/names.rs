@@ -81,7 +81,9 @@ pub(super) const CHAINS: [&str; 7] = [
     "EGRESS",
 ];
 /// Folders of files of namespaces.
-const PLACES: [&str; 9] = ["run", "var", "netns", "docker", "proc", "root", "task", "fd", "ns"];
+const PLACES: [&str; 9] = [
+    "run", "var", "netns", "docker", "proc", "root", "task", "fd", "ns",
+];
 
 /// What names of namespaces begin with that tell whose network it is (see `host::discovery`), and what of them is hidden as
 /// what.
@@ -301,6 +303,22 @@ mod tests {
         assert_eq!(names.path(Kind::Cgroup, "/sys/fs/cgroup"), "/sys/fs/cgroup");
         assert_eq!(names.path(Kind::Cgroup, "/"), "/");
         assert_ne!(names.name(Kind::Namespace, "netns:web"), "netns:web");
+    }
+
+    #[test]
+    fn a_workload_is_hidden_part_by_part() {
+        let mut names = names();
+        let (shop, cart) = (
+            names.name(Kind::Namespace, "shop"),
+            names.name(Kind::Namespace, "cart"),
+        );
+        let pod = names.name(Kind::Namespace, "pod shop/cart");
+        assert_eq!(pod, format!("pod {shop}/{cart}"));
+        assert_eq!(names.original(&pod), "pod shop/cart");
+        let second = names.name(Kind::Namespace, "container cart (netns:4026532286)");
+        assert_eq!(second, format!("container {cart} (netns:4026532286)"));
+        let path = names.path(Kind::File, "/proc/1/root/run/netns/cart");
+        assert_eq!(path, format!("/proc/1/root/run/netns/{cart}"));
     }
 
     #[test]

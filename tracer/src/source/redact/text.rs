@@ -379,6 +379,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn names_in_an_expression_are_hidden_and_understood() {
+        let mut all = pseudonyms();
+        let typed =
+            "tcp and (src pod shop/cart or shop/db) and process nginx and pid 7 and port 80";
+        let hidden = all.expression(typed);
+        for name in ["shop", "cart", "db", "nginx"] {
+            assert!(!hidden.contains(name), "{hidden}");
+        }
+        assert!(hidden.starts_with("tcp and (src pod ns-"), "{hidden}");
+        assert!(hidden.ends_with(" and pid 7 and port 80"), "{hidden}");
+        assert_eq!(all.meant(&hidden), typed);
+        let shop = all.names.name(Kind::Namespace, "pod shop/cart");
+        assert!(hidden.contains(&shop), "{shop} in {hidden}");
+    }
+
+    #[test]
     fn an_expression_keeps_its_words() {
         let mut all = pseudonyms();
         let a = all.addresses.address(IpAddr::from([10, 1, 2, 3]));
