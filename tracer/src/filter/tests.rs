@@ -65,10 +65,7 @@ fn names_stand_for_addresses_and_ports() {
             "pod shop/db and service shop/db",
             &["src host 10.244.1.9 and dst host 10.96.3.7"],
         ),
-        (
-            "pod shop/db or shop/cart and ip6",
-            &["dst host fd00::7 and ip6"],
-        ),
+        ("pod shop/db or shop/cart and ip6", &["dst host fd00::7"]),
         (
             "process nginx",
             &[

@@ -133,7 +133,7 @@ impl Inventory {
             let way = Shell::of(&self.host, Some(netns)).line("ip -br addr");
             [name.to_owned(), way, format!("--netns {}", quoted(name))]
         };
-        self.host.namespaces().map(row).collect()
+        sorted(self.host.namespaces().map(row))
     }
 
     fn interfaces(&self) -> Vec<[String; 3]> {
@@ -154,8 +154,12 @@ impl Inventory {
                 format!("--netns {} -i {}", quoted(&place), quoted(&link.name)),
             ]
         };
-        self.host.links().map(row).collect()
+        sorted(self.host.links().map(row))
     }
+}
+
+fn sorted(rows: impl Iterator<Item = [String; 3]>) -> Vec<[String; 3]> {
+    rows.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 fn joined(addresses: BTreeSet<IpAddr>) -> String {

@@ -324,7 +324,8 @@ impl Control {
         let mut added = Vec::new();
         for change in changes {
             match change {
-                HostChange::NamespaceAdded(handle, _) => {
+                HostChange::NamespaceAdded(handle, identity) => {
+                    self.scope.called(handle.netns(), &identity.name);
                     added.push(handle.netns());
                     self.namespaces.insert(handle);
                 }
@@ -356,10 +357,10 @@ impl Control {
                     }
                 }
                 HostChange::LinkGone(device) => self.forget(device),
-                HostChange::NamespaceRenamed(..)
-                | HostChange::Addresses(..)
-                | HostChange::Owners(_)
-                | HostChange::Unread { .. } => {}
+                HostChange::NamespaceRenamed(netns, identity) => {
+                    self.scope.called(netns, &identity.name);
+                }
+                HostChange::Addresses(..) | HostChange::Owners(_) | HostChange::Unread { .. } => {}
             }
         }
         facts.extend(self.attach(&new));

@@ -103,7 +103,12 @@ impl Scope {
         self.netns.is_empty() || self.netns.contains(&netns)
     }
 
-    /// The name that the namespace had at the start.
+    /// Takes in what a namespace is called now.
+    pub(super) fn called(&mut self, netns: NetNs, name: &str) {
+        self.names.insert(netns, name.to_owned());
+    }
+
+    /// The name of a namespace.
     pub(super) fn namespace(&self, netns: NetNs) -> String {
         self.names
             .get(&netns)
