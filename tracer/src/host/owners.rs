@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::Host;
+use super::facts::{Owner, OwnerKind};
 use crate::model::NetNs;
 
 /// Owners of addresses, as of one moment.
@@ -41,17 +42,41 @@ impl<'a> Owners<'a> {
     /// namespaces have it, and where nothing but the place is known.
     #[must_use]
     pub fn owner(&self, address: IpAddr) -> Option<String> {
+        self.among(address, &[])
+    }
+
+    /// The same beside these other addresses of a flow: what several services lead to is told as the endpoint of the one that was
+    /// asked.
+    #[must_use]
+    pub fn among(&self, address: IpAddr, others: &[IpAddr]) -> Option<String> {
         let mut having = self.namespaces.get(&address).into_iter().flatten();
         match (having.next(), having.next()) {
             (Some(_), Some(_)) => None,
             (Some(only), None) => self.host.workload(*only).map(str::to_owned),
-            (None, _) => self
-                .host
-                .owners
-                .get(&address)?
-                .first()
-                .map(ToString::to_string),
+            (None, _) => self.told(address, others),
         }
+    }
+
+    fn told(&self, address: IpAddr, others: &[IpAddr]) -> Option<String> {
+        let owners = self.host.owners.get(&address)?;
+        let best = owners.first()?;
+        let alike: Vec<&Owner> = owners.iter().filter(|o| o.kind == best.kind).collect();
+        if alike.len() < 2 {
+            return Some(best.to_string());
+        }
+        let asked = others
+            .iter()
+            .filter_map(|other| self.host.owners.get(other))
+            .flatten();
+        let asked = asked.filter(|other| other.kind == OwnerKind::Service);
+        let services: BTreeSet<&str> = asked.map(|service| service.name.as_str()).collect();
+        let meant = alike
+            .iter()
+            .find(|own| services.contains(own.name.as_str()));
+        Some(match meant {
+            Some(one) => one.to_string(),
+            None => format!("endpoint of {} services", alike.len()),
+        })
     }
 }
 
@@ -115,6 +140,8 @@ mod tests {
                 ("10.244.2.9", OwnerKind::Pod, "shop/db-0"),
                 ("10.244.2.9", OwnerKind::Endpoint, "shop/db"),
                 ("10.96.3.7", OwnerKind::Service, "shop/db"),
+                ("10.244.2.8", OwnerKind::Endpoint, "shop/db"),
+                ("10.244.2.8", OwnerKind::Endpoint, "shop/db-read"),
                 ("10.0.0.1", OwnerKind::HostName, "blue.example"),
                 ("192.0.2.1", OwnerKind::HostName, "gw.example"),
             ],
@@ -125,6 +152,10 @@ mod tests {
         assert_eq!(owner("10.244.2.9").unwrap(), "pod shop/db-0");
         assert_eq!(owner("10.96.3.7").unwrap(), "service shop/db");
         assert_eq!(owner("192.0.2.1").unwrap(), "gw.example");
+        assert_eq!(owner("10.244.2.8").unwrap(), "endpoint of 2 services");
+        let asked = ["10.96.3.7".parse().unwrap()];
+        let among = owners.among("10.244.2.8".parse().unwrap(), &asked);
+        assert_eq!(among.unwrap(), "endpoint of service shop/db");
         // its place says it already
         assert_eq!(owner("10.0.0.1"), None);
         // of which of the two it is nothing tells

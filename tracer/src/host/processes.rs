@@ -28,11 +28,10 @@ pub(super) fn holding_tun(proc: &Path, name: &str) -> Vec<Holder> {
             looked <= MOST_DESCRIPTORS && is_tun(&directory, fd, name)
         });
         if holds {
-            let comm = fs::read_to_string(directory.join("comm")).unwrap_or_default();
             found.push(Holder {
                 process: Process {
                     pid,
-                    comm: clean(comm.trim_end()),
+                    comm: comm(proc, pid),
                 },
                 state: fs::read_to_string(directory.join("stat"))
                     .ok()
@@ -64,13 +63,13 @@ pub(super) fn holding_sockets(proc: &Path, inodes: BTreeSet<u64>) -> BTreeMap<u6
         if held.is_empty() {
             continue;
         }
-        let comm = fs::read_to_string(directory.join("comm")).unwrap_or_default();
+        let comm = comm(proc, pid);
         for inode in held {
             let holders = found.entry(inode).or_default();
             if holders.len() < MOST_HOLDERS {
                 holders.push(Process {
                     pid,
-                    comm: clean(comm.trim_end()),
+                    comm: comm.clone(),
                 });
             }
         }
@@ -88,6 +87,12 @@ pub(super) fn state(proc: &Path, pid: u32) -> Option<char> {
     state_of(&fs::read_to_string(proc.join(format!("{pid}/stat"))).ok()?)
 }
 
+/// The name of a process's program; empty where it has ended.
+pub(super) fn comm(proc: &Path, pid: u32) -> String {
+    let comm = fs::read_to_string(proc.join(format!("{pid}/comm"))).unwrap_or_default();
+    clean(comm.trim_end())
+}
+
 /// Inodes of the sockets that a process holds.
 pub(super) fn sockets_of(proc: &Path, pid: u32) -> BTreeSet<u64> {
     let directory = proc.join(format!("{pid}/fd"));
@@ -102,10 +107,7 @@ pub(super) fn sockets_of(proc: &Path, pid: u32) -> BTreeSet<u64> {
 pub fn named(name: &str) -> Vec<u32> {
     let proc = Path::new("/proc");
     let cut = name.get(..COMM).unwrap_or(name);
-    let is_named = |pid: &u32| {
-        let comm = fs::read_to_string(proc.join(format!("{pid}/comm")));
-        comm.is_ok_and(|comm| comm.trim_end() == cut)
-    };
+    let is_named = |pid: &u32| comm(proc, *pid) == cut;
     numbers(proc)
         .take(MOST_PROCESSES)
         .filter(is_named)

@@ -22,6 +22,7 @@ use std::time::SystemTime;
 use super::Unreadable;
 use super::discovery::clean;
 use super::facts::{AddressOwner, ContainerName, Owner, OwnerKind, ProcessOwner};
+use super::processes;
 use crate::model::NetNs;
 
 pub(super) use cgroup::Group;
@@ -152,13 +153,19 @@ impl Workloads {
 /// The container or unit of a process; of none once it has ended.
 pub(super) fn of_process(netns: NetNs, pid: u32) -> ProcessOwner {
     let group = Group::of(pid);
-    let container = group.container.as_ref().and_then(|_| {
+    let container = group.container.as_ref().and_then(|id| {
         let shims: Vec<_> = bundle_of(pid).into_iter().collect();
-        Reader::default().read(&shims).container(&group)
+        let mut reader = Reader::default();
+        let mut found = reader.read(&shims);
+        if let Some((root, bundle)) = shims.first() {
+            bundle::beside(&mut reader, root, (bundle, id), &mut found);
+        }
+        found.container(&group)
     });
     ProcessOwner {
         netns,
         pid,
+        comm: processes::comm(Path::new("/proc"), pid),
         container,
         unit: group.unit.filter(|_| group.container.is_none()),
     }

@@ -2,9 +2,10 @@
 
 use crate::model::Latency;
 use crate::report::{
-    Completeness, ContextEntry, FlowReport, HookLoss, HopReport, HostInfo, PathReport, ProbeReport,
-    Report, SCHEMA, Tool, TraceInfo, TupleReport,
+    Completeness, ContextEntry, FlowReport, HookLoss, HopReport, HostInfo, OwnerReport, PathReport,
+    ProbeReport, ProcessReport, Report, SCHEMA, Tool, TraceInfo, TupleReport,
 };
+
 use crate::verdict::{Advice, AdviceKind, Affected, Confidence, Evidence, Outcome, Place, Verdict};
 
 pub(crate) fn all() -> Vec<(&'static str, Report)> {
@@ -214,6 +215,13 @@ fn probe(name: &str, state: &str, detail: &str) -> ProbeReport {
     }
 }
 
+pub(crate) fn owner(address: &str, owner: &str) -> OwnerReport {
+    OwnerReport {
+        address: address.into(),
+        owner: owner.into(),
+    }
+}
+
 /// A service address translated on the node, answered, and translated back.
 pub(crate) fn delivered_dnat() -> Report {
     let asked = "tcp 10.244.1.7:40112 > 10.96.0.1:443";
@@ -255,6 +263,15 @@ pub(crate) fn delivered_dnat() -> Report {
     );
     let mut flow = flow(0, asked, verdict.clone(), vec![forward, reply]);
     flow.tuples.push(tuple("translated", there));
+    flow.owners = vec![
+        owner("10.244.1.7", "pod default/web-7d4b9"),
+        owner("10.96.0.1", "service default/kubernetes"),
+    ];
+    flow.sender = Some(ProcessReport {
+        pid: 4711,
+        comm: "curl".into(),
+        owner: Some("container web of pod default/web-7d4b9".into()),
+    });
     report(
         "tcp and host 10.96.0.1 and port 443",
         11,

@@ -41,7 +41,8 @@ const CHECKED: usize = 16;
 pub fn assemble(trace: &Trace, host: &Host, diagnosis: &Diagnosis) -> Report {
     let clock = Clock::of(host);
     let owners = Owners::of(host);
-    let told = |text: &str| annotate(text, |address| owners.owner(address));
+    let all: Vec<IpAddr> = trace.flows.iter().flat_map(addresses_of).collect();
+    let told = |text: &str| annotate(text, |own| owners.among(own, &all));
     Report {
         schema: SCHEMA.into(),
         tool: Tool {
@@ -223,19 +224,22 @@ fn namespaces(trace: &Trace, host: &Host) -> Vec<NamespaceReport> {
     passed.into_iter().map(report).collect()
 }
 
-/// Whose the addresses of a flow's tuples are.
-fn owners_of(flow: &Flow, owners: &Owners<'_>) -> Vec<OwnerReport> {
+/// All addresses of a flow.
+fn addresses_of(flow: &Flow) -> Vec<IpAddr> {
     let tuples = flow.tuples.iter();
-    let addresses: BTreeSet<IpAddr> = tuples.flat_map(|(_, t)| [t.src, t.dst]).collect();
-    addresses
-        .into_iter()
-        .filter_map(|address| {
-            Some(OwnerReport {
-                address: address.to_string(),
-                owner: owners.owner(address)?,
-            })
+    let all: BTreeSet<IpAddr> = tuples.flat_map(|(_, t)| [t.src, t.dst]).collect();
+    all.into_iter().collect()
+}
+
+/// Whose they are.
+fn owners_of(addresses: &[IpAddr], owners: &Owners<'_>) -> Vec<OwnerReport> {
+    let report = |address: &IpAddr| {
+        Some(OwnerReport {
+            address: address.to_string(),
+            owner: owners.among(*address, addresses)?,
         })
-        .collect()
+    };
+    addresses.iter().filter_map(report).collect()
 }
 
 fn flows(
@@ -244,19 +248,20 @@ fn flows(
     (diagnosis, owners): (&Diagnosis, &Owners<'_>),
     clock: Clock,
 ) -> Vec<FlowReport> {
-    let told = |text: &str| annotate(text, |address| owners.owner(address));
     let known: BTreeMap<FlowId, &Flow> = trace.flows.iter().map(|flow| (flow.id, flow)).collect();
     let mut flows: Vec<FlowReport> = diagnosis
         .flows
         .iter()
         .map(|judged| {
             let flow = known.get(&judged.flow);
+            let addresses = flow.map(|flow| addresses_of(flow)).unwrap_or_default();
+            let told = |text: &str| annotate(text, |own| owners.among(own, &addresses));
             FlowReport {
                 id: judged.flow.0,
                 tuples: flow
                     .map(|flow| flow.tuples.iter().map(tuple_report).collect())
                     .unwrap_or_default(),
-                owners: flow.map(|f| owners_of(f, owners)).unwrap_or_default(),
+                owners: owners_of(&addresses, owners),
                 sender: None,
                 receiver: None,
                 verdict: Verdict {
@@ -338,6 +343,7 @@ fn paths(flow: &Flow, host: &Host, clock: Clock) -> Vec<PathReport> {
 fn add_processes(report: &mut FlowReport, view: &View<'_>) {
     let told = |(netns, process): ends::End| {
         let owner = view.host.process_owners.get(&(netns, process.pid));
+        let owner = owner.filter(|owner| owner.comm == process.comm);
         ProcessReport {
             pid: process.pid,
             comm: process.comm,

@@ -68,6 +68,8 @@ pub struct ProcessOwner {
     pub netns: NetNs,
     /// Its id.
     pub pid: u32,
+    /// The name of its program, by which it is told from another with this id: that of a trace from within another PID namespace.
+    pub comm: String,
     /// Names of the container and of its pod; `None` where it is in none that is known.
     pub container: Option<ContainerName>,
     /// Unit of systemd, of a process in no container.

@@ -54,6 +54,26 @@ pub(super) fn of_process(
     }
 }
 
+/// The bundle of another container of the same runtime: a shim, which works in the bundle of the sandbox, has all containers of
+/// a pod.
+pub(super) fn beside(
+    reader: &mut Reader,
+    root: &Path,
+    (directory, id): (&Path, &str),
+    found: &mut Workloads,
+) {
+    let known = found.containers.get(id);
+    if known.and_then(Container::owner).is_some() {
+        return;
+    }
+    let folder = std::fs::read_link(directory);
+    let all = folder.as_ref().ok().and_then(|folder| folder.parent());
+    if let Some(all) = all {
+        let file = below(root, &all.join(id).join("config.json"));
+        take(reader, root, (id, &file), found);
+    }
+}
+
 fn take(reader: &mut Reader, root: &Path, (id, file): (&str, &Path), found: &mut Workloads) {
     let parts = reader.file(file, |bytes| config(id, bytes));
     found.take(root, &parts);

@@ -95,9 +95,11 @@ impl Pseudonyms {
         let ProcessOwner {
             netns: _,
             pid: _,
+            comm,
             container,
             unit,
         } = owner;
+        self.rename(Kind::Process, comm);
         if let Some(ContainerName { name, pod }) = container {
             for name in name.iter_mut().chain(pod) {
                 *name = self.names.path(Kind::Namespace, name);

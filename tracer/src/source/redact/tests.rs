@@ -88,6 +88,7 @@ fn owners_are_hidden_and_keep_their_kind() {
     let process = Fact::ProcessOwner(ProcessOwner {
         netns: NetNs(7),
         pid: 4711,
+        comm: "shopd".into(),
         container: Some(ContainerName {
             name: Some("web".into()),
             pod: Some("shop/db".into()),
