@@ -84,20 +84,6 @@ pub struct Compiled {
 }
 
 impl Compiled {
-    /// The expression for another machine, to which names of this one mean nothing.
-    #[must_use]
-    pub fn without_names(&self) -> String {
-        let request = Request {
-            expr: self.expression.clone(),
-            one_way: self.one_way,
-            ..Request::default()
-        };
-        match compile(&request) {
-            Ok(_) => self.expression.clone(),
-            Err(_) => self.words.join(" or "),
-        }
-    }
-
     /// Whether packets with this tuple or their answers can match. VLAN tags, TCP flags and whether a packet is inside a
     /// tunnel are not asked.
     #[must_use]

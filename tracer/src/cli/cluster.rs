@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{Args, ClusterArgs, TraceArgs, trace};
 use crate::config::{ClusterConfig, Config, NodeCommand, ReportTo, Surroundings};
 use crate::error::Error;
+use crate::filter::NoDirectory;
 
 /// Most nodes: their numbers must fit beside kernel addresses.
 const MOST_NODES: usize = 255;
@@ -22,13 +23,14 @@ pub(super) fn config(
     surroundings: Surroundings,
 ) -> Result<ClusterConfig, Error> {
     let told = args.trace.clone();
-    let trace = trace::config(
+    let trace = trace::config_with(
         Args {
             trace: args.trace,
             max_size: None,
             until_eof: false,
         },
         surroundings,
+        &NoDirectory,
     )?;
     let called = shlex::split(&args.tracer)
         .filter(|words| !words.is_empty())
@@ -165,7 +167,7 @@ fn words(args: TraceArgs, config: &Config) -> Vec<String> {
     words.extend(
         config
             .filter
-            .without_names()
+            .expression
             .split_whitespace()
             .map(str::to_owned),
     );

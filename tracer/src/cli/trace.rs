@@ -8,22 +8,34 @@ use tracer_common::event::MAX_SNAPLEN;
 use super::{Args, RedactArgs, ReplayArgs, duration, output};
 use crate::config::{Config, Glob, OutputFormat, RecordTo, Redaction, ReplayConfig, Surroundings};
 use crate::error::Error;
-use crate::filter::{self, Request};
+use crate::filter::{self, Directory, Request};
 use crate::inventory::Machine;
 
-/// Of a live trace.
+/// Of a live trace of this machine.
 ///
 /// # Errors
 /// A value that cannot be, with what to write instead.
 pub(super) fn config(args: Args, surroundings: Surroundings) -> Result<Config, Error> {
+    let machine = Machine {
+        host_root: args.trace.host_root.clone(),
+    };
+    config_with(args, surroundings, &machine)
+}
+
+/// Of a live trace, with names that stand in this directory.
+///
+/// # Errors
+/// A value that cannot be, with what to write instead.
+pub(super) fn config_with(
+    args: Args,
+    surroundings: Surroundings,
+    directory: &dyn Directory,
+) -> Result<Config, Error> {
     let Args {
         trace: args,
         max_size,
         until_eof,
     } = args;
-    let machine = Machine {
-        host_root: args.host_root.clone(),
-    };
     let request = Request {
         expr: args.expr.join(" "),
         src: args.shorthands.src,
@@ -33,7 +45,7 @@ pub(super) fn config(args: Args, surroundings: Surroundings) -> Result<Config, E
         proto: args.shorthands.proto,
         one_way: args.one_way,
     };
-    let filter = filter::compile_with(&request, &machine)?;
+    let filter = filter::compile_with(&request, directory)?;
     let only_interfaces = args
         .interface
         .iter()

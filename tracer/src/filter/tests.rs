@@ -95,15 +95,12 @@ fn names_stand_for_addresses_and_ports() {
 
 #[test]
 fn names_mean_nothing_on_another_machine() {
-    let told = by_name("service shop/db and tcp").unwrap();
-    assert_eq!(told.without_names(), "tcp and dst host 10.96.3.7");
     let refused = compile(&request("service shop/db")).unwrap_err();
     let message = refused.to_string();
     assert!(
         message.contains("only on the machine that is traced"),
         "{message}"
     );
-    assert_eq!(compiled("host 10.0.0.1").without_names(), "host 10.0.0.1");
 }
 
 #[test]

@@ -163,7 +163,7 @@ fn title(page: &mut Page, flow: &FlowReport, flows: usize) {
     if flows > 1 {
         line = line.push(Ink::Quiet, &format!("flow {}  ", flow.id));
     }
-    page.line(line.push(Ink::Strong, asked.as_deref().unwrap_or("no packet")));
+    page.prose(line, Ink::Strong, asked.as_deref().unwrap_or("no packet"));
 }
 
 /// Who sends and who receives.
