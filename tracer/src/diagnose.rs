@@ -43,6 +43,7 @@ pub mod readdress;
 pub mod recovered;
 pub mod remedy;
 pub mod route_commands;
+pub mod routers;
 pub mod routing;
 pub mod rules;
 pub mod service;

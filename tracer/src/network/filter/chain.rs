@@ -392,7 +392,11 @@ impl<'a> One<'a, '_, '_> {
     /// The element of a set that makes the packet meet a rule.
     fn member(&self, rule: &'a Rule) -> Option<Chosen<'a>> {
         let rules = self.rules;
-        rule.tests().find_map(|test| {
+        let mut tests = rule.tests().flat_map(|test| match test {
+            Test::Any(tests) => tests.as_slice(),
+            test => std::slice::from_ref(test),
+        });
+        tests.find_map(|test| {
             let Test::InSet {
                 fields,
                 set,

@@ -1,7 +1,7 @@
 //! Verdicts that stand in an element of a map: the change is about that element, and not about the rule that looks all
 //! packets up in the map.
 
-use crate::host::element_words;
+use crate::host::{element_words, ipset_words};
 use crate::host::facts::{BaseChain, FilterRule};
 use crate::network::reach;
 
@@ -98,15 +98,14 @@ pub(super) fn change(
     })
 }
 
-/// The change to an element of a set for which a rule is met. `None` where it belongs to its rule alone, or is no single
-/// address in an ipset.
+/// The change to an element of a set for which a rule is met. `None` where it belongs to its rule alone.
 pub(super) fn member(
     chain: &BaseChain,
     rule: &FilterRule,
     of_map: &OfMap,
     shell: &Shell,
 ) -> Option<Change> {
-    let Named { key, told, .. } = Named::of(of_map)?;
+    let Named { mut key, told, .. } = Named::of(of_map)?;
     let OfMap {
         family,
         map,
@@ -115,9 +114,12 @@ pub(super) fn member(
     } = of_map;
     let comment = element.comment.as_ref();
     let (delete, add) = if family.is_empty() {
-        let one = fields.len() == 1 && element.key.iter().all(|(first, last)| first == last);
-        let words = |act: &str| command!["ipset", act, map, key];
-        one.then(|| (words("del"), words("add")))?
+        key = ipset_words(element, fields);
+        let told = comment.into_iter().flat_map(|c| ["comment", c.as_str()]);
+        (
+            command!["ipset del", map, key],
+            command!["ipset add", map, key, ..told],
+        )
     } else {
         let whole = match comment {
             Some(comment) => format!("{{ {key} comment \"{comment}\" }}"),

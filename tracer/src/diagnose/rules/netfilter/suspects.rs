@@ -336,7 +336,7 @@ pub fn states_of(loss: &Loss<'_>) -> Option<u32> {
         return Some(STATE_UNTRACKED);
     }
     if !loss.info.ct_attached? {
-        return Some(STATE_INVALID | STATE_UNTRACKED);
+        return Some(STATE_INVALID);
     }
     Some(match loss.info.ct_status? {
         status if status & IPS_CONFIRMED == 0 => STATE_NEW | STATE_RELATED,
