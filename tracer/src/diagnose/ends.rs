@@ -1,7 +1,7 @@
 //! The processes at the ends of a flow: who sends, and who reads what arrives, where that is on a traced machine.
 
 use crate::host::facts::Question;
-use crate::model::{Detail, Direction, NetNs, Process};
+use crate::model::{Detail, Direction, Fate, NetNs, Process};
 
 use super::view::View;
 
@@ -24,12 +24,17 @@ pub fn sender(view: &View<'_>, direction: Direction) -> Option<End> {
     })
 }
 
-/// Who reads packets of a direction.
+/// Who reads packets of a direction, behind the last interface: before that a program reads what it passes on (a TUN device's).
 #[must_use]
 pub fn reader(view: &View<'_>, direction: Direction) -> Option<End> {
-    view.journeys(direction).take(FEW).find_map(|journey| {
-        let mut events = journey.steps.iter().map(|step| &step.event);
-        let read = events.find(|event| matches!(event.detail, Detail::SocketRead { .. }))?;
+    let delivered = view
+        .journeys(direction)
+        .filter(|j| matches!(j.fate, Fate::Delivered));
+    delivered.take(FEW).find_map(|journey| {
+        let last = journey.steps.iter().rev().map(|step| &step.event);
+        let mut arrived =
+            last.take_while(|event| !matches!(event.detail, Detail::Ingress | Detail::Egress));
+        let read = arrived.find(|event| matches!(event.detail, Detail::SocketRead { .. }))?;
         let netns = read.netns.or(read.device.map(|d| d.netns))?;
         Some((netns, read.process.clone()?))
     })
