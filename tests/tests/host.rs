@@ -252,9 +252,9 @@ fn a_name_given_later_is_told() {
 fn cni_result(root: &Path, pod: &str, netns: &str) {
     let text = format!(
         r#"{{"kind":"cniCacheV1","containerId":"{pod}","ifName":"eth0","networkName":"n",
-            "cniArgs":[["K8S_POD_NAMESPACE","shop"],["K8S_POD_NAME","{pod}"]],
+            "cniArgs":[["K8S_POD_NAMESPACE","hf-shop"],["K8S_POD_NAME","{pod}"]],
             "result":{{"cniVersion":"0.4.0","interfaces":[{{"name":"eth0","sandbox":"/var/run/netns/{netns}"}}],
-            "ips":[{{"address":"10.244.1.7/24","interface":0}}]}}}}"#
+            "ips":[{{"address":"198.51.100.7/24","interface":0}}]}}}}"#
     );
     fs::write(root.join(format!("var/lib/cni/results/n-{pod}-eth0")), text).unwrap();
 }
@@ -280,8 +280,8 @@ fn pods_and_containers_are_named_from_files_below_a_host_root() {
              mount --rbind /run/netns {0}/run/netns; mount --rbind /run/docker/netns {0}/run/docker/netns",
             root.display()
         ));
-        let docker = r#"{"ID":"0a","Name":"/web","State":{"Running":true},
-            "NetworkSettings":{"SandboxKey":"/var/run/docker/netns/aabb","Networks":{"bridge":{"IPAddress":"172.17.0.2"}}}}"#;
+        let docker = r#"{"ID":"0a","Name":"/hf-web","State":{"Running":true},
+            "NetworkSettings":{"SandboxKey":"/var/run/docker/netns/aabb","Networks":{"bridge":{"IPAddress":"198.51.100.9"}}}}"#;
         fs::write(
             root.join("var/lib/docker/containers/0a/config.v2.json"),
             docker,
@@ -292,15 +292,18 @@ fn pods_and_containers_are_named_from_files_below_a_host_root() {
         let mut watched = Watched::below(Some(root.to_owned()));
         assert_eq!(watched.host.namespace(pod), made, "nothing names it yet");
         assert_eq!(watched.host.namespace(given), "given");
-        assert_eq!(watched.host.namespace(container), "container web");
+        assert_eq!(watched.host.namespace(container), "container hf-web");
         cni_result(root, "cart-5f6d", made);
         watched.until("the pod's name", |w| {
-            w.host.namespace(pod) == "pod shop/cart-5f6d"
+            w.host.namespace(pod) == "pod hf-shop/cart-5f6d"
         });
         let owner =
             |w: &Watched, address: &str| Owners::of(&w.host).owner(address.parse().unwrap());
-        assert_eq!(owner(&watched, "10.244.1.7").unwrap(), "pod shop/cart-5f6d");
-        assert_eq!(owner(&watched, "172.17.0.2").unwrap(), "container web");
+        assert_eq!(
+            owner(&watched, "198.51.100.7").unwrap(),
+            "pod hf-shop/cart-5f6d"
+        );
+        assert_eq!(owner(&watched, "198.51.100.9").unwrap(), "container hf-web");
         // what ends keeps its name
         fs::remove_file(root.join("var/lib/cni/results/n-cart-5f6d-eth0")).unwrap();
         sh(&format!(
@@ -310,8 +313,11 @@ fn pods_and_containers_are_named_from_files_below_a_host_root() {
         watched.until("the pod is gone", |w| {
             w.told(|fact| matches!(fact, Fact::NamespaceGone(gone) if *gone == pod))
         });
-        assert_eq!(watched.host.namespace(pod), "pod shop/cart-5f6d");
-        assert_eq!(owner(&watched, "10.244.1.7").unwrap(), "pod shop/cart-5f6d");
+        assert_eq!(watched.host.namespace(pod), "pod hf-shop/cart-5f6d");
+        assert_eq!(
+            owner(&watched, "198.51.100.7").unwrap(),
+            "pod hf-shop/cart-5f6d"
+        );
         sh(&format!("umount -l {0}/run/docker/netns", root.display()));
     });
 }

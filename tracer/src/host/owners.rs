@@ -38,8 +38,8 @@ impl<'a> Owners<'a> {
         Self { host, namespaces }
     }
 
-    /// To whom an address belongs: to the one namespace whose interface has it, else as files and rules tell. `None` where several
-    /// namespaces have it, and where nothing but the place is known.
+    /// To whom an address belongs: to the pod or container (or what runs there) whose interface has it, else as files and rules tell.
+    /// `None` where several namespaces have it, and where nothing but the place is known.
     #[must_use]
     pub fn owner(&self, address: IpAddr) -> Option<String> {
         self.among(address, &[])
@@ -52,7 +52,10 @@ impl<'a> Owners<'a> {
         let mut having = self.namespaces.get(&address).into_iter().flatten();
         match (having.next(), having.next()) {
             (Some(_), Some(_)) => None,
-            (Some(only), None) => self.host.workload(*only).map(str::to_owned),
+            (Some(only), None) => match self.host.workload(*only) {
+                Some(workload) => Some(workload.to_owned()),
+                None => self.told(address, others),
+            },
             (None, _) => self.told(address, others),
         }
     }
@@ -132,6 +135,7 @@ mod tests {
             &[
                 (1, "pod shop/cart", "10.244.1.7"),
                 (2, "blue", "10.0.0.1"),
+                (5, "red", "10.0.0.2"),
                 (3, "container web", "172.17.0.2"),
                 (4, "container db", "172.17.0.2"),
             ],
@@ -156,8 +160,9 @@ mod tests {
         let asked = ["10.96.3.7".parse().unwrap()];
         let among = owners.among("10.244.2.8".parse().unwrap(), &asked);
         assert_eq!(among.unwrap(), "endpoint of service shop/db");
-        // its place says it already
-        assert_eq!(owner("10.0.0.1"), None);
+        // its place says `blue`
+        assert_eq!(owner("10.0.0.1").unwrap(), "blue.example");
+        assert_eq!(owner("10.0.0.2"), None);
         // of which of the two it is nothing tells
         assert_eq!(owner("172.17.0.2"), None);
     }
