@@ -204,7 +204,8 @@ impl Choice {
 }
 
 /// Whether an address is for networks of one owner: routers of others have no way to it.
-fn is_private(address: IpAddr) -> bool {
+#[must_use]
+pub fn is_private(address: IpAddr) -> bool {
     /// 100.64.0.0/10, between a provider and its customers (RFC 6598).
     const SHARED: (IpAddr, u8) = (IpAddr::V4(Ipv4Addr::new(100, 64, 0, 0)), 10);
     match address {
