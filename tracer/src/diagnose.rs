@@ -58,6 +58,7 @@ pub mod translation;
 pub mod translator;
 mod unseen;
 pub mod untracked;
+pub mod untranslated_source;
 pub mod uplinks;
 pub mod view;
 pub mod visits;
@@ -274,6 +275,10 @@ const EXPLANATIONS: &[(&str, Explain)] = &[
     (
         "a source address that is not answered",
         source_address::refused,
+    ),
+    (
+        "a private source that no rule translates",
+        untranslated_source::kept,
     ),
     ("an answer that took another way", other_way::taken),
     ("an answer that takes another uplink", uplinks::parted),

@@ -191,6 +191,15 @@ impl Evaluator<'_, '_> {
         found
     }
 
+    /// What the packet has in these fields; `None`: not known, or it has not all of them.
+    pub(super) fn key(&self, fields: &[Field]) -> Option<Vec<Value>> {
+        let value = |field| match self.has(field) {
+            Has::Is(value) => Some(value),
+            Has::Nothing | Has::Unknown => None,
+        };
+        fields.iter().map(value).collect()
+    }
+
     fn is_key(&self, element: &Element, own: &[Has], fields: &[Field]) -> Option<bool> {
         let mut all = Some(element.key.len() == own.len());
         for ((range, has), field) in element.key.iter().zip(own).zip(fields) {
