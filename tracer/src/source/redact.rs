@@ -128,6 +128,7 @@ impl Redactor {
             | Question::DeviceState { .. }
             | Question::Sockets { .. }
             | Question::Cgroups
+            | Question::ProcessOwner { .. }
             | Question::Cgroup { .. } => {}
         }
         question

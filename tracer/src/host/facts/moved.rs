@@ -22,6 +22,7 @@ impl Fact {
             Self::LocalPorts(found) => Some(&mut found.netns),
             Self::RuleTrace(trace) => Some(&mut trace.netns),
             Self::Conntrack(answer) => Some(&mut answer.netns),
+            Self::ProcessOwner(owner) => Some(&mut owner.netns),
             Self::NamespaceGone(netns)
             | Self::Sysctl { netns, .. }
             | Self::Rules(netns, ..)
@@ -40,6 +41,7 @@ impl Fact {
             | Self::Coverage { .. }
             | Self::Cgroups(_)
             | Self::Cgroup(..)
+            | Self::Owners(_)
             | Self::Unread { .. } => None,
         }
     }
