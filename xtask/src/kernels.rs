@@ -50,6 +50,9 @@ pub(crate) struct Wish {
     /// Keep the recordings of labs that pass where replayed tests find them
     #[arg(long)]
     record: bool,
+    /// tracer's executable [default: the static release build]
+    #[arg(long, value_name = "FILE")]
+    tracer: Option<PathBuf>,
     /// Lab files or directories, all of them [default: loading tests and the sample]
     files: Vec<PathBuf>,
 }
@@ -64,7 +67,7 @@ pub(crate) fn run(wish: &Wish) -> Result<()> {
         exists("qemu-system-x86_64"),
         "qemu-system-x86_64 is missing: apt-get install qemu-system-x86"
     );
-    let programs = Programs::build()?;
+    let programs = Programs::build(wish.tracer.as_deref())?;
     let kernels: Vec<&str> = match wish.kernels.as_slice() {
         [] => VERSIONS.to_vec(),
         named => named.iter().map(String::as_str).collect(),
@@ -98,10 +101,13 @@ struct Programs {
 }
 
 impl Programs {
-    fn build() -> Result<Self> {
+    fn build(tracer: Option<&Path>) -> Result<Self> {
         run_command(cargo(["build", "--package", "tests", "--bins"]))?;
         Ok(Self {
-            tracer: dist::build()?,
+            tracer: match tracer {
+                Some(tracer) => std::path::absolute(tracer)?,
+                None => dist::build()?,
+            },
             lab: built("lab"),
             loading: loading_tests()?,
         })

@@ -74,14 +74,18 @@ impl Image {
             apt.unpack(&package, &unpacked)?;
         }
         let files = files(&unpacked)?;
-        let file = |start: &str| {
+        // /boot/vmlinuz-RELEASE, or vmlinuz beside the modules (7.x).
+        let file = |wanted: &str| {
             files
                 .iter()
-                .find(|path| name(path).starts_with(start))
-                .with_context(|| format!("the packages have no {start}"))
+                .find(|path| {
+                    let name = name(path);
+                    name == wanted || name.starts_with(&format!("{wanted}-"))
+                })
+                .with_context(|| format!("the packages have no {wanted}"))
         };
-        fs::rename(file("vmlinuz-")?, self.kernel())?;
-        fs::rename(file("config-")?, self.folder.join("config"))?;
+        fs::rename(file("vmlinuz")?, self.kernel())?;
+        fs::rename(file("config")?, self.folder.join("config"))?;
         let modules = file("modules.order")?
             .parent()
             .context("modules without a directory")?;

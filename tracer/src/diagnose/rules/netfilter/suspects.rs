@@ -152,7 +152,7 @@ pub(super) fn of<'a>(
         return Suspects::default();
     };
     let facts = &ruleset.fact;
-    let Some(engine) = chains.first().map(|c| c.engine) else {
+    let Some(first) = chains.first().map(|c| c.engine) else {
         return Suspects {
             complete: true,
             ..Suspects::default()
@@ -163,7 +163,8 @@ pub(super) fn of<'a>(
     let at = filter::Hook {
         layer: layer(hook),
         name: hook.chain_hook,
-        engine: Some(engine),
+        // The chains are of both where the kernel does not tell which engine it was.
+        engine: Some(first).filter(|engine| chains.iter().all(|c| c.engine == *engine)),
     };
     let walk = filter::walk(&rules, &packet(loss, hook, goes_out), at);
     let mut found = Suspects {
