@@ -393,6 +393,18 @@ pub const CONNTRACK: Need = Need {
     },
 };
 
+/// What IPVS has for a packet that ended where it decides.
+pub const IPVS: Need = Need {
+    what: "services and connections of IPVS",
+    ask: |loss, asked| {
+        let place = rules::ipvs::hook(loss).and(loss.netns());
+        if let Some((netns, tuple)) = place.zip(loss.tuple()) {
+            asked.push(Question::Ipvs { netns, tuple });
+            asked.sysctl(netns, rules::ipvs::EXPIRE);
+        }
+    },
+};
+
 /// Queues of packets that processes have open.
 pub const QUEUES: Need = Need {
     what: "queues of packets for processes (NFQUEUE)",

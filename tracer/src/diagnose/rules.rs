@@ -11,6 +11,7 @@ pub mod flooded;
 pub mod gone;
 pub mod group;
 pub mod ipsec;
+pub mod ipvs;
 pub mod l2;
 pub mod limits;
 pub mod link;
@@ -116,6 +117,12 @@ pub const RULES: &[Rule] = &[
         &[&sites::QUEUED],
         &[needs::CHAINS, needs::CONNTRACK, needs::ROUTE, needs::QUEUES,],
         netfilter::queue,
+    ),
+    rule!(
+        "an IPVS service without a destination",
+        &[&sites::FILTERED],
+        &[needs::IPVS],
+        ipvs::without_destination,
     ),
     rule!(
         "a full table of connections",
