@@ -415,10 +415,10 @@ pub const QUEUES: Need = Need {
     },
 };
 
-/// Whether iptables sees what the translator's bridge forwards.
+/// Whether iptables sees what the translator's bridge forwards, and what its IPVS translates.
 pub const BRIDGED_TRANSLATION: Need = Need {
-    what: "whether iptables sees bridged packets where the service is translated",
-    ask: |loss, asked| asked.extend(nat::question(loss)),
+    what: "whether iptables sees bridged packets, and IPVS makes connections, where the service is translated",
+    ask: |loss, asked| asked.extend(nat::questions(loss)),
 };
 
 /// The sockets on the destination's port.

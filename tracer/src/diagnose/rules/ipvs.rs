@@ -1,6 +1,7 @@
 //! Services that IPVS balances: it ends a packet's way at INPUT, or OUTPUT of its own host, as packet filters do
 //! (nf_hook_slow), where it has no destination for it. Its tables tell.
 
+use crate::host::Host;
 use crate::host::facts::{IpvsAnswer, IpvsService};
 use crate::model::Proto;
 
@@ -9,10 +10,38 @@ use super::super::causes::NAT_NO_BACKEND;
 use super::super::hooks::Hook;
 use super::super::loss::Loss;
 use super::super::remedy::{Remedy, Shell, command, text};
+use super::super::translation::Change;
 use super::netfilter::{filtered, propose};
 
 /// Whether packets of a removed destination's connections make IPVS forget the connection.
 pub const EXPIRE: &str = "net/ipv4/vs/expire_nodest_conn";
+
+/// Whether conntrack, and with it netfilter's NAT, sees what IPVS translates.
+pub const CONNTRACK: &str = "net/ipv4/vs/conntrack";
+
+/// IPVS translated a packet without conntrack, so that no rule could masquerade it: the words for the summary, and what
+/// to change.
+pub(super) fn unmasqueraded(host: &Host, change: &Change) -> Option<(String, Vec<Remedy>)> {
+    let answer = &host.ipvs.get(&(change.netns, change.before))?.fact;
+    answer.service()?;
+    let read = host.sysctls.get(&(change.netns, CONNTRACK.to_owned()))?;
+    if read.fact.as_deref().map(str::trim) != Some("0") {
+        return None;
+    }
+    let set = |value: u32| command!["sysctl -w", format!("net.ipv4.vs.conntrack={value}")];
+    let shell = Shell::of(host, Some(change.netns));
+    let words = format!(
+        ": IPVS on {} translates it without conntrack, so that no rule masquerades it and the answer goes another way (net.ipv4.vs.conntrack = 0)",
+        host.namespace(change.netns)
+    );
+    let advice = vec![
+        shell.look("look first: the service and its destinations", "ipvsadm -Ln"),
+        shell
+            .change("let conntrack see what IPVS translates (new connections)", set(1))
+            .undone_by(set(0)),
+    ];
+    Some((words, advice))
+}
 
 /// The hook, where IPVS may have ended the packet's way.
 #[must_use]
