@@ -200,7 +200,7 @@ pub const RULES: &[Rule] = &[
     rule!(
         "an impossible address",
         &[&sites::MARTIAN],
-        &[needs::SENDER],
+        &[needs::SENDER, needs::DECISION, needs::RP_FILTER],
         source::martian,
     ),
     rule!(

@@ -9,6 +9,7 @@ use crate::host::facts::{Link, Neighbor, VxlanLink};
 use crate::model::{Detail, Device, Mac, NetNs, Proto, Tunnel, Tuple};
 use crate::network::links::peer_of;
 use crate::network::tunnel::remote_of;
+use crate::sites::VXLAN_INPUT;
 use crate::uapi::neighbour::NUD_PERMANENT;
 
 use super::super::candidate::{Candidate, Specificity, place_at};
@@ -42,7 +43,7 @@ pub fn unknown(loss: &Loss<'_>) -> Option<Candidate> {
         .as_ref()
         .or_else(|| loss.steps().last()?.event.packet.as_ref())
         .and_then(|p| p.tunnel);
-    if loss.reason() == "VXLAN_VNI_NOT_FOUND" {
+    if loss.reason() == "VXLAN_VNI_NOT_FOUND" || loss.unnamed() && loss.function() == VXLAN_INPUT {
         return Some(unknown_vni(loss, tunnel));
     }
     ends::unknown(loss).or_else(|| unknown_port(loss, tunnel))
