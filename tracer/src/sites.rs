@@ -170,6 +170,7 @@ sites! {
             "FQ_HORIZON_LIMIT",
             "FQ_FLOW_LIMIT",
         ]),
+        at(&[NO_REASONS], &["__dev_queue_xmit"]),
     ];
     RING: "a device's ring, or a CPU's backlog, is full", [
         reasons(&["FULL_RING", "DEV_HDR_FULL", "CPU_BACKLOG"]),

@@ -31,6 +31,10 @@ pub fn qdisc(loss: &Loss<'_>) -> Option<Candidate> {
         .iter()
         .filter(|q| q.drops > 0)
         .max_by_key(|q| (q.parent != "root", q.drops));
+    // Other things end there too: without a name for the reason, the queue's counter must tell it.
+    if loss.unnamed() && full.is_none() {
+        return None;
+    }
     let inner = full
         .filter(|q| q.parent != "root")
         .map_or_else(String::new, |q| {
@@ -47,7 +51,10 @@ pub fn qdisc(loss: &Loss<'_>) -> Option<Candidate> {
             loss.at_words()
         ),
     )
-    .explains(Specificity::Reason)
+    .explains(match loss.unnamed() {
+        true => Specificity::Fact,
+        false => Specificity::Reason,
+    })
     .advise([shell.look(
         "look first: dropped and overlimits",
         command!["tc -s qdisc show dev", name],
