@@ -44,6 +44,8 @@ const UNNAMED: &str = "NOT_SPECIFIED";
 /// A kernel that gives no reasons (before 5.17).
 const NO_REASONS: &str = "";
 
+/// Where UDP frees what its socket does not take: for its filter, its checksum, or want of room.
+const UDP_QUEUE: [&str; 2] = ["udp_queue_rcv_one_skb", "udpv6_queue_rcv_one_skb"];
 /// Where routing frees what came in and is refused.
 pub const ROUTED_INPUT: [&str; 2] = ["ip_rcv_finish_core", "ip_rcv_finish"];
 /// Where VXLAN frees what it has no device for; it names the reason from 6.12 on.
@@ -209,6 +211,8 @@ sites! {
     CGROUP_EGRESS: "a cgroup's egress program refuses it", [reasons(&["BPF_CGROUP_EGRESS"])];
     SOCKET_FILTER: "a socket's filter, or its cgroup's ingress program, refuses it (sk_filter_trim_cap)", [
         reasons(&["SOCKET_FILTER"]),
+        at(&[NO_REASONS], &UDP_QUEUE),
+        at(&[NO_REASONS], &["tcp_v4_rcv", "tcp_v6_rcv"]),
     ];
     NO_SOCKET: "no socket takes it", [
         reasons(&["NO_SOCKET"]),
@@ -231,6 +235,7 @@ sites! {
     ];
     SOCKET_QUEUE: "a socket's queue or buffer is full", [
         reasons(&["SOCKET_RCVBUFF", "SOCKET_BACKLOG", "PROTO_MEM", "UDP_RCVBUFF", "TCP_LISTEN_OVERFLOW"]),
+        at(&[NO_REASONS], &UDP_QUEUE),
     ];
     TUNNEL_INPUT: "decapsulation finds no tunnel: no VNI, no such ends or key, or nobody at the UDP port", [
         reasons(&["VXLAN_VNI_NOT_FOUND"]),
@@ -263,6 +268,7 @@ sites! {
     PIECES: "the pieces of a reassembled packet", [unnamed(&["skb_release_data"])];
     TAP: "a packet socket refuses its copy (packet_rcv)", [functions(&["packet_rcv", "packet_rcv_spkt", "tpacket_rcv", "packet_release"])];
     PING_REPLY: "an echo reply that no ping socket takes (ping_rcv)", [at(&["NO_SOCKET", UNNAMED], &["ping_rcv"])];
+    SYN_AT_TCP: "TCP input of a kernel without reasons (before 5.17)", [at(&[NO_REASONS], &["tcp_v4_rcv", "tcp_v6_rcv"])];
     PING_REPLY_AT_ICMP: "ICMP input that says nothing, or of which no ping socket took a reply (icmp_rcv, icmpv6_rcv)", [at(&["NO_SOCKET", UNNAMED], &["icmp_rcv", "icmpv6_rcv"])];
     FRAME_OF_OTHERS: "a frame for another MAC", [reasons(&["OTHERHOST"])];
     NO_ADDRESS_HERE: "a packet for no address of this namespace (ip_error)", [at(&["IP_INADDRERRORS", UNNAMED], &["ip_error"])];

@@ -117,6 +117,12 @@ const DROPS: &[Row] = &[
         why: "TIME_WAIT frees every segment it has answered",
     },
     Row {
+        site: &sites::SYN_AT_TCP,
+        when: is_syn,
+        meaning: Meaning::AnswersOrLost,
+        why: "the same where what finds no socket ends without a reason too",
+    },
+    Row {
         site: &sites::TCP_INPUT,
         when: is_syn,
         meaning: Meaning::Answers,

@@ -1,6 +1,7 @@
 //! Queues without room: queueing disciplines, and rings of devices.
 
 use crate::host::facts::{Holder, Qdisc};
+use crate::verdict::Confidence;
 
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{DEVICE_FULL, QDISC_FULL};
@@ -31,8 +32,10 @@ pub fn qdisc(loss: &Loss<'_>) -> Option<Candidate> {
         .iter()
         .filter(|q| q.drops > 0)
         .max_by_key(|q| (q.parent != "root", q.drops));
-    // Other things end there too: without a name for the reason, the queue's counter must tell it.
-    if loss.unnamed() && full.is_none() {
+    // Without a name for the reason, the queue's counter tells it; where that was not read, that the device sends.
+    let read = device_state::of(loss.host, device).is_some();
+    let works = loss.info.device_up == Some(true) && kind != "noqueue";
+    if loss.unnamed() && full.is_none() && (read || !works) {
         return None;
     }
     let inner = full
@@ -52,8 +55,13 @@ pub fn qdisc(loss: &Loss<'_>) -> Option<Candidate> {
         ),
     )
     .explains(match loss.unnamed() {
+        true if full.is_none() => Specificity::Location,
         true => Specificity::Fact,
         false => Specificity::Reason,
+    })
+    .sure(match loss.unnamed() && full.is_none() {
+        true => Confidence::Likely,
+        false => Confidence::Certain,
     })
     .advise([shell.look(
         "look first: dropped and overlimits",
