@@ -154,6 +154,8 @@ pub fn put(wanted: &Wanted) -> Result<()> {
         .iter()
         .find(|row| row.kind == wanted.kind)
         .context("a kind without a row")?;
+    // Before 5.11 programs count as locked memory, of which little is allowed.
+    setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY)?;
     let program = load(row, &instructions(row, &wanted.answer)?, &wanted.name)?;
     match row.place {
         Place::Pin => pin(&program, &wanted.at),

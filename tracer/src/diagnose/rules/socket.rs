@@ -247,7 +247,9 @@ pub fn closing(loss: &Loss<'_>) -> Option<Candidate> {
         .as_ref()
         .is_some_and(|p| matches!(p.transport, Transport::Tcp { .. }) && !is_reset(p));
     let here = matches!(loss.function(), "tcp_v4_rcv" | "tcp_v6_rcv");
-    if !loss.unnamed() || !here || !segment {
+    // Where a kernel has no reasons (before 5.17), a reset tells that there was no socket.
+    let no_socket = loss.info.reason.is_none() && loss.reset_sent();
+    if !loss.unnamed() || !here || !segment || no_socket {
         return None;
     }
     let tuple = loss.tuple()?;
