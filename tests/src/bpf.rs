@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
+use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 
 // Commands of bpf(2) (include/uapi/linux/bpf.h).
 const BPF_PROG_LOAD: libc::c_long = 5;
