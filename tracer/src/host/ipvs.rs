@@ -178,6 +178,7 @@ FWM  00000001 rr
             dst: address("10.96.7.10"),
             sport: 40053,
             dport: 53,
+            icmp_id: 0,
         };
         assert_eq!(
             connection(line, &tuple),
