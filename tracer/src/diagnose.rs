@@ -42,6 +42,7 @@ pub mod readdress;
 pub mod recovered;
 pub mod remedy;
 pub mod route_commands;
+pub mod routers;
 pub mod routing;
 pub mod rules;
 pub mod service;
@@ -56,6 +57,7 @@ pub mod translation;
 pub mod translator;
 mod unseen;
 pub mod untracked;
+pub mod untranslated_source;
 pub mod uplinks;
 pub mod view;
 pub mod visits;
@@ -272,6 +274,10 @@ const EXPLANATIONS: &[(&str, Explain)] = &[
     (
         "a source address that is not answered",
         source_address::refused,
+    ),
+    (
+        "a private source that no rule translates",
+        untranslated_source::kept,
     ),
     ("an answer that took another way", other_way::taken),
     ("an answer that takes another uplink", uplinks::parted),

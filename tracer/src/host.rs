@@ -34,7 +34,7 @@ use facts::{
     TracedNode, XfrmPolicy,
 };
 
-pub use firewall::element_words;
+pub use firewall::{element_words, ipset_words};
 
 /// What could not be read of the host, and why.
 struct Unreadable {

@@ -19,6 +19,7 @@ use crate::network::route::Query;
 use crate::verdict::Place;
 
 use super::candidate::place_on;
+use super::view::View;
 use super::words;
 
 /// An answer that belongs to a drop is built in the same call: microseconds apart, on the same CPU; milliseconds in an
@@ -227,6 +228,16 @@ impl<'a> Loss<'a> {
                 .filter(|s| self.event.netns.is_none_or(|ns| s.event.netns == Some(ns)))
                 .find_map(|s| s.event.device)
         })
+    }
+
+    /// The flow with its trace and host.
+    #[must_use]
+    pub fn view(&self) -> View<'a> {
+        View {
+            trace: self.trace,
+            host: self.host,
+            flow: self.flow,
+        }
     }
 
     /// The namespace in which it died.

@@ -1,7 +1,7 @@
 //! Answers that took another way than through the translator and did not arrive: they left this host elsewhere, or
 //! died there.
 
-use crate::model::{Detail, Device, Direction, Fate, Journey};
+use crate::model::{Direction, Fate};
 use crate::verdict::Place;
 
 use super::Found;
@@ -9,6 +9,7 @@ use super::candidate::{Candidate, place_on};
 use super::causes::NAT_ASYMMETRIC;
 use super::loss::tuple_of;
 use super::remedy::Shell;
+use super::routers::Parting;
 use super::rules::nat;
 use super::translation::{self, Change};
 use super::view::View;
@@ -32,19 +33,24 @@ pub fn taken(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
             .journeys(Direction::Reply)
             .find(|j| matches!(j.fate, Fate::Left { .. } | Fate::Vanished { .. }))?,
     };
-    let (came, went) = interfaces(view, answer)?;
-    let passes = translation::passed(answer).any(|d| d.netns == change.netns);
-    if came == went || passes {
+    let parting = Parting::of(view, answer)?;
+    let Parting { came, went, .. } = parting;
+    if translation::passed(answer).any(|d| d.netns == change.netns) {
         return None;
     }
     let translator = view.host.namespace(change.netns);
-    let mut summary = format!(
-        "the answer went around {translator}, which translates {} to {}: it came in on {} and is answered through {}",
-        ends(&change).0,
-        ends(&change).1,
-        words::interface(view.host, came),
-        words::interface(view.host, went),
-    );
+    let (before, after) = ends(&change);
+    let mut summary =
+        format!("the answer went around {translator}, which translates {before} to {after}: ");
+    summary += &if came == went {
+        parting.words(view)
+    } else {
+        format!(
+            "it came in on {} and is answered through {}",
+            words::interface(view.host, came),
+            words::interface(view.host, went),
+        )
+    };
     if let Some(group) = lost {
         summary += &format!(", where it was lost: {}", group.candidate.summary);
     }
@@ -56,8 +62,8 @@ pub fn taken(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
     let candidate = Candidate::new(&NAT_ASYMMETRIC, place, summary).advise(nat::around_advice(
         &Shell::of(view.host, Some(went.netns)),
         &Shell::of(view.host, Some(change.netns)),
-        &change,
-        &tuple,
+        (&change, &tuple),
+        parting.change(view),
     ));
     Some(match lost {
         Some(_) => candidate,
@@ -84,22 +90,4 @@ fn ends(change: &Change) -> (String, String) {
         }
     };
     (end(&change.before), end(&change.after))
-}
-
-/// Through which interface the request came to where it is answered, and through which the answer leaves there.
-fn interfaces(view: &View<'_>, answer: &Journey) -> Option<(Device, Device)> {
-    let went = answer
-        .steps
-        .iter()
-        .find(|s| matches!(s.event.detail, Detail::Egress))?
-        .event
-        .device?;
-    let came = view.journeys(Direction::Forward).find_map(|j| {
-        j.steps
-            .iter()
-            .rev()
-            .filter(|s| matches!(s.event.detail, Detail::Ingress))
-            .find_map(|s| s.event.device.filter(|d| d.netns == went.netns))
-    })?;
-    Some((came, went))
 }

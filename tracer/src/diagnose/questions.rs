@@ -19,6 +19,7 @@ use super::silent::{Counts, SYN_COOKIES, unread_question};
 use super::source_address;
 use super::stall::Stall;
 use super::translator;
+use super::untranslated_source;
 use super::uplinks::Detour;
 use super::view::{View, last_seen, total};
 use super::{local, local_ports, missing_route};
@@ -64,6 +65,7 @@ fn about_flow(view: &View<'_>, list: &mut Asked) {
     let unanswered = reply.delivered == 0;
     if unanswered && (view.expects_reply() || forward.left > 0) {
         list.extend(source_address::questions(view));
+        list.extend(untranslated_source::question(view));
     }
     if unanswered || view.is_refused() {
         list.extend(service::questions(view));

@@ -220,6 +220,12 @@ pub fn text(text: impl Into<String>) -> Remedy {
 }
 
 impl Remedy {
+    /// Whether it changes nothing.
+    #[must_use]
+    pub fn is_look(&self) -> bool {
+        self.kind == AdviceKind::Look
+    }
+
     /// With one more command, typed after the others in the same namespace.
     #[must_use]
     pub fn and(mut self, command: impl Into<Command>) -> Self {

@@ -7,7 +7,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::host::Host;
-use crate::host::facts::{BaseChain, Question, Rule};
+use crate::host::facts::{BaseChain, Question, Rule, TableRoute};
 use crate::model::{Device, Direction, Fate, NetNs, Tuple};
 use crate::verdict::{Confidence, Place};
 
@@ -20,6 +20,7 @@ use super::local;
 use super::nat_commands::{Source, SourceRule, translating, translators};
 use super::readdress;
 use super::remedy::{Remedy, Shell, command, ip, text};
+use super::route_commands;
 use super::routing;
 use super::rules::neighbor;
 use super::silent::Counts;
@@ -160,6 +161,8 @@ struct Choice {
     alive: Vec<IpAddr>,
     /// What the kernel would choose.
     preferred: Option<IpAddr>,
+    /// One of the others that is known to the world, where its own is private and the destination is not.
+    public: Option<IpAddr>,
 }
 
 impl Choice {
@@ -176,6 +179,11 @@ impl Choice {
                 .copied()
                 .filter(|a| answered(view, device.netns, *a))
                 .collect(),
+            public: others
+                .iter()
+                .copied()
+                .filter(|other| !is_private(*other))
+                .find(|_| is_private(address) && !is_private(left.tuple.dst)),
             others,
             preferred: preferred(view, device.netns, left.tuple.dst),
         }
@@ -190,7 +198,21 @@ impl Choice {
     fn instead_of(&self, address: IpAddr) -> Option<IpAddr> {
         self.other_than(address)
             .or(self.alive.first().copied())
+            .or(self.public)
             .or(self.others.first().copied())
+    }
+}
+
+/// Whether an address is for networks of one owner: routers of others have no way to it.
+#[must_use]
+pub fn is_private(address: IpAddr) -> bool {
+    /// 100.64.0.0/10, between a provider and its customers (RFC 6598).
+    const SHARED: (IpAddr, u8) = (IpAddr::V4(Ipv4Addr::new(100, 64, 0, 0)), 10);
+    match address {
+        IpAddr::V4(v4) => {
+            v4.is_private() || v4.is_link_local() || routing::holds(SHARED.0, SHARED.1, address)
+        }
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
     }
 }
 
@@ -200,6 +222,11 @@ fn confidence(left: &Departure, choice: &Choice, proof: &Proof) -> Option<Confid
     match proof {
         Proof::Told(_) => Some(Confidence::Certain),
         Proof::Silence if !choice.alive.is_empty() || better => Some(Confidence::Likely),
+        // Nobody translates IPv6 on the way, as a rule; a private IPv4 address may well be translated farther on.
+        Proof::Silence if choice.public.is_some() => Some(match left.tuple.dst {
+            IpAddr::V6(_) => Confidence::Likely,
+            IpAddr::V4(_) => Confidence::Possible,
+        }),
         // its own choice and its own address: it is rather the other end
         Proof::Silence if left.before.is_none() || choice.others.is_empty() => None,
         Proof::Silence => Some(Confidence::Possible),
@@ -298,8 +325,12 @@ fn summary(view: &View<'_>, left: &Departure, choice: &Choice, proof: &Proof) ->
     } else if !choice.others.is_empty() {
         summary += &format!("; the interface also has {}", list(&choice.others));
     }
-    if let Proof::Told(why) = proof {
-        summary += &format!(": {why}");
+    match (proof, choice.public) {
+        (Proof::Told(why), _) => summary += &format!(": {why}"),
+        (Proof::Silence, Some(_)) if choice.alive.is_empty() => {
+            summary += &format!("; {} is a private address, {} is none", left.tuple.src, left.tuple.dst);
+        }
+        (Proof::Silence, _) => {}
     }
     summary
 }
@@ -348,6 +379,11 @@ fn advice(view: &View<'_>, left: &Departure, choice: &Choice) -> Vec<Remedy> {
             better.and_then(|better| translated_to(host, left.device, &chains, (before, better))),
         );
     }
+    let by_route = better
+        .filter(|_| left.before.is_none())
+        .and_then(|better| preferring(host, left, better));
+    let changed = by_route.is_some();
+    advice.extend(by_route);
     if choice.own && !is_named(host, left, &chains) {
         advice.extend(readdress::remove(
             host,
@@ -360,12 +396,31 @@ fn advice(view: &View<'_>, left: &Departure, choice: &Choice) -> Vec<Remedy> {
         Some(better) if left.before.is_some() => format!(
             "to last: let the rule itself translate to {better} (SNAT --to-source {better}, `snat to {better}`)"
         ),
+        Some(better) if changed => format!("or let the sender bind {better}"),
         Some(better) => format!(
             "or let the sender use {better}: bind it, or give the route `src {better}`"
         ),
         None => format!("or give the network a route for {address} to this machine"),
     }));
     advice
+}
+
+/// The route that prefers the address, with another one in its place.
+fn preferring(host: &Host, left: &Departure, better: IpAddr) -> Option<Remedy> {
+    let (netns, address) = (left.device.netns, left.tuple.src);
+    let known = &host.towards.get(&(netns, left.tuple.dst))?.fact;
+    let route = known.iter().find(|r| r.source == Some(address))?;
+    let other = TableRoute {
+        source: Some(better),
+        ..route.clone()
+    };
+    let change = route_commands::replace(
+        &Shell::of(host, Some(netns)),
+        (host, netns),
+        (route, &other),
+        format!("let the route that prefers {address} prefer {better}"),
+    )?;
+    Some(change.scope("all that this route leads and that binds no address".to_owned()))
 }
 
 /// Where the rule is that made the source.

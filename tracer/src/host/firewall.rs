@@ -1,17 +1,18 @@
-//! The packet filters of a namespace, read-only: chains, rules and sets of nftables (iptables-nft included) and of legacy
-//! iptables.
+//! The packet filters of a namespace, read-only: chains, rules and sets of nftables (iptables-nft included), those of legacy
+//! iptables, and the ipsets in which rules look.
 //!
 //! Nothing is loaded by looking: a filter that the kernel has not in use is not asked, since asking would bring its
 //! module in and change the machine.
 
 mod bounds;
+mod ipset;
 mod legacy;
 pub(crate) mod nftables;
 mod values;
 mod words;
 mod xt;
 
-pub use words::element_words;
+pub use words::{element_words, ipset_words};
 
 use std::fs;
 use std::sync::LazyLock;
@@ -47,6 +48,12 @@ pub(super) fn read() -> (Ruleset, Vec<Unreadable>) {
     take("nftables base chains", nftables::read());
     take("iptables-legacy chains", legacy::read(&legacy::V4));
     take("ip6tables-legacy chains", legacy::read(&legacy::V6));
+    if let Err(error) = ipset::resolve(&mut all) {
+        missing.push(Unreadable {
+            what: "ipsets".into(),
+            why: error.to_string(),
+        });
+    }
     bounds::apply(&mut all);
     (all, missing)
 }

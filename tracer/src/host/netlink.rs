@@ -24,7 +24,8 @@ const DUMP_ATTEMPTS: u32 = 4;
 const NLMSG_NOOP: u16 = 1;
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
-/// linux/netfilter/nfnetlink.h.
+// linux/netfilter/nfnetlink.h
+pub(crate) const NFNL_SUBSYS_IPSET: u16 = 6;
 pub(crate) const NFNL_SUBSYS_NFTABLES: u16 = 10;
 const NFNL_MSG_BATCH_BEGIN: u16 = 16;
 const NFNL_MSG_BATCH_END: u16 = 17;

@@ -18,6 +18,7 @@ use std::net::IpAddr;
 
 use crate::host::facts::{
     BaseChain, Element, Field, FilterEngine, Rule, RuleVerdict, Set, Side, Test, Translation,
+    Value,
 };
 use crate::model::{Fragment, Mac, Proto, Transport, Tuple};
 
@@ -247,6 +248,24 @@ pub struct Undecided<'a> {
     pub what: String,
 }
 
+/// A rule that the packet, as far as it comes to it, does not meet since it is not in a set; all else that the rule asks
+/// holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outside<'a> {
+    /// The base chain.
+    pub base: &'a BaseChain,
+    /// The chain in which the rule stands.
+    pub chain: &'a str,
+    /// The rule.
+    pub rule: &'a Rule,
+    /// The set.
+    pub set: &'a Set,
+    /// What is looked up in it.
+    pub fields: &'a [Field],
+    /// What the packet has there.
+    pub key: Vec<Value>,
+}
+
 /// What a hook does with a packet.
 #[derive(Clone, Debug, Default)]
 pub struct Walk<'a> {
@@ -270,6 +289,8 @@ pub struct Walk<'a> {
     pub zone: Option<u16>,
     /// Translations that it gets, or may get.
     pub translated: Vec<Translated<'a>>,
+    /// Rules that it would meet, were it in a set.
+    pub outside: Vec<Outside<'a>>,
 }
 
 /// The answer.

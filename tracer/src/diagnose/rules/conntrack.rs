@@ -1,7 +1,7 @@
 //! Conntrack itself: packets that it refuses, and rules that drop for the state that it found.
 
 use crate::host::facts::{BaseChain, ConntrackCounters, Ruleset, Statement, Stop, Test};
-use crate::model::{Proto, Transport};
+use crate::model::{Direction, Proto, Transport};
 use crate::uapi::nf_conntrack::{IPS_CONFIRMED, IPS_DST_NAT, IPS_SRC_NAT, STATE_INVALID};
 use crate::uapi::{icmp, icmpv6};
 use crate::verdict::Confidence;
@@ -12,6 +12,7 @@ use super::super::hooks::Hook;
 use super::super::loss::Loss;
 use super::super::nat_commands;
 use super::super::remedy::{Command, Remedy, Shell, command, text};
+use super::super::routers::Parting;
 use super::netfilter::{self, Suspects, filtered, propose, suspected};
 use super::window;
 
@@ -191,9 +192,14 @@ pub fn invalid(loss: &Loss<'_>) -> Option<Candidate> {
         candidate.summary += &format!("; {which}");
     }
     candidate.evidence = plain.evidence;
-    let outside = window::outside(loss);
+    let half = half_seen(loss);
+    let outside = window::outside(loss).filter(|_| half.is_none());
     let strays = outside.as_ref().and(loss.netns());
     let liberal = strays.and_then(|netns| window::advice(loss, netns).into_iter().next());
+    if let Some((words, _)) = &half {
+        candidate.summary += &format!("; its request did not pass here: {words}");
+    }
+    let explained = half.is_some();
     Some(
         candidate
             .explains(if by_rule { Specificity::Linked } else { Specificity::Fact })
@@ -214,12 +220,27 @@ pub fn invalid(loss: &Loss<'_>) -> Option<Candidate> {
             .because("tcp", outside)
             .advise(look(loss))
             .advise(liberal)
-            .advise([text(
+            .advise(half.and_then(|(_, change)| change))
+            .advise((!explained).then(|| text(
                 "did the way there pass another router, or was the table emptied or restarted? then new connections work: \
                  connect anew, or make both directions pass this node",
-            )])
-            .advise(plain.remedies),
+            )))
+            // What lets half of a connection pass here leaves the other half refused elsewhere.
+            .advise(plain.remedies.into_iter().filter(|r| !explained || r.is_look())),
     )
+}
+
+/// Why conntrack here does not know an answer's connection, and the change, where the request went by another router.
+fn half_seen(loss: &Loss<'_>) -> Option<(String, Option<Remedy>)> {
+    if loss.journey.direction != Direction::Reply {
+        return None;
+    }
+    let view = loss.view();
+    let parting = Parting::of(&view, loss.journey)?;
+    if parting.request_passed(loss.netns()?) {
+        return None;
+    }
+    Some((parting.words(&view), parting.change(&view)))
 }
 
 /// Conntrack looked at it and gave it no entry. Before that no packet has one; what is untracked is to have none, and is
@@ -276,7 +297,7 @@ fn belongs_to_something(loss: &Loss<'_>) -> bool {
         }
         _ => {
             loss.tuple().is_some_and(|t| t.proto != Proto::Arp)
-                && loss.journey.direction != crate::model::Direction::Forward
+                && loss.journey.direction != Direction::Forward
         }
     }
 }

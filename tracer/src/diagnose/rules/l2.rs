@@ -218,11 +218,8 @@ pub fn wrong_mac(loss: &Loss<'_>) -> Option<Candidate> {
         candidate = candidate.because("link", format!("{mac} belongs to {}", owners.join(", ")));
     }
     if let Some(misled) = misled {
-        return Some(
-            candidate
-                .because("fdb", misled.evidence)
-                .advise(misled.advice),
-        );
+        let (kind, evidence) = misled.evidence;
+        return Some(candidate.because(kind, evidence).advise(misled.advice));
     }
     Some(by_neighbor_entry(loss, &found, candidate))
 }

@@ -12,6 +12,7 @@ use super::super::causes::NAT_ASYMMETRIC;
 use super::super::chain_commands::default_program;
 use super::super::loss::Loss;
 use super::super::remedy::{Remedy, Shell, command, ip, sysctl, text};
+use super::super::routers::Parting;
 use super::super::translation::{self, Change};
 use super::super::translator;
 use super::super::view::View;
@@ -31,7 +32,7 @@ pub fn bridge_sysctl(v6: bool) -> &'static str {
 /// What to read beside an answer that no socket expects.
 pub fn questions(loss: &Loss<'_>) -> Vec<Question> {
     let asked = translation::contacted(loss);
-    let Some(change) = asked.and_then(|_| translation::dnat(&view_of(loss))) else {
+    let Some(change) = asked.and_then(|_| translation::dnat(&loss.view())) else {
         return Vec::new();
     };
     let netns = change.netns;
@@ -49,21 +50,13 @@ pub fn questions(loss: &Loss<'_>) -> Vec<Question> {
     ]
 }
 
-fn view_of<'a>(loss: &Loss<'a>) -> View<'a> {
-    View {
-        trace: loss.trace,
-        host: loss.host,
-        flow: loss.flow,
-    }
-}
-
 /// An answer for which there is no socket, since its address was not translated back.
 pub fn asymmetric(loss: &Loss<'_>) -> Option<Candidate> {
     if !socket::is_unexpected(loss) {
         return None;
     }
     let answer = loss.tuple()?;
-    let view = view_of(loss);
+    let view = loss.view();
     let (summary, advice, why) = if let Some(asked) = translation::contacted(loss) {
         strange_sender(loss, &view, &asked, &answer)?
     } else {
@@ -229,6 +222,7 @@ fn prefer(host: &Host, netns: NetNs, asked: &Tuple, instead: IpAddr) -> Option<R
 
 /// The answer took a way on which the translator is not.
 fn around(loss: &Loss<'_>, change: &Change, answer: &Tuple) -> (String, Vec<Remedy>) {
+    let view = loss.view();
     let at = loss.host.namespace(change.netns);
     let server = loss
         .steps()
@@ -239,8 +233,8 @@ fn around(loss: &Loss<'_>, change: &Change, answer: &Tuple) -> (String, Vec<Reme
         around_advice(
             &Shell::of(loss.host, server),
             &Shell::of(loss.host, Some(change.netns)),
-            change,
-            answer,
+            (change, answer),
+            Parting::of(&view, loss.journey).and_then(|parting| parting.change(&view)),
         ),
     )
 }
@@ -250,8 +244,8 @@ fn around(loss: &Loss<'_>, change: &Change, answer: &Tuple) -> (String, Vec<Reme
 pub fn around_advice(
     server: &Shell,
     translator: &Shell,
-    change: &Change,
-    answer: &Tuple,
+    (change, answer): (&Change, &Tuple),
+    route: Option<Remedy>,
 ) -> Vec<Remedy> {
     let v6 = answer.dst.is_ipv6();
     let port = match answer.proto {
@@ -263,7 +257,7 @@ pub fn around_advice(
     let program = default_program(v6);
     vec![
         server.look("look first: which way the server answers", command![..ip(v6), "route get", answer.dst]),
-        text("let its route for the asker lead through the translator"),
+        route.unwrap_or_else(|| text("let its route for the asker lead through the translator")),
         translator.change("or translate the source too: answers then come back here, and the server no longer sees who asks", command![program, "-t nat -A", ..rule.split(' ')]).undone_by(command![program, "-t nat -D", ..rule.split(' ')]),
     ]
 }
@@ -396,7 +390,7 @@ pub fn forgotten_on_the_way(loss: &Loss<'_>) -> Option<Candidate> {
     }
     let tuple = loss.tuple()?;
     let netns: NetNs = loss.netns()?;
-    let view = view_of(loss);
+    let view = loss.view();
     let change = translation::dnat(&view).filter(|c| c.netns == netns && c.before == tuple)?;
     let at = loss.host.namespace(netns);
     let (_, advice) = forgotten(loss.host, &change, &at);
@@ -423,7 +417,7 @@ pub fn hairpin(loss: &Loss<'_>) -> Option<(String, Vec<Remedy>)> {
     let first = &loss.journey.steps.first()?.event;
     let own = first.device.map(|d| d.netns) == loss.netns()
         && matches!(first.detail, crate::model::Detail::Egress);
-    let change = translation::dnat(&view_of(loss)).filter(|_| own)?;
+    let change = translation::dnat(&loss.view()).filter(|_| own)?;
     let at = loss.host.namespace(change.netns);
     let (src, dst) = (change.after.src, change.after.dst);
     let program = default_program(loss.v6());

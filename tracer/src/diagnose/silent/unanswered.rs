@@ -8,6 +8,7 @@ use super::super::causes::{KERNEL_OTHER, REMOTE_UNANSWERED, SOCKET_NONE, SOCKET_
 use super::super::recovered::first_packet;
 use super::super::remedy::{Shell, command, ip, text};
 use super::super::routing;
+use super::super::translation;
 use super::super::view::{View, last_seen, total};
 use super::super::words;
 use super::{Counts, Silence, place_of, tun};
@@ -156,8 +157,29 @@ fn beyond(view: &View<'_>, tuple: &Tuple, rest: &str) -> Candidate {
         || format!("{} and the routers between", gone.dst),
         |hop| format!("the next hop {hop}, and on {}", gone.dst),
     );
+    let others = last.and_then(|e| e.device).into_iter().flat_map(|device| {
+        let own = view.host.addresses(device).iter();
+        let own = own.map(|a| a.address).find(|a| *a == source);
+        let shell = Shell::of(view.host, Some(device.netns));
+        own.into_iter()
+            .flat_map(move |own| translation::siblings(view.host, device, own))
+            .take(2)
+            .map(move |other| {
+                shell.look(
+                    format!("the interface also has {}: is that source answered?", other.address),
+                    command!["ping -n -c 3 -I", other.address, gone.dst],
+                )
+            })
+    });
+    // A service on the link itself is asked at such an address; a router passes none of it on.
+    let for_the_link = next_hop.is_some() && translation::is_link_local(gone.dst);
+    let how = if for_the_link {
+        "by a gateway, though its address is one for the own link"
+    } else {
+        "as it should"
+    };
     let summary = format!(
-        "no answer from {to}: it left this host through {at} as it should, nothing came back{rest}"
+        "no answer from {to}: it left this host through {at} {how}, nothing came back{rest}"
     );
     Candidate::new(&REMOTE_UNANSWERED, place, summary)
         .because("packet", format!("it left with source {source}"))
@@ -170,10 +192,17 @@ fn beyond(view: &View<'_>, tuple: &Tuple, rest: &str) -> Candidate {
                 "is the next hop right?",
                 command![..ip(gone.dst.is_ipv6()), "route get", gone.dst],
             ),
-            text(format!(
-                "trace on {after}: does it arrive, is there a route back to {source}?"
-            )),
         ])
+        .advise(for_the_link.then(|| {
+            text(format!(
+                "who serves {} here: does a rule of this host translate it to a local agent, or does one of its interfaces have it?",
+                gone.dst
+            ))
+        }))
+        .advise(others)
+        .advise([text(format!(
+            "trace on {after}: does it arrive, is there a route back to {source}?"
+        ))])
 }
 
 /// It came to its socket here.

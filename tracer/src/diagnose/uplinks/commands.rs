@@ -6,14 +6,13 @@ use std::net::IpAddr;
 use crate::host::Host;
 use crate::host::facts::{PolicyRule, TableRoute};
 use crate::model::{Detail, Device, Direction, Event, IfIndex, NetNs};
-use crate::network::segment::Segment;
 use crate::uapi::rtnetlink::{RT_TABLE_LOCAL, RT_TABLE_MAIN};
 
 use super::super::chain_commands;
 use super::super::nat_commands::translators;
 use super::super::remedy::{Command, Remedy, Shell, command, ip, text};
 use super::super::route_commands::free_table;
-use super::super::routing;
+use super::super::{routers, routing};
 use super::super::view::View;
 use super::Detour;
 
@@ -132,28 +131,7 @@ fn sender_of(view: &View<'_>, detour: &Detour<'_>) -> Option<IpAddr> {
         .map(|s| &s.event)
         .filter(at_door)
         .find_map(|e| Some(e.packet.as_ref()?.ethernet?.src))?;
-    let told = view.trace.beside.iter().find_map(|e| match &e.detail {
-        Detail::Neighbor(n) if e.device == Some(detour.came) => {
-            n.address.filter(|_| n.new_mac.or(n.mac) == Some(mac))
-        }
-        _ => None,
-    });
-    let near = |address: &IpAddr| {
-        let own = view.host.addresses(detour.came);
-        own.iter()
-            .any(|a| routing::holds(a.address, a.prefix, *address))
-    };
-    // Other networks of the machine may use the same MACs and addresses.
-    let on_the_link = || {
-        let came = view.host.link(detour.came)?;
-        let ends = Segment::of_mac(view.host, came, mac).ends;
-        ends.iter()
-            .filter(|end| end.link.mac == Some(mac))
-            .flat_map(|end| view.host.addresses(end.link.device))
-            .map(|a| a.address)
-            .find(near)
-    };
-    told.filter(of_family).or_else(on_the_link)
+    routers::address_of(view, detour.came, mac).filter(of_family)
 }
 
 /// Answers find their way by their source.

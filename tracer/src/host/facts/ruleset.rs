@@ -262,6 +262,14 @@ pub struct Element {
     pub expires: bool,
 }
 
+impl Set {
+    /// Whether it is one of ipset, which belongs to no table.
+    #[must_use]
+    pub fn is_ipset(&self) -> bool {
+        self.family.is_empty()
+    }
+}
+
 impl Rule {
     /// Its conditions.
     pub fn tests(&self) -> impl Iterator<Item = &Test> {

@@ -258,6 +258,26 @@ pub fn element_words(element: &Element, fields: &[Field]) -> (String, Option<Str
     (key, leads.map(|leads| verdict(Dialect::Nft, leads)))
 }
 
+/// An element of an ipset, as ipset(8) writes it: `10.0.0.1,tcp:80`.
+pub fn ipset_words(element: &Element, fields: &[Field]) -> String {
+    let mut words = String::new();
+    for (range, field) in element.key.iter().zip(fields) {
+        let value = match range {
+            (Value::Name(name), _) => name.clone(),
+            (Value::Number(a), Value::Number(b)) if a == b => match (field, u8::try_from(*a)) {
+                (Field::Protocol, Ok(number)) => protocol(number),
+                _ => a.to_string(),
+            },
+            range => value_range(range),
+        };
+        words += &value;
+        // A protocol stands before its port.
+        words.push(if *field == Field::Protocol { ':' } else { ',' });
+    }
+    words.pop();
+    words
+}
+
 fn value_range((first, last): &(Value, Value)) -> String {
     match (first, last) {
         (Value::Address(a), Value::Address(b)) => addresses((*a, *b)),

@@ -3,7 +3,9 @@
 use super::evaluate::{Evaluator, Found};
 use super::state::State;
 use super::states::{ESTABLISHED, INVALID, NEW, RELATED, UNTRACKED};
-use super::{Chosen, Does, End, Hook, Outcome, Packet, Rules, Step, Translated, Undecided, Walk};
+use super::{
+    Chosen, Does, End, Hook, Outcome, Outside, Packet, Rules, Step, Translated, Undecided, Walk,
+};
 use crate::host::facts::{
     BaseChain, Missing, Part, Rule, RuleVerdict, Statement, Test, Translation,
 };
@@ -250,7 +252,12 @@ impl<'a> One<'a, '_, '_> {
                 Part::Test(test) => {
                     match self.evaluator().holds(test) {
                         Some(true) => {}
-                        Some(false) => return Next::Rule,
+                        Some(false) => {
+                            if open.is_none() {
+                                self.outside(rule, test, frame.name);
+                            }
+                            return Next::Rule;
+                        }
                         None => {
                             open = open.or(Some(test));
                             let what = format!("{test:?}");
@@ -274,6 +281,34 @@ impl<'a> One<'a, '_, '_> {
             self.step(rule, frame, open);
         }
         Next::Rule
+    }
+
+    /// Notes a rule of which this test alone does not hold, since a set has not the packet.
+    fn outside(&mut self, rule: &'a Rule, test: &'a Test, chain: &'a str) {
+        let Test::InSet {
+            fields,
+            set,
+            not: false,
+        } = test
+        else {
+            return;
+        };
+        let evaluator = self.evaluator();
+        let mut others = rule.tests().filter(|other| !std::ptr::eq(*other, test));
+        let key = evaluator.key(fields);
+        let (Some(set), Some(key)) = (self.rules.set(self.base, set), key) else {
+            return;
+        };
+        if others.all(|other| evaluator.holds(other) == Some(true)) {
+            self.walk.outside.push(Outside {
+                base: self.base,
+                chain: rule.chain.as_deref().unwrap_or(chain),
+                rule,
+                set,
+                fields,
+                key,
+            });
+        }
     }
 
     fn step(&mut self, rule: &'a Rule, frame: &Frame<'a>, open: Option<&'a Test>) {
@@ -392,7 +427,11 @@ impl<'a> One<'a, '_, '_> {
     /// The element of a set that makes the packet meet a rule.
     fn member(&self, rule: &'a Rule) -> Option<Chosen<'a>> {
         let rules = self.rules;
-        rule.tests().find_map(|test| {
+        let mut tests = rule.tests().flat_map(|test| match test {
+            Test::Any(tests) => tests.as_slice(),
+            test => std::slice::from_ref(test),
+        });
+        tests.find_map(|test| {
             let Test::InSet {
                 fields,
                 set,

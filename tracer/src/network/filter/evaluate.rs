@@ -1,5 +1,5 @@
 //! Whether a packet meets a test. In nf_tables a field that a packet has not ends the rule, whatever it is compared with
-//! (NFT_BREAK); the matches of x_tables do the same.
+//! (NFT_BREAK); most matches of x_tables do the same.
 
 use std::net::IpAddr;
 
@@ -141,7 +141,8 @@ impl Evaluator<'_, '_> {
     fn in_set(&self, fields: &[Field], name: &str, not: bool) -> Option<bool> {
         let set = self.rules.set(self.base, name)?;
         if fields.iter().any(|f| matches!(self.has(f), Has::Nothing)) {
-            return Some(false);
+            // To ipset such a packet is in no set (match_set, net/netfilter/xt_set.c).
+            return Some(not && set.is_ipset());
         }
         let found = self.find(set, fields);
         match (found.elements.is_empty(), found.decided, found.open) {
@@ -188,6 +189,15 @@ impl Evaluator<'_, '_> {
         found.elements.extend(otherwise);
         found.decided &= !open;
         found
+    }
+
+    /// What the packet has in these fields; `None`: not known, or it has not all of them.
+    pub(super) fn key(&self, fields: &[Field]) -> Option<Vec<Value>> {
+        let value = |field| match self.has(field) {
+            Has::Is(value) => Some(value),
+            Has::Nothing | Has::Unknown => None,
+        };
+        fields.iter().map(value).collect()
     }
 
     fn is_key(&self, element: &Element, own: &[Has], fields: &[Field]) -> Option<bool> {

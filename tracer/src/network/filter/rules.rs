@@ -136,11 +136,13 @@ impl<'a> Rules<'a> {
         list
     }
 
-    /// A set of a base chain's table.
+    /// A set of a base chain's table, or an ipset, which belongs to no table.
     #[must_use]
     pub fn set(&self, base: &BaseChain, name: &str) -> Option<&'a Set> {
-        let mut sets = self.facts.sets.iter();
-        sets.find(|s| s.name == name && s.family == base.family && s.table == base.table)
+        let named = || self.facts.sets.iter().filter(|set| set.name == name);
+        named()
+            .find(|set| set.family == base.family && set.table == base.table)
+            .or_else(|| named().find(|set| set.is_ipset()))
     }
 }
 

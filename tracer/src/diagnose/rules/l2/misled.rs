@@ -1,4 +1,5 @@
-//! Forwarding databases that lead a frame astray: of a bridge, or of a VXLAN device.
+//! What leads a frame astray beside a neighbour entry: the forwarding database of a bridge or of a VXLAN device, or a
+//! sender without ARP.
 
 use crate::host::Host;
 use crate::host::facts::{FdbEntry, Link};
@@ -11,19 +12,46 @@ use super::super::super::loss::Loss;
 use super::super::super::overlay;
 use super::super::super::remedy::{Command, Remedy, Shell, command};
 use super::super::super::words;
-use super::{bridges, vxlan};
+use super::{bridges, sender, vxlan};
 
 /// What a forwarding database has for a frame's MAC, and should not have.
 pub(super) struct Misled {
     /// As the end of a sentence.
     pub(super) words: String,
-    pub(super) evidence: String,
+    /// Kind and text.
+    pub(super) evidence: (&'static str, String),
     pub(super) advice: Vec<Remedy>,
 }
 
 /// Whether one of them misled the frame that should have arrived here.
 pub(super) fn misled(loss: &Loss<'_>, here: Device, mac: Mac) -> Option<Misled> {
-    by_bridge(loss, here, mac).or_else(|| by_vxlan(loss, mac))
+    by_noarp(loss, mac)
+        .or_else(|| by_bridge(loss, here, mac))
+        .or_else(|| by_vxlan(loss, mac))
+}
+
+/// A sender that asks nobody for MACs and puts its own on all that it sends (arp_constructor, net/ipv4/arp.c;
+/// ndisc_constructor, net/ipv6/ndisc.c).
+fn by_noarp(loss: &Loss<'_>, mac: Mac) -> Option<Misled> {
+    let host = loss.host;
+    let link = host.link(sender(loss)?)?;
+    if !link.noarp || link.mac != Some(mac) {
+        return None;
+    }
+    let set = |to: &'static str| command!["ip link set dev", link.name, "arp", to];
+    let at = words::interface(host, link.device);
+    Some(Misled {
+        words: format!("{at} has ARP turned off (NOARP), and puts its own MAC on what it sends"),
+        evidence: (
+            "link",
+            format!("{mac} is the MAC of {at} itself, which has the flag NOARP"),
+        ),
+        advice: vec![
+            Shell::of(host, Some(link.device.netns))
+                .change("let it ask for MACs", set("on"))
+                .undone_by(set("off")),
+        ],
+    })
 }
 
 /// A bridge that sends the frame to another port than the one behind which its MAC is, or takes it for its own.
@@ -54,11 +82,14 @@ fn by_bridge(loss: &Loss<'_>, here: Device, mac: Mac) -> Option<Misled> {
                 truth.map_or("another", |t| t.name.as_str())
             )
         },
-        evidence: format!(
-            "{} has {} for {mac}, on {}",
-            bridge.name,
-            words::count(known.entries as u64, "entry").replace("entrys", "entries"),
-            port.name
+        evidence: (
+            "fdb",
+            format!(
+                "{} has {} for {mac}, on {}",
+                bridge.name,
+                words::count(known.entries as u64, "entry").replace("entrys", "entries"),
+                port.name
+            ),
         ),
         advice: known.corrected(loss.host, truth),
     })
@@ -151,7 +182,7 @@ fn by_vxlan(loss: &Loss<'_>, mac: Mac) -> Option<Misled> {
             "the FDB of {name} sends it to {remote}, but it is at {truth} ({})",
             words::interface(host, owner.device)
         ),
-        evidence: format!("{name} sends frames for {mac} to {remote}"),
+        evidence: ("fdb", format!("{name} sends frames for {mac} to {remote}")),
         advice: vec![
             shell.look(
                 "look first: to which end the tunnel sends that MAC",

@@ -1,6 +1,8 @@
 //! Words and advice for what is suspected: the rule or policy where it is the only one, the list where it is not.
 
-use crate::host::facts::{BaseChain, FilterEngine, FilterRule, RuleVerdict, Stop};
+use crate::host::facts::{
+    BaseChain, Field, FilterEngine, FilterRule, RuleVerdict, Stop, Test,
+};
 use crate::verdict::Confidence;
 
 use super::super::super::candidate::Candidate;
@@ -18,7 +20,7 @@ use super::super::super::words::count;
 use super::element;
 use super::look_everywhere;
 use super::opening::both_ways;
-use super::suspects::{Suspect, Suspects, counted, words};
+use super::suspects::{Absent, Suspect, Suspects, counted, words};
 use super::way_back;
 
 /// Most suspects that are listed.
@@ -38,7 +40,7 @@ pub(super) fn with(
     }
     candidate = candidate.because("trace", told(loss, chains));
     if let Some(only) = found.only() {
-        return named(candidate, (loss, hook), only, &shell);
+        return named(candidate, (loss, hook), (only, found.absent.as_ref()), &shell);
     }
     if found.passes {
         candidate = candidate.because(
@@ -166,10 +168,13 @@ fn one_of(rules: usize) -> String {
 fn named(
     mut candidate: Candidate,
     (loss, hook): (&Loss<'_>, Hook),
-    who: &Suspect<'_>,
+    (who, absent): (&Suspect<'_>, Option<&Absent<'_>>),
     shell: &Shell,
 ) -> Candidate {
     candidate.summary += &format!(": {}", words(who));
+    let missing = absent
+        .filter(|absent| helps(who, absent))
+        .and_then(|absent| element::absent(absent, shell));
     candidate = candidate.because(
         "rule",
         format!(
@@ -179,12 +184,15 @@ fn named(
         ),
     );
     let chain = who.chain;
+    let stands = who.rule.as_ref().map_or(&chain.chain, |rule| &rule.chain);
+    candidate = candidate.advise(look(shell, chain, stands));
+    if let Some(missing) = missing {
+        candidate.summary += &missing.summary;
+        candidate = candidate.advise(missing.remedies);
+    }
     let Some(rule) = &who.rule else {
-        return candidate
-            .advise(look(shell, chain, &chain.chain))
-            .advise(open_policy(loss, hook, chain, shell));
+        return candidate.advise(open_policy(loss, hook, chain, shell));
     };
-    candidate = candidate.advise(look(shell, chain, &rule.chain));
     let source = loss.tuple().map(|t| t.src);
     let source = source.filter(|_| way_back::asks(&rule.text));
     candidate = candidate.advise(
@@ -218,6 +226,16 @@ fn named(
     candidate
         .advise(both_ways(loss, hook, (chain, owner), shell))
         .advise(without_rule((chain, rule), owner, shell))
+}
+
+/// Whether the packet passed, were the element in its set: the rule lets it pass, or sets a mark for which this one asks.
+fn helps(who: &Suspect<'_>, absent: &Absent<'_>) -> bool {
+    let of_mark = |test: &Test| {
+        matches!(test, Test::Mark { .. })
+            || matches!(test, Test::Is { field: Field::Mark, .. })
+    };
+    let asks = who.rule.as_ref().is_some_and(|rule| rule.tests.iter().any(of_mark));
+    absent.chain == who.chain && (!absent.marks || asks)
 }
 
 /// The rule deleted. Who keeps a chain for rules of others wants its own left alone.

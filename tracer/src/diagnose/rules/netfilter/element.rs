@@ -1,16 +1,17 @@
 //! Verdicts that stand in an element of a map: the change is about that element, and not about the rule that looks all
 //! packets up in the map.
 
-use crate::host::element_words;
+use crate::host::{element_words, ipset_words};
 use crate::host::facts::{BaseChain, FilterRule};
 use crate::network::reach;
 
+use super::super::super::chain_commands::rule_words;
 use super::super::super::hooks::Hook;
 use super::super::super::loss::Loss;
 use super::super::super::owners::{self, Owner};
-use super::super::super::remedy::{Remedy, Shell, command, text};
+use super::super::super::remedy::{Command, Remedy, Shell, command, text};
 use super::super::super::translator;
-use super::suspects::OfMap;
+use super::suspects::{Absent, OfMap};
 
 /// What is to be said of an element.
 pub(super) struct Change {
@@ -37,13 +38,16 @@ impl Named {
             map,
             fields,
             element,
-            ..
+            family,
         }: &OfMap,
     ) -> Option<Self> {
         if map.starts_with("__") {
             return None;
         }
-        let (key, leads) = element_words(element, fields);
+        let (mut key, leads) = element_words(element, fields);
+        if family.is_empty() {
+            key = ipset_words(element, fields);
+        }
         let comment = element.comment.as_ref();
         Some(Self {
             key,
@@ -98,8 +102,7 @@ pub(super) fn change(
     })
 }
 
-/// The change to an element of a set for which a rule is met. `None` where it belongs to its rule alone, or is no single
-/// address in an ipset.
+/// The change to an element of a set for which a rule is met. `None` where it belongs to its rule alone.
 pub(super) fn member(
     chain: &BaseChain,
     rule: &FilterRule,
@@ -107,28 +110,7 @@ pub(super) fn member(
     shell: &Shell,
 ) -> Option<Change> {
     let Named { key, told, .. } = Named::of(of_map)?;
-    let OfMap {
-        family,
-        map,
-        fields,
-        element,
-    } = of_map;
-    let comment = element.comment.as_ref();
-    let (delete, add) = if family.is_empty() {
-        let one = fields.len() == 1 && element.key.iter().all(|(first, last)| first == last);
-        let words = |act: &str| command!["ipset", act, map, key];
-        one.then(|| (words("del"), words("add")))?
-    } else {
-        let whole = match comment {
-            Some(comment) => format!("{{ {key} comment \"{comment}\" }}"),
-            None => format!("{{ {key} }}"),
-        };
-        let place = [&chain.family, &chain.table, map];
-        (
-            command!["nft delete element", ..place, format!("{{ {key} }}")],
-            command!["nft add element", ..place, whole],
-        )
-    };
+    let (delete, add) = commands(chain, of_map, &key);
     let owner = owners::of(&chain.table, &rule.chain, &rule.text);
     let change = shell
         .change("take it out of the set", delete)
@@ -136,10 +118,60 @@ pub(super) fn member(
         .scope("this opens the firewall for all that the element stands for".to_owned())
         .owner(owner.map(Owner::words));
     Some(Change {
-        summary: format!("; {key} is in set {map}{told}"),
+        summary: format!("; {key} is in set {}{told}", of_map.map),
         remedies: vec![change],
         useless: false,
     })
+}
+
+/// The element that a set has not, put into it: a rule would let the packet pass then. `None` where the set belongs to its
+/// rule alone.
+pub(super) fn absent(absent: &Absent<'_>, shell: &Shell) -> Option<Change> {
+    let Absent {
+        chain,
+        rule,
+        element,
+        ..
+    } = absent;
+    let Named { key, .. } = Named::of(element)?;
+    let (delete, add) = commands(chain, element, &key);
+    let owner = owners::of(&chain.table, &rule.chain, &rule.text);
+    let change = shell
+        .change("put it into the set", add)
+        .undone_by(delete)
+        .scope("this opens the firewall for all that the set stands for".to_owned())
+        .owner(owner.map(Owner::words));
+    Some(Change {
+        summary: format!(
+            "; {key} is not in set {}, of which {} asks",
+            element.map,
+            rule_words(chain, &rule.chain, rule)
+        ),
+        remedies: vec![change],
+        useless: false,
+    })
+}
+
+/// The commands that take an element out of its set and put it in.
+fn commands(chain: &BaseChain, of_map: &OfMap, key: &str) -> (Command, Command) {
+    let OfMap { map, element, .. } = of_map;
+    let comment = element.comment.as_ref();
+    if of_map.family.is_empty() {
+        let told = comment.into_iter().flat_map(|c| ["comment", c.as_str()]);
+        return (
+            command!["ipset del", map, key],
+            command!["ipset add", map, key, ..told],
+        );
+    }
+    let whole = match comment {
+        Some(comment) => format!("{{ {key} comment \"{comment}\" }}"),
+        None => format!("{{ {key} }}"),
+    };
+    let place = [&chain.family, &chain.table, map];
+    (
+        command!["nft delete element", ..place, format!("{{ {key} }}")],
+        command!["nft add element", ..place, whole],
+    )
 }
 
 /// What helps a packet for a service without an endpoint, whose owner takes away what refuses it.

@@ -1,7 +1,10 @@
 //! Which rule or policy of the chains at a hook it was: what was read beside the loss is walked as the kernel walks it,
 //! without rules whose counters tell that no packet met them. What may end the walk is suspected.
 
-use crate::host::facts::{BaseChain, Chain, Element, Field, FilterRule, Rule, Ruleset, Stop, Test};
+use crate::host::facts::{
+    BaseChain, Chain, Element, Field, FilterRule, Rule, RuleVerdict, Ruleset, Statement, Stop, Test,
+    Value,
+};
 use crate::model::{Device, NetNs, Transport};
 use crate::network::filter::{self, Chosen, Interface, Layer, Outcome, Packet, Rules, Walk};
 use crate::uapi::nf_conntrack::{
@@ -62,6 +65,65 @@ pub struct Suspects<'a> {
     pub complete: bool,
     /// By the rules as they were read the packet passes.
     pub passes: bool,
+    /// The element without which a set keeps a rule from letting the packet pass, and that rule; the last one on its way.
+    pub absent: Option<Absent<'a>>,
+}
+
+/// An element that a set has not, and what would come of it.
+#[derive(Clone, Debug)]
+pub struct Absent<'a> {
+    /// The base chain.
+    pub chain: &'a BaseChain,
+    /// The rule that would be met.
+    pub rule: FilterRule,
+    /// The element.
+    pub element: OfMap,
+    /// The rule sets a mark, and does not let the packet pass by itself.
+    pub marks: bool,
+}
+
+impl<'a> Absent<'a> {
+    /// Of the last such rule on the packet's way. What no packet met counts here, since none could.
+    fn last(facts: &'a Ruleset, packet: &Packet, at: filter::Hook<'_>) -> Option<Self> {
+        let rules = Rules::of(facts);
+        let walk = filter::walk(&rules, packet, at);
+        let mut outside = walk.outside.iter().rev();
+        outside.find_map(|outside| Self::of(facts, outside))
+    }
+
+    fn of(facts: &'a Ruleset, outside: &filter::Outside<'_>) -> Option<Self> {
+        let lets = |s: &Statement| {
+            matches!(
+                s,
+                Statement::SetMark(_)
+                    | Statement::Verdict(RuleVerdict::Accept | RuleVerdict::Return)
+            )
+        };
+        if !outside.rule.statements().any(lets) {
+            return None;
+        }
+        let chain = facts.base.iter().find(|base| *base == outside.base)?;
+        let one = |value: &Value| (value.clone(), value.clone());
+        Some(Self {
+            chain,
+            rule: rule_of(outside.chain, outside.rule, Stop::Accept),
+            element: OfMap {
+                family: outside.set.family.clone(),
+                map: outside.set.name.clone(),
+                fields: outside.fields.to_vec(),
+                element: Element {
+                    key: outside.key.iter().map(one).collect(),
+                    verdict: None,
+                    comment: None,
+                    expires: false,
+                },
+            },
+            marks: outside
+                .rule
+                .statements()
+                .any(|s| matches!(s, Statement::SetMark(_))),
+        })
+    }
 }
 
 impl<'a> Suspects<'a> {
@@ -87,6 +149,7 @@ impl<'a> Suspects<'a> {
             list: vec![known.unwrap_or(suspect)],
             complete: true,
             passes: false,
+            absent: self.absent,
         }
     }
 
@@ -166,11 +229,13 @@ pub(super) fn of<'a>(
         // The chains are of both where the kernel does not tell which engine it was.
         engine: Some(first).filter(|engine| chains.iter().all(|c| c.engine == *engine)),
     };
-    let walk = filter::walk(&rules, &packet(loss, hook, goes_out), at);
+    let packet = packet(loss, hook, goes_out);
+    let walk = filter::walk(&rules, &packet, at);
     let mut found = Suspects {
         list: Vec::new(),
         complete: !walk.unknown,
         passes: walk.passes && walk.ends.is_empty() && !walk.unknown,
+        absent: Absent::last(facts, &packet, at),
     };
     for end in ends(&walk, manners) {
         let suspect = Suspect::of(loss, facts, chains, end);
@@ -337,7 +402,7 @@ pub fn states_of(loss: &Loss<'_>) -> Option<u32> {
         return Some(STATE_UNTRACKED);
     }
     if !loss.info.ct_attached? {
-        return Some(STATE_INVALID | STATE_UNTRACKED);
+        return Some(STATE_INVALID);
     }
     Some(match loss.info.ct_status? {
         status if status & IPS_CONFIRMED == 0 => STATE_NEW | STATE_RELATED,

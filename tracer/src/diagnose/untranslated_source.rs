@@ -1,0 +1,278 @@
+//! Private sources that leave a router as they are, and to which nobody beyond has a way back: no rule translates them.
+
+use crate::host::Host;
+use crate::host::facts::{
+    BaseChain, FilterRule, Question, RuleVerdict, Side, Statement, Stop,
+};
+use crate::model::{Detail, Device, Direction, Fate, Journey, Tuple};
+use crate::network::filter::{
+    self, Does, Interface, Layer, Packet, Rules, Step, Untranslated, translations, walk,
+};
+use crate::uapi::nf_conntrack::STATE_NEW;
+use crate::verdict::Confidence;
+
+use super::Found;
+use super::candidate::{Candidate, place_at};
+use super::causes::NAT_SOURCE;
+use super::chain_commands::{default_program, delete_rule, rule_of, rule_words, show_chain};
+use super::loss::tuple_of;
+use super::nat_commands::{Source, SourceRule, translating, translators};
+use super::owners;
+use super::remedy::{Remedy, Shell, command, text};
+use super::routing;
+use super::source_address::is_private;
+use super::translation;
+use super::view::{View, total};
+use super::words;
+
+/// Where a forwarded packet left with the source that it came with.
+struct Passed {
+    /// Through which interface.
+    went: Device,
+    /// As it left.
+    tuple: Tuple,
+}
+
+impl Passed {
+    /// The last namespace that forwarded it, where its source is private and was not translated on the way.
+    fn of(view: &View<'_>, journey: &Journey) -> Option<Self> {
+        if translation::changes(journey).any(|c| c.before.src != c.after.src) {
+            return None;
+        }
+        let mut steps = journey.steps.iter().rev().map(|s| &s.event);
+        let left = steps.find(|e| matches!(e.detail, Detail::Egress))?;
+        let (went, tuple) = (left.device?, tuple_of(left)?);
+        // What came in by a port of a bridge may have been bridged: a router has addresses where it came in.
+        let routed = steps.any(|e| {
+            matches!(e.detail, Detail::Ingress)
+                && e.device.is_some_and(|d| {
+                    d.netns == went.netns && d != went && !view.host.addresses(d).is_empty()
+                })
+        });
+        let own = view.host.is_local(went.netns, tuple.src);
+        (routed && !own && is_private(tuple.src)).then_some(Self { went, tuple })
+    }
+
+    /// The packet as it comes to the rules that translate sources.
+    fn packet(&self, host: &Host) -> Packet {
+        let local = host
+            .addresses_in(self.went.netns)
+            .map(|a| a.address)
+            .collect();
+        let marks = host.filters.get(&self.went.netns).is_some_and(|facts| {
+            let mut rules = facts.fact.chains.iter().flat_map(|c| &c.rules);
+            rules.any(|rule| {
+                rule.statements()
+                    .any(|s| matches!(s, Statement::SetMark(_)))
+            })
+        });
+        Packet {
+            tuple: Some(self.tuple),
+            iif: Interface::Absent,
+            oif: Interface::Named(host.interface(self.went)),
+            mark: (!marks).then_some(0),
+            states: Some(STATE_NEW),
+            status: Some(0),
+            local: Some(local),
+            ..Packet::default()
+        }
+    }
+
+    /// Whether who is asked lies beyond other people's routers, or is a neighbour that has none of this host's routes.
+    fn leaves_home(&self, host: &Host) -> bool {
+        let near = |address| {
+            let own = host.addresses(self.went).iter();
+            own.into_iter()
+                .any(|a| routing::holds(a.address, a.prefix, address))
+        };
+        let own_is_public = host
+            .addresses(self.went)
+            .iter()
+            .any(|a| a.address.is_ipv4() == self.tuple.src.is_ipv4() && !is_private(a.address));
+        !is_private(self.tuple.dst) && (own_is_public || near(self.tuple.dst))
+    }
+}
+
+/// The rules of the router that let it out.
+#[must_use]
+pub fn question(view: &View<'_>) -> Option<Question> {
+    let mut sent = view.journeys(Direction::Forward);
+    let passed = sent.find_map(|journey| Passed::of(view, journey))?;
+    Some(Question::Chains {
+        netns: passed.went.netns,
+    })
+}
+
+/// The verdict's candidate, where nobody answers a source that was left as it is.
+#[must_use]
+pub fn kept(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
+    let (counts, chosen) = (&found.counts, found.chosen());
+    if counts.reply.delivered > 0 || !view.expects_reply() && chosen.is_none() {
+        return None;
+    }
+    let journey = match chosen {
+        Some(group) if group.direction != Direction::Reply => return None,
+        Some(_) => view.journeys(Direction::Forward).next()?,
+        None if total(&counts.reply) > 0 => return None,
+        None => view
+            .journeys(Direction::Forward)
+            .find(|j| matches!(j.fate, Fate::Left { .. }))?,
+    };
+    let passed = Passed::of(view, journey)?;
+    let (host, netns) = (view.host, passed.went.netns);
+    let told = match chosen {
+        Some(group) => {
+            let to_it = group.example.dst() == Some(passed.tuple.src);
+            let beyond = group.example.netns() != Some(netns);
+            let no_way = NAT_SOURCE.beats(group.candidate.cause).is_some();
+            (to_it && beyond && no_way).then(|| Some(group.candidate.summary.clone()))?
+        }
+        None => None,
+    };
+    let facts = &host.filters.get(&netns)?.fact;
+    let rules = Rules::of(facts);
+    let packet = passed.packet(host);
+    if translations(&rules, &packet, ("POSTROUTING", Side::Source), None) != Untranslated::NoRule {
+        return None;
+    }
+    let chains = translators(host, netns, passed.tuple.src.is_ipv6());
+    let translates = chains
+        .iter()
+        .any(|chain| !translating(host, netns, chain).is_empty());
+    let confidence = match (translates, passed.leaves_home(host)) {
+        (true, true) => Confidence::Likely,
+        (true, false) if told.is_some() => Confidence::Likely,
+        (true, false) | (false, true) => Confidence::Possible,
+        (false, false) => return None,
+    };
+    let exempt = exemption(host, &rules, &packet, passed.went);
+    let mut summary = format!(
+        "nobody answers source {}, with which it left through {}: no rule translates it",
+        passed.tuple.src,
+        words::interface(host, passed.went)
+    );
+    if let Some((base, rule)) = &exempt {
+        summary += &format!(
+            " ({} excludes it: {})",
+            rule_words(base, &rule.chain, rule),
+            rule.text
+        );
+    }
+    if let Some(told) = &told {
+        summary += &format!(": {told}");
+    }
+    let otherwise = (confidence == Confidence::Possible).then(|| {
+        format!(
+            "could also be remote.unanswered: {} may be silent to everyone, or a router farther on translates it",
+            passed.tuple.dst
+        )
+    });
+    Some(
+        Candidate::new(&NAT_SOURCE, place_at(host, passed.went, "POSTROUTING"), summary)
+            .sure(confidence)
+            .because(
+                "packet",
+                format!("{} is a private address, and was not translated", passed.tuple.src),
+            )
+            .because("other-loss", told)
+            .because("other-loss", otherwise)
+            .advise(advice(host, &passed, &chains, exempt)),
+    )
+}
+
+/// The rule that takes the packet past those that translate.
+fn exemption<'a>(
+    host: &'a Host,
+    rules: &'a Rules<'a>,
+    packet: &Packet,
+    went: Device,
+) -> Option<(&'a BaseChain, FilterRule)> {
+    let at = filter::Hook {
+        layer: Layer::Ip,
+        name: "POSTROUTING",
+        engine: None,
+    };
+    let found = walk(rules, packet, at);
+    let leaves = |step: &&Step<'_>| {
+        step.base.is_nat()
+            && step.certain
+            && matches!(
+                step.does,
+                Does::Verdict(RuleVerdict::Return | RuleVerdict::Accept)
+            )
+    };
+    let step = found.steps.iter().rev().find(leaves)?;
+    let rule = step.rule?;
+    // The facts outlive the walk.
+    let facts = &host.filters.get(&went.netns)?.fact;
+    let base = facts.base.iter().find(|base| *base == step.base)?;
+    let after = facts
+        .beside(base)
+        .any(|(chain, r)| {
+            chain == step.chain && r.number > rule.number && r.stop() == Some(Stop::Nat)
+        });
+    after.then(|| (base, rule_of(step.chain, rule, Stop::Accept)))
+}
+
+fn advice(
+    host: &Host,
+    passed: &Passed,
+    chains: &[&BaseChain],
+    exempt: Option<(&BaseChain, FilterRule)>,
+) -> Vec<Remedy> {
+    let (netns, flow) = (passed.went.netns, &passed.tuple);
+    let shell = Shell::of(host, Some(netns));
+    let device = host.interface(passed.went);
+    let chain = chains
+        .iter()
+        .find(|chain| !translating(host, netns, chain).is_empty())
+        .or(chains.first());
+    let mut list = Vec::new();
+    if let Some(chain) = chain {
+        list.push(shell.look("look first: the rules that translate sources", show_chain(chain)));
+        let rule = SourceRule {
+            chain,
+            flow,
+            device: &device,
+            source: Source::Masquerade,
+        };
+        list.push(rule.change(&shell, "translate what is sent there to an address of this host"));
+    } else {
+        let program = default_program(flow.src.is_ipv6());
+        let rule = |verb: &'static str| {
+            command![
+                program,
+                "-t nat",
+                verb,
+                "POSTROUTING -s",
+                flow.src,
+                "-d",
+                flow.dst,
+                "-o",
+                &device,
+                "-j MASQUERADE"
+            ]
+        };
+        list.push(
+            shell
+                .change(
+                    "translate what is sent there to an address of this host",
+                    rule("-A"),
+                )
+                .undone_by(rule("-D")),
+        );
+    }
+    if let Some((base, rule)) = exempt {
+        let (delete, undo) = delete_rule(base, &rule);
+        let change = shell
+            .change("or delete the rule that excludes it", delete)
+            .scope("all that the rule excludes is translated then".to_owned())
+            .owner(owners::of(&base.table, &rule.chain, &rule.text).map(owners::Owner::words));
+        list.push(undo.into_iter().fold(change, Remedy::undone_by));
+    }
+    list.push(text(format!(
+        "or give the network beyond {device} a route for {} through this host",
+        flow.src
+    )));
+    list
+}
