@@ -9,11 +9,11 @@ pub mod discovery;
 pub mod facts;
 mod fdb;
 pub(crate) mod firewall;
+mod ipvs;
 pub(crate) mod links;
 pub mod machine;
 pub mod namespaces;
 pub(crate) mod netlink;
-mod ipvs;
 mod packet_queues;
 mod policy;
 pub mod prefix;
@@ -29,9 +29,9 @@ use std::net::IpAddr;
 use crate::model::{Device, KtimeNs, Mac, NetNs, Proto, Tuple};
 use facts::{
     Cgroups, ConntrackAnswer, ConntrackCounters, DeviceState, Fact, Forwarding, InterfaceAddress,
-    IpvsAnswer, Link, MulticastPorts, Namespace, Neighbor, NodeId, OpenSocket, PacketQueue, PolicyRule,
-    PortUse, PortVlan, Probe, ProbeState, RouteAnswer, RuleTrace, Ruleset, Run, TableRoute,
-    TracedNode, XfrmPolicy,
+    IpvsAnswer, Link, MulticastPorts, Namespace, Neighbor, NodeId, OpenSocket, PacketQueue,
+    PolicyRule, PortUse, PortVlan, Probe, ProbeState, RouteAnswer, RuleTrace, Ruleset, Run,
+    TableRoute, TracedNode, XfrmPolicy,
 };
 
 pub use firewall::{element_words, ipset_words};

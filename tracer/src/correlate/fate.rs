@@ -41,6 +41,9 @@ pub(super) struct Judgement {
     pub(super) over: bool,
 }
 
+/// Where a branch was last seen, and in which step.
+type LastPlace = ((Device, Side), usize);
+
 /// How one branch ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
@@ -142,8 +145,7 @@ fn rank(journey: &Journey, kind: BranchKind, end: End) -> u8 {
 
 /// How each branch ended: its last step that says something. One pass, however many branches there are.
 fn ends(journey: &Journey, open: &Open, around: &Around<'_>) -> Vec<End> {
-    let mut ways: Vec<(End, Option<((Device, Side), usize)>)> =
-        vec![(End::Nothing, None); open.branches.len()];
+    let mut ways: Vec<(End, Option<LastPlace>)> = vec![(End::Nothing, None); open.branches.len()];
     for (number, step) in journey.steps.iter().enumerate() {
         let Some((end, last_place)) = ways.get_mut(usize::from(step.branch)) else {
             continue;

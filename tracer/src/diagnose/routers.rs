@@ -74,7 +74,9 @@ impl<'a> Parting<'a> {
         let router = |device, mac: Option<Mac>| {
             let address = mac.and_then(|mac| address_of(view, device, mac));
             let known = address.map(|a| a.to_string());
-            known.or(mac.map(|m| m.to_string())).unwrap_or_else(|| "somebody".to_owned())
+            known
+                .or(mac.map(|m| m.to_string()))
+                .unwrap_or_else(|| "somebody".to_owned())
         };
         let by = |device| words::interface(view.host, device);
         format!(

@@ -328,7 +328,10 @@ fn summary(view: &View<'_>, left: &Departure, choice: &Choice, proof: &Proof) ->
     match (proof, choice.public) {
         (Proof::Told(why), _) => summary += &format!(": {why}"),
         (Proof::Silence, Some(_)) if choice.alive.is_empty() => {
-            summary += &format!("; {} is a private address, {} is none", left.tuple.src, left.tuple.dst);
+            summary += &format!(
+                "; {} is a private address, {} is none",
+                left.tuple.src, left.tuple.dst
+            );
         }
         (Proof::Silence, _) => {}
     }

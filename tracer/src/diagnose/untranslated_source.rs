@@ -1,9 +1,7 @@
 //! Private sources that leave a router as they are, and to which nobody beyond has a way back: no rule translates them.
 
 use crate::host::Host;
-use crate::host::facts::{
-    BaseChain, FilterRule, Question, RuleVerdict, Side, Statement, Stop,
-};
+use crate::host::facts::{BaseChain, FilterRule, Question, RuleVerdict, Side, Statement, Stop};
 use crate::model::{Detail, Device, Direction, Fate, Journey, Tuple};
 use crate::network::filter::{
     self, Does, Interface, Layer, Packet, Rules, Step, Untranslated, translations, walk,
@@ -168,15 +166,22 @@ pub fn kept(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
         )
     });
     Some(
-        Candidate::new(&NAT_SOURCE, place_at(host, passed.went, "POSTROUTING"), summary)
-            .sure(confidence)
-            .because(
-                "packet",
-                format!("{} is a private address, and was not translated", passed.tuple.src),
-            )
-            .because("other-loss", told)
-            .because("other-loss", otherwise)
-            .advise(advice(host, &passed, &chains, exempt)),
+        Candidate::new(
+            &NAT_SOURCE,
+            place_at(host, passed.went, "POSTROUTING"),
+            summary,
+        )
+        .sure(confidence)
+        .because(
+            "packet",
+            format!(
+                "{} is a private address, and was not translated",
+                passed.tuple.src
+            ),
+        )
+        .because("other-loss", told)
+        .because("other-loss", otherwise)
+        .advise(advice(host, &passed, &chains, exempt)),
     )
 }
 
@@ -206,11 +211,9 @@ fn exemption<'a>(
     // The facts outlive the walk.
     let facts = &host.filters.get(&went.netns)?.fact;
     let base = facts.base.iter().find(|base| *base == step.base)?;
-    let after = facts
-        .beside(base)
-        .any(|(chain, r)| {
-            chain == step.chain && r.number > rule.number && r.stop() == Some(Stop::Nat)
-        });
+    let after = facts.beside(base).any(|(chain, r)| {
+        chain == step.chain && r.number > rule.number && r.stop() == Some(Stop::Nat)
+    });
     after.then(|| (base, rule_of(step.chain, rule, Stop::Accept)))
 }
 
@@ -229,14 +232,20 @@ fn advice(
         .or(chains.first());
     let mut list = Vec::new();
     if let Some(chain) = chain {
-        list.push(shell.look("look first: the rules that translate sources", show_chain(chain)));
+        list.push(shell.look(
+            "look first: the rules that translate sources",
+            show_chain(chain),
+        ));
         let rule = SourceRule {
             chain,
             flow,
             device: &device,
             source: Source::Masquerade,
         };
-        list.push(rule.change(&shell, "translate what is sent there to an address of this host"));
+        list.push(rule.change(
+            &shell,
+            "translate what is sent there to an address of this host",
+        ));
     } else {
         let program = default_program(flow.src.is_ipv6());
         let rule = |verb: &'static str| {

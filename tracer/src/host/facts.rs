@@ -36,9 +36,9 @@ pub use sockets::{Connection, LocalPorts, OpenSocket, PortSockets, PortUse};
 pub use tunnel::{TunnelLink, VxlanLink};
 pub use xfrm::{XfrmDirection, XfrmPolicy};
 
-pub use ipvs::{IpvsAnswer, IpvsDestination, IpvsService};
 pub use conntrack::{ConntrackAnswer, ConntrackCounters, ConntrackEntry};
 pub use filter::{BaseChain, FilterEngine, FilterRule, Side, Stop, Test};
+pub use ipvs::{IpvsAnswer, IpvsDestination, IpvsService};
 pub use ruleset::{
     Chain, Element, Field, Missing, NewValue, Part, Rule, RuleVerdict, Ruleset, Set, Statement,
     Translation, Value,

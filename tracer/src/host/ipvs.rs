@@ -170,8 +170,7 @@ FWM  00000001 rr
 
     #[test]
     fn a_connection_is_known_by_both_its_ends() {
-        let line =
-            "UDP 0A3D0105 9C75 0A60070A 0035 0A3D020B 14E9 UDP             297";
+        let line = "UDP 0A3D0105 9C75 0A60070A 0035 0A3D020B 14E9 UDP             297";
         let tuple = Tuple {
             proto: Proto::Udp,
             src: address("10.61.1.5"),

@@ -17,8 +17,7 @@ mod tests;
 use std::net::IpAddr;
 
 use crate::host::facts::{
-    BaseChain, Element, Field, FilterEngine, Rule, RuleVerdict, Set, Side, Test, Translation,
-    Value,
+    BaseChain, Element, Field, FilterEngine, Rule, RuleVerdict, Set, Side, Test, Translation, Value,
 };
 use crate::model::{Fragment, Mac, Proto, Transport, Tuple};
 

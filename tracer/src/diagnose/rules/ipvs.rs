@@ -35,9 +35,15 @@ pub(super) fn unmasqueraded(host: &Host, change: &Change) -> Option<(String, Vec
         host.namespace(change.netns)
     );
     let advice = vec![
-        shell.look("look first: the service and its destinations", "ipvsadm -Ln"),
+        shell.look(
+            "look first: the service and its destinations",
+            "ipvsadm -Ln",
+        ),
         shell
-            .change("let conntrack see what IPVS translates (new connections)", set(1))
+            .change(
+                "let conntrack see what IPVS translates (new connections)",
+                set(1),
+            )
             .undone_by(set(0)),
     ];
     Some((words, advice))
@@ -110,7 +116,10 @@ pub fn without_destination(loss: &Loss<'_>) -> Option<Candidate> {
                     destinations(service)
                 ),
             )
-            .because("icmp", loss.told().map(|t| format!("the sender was told: {t}")))
+            .because(
+                "icmp",
+                loss.told().map(|t| format!("the sender was told: {t}")),
+            )
             .advise([
                 shell.look("look first: services and their destinations", "ipvsadm -Ln"),
                 shell.look("connections, and where they lead", "ipvsadm -Lnc"),
@@ -186,7 +195,12 @@ fn weigh(loss: &Loss<'_>, service: &IpvsService) -> Vec<Remedy> {
 
 /// The connection forgotten with its destination.
 fn forget(loss: &Loss<'_>) -> Vec<Remedy> {
-    let set = |value: u32| command!["sysctl -w", format!("net.ipv4.vs.expire_nodest_conn={value}")];
+    let set = |value: u32| {
+        command![
+            "sysctl -w",
+            format!("net.ipv4.vs.expire_nodest_conn={value}")
+        ]
+    };
     let off = loss.netns().and_then(|netns| {
         let read = loss.host.sysctls.get(&(netns, EXPIRE.to_owned()))?;
         read.fact.as_ref().map(|value| value.trim() == "0")

@@ -166,7 +166,10 @@ fn beyond(view: &View<'_>, tuple: &Tuple, rest: &str) -> Candidate {
             .take(2)
             .map(move |other| {
                 shell.look(
-                    format!("the interface also has {}: is that source answered?", other.address),
+                    format!(
+                        "the interface also has {}: is that source answered?",
+                        other.address
+                    ),
                     command!["ping -n -c 3 -I", other.address, gone.dst],
                 )
             })

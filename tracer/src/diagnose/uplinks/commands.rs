@@ -12,8 +12,8 @@ use super::super::chain_commands;
 use super::super::nat_commands::translators;
 use super::super::remedy::{Command, Remedy, Shell, command, ip, text};
 use super::super::route_commands::free_table;
-use super::super::{routers, routing};
 use super::super::view::View;
+use super::super::{routers, routing};
 use super::Detour;
 
 /// A command, and what takes it back where another step's undoing does not.

@@ -243,13 +243,16 @@ impl Listed {
     fn read_element(&mut self, bytes: &[u8]) {
         let attribute = |wanted: u16| {
             let mut all = attributes(bytes);
-            all.find(|(kind, _)| *kind == wanted).map(|(_, value)| value)
+            all.find(|(kind, _)| *kind == wanted)
+                .map(|(_, value)| value)
         };
         if self.kind == "list:set" {
             self.members.extend(attribute(IPSET_ATTR_NAME).map(text_of));
             return;
         }
-        let flags = attribute(IPSET_ATTR_CADT_FLAGS).and_then(be32_of).unwrap_or(0);
+        let flags = attribute(IPSET_ATTR_CADT_FLAGS)
+            .and_then(be32_of)
+            .unwrap_or(0);
         // An exception, and a port of a bridge in the place of an interface, are no elements as others.
         let plain = flags & (IPSET_FLAG_NOMATCH | IPSET_FLAG_PHYSDEV) == 0 && !self.masked;
         let key = plain
@@ -300,7 +303,9 @@ impl Listed {
                     }
                     let port = |bytes: &[u8]| bytes.first_chunk().map(|b| u16::from_be_bytes(*b));
                     let first = port(attribute(IPSET_ATTR_PORT)?)?;
-                    let last = attribute(IPSET_ATTR_PORT_TO).and_then(port).unwrap_or(first);
+                    let last = attribute(IPSET_ATTR_PORT_TO)
+                        .and_then(port)
+                        .unwrap_or(first);
                     key.push((Value::Number(first.into()), Value::Number(last.into())));
                 }
                 Dimension::Mac => {
@@ -322,7 +327,9 @@ impl Listed {
 
 /// An address as ipset nests it: IPSET_ATTR_IPADDR_IPV4 or _IPV6.
 fn address(nest: &[u8]) -> Option<IpAddr> {
-    attributes(nest).next().and_then(|(_, value)| address_of(value))
+    attributes(nest)
+        .next()
+        .and_then(|(_, value)| address_of(value))
 }
 
 /// First and last address of a network.
@@ -331,13 +338,21 @@ fn network(address: IpAddr, bits: Option<u8>) -> (IpAddr, IpAddr) {
         IpAddr::V4(v4) => {
             let host = u32::MAX.checked_shr(bits.unwrap_or(32).into()).unwrap_or(0);
             let first = v4.to_bits() & !host;
-            let (first, last) = (Ipv4Addr::from_bits(first), Ipv4Addr::from_bits(first | host));
+            let (first, last) = (
+                Ipv4Addr::from_bits(first),
+                Ipv4Addr::from_bits(first | host),
+            );
             (first.into(), last.into())
         }
         IpAddr::V6(v6) => {
-            let host = u128::MAX.checked_shr(bits.unwrap_or(128).into()).unwrap_or(0);
+            let host = u128::MAX
+                .checked_shr(bits.unwrap_or(128).into())
+                .unwrap_or(0);
             let first = v6.to_bits() & !host;
-            let (first, last) = (Ipv6Addr::from_bits(first), Ipv6Addr::from_bits(first | host));
+            let (first, last) = (
+                Ipv6Addr::from_bits(first),
+                Ipv6Addr::from_bits(first | host),
+            );
             (first.into(), last.into())
         }
     }

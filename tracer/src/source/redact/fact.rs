@@ -7,9 +7,10 @@ use super::Pseudonyms;
 use super::names::Kind;
 use crate::host::facts::{
     BpfProgram, CgroupProgram, Cgroups, ConntrackAnswer, ConntrackEntry, Fact, FdbEntry,
-    Forwarding, GroupMember, InterfaceAddress, IpvsAnswer, IpvsDestination, IpvsService, Link, LocalPorts, MulticastPorts, Namespace,
-    Neighbor, NextHop, OpenSocket, PolicyRule, PortSockets, PortUse, Probe, ProxyNeighbors, Route,
-    RouteAnswer, Run, TableRoute, TracedNode, TunnelLink, VxlanLink, XfrmPolicy,
+    Forwarding, GroupMember, InterfaceAddress, IpvsAnswer, IpvsDestination, IpvsService, Link,
+    LocalPorts, MulticastPorts, Namespace, Neighbor, NextHop, OpenSocket, PolicyRule, PortSockets,
+    PortUse, Probe, ProxyNeighbors, Route, RouteAnswer, Run, TableRoute, TracedNode, TunnelLink,
+    VxlanLink, XfrmPolicy,
 };
 use crate::model::{Mac, Process, Tuple};
 

@@ -1,8 +1,6 @@
 //! Words and advice for what is suspected: the rule or policy where it is the only one, the list where it is not.
 
-use crate::host::facts::{
-    BaseChain, Field, FilterEngine, FilterRule, RuleVerdict, Stop, Test,
-};
+use crate::host::facts::{BaseChain, Field, FilterEngine, FilterRule, RuleVerdict, Stop, Test};
 use crate::verdict::Confidence;
 
 use super::super::super::candidate::Candidate;
@@ -40,7 +38,12 @@ pub(super) fn with(
     }
     candidate = candidate.because("trace", told(loss, chains));
     if let Some(only) = found.only() {
-        return named(candidate, (loss, hook), (only, found.absent.as_ref()), &shell);
+        return named(
+            candidate,
+            (loss, hook),
+            (only, found.absent.as_ref()),
+            &shell,
+        );
     }
     if found.passes {
         candidate = candidate.because(
@@ -232,9 +235,18 @@ fn named(
 fn helps(who: &Suspect<'_>, absent: &Absent<'_>) -> bool {
     let of_mark = |test: &Test| {
         matches!(test, Test::Mark { .. })
-            || matches!(test, Test::Is { field: Field::Mark, .. })
+            || matches!(
+                test,
+                Test::Is {
+                    field: Field::Mark,
+                    ..
+                }
+            )
     };
-    let asks = who.rule.as_ref().is_some_and(|rule| rule.tests.iter().any(of_mark));
+    let asks = who
+        .rule
+        .as_ref()
+        .is_some_and(|rule| rule.tests.iter().any(of_mark));
     absent.chain == who.chain && (!absent.marks || asks)
 }
 

@@ -1,8 +1,8 @@
 //! Verdicts that stand in an element of a map: the change is about that element, and not about the rule that looks all
 //! packets up in the map.
 
-use crate::host::{element_words, ipset_words};
 use crate::host::facts::{BaseChain, FilterRule};
+use crate::host::{element_words, ipset_words};
 use crate::network::reach;
 
 use super::super::super::chain_commands::rule_words;

@@ -2,8 +2,8 @@
 //! without rules whose counters tell that no packet met them. What may end the walk is suspected.
 
 use crate::host::facts::{
-    BaseChain, Chain, Element, Field, FilterRule, Rule, RuleVerdict, Ruleset, Statement, Stop, Test,
-    Value,
+    BaseChain, Chain, Element, Field, FilterRule, Rule, RuleVerdict, Ruleset, Statement, Stop,
+    Test, Value,
 };
 use crate::model::{Device, NetNs, Transport};
 use crate::network::filter::{self, Chosen, Interface, Layer, Outcome, Packet, Rules, Walk};
