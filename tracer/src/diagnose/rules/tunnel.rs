@@ -9,6 +9,7 @@ use crate::host::facts::{Link, Neighbor, VxlanLink};
 use crate::model::{Detail, Device, Mac, NetNs, Proto, Tunnel, Tuple};
 use crate::network::links::peer_of;
 use crate::network::tunnel::remote_of;
+use crate::sites::VXLAN_INPUT;
 use crate::uapi::neighbour::NUD_PERMANENT;
 
 use super::super::candidate::{Candidate, Specificity, place_at};
@@ -43,7 +44,7 @@ pub fn unknown(loss: &Loss<'_>) -> Option<Candidate> {
         .as_ref()
         .or_else(|| loss.steps().last()?.event.packet.as_ref())
         .and_then(|p| p.tunnel);
-    if loss.reason() == "VXLAN_VNI_NOT_FOUND" {
+    if loss.reason() == "VXLAN_VNI_NOT_FOUND" || loss.unnamed() && loss.function() == VXLAN_INPUT {
         return Some(unknown_vni(loss, tunnel));
     }
     ends::unknown(loss).or_else(|| unknown_port(loss, tunnel))
@@ -320,7 +321,8 @@ fn stale_end(loss: &Loss<'_>, remote: Option<IpAddr>) -> Option<(String, Vec<Rem
     );
     // Several may lead to the remote end: the one of its network is the one that the tunnel is to use.
     let mut own = host.addresses_in(netns);
-    let near = own.find(|a| remote.is_some_and(|remote| routing::holds(a.address, a.prefix, remote)));
+    let near =
+        own.find(|a| remote.is_some_and(|remote| routing::holds(a.address, a.prefix, remote)));
     let set = |end: IpAddr| {
         command![
             "ip link set dev",
@@ -340,7 +342,9 @@ fn stale_end(loss: &Loss<'_>, remote: Option<IpAddr>) -> Option<(String, Vec<Rem
     });
     let remote = remote.map_or_else(|| "its remote end".to_owned(), |r| r.to_string());
     Some((
-        format!("it sends from {local}, which is no address of {at} (any more): no route to {remote} with that source"),
+        format!(
+            "it sends from {local}, which is no address of {at} (any more): no route to {remote} with that source"
+        ),
         [look].into_iter().chain(change).collect(),
     ))
 }
