@@ -1,7 +1,7 @@
 # Thin targets: the work is done by xtask. `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lab labs record-labs bench check-object check-kernels dist
+.PHONY: help setup demo test check lab labs record-labs bench check-object kernels dist
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -34,8 +34,8 @@ bench: setup ## time to ready, memory, cost of a packet that does not match (roo
 check-object: setup ## what the built eBPF object contains
 	@cargo xtask check-object
 
-check-kernels: setup ## load the kernel programs on other kernels, in virtual machines
-	@cargo xtask check-kernels $(VERSIONS)
+kernels: setup ## load and run labs on other kernels, in virtual machines: make kernels [VERSIONS="5.10 6.1"] [FILES=...] (root)
+	@cargo xtask kernels $(VERSIONS:%=--kernel %) $(FILES)
 
 dist: setup ## the static release binary, in target/dist
 	@cargo xtask dist

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
+use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 
 // Commands of bpf(2) (include/uapi/linux/bpf.h).
 const BPF_PROG_LOAD: libc::c_long = 5;
@@ -154,6 +155,8 @@ pub fn put(wanted: &Wanted) -> Result<()> {
         .iter()
         .find(|row| row.kind == wanted.kind)
         .context("a kind without a row")?;
+    // Before 5.11 programs count as locked memory, of which little is allowed.
+    setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY)?;
     let program = load(row, &instructions(row, &wanted.answer)?, &wanted.name)?;
     match row.place {
         Place::Pin => pin(&program, &wanted.at),

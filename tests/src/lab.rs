@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, de};
 
 use crate::expect::{Expect, OneOrMore};
 use crate::fix::Fix;
+use crate::kernel::{Exception, Version};
 
 /// One lab.
 #[derive(Clone, Debug, Deserialize)]
@@ -46,6 +47,9 @@ pub struct Lab {
     pub settle: Settle,
     /// What the faulty run's report must say.
     pub expect: Expect,
+    /// What older kernels cannot tell.
+    #[serde(default)]
+    pub kernel: Vec<Exception>,
     /// What the healthy run's report must say.
     #[serde(default)]
     pub healthy: Expect,
@@ -155,8 +159,42 @@ impl Lab {
             "[expect] names no outcome"
         );
         self.expect.check("[expect]")?;
+        for exception in &self.kernel {
+            ensure!(
+                !exception.why.trim().is_empty(),
+                "[[kernel]] has an empty `why`: say what these kernels lack"
+            );
+            if let Some(expect) = &exception.expect {
+                expect.check("[[kernel]] expect")?;
+            }
+        }
         self.healthy.check("[healthy]")?;
         self.fix.as_ref().map_or(Ok(()), Fix::check)
+    }
+
+    /// The exception that holds on a kernel: of several, that of the oldest ones.
+    #[must_use]
+    pub fn exception(&self, kernel: Version) -> Option<&Exception> {
+        let holds = self.kernel.iter().filter(|one| kernel < one.before);
+        holds.min_by_key(|one| one.before)
+    }
+
+    /// The lab as it is on a kernel, with what that can tell; or why it is not run there.
+    ///
+    /// # Errors
+    /// The reason why it is not run.
+    pub fn on(mut self, kernel: Version) -> Result<Self, String> {
+        match self.exception(kernel).cloned() {
+            None => Ok(self),
+            Some(Exception {
+                expect: Some(expect),
+                ..
+            }) => {
+                self.expect = expect;
+                Ok(self)
+            }
+            Some(exception) => Err(exception.why),
+        }
     }
 
     /// Whether the faulty run is expected to lose something, so that there is something to repair.
@@ -256,6 +294,20 @@ mod tests {
             lab.node.last().unwrap().trace.as_deref(),
             Some(&["udp".to_owned()][..])
         );
+    }
+
+    #[test]
+    fn an_exception_holds_on_older_kernels() {
+        let text = format!(
+            "{SMALLEST}\n[[kernel]]\nbefore='6.1'\nwhy='x'\nexpect={{outcome='vanished'}}\n[[kernel]]\nbefore='5.10'\nwhy='no device'"
+        );
+        let on = |kernel: &str| {
+            let lab = Lab::parse("x", &text).unwrap().on(kernel.parse().unwrap());
+            lab.map(|lab| lab.expect.outcome.0.concat())
+        };
+        assert_eq!(on("6.1"), Ok("dropped".to_owned()));
+        assert_eq!(on("5.15"), Ok("vanished".to_owned()));
+        assert_eq!(on("5.4"), Err("no device".to_owned()));
     }
 
     #[test]

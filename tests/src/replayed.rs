@@ -22,6 +22,7 @@ mod tests {
     use tracer::source::recording::Reader;
 
     use crate::compare::{differences, healthy_differences};
+    use crate::kernel::Version;
     use crate::lab::{Lab, name_of};
 
     fn folder(name: &str) -> PathBuf {
@@ -60,6 +61,11 @@ mod tests {
         list
     }
 
+    /// The kernel of whose folder a recording is.
+    fn kernel(file: &Path) -> Option<Version> {
+        file.parent()?.file_name()?.to_str()?.parse().ok()
+    }
+
     fn replay(file: &Path) -> Value {
         let mut session = Session::default();
         for input in Reader::new(File::open(file).unwrap()).unwrap() {
@@ -82,7 +88,10 @@ mod tests {
             for _ in 0..cores {
                 scope.spawn(|| {
                     while let Some((file, name, faulty)) = { left.lock().unwrap().next() } {
-                        let lab = labs.get(name).unwrap();
+                        let mut lab = labs.get(name).unwrap().clone();
+                        if let Some(kernel) = kernel(file) {
+                            lab = lab.on(kernel).unwrap();
+                        }
                         let report = replay(file);
                         let found = match faulty {
                             true => differences(&lab.expect, &report),

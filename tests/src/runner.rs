@@ -88,6 +88,8 @@ pub struct Run<'a> {
     pub tracer: &'a Path,
     /// The directory for recordings, which are called `LAB.PHASE.tracer`.
     pub recordings: Option<&'a Path>,
+    /// How many times longer than usual everything may take, and is waited after the traffic.
+    pub slowness: u32,
 }
 
 /// What one trace found.
@@ -139,6 +141,7 @@ impl Run<'_> {
                 arguments: &self.lab.trace,
                 report: Some(shot.report),
                 recording: shot.recording,
+                slowness: self.slowness,
             };
             self.trace(&start, phase)?
         } else {
@@ -169,6 +172,7 @@ impl Run<'_> {
             arguments,
             report: None,
             recording: None,
+            slowness: self.slowness,
         };
         self.trace(&start, self.variant.into())?;
         Ok(())
@@ -205,6 +209,7 @@ impl Run<'_> {
             arguments: &arguments,
             report: Some(&live),
             recording: None,
+            slowness: self.slowness,
         };
         let (mut stderr, traffic) = self.trace(&start, shot.phase)?;
         let mut merge = Command::new(self.tracer);
@@ -260,14 +265,14 @@ impl Run<'_> {
         let again = own.filter(|_| Phase::AGAIN.contains(&phase));
         let script = again.unwrap_or(&self.lab.traffic);
         let tracer = Running::start(start)?;
-        let traffic = script::run("traffic", script, Path::new(SCRATCH))?.output;
+        let traffic = script::run("traffic", script, Path::new(SCRATCH), self.slowness)?.output;
         // Answers, timers and retransmissions have no event that says there will be no more of them.
-        std::thread::sleep(self.lab.settle.0);
+        std::thread::sleep(self.lab.settle.0 * self.slowness);
         Ok((tracer.finish()?, traffic))
     }
 
     fn must(&self, what: &str, text: &str) -> Result<()> {
-        let done = script::run(what, text, Path::new(SCRATCH))?;
+        let done = script::run(what, text, Path::new(SCRATCH), self.slowness)?;
         ensure!(
             done.status.success(),
             "{what} ended with {}\n{}",

@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 use crate::net::search_path;
 
 /// How long a script may take.
-pub const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// What a script did.
 #[derive(Debug)]
@@ -30,18 +30,20 @@ pub struct Done {
 /// Runs a script with `sh -eu` and gives its status and output.
 ///
 /// # Errors
-/// It cannot be started, or takes longer than [`LIMIT`] (it is killed then).
-pub fn run(what: &str, script: &str, directory: &Path) -> Result<Done> {
+/// It cannot be started, or takes longer than half a minute, `slowness` times as long on a slow machine (it is killed
+/// then).
+pub fn run(what: &str, script: &str, directory: &Path, slowness: u32) -> Result<Done> {
     let mut shell = Command::new("sh");
     shell.args(["-eu", "-c", script]);
-    finish(what, &mut shell, directory)
+    finish(what, &mut shell, directory, slowness)
 }
 
 /// Runs a command as a script is run; `what` names it in messages and its log in the directory.
 ///
 /// # Errors
-/// It cannot be started, or takes longer than [`LIMIT`] (it is killed then).
-pub fn finish(what: &str, command: &mut Command, directory: &Path) -> Result<Done> {
+/// As [`run`].
+pub fn finish(what: &str, command: &mut Command, directory: &Path, slowness: u32) -> Result<Done> {
+    let limit = LIMIT * slowness;
     let log = directory.join(format!("{what}.log"));
     let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
     let child = command
@@ -53,13 +55,13 @@ pub fn finish(what: &str, command: &mut Command, directory: &Path) -> Result<Don
         .process_group(0)
         .spawn()
         .with_context(|| format!("cannot run {}", command.get_program().display()))?;
-    let status = wait(child, LIMIT)?;
+    let status = wait(child, limit)?;
     let output = String::from_utf8_lossy(&std::fs::read(&log)?).into_owned();
     match status {
         Some(status) => Ok(Done { status, output }),
         None => bail!(
             "{what} took more than {} s\n{}",
-            LIMIT.as_secs(),
+            limit.as_secs(),
             output.trim_end()
         ),
     }
@@ -96,6 +98,7 @@ mod tests {
             "stops",
             "echo one; echo two >&2; false; echo three",
             &std::env::temp_dir(),
+            1,
         )
         .unwrap();
         assert!(!done.status.success());
@@ -114,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_server_in_the_background_is_not_waited_for() {
-        let done = run("server", "sleep 5 & echo started", &std::env::temp_dir()).unwrap();
+        let done = run("server", "sleep 5 & echo started", &std::env::temp_dir(), 1).unwrap();
         assert_eq!(done.output, "started\n");
     }
 }

@@ -21,6 +21,7 @@ pub struct Stage {
     stdin: Option<ChildStdin>,
     lines: Lines<BufReader<ChildStdout>>,
     stderr: Option<JoinHandle<String>>,
+    slowness: u32,
 }
 
 impl Stage {
@@ -40,6 +41,7 @@ impl Stage {
             lines: BufReader::new(stdout).lines(),
             stderr: child.stderr.take().map(collect),
             child,
+            slowness: run.slowness,
         })
     }
 
@@ -65,7 +67,7 @@ impl Network for Stage {
         shell.args(["--target", &pid, "--mount", "--net"]);
         shell.args(["sh", "-eu", "-c", command]);
         let directory = format!("/proc/{pid}/root{SCRATCH}");
-        let done = script::finish("typed", &mut shell, Path::new(&directory))?;
+        let done = script::finish("typed", &mut shell, Path::new(&directory), self.slowness)?;
         let output = done.output.trim_end();
         ensure!(
             done.status.success(),
@@ -118,6 +120,7 @@ fn process(run: &Run<'_>, file: &Path) -> Result<Command> {
     if let Some(recordings) = run.recordings {
         command.arg("--recordings").arg(recordings);
     }
+    command.args(["--slowness", &run.slowness.to_string()]);
     command.stdin(Stdio::piped());
     Ok(command)
 }

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 
 use crate::compare::{differences, healthy_differences, summary};
 use crate::fix::Fixes;
+use crate::kernel::Version;
 use crate::lab::{Lab, family_of, name_of};
 use crate::needs;
 use crate::proof::{Fate, Judged, Proof};
@@ -34,6 +35,10 @@ pub struct Suite {
     pub fixes: Fixes,
     /// A lab that fails beside others is run once more, alone.
     pub again: bool,
+    /// The kernel that they run on.
+    pub kernel: Version,
+    /// How many times longer than usual everything may take.
+    pub slowness: u32,
 }
 
 /// When more labs fail than this, it is not for what ran beside them.
@@ -150,9 +155,9 @@ impl Suite {
             proof: Proof::default(),
         };
         line.verdict = match Lab::load(file) {
-            Ok(lab) => match needs::unmet(&lab.needs) {
-                Some(reason) => Verdict::Skip(reason),
-                None => self.judge_lab(&lab, file, &mut line),
+            Ok(lab) => match needs::unmet(&lab.needs).map_or_else(|| lab.on(self.kernel), Err) {
+                Err(reason) => Verdict::Skip(reason),
+                Ok(lab) => self.judge_lab(&lab, file, &mut line),
             },
             Err(error) => Verdict::Fail(format!("{error:#}")),
         };
@@ -194,6 +199,7 @@ impl Suite {
             variant,
             tracer: &self.tracer,
             recordings: self.keep_recording.as_deref(),
+            slowness: self.slowness,
         };
         let mut stage = Stage::start(&run, file)?;
         let found = stage.found()?;

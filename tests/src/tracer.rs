@@ -35,6 +35,8 @@ pub struct Start<'a> {
     pub report: Option<&'a Path>,
     /// Where the recording goes.
     pub recording: Option<&'a Path>,
+    /// How many times longer than usual it may take to start and to end.
+    pub slowness: u32,
 }
 
 /// A tracer that is tracing.
@@ -44,6 +46,7 @@ pub struct Running {
     lines: Receiver<String>,
     reader: JoinHandle<()>,
     tail: Vec<String>,
+    slowness: u32,
 }
 
 impl Running {
@@ -76,6 +79,7 @@ impl Running {
             lines,
             reader,
             tail: Vec::new(),
+            slowness: start.slowness,
         };
         match running.wait_until_ready() {
             Ok(()) => Ok(running),
@@ -91,7 +95,8 @@ impl Running {
     }
 
     fn wait_until_ready(&mut self) -> Result<()> {
-        let end = Instant::now() + READY_LIMIT;
+        let limit = READY_LIMIT * self.slowness;
+        let end = Instant::now() + limit;
         loop {
             match self
                 .lines
@@ -100,7 +105,7 @@ impl Running {
                 Ok(line) if line.contains(READY) => return Ok(()),
                 Ok(line) => self.tail.push(line),
                 Err(RecvTimeoutError::Timeout) => {
-                    bail!("tracer was not ready after {} s", READY_LIMIT.as_secs())
+                    bail!("tracer was not ready after {} s", limit.as_secs())
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     let status = self.child.wait()?;
@@ -120,15 +125,17 @@ impl Running {
             lines,
             reader,
             mut tail,
+            slowness,
         } = self;
+        let limit = END_LIMIT * slowness;
         let pid = Pid::from_raw(i32::try_from(child.id())?);
         kill(pid, Signal::SIGINT).context("cannot interrupt tracer")?;
-        let status = script::wait(child, END_LIMIT)?;
+        let status = script::wait(child, limit)?;
         let _ = reader.join();
         tail.extend(lines.try_iter());
         let tail = last(&tail);
         let status = status
-            .with_context(|| format!("tracer did not end {} s after SIGINT", END_LIMIT.as_secs()))
+            .with_context(|| format!("tracer did not end {} s after SIGINT", limit.as_secs()))
             .with_context(|| tail.clone())?;
         ensure!(status.success(), "tracer ended with {status}\n{tail}");
         Ok(tail)

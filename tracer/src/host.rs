@@ -9,6 +9,7 @@ pub mod discovery;
 pub mod facts;
 mod fdb;
 pub(crate) mod firewall;
+mod ipvs;
 pub(crate) mod links;
 pub mod machine;
 pub mod namespaces;
@@ -28,11 +29,11 @@ mod xfrm;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::model::{Device, KtimeNs, Mac, NetNs, Proto};
+use crate::model::{Device, KtimeNs, Mac, NetNs, Proto, Tuple};
 use facts::{
     AddressOwner, Cgroups, ConntrackAnswer, ConntrackCounters, DeviceState, Fact, Forwarding,
-    InterfaceAddress, Link, MulticastPorts, Namespace, Neighbor, NodeId, OpenSocket, Owner,
-    OwnerKind, PacketQueue, PolicyRule, PortUse, PortVlan, Probe, ProbeState, ProcessOwner,
+    InterfaceAddress, IpvsAnswer, Link, MulticastPorts, Namespace, Neighbor, NodeId, OpenSocket,
+    Owner, OwnerKind, PacketQueue, PolicyRule, PortUse, PortVlan, Probe, ProbeState, ProcessOwner,
     RouteAnswer, RuleTrace, Ruleset, Run, TableRoute, TracedNode, XfrmPolicy,
 };
 
@@ -121,6 +122,8 @@ pub struct Host {
     pub connections: Vec<Dated<ConntrackAnswer>>,
     /// Counters of conntrack by namespace.
     pub conntrack: BTreeMap<NetNs, Dated<ConntrackCounters>>,
+    /// What IPVS has for a packet, by namespace.
+    pub ipvs: BTreeMap<(NetNs, Tuple), Dated<IpvsAnswer>>,
     /// Queues of packets that processes have open, by namespace.
     pub packet_queues: BTreeMap<NetNs, Dated<Vec<PacketQueue>>>,
     /// A process inside each namespace that no file below /run/netns leads to.
@@ -198,6 +201,7 @@ impl Host {
             Fact::Ruleset(netns, ruleset) => self.filter(at.0, netns, *ruleset),
             Fact::Conntrack(fact) => self.connections.push(at.of(fact)),
             Fact::ConntrackCounters(netns, it) => put(&mut self.conntrack, netns, at.of(it)),
+            Fact::Ipvs(answer) => put(&mut self.ipvs, (answer.netns, answer.tuple), at.of(answer)),
             Fact::PacketQueues(netns, list) => put(&mut self.packet_queues, netns, at.of(list)),
             Fact::DeviceState(device, it) => put(&mut self.device_states, device, at.of(it)),
             Fact::LocalPorts(it) => {

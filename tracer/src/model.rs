@@ -4,6 +4,7 @@
 //! Only data: rules that make these values live in `decode`, `correlate` and `diagnose`.
 
 mod counters;
+mod release;
 mod sending;
 pub mod words;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use tracer_common::tuple::{FAMILY_V4, FAMILY_V6, PROTO_ARP, RawTuple};
 
 pub use counters::{Counters, Losses};
+pub use release::Release;
 pub use sending::{Repeated, Segment, Sending};
 
 /// Nanoseconds of the kernel's monotonic clock (bpf_ktime_get_ns).

@@ -28,7 +28,6 @@ struct Sign {
     callers: &'static [&'static str],
 }
 
-/// `NOT_SPECIFIED`, or no reason at all.
 /// Functions that look for the tunnel device of an outer packet by its ends and key, and free it where there is none.
 pub const BY_ENDS: [&str; 7] = [
     "gre_rcv",
@@ -40,9 +39,21 @@ pub const BY_ENDS: [&str; 7] = [
     "geneve_udp_encap_recv",
 ];
 
+/// `NOT_SPECIFIED`, or no reason at all.
 const UNNAMED: &str = "NOT_SPECIFIED";
 /// A kernel that gives no reasons (before 5.17).
 const NO_REASONS: &str = "";
+
+/// Where UDP frees what its socket does not take: for its filter, its checksum, or want of room.
+const UDP_QUEUE: [&str; 2] = ["udp_queue_rcv_one_skb", "udpv6_queue_rcv_one_skb"];
+/// Where routing frees what came in and is refused.
+pub const ROUTED_INPUT: [&str; 2] = ["ip_rcv_finish_core", "ip_rcv_finish"];
+/// Where VXLAN frees what it has no device for; it names the reason from 6.12 on.
+pub const VXLAN_INPUT: &str = "vxlan_rcv";
+/// Where tc's programs and actions end what comes in and what goes out.
+pub const TC_INGRESS: &str = "__netif_receive_skb_core";
+/// See [`TC_INGRESS`].
+pub const TC_EGRESS: &str = "__dev_queue_xmit";
 
 const fn reasons(reasons: &'static [&'static str]) -> Sign {
     Sign {
@@ -124,15 +135,17 @@ sites! {
     FORWARD_LIMIT: "the forwarding path finds the TTL used up (ip_forward, ip6_forward)", [
         at(&["IP_INHDR", UNNAMED], &["ip_forward", "ip6_forward"]),
     ];
-    RP_FILTERED: "the reverse-path filter refuses the source (fib_validate_source)", [
+    RP_FILTERED: "the reverse-path filter refuses the source (fib_validate_source), which kernels before 5.18 do not name", [
         reasons(&["IP_RPFILTER"]),
+        unnamed(&ROUTED_INPUT),
     ];
-    MARTIAN: "an address that is impossible here (ip_route_input_slow)", [
+    MARTIAN: "an address that is impossible here (ip_route_input_slow), which kernels before 6.14 do not name", [
+        unnamed(&ROUTED_INPUT),
         reasons(&["IP_LOCAL_SOURCE", "IP_LOCALNET", "IP_INVALID_SOURCE", "IP_INVALID_DEST"]),
     ];
     TOO_BIG: "larger than the next link takes (ip_forward, ip6_forward, ip_fragment)", [
         reasons(&["PKT_TOO_BIG"]),
-        unnamed(&["ip_fragment", "ip6_fragment"]),
+        unnamed(&["ip_fragment", "ip6_fragment", "ip_forward", "ip6_forward"]),
     ];
     NEIGHBOR_QUEUE: "it waited for a neighbour (neigh_invalidate, __neigh_event_send): IPv6 gives no reason here (6.18), older kernels none at all", [
         reasons(&["NEIGH_FAILED", "NEIGH_QUEUEFULL", "NEIGH_CREATEFAIL", "NEIGH_DEAD"]),
@@ -159,6 +172,7 @@ sites! {
             "FQ_HORIZON_LIMIT",
             "FQ_FLOW_LIMIT",
         ]),
+        at(&[NO_REASONS], &["__dev_queue_xmit"]),
     ];
     RING: "a device's ring, or a CPU's backlog, is full", [
         reasons(&["FULL_RING", "DEV_HDR_FULL", "CPU_BACKLOG"]),
@@ -179,7 +193,10 @@ sites! {
             "MAC_INVALID_SOURCE",
         ]),
     ];
-    TC: "a tc program or action refuses it", [reasons(&["TC_INGRESS", "TC_EGRESS"])];
+    TC: "a tc program or action refuses it (sch_handle_ingress, sch_handle_egress, both inlined)", [
+        reasons(&["TC_INGRESS", "TC_EGRESS"]),
+        at(&[NO_REASONS], &[TC_INGRESS, TC_EGRESS]),
+    ];
     XDP: "an XDP program refuses it", [
         functions(&[
             "do_xdp_generic",
@@ -187,11 +204,15 @@ sites! {
             "veth_xdp_rcv_skb",
             "veth_xdp_rcv_one",
         ]),
+        // veth_xdp_rcv_skb inlined (5.10)
+        at(&[NO_REASONS], &["veth_poll", "veth_xdp_rcv"]),
         reasons(&["XDP", "XDP_DROP"]),
     ];
     CGROUP_EGRESS: "a cgroup's egress program refuses it", [reasons(&["BPF_CGROUP_EGRESS"])];
     SOCKET_FILTER: "a socket's filter, or its cgroup's ingress program, refuses it (sk_filter_trim_cap)", [
         reasons(&["SOCKET_FILTER"]),
+        at(&[NO_REASONS], &UDP_QUEUE),
+        at(&[NO_REASONS], &["tcp_v4_rcv", "tcp_v6_rcv"]),
     ];
     NO_SOCKET: "no socket takes it", [
         reasons(&["NO_SOCKET"]),
@@ -214,9 +235,11 @@ sites! {
     ];
     SOCKET_QUEUE: "a socket's queue or buffer is full", [
         reasons(&["SOCKET_RCVBUFF", "SOCKET_BACKLOG", "PROTO_MEM", "UDP_RCVBUFF", "TCP_LISTEN_OVERFLOW"]),
+        at(&[NO_REASONS], &UDP_QUEUE),
     ];
     TUNNEL_INPUT: "decapsulation finds no tunnel: no VNI, no such ends or key, or nobody at the UDP port", [
         reasons(&["VXLAN_VNI_NOT_FOUND"]),
+        unnamed(&[VXLAN_INPUT]),
         at(&["NO_SOCKET", UNNAMED], &["__udp4_lib_rcv", "__udp6_lib_rcv", "udp_rcv", "udpv6_rcv"]),
         unnamed(&BY_ENDS),
     ];
@@ -245,6 +268,7 @@ sites! {
     PIECES: "the pieces of a reassembled packet", [unnamed(&["skb_release_data"])];
     TAP: "a packet socket refuses its copy (packet_rcv)", [functions(&["packet_rcv", "packet_rcv_spkt", "tpacket_rcv", "packet_release"])];
     PING_REPLY: "an echo reply that no ping socket takes (ping_rcv)", [at(&["NO_SOCKET", UNNAMED], &["ping_rcv"])];
+    SYN_AT_TCP: "TCP input of a kernel without reasons (before 5.17)", [at(&[NO_REASONS], &["tcp_v4_rcv", "tcp_v6_rcv"])];
     PING_REPLY_AT_ICMP: "ICMP input that says nothing, or of which no ping socket took a reply (icmp_rcv, icmpv6_rcv)", [at(&["NO_SOCKET", UNNAMED], &["icmp_rcv", "icmpv6_rcv"])];
     FRAME_OF_OTHERS: "a frame for another MAC", [reasons(&["OTHERHOST"])];
     NO_ADDRESS_HERE: "a packet for no address of this namespace (ip_error)", [at(&["IP_INADDRERRORS", UNNAMED], &["ip_error"])];

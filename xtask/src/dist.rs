@@ -1,6 +1,7 @@
 //! The binary to hand out: static, so that it runs on any Linux of its architecture, with its checksum.
 
 use std::fs;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
@@ -24,8 +25,8 @@ fn target() -> Result<String> {
     Ok(target)
 }
 
-/// Builds target/dist/tracer-ARCH-linux and its .sha256.
-pub(crate) fn run() -> Result<()> {
+/// Builds the static binary and gives its path.
+pub(crate) fn build() -> Result<PathBuf> {
     let target = target()?;
     run_command(cargo([
         "build",
@@ -37,11 +38,15 @@ pub(crate) fn run() -> Result<()> {
         "--target",
         &target,
     ]))?;
+    Ok(root().join("target").join(&target).join("release/tracer"))
+}
 
+/// Builds target/dist/tracer-ARCH-linux and its .sha256.
+pub(crate) fn run() -> Result<()> {
+    let binary = build()?;
     let dist = root().join("target/dist");
     fs::create_dir_all(&dist).with_context(|| format!("cannot make {}", dist.display()))?;
     let name = format!("tracer-{}-linux", std::env::consts::ARCH);
-    let binary = root().join("target").join(&target).join("release/tracer");
     let size = fs::copy(&binary, dist.join(&name))
         .with_context(|| format!("cannot copy {}", binary.display()))?;
     let mut sum = program("sha256sum", [&name]);

@@ -1,79 +1,216 @@
-//! Loads the kernel programs on other kernels than the running one, in virtual machines. The machines are not part
-//! of the workspace: a folder with the scripts `vmkernel VERSION…` (fetches kernels) and `vmrun -k VERSION -- COMMAND`
-//! (runs a command there, over this machine's file system) is looked for in $TRACER_VM, else in ./vm.
+//! Other kernels than the running one, in virtual machines: the kernel programs are loaded there and labs are run, with
+//! the static tracer and over this machine's file system. Where there is no other wish, the labs are a sample: all
+//! healthy ones, all incidents, and one for each cause.
 
-use std::path::PathBuf;
+mod guest;
+mod image;
+mod table;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use clap::Args;
+use serde_json::Value;
 
-use crate::command::{cargo_messages, exists, program, run as run_command};
-use crate::workspace::root;
+use crate::command::{cargo, cargo_messages, exists, is_root, run as run_command};
+use crate::workspace::{built, root};
+use crate::{dist, labs, recordings};
+use guest::Guest;
+use image::{Image, cache};
+use table::Table;
 
-/// Those that tracer promises to load on.
-pub(crate) const VERSIONS: [&str; 4] = ["5.10", "6.1", "6.12", "7.2"];
-
+/// Those that tracer promises to work on, beside the kernel that the labs usually run on.
+const VERSIONS: [&str; 4] = ["5.10", "6.1", "6.12", "7.2"];
 /// The live tests that load and attach every program.
-const TEST: &str = "load";
+const LOADING: &str = "load";
+/// For all that is done in one guest.
+const LIMIT: Duration = Duration::from_secs(4 * 3600);
+/// An emulated machine is some ten times slower, and most of a lab is waiting.
+const SLOWNESS: &str = "3";
+const BEGIN: &str = "<!-- kernels -->";
+const END: &str = "<!-- end of kernels -->";
 
-/// Runs the loading tests on each kernel; all of them, whatever fails.
-pub(crate) fn run(versions: &[String]) -> Result<()> {
-    let folder = folder()?;
+/// What to run on which kernels.
+#[derive(Debug, Args)]
+pub(crate) struct Wish {
+    /// Kernels [default: 5.10, 6.1, 6.12 and 7.2]
+    #[arg(long = "kernel", value_name = "VERSION")]
+    kernels: Vec<String>,
+    /// Labs of which advice is typed in: all, quarter or none
+    #[arg(long, default_value = "quarter")]
+    fixes: String,
+    /// Labs that run at the same time
+    #[arg(long, default_value_t = 3)]
+    jobs: usize,
+    /// Put the table of the last whole run on each kernel into docs/labs.md
+    #[arg(long)]
+    write: bool,
+    /// Keep the recordings of labs that pass where replayed tests find them
+    #[arg(long)]
+    record: bool,
+    /// tracer's executable [default: the static release build]
+    #[arg(long, value_name = "FILE")]
+    tracer: Option<PathBuf>,
+    /// Lab files or directories, all of them [default: loading tests and the sample]
+    files: Vec<PathBuf>,
+}
+
+/// Runs on each kernel; on all of them, whatever fails.
+pub(crate) fn run(wish: &Wish) -> Result<()> {
+    ensure!(
+        is_root(),
+        "the guest reads this machine's whole file system: run as root"
+    );
     ensure!(
         exists("qemu-system-x86_64"),
         "qemu-system-x86_64 is missing: apt-get install qemu-system-x86"
     );
-    let test = test_binary()?;
+    let programs = Programs::build(wish.tracer.as_deref())?;
+    let kernels: Vec<&str> = match wish.kernels.as_slice() {
+        [] => VERSIONS.to_vec(),
+        named => named.iter().map(String::as_str).collect(),
+    };
     let mut failed = Vec::new();
-    for version in versions {
-        let run_there = |arguments: &[&str]| {
-            let mut command = program(folder.join("vmrun"), ["-k", version, "-t", "600", "--"]);
-            command.args(arguments);
-            command
-        };
-        // Fetched once: a kernel that is there boots in seconds.
-        if !run_there(&["true"])
-            .status()
-            .is_ok_and(|status| status.success())
-        {
-            run_command(program(folder.join("vmkernel"), [version]))?;
-        }
-        let mut command = run_there(&[]);
-        command
-            .arg(&test)
-            .args(["--include-ignored", "--nocapture", "--test-threads", "1"]);
-        match run_command(command) {
-            Ok(()) => println!("{version}: loads"),
-            Err(error) => {
-                println!("{version}: {error:#}");
-                failed.push(version.as_str());
-            }
+    for kernel in kernels {
+        match run_on(kernel, wish, &programs) {
+            Ok(0) => println!("{kernel}: as expected"),
+            Ok(_) => failed.push(kernel.to_owned()),
+            Err(error) => failed.push(format!("{kernel} ({error:#})")),
         }
     }
-    ensure!(failed.is_empty(), "does not load on {}", failed.join(", "));
+    let table = last_results()?.to_string();
+    println!("\n{table}");
+    if wish.write {
+        labs::write_between(BEGIN, END, &table)?;
+    }
+    ensure!(
+        failed.is_empty(),
+        "not as expected on {}",
+        failed.join(", ")
+    );
     Ok(())
 }
 
-fn folder() -> Result<PathBuf> {
-    let folder = std::env::var_os("TRACER_VM").map_or_else(|| root().join("vm"), PathBuf::from);
-    for script in ["vmkernel", "vmrun"] {
-        ensure!(
-            folder.join(script).is_file(),
-            "there is no {script} in {}: set TRACER_VM to a folder with scripts that run a command on another kernel",
-            folder.display()
+/// What is run in a guest.
+struct Programs {
+    tracer: PathBuf,
+    lab: PathBuf,
+    loading: PathBuf,
+}
+
+impl Programs {
+    fn build(tracer: Option<&Path>) -> Result<Self> {
+        run_command(cargo(["build", "--package", "tests", "--bins"]))?;
+        Ok(Self {
+            tracer: match tracer {
+                Some(tracer) => std::path::absolute(tracer)?,
+                None => dist::build()?,
+            },
+            lab: built("lab"),
+            loading: loading_tests()?,
+        })
+    }
+}
+
+/// One boot of a kernel with all that is to be done there. Gives the worst status.
+fn run_on(kernel: &str, wish: &Wish, programs: &Programs) -> Result<i32> {
+    let image = Image::of(kernel)?;
+    let shared = cache().join("runs").join(kernel);
+    if shared.exists() {
+        fs::remove_dir_all(&shared)?;
+    }
+    let kept = shared.join("kept");
+    fs::create_dir_all(&kept)?;
+    let results = shared.join("results.jsonl");
+    let mut script = String::from("worst=0\n");
+    if wish.files.is_empty() {
+        script += &format!(
+            "{:?} --include-ignored --test-threads 1 || worst=$?\n",
+            programs.loading
         );
     }
-    Ok(folder)
+    script += &format!(
+        "{:?} run --tracer {:?} --slowness {SLOWNESS} --jobs {} --again --fixes {:?} --json {results:?} \
+         --keep-report {kept:?} --keep-recording {kept:?} {} || worst=$?\nexit $worst",
+        programs.lab,
+        programs.tracer,
+        wish.jobs,
+        wish.fixes,
+        files(&wish.files)
+    );
+    let guest = Guest {
+        image: &image,
+        shared: &shared,
+        limit: LIMIT,
+    };
+    let status = guest.run(&script)?;
+    if wish.files.is_empty() {
+        fs::copy(&results, last(kernel)?)?;
+    }
+    if wish.record {
+        let passed = passed(&results)?;
+        recordings::keep(kernel, &kept, &passed)?;
+    }
+    Ok(status)
+}
+
+/// The labs as arguments of `lab run`.
+fn files(files: &[PathBuf]) -> String {
+    if files.is_empty() {
+        return format!("--sample {}", labs::LABS);
+    }
+    let words: Vec<String> = files.iter().map(|file| format!("{file:?}")).collect();
+    words.join(" ")
+}
+
+/// Where the results of the last whole run on a kernel are.
+fn last(kernel: &str) -> Result<PathBuf> {
+    let folder = cache().join("results");
+    fs::create_dir_all(&folder)?;
+    Ok(folder.join(format!("{kernel}.jsonl")))
+}
+
+/// The last whole runs, of all kernels that had one.
+fn last_results() -> Result<Table> {
+    let mut table = Table::default();
+    for kernel in VERSIONS {
+        if let Ok(results) = fs::read_to_string(last(kernel)?) {
+            table.add(kernel, &results)?;
+        }
+    }
+    Ok(table)
+}
+
+/// Names of the labs that passed.
+fn passed(results: &Path) -> Result<Vec<String>> {
+    let text = fs::read_to_string(results).with_context(|| results.display().to_string())?;
+    let mut names = Vec::new();
+    for line in text.lines() {
+        let lab: Value = serde_json::from_str(line)?;
+        let word = |key| lab.get(key).and_then(Value::as_str).unwrap_or_default();
+        if word("result") == "pass" {
+            names.push(word("name").to_owned());
+        }
+    }
+    Ok(names)
 }
 
 /// The executable of the loading tests.
-fn test_binary() -> Result<PathBuf> {
-    cargo_messages(["test", "--package", "tests", "--test", TEST, "--no-run"])?
+fn loading_tests() -> Result<PathBuf> {
+    cargo_messages(["test", "--package", "tests", "--test", LOADING, "--no-run"])?
         .iter()
         .filter(|message| {
             message
                 .pointer("/target/name")
-                .is_some_and(|name| name == TEST)
+                .is_some_and(|name| name == LOADING)
         })
         .find_map(|message| Some(PathBuf::from(message.get("executable")?.as_str()?)))
-        .context("cargo did not say where the loading tests are")
+        .with_context(|| {
+            format!(
+                "cargo did not say where the loading tests of {} are",
+                root().display()
+            )
+        })
 }

@@ -10,7 +10,7 @@ use crate::replays;
 use crate::test::{Counts, sum_line};
 use crate::workspace::{built, root};
 
-const LABS: &str = "tests/labs";
+pub(crate) const LABS: &str = "tests/labs";
 /// What the last `cargo xtask test` kept of its labs.
 const KEPT: &str = "target/labs";
 const RECORDINGS: &str = "tracer/tests/recordings";
@@ -87,7 +87,7 @@ pub(crate) fn scoreboard(wish: &Wish) -> Result<()> {
         let table = std::fs::read_to_string(&board).with_context(|| board.display().to_string())?;
         println!("\n{table}");
         if wish.write && time == wish.times {
-            write_board(&table)?;
+            write_between(BEGIN, END, &table)?;
         }
     }
     ensure!(failed.is_empty(), "labs failed: {}", failed.join(", "));
@@ -100,17 +100,17 @@ fn absolute(file: &Path) -> Result<String> {
     Ok(path.display().to_string())
 }
 
-/// Puts the table where docs/labs.md has its last one.
-fn write_board(table: &str) -> Result<()> {
+/// Puts a table where docs/labs.md has its last one, between two lines.
+pub(crate) fn write_between(begin: &str, end: &str, table: &str) -> Result<()> {
     let path = root().join(MANUAL);
     let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let (before, rest) = text
-        .split_once(BEGIN)
-        .with_context(|| format!("{MANUAL} has no line {BEGIN}"))?;
+        .split_once(begin)
+        .with_context(|| format!("{MANUAL} has no line {begin}"))?;
     let (_, after) = rest
-        .split_once(END)
-        .with_context(|| format!("{MANUAL} has no line {END}"))?;
-    std::fs::write(&path, format!("{before}{BEGIN}\n{table}{END}{after}"))?;
+        .split_once(end)
+        .with_context(|| format!("{MANUAL} has no line {end}"))?;
+    std::fs::write(&path, format!("{before}{begin}\n{table}{end}{after}"))?;
     println!("{MANUAL}: the table of this run");
     Ok(())
 }

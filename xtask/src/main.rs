@@ -60,12 +60,8 @@ enum Chore {
     Dist,
     /// Check what the built eBPF object contains
     CheckObject,
-    /// Load the kernel programs on other kernels, in virtual machines
-    CheckKernels {
-        /// Versions
-        #[arg(default_values = kernels::VERSIONS)]
-        versions: Vec<String>,
-    },
+    /// Load the kernel programs and run labs on other kernels, in virtual machines; needs root
+    Kernels(kernels::Wish),
 }
 
 fn main() -> ExitCode {
@@ -82,7 +78,7 @@ fn main() -> ExitCode {
         Chore::Bench => bench::run(),
         Chore::Dist => dist::run(),
         Chore::CheckObject => object::run(),
-        Chore::CheckKernels { versions } => kernels::run(&versions),
+        Chore::Kernels(wish) => kernels::run(&wish),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

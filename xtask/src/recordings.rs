@@ -27,6 +27,36 @@ struct Kept {
     bytes: u64,
 }
 
+/// Most bytes of those of one other kernel.
+const MOST_OF_KERNEL: u64 = 4 << 20;
+
+/// Puts both recordings of labs that ran on another kernel into the folder of that kernel.
+pub(crate) fn keep(kernel: &str, kept: &Path, labs: &[String]) -> Result<()> {
+    let folder = root().join(CHOSEN).join(kernel);
+    fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    for name in labs {
+        for variant in ["healthy", "faulty"] {
+            let file = format!("{name}.{variant}.tracer");
+            fs::copy(kept.join(&file), folder.join(&file)).with_context(|| file.clone())?;
+        }
+    }
+    let mut sum = 0;
+    for entry in fs::read_dir(&folder)? {
+        sum += entry?.metadata()?.len();
+    }
+    ensure!(
+        sum <= MOST_OF_KERNEL,
+        "{} has {sum} bytes, more than {MOST_OF_KERNEL}",
+        folder.display()
+    );
+    println!(
+        "{CHOSEN}/{kernel}: {} labs of this run, {} KiB",
+        labs.len(),
+        sum >> 10
+    );
+    Ok(())
+}
+
 /// Replaces the committed recordings by a choice from a directory of `lab run --keep-report DIR --keep-recording DIR`.
 pub(crate) fn choose(kept: &Path) -> Result<()> {
     let all = read(kept)?;

@@ -18,7 +18,7 @@ const TOOLS: [(&str, &str, &[&str]); 2] = [
 ];
 
 /// Programs that labs and tests use, and the Debian package of each.
-const PROGRAMS: [(&str, &str); 19] = [
+const PROGRAMS: [(&str, &str); 20] = [
     ("arptables-nft", "iptables"),
     ("bridge", "iproute2"),
     ("conntrack", "conntrack"),
@@ -29,6 +29,7 @@ const PROGRAMS: [(&str, &str); 19] = [
     ("ipset", "ipset"),
     ("iptables-legacy", "iptables"),
     ("iptables-nft", "iptables"),
+    ("ipvsadm", "ipvsadm"),
     ("nft", "nftables"),
     ("ping", "iputils-ping"),
     ("python3", "python3"),

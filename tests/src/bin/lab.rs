@@ -10,10 +10,12 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use tests::bpf::Wanted;
 use tests::fix::Fixes;
+use tests::kernel::Version;
 use tests::lab::Lab;
 use tests::net::{Sandbox, find_command};
 use tests::result::Record;
 use tests::runner::{Run, Variant};
+use tests::sample::sample;
 use tests::score::{Score, Scoreboard};
 use tests::stage::show;
 use tests::suite::{Line, Suite, find};
@@ -57,6 +59,8 @@ enum Chore {
         #[arg(long)]
         recordings: Option<PathBuf>,
         #[arg(long)]
+        slowness: u32,
+        #[arg(long)]
         show: bool,
         #[arg(last = true)]
         arguments: Vec<String>,
@@ -90,6 +94,12 @@ struct Wish {
     /// Run a lab that fails beside others once more, alone.
     #[arg(long)]
     again: bool,
+    /// Let everything take N times as long, on a machine that is that much slower.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    slowness: u32,
+    /// Of the labs given, only a sample: families healthy and incident, and for each cause its shortest file.
+    #[arg(long)]
+    sample: bool,
     /// Write how each family fares to FILE, as a table in Markdown.
     #[arg(long, value_name = "FILE")]
     scoreboard: Option<PathBuf>,
@@ -130,6 +140,7 @@ fn act(chore: Chore) -> Result<ExitCode> {
                 variant,
                 tracer: &tracer,
                 recordings: None,
+                slowness: 1,
             };
             show(&run, &file, arguments)?;
             Ok(ExitCode::SUCCESS)
@@ -144,6 +155,7 @@ fn act(chore: Chore) -> Result<ExitCode> {
             variant,
             tracer,
             recordings,
+            slowness,
             show,
             arguments,
         } => {
@@ -157,6 +169,7 @@ fn act(chore: Chore) -> Result<ExitCode> {
                 variant,
                 tracer: &tracer,
                 recordings: recordings.as_deref(),
+                slowness,
             };
             if show {
                 run.show(&sandbox, &arguments)?;
@@ -183,6 +196,8 @@ fn run(wish: Wish) -> Result<ExitCode> {
             .map_or_else(|| Variant::ALL.to_vec(), |variant| vec![variant]),
         fixes: wish.fixes,
         again: wish.again,
+        kernel: Version::running()?,
+        slowness: wish.slowness,
     };
     let mut labs = Vec::new();
     for file in wish.files {
@@ -191,6 +206,9 @@ fn run(wish: Wish) -> Result<ExitCode> {
         } else {
             vec![file]
         });
+    }
+    if wish.sample {
+        labs = sample(labs)?;
     }
     let json = wish.json.as_deref().map(create).transpose()?;
     let lines = suite.run(&labs, |line| {

@@ -35,6 +35,7 @@ struct Arrival {
 struct Birth {
     at: KtimeNs,
     of: Membership,
+    reset: bool,
 }
 
 /// What waits for a word about its delivery.
@@ -139,15 +140,20 @@ impl Deliveries {
         if queue.len() >= MANY {
             queue.pop_front();
         }
-        queue.push_back(Birth { at: event.at, of });
+        queue.push_back(Birth {
+            at: event.at,
+            of,
+            reset: is_reset(event),
+        });
     }
 
-    /// Whether a packet of the other direction was built on this CPU between the two times.
+    /// Whether a packet of the other direction was built on this CPU between the two times. A reset is none: it refuses.
     pub(super) fn answered(&self, cpu: u16, of: Membership, from: KtimeNs, to: KtimeNs) -> bool {
         let (flow, direction): (FlowId, Direction) = of;
         self.births.get(&cpu).is_some_and(|queue| {
             queue.iter().any(|birth| {
                 birth.of.0 == flow
+                    && !birth.reset
                     && birth.of.1 != direction
                     && birth.of.1 != Direction::Error
                     && birth.at >= from

@@ -10,7 +10,7 @@ use crate::model::{
     Detail, Device, Direction, Fate, Journey, KtimeNs, Proto, Side, Step, Transport,
 };
 use crate::uapi::if_arp::ARPHRD_LOOPBACK;
-use crate::uapi::if_packet::OTHERHOST;
+use crate::uapi::if_packet::{BROADCAST, MULTICAST, OTHERHOST};
 use crate::uapi::tcp;
 
 use super::noise::{self, Meaning};
@@ -40,6 +40,9 @@ pub(super) struct Judgement {
     /// Nothing more is to come.
     pub(super) over: bool,
 }
+
+/// Where a branch was last seen, and in which step.
+type LastPlace = ((Device, Side), usize);
 
 /// How one branch ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,15 +145,14 @@ fn rank(journey: &Journey, kind: BranchKind, end: End) -> u8 {
 
 /// How each branch ended: its last step that says something. One pass, however many branches there are.
 fn ends(journey: &Journey, open: &Open, around: &Around<'_>) -> Vec<End> {
-    let mut ways: Vec<(End, Option<(Device, Side)>)> =
-        vec![(End::Nothing, None); open.branches.len()];
+    let mut ways: Vec<(End, Option<LastPlace>)> = vec![(End::Nothing, None); open.branches.len()];
     for (number, step) in journey.steps.iter().enumerate() {
         let Some((end, last_place)) = ways.get_mut(usize::from(step.branch)) else {
             continue;
         };
-        let read_from_device = matches!(last_place, Some((_, Side::Egress)));
+        let read_from_device = matches!(last_place, Some(((_, Side::Egress), _)));
         if let Some(at) = place(&step.event) {
-            *last_place = Some(at);
+            *last_place = Some((at, number));
             *end = End::Silent(number);
         }
         match told(step, journey.direction, read_from_device) {
@@ -172,14 +174,38 @@ fn ends(journey: &Journey, open: &Open, around: &Around<'_>) -> Vec<End> {
     }
     ways.into_iter()
         .map(|way| match way {
-            (End::Silent(step) | End::Consumed(step), Some((device, Side::Egress)))
+            (End::Silent(step) | End::Consumed(step), Some(((device, Side::Egress), _)))
                 if leaves(around.host, device) =>
             {
                 End::Left(step)
             }
+            // Without its place (before 6.3) a normal end is that of a packet that arrived only where it could arrive: what
+            // a virtual switch drops ends so, too.
+            (End::Consumed(step), Some(((device, Side::Ingress), seen)))
+                if !may_end(journey, step, around.host, device) =>
+            {
+                End::Silent(seen)
+            }
             (end, _) => end,
         })
         .collect()
+}
+
+/// Whether a packet may have reached its receiver in the namespace of a device: its end tells where, or it is for an
+/// address of that namespace or for many.
+fn may_end(journey: &Journey, step: usize, host: &Host, device: Device) -> bool {
+    let Some(event) = journey.steps.get(step).map(|step| &step.event) else {
+        return true;
+    };
+    let told = matches!(&event.detail, Detail::Consumed { function: Some(_) });
+    let tuple = event.tuple.or_else(|| {
+        let before = journey.steps.iter().take(step).rev();
+        before.filter_map(|step| step.event.tuple).next()
+    });
+    told || tuple.is_none_or(|tuple| {
+        let to_many = event.pkt_type == BROADCAST || event.pkt_type == MULTICAST;
+        to_many || tuple.dst.is_multicast() || host.is_local(device.netns, tuple.dst)
+    })
 }
 
 /// What a step says of its branch's end; `None` when it says nothing.

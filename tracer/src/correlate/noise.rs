@@ -117,6 +117,12 @@ const DROPS: &[Row] = &[
         why: "TIME_WAIT frees every segment it has answered",
     },
     Row {
+        site: &sites::SYN_AT_TCP,
+        when: is_syn,
+        meaning: Meaning::AnswersOrLost,
+        why: "the same where what finds no socket ends without a reason too",
+    },
+    Row {
         site: &sites::TCP_INPUT,
         when: is_syn,
         meaning: Meaning::Answers,
@@ -260,6 +266,15 @@ const ENDS: &[Row] = &[
     },
 ];
 
+/// The same on kernels that do not tell where (before 6.3): what asks may have been answered just before.
+fn of_untold_end(event: &Event) -> Meaning {
+    let asks = is_echo_request(event) || is_syn(event) || is_neighbor_request(event);
+    match asks {
+        true => Meaning::Answers,
+        false => Meaning::Ended,
+    }
+}
+
 /// Buffers that never were packets: a route lookup over netlink (`ip route get`, and tracer's own) makes one to look
 /// the route up with, and frees it (inet_rtm_getroute, net/ipv4/route.c).
 pub(super) fn is_no_packet(event: &Event) -> bool {
@@ -287,8 +302,11 @@ pub(super) fn of_drop(event: &Event, info: &DropInfo, direction: Direction) -> M
 
 /// What a `consume_skb` of this packet means.
 pub(super) fn of_end(event: &Event, function: Option<&str>) -> Meaning {
+    let Some(function) = function else {
+        return of_untold_end(event);
+    };
     let row = ENDS
         .iter()
-        .find(|row| row.site.frees(function.unwrap_or_default()) && (row.when)(event));
+        .find(|row| row.site.frees(function) && (row.when)(event));
     row.map_or(Meaning::Ended, |row| row.meaning)
 }

@@ -32,6 +32,9 @@ const FREEING: &[&str] = &[
     "consume_skb",
 ];
 
+/// Frees a list of packets.
+const LIST: &str = "kfree_skb_list";
+
 /// What a record's hook says.
 pub(super) fn detail(raw: &RawEvent, bytes: &[u8], stack: &[u8], host: &Host) -> Detail {
     match raw.hook {
@@ -91,13 +94,19 @@ pub(super) fn detail(raw: &RawEvent, bytes: &[u8], stack: &[u8], host: &Host) ->
 
 fn drop_info(raw: &RawEvent, stack: &[u8], host: &Host) -> DropInfo {
     let knows = |bit| raw.known & bit != 0;
-    let function = function(raw.location, host);
+    let place = function(raw.location, host);
+    let mut stack = frames(stack, place.as_deref(), host);
+    // kfree_skb_list of kernels before 6.3 frees one by one by kfree_skb, which then tells of it and not of its caller.
+    let function = match place.as_deref() {
+        Some(LIST) if !stack.is_empty() => stack.remove(0).name.or(place),
+        _ => place,
+    };
     DropInfo {
         reason_code: raw.reason,
         reason: host
             .drop_reason(raw.reason)
             .map(|name| name.trim_start_matches("SKB_DROP_REASON_").to_owned()),
-        stack: frames(stack, function.as_deref(), host),
+        stack,
         function,
         dst_error: knows(KNOWN_DST).then_some(raw.dst_error.unsigned_abs()),
         no_carrier: knows(KNOWN_DEV).then_some(raw.dev_state & LINK_STATE_NOCARRIER != 0),

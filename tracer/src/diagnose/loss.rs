@@ -22,8 +22,9 @@ use super::candidate::place_on;
 use super::view::View;
 use super::words;
 
-/// An answer that belongs to a drop is built in the same call: microseconds apart, on the same CPU.
-const SAME_CALL_NS: u64 = 2_000_000;
+/// An answer that belongs to a drop is built in the same call: microseconds apart, on the same CPU; milliseconds in an
+/// emulated machine.
+const SAME_CALL_NS: u64 = 20_000_000;
 
 /// Flow and journey of what has none.
 static NOTHING: LazyLock<(Flow, Journey)> = LazyLock::new(|| {

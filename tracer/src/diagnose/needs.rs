@@ -393,6 +393,18 @@ pub const CONNTRACK: Need = Need {
     },
 };
 
+/// What IPVS has for a packet that ended where it decides.
+pub const IPVS: Need = Need {
+    what: "services and connections of IPVS",
+    ask: |loss, asked| {
+        let place = rules::ipvs::hook(loss).and(loss.netns());
+        if let Some((netns, tuple)) = place.zip(loss.tuple()) {
+            asked.push(Question::Ipvs { netns, tuple });
+            asked.sysctl(netns, rules::ipvs::EXPIRE);
+        }
+    },
+};
+
 /// Queues of packets that processes have open.
 pub const QUEUES: Need = Need {
     what: "queues of packets for processes (NFQUEUE)",
@@ -403,10 +415,10 @@ pub const QUEUES: Need = Need {
     },
 };
 
-/// Whether iptables sees what the translator's bridge forwards.
+/// Whether iptables sees what the translator's bridge forwards, and what its IPVS translates.
 pub const BRIDGED_TRANSLATION: Need = Need {
-    what: "whether iptables sees bridged packets where the service is translated",
-    ask: |loss, asked| asked.extend(nat::question(loss)),
+    what: "whether iptables sees bridged packets, and IPVS makes connections, where the service is translated",
+    ask: |loss, asked| asked.extend(nat::questions(loss)),
 };
 
 /// The sockets on the destination's port.

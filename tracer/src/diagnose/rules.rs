@@ -11,6 +11,7 @@ pub mod flooded;
 pub mod gone;
 pub mod group;
 pub mod ipsec;
+pub mod ipvs;
 pub mod l2;
 pub mod limits;
 pub mod link;
@@ -118,6 +119,12 @@ pub const RULES: &[Rule] = &[
         netfilter::queue,
     ),
     rule!(
+        "an IPVS service without a destination",
+        &[&sites::FILTERED],
+        &[needs::IPVS],
+        ipvs::without_destination,
+    ),
+    rule!(
         "a full table of connections",
         &[&sites::FILTERED],
         FILTER,
@@ -193,7 +200,7 @@ pub const RULES: &[Rule] = &[
     rule!(
         "an impossible address",
         &[&sites::MARTIAN],
-        &[needs::SENDER],
+        &[needs::SENDER, needs::DECISION, needs::RP_FILTER],
         source::martian,
     ),
     rule!(

@@ -19,8 +19,8 @@ use super::netlink::{
     Message, Netlink, Request, address_bytes, address_of, attributes, family_of, u16_of, u32_of,
 };
 use super::{
-    Unreadable, bridge_tables, cgroups, conntrack, device_state, fdb, firewall, packet_queues,
-    policy, services, sockets, tables, workloads, xfrm,
+    Unreadable, bridge_tables, cgroups, conntrack, device_state, fdb, firewall, ipvs,
+    packet_queues, policy, services, sockets, tables, workloads, xfrm,
 };
 use crate::model::{Device, IfIndex, Mac, NetNs, Proto, Tuple};
 use crate::uapi::rtnetlink::{ROUTE_TYPES, RTA_VIA};
@@ -87,6 +87,7 @@ fn subject(question: &Question) -> Option<(NetNs, String)> {
             (*netns, String::from("base chains"))
         }
         Question::Conntrack { netns, tuple, .. } => (*netns, format!("connection of {tuple}")),
+        Question::Ipvs { netns, tuple } => (*netns, format!("IPVS services of {}", tuple.dst)),
         Question::PacketQueues { netns } => {
             (*netns, String::from("queues of packets for processes"))
         }
@@ -136,6 +137,7 @@ fn read(question: &Question, netns: NetNs, namespaces: &Namespaces) -> io::Resul
         Question::Conntrack { tuple, zone, .. } => {
             Fact::Conntrack(conntrack::entry(netns, *tuple, *zone)?)
         }
+        Question::Ipvs { tuple, .. } => Fact::Ipvs(ipvs::read(netns, *tuple)?),
         Question::PacketQueues { .. } => Fact::PacketQueues(netns, packet_queues::read()?),
         Question::ConntrackCounters { .. } => {
             Fact::ConntrackCounters(netns, conntrack::counters()?)

@@ -6,6 +6,7 @@
 
 mod conntrack;
 mod filter;
+mod ipvs;
 mod layer2;
 mod moved;
 mod nodes;
@@ -39,6 +40,7 @@ pub use xfrm::{XfrmDirection, XfrmPolicy};
 
 pub use conntrack::{ConntrackAnswer, ConntrackCounters, ConntrackEntry};
 pub use filter::{BaseChain, FilterEngine, FilterRule, Side, Stop, Test};
+pub use ipvs::{IpvsAnswer, IpvsDestination, IpvsService};
 pub use ruleset::{
     Chain, Element, Field, Missing, NewValue, Part, Rule, RuleVerdict, Ruleset, Set, Statement,
     Translation, Value,
@@ -127,6 +129,8 @@ pub enum Fact {
     Conntrack(ConntrackAnswer),
     /// What conntrack counted in a namespace, all processors together.
     ConntrackCounters(NetNs, ConntrackCounters),
+    /// What IPVS has for a packet.
+    Ipvs(IpvsAnswer),
     /// Queues of packets that processes of a namespace have open (NFQUEUE).
     PacketQueues(NetNs, Vec<PacketQueue>),
     /// What nf_tables did with a packet whose rules are traced.
@@ -584,6 +588,13 @@ pub enum Question {
     ConntrackCounters {
         /// Where.
         netns: NetNs,
+    },
+    /// Answered by [`Fact::Ipvs`].
+    Ipvs {
+        /// Where.
+        netns: NetNs,
+        /// The packet.
+        tuple: Tuple,
     },
     /// Answered by [`Fact::PacketQueues`].
     PacketQueues {

@@ -101,7 +101,9 @@ impl Redactor {
     pub fn question(&self, mut question: Question) -> Question {
         let addresses = &self.all.addresses;
         match &mut question {
-            Question::Route { tuple, .. } | Question::Conntrack { tuple, .. } => {
+            Question::Route { tuple, .. }
+            | Question::Conntrack { tuple, .. }
+            | Question::Ipvs { tuple, .. } => {
                 *tuple = Tuple {
                     src: addresses.original(tuple.src),
                     dst: addresses.original(tuple.dst),

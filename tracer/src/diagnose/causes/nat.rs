@@ -54,7 +54,7 @@ family! {
     NAT_NO_BACKEND = Cause {
         code: "nat.no-backend",
         outcome: Outcome::Dropped,
-        hooks: &["PREROUTING", "OUTPUT"],
+        hooks: &["PREROUTING", "INPUT", "OUTPUT"],
         beats: &[
             Beats {
                 others: &["route.*", "ttl.expired", "neighbor.unresolved", "remote.unanswered"],
@@ -71,8 +71,10 @@ family! {
             translates destinations (PREROUTING for what comes in, OUTPUT for its own packets) let it pass
             untranslated, and it arrived nowhere. Since a machine that is gone looks the same, it is `possible`, and
             the other cause is named. An address to which rules translate is an endpoint and no service. Where rules
-            translate the address for other ports alone, those are named (`certain`).",
-        confirm: "`iptables-save -t nat | grep ADDRESS`, `nft list ruleset | grep ADDRESS`; endpoints of the service.",
+            translate the address for other ports alone, those are named (`certain`). A service of IPVS is
+            known by its tables: it has no destination, none with a weight, or the client's connection
+            still leads to one that was removed (`certain`, at INPUT).",
+        confirm: "`ipvsadm -Ln`, `ipvsadm -Lnc`; `iptables-save -t nat | grep ADDRESS`, `nft list ruleset | grep ADDRESS`; endpoints of the service.",
         fix: "start a backend, correct the selector of the service, or remove the service address from the client.",
     };
 

@@ -145,6 +145,10 @@ pub fn ingress(loss: &Loss<'_>) -> Option<Candidate> {
     let list = concerned(loss.host, loss.netns(), INGRESS, member);
     let unread = loss.host.cgroups.is_none();
     let filters = Shell::of(loss.host, loss.netns()).look("else a filter of the socket itself: the process that set it (SO_ATTACH_FILTER, SO_ATTACH_BPF)", "ss -0pb");
+    // Without a name for the reason, a program of the receiver's own groups must be there.
+    if loss.unnamed() && (list.is_empty() || member.is_none()) {
+        return None;
+    }
     if list.is_empty() {
         let what = if unread {
             "a socket filter, or the cgroup's ingress program,"

@@ -2,6 +2,7 @@
 
 use crate::host::facts::Attachment;
 use crate::model::{Detail, Device};
+use crate::sites;
 use crate::verdict::Confidence;
 
 use super::super::candidate::{Candidate, Specificity};
@@ -34,14 +35,18 @@ fn named(loss: &Loss<'_>, device: Device, list: &[&Attachment]) -> String {
 
 /// tc programs and actions; also a redirect that failed (`tcf_mirred_to_dev` refuses a device that is down).
 pub fn tc(loss: &Loss<'_>) -> Option<Candidate> {
-    let (hook, side) = match loss.reason() {
-        "TC_INGRESS" => ("tc-ingress", "ingress"),
-        "TC_EGRESS" => ("tc-egress", "egress"),
+    let (hook, side) = match (loss.reason(), loss.function()) {
+        ("TC_INGRESS", _) | (_, sites::TC_INGRESS) => ("tc-ingress", "ingress"),
+        ("TC_EGRESS", _) | (_, sites::TC_EGRESS) => ("tc-egress", "egress"),
         _ => return None,
     };
     let host = loss.host;
     let device = loss.last_device()?;
     let list = attached(loss, hook);
+    // Other things end there too: without a name for the reason, somebody must be there who can have done it.
+    if loss.unnamed() && list.is_empty() {
+        return None;
+    }
     let what = if list.is_empty() {
         ": a program, an action, or a redirect that failed".to_owned()
     } else {
@@ -68,6 +73,10 @@ pub fn tc(loss: &Loss<'_>) -> Option<Candidate> {
         format!("tc {side} dropped it{}{what}{fate}", loss.at_words()),
     )
     .explains(Specificity::Reason)
+    .sure(match loss.unnamed() {
+        true => Confidence::Likely,
+        false => Confidence::Certain,
+    })
     .because(
         "link",
         down.map(|to| {

@@ -1,7 +1,7 @@
 //! Limits that a router enforces: hops and packet sizes.
 
 use crate::host::facts::FilterEngine;
-use crate::model::{Detail, Direction, Journey, NetNs, Proto, Step, Transport};
+use crate::model::{Detail, Device, Direction, IfIndex, Journey, NetNs, Proto, Step, Transport};
 
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{MTU_EXCEEDED, TTL_EXPIRED};
@@ -10,6 +10,7 @@ use super::super::hooks;
 use super::super::loss::Loss;
 use super::super::mtu;
 use super::super::remedy::{Remedy, Shell, command, ip, text};
+use super::super::routing;
 use super::super::visits;
 use super::super::words;
 use super::looped;
@@ -130,6 +131,9 @@ pub fn too_big(loss: &Loss<'_>) -> Option<Candidate> {
         .packet
         .as_ref()
         .map_or(loss.event.len, |p| p.ip_len);
+    if loss.unnamed() && is_forwarded(loss) && !exceeds(loss, size) {
+        return None;
+    }
     let lost = error_lost(loss);
     let limit = next_mtu(loss).map_or_else(String::new, |m| format!(", the next hop takes {m}"));
     let told = told_words(loss, lost.as_ref());
@@ -168,6 +172,25 @@ pub fn too_big(loss: &Loss<'_>) -> Option<Candidate> {
             "give the sender's interface the smallest MTU of the path, or let ICMP errors pass",
         )]),
     )
+}
+
+/// Freed where packets are forwarded, which kernels before 5.19 do for every reason alike.
+fn is_forwarded(loss: &Loss<'_>) -> bool {
+    matches!(loss.function(), "ip_forward" | "ip6_forward")
+}
+
+/// Whether it is larger than what the route, its interface or an ICMP error takes.
+fn exceeds(loss: &Loss<'_>, size: u32) -> bool {
+    let route = || {
+        let netns = loss.netns()?;
+        let answer = routing::answer(loss.host, netns, loss.dst()?)?;
+        let route = answer.result.as_ref().ok()?;
+        let ifindex = IfIndex(route.oif?);
+        let link = loss.host.link(Device { netns, ifindex })?;
+        Some(route.mtu.map_or(link.mtu, |mtu| mtu.min(link.mtu)))
+    };
+    let limit = next_mtu(loss).or_else(route);
+    limit.is_some_and(|limit| size > limit)
 }
 
 /// The MTU that an ICMP error about the flow names.

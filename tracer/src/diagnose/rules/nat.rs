@@ -17,7 +17,7 @@ use super::super::translation::{self, Change};
 use super::super::translator;
 use super::super::view::View;
 use super::super::words;
-use super::{socket, window};
+use super::{ipvs, socket, window};
 
 /// Whether iptables sees what a bridge forwards (net/bridge/br_netfilter_hooks.c).
 #[must_use]
@@ -30,12 +30,24 @@ pub fn bridge_sysctl(v6: bool) -> &'static str {
 }
 
 /// What to read beside an answer that no socket expects.
-pub fn question(loss: &Loss<'_>) -> Option<Question> {
-    let change = translation::contacted(loss).and_then(|_| translation::dnat(&loss.view()))?;
-    Some(Question::Sysctl {
-        netns: change.netns,
-        name: bridge_sysctl(loss.v6()).to_owned(),
-    })
+pub fn questions(loss: &Loss<'_>) -> Vec<Question> {
+    let asked = translation::contacted(loss);
+    let Some(change) = asked.and_then(|_| translation::dnat(&loss.view())) else {
+        return Vec::new();
+    };
+    let netns = change.netns;
+    let sysctl = |name: &str| Question::Sysctl {
+        netns,
+        name: name.to_owned(),
+    };
+    vec![
+        sysctl(bridge_sysctl(loss.v6())),
+        sysctl(ipvs::CONNTRACK),
+        Question::Ipvs {
+            netns,
+            tuple: change.before,
+        },
+    ]
 }
 
 /// An answer for which there is no socket, since its address was not translated back.
@@ -103,7 +115,9 @@ fn strange_sender(
     let bridged = devices
         .iter()
         .all(|d| loss.host.link(*d).is_some_and(|l| l.master.is_some()));
-    let (rest, advice) = if devices.is_empty() {
+    let (rest, advice) = if let Some(found) = ipvs::unmasqueraded(loss.host, &change) {
+        found
+    } else if devices.is_empty() {
         around(loss, &change, answer)
     } else if bridged {
         past_iptables(loss, &change)

@@ -16,7 +16,7 @@ use std::net::IpAddr;
 use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::{BaseChain, FilterEngine, Stop, Test};
-use crate::model::{Device, IfIndex, Transport};
+use crate::model::{Device, IfIndex, Release, Transport};
 use crate::sites;
 
 use super::super::candidate::{Candidate, Specificity};
@@ -39,20 +39,41 @@ pub fn filtered(loss: &Loss<'_>) -> Option<Option<Hook>> {
         .then(|| hooks::of(&loss.info.stack))
 }
 
-/// nf_tables frees in its own chain walker; x_tables and conntrack leave it to nf_hook_slow.
-pub(super) fn engine(loss: &Loss<'_>) -> FilterEngine {
+/// The first kernel whose nf_tables frees in its own chain walker (NF_DROP_REASON, e0d4593140b0).
+const FREES_ITSELF: Release = Release(6, 7);
+
+/// nf_tables frees in its own chain walker; x_tables and conntrack leave it to nf_hook_slow. Older kernels free everything
+/// there: `None`.
+pub(super) fn engine(loss: &Loss<'_>) -> Option<FilterEngine> {
     if loss.within("nft_do_chain") || loss.frames().any(|f| f.starts_with("nft_do_chain")) {
-        FilterEngine::Nftables
-    } else {
-        FilterEngine::Legacy
+        return Some(FilterEngine::Nftables);
     }
+    let kernel = loss.host.run.as_ref().map(|run| run.kernel.as_str());
+    let tells = kernel
+        .and_then(Release::parse)
+        .is_none_or(|release| release >= FREES_ITSELF);
+    tells.then_some(FilterEngine::Legacy)
 }
 
-/// Base chains that see packets of this family at this hook, of one engine.
+/// The engine, else that of the chains which were read at the hook where all are of one, else nf_tables.
+pub(super) fn likely_engine(loss: &Loss<'_>, hook: Option<Hook>) -> FilterEngine {
+    engine(loss).unwrap_or_else(|| {
+        let chains = hook.and_then(|hook| filter_chains(loss, hook, None));
+        let only_legacy = chains.is_some_and(|chains| {
+            !chains.is_empty() && chains.iter().all(|c| c.engine == FilterEngine::Legacy)
+        });
+        match only_legacy {
+            true => FilterEngine::Legacy,
+            false => FilterEngine::Nftables,
+        }
+    })
+}
+
+/// Base chains that see packets of this family at this hook, of one engine where it is known.
 fn filter_chains<'a>(
     loss: &Loss<'a>,
     hook: Hook,
-    engine: FilterEngine,
+    engine: Option<FilterEngine>,
 ) -> Option<Vec<&'a BaseChain>> {
     let chains = loss.host.filters.get(&loss.netns()?)?;
     let families = hooks::families(hook, loss.family());
@@ -61,7 +82,7 @@ fn filter_chains<'a>(
         .base
         .iter()
         .filter(|c| c.hook == hook.chain_hook && families.contains(&c.family.as_str()))
-        .filter(|c| c.engine == engine)
+        .filter(|c| engine.is_none_or(|engine| c.engine == engine))
         .collect();
     list.sort_by_key(|c| c.priority);
     Some(list)
@@ -205,20 +226,21 @@ fn look_everywhere(loss: &Loss<'_>, hook: Option<Hook>, shell: &Shell) -> Vec<Re
     let six = if loss.v6() { "6" } else { "" };
     let chain = hook.filter(|h| !h.bridge).map_or("", |h| h.chain_hook);
     let bridge = hook.is_some_and(|h| h.bridge);
-    let xtables = match engine(loss) {
+    let engine = likely_engine(loss, hook);
+    let xtables = match engine {
         FilterEngine::Nftables => command![format!("ip{six}tables"), "-nvL", chain],
         FilterEngine::Legacy => command![format!("ip{six}tables-legacy"), "-nvL", chain],
     };
     let mut list = Vec::new();
     if !bridge && matches!(chain, "INPUT" | "FORWARD" | "OUTPUT") {
         list.push(shell.look("look at the policy and which counter rises", xtables));
-    } else if engine(loss) == FilterEngine::Legacy && !bridge {
+    } else if engine == FilterEngine::Legacy && !bridge {
         list.push(shell.look(
             "look for the counter that rises",
             command![format!("ip{six}tables-legacy-save"), "-c"],
         ));
     }
-    if engine(loss) == FilterEngine::Nftables {
+    if engine == FilterEngine::Nftables {
         list.push(shell.look("look at all chains of this hook", "nft -a list ruleset"));
     }
     list
@@ -267,7 +289,7 @@ pub fn queue(loss: &Loss<'_>) -> Option<Candidate> {
         [FilterEngine::Nftables, FilterEngine::Legacy]
             .into_iter()
             .filter_map(|engine| {
-                let chains = filter_chains(loss, h, engine)?;
+                let chains = filter_chains(loss, h, Some(engine))?;
                 let found = suspects::of(loss, (h, going_out(loss)), &chains, &[Stop::Queue]);
                 (!found.list.is_empty()).then_some((h, chains, found))
             })

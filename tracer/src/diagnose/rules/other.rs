@@ -15,6 +15,10 @@ pub fn kernel(loss: &Loss<'_>) -> Option<Candidate> {
         Some(name) => name.clone(),
         None => "no reason given".to_owned(),
     };
+    let constant = match &loss.info.reason {
+        Some(name) => format!(" and SKB_DROP_REASON_{name}"),
+        None => String::new(),
+    };
     let shell = Shell::of(loss.host, loss.netns());
     Some(
         Candidate::new(
@@ -32,7 +36,7 @@ pub fn kernel(loss: &Loss<'_>) -> Option<Candidate> {
                 "nstat -az",
             ),
             text(format!(
-                "look for {function} and SKB_DROP_REASON_{reason} in the kernel's source"
+                "look for {function}{constant} in the kernel's source"
             )),
         ]),
     )

@@ -1,6 +1,8 @@
 //! Queues without room: queueing disciplines, and rings of devices.
 
 use crate::host::facts::{Holder, Qdisc};
+use crate::model::Device;
+use crate::verdict::Confidence;
 
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{DEVICE_FULL, QDISC_FULL};
@@ -18,7 +20,7 @@ const SHAPERS: &[&str] = &["tbf", "htb", "hfsc", "cbq", "cake"];
 /// A queueing discipline had no room. With carrier only: a device without one has its queue taken out of work, and
 /// drops by the same reason.
 pub fn qdisc(loss: &Loss<'_>) -> Option<Candidate> {
-    if loss.info.no_carrier == Some(true) {
+    if loss.info.no_carrier == Some(true) || loss.info.device_up == Some(false) {
         return None;
     }
     let device = loss.last_device()?;
@@ -31,6 +33,7 @@ pub fn qdisc(loss: &Loss<'_>) -> Option<Candidate> {
         .iter()
         .filter(|q| q.drops > 0)
         .max_by_key(|q| (q.parent != "root", q.drops));
+    let (specificity, confidence) = told_by(loss, device, (kind, full.is_some()))?;
     let inner = full
         .filter(|q| q.parent != "root")
         .map_or_else(String::new, |q| {
@@ -47,7 +50,8 @@ pub fn qdisc(loss: &Loss<'_>) -> Option<Candidate> {
             loss.at_words()
         ),
     )
-    .explains(Specificity::Reason)
+    .explains(specificity)
+    .sure(confidence)
     .advise([shell.look(
         "look first: dropped and overlimits",
         command!["tc -s qdisc show dev", name],
@@ -73,6 +77,24 @@ pub fn qdisc(loss: &Loss<'_>) -> Option<Candidate> {
         candidate = candidate.advise([without_shaper(&shell, &name, qdiscs)]);
     }
     Some(candidate)
+}
+
+/// What tells that it was the queue: the reason; without one (before 5.17) its counter, or, where that was not read, that
+/// the device sends and has a queue. `counted`: a counter of drops is not zero.
+fn told_by(
+    loss: &Loss<'_>,
+    device: Device,
+    (kind, counted): (&str, bool),
+) -> Option<(Specificity, Confidence)> {
+    if !loss.unnamed() {
+        return Some((Specificity::Reason, Confidence::Certain));
+    }
+    if counted {
+        return Some((Specificity::Fact, Confidence::Certain));
+    }
+    let read = device_state::of(loss.host, device).is_some();
+    let works = loss.info.device_up == Some(true) && kind != "noqueue";
+    (!read && works).then_some((Specificity::Location, Confidence::Likely))
 }
 
 /// Takes a shaper off. It can be put back where all that it is made of is known.

@@ -1,7 +1,7 @@
 //! Drops at sockets: nobody listens, no room.
 
 use crate::host::facts::OpenSocket;
-use crate::model::{Proto, Transport, Tuple};
+use crate::model::{Detail, Event, Proto, Transport, Tuple};
 use crate::network::reach;
 use crate::network::sockets::Wanted;
 use crate::sites;
@@ -247,7 +247,9 @@ pub fn closing(loss: &Loss<'_>) -> Option<Candidate> {
         .as_ref()
         .is_some_and(|p| matches!(p.transport, Transport::Tcp { .. }) && !is_reset(p));
     let here = matches!(loss.function(), "tcp_v4_rcv" | "tcp_v6_rcv");
-    if !loss.unnamed() || !here || !segment {
+    // Where a kernel has no reasons (before 5.17), a reset tells that there was no socket.
+    let no_socket = loss.info.reason.is_none() && loss.reset_sent();
+    if !loss.unnamed() || !here || !segment || no_socket {
         return None;
     }
     let tuple = loss.tuple()?;
@@ -283,6 +285,7 @@ pub fn full(loss: &Loss<'_>) -> Option<Candidate> {
     let to = tuple.map_or_else(String::new, |t| format!(" for {}", words::destination(&t)));
     let place = format!("{}{to}", loss.namespace_words());
     let candidate = match loss.reason() {
+        _ if loss.unnamed() && refused_for_room(loss) => full_buffer(loss, &place, owner),
         "SOCKET_RCVBUFF" | "SOCKET_BACKLOG" | "PROTO_MEM" | "UDP_RCVBUFF" => {
             full_buffer(loss, &place, owner)
         }
@@ -295,6 +298,15 @@ pub fn full(loss: &Loss<'_>) -> Option<Candidate> {
             .explains(Specificity::Reason)
             .advise(go_on.unwrap_or_default()),
     )
+}
+
+/// Whether the socket said in the same call that it had no room (udp_fail_queue_rcv_skb).
+fn refused_for_room(loss: &Loss<'_>) -> bool {
+    let told = |event: &&Event| {
+        matches!(event.detail, Detail::SocketFull { .. }) && event.tuple == loss.tuple()
+    };
+    let mut beside = loss.trace.beside.iter().filter(told);
+    beside.any(|event| loss.same_call(event))
 }
 
 /// What the process does not read.

@@ -7,7 +7,8 @@ use crate::host::facts::{Link, TableRoute};
 use crate::model::{Device, IfIndex, NetNs};
 use crate::network::links::peer_of;
 use crate::network::route::{
-    Decision, Query, Tables, check_source, lookup, route_spec, route_words, rule_words,
+    Decision, Forged, InputEnd, Query, Tables, check_source, lookup, receive, route_spec,
+    route_words, rule_words,
 };
 use crate::uapi::rtnetlink::RT_TABLE_MAIN;
 use crate::verdict::Place;
@@ -25,6 +26,9 @@ use super::route::HOOK;
 /// The reverse-path filter refused the source.
 pub fn filtered(loss: &Loss<'_>) -> Option<Candidate> {
     let device = loss.device()?;
+    if loss.reason() != "IP_RPFILTER" && refusal(loss)? != InputEnd::Source(Forged::ReversePath) {
+        return None;
+    }
     Some(
         reverse_path(
             loss.host,
@@ -39,10 +43,32 @@ pub fn filtered(loss: &Loss<'_>) -> Option<Candidate> {
     )
 }
 
+/// What routing makes of the packet by the facts, where the kernel does not name its reason.
+fn refusal(loss: &Loss<'_>) -> Option<InputEnd> {
+    let device = loss.device().filter(|_| loss.unnamed())?;
+    let tables = Tables::of(loss.host, device.netns);
+    Some(receive(&tables, &loss.routed(Some(device))?).end)
+}
+
+/// Why an address is impossible, by the name that new kernels (6.14) have for it.
+fn impossible<'a>(loss: &Loss<'a>) -> Option<&'a str> {
+    let tuple = loss.tuple()?;
+    let local = tuple.src.is_loopback() || tuple.dst.is_loopback();
+    Some(match refusal(loss) {
+        None => loss.reason(),
+        Some(InputEnd::Martian(_)) if local => "IP_LOCALNET",
+        Some(InputEnd::Martian("destination")) => "IP_INVALID_DEST",
+        Some(InputEnd::Source(Forged::Local)) => "IP_LOCAL_SOURCE",
+        Some(InputEnd::Martian(_) | InputEnd::Source(Forged::Invalid)) => "IP_INVALID_SOURCE",
+        Some(_) => return None,
+    })
+}
+
 /// Addresses that are impossible at this place.
 pub fn martian(loss: &Loss<'_>) -> Option<Candidate> {
     let tuple = loss.tuple()?;
-    let why = match loss.reason() {
+    let reason = impossible(loss)?;
+    let why = match reason {
         "IP_LOCAL_SOURCE" => format!(
             "martian source: {} is an address of this namespace itself",
             tuple.src
@@ -63,7 +89,7 @@ pub fn martian(loss: &Loss<'_>) -> Option<Candidate> {
     .explains(Specificity::Reason);
     let netns = loss.netns()?;
     let shell = Shell::of(loss.host, Some(netns));
-    if loss.reason() == "IP_LOCALNET" && tuple.dst.is_loopback() {
+    if reason == "IP_LOCALNET" && tuple.dst.is_loopback() {
         let interface = loss
             .device()
             .map_or_else(|| "all".to_owned(), |d| loss.host.interface(d));
@@ -74,7 +100,7 @@ pub fn martian(loss: &Loss<'_>) -> Option<Candidate> {
             text("better: let the server listen on the interface's address, and translate to that"),
         ]));
     }
-    if loss.reason() == "IP_INVALID_DEST" {
+    if reason == "IP_INVALID_DEST" {
         return Some(candidate.advise([text(format!(
             "fix what sends to {}: a variable that was never set, or a translation to nowhere",
             tuple.dst

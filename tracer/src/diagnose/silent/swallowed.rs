@@ -34,13 +34,13 @@ pub(super) fn swallowed(view: &View<'_>, counts: &Counts) -> Option<Silence> {
                 icmp_type: icmp::ECHO | icmpv6::ECHO_REQUEST,
                 ..
             },
-            "icmp_rcv" | "icmpv6_rcv",
+            "" | "icmp_rcv" | "icmpv6_rcv",
         ) => match taken.echo_ignored() {
             Some(candidate) => candidate,
             // It is not told so. Its answer may wait for a neighbour, before any hook sees it.
             None => return waits(),
         },
-        (Transport::Tcp { flags, .. }, "tcp_rcv_state_process")
+        (Transport::Tcp { flags, .. }, "" | "tcp_rcv_state_process")
             if flags & (tcp::ACK | tcp::SYN) == tcp::SYN =>
         {
             let listener = taken.listener();
@@ -53,12 +53,15 @@ pub(super) fn swallowed(view: &View<'_>, counts: &Counts) -> Option<Silence> {
         }
         _ => return None,
     };
-    let function = taken.function;
+    let whereabouts = match taken.function {
+        "" => String::new(),
+        function => format!(" in {function}"),
+    };
     Some(Silence::of_requests(
         view,
         candidate.because(
             "socket",
-            format!("freed normally in {function}, and nothing was sent back"),
+            format!("freed normally{whereabouts}, and nothing was sent back"),
         ),
     ))
 }
@@ -66,7 +69,7 @@ pub(super) fn swallowed(view: &View<'_>, counts: &Counts) -> Option<Silence> {
 /// A packet that the kernel took.
 struct Taken<'a> {
     view: &'a View<'a>,
-    /// Which function of the kernel freed it.
+    /// Which function of the kernel freed it; empty where it does not say (before 6.3).
     function: &'a str,
     netns: NetNs,
     device: Option<Device>,
@@ -83,9 +86,9 @@ impl<'a> Taken<'a> {
             .find_map(|j| {
                 let mut events = j.steps.iter().rev().map(|s| &s.event);
                 events.find_map(|event| match &event.detail {
-                    Detail::Consumed {
-                        function: Some(function),
-                    } => Some((j, event, function)),
+                    Detail::Consumed { function } => {
+                        Some((j, event, function.as_deref().unwrap_or_default()))
+                    }
                     _ => None,
                 })
             })?;
@@ -106,7 +109,7 @@ impl<'a> Taken<'a> {
         Place {
             interface: self.device.map(|d| host.interface(d)),
             hook: Some("socket".to_owned()),
-            function: Some(self.function.to_owned()),
+            function: Some(self.function.to_owned()).filter(|name| !name.is_empty()),
             ..place_on(host, self.netns)
         }
     }

@@ -3,7 +3,7 @@
 
 mod words;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Clock;
 use crate::correlate::Trace;
@@ -293,10 +293,20 @@ impl Context<'_> {
         list
     }
 
+    /// One line for each reason: what a kernel lacks is missing for every packet and namespace alike.
     fn unread(&self) -> Vec<ContextEntry> {
-        let parts = self.host.unread.iter();
-        parts
-            .map(|(what, why)| self.entry("unread", None, None, format!("{what}: {why}")))
-            .collect()
+        let mut parts: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (what, why) in &self.host.unread {
+            parts.entry(why).or_default().push(what);
+        }
+        let words = |(why, list): (&str, Vec<&str>)| {
+            let first = list.first().copied().unwrap_or_default();
+            let more = match list.len().saturating_sub(1) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            self.entry("unread", None, None, format!("{first}{more}: {why}"))
+        };
+        parts.into_iter().map(words).collect()
     }
 }

@@ -196,7 +196,8 @@ impl Control {
                     let _ = self.rules.as_mut().map(|rules| rules.learn(&tuples));
                 }
                 Ok(Command::Also(filter)) => self.also(&filter)?,
-                Ok(Command::Changes(changes)) if changes.is_empty() => {}
+                // Once the probes are out, nothing is attached to what is new.
+                Ok(Command::Changes(changes)) if changes.is_empty() || self.reading.is_none() => {}
                 Ok(Command::Changes(changes)) => {
                     let facts = self.changed(changes)?;
                     self.tell(facts)?;

@@ -7,10 +7,11 @@ use super::Pseudonyms;
 use super::names::Kind;
 use crate::host::facts::{
     AddressOwner, BpfProgram, CgroupProgram, Cgroups, ConntrackAnswer, ConntrackEntry,
-    ContainerName, Fact, FdbEntry, Forwarding, GroupMember, InterfaceAddress, Link, LocalPorts,
-    MulticastPorts, Namespace, Neighbor, NextHop, OpenSocket, Owner, OwnerKind, PolicyRule,
-    PortSockets, PortUse, Probe, ProcessOwner, ProxyNeighbors, Route, RouteAnswer, Run, TableRoute,
-    TracedNode, TunnelLink, VxlanLink, XfrmPolicy,
+    ContainerName, Fact, FdbEntry, Forwarding, GroupMember, InterfaceAddress, IpvsAnswer,
+    IpvsDestination, IpvsService, Link, LocalPorts, MulticastPorts, Namespace, Neighbor, NextHop,
+    OpenSocket, Owner, OwnerKind, PolicyRule, PortSockets, PortUse, Probe, ProcessOwner,
+    ProxyNeighbors, Route, RouteAnswer, Run, TableRoute, TracedNode, TunnelLink, VxlanLink,
+    XfrmPolicy,
 };
 use crate::model::{Mac, Process, Tuple};
 
@@ -55,6 +56,7 @@ impl Pseudonyms {
             Fact::Cgroup(_, path) => path.iter_mut().for_each(|path| self.cgroup(path)),
             Fact::Conntrack(answer) => self.conntrack_answer(answer),
             Fact::RuleTrace(trace) => self.rule_trace(trace),
+            Fact::Ipvs(answer) => self.ipvs(answer),
             Fact::PacketQueues(_, queues) => {
                 let holders = queues.iter_mut().flat_map(|queue| &mut queue.holders);
                 holders.for_each(|holder| self.process(&mut holder.process));
@@ -143,6 +145,38 @@ impl Pseudonyms {
         } = entry;
         self.hide(address);
         mac.iter_mut().for_each(|mac| self.hide_mac(mac));
+    }
+
+    fn ipvs(&mut self, answer: &mut IpvsAnswer) {
+        let IpvsAnswer {
+            netns: _,
+            tuple,
+            services,
+            connections,
+        } = answer;
+        self.tuple(tuple);
+        for service in services {
+            let IpvsService {
+                proto: _,
+                address,
+                port: _,
+                scheduler: _,
+                destinations,
+            } = service;
+            self.hide(address);
+            for destination in destinations {
+                let IpvsDestination {
+                    address,
+                    port: _,
+                    method: _,
+                    weight: _,
+                } = destination;
+                self.hide(address);
+            }
+        }
+        for (address, _) in connections {
+            self.hide(address);
+        }
     }
 
     fn forwarding(&mut self, answer: &mut Forwarding) {

@@ -215,7 +215,7 @@ pub(super) fn of<'a>(
         return Suspects::default();
     };
     let facts = &ruleset.fact;
-    let Some(engine) = chains.first().map(|c| c.engine) else {
+    let Some(first) = chains.first().map(|c| c.engine) else {
         return Suspects {
             complete: true,
             ..Suspects::default()
@@ -226,7 +226,8 @@ pub(super) fn of<'a>(
     let at = filter::Hook {
         layer: layer(hook),
         name: hook.chain_hook,
-        engine: Some(engine),
+        // The chains are of both where the kernel does not tell which engine it was.
+        engine: Some(first).filter(|engine| chains.iter().all(|c| c.engine == *engine)),
     };
     let packet = packet(loss, hook, goes_out);
     let walk = filter::walk(&rules, &packet, at);

@@ -10,7 +10,7 @@ use super::super::super::hooks::Hook;
 use super::super::super::loss::Loss;
 use super::super::super::nat_commands;
 use super::super::super::remedy::{Shell, command, text};
-use super::{engine, suspected};
+use super::{likely_engine, suspected};
 
 /// Whether it was NAT that failed.
 pub(in super::super) fn is_untranslated(loss: &Loss<'_>, hook: Option<Hook>) -> bool {
@@ -66,7 +66,7 @@ pub(super) fn explain(
             shell.look("look at the addresses", show),
             shell.look(
                 "the rule that translates",
-                match engine(loss) {
+                match likely_engine(loss, hook) {
                     FilterEngine::Legacy => {
                         "iptables-legacy -t nat -nvL POSTROUTING --line-numbers"
                     }

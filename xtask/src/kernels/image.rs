@@ -1,0 +1,365 @@
+//! A Debian kernel that a virtual machine can boot: fetched by apt with a state of its own, so that the system's
+//! packages and sources are neither changed nor asked, and unpacked below target/kernels.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::command::{output, program, run as run_command};
+use crate::workspace::root;
+
+/// The Debian suites of which at least one has each kernel, and whether they are on the mirror of security updates.
+const SUITES: [(&str, bool); 4] = [
+    ("bookworm", false),
+    ("trixie-backports", false),
+    ("bookworm-security", true),
+    ("bullseye-security", true),
+];
+/// The kernels for virtual machines, which have all protocols and few drivers.
+const FLAVOUR: &str = "cloud-amd64";
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+/// What reaches the root file system and the console, where it is not built in.
+const MODULES: [&str; 5] = [
+    "virtio_mmio",
+    "virtio_pci",
+    "virtiofs",
+    "overlay",
+    "virtio_console",
+];
+const INIT: &str = include_str!("init.sh");
+
+/// A kernel with its modules, unpacked and ready.
+#[derive(Debug)]
+pub(super) struct Image {
+    /// Its directory.
+    pub(super) folder: PathBuf,
+}
+
+impl Image {
+    /// The newest kernel of a series such as 6.12; fetched where it is not there.
+    pub(super) fn of(version: &str) -> Result<Self> {
+        let image = Self {
+            folder: cache().join(version),
+        };
+        // Written last.
+        if !image.initrd().is_file() {
+            image
+                .fetch(version)
+                .with_context(|| format!("cannot get kernel {version}"))?;
+        }
+        Ok(image)
+    }
+
+    pub(super) fn kernel(&self) -> PathBuf {
+        self.folder.join("vmlinuz")
+    }
+
+    pub(super) fn initrd(&self) -> PathBuf {
+        self.folder.join("initrd")
+    }
+
+    fn fetch(&self, version: &str) -> Result<()> {
+        let apt = Apt::ready()?;
+        let busybox = apt.busybox()?;
+        let unpacked = self.folder.join("unpacked");
+        if self.folder.exists() {
+            fs::remove_dir_all(&self.folder)?;
+        }
+        fs::create_dir_all(&unpacked)?;
+        for package in apt.packages(version)? {
+            apt.unpack(&package, &unpacked)?;
+        }
+        let files = files(&unpacked)?;
+        // /boot/vmlinuz-RELEASE, or vmlinuz beside the modules (7.x).
+        let file = |wanted: &str| {
+            files
+                .iter()
+                .find(|path| {
+                    let name = name(path);
+                    name == wanted || name.starts_with(&format!("{wanted}-"))
+                })
+                .with_context(|| format!("the packages have no {wanted}"))
+        };
+        fs::rename(file("vmlinuz")?, self.kernel())?;
+        fs::rename(file("config")?, self.folder.join("config"))?;
+        let modules = file("modules.order")?
+            .parent()
+            .context("modules without a directory")?;
+        let release = name(modules);
+        let kept = self.folder.join("lib/modules").join(&release);
+        fs::create_dir_all(self.folder.join("lib/modules"))?;
+        fs::rename(modules, &kept)?;
+        fs::remove_dir_all(&unpacked)?;
+        decompress(&kept)?;
+        let mut depmod = program(&busybox, ["depmod", "-b"]);
+        depmod.arg(&self.folder).arg(&release);
+        run_command(depmod)?;
+        self.make_initrd(&busybox, &kept)
+    }
+
+    /// The first root file system: busybox and the modules that reach the second.
+    fn make_initrd(&self, busybox: &Path, modules: &Path) -> Result<()> {
+        let folder = self.folder.join("first-root");
+        for name in ["bin", "dev", "proc", "sys", "modules"] {
+            fs::create_dir_all(folder.join(name))?;
+        }
+        fs::copy(busybox, folder.join("bin/busybox"))?;
+        let init = folder.join("init");
+        fs::write(&init, INIT)?;
+        fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?;
+        let mut order = String::new();
+        for module in with_dependencies(&modules.join("modules.dep"))? {
+            let file = modules.join(&module);
+            fs::copy(&file, folder.join("modules").join(name(&file)))?;
+            order += &name(&file);
+            order.push('\n');
+        }
+        fs::write(folder.join("modules/order"), order)?;
+        let made = self.folder.join("initrd.part");
+        let mut pack = program(
+            "sh",
+            ["-ec", r#"cd "$1"; find . | "$2" cpio -o -H newc >"$3""#],
+        );
+        pack.arg("sh").arg(&folder).arg(busybox).arg(&made);
+        run_command(pack)?;
+        fs::remove_dir_all(&folder)?;
+        Ok(fs::rename(made, self.initrd())?)
+    }
+}
+
+/// Where kernels and what runs leave are kept.
+pub(super) fn cache() -> PathBuf {
+    root().join("target/kernels")
+}
+
+/// apt with its own sources, lists and cache.
+struct Apt {
+    folder: PathBuf,
+}
+
+impl Apt {
+    /// Writes its configuration and reads the lists. The mirrors are those of the system's own sources.
+    fn ready() -> Result<Self> {
+        let folder = cache().join("apt");
+        for name in [
+            "lists/partial",
+            "cache/archives/partial",
+            "debs",
+            "tools",
+            "empty",
+        ] {
+            fs::create_dir_all(folder.join(name))?;
+        }
+        let sites = output(program(
+            "apt-get",
+            [
+                "indextargets",
+                "--format",
+                "$(SITE)",
+                "Created-By: Packages",
+            ],
+        ))?;
+        let mirror = |security: bool| {
+            sites
+                .lines()
+                .find(|site| site.contains("security") == security)
+                .map(|site| site.trim_end_matches('/'))
+                .context(
+                    "apt knows no Debian mirror: add one to its sources and run apt-get update",
+                )
+        };
+        let mut sources = String::new();
+        for (suite, security) in SUITES {
+            let mirror = mirror(security)?;
+            sources += &format!("deb [signed-by={KEYRING}] {mirror} {suite} main\n");
+        }
+        fs::write(folder.join("sources.list"), sources)?;
+        let at = folder.display();
+        let configuration = format!(
+            "Dir::Etc::sourcelist \"{at}/sources.list\";\n\
+             Dir::Etc::sourceparts \"{at}/empty\";\n\
+             Dir::Etc::preferencesparts \"{at}/empty\";\n\
+             Dir::State::lists \"{at}/lists\";\n\
+             Dir::State::status \"/var/lib/dpkg/status\";\n\
+             Dir::Cache \"{at}/cache\";\n\
+             Acquire::Languages \"none\";\n\
+             Acquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\n\
+             APT::Sandbox::User \"root\";\n"
+        );
+        fs::write(folder.join("apt.conf"), configuration)?;
+        let apt = Self { folder };
+        run_command(apt.command("apt-get", &["update", "-qq"]))?;
+        Ok(apt)
+    }
+
+    fn command(&self, name: &str, arguments: &[&str]) -> Command {
+        let mut command = program(name, arguments);
+        command.env("APT_CONFIG", self.folder.join("apt.conf"));
+        command.current_dir(self.folder.join("debs"));
+        command
+    }
+
+    /// The packages of the newest kernel of a series. From 7.x on the image is split into several.
+    fn packages(&self, version: &str) -> Result<Vec<String>> {
+        let image = format!("linux-image-{version}.");
+        let names = output(self.command("apt-cache", &["pkgnames", &image]))?;
+        let foreign = ["unsigned", "-rt-", "deb11"];
+        let mut names: Vec<&str> = names
+            .lines()
+            .filter(|name| {
+                name.ends_with(FLAVOUR) && !foreign.iter().any(|word| name.contains(word))
+            })
+            .collect();
+        names.sort_by_key(|name| numbers(name));
+        let newest = names
+            .last()
+            .with_context(|| format!("no Debian suite that is read has a kernel {version}"))?;
+        let release = newest.trim_start_matches("linux-image-");
+        let mut packages = vec![(*newest).to_owned()];
+        for part in ["binary", "modules", "base"] {
+            let package = format!("linux-{part}-{release}");
+            let versions = output(self.command("apt-cache", &["madison", &package]))?;
+            if !versions.trim().is_empty() {
+                packages.push(package);
+            }
+        }
+        Ok(packages)
+    }
+
+    /// Downloads a package and unpacks it into a directory; nothing is installed.
+    fn unpack(&self, package: &str, into: &Path) -> Result<()> {
+        let debs = self.folder.join("debs");
+        fs::remove_dir_all(&debs)?;
+        fs::create_dir(&debs)?;
+        run_command(self.command("apt-get", &["download", "-qq", package]))?;
+        let file = fs::read_dir(&debs)?
+            .next()
+            .context("apt-get download left no file")??;
+        let mut unpack = program("dpkg", ["-x"]);
+        unpack.arg(file.path()).arg(into);
+        run_command(unpack)
+    }
+
+    /// A static busybox for the guest.
+    fn busybox(&self) -> Result<PathBuf> {
+        let tools = self.folder.join("tools");
+        let busybox = tools.join("bin/busybox");
+        if !busybox.is_file() {
+            self.unpack("busybox-static/bookworm", &tools)?;
+        }
+        ensure!(busybox.is_file(), "busybox-static has no bin/busybox");
+        Ok(busybox)
+    }
+}
+
+/// The numbers in a name, for the order of versions.
+fn numbers(name: &str) -> Vec<u32> {
+    name.split(|letter: char| !letter.is_ascii_digit())
+        .filter_map(|number| number.parse().ok())
+        .collect()
+}
+
+/// busybox loads plain modules only, and plain ones load faster.
+fn decompress(folder: &Path) -> Result<()> {
+    for (ending, tool) in [(".ko.xz", ["xz", "-d"]), (".ko.zst", ["zstd", "-dq --rm"])] {
+        let script = format!(
+            "find \"$1\" -name '*{ending}' -print0 | xargs -0r -n64 {} {}",
+            tool[0], tool[1]
+        );
+        let mut command = program("sh", ["-ec", &script, "sh"]);
+        command.arg(folder).stdin(Stdio::null());
+        run_command(command)?;
+    }
+    Ok(())
+}
+
+/// [`MODULES`] with what they depend on, dependencies first, as paths below the modules' directory.
+fn with_dependencies(table: &Path) -> Result<Vec<String>> {
+    let text = fs::read_to_string(table).with_context(|| table.display().to_string())?;
+    let table: BTreeMap<String, (&str, Vec<&str>)> = text
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(file, needs)| (stem(file), (file, needs.split_whitespace().collect())))
+        .collect();
+    let mut order = Vec::new();
+    for module in MODULES {
+        add(&table, module, &mut order);
+    }
+    Ok(order)
+}
+
+fn add(table: &BTreeMap<String, (&str, Vec<&str>)>, module: &str, order: &mut Vec<String>) {
+    // What is not listed is built in.
+    let Some((file, needs)) = table.get(module) else {
+        return;
+    };
+    for need in needs {
+        add(table, &stem(need), order);
+    }
+    if !order.iter().any(|known| known == file) {
+        order.push((*file).to_owned());
+    }
+}
+
+/// A module's name as the kernel writes it.
+fn stem(file: &str) -> String {
+    let name = file.rsplit('/').next().unwrap_or(file);
+    name.trim_end_matches(".ko").replace('-', "_")
+}
+
+fn name(path: &Path) -> String {
+    path.file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+/// All files below a directory.
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            found.extend(files(&entry.path())?);
+        } else {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_ordered_as_numbers() {
+        assert!(numbers("linux-image-6.1.0-9-cloud") < numbers("linux-image-6.1.0-56-cloud"));
+    }
+
+    #[test]
+    fn a_module_comes_after_what_it_needs() {
+        let table = BTreeMap::from([
+            (
+                "virtiofs".to_owned(),
+                (
+                    "fs/virtiofs.ko",
+                    vec!["fs/fuse.ko", "drivers/virtio-ring.ko"],
+                ),
+            ),
+            ("fuse".to_owned(), ("fs/fuse.ko", vec![])),
+            ("virtio_ring".to_owned(), ("drivers/virtio-ring.ko", vec![])),
+        ]);
+        let mut order = Vec::new();
+        for module in ["overlay", "fuse", "virtiofs"] {
+            add(&table, module, &mut order);
+        }
+        assert_eq!(
+            order,
+            ["fs/fuse.ko", "drivers/virtio-ring.ko", "fs/virtiofs.ko"]
+        );
+    }
+}
