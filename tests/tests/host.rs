@@ -8,14 +8,18 @@
     reason = "a setup that fails is a test that fails"
 )]
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tests::alone::{Running, alone};
+use tracer::diagnose::remedy::Shell;
 use tracer::host::Host;
 use tracer::host::answers::answer;
 use tracer::host::facts::{BaseChain, Fact, FilterEngine, Link, Question, RouteAnswer};
 use tracer::host::namespaces::NetnsFd;
+use tracer::host::owners::Owners;
 use tracer::host::watch::{HostChange, Watcher};
 use tracer::model::{KtimeNs, NetNs, Proto, Tuple};
 
@@ -72,7 +76,11 @@ struct Watched {
 
 impl Watched {
     fn new() -> Self {
-        let (watcher, first) = Watcher::new().unwrap();
+        Self::below(None)
+    }
+
+    fn below(host_root: Option<PathBuf>) -> Self {
+        let (watcher, first) = Watcher::new(host_root).unwrap();
         let mut watched = Self {
             watcher,
             host: Host::default(),
@@ -216,9 +224,11 @@ fn a_namespace_without_a_file_lives_as_long_as_its_process() {
         let process = Inside::new();
         let inside = process.netns();
         let mut watched = Watched::new();
-        let name = watched.host.namespace(inside);
+        // `process unshare` at first, which becomes the program that it starts
+        watched.until("the process by name", |w| {
+            w.host.namespace(inside) == "process sleep"
+        });
         drop(process);
-        assert_eq!(name, format!("netns:{}", inside.0));
         assert!(watched.told(|c| matches!(c, Fact::Namespace(n) if n.netns == inside)));
         watched.facts.clear();
         watched.until("the namespace is gone", |w| {
@@ -235,6 +245,108 @@ fn a_name_given_later_is_told() {
         let mut watched = Watched::new();
         sh(&format!("ip netns attach hf_named {}", process.0.0.id()));
         watched.until("the name", |w| w.host.namespace(named) == "hf_named");
+    });
+}
+
+/// The result of a CNI plugin for a pod.
+fn cni_result(root: &Path, pod: &str, netns: &str) {
+    let text = format!(
+        r#"{{"kind":"cniCacheV1","containerId":"{pod}","ifName":"eth0","networkName":"n",
+            "cniArgs":[["K8S_POD_NAMESPACE","hf-shop"],["K8S_POD_NAME","{pod}"]],
+            "result":{{"cniVersion":"0.4.0","interfaces":[{{"name":"eth0","sandbox":"/var/run/netns/{netns}"}}],
+            "ips":[{{"address":"198.51.100.7/24","interface":0}}]}}}}"#
+    );
+    fs::write(root.join(format!("var/lib/cni/results/n-{pod}-eth0")), text).unwrap();
+}
+
+#[test]
+fn pods_and_containers_are_named_from_files_below_a_host_root() {
+    isolated(|| {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        for path in [
+            "var/lib/cni/results",
+            "run/netns",
+            "run/docker/netns",
+            "var/lib/docker/containers/0a",
+        ] {
+            fs::create_dir_all(root.join(path)).unwrap();
+        }
+        let made = "cni-6d506f1d-4f1e-9a2b-33c4-0123456789ab";
+        sh(&format!(
+            "ip netns add {made}; ip netns add given
+             mkdir -p /run/docker/netns; touch /run/docker/netns/aabb
+             unshare --net=/run/docker/netns/aabb true
+             mount --rbind /run/netns {0}/run/netns; mount --rbind /run/docker/netns {0}/run/docker/netns",
+            root.display()
+        ));
+        let docker = r#"{"ID":"0a","Name":"/hf-web","State":{"Running":true},
+            "NetworkSettings":{"SandboxKey":"/var/run/docker/netns/aabb","Networks":{"bridge":{"IPAddress":"198.51.100.9"}}}}"#;
+        fs::write(
+            root.join("var/lib/docker/containers/0a/config.v2.json"),
+            docker,
+        )
+        .unwrap();
+        let (pod, given) = (netns(made), netns("given"));
+        let container = NetnsFd::open("/run/docker/netns/aabb").unwrap().netns();
+        let mut watched = Watched::below(Some(root.to_owned()));
+        assert_eq!(watched.host.namespace(pod), made, "nothing names it yet");
+        assert_eq!(watched.host.namespace(given), "given");
+        assert_eq!(watched.host.namespace(container), "container hf-web");
+        cni_result(root, "cart-5f6d", made);
+        watched.until("the pod's name", |w| {
+            w.host.namespace(pod) == "pod hf-shop/cart-5f6d"
+        });
+        let owner =
+            |w: &Watched, address: &str| Owners::of(&w.host).owner(address.parse().unwrap());
+        assert_eq!(
+            owner(&watched, "198.51.100.7").unwrap(),
+            "pod hf-shop/cart-5f6d"
+        );
+        assert_eq!(owner(&watched, "198.51.100.9").unwrap(), "container hf-web");
+        // what ends keeps its name
+        fs::remove_file(root.join("var/lib/cni/results/n-cart-5f6d-eth0")).unwrap();
+        sh(&format!(
+            "umount -l {0}/run/netns; ip netns del {made}",
+            root.display()
+        ));
+        watched.until("the pod is gone", |w| {
+            w.told(|fact| matches!(fact, Fact::NamespaceGone(gone) if *gone == pod))
+        });
+        assert_eq!(watched.host.namespace(pod), "pod hf-shop/cart-5f6d");
+        assert_eq!(
+            owner(&watched, "198.51.100.7").unwrap(),
+            "pod hf-shop/cart-5f6d"
+        );
+        sh(&format!("umount -l {0}/run/docker/netns", root.display()));
+    });
+}
+
+/// The command of a piece of advice runs where it is typed.
+#[test]
+fn commands_run_in_the_namespace_that_they_are_about() {
+    isolated(|| {
+        sh("ip netns add hf_named
+            mkdir -p /run/docker/netns; touch /run/docker/netns/ccdd
+            unshare --net=/run/docker/netns/ccdd true");
+        let process = Inside::new();
+        let places = [
+            netns("hf_named"),
+            NetnsFd::open("/run/docker/netns/ccdd").unwrap().netns(),
+            process.netns(),
+        ];
+        let watched = Watched::new();
+        for (place, way) in
+            places
+                .into_iter()
+                .zip(["ip netns exec", "nsenter --net=", "nsenter -t"])
+        {
+            let command = Shell::of(&watched.host, Some(place)).line("readlink /proc/self/ns/net");
+            assert!(command.starts_with(way), "{command}");
+            let output = Command::new("sh").args(["-c", &command]).output().unwrap();
+            let there = String::from_utf8(output.stdout).unwrap();
+            assert_eq!(there.trim(), format!("net:[{}]", place.0), "{command}");
+        }
     });
 }
 

@@ -468,7 +468,7 @@ struct Net {
 impl Net {
     fn new() -> Self {
         run(NETWORK);
-        let (watcher, _) = Watcher::new().unwrap();
+        let (watcher, _) = Watcher::new(None).unwrap();
         let open =
             |name: &'static str| (name, NetnsFd::open(format!("/run/netns/{name}")).unwrap());
         let mut net = Self {

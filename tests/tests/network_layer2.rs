@@ -434,7 +434,7 @@ impl Drop for Built {
 
 /// Links and addresses of the plan's namespaces, and handles to ask there.
 fn facts(built: &Built) -> (Host, Watcher) {
-    let (watcher, first) = Watcher::new().unwrap();
+    let (watcher, first) = Watcher::new(None).unwrap();
     let own = built.netns();
     let mut host = Host::default();
     for mut fact in first.iter().map(HostChange::fact) {

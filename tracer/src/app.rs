@@ -16,6 +16,7 @@ mod stdin;
 mod work;
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -25,6 +26,7 @@ use crate::config::Depth;
 use crate::config::{Config, ScreenConfig};
 use crate::error::{Error, ExitStatus};
 use crate::host::machine;
+use crate::inventory::{self, list::Listed};
 use crate::render::style::{ASCII, UNICODE};
 use crate::report::Report;
 use crate::session::Session;
@@ -123,6 +125,16 @@ pub fn print(
         .and_then(|()| out.flush())
         .map_err(|error| Error::io("write to the standard output", error))?;
     Ok(ExitStatus::Done)
+}
+
+/// Prints what can be asked for by name.
+///
+/// # Errors
+/// When namespaces cannot be read, or the standard output takes nothing.
+pub fn list(what: Option<Listed>, host_root: Option<PathBuf>) -> Result<ExitStatus, Error> {
+    let text = inventory::list::list(what, host_root)
+        .map_err(|error| Error::runtime("cannot read the machine's namespaces").caused_by(error))?;
+    print(|out| out.write_all(text.as_bytes()))
 }
 
 /// Prints keys and colours in force, as a settings file.

@@ -26,6 +26,7 @@ use crate::config::{
     MIN_SNAPLEN, MergeConfig, ReplayConfig, Speed, Surroundings,
 };
 use crate::error::Error;
+use crate::inventory::list::Listed;
 pub use clap_complete::Shell;
 
 /// What is to be done.
@@ -41,6 +42,8 @@ pub enum Invocation {
     Cluster(Box<ClusterConfig>),
     /// Hold two traces against each other.
     Diff(DiffConfig),
+    /// List what can be asked for by name.
+    List(Option<Listed>, Option<PathBuf>),
     /// Print the JSON Schema of a document.
     Schema(Document),
     /// Print the manual of causes.
@@ -65,11 +68,13 @@ const AFTER_HELP: &str = "\
 Expressions are those of tcpdump (pcap-filter):
   host, net, port, portrange, src, dst, tcp, udp, icmp, icmp6, sctp, arp, ip, ip6, proto, vlan,
   vxlan or geneve (for packets inside a tunnel), TCP flags and ICMP types; and, or, not, ( ).
+And by name, as `tracer list` shows it: pod, container, service, process, pid.
 
 Examples:
   tracer icmp and host 10.0.0.7                     where do these pings end?
   tracer --proto tcp --dst 10.96.0.1 --dport 443    tcp and dst host 10.96.0.1 and dst port 443
   tracer 'tcp[tcpflags] & tcp-syn != 0 and net 10.1.0.0/16' --duration 10s
+  tracer service shop/db and pod shop/cart          by name, on a node of Kubernetes or Docker
   tracer host fd00::7 --until-verdict --json -o report.json
   tracer udp port 53 --record dns.rec               keep it; `tracer replay dns.rec` shows it again
   tracer replay dns.rec --output pcapng -o dns.pcapng   packets at each hop, for Wireshark
@@ -129,6 +134,8 @@ enum Command {
     /// Compare a flow that works with one that does not: where their paths diverge, and what differs there
     #[command(after_help = DIFF_HELP)]
     Diff(DiffArgs),
+    /// List what can be asked for by name, each with what to type for it. Needs the privileges of a trace
+    List(ListArgs),
     /// Print the JSON Schema of the report, of the lines of --output ndjson, or of a comparison
     Schema {
         /// Which document
@@ -146,6 +153,17 @@ enum Command {
     Keys,
     /// Print the man page (read it with `tracer man | man -l -`)
     Man,
+}
+
+/// What can be asked for.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ListArgs {
+    /// Which [default: all]
+    #[arg(value_enum)]
+    pub what: Option<ListChoice>,
+    /// Where the machine's files are mounted, for a tracer in a container
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub host_root: Option<PathBuf>,
 }
 
 /// A live trace of this machine.
@@ -206,6 +224,9 @@ pub struct TraceArgs {
     /// Trace only in this network namespace; may be repeated [default: all]
     #[arg(long, value_name = "NAME", help_heading = "Where to look")]
     pub netns: Vec<String>,
+    /// Where the machine's files are mounted, for a tracer in a container: pods and containers are named from what lies below
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Where to look")]
+    pub host_root: Option<PathBuf>,
     /// Trace only on interfaces whose name matches (* ? [a-c]); may be repeated [default: all]
     #[arg(short, long, value_name = "GLOB", help_heading = "Where to look")]
     pub interface: Vec<String>,
@@ -318,6 +339,30 @@ pub enum FormatChoice {
     Svg,
     /// Packets at each hop, for Wireshark.
     Pcapng,
+}
+
+/// What is listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ListChoice {
+    /// Pods and containers.
+    Pods,
+    /// Network namespaces.
+    Namespaces,
+    /// Services of Kubernetes, with their endpoints.
+    Services,
+    /// Interfaces.
+    Interfaces,
+}
+
+impl From<ListChoice> for Listed {
+    fn from(choice: ListChoice) -> Self {
+        match choice {
+            ListChoice::Pods => Self::Pods,
+            ListChoice::Namespaces => Self::Namespaces,
+            ListChoice::Services => Self::Services,
+            ListChoice::Interfaces => Self::Interfaces,
+        }
+    }
 }
 
 /// What has a schema.
@@ -470,6 +515,7 @@ fn invocation(cli: Cli, surroundings: Surroundings) -> Result<Invocation, Error>
             Invocation::Cluster(Box::new(cluster::config(*args, surroundings)?))
         }
         Some(Command::Diff(args)) => Invocation::Diff(diff::config(args, surroundings)?),
+        Some(Command::List(args)) => Invocation::List(args.what.map(Listed::from), args.host_root),
         Some(Command::Schema { document }) => Invocation::Schema(document),
         Some(Command::Causes) => Invocation::Causes,
         Some(Command::Completions { shell }) => Invocation::Completions(shell),

@@ -46,6 +46,8 @@ pub struct Config {
     pub filter: Compiled,
     /// Names of the namespaces to look at; empty: all.
     pub only_netns: Vec<String>,
+    /// Where the machine's files are found too, for names.
+    pub host_root: Option<PathBuf>,
     /// Interfaces to look at; empty: all.
     pub only_interfaces: Vec<Glob>,
     /// End after this time.

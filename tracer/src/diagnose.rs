@@ -17,6 +17,7 @@ pub mod chain_commands;
 pub mod checks;
 pub mod deletion;
 pub mod device_state;
+pub mod ends;
 pub mod explain;
 
 pub mod gateways;

@@ -6,6 +6,7 @@
 
 mod ast;
 mod conjunction;
+mod directory;
 mod lexer;
 mod lower;
 mod names;
@@ -26,6 +27,7 @@ use crate::model::{Proto, Tuple};
 use crate::uapi::tcp;
 use ast::{Expr, Side};
 use conjunction::{Conjunction, Span};
+pub use directory::{Directory, End, Named, NoDirectory, Unknown};
 use lexer::TokenKind;
 use names::{KEYWORDS, Keyword, Kind, lookup};
 use normal_form::Term;
@@ -168,12 +170,26 @@ impl From<FilterError> for Error {
     }
 }
 
-/// Compiles what the command line asks for.
+/// Whether a word of an expression is one of the language, rather than a value.
+#[must_use]
+pub fn is_keyword(word: &str) -> bool {
+    lookup(KEYWORDS, word).is_some()
+}
+
+/// Compiles what the command line asks for, without names.
 ///
 /// # Errors
 /// What is not understood, cannot be expressed, matches nothing or needs too many clauses.
 pub fn compile(request: &Request) -> Result<Compiled, FilterError> {
-    let asked = join(request)?;
+    compile_with(request, &NoDirectory)
+}
+
+/// Compiles what the command line asks for. Names of pods and processes stand for what the directory says now.
+///
+/// # Errors
+/// Those of [`compile`], and names that the directory does not have.
+pub fn compile_with(request: &Request, directory: &dyn Directory) -> Result<Compiled, FilterError> {
+    let asked = join(request, directory)?;
     let text = asked.text.as_str();
     let whole = |message: String| FilterError::new(text, 0..text.len(), message);
     let narrower = "name fewer hosts or ports, put them into one net or portrange, or trace one after the other";
@@ -255,8 +271,8 @@ struct Joined {
     hosts: Asked,
 }
 
-fn join(request: &Request) -> Result<Joined, FilterError> {
-    let Parsed { expr, asked } = parser::parse(&request.expr)?;
+fn join(request: &Request, directory: &dyn Directory) -> Result<Joined, FilterError> {
+    let Parsed { expr, asked } = parser::parse(&request.expr, directory)?;
     let mut joined = Joined {
         text: request
             .expr

@@ -14,13 +14,16 @@ pub(crate) mod links;
 pub mod machine;
 pub mod namespaces;
 pub(crate) mod netlink;
+pub mod owners;
 mod packet_queues;
 mod policy;
 pub mod prefix;
-mod processes;
-mod sockets;
+pub mod processes;
+mod services;
+pub mod sockets;
 pub(crate) mod tables;
 pub mod watch;
+mod workloads;
 mod xfrm;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,10 +31,10 @@ use std::net::IpAddr;
 
 use crate::model::{Device, KtimeNs, Mac, NetNs, Proto, Tuple};
 use facts::{
-    Cgroups, ConntrackAnswer, ConntrackCounters, DeviceState, Fact, Forwarding, InterfaceAddress,
-    IpvsAnswer, Link, MulticastPorts, Namespace, Neighbor, NodeId, OpenSocket, PacketQueue,
-    PolicyRule, PortUse, PortVlan, Probe, ProbeState, RouteAnswer, RuleTrace, Ruleset, Run,
-    TableRoute, TracedNode, XfrmPolicy,
+    AddressOwner, Cgroups, ConntrackAnswer, ConntrackCounters, DeviceState, Fact, Forwarding,
+    InterfaceAddress, IpvsAnswer, Link, MulticastPorts, Namespace, Neighbor, NodeId, OpenSocket,
+    Owner, OwnerKind, PacketQueue, PolicyRule, PortUse, PortVlan, Probe, ProbeState, ProcessOwner,
+    RouteAnswer, RuleTrace, Ruleset, Run, TableRoute, TracedNode, XfrmPolicy,
 };
 
 pub use firewall::{element_words, ipset_words};
@@ -62,6 +65,10 @@ pub struct Host {
     /// Nodes by number; empty where the trace is of one machine.
     pub nodes: BTreeMap<NodeId, TracedNode>,
     namespaces: BTreeMap<NetNs, String>,
+    /// Files that lead to namespaces.
+    paths: BTreeMap<NetNs, String>,
+    /// Owners of addresses that files and rules tell, what says more first.
+    owners: BTreeMap<IpAddr, Vec<Owner>>,
     homes: BTreeMap<NetNs, NodeId>,
     links: BTreeMap<Device, Link>,
     gone: BTreeSet<Device>,
@@ -103,6 +110,8 @@ pub struct Host {
     pub sockets: BTreeMap<(NetNs, Proto, u16), Dated<Vec<OpenSocket>>>,
     /// Local ports in use, by namespace, transport and remote end.
     pub local_ports: BTreeMap<(NetNs, Proto, IpAddr, u16), Dated<Vec<PortUse>>>,
+    /// Containers and units of processes, by namespace and process id.
+    pub process_owners: BTreeMap<(NetNs, u32), ProcessOwner>,
     /// Programs of the cgroup tree.
     pub cgroups: Option<Dated<Cgroups>>,
     /// Paths of cgroups by id.
@@ -123,6 +132,18 @@ pub struct Host {
     pub unread: BTreeSet<(String, String)>,
     /// Steps of packets over rules of nf_tables, oldest first, bounded.
     pub rule_traces: Vec<RuleTrace>,
+}
+
+/// What names of namespaces begin with that tell whose network it is.
+const WORKLOADS: [&str; 4] = ["pod ", "container ", "unit ", "process "];
+
+/// Whether what was typed means the namespace: its name, that without `pod` or `container` before it, or its number.
+#[must_use]
+pub fn is_named(typed: &str, netns: NetNs, name: &str) -> bool {
+    let bare = |kind: &str| name.strip_prefix(kind) == Some(typed);
+    typed == name
+        || WORKLOADS.into_iter().any(bare)
+        || typed.strip_prefix("netns:") == Some(netns.0.to_string().as_str())
 }
 
 /// Most steps over rules that are kept.
@@ -154,6 +175,7 @@ impl Host {
             Fact::Link(link) => self.link_came(link),
             Fact::LinkGone(device) => self.gone.extend([device]),
             Fact::Addresses(device, list) => self.addresses_are(device, list),
+            Fact::Owners(list) => self.owned(list),
             Fact::DropReasons(names) => self.drop_reasons.extend(names),
             Fact::ResetReasons(names) => self.reset_reasons.extend(names),
             Fact::Symbols(names) => self.symbols.extend(names),
@@ -194,6 +216,7 @@ impl Host {
                 (it.netns, it.proto, it.port),
                 at.of(it.sockets),
             ),
+            Fact::ProcessOwner(it) => put(&mut self.process_owners, (it.netns, it.pid), it),
             Fact::Cgroups(fact) => self.cgroups = Some(at.of(fact)),
             Fact::Cgroup(id, path) => self.cgroup_paths.extend(path.map(|path| (id, path))),
             Fact::RuleTrace(step) => self.rule_step(*step),
@@ -214,7 +237,24 @@ impl Host {
             Some(process) => self.processes.insert(found.netns, process),
             None => self.processes.remove(&found.netns),
         };
+        match found.path {
+            Some(path) => self.paths.insert(found.netns, path),
+            None => self.paths.remove(&found.netns),
+        };
         self.namespaces.insert(found.netns, found.name);
+    }
+
+    /// Of one kind the later owner stands; several services may lead to one endpoint.
+    fn owned(&mut self, list: Vec<AddressOwner>) {
+        for AddressOwner { address, owner } in list {
+            let known = self.owners.entry(address).or_default();
+            known.retain(|other| match owner.kind {
+                OwnerKind::Endpoint => *other != owner,
+                kind => other.kind != kind,
+            });
+            known.push(owner);
+            known.sort();
+        }
     }
 
     /// Names and links of what is gone stay: packets seen before still need them.
@@ -283,6 +323,28 @@ impl Host {
         self.processes.get(&netns).copied()
     }
 
+    /// A file that leads to a namespace.
+    #[must_use]
+    pub fn path_to(&self, netns: NetNs) -> Option<&str> {
+        self.paths.get(&netns).map(String::as_str)
+    }
+
+    /// Owners of addresses that files and rules tell, what says more of an address first.
+    pub fn owned_addresses(&self) -> impl Iterator<Item = (IpAddr, &Owner)> {
+        let all = self.owners.iter();
+        all.flat_map(|(address, owners)| owners.iter().map(|owner| (*address, owner)))
+    }
+
+    /// The pod or container whose network a namespace is, or what runs in it; `None` where the name says no such thing.
+    #[must_use]
+    pub fn workload(&self, netns: NetNs) -> Option<&str> {
+        let name = self.namespaces.get(&netns)?;
+        WORKLOADS
+            .iter()
+            .any(|kind| name.starts_with(kind))
+            .then_some(name)
+    }
+
     /// The node of a namespace, where there are several.
     #[must_use]
     pub fn home(&self, netns: NetNs) -> Option<&TracedNode> {
@@ -300,7 +362,9 @@ impl Host {
     pub fn is_watched(&self, netns: NetNs) -> bool {
         let run = self.home(netns).map(|node| &node.run).or(self.run.as_ref());
         run.is_none_or(|run| {
-            run.only_netns.is_empty() || run.only_netns.contains(&self.namespace(netns))
+            let name = self.namespace(netns);
+            let mut wanted = run.only_netns.iter();
+            run.only_netns.is_empty() || wanted.any(|typed| is_named(typed, netns, &name))
         })
     }
 

@@ -13,6 +13,7 @@ pub mod diagnose;
 pub mod error;
 pub mod filter;
 pub mod host;
+pub mod inventory;
 pub mod kernel;
 pub mod model;
 pub mod network;

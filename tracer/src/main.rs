@@ -29,6 +29,7 @@ fn run(invocation: Invocation) -> Result<ExitStatus, Error> {
         Invocation::Merge(config) => app::merge(&config),
         Invocation::Cluster(config) => app::cluster(&config),
         Invocation::Diff(config) => app::diff(&config),
+        Invocation::List(what, host_root) => app::list(what, host_root),
         Invocation::Schema(document) => {
             let schema = match document {
                 Document::Report => render::json::schema(),

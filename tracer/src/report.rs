@@ -6,9 +6,11 @@ pub mod assemble;
 mod end;
 pub mod event;
 pub(crate) mod figures;
+pub(crate) mod owners;
 pub mod stories;
 
 use std::borrow::Cow;
+use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -34,6 +36,9 @@ pub struct Report {
     /// The nodes, where recordings of several were merged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<NodeReport>,
+    /// The namespaces of the paths.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<NamespaceReport>,
     /// What was traced, and how completely.
     pub trace: TraceInfo,
     /// The worst verdict among the flows, asked direction first.
@@ -83,6 +88,62 @@ pub struct NodeReport {
     /// When it ended, or nothing came from it any more; null while it goes on.
     #[serde(default)]
     pub until_ms: Option<u64>,
+}
+
+/// A namespace by its name in this report, and how it is entered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NamespaceReport {
+    /// Name of the node, where several were traced together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// What the kernel knows it by.
+    pub netns: NetnsReport,
+}
+
+/// What the kernel knows a namespace by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NetnsReport {
+    /// Number of its inode in nsfs; null where several nodes were traced together, whose numbers may be the same.
+    pub inode: Option<u32>,
+    /// A file that leads there (`nsenter --net=PATH`), where there was one.
+    pub path: Option<String>,
+    /// A process inside (`nsenter -t PID -n`), where no file that somebody named leads there.
+    pub pid: Option<u32>,
+}
+
+/// An address and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OwnerReport {
+    /// The address.
+    pub address: String,
+    /// `pod shop/db-0`, `container web`, `service shop/db`, `endpoint of service shop/db`, `unit nginx.service`, `process nginx`, or a
+    /// name of /etc/hosts.
+    pub owner: String,
+}
+
+/// A process at an end of a flow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProcessReport {
+    /// Its id, on the machine that was traced.
+    pub pid: u32,
+    /// Name of its program.
+    pub comm: String,
+    /// `container web of pod shop/cart`, `container web`, `unit nginx.service`; absent where it is in none that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+}
+
+/// `nginx (pid 7, unit nginx.service)`.
+impl fmt::Display for ProcessReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { pid, comm, owner } = self;
+        match owner {
+            Some(owner) => write!(f, "{comm} (pid {pid}, {owner})"),
+            None => write!(f, "{comm} (pid {pid})"),
+        }
+    }
 }
 
 /// A node's clock against that of the first node. All times of the report are on the first node's clock.
@@ -188,6 +249,23 @@ impl Report {
     }
 }
 
+impl FlowReport {
+    /// Its processes in words: `from curl (pid 7) to nginx (pid 9)`; `None` where none is known.
+    #[must_use]
+    pub fn processes(&self) -> Option<String> {
+        let from = self
+            .sender
+            .as_ref()
+            .map(|process| format!("from {process}"));
+        let to = self
+            .receiver
+            .as_ref()
+            .map(|process| format!("to {process}"));
+        let words: Vec<String> = from.into_iter().chain(to).collect();
+        (!words.is_empty()).then(|| words.join(" "))
+    }
+}
+
 impl HopReport {
     /// Its namespace as in [`spot`].
     #[must_use]
@@ -226,6 +304,15 @@ pub struct FlowReport {
     pub id: u32,
     /// All its tuples.
     pub tuples: Vec<TupleReport>,
+    /// Whose their addresses are, as far as that is known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub owners: Vec<OwnerReport>,
+    /// The process that sends it, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender: Option<ProcessReport>,
+    /// The process that receives it, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receiver: Option<ProcessReport>,
     /// What became of it.
     pub verdict: Verdict,
     /// What it lost, by cause and place; the one of the verdict among them.

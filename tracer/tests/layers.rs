@@ -179,6 +179,16 @@ const MODULES: &[Module] = &[
         ],
     ),
     (
+        "inventory",
+        &[
+            ("diagnose", "commands for a namespace, as advice has them"),
+            ("filter", "what may be asked for by name"),
+            ("host", "names, addresses, services, sockets"),
+            ("model", "namespaces and times of facts"),
+            ("render", "names from outside on a terminal"),
+        ],
+    ),
+    (
         "app",
         &[
             ("compare", "tracer diff"),
@@ -186,6 +196,7 @@ const MODULES: &[Module] = &[
             ("error", "what a person meets"),
             ("filter", "another expression while the trace goes on"),
             ("host", "the clock, questions"),
+            ("inventory", "tracer list; names in another expression"),
             ("model", "times"),
             ("render", "outputs"),
             ("report", "the report, and the exit status from it"),
@@ -201,6 +212,7 @@ const MODULES: &[Module] = &[
             ("config", "what the arguments become"),
             ("error", "what is refused, with what to write instead"),
             ("filter", "the expression"),
+            ("inventory", "names in it; tracer list"),
         ],
     ),
 ];

@@ -161,6 +161,7 @@ mod tests {
     fn fact() -> Input {
         let namespace = Namespace {
             process: None,
+            path: None,
             netns: NetNs(7),
             name: "blue".to_owned(),
             node: None,

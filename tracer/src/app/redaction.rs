@@ -2,7 +2,7 @@
 
 use crate::config::Redaction;
 use crate::error::Error;
-use crate::filter::{self, Compiled, Request};
+use crate::filter::{self, Compiled, Directory, Request};
 use crate::host::facts::Question;
 use crate::source::Input;
 use crate::source::redact::{Key, Redactor};
@@ -58,27 +58,29 @@ impl RedactionStage {
         &mut self,
         text: &str,
         one_way: bool,
+        directory: &dyn Directory,
     ) -> Result<(Compiled, String), Error> {
         let compile = |text: String| {
-            filter::compile(&Request {
+            let request = Request {
                 expr: text,
                 one_way,
                 ..Request::default()
-            })
+            };
+            filter::compile_with(&request, directory)
         };
-        // errors refer to the text as it was typed
-        let typed = compile(text.to_owned())?;
-        Ok(match &mut self.0 {
-            Some((_, redactor)) => {
-                let meant = compile(redactor.meant(text))?;
+        let Some((_, redactor)) = &mut self.0 else {
+            let typed = compile(text.to_owned())?;
+            let shown = typed.expression.clone();
+            return Ok((typed, shown));
+        };
+        match compile(redactor.meant(text)) {
+            Ok(meant) => {
                 let shown = redactor.expression(&meant.expression);
-                (meant, shown)
+                Ok((meant, shown))
             }
-            None => {
-                let shown = typed.expression.clone();
-                (typed, shown)
-            }
-        })
+            // errors refer to the text as it was typed
+            Err(error) => Err(compile(text.to_owned()).err().unwrap_or(error).into()),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use super::redaction::RedactionStage;
 use super::save::save;
 use crate::config::Config;
 use crate::error::Error;
+use crate::inventory::Machine;
 use crate::session::Session;
 use crate::source::live::Live;
 use crate::tui::Effect;
@@ -75,7 +76,10 @@ fn refilter(
     config: &Config,
     redaction: &mut RedactionStage,
 ) -> Result<String, Error> {
-    let (compiled, shown) = redaction.compile(text, config.filter.one_way)?;
+    let machine = Machine {
+        host_root: config.host_root.clone(),
+    };
+    let (compiled, shown) = redaction.compile(text, config.filter.one_way, &machine)?;
     live.refilter(compiled);
     Ok(format!("following {shown}"))
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{Args, ClusterArgs, TraceArgs, trace};
 use crate::config::{ClusterConfig, Config, NodeCommand, ReportTo, Surroundings};
 use crate::error::Error;
+use crate::filter::NoDirectory;
 
 /// Most nodes: their numbers must fit beside kernel addresses.
 const MOST_NODES: usize = 255;
@@ -22,13 +23,14 @@ pub(super) fn config(
     surroundings: Surroundings,
 ) -> Result<ClusterConfig, Error> {
     let told = args.trace.clone();
-    let trace = trace::config(
+    let trace = trace::config_with(
         Args {
             trace: args.trace,
             max_size: None,
             until_eof: false,
         },
         surroundings,
+        &NoDirectory,
     )?;
     let called = shlex::split(&args.tracer)
         .filter(|words| !words.is_empty())
@@ -128,6 +130,7 @@ fn words(args: TraceArgs, config: &Config) -> Vec<String> {
         shorthands: _,
         one_way,
         netns,
+        host_root,
         interface,
         // counted here, over all nodes
         duration: _,
@@ -158,6 +161,7 @@ fn words(args: TraceArgs, config: &Config) -> Vec<String> {
     .chain(duration.map(|duration| ("duration", duration)))
     .chain(netns.into_iter().map(|name| ("netns", name)))
     .chain(interface.into_iter().map(|glob| ("interface", glob)))
+    .chain(host_root.map(|path| ("host-root", path.display().to_string())))
     .chain(btf.map(|path| ("btf", path.display().to_string())));
     words.extend(given.flat_map(|(name, value)| [flag(name), value]));
     words.extend(

@@ -4,6 +4,7 @@ use clap::CommandFactory;
 
 use super::{Cli, Document, Invocation, Shell, completions, man, parse_from};
 use crate::config::Surroundings;
+use crate::inventory::list::Listed;
 
 fn invocation(words: &str) -> Invocation {
     let words = ["tracer"].into_iter().chain(words.split_whitespace());
@@ -41,6 +42,11 @@ fn expressions_and_subcommands_stand_side_by_side() {
         invocation("schema ndjson"),
         Invocation::Schema(Document::Ndjson)
     ));
+    assert!(matches!(
+        invocation("list services"),
+        Invocation::List(Some(Listed::Services), None)
+    ));
+    assert!(matches!(invocation("list"), Invocation::List(None, None)));
     assert!(matches!(invocation("causes"), Invocation::Causes));
     assert!(matches!(invocation("man"), Invocation::Man));
     assert!(matches!(

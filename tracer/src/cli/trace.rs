@@ -8,19 +8,35 @@ use tracer_common::event::MAX_SNAPLEN;
 use super::{Args, RedactArgs, ReplayArgs, duration, output};
 use crate::config::{Config, Glob, OutputFormat, RecordTo, Redaction, ReplayConfig, Surroundings};
 use crate::error::Error;
-use crate::filter::{self, Request};
+use crate::filter::{self, Directory, Request};
+use crate::inventory::Machine;
 
-/// Of a live trace.
+/// Of a live trace of this machine.
 ///
 /// # Errors
 /// A value that cannot be, with what to write instead.
 pub(super) fn config(args: Args, surroundings: Surroundings) -> Result<Config, Error> {
+    let machine = Machine {
+        host_root: args.trace.host_root.clone(),
+    };
+    config_with(args, surroundings, &machine)
+}
+
+/// Of a live trace, with names that stand in this directory.
+///
+/// # Errors
+/// A value that cannot be, with what to write instead.
+pub(super) fn config_with(
+    args: Args,
+    surroundings: Surroundings,
+    directory: &dyn Directory,
+) -> Result<Config, Error> {
     let Args {
         trace: args,
         max_size,
         until_eof,
     } = args;
-    let filter = filter::compile(&Request {
+    let request = Request {
         expr: args.expr.join(" "),
         src: args.shorthands.src,
         dst: args.shorthands.dst,
@@ -28,7 +44,8 @@ pub(super) fn config(args: Args, surroundings: Surroundings) -> Result<Config, E
         dport: args.shorthands.dport,
         proto: args.shorthands.proto,
         one_way: args.one_way,
-    })?;
+    };
+    let filter = filter::compile_with(&request, directory)?;
     let only_interfaces = args
         .interface
         .iter()
@@ -52,6 +69,7 @@ pub(super) fn config(args: Args, surroundings: Surroundings) -> Result<Config, E
     Ok(Config {
         filter,
         only_netns: args.netns,
+        host_root: args.host_root,
         only_interfaces,
         duration,
         packets: args.packets,
@@ -118,14 +136,15 @@ pub(super) fn redaction(args: RedactArgs) -> Option<Redaction> {
     })
 }
 
-/// Names are those of files below /run/netns, pods, containers, `host` or `netns:INODE`: none is empty or has
-/// white space.
+/// Names are those of files below /run/netns, `pod shop/cart` and its like (with or without the first word), `host` or
+/// `netns:INODE`: none is empty, a path, or has white space elsewhere.
 fn check_netns(name: &str) -> Result<(), Error> {
-    if name.is_empty() || name.contains(char::is_whitespace) {
+    let rest = name.split_once(' ').map_or(name, |(_, rest)| rest);
+    if rest.is_empty() || rest.contains(char::is_whitespace) {
         return Err(Error::usage(format!("`{name}` is not a namespace name"))
             .hint("give one name, and --netns again for each further one"));
     }
-    if name.contains('/') {
+    if rest.starts_with(['/', '.']) {
         return Err(
             Error::usage(format!("`{name}` is a path, a name is expected"))
                 .hint("give the file's name: --netns blue for /run/netns/blue"),

@@ -17,6 +17,13 @@ pub(super) fn is_asked(node: &TracedNode, tuple: &Tuple, at: KtimeNs) -> bool {
         })
         .map_or(true, |filter| filter.names(tuple))
     };
+    // words of clauses have no names of pods or processes, which mean nothing here
+    let clauses = run.clauses.join(" or ");
+    let expression = if clauses.is_empty() {
+        &run.expression
+    } else {
+        &clauses
+    };
     let mut added = run.also.iter().filter(|also| also.from <= at);
-    names(&run.expression, run.one_way) || added.any(|also| names(&also.expression, run.one_way))
+    names(expression, run.one_way) || added.any(|also| names(&also.expression, run.one_way))
 }

@@ -6,6 +6,7 @@ use crate::host::facts::Question;
 use crate::model::{Detail, Direction, Fate, Proto};
 use crate::network::links::peer_of;
 
+use super::ends;
 use super::gateways;
 use super::groups;
 use super::loss::Loss;
@@ -74,6 +75,7 @@ fn about_flow(view: &View<'_>, list: &mut Asked) {
     if unanswered {
         list.extend(missing_route::question(view));
     }
+    list.extend(ends::questions(view));
     list.extend(unread_question(view, &Counts { forward, reply }));
     if let Some(detour) = Detour::of(view).filter(|_| unanswered) {
         list.extend(detour.questions());

@@ -260,6 +260,7 @@ mod tests {
                 netns: NetNs(number),
                 name: name.to_owned(),
                 process: None,
+                path: None,
             };
             apply(&mut host, Fact::Namespace(namespace));
         }

@@ -92,7 +92,8 @@ impl fmt::Display for Command {
 }
 
 /// One word for a POSIX shell: as it is where the shell takes it so, else in single quotes.
-fn quoted(word: &str) -> String {
+#[must_use]
+pub fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+,./:@%^".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()
@@ -109,28 +110,32 @@ pub struct Shell {
 }
 
 impl Shell {
-    /// Commands for a namespace: by a process that is in it where no file below /run/netns leads there, else by its name.
+    /// Commands for a namespace: by its name where `ip netns` knows it under that, else by a process that is in it, else by a file
+    /// that leads there. Recordings made before files were told have no file where the name is one.
     /// The text says which namespace it is where the command does not, and of several nodes on which one it is typed.
     #[must_use]
     pub fn of(host: &Host, netns: Option<NetNs>) -> Self {
         let name = netns.map(|ns| host.namespace(ns)).unwrap_or_default();
         let process = netns.and_then(|ns| host.process_in(ns));
-        let (prefix, inside) = match (name.as_str(), process) {
-            ("" | "host", _) => (Vec::new(), None),
-            (other, Some(pid)) => {
-                let words = ["nsenter", "-t", &pid.to_string(), "-n"];
-                (
-                    words.map(str::to_owned).to_vec(),
-                    Some(format!("in {other}")),
-                )
+        let path = netns.and_then(|ns| host.path_to(ns));
+        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let (prefix, inside): (Vec<String>, _) = match (name.as_str(), process, path) {
+            ("" | "host", ..) => (Vec::new(), None),
+            (named, _, Some(path)) if is_file_of(named, path) => {
+                (owned(&["ip", "netns", "exec", named]), None)
             }
-            (other, None) if is_no_file(other) => {
+            (other, Some(pid), _) => (
+                owned(&["nsenter", "-t", &pid.to_string(), "-n"]),
+                Some(format!("in {other}")),
+            ),
+            (other, None, Some(path)) => (
+                owned(&["nsenter", &format!("--net={path}")]),
+                Some(format!("in {other}")),
+            ),
+            (other, None, None) if is_no_file(other) => {
                 (Vec::new(), Some(format!("inside the namespace {other}")))
             }
-            (named, None) => {
-                let words = ["ip", "netns", "exec", named];
-                (words.map(str::to_owned).to_vec(), None)
-            }
+            (named, None, None) => (owned(&["ip", "netns", "exec", named]), None),
         };
         let node = netns.and_then(|ns| host.node(ns));
         let place: Vec<String> = inside
@@ -179,9 +184,18 @@ impl Shell {
         }
     }
 
-    fn line(&self, command: Command) -> String {
-        command.behind(&self.prefix).to_string()
+    /// A command that runs here, as one line for a POSIX shell.
+    #[must_use]
+    pub fn line(&self, command: impl Into<Command>) -> String {
+        command.into().behind(&self.prefix).to_string()
     }
+}
+
+/// Whether `ip netns` finds the file under this name.
+fn is_file_of(name: &str, path: &str) -> bool {
+    let directories = ["/run/netns/", "/var/run/netns/"];
+    let mut found = directories.iter().filter_map(|it| path.strip_prefix(it));
+    found.any(|file| file == name)
 }
 
 /// A pod's, or one without a name: no file can be called so.
@@ -237,7 +251,7 @@ impl Remedy {
     /// With one more command, typed after the others in another namespace.
     #[must_use]
     pub fn and_in(mut self, shell: &Shell, command: impl Into<Command>) -> Self {
-        self.commands.push(shell.line(command.into()));
+        self.commands.push(shell.line(command));
         self
     }
 
@@ -252,7 +266,7 @@ impl Remedy {
     /// Taken back by this command in another namespace.
     #[must_use]
     pub fn undone_in(mut self, shell: &Shell, command: impl Into<Command>) -> Self {
-        self.undo.push(shell.line(command.into()));
+        self.undo.push(shell.line(command));
         self
     }
 
@@ -337,19 +351,24 @@ mod tests {
 
     fn host() -> Host {
         let mut host = Host::default();
-        for (number, name, process) in [
-            (1, "host", Some(1)),
-            (2, "node2", None),
-            (3, "shop/web-0", Some(4711)),
-            (4, "shop/web-1", None),
-            (5, "a;reboot", None),
-            (6, "web-7", Some(4712)),
+        for (number, name, process, path) in [
+            (1, "host", Some(1), None),
+            (2, "node2", None, Some("/run/netns/node2")),
+            (3, "pod shop/web-0", Some(4711), Some("/run/netns/cni-1")),
+            (4, "pod shop/web-1", None, None),
+            (5, "a;reboot", None, None),
+            (6, "web-7", Some(4712), None),
+            (7, "pod shop/web-2", None, Some("/run/netns/cni 2")),
+            (8, "blue", None, Some("/proc/1/root/run/netns/blue")),
+            // as recordings have it that were made before files were told
+            (10, "old", None, None),
         ] {
             let namespace = Namespace {
                 node: None,
                 netns: NetNs(number),
                 name: name.to_owned(),
                 process,
+                path: path.map(str::to_owned),
             };
             host.apply(KtimeNs(0), Fact::Namespace(namespace));
         }
@@ -371,9 +390,15 @@ mod tests {
         assert_eq!(command(1), "ip route");
         assert_eq!(command(2), "ip netns exec node2 ip route");
         assert_eq!(command(3), "nsenter -t 4711 -n ip route");
-        assert!(look(3).text.contains("shop/web-0"));
+        assert!(look(3).text.ends_with(" (in pod shop/web-0)"));
         assert_eq!(command(4), "ip route");
         assert!(look(4).text.contains("shop/web-1"));
+        assert_eq!(command(7), "nsenter '--net=/run/netns/cni 2' ip route");
+        assert_eq!(
+            command(8),
+            "nsenter --net=/proc/1/root/run/netns/blue ip route"
+        );
+        assert_eq!(command(10), "ip netns exec old ip route");
         assert_eq!(command(9), "ip route");
         // a container's name may look like that of a file, and is none
         assert_eq!(command(6), "nsenter -t 4712 -n ip route");
@@ -389,6 +414,7 @@ mod tests {
                 netns: NetNs(number),
                 name: name.to_owned(),
                 process,
+                path: None,
             };
             host.apply(KtimeNs(0), Fact::Namespace(namespace));
         }

@@ -28,12 +28,27 @@ use super::translation::{self, Departure};
 use super::view::{View, last_seen, total};
 use super::words;
 
-/// How it was found out.
-enum Proof {
+/// How it was found out that nobody answers a source.
+pub enum Proof {
     /// The network said so.
     Told(String),
     /// Nothing came back.
     Silence,
+}
+
+impl Proof {
+    /// Of a packet that left; `None`: an answer came, or was lost for another reason.
+    #[must_use]
+    pub fn of(
+        view: &View<'_>,
+        (counts, chosen): (&Counts, Option<&Group<'_>>),
+        left: &Departure,
+    ) -> Option<Self> {
+        match chosen {
+            Some(group) => lost_on_the_way_back(group, left),
+            None => nothing_came(view, counts, left),
+        }
+    }
 }
 
 /// The packet as the kernel is asked for a source of its own choice.
@@ -112,10 +127,7 @@ pub fn refused(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
         return None;
     }
     let left = departed(view)?;
-    let proof = match chosen {
-        Some(group) => lost_on_the_way_back(group, &left)?,
-        None => nothing_came(view, counts, &left)?,
-    };
+    let proof = Proof::of(view, (counts, chosen), &left)?;
     let choice = Choice::of(view, &left);
     // the only address of its interface is not the wrong one
     if choice.own && choice.others.is_empty() || answered(view, left.device.netns, left.tuple.src) {

@@ -2,7 +2,7 @@
 
 use crate::host::Host;
 use crate::host::facts::{BaseChain, FilterRule, Question, RuleVerdict, Side, Statement, Stop};
-use crate::model::{Detail, Device, Direction, Fate, Journey, Tuple};
+use crate::model::{Detail, Device, Direction, Journey, Tuple};
 use crate::network::filter::{
     self, Does, Interface, Layer, Packet, Rules, Step, Untranslated, translations, walk,
 };
@@ -18,9 +18,9 @@ use super::nat_commands::{Source, SourceRule, translating, translators};
 use super::owners;
 use super::remedy::{Remedy, Shell, command, text};
 use super::routing;
-use super::source_address::is_private;
-use super::translation;
-use super::view::{View, total};
+use super::source_address::{Proof, is_private};
+use super::translation::{self, Departure};
+use super::view::View;
 use super::words;
 
 /// Where a forwarded packet left with the source that it came with.
@@ -108,24 +108,17 @@ pub fn kept(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
     if counts.reply.delivered > 0 || !view.expects_reply() && chosen.is_none() {
         return None;
     }
-    let journey = match chosen {
-        Some(group) if group.direction != Direction::Reply => return None,
-        Some(_) => view.journeys(Direction::Forward).next()?,
-        None if total(&counts.reply) > 0 => return None,
-        None => view
-            .journeys(Direction::Forward)
-            .find(|j| matches!(j.fate, Fate::Left { .. }))?,
-    };
-    let passed = Passed::of(view, journey)?;
+    let mut sent = view.journeys(Direction::Forward);
+    let passed = sent.find_map(|journey| Passed::of(view, journey))?;
     let (host, netns) = (view.host, passed.went.netns);
-    let told = match chosen {
-        Some(group) => {
-            let to_it = group.example.dst() == Some(passed.tuple.src);
-            let beyond = group.example.netns() != Some(netns);
-            let no_way = NAT_SOURCE.beats(group.candidate.cause).is_some();
-            (to_it && beyond && no_way).then(|| Some(group.candidate.summary.clone()))?
-        }
-        None => None,
+    let left = Departure {
+        device: passed.went,
+        tuple: passed.tuple,
+        before: None,
+    };
+    let told = match Proof::of(view, (counts, chosen), &left)? {
+        Proof::Told(why) => Some(why),
+        Proof::Silence => None,
     };
     let facts = &host.filters.get(&netns)?.fact;
     let rules = Rules::of(facts);
@@ -137,7 +130,9 @@ pub fn kept(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
     let translates = chains
         .iter()
         .any(|chain| !translating(host, netns, chain).is_empty());
+    // Where nothing is ever translated, it is the route back that is missing.
     let confidence = match (translates, passed.leaves_home(host)) {
+        (false, _) if told.is_some() => return None,
         (true, true) => Confidence::Likely,
         (true, false) if told.is_some() => Confidence::Likely,
         (true, false) | (false, true) => Confidence::Possible,

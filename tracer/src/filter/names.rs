@@ -24,6 +24,37 @@ pub(super) enum Kind {
     Port,
     PortRange,
     Proto,
+    /// Something of this machine, by its name.
+    Named(Named),
+}
+
+/// What has a name by which it can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Named {
+    /// A pod: `shop/cart-5f6d`.
+    Pod,
+    /// A container.
+    Container,
+    /// A service of Kubernetes: `shop/db`.
+    Service,
+    /// Processes by the name of their program.
+    Process,
+    /// A process by its number.
+    Pid,
+}
+
+impl Named {
+    /// The word of the language.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pod => "pod",
+            Self::Container => "container",
+            Self::Service => "service",
+            Self::Process => "process",
+            Self::Pid => "pid",
+        }
+    }
 }
 
 const fn protocol(family: u8, proto: u8) -> Keyword {
@@ -37,6 +68,11 @@ pub(super) const KEYWORDS: &[(&str, Keyword)] = &[
     ("port", Keyword::Kind(Kind::Port)),
     ("portrange", Keyword::Kind(Kind::PortRange)),
     ("proto", Keyword::Kind(Kind::Proto)),
+    ("pod", Keyword::Kind(Kind::Named(Named::Pod))),
+    ("container", Keyword::Kind(Kind::Named(Named::Container))),
+    ("service", Keyword::Kind(Kind::Named(Named::Service))),
+    ("process", Keyword::Kind(Kind::Named(Named::Process))),
+    ("pid", Keyword::Kind(Kind::Named(Named::Pid))),
     ("src", Keyword::Direction(Side::Src)),
     ("dst", Keyword::Direction(Side::Dst)),
     ("ip", Keyword::Protocol(Test::Family(FAMILY_V4))),

@@ -6,6 +6,7 @@
 
 mod cursor;
 mod header;
+mod named;
 mod value;
 
 use std::net::IpAddr;
@@ -13,6 +14,7 @@ use std::ops::Range;
 
 use super::FilterError;
 use super::ast::{Expr, Side, Test};
+use super::directory::{Directory, NoDirectory};
 use super::lexer::TokenKind;
 use super::names::{KEYWORDS, Keyword, Kind, REFUSED, lookup};
 use crate::error::near;
@@ -56,8 +58,8 @@ pub(super) struct Parsed {
 }
 
 /// Parses a whole expression. White space alone asks for every packet.
-pub(super) fn parse(text: &str) -> Result<Parsed, FilterError> {
-    let mut parser = Parser::new(text);
+pub(super) fn parse(text: &str, directory: &dyn Directory) -> Result<Parsed, FilterError> {
+    let mut parser = Parser::new(text, directory);
     if let Some(token) = parser.tokens.get(LONGEST) {
         return Err(parser
             .refuse(token.span.clone(), "the expression is too long")
@@ -77,7 +79,7 @@ pub(super) fn parse(text: &str) -> Result<Parsed, FilterError> {
 
 /// Parses one value as if `qualifiers` stood before it.
 pub(super) fn parse_value(text: &str, qualifiers: Qualifiers) -> Result<Parsed, FilterError> {
-    let mut parser = Parser::new(text);
+    let mut parser = Parser::new(text, &NoDirectory);
     let (word, span) = parser.word("a value", qualifiers.kind.example())?;
     let expr = parser.identifier(&word, span, qualifiers)?;
     parser.end()?;

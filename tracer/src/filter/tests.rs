@@ -5,8 +5,9 @@ use std::net::IpAddr;
 
 use tracer_common::filter::{CLAUSE_NEGATE, CLAUSE_ONE_WAY, MAX_CLAUSES, RawClause};
 
-use super::{Compiled, Request, compile};
+use super::{Compiled, Directory, End, Named, Request, Unknown, compile, compile_with};
 use crate::error::Error;
+use crate::model::Proto;
 
 fn request(expr: &str) -> Request {
     Request {
@@ -17,6 +18,104 @@ fn request(expr: &str) -> Request {
 
 fn compiled(expr: &str) -> Compiled {
     compile(&request(expr)).unwrap_or_else(|error| panic!("{expr}: {}", Error::from(error)))
+}
+
+/// A machine with a pod of both families, a service, and a process with two sockets.
+struct Shop;
+
+impl Directory for Shop {
+    fn find(&self, named: Named, name: &str) -> Result<Vec<End>, Unknown> {
+        let host = |address: &str| End::from(address.parse::<IpAddr>().unwrap());
+        let socket = |address: Option<&str>, proto, port| End {
+            address: address.map(|address| address.parse().unwrap()),
+            port: Some((proto, port)),
+        };
+        match (named, name) {
+            (Named::Pod, "shop/cart") => Ok(vec![host("10.244.1.7"), host("fd00::7")]),
+            (Named::Pod, "shop/db") => Ok(vec![host("10.244.1.9")]),
+            (Named::Service, "shop/db") => Ok(vec![host("10.96.3.7")]),
+            (Named::Process, "nginx") => Ok(vec![
+                socket(Some("10.0.0.1"), Proto::Tcp, 80),
+                socket(None, Proto::Udp, 53),
+            ]),
+            _ => Err(Unknown {
+                message: format!("no {} is called `{name}`", named.word()),
+                hint: "see `tracer list`".to_owned(),
+            }),
+        }
+    }
+}
+
+fn by_name(expr: &str) -> Result<Compiled, super::FilterError> {
+    compile_with(&request(expr), &Shop)
+}
+
+#[test]
+fn names_stand_for_addresses_and_ports() {
+    for (expr, words) in [
+        ("pod shop/db", &["dst host 10.244.1.9"][..]),
+        (
+            "pod shop/cart",
+            &["dst host 10.244.1.7", "dst host fd00::7"],
+        ),
+        ("src pod shop/db", &["src host 10.244.1.9"]),
+        ("icmp and pod shop/cart", &["icmp and dst host 10.244.1.7"]),
+        ("tcp dst service shop/db", &["tcp and dst host 10.96.3.7"]),
+        (
+            "pod shop/db and service shop/db",
+            &["src host 10.244.1.9 and dst host 10.96.3.7"],
+        ),
+        ("pod shop/db or shop/cart and ip6", &["dst host fd00::7"]),
+        (
+            "process nginx",
+            &[
+                "tcp and dst host 10.0.0.1 and dst port 80",
+                "udp and dst port 53",
+            ],
+        ),
+        ("udp src process nginx", &["udp and src port 53"]),
+        (
+            "not pod shop/db",
+            &["not src host 10.244.1.9 and not dst host 10.244.1.9"],
+        ),
+    ] {
+        let told = by_name(expr).unwrap_or_else(|error| panic!("{expr}: {}", Error::from(error)));
+        assert_eq!(told.words, words, "{expr}");
+        assert_eq!(told.expression, expr);
+    }
+    let asked = by_name("src pod shop/db and dst service shop/db and not pod shop/cart").unwrap();
+    assert_eq!(asked.asked_src, ["10.244.1.9".parse::<IpAddr>().unwrap()]);
+    assert_eq!(asked.asked_dst, ["10.96.3.7".parse::<IpAddr>().unwrap()]);
+    assert_eq!(
+        asked.addresses.len(),
+        2,
+        "what is excluded is not asked for"
+    );
+}
+
+#[test]
+fn names_mean_nothing_on_another_machine() {
+    let refused = compile(&request("service shop/db")).unwrap_err();
+    let message = refused.to_string();
+    assert!(
+        message.contains("only on the machine that is traced"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_name_that_is_not_known_is_marked() {
+    let refused = by_name("tcp and pod shop/nowhere").unwrap_err();
+    assert_eq!(refused.to_string(), "no pod is called `shop/nowhere`");
+    assert_eq!(
+        refused.excerpt(),
+        "tcp and pod shop/nowhere\n            ^^^^^^^^^^^^"
+    );
+    let refused = by_name("ip6 pod shop/db").unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "`pod shop/db` has nothing of the protocol before it"
+    );
 }
 
 #[test]

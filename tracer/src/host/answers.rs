@@ -20,7 +20,7 @@ use super::netlink::{
 };
 use super::{
     Unreadable, bridge_tables, cgroups, conntrack, device_state, fdb, firewall, ipvs,
-    packet_queues, policy, sockets, tables, xfrm,
+    packet_queues, policy, services, sockets, tables, workloads, xfrm,
 };
 use crate::model::{Device, IfIndex, Mac, NetNs, Proto, Tuple};
 use crate::uapi::rtnetlink::{ROUTE_TYPES, RTA_VIA};
@@ -93,6 +93,7 @@ fn subject(question: &Question) -> Option<(NetNs, String)> {
         }
         Question::ConntrackCounters { netns } => (*netns, String::from("counters of conntrack")),
         Question::Sockets { netns, port, .. } => (*netns, format!("sockets on port {port}")),
+        Question::ProcessOwner { netns, pid } => (*netns, format!("container of process {pid}")),
         Question::LocalPorts {
             netns, dst, port, ..
         } => (*netns, format!("local ports towards {dst} port {port}")),
@@ -147,6 +148,9 @@ fn read(question: &Question, netns: NetNs, namespaces: &Namespaces) -> io::Resul
         Question::LocalPorts {
             proto, dst, port, ..
         } => Fact::LocalPorts(sockets::local_ports(netns, *proto, (*dst, *port))?),
+        Question::ProcessOwner { pid, .. } => {
+            Fact::ProcessOwner(workloads::of_process(netns, *pid))
+        }
         Question::DeviceState { device } => device_state(*device)?,
     };
     Ok(vec![fact])
@@ -161,6 +165,8 @@ fn chains(netns: NetNs) -> Vec<Fact> {
         .collect();
     // An empty list means "there are none": that is not known when something could not be read.
     if facts.is_empty() || !ruleset.base.is_empty() {
+        let owners = services::owners(&ruleset);
+        facts.extend((!owners.is_empty()).then_some(Fact::Owners(owners)));
         facts.push(Fact::Ruleset(netns, Box::new(ruleset)));
     }
     facts

@@ -4,12 +4,13 @@
 //! holds. All are looked at through /proc: the mount table tells of mounts wherever they are (below /run/netns, or
 //! below a host root mounted elsewhere), and PID 1 shows the node's own mounts to a tracer in a container.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::namespaces::{NetnsFd, inode_of};
+use super::workloads::{Group, Workloads};
 use crate::model::NetNs;
 
 /// Mount tables to read, and the prefix under which their mounts can be opened from here.
@@ -21,8 +22,6 @@ const MOUNT_TABLES: [(&str, &str); 2] = [
 const NAMES_DIRECTORY: &str = "run/netns";
 /// Longest name taken from a container.
 const MAX_NAME: usize = 64;
-/// Digits of a container's id.
-const CONTAINER_ID: usize = 64;
 
 /// How far to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +39,8 @@ pub enum Depth {
 pub struct Sighting {
     /// A file by which it can be opened.
     pub path: PathBuf,
+    /// That file is a mount.
+    pub mounted: bool,
     /// Its name under /run/netns.
     pub mounted_as: Option<String>,
     /// The process with the lowest number whose main thread is inside.
@@ -68,6 +69,7 @@ impl Found {
     fn see(&mut self, netns: NetNs, path: PathBuf) -> &mut Sighting {
         self.0.entry(netns).or_insert_with(|| Sighting {
             path,
+            mounted: false,
             mounted_as: None,
             process: None,
         })
@@ -81,6 +83,7 @@ impl Found {
             return;
         }
         let seen = self.see(mount.netns, path);
+        seen.mounted = true;
         if seen.mounted_as.is_none() {
             seen.mounted_as = name;
         }
@@ -205,37 +208,127 @@ fn name_of_mount(point: &str) -> Option<String> {
     clean(path.file_name()?.to_str()?)
 }
 
-/// Names for namespaces, each used once: by file, by container, `host`, by number.
+/// What a name rests on, the better first: a name gives way only to one that rests on as much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Basis {
+    /// A pod's or container's, by the file of the namespace.
+    Workload,
+    /// `host`.
+    Host,
+    /// Somebody called it so (ip-netns(8)).
+    Given,
+    /// The container of a process inside.
+    Container,
+    /// What runs inside: a unit of systemd, or a process.
+    Process,
+    /// The file that a CNI plugin or a runtime made for it.
+    File,
+    /// Its number.
+    Number,
+}
+
+/// A namespace's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name {
+    /// As it is shown.
+    pub text: String,
+    /// On what it rests.
+    pub basis: Basis,
+}
+
+/// Names for namespaces, each used once: the best ones are given first, and who comes second to one is told apart by number.
 #[must_use]
-pub fn names(found: &BTreeMap<NetNs, Sighting>) -> BTreeMap<NetNs, String> {
+pub(super) fn names(
+    found: &BTreeMap<NetNs, Sighting>,
+    workloads: &Workloads,
+) -> BTreeMap<NetNs, Name> {
     let host = host_namespace();
-    // Names of files go first: a container must not take one from them.
-    let mut taken: BTreeMap<String, NetNs> = BTreeMap::new();
-    for (netns, sighting) in found {
-        if let Some(name) = &sighting.mounted_as {
-            taken.entry(name.clone()).or_insert(*netns);
+    let own = Group::of(std::process::id()).container;
+    let mut wanted: Vec<(NetNs, Name)> = found
+        .iter()
+        .map(|(netns, sighting)| {
+            let name = match workloads.of_namespace(*netns) {
+                _ if host == Some(*netns) => sighting.given().unwrap_or(Name {
+                    text: String::from("host"),
+                    basis: Basis::Host,
+                }),
+                Some(owner) => Name {
+                    text: owner.to_string(),
+                    basis: Basis::Workload,
+                },
+                None => sighting.name(*netns, workloads, own.as_deref()),
+            };
+            (*netns, name)
+        })
+        .collect();
+    wanted.sort_by_key(|(netns, name)| (name.basis, *netns));
+    let mut taken = BTreeSet::new();
+    let unique = wanted.into_iter().map(|(netns, mut name)| {
+        if !taken.insert(name.text.clone()) {
+            name.text = match name.basis {
+                Basis::Given | Basis::Host | Basis::File | Basis::Number => by_number(netns),
+                _ => format!("{} ({})", name.text, by_number(netns)),
+            };
         }
+        (netns, name)
+    });
+    unique.collect()
+}
+
+fn by_number(netns: NetNs) -> String {
+    format!("netns:{}", netns.0)
+}
+
+impl Sighting {
+    /// The name of its file, where a person gave it.
+    fn given(&self) -> Option<Name> {
+        let name = self.mounted_as.clone().filter(|name| !is_made(name))?;
+        Some(Name {
+            text: name,
+            basis: Basis::Given,
+        })
     }
-    if let Some(host) = host {
-        taken.entry(String::from("host")).or_insert(host);
-    }
-    let mut names = BTreeMap::new();
-    for (netns, sighting) in found {
-        let mut free = |name: &String| taken.entry(name.clone()).or_insert(*netns) == netns;
-        let name = sighting
-            .mounted_as
-            .clone()
-            .filter(&mut free)
+
+    /// By its file or by what runs inside. A process in tracer's own container says nothing: a person made the namespace in there.
+    fn name(&self, netns: NetNs, workloads: &Workloads, own: Option<&str>) -> Name {
+        let text = |text, basis| Name { text, basis };
+        let group = self.process.map(Group::of).unwrap_or_default();
+        let inside = self
+            .process
+            .filter(|_| group.container.is_some() && group.container.as_deref() != own);
+        let container = || {
+            let known = workloads.of_group(&group).map(|owner| owner.to_string());
+            known.or_else(|| container_name(inside?, group.container.as_deref()?))
+        };
+        let runs = || {
+            let unit = group.unit.clone().map(|unit| format!("unit {unit}"));
+            unit.or_else(|| Some(format!("process {}", comm(self.process?)?)))
+        };
+        self.given()
             .or_else(|| {
-                (host == Some(*netns))
-                    .then(|| String::from("host"))
-                    .filter(&mut free)
+                inside
+                    .and_then(|_| container())
+                    .map(|name| text(name, Basis::Container))
             })
-            .or_else(|| sighting.process.and_then(container_name).filter(&mut free))
-            .unwrap_or_else(|| format!("netns:{}", netns.0));
-        names.insert(*netns, name);
+            .or_else(|| runs().map(|name| text(name, Basis::Process)))
+            .or_else(|| self.mounted_as.clone().map(|name| text(name, Basis::File)))
+            .unwrap_or_else(|| text(by_number(netns), Basis::Number))
     }
-    names
+}
+
+/// Whether a program made up the file's name: `cni-UUID` (containerd, go-cni), `netns-UUID` (Podman), `UUID` (CRI-O).
+fn is_made(name: &str) -> bool {
+    let uuid = name
+        .strip_prefix("cni-")
+        .or_else(|| name.strip_prefix("netns-"));
+    let parts: Vec<&str> = uuid.unwrap_or(name).split('-').collect();
+    let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
+    lengths == [8, 4, 4, 4, 12] && parts.concat().bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+fn comm(process: u32) -> Option<String> {
+    let comm = fs::read_to_string(format!("/proc/{process}/comm")).ok()?;
+    clean(comm.trim_end())
 }
 
 /// The namespace of PID 1. Where that process is out of reach (a security module may guard it), kernel threads tell:
@@ -249,30 +342,19 @@ fn host_namespace() -> Option<NetNs> {
     of(1).or_else(kernel_thread).map(|(netns, _)| netns)
 }
 
-/// Name of the container in which a process runs: its host name (a pod's is the pod's name), else the head of the
-/// container's id. `None` when the process is in no container.
-fn container_name(process: u32) -> Option<String> {
-    let cgroups = fs::read_to_string(format!("/proc/{process}/cgroup")).ok()?;
-    let id = container_id(&cgroups)?;
+/// Name of the container in which a process runs, where no file tells it: its host name (a pod's is the pod's name), else the
+/// head of the container's id.
+fn container_name(process: u32, id: &str) -> Option<String> {
     let environment = fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
-    hostname_in(&environment)
+    let name = hostname_in(&environment)
         .or_else(|| {
             // A process that is still being put into its container sees the machine's own file.
             let file = fs::read_to_string(format!("/proc/{process}/root/etc/hostname")).ok()?;
             let machine = fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
             clean(file.trim()).filter(|name| name != machine.trim())
         })
-        .or_else(|| Some(id.get(..12)?.to_owned()))
-}
-
-/// The id that container runtimes put into the name of a container's control group: 64 hexadecimal digits, alone or
-/// with a runtime's prefix and `.scope`.
-fn container_id(cgroups: &str) -> Option<&str> {
-    cgroups
-        .lines()
-        .filter_map(|line| line.rsplit('/').next())
-        .flat_map(|leaf| leaf.split(['-', '.', ':']))
-        .find(|part| part.len() == CONTAINER_ID && part.bytes().all(|b| b.is_ascii_hexdigit()))
+        .or_else(|| Some(id.get(..12)?.to_owned()))?;
+    Some(format!("container {name}"))
 }
 
 fn hostname_in(environment: &[u8]) -> Option<String> {
@@ -283,7 +365,7 @@ fn hostname_in(environment: &[u8]) -> Option<String> {
 }
 
 /// A name that may be shown: what others chose is cut and stripped of what could disturb a terminal.
-fn clean(name: &str) -> Option<String> {
+pub(super) fn clean(name: &str) -> Option<String> {
     let name: String = name
         .chars()
         .take(MAX_NAME)
@@ -326,16 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn containers_are_told_by_their_control_group() {
-        let id = "8c7d".repeat(16);
-        for cgroups in [
-            format!("0::/system.slice/docker-{id}.scope\n"),
-            format!("0::/kubepods.slice/kubepods-pod1.slice/cri-containerd-{id}.scope\n"),
-            format!("12:pids:/kubepods/burstable/pod1/{id}\n"),
-        ] {
-            assert_eq!(container_id(&cgroups), Some(id.as_str()), "{cgroups}");
-        }
-        assert_eq!(container_id("0::/system.slice/ssh.service\n"), None);
+    fn a_container_is_told_by_its_host_name() {
         assert_eq!(
             hostname_in(b"PATH=/bin\0HOSTNAME=web-5d9\0").as_deref(),
             Some("web-5d9")
@@ -347,6 +420,7 @@ mod tests {
     fn a_name_is_given_once() {
         let sighting = |name: Option<&str>| Sighting {
             path: PathBuf::new(),
+            mounted: false,
             mounted_as: name.map(String::from),
             process: None,
         };
@@ -355,8 +429,24 @@ mod tests {
             (NetNs(2), sighting(Some("blue"))),
             (NetNs(3), sighting(None)),
         ]);
-        let names: Vec<String> = names(&found).into_values().collect();
+        let names = names(&found, &Workloads::default());
+        let names: Vec<String> = names.into_values().map(|name| name.text).collect();
         assert_eq!(names, ["blue", "netns:2", "netns:3"]);
+    }
+
+    #[test]
+    fn names_that_programs_make_up_are_no_names() {
+        let uuid = "6d506f1d-4f1e-9a2b-33c4-0123456789ab";
+        for made in [
+            format!("cni-{uuid}"),
+            format!("netns-{uuid}"),
+            uuid.to_owned(),
+        ] {
+            assert!(is_made(&made), "{made}");
+        }
+        for given in ["blue", "cni-blue", "node-1-2-3-4", "cni-"] {
+            assert!(!is_made(given), "{given}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod ipvs;
 mod layer2;
 mod moved;
 mod nodes;
+mod owners;
 mod queues;
 mod routes;
 mod rule_trace;
@@ -29,6 +30,7 @@ pub use layer2::{
     PortState, PortVlan, PortVlans, ProxyNeighbors,
 };
 pub use nodes::{ClockBasis, NodeClock, NodeId, TracedNode};
+pub use owners::{AddressOwner, ContainerName, Owner, OwnerKind, ProcessOwner};
 pub use queues::PacketQueue;
 pub use routes::{NextHop, PolicyRule, Route, RouteAnswer, Selectors, TableRoute};
 pub use rule_trace::{RuleTrace, TracedPacket};
@@ -61,6 +63,8 @@ pub enum Fact {
     LinkGone(Device),
     /// All addresses of an interface.
     Addresses(Device, Vec<InterfaceAddress>),
+    /// Whose addresses are, beside those of interfaces. What was told before of other addresses stands.
+    Owners(Vec<AddressOwner>),
     /// Names of drop reasons: full number (subsystem in the upper 16 bits) and name without its prefix.
     DropReasons(Vec<(u32, String)>),
     /// Names of reset reasons (tcp_send_reset).
@@ -115,6 +119,8 @@ pub enum Fact {
     Sockets(PortSockets),
     /// Local ports in use towards a remote end.
     LocalPorts(LocalPorts),
+    /// The container or unit of a process.
+    ProcessOwner(ProcessOwner),
     /// Programs of the cgroup tree.
     Cgroups(Cgroups),
     /// The cgroup with this id, as a path from the hierarchy's root; `None` when it is gone.
@@ -206,11 +212,15 @@ fn yes() -> bool {
 pub struct Namespace {
     /// Which.
     pub netns: NetNs,
-    /// Name as SPEC has it: under /run/netns, else pod or container, else `host`, else `netns:INODE`.
+    /// Pod or container, else `host`, else the name under /run/netns that somebody gave, else what runs inside, else `netns:INODE`.
     pub name: String,
-    /// A process whose main thread is inside, where no file below /run/netns leads there: how `nsenter` gets in.
+    /// A process whose main thread is inside, where the name is not that of a file below /run/netns: how `nsenter` gets in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<u32>,
+    /// A file that leads there: the one on which it is mounted, else (without a process) a thread's or a descriptor. Recordings
+    /// made before this was told have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
     /// On which of several nodes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<NodeId>,
@@ -621,6 +631,13 @@ pub enum Question {
         dst: IpAddr,
         /// Its port.
         port: u16,
+    },
+    /// The container or unit of a process; answered by [`Fact::ProcessOwner`].
+    ProcessOwner {
+        /// The namespace in which it sends or reads.
+        netns: NetNs,
+        /// Its id.
+        pid: u32,
     },
     /// Answered by [`Fact::Cgroups`].
     Cgroups,

@@ -11,6 +11,8 @@ use crate::model::Process;
 const MOST_PROCESSES: usize = 8192;
 const MOST_DESCRIPTORS: usize = 65_536;
 const MOST_HOLDERS: usize = 8;
+/// TASK_COMM_LEN of linux/sched.h without the zero byte.
+const COMM: usize = 15;
 /// What every descriptor of such a device refers to.
 const TUN: &str = "/dev/net/tun";
 
@@ -26,11 +28,10 @@ pub(super) fn holding_tun(proc: &Path, name: &str) -> Vec<Holder> {
             looked <= MOST_DESCRIPTORS && is_tun(&directory, fd, name)
         });
         if holds {
-            let comm = fs::read_to_string(directory.join("comm")).unwrap_or_default();
             found.push(Holder {
                 process: Process {
                     pid,
-                    comm: clean(comm.trim_end()),
+                    comm: comm(proc, pid),
                 },
                 state: fs::read_to_string(directory.join("stat"))
                     .ok()
@@ -62,13 +63,13 @@ pub(super) fn holding_sockets(proc: &Path, inodes: BTreeSet<u64>) -> BTreeMap<u6
         if held.is_empty() {
             continue;
         }
-        let comm = fs::read_to_string(directory.join("comm")).unwrap_or_default();
+        let comm = comm(proc, pid);
         for inode in held {
             let holders = found.entry(inode).or_default();
             if holders.len() < MOST_HOLDERS {
                 holders.push(Process {
                     pid,
-                    comm: clean(comm.trim_end()),
+                    comm: comm.clone(),
                 });
             }
         }
@@ -84,6 +85,33 @@ pub(super) fn is_stopped(proc: &Path, pid: u32) -> bool {
 /// A process's state as /proc tells it.
 pub(super) fn state(proc: &Path, pid: u32) -> Option<char> {
     state_of(&fs::read_to_string(proc.join(format!("{pid}/stat"))).ok()?)
+}
+
+/// The name of a process's program; empty where it has ended.
+pub(super) fn comm(proc: &Path, pid: u32) -> String {
+    let comm = fs::read_to_string(proc.join(format!("{pid}/comm"))).unwrap_or_default();
+    clean(comm.trim_end())
+}
+
+/// Inodes of the sockets that a process holds.
+pub(super) fn sockets_of(proc: &Path, pid: u32) -> BTreeSet<u64> {
+    let directory = proc.join(format!("{pid}/fd"));
+    numbers(&directory)
+        .take(MOST_DESCRIPTORS)
+        .filter_map(|fd| socket_inode(&fs::read_link(directory.join(fd.to_string())).ok()?))
+        .collect()
+}
+
+/// Processes with this name (comm, which the kernel cuts after 15 bytes).
+#[must_use]
+pub fn named(name: &str) -> Vec<u32> {
+    let proc = Path::new("/proc");
+    let cut = name.get(..COMM).unwrap_or(name);
+    let is_named = |pid: &u32| comm(proc, *pid) == cut;
+    numbers(proc)
+        .take(MOST_PROCESSES)
+        .filter(is_named)
+        .collect()
 }
 
 /// `socket:[4711]`.

@@ -1,6 +1,6 @@
 //! Reads the sockets on a port by NETLINK_SOCK_DIAG (what `ss` asks too), and whose they are from /proc.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
@@ -8,6 +8,7 @@ use std::path::Path;
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 
 use super::facts::{Connection, LocalPorts, OpenSocket, PortSockets, PortUse};
+use super::namespaces::NetnsFd;
 use super::netlink::{Message, Netlink, Request, address_of, attributes, u32_of};
 use super::processes;
 use crate::model::{NetNs, Proto};
@@ -53,6 +54,36 @@ pub(super) fn read(netns: NetNs, proto: Proto, port: u16) -> io::Result<PortSock
         port,
         sockets: with_holders(found, &mut holders),
     })
+}
+
+/// A local end: protocol, address (unspecified: any) and port.
+pub type LocalEnd = (Proto, IpAddr, u16);
+
+/// The namespace of a process, and the local ends of the TCP and UDP sockets that it holds.
+///
+/// # Errors
+/// When the process is gone, its namespace cannot be entered, or the kernel does not answer.
+pub fn of_process(pid: u32) -> io::Result<(NetNs, BTreeSet<LocalEnd>)> {
+    let namespace = NetnsFd::open(format!("/proc/{pid}/ns/net"))?;
+    let inodes = processes::sockets_of(Path::new("/proc"), pid);
+    let ends = namespace.enter(|| local_ends(&inodes)).flatten()?;
+    Ok((namespace.netns(), ends))
+}
+
+fn local_ends(inodes: &BTreeSet<u64>) -> io::Result<BTreeSet<LocalEnd>> {
+    let mut netlink = Netlink::open(NETLINK_SOCK_DIAG)?;
+    let mut ends = BTreeSet::new();
+    for proto in [Proto::Tcp, Proto::Udp] {
+        for family in [libc::AF_INET, libc::AF_INET6] {
+            let request = request(family, number(proto), (0, 0), !NO_STATES);
+            let found = netlink.ask(&request, |message| socket_of(message, 0))?;
+            let held = found
+                .into_iter()
+                .filter(|(_, inode)| inodes.contains(inode));
+            ends.extend(held.map(|(socket, _)| (proto, socket.local, socket.port)));
+        }
+    }
+    Ok(ends)
 }
 
 fn with_holders(

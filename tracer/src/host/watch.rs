@@ -8,7 +8,7 @@
 
 mod space;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
@@ -20,11 +20,13 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-use super::discovery::{Depth, Sighting, discover, leads_to, names};
-use super::facts::{Fact, InterfaceAddress, Link, Namespace};
+use super::Unreadable;
+use super::discovery::{Basis, Depth, Name, Sighting, discover, leads_to, names};
+use super::facts::{AddressOwner, Fact, InterfaceAddress, Link, Namespace};
 use super::links::{self, Peers};
 use super::namespaces::{Namespaces, NetnsFd};
 use super::netlink::Netlink;
+use super::workloads::{Reader, Workloads, bundle_of};
 use crate::model::{Device, IfIndex, NetNs};
 use space::{Difference, Relation, Space};
 
@@ -59,6 +61,8 @@ pub enum HostChange {
     LinkGone(Device),
     /// All addresses of an interface.
     Addresses(Device, Vec<InterfaceAddress>),
+    /// Whose addresses are, beside those of interfaces: what was not told before.
+    Owners(Vec<AddressOwner>),
     /// Something could not be read.
     Unread {
         /// What was tried.
@@ -79,6 +83,7 @@ impl HostChange {
             Self::LinkAdded(link) | Self::LinkChanged(link) => Fact::Link(link.clone()),
             Self::LinkGone(device) => Fact::LinkGone(*device),
             Self::Addresses(device, list) => Fact::Addresses(*device, list.clone()),
+            Self::Owners(list) => Fact::Owners(list.clone()),
             Self::Unread { what, why } => Fact::Unread {
                 what: what.clone(),
                 why: why.clone(),
@@ -93,31 +98,46 @@ fn namespace(netns: NetNs, identity: &Identity) -> Fact {
         netns,
         name: identity.name.clone(),
         process: identity.process,
+        path: identity.path.clone(),
     })
 }
 
-/// How a namespace is called, and how it is entered where no file leads there.
+/// How a namespace is called, and how it is entered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// Its name.
     pub name: String,
-    /// A process inside, where the name is not that of a file below /run/netns.
+    /// On what the name rests.
+    pub basis: Basis,
+    /// A process inside, where nobody gave the namespace its name with a file.
     pub process: Option<u32>,
+    /// The file on which it is mounted; where it is on none and no process is inside, what else leads there.
+    pub path: Option<String>,
 }
 
 impl Identity {
-    /// What was found now. A process that was told before is kept for as long as it is inside.
-    fn of(netns: NetNs, sighting: &Sighting, name: String, before: Option<&Self>) -> Self {
+    /// What was found now. A process that was told before is kept for as long as it is inside, and a name until there is one that
+    /// rests on as much: what has ended is still called as it was.
+    fn of(netns: NetNs, sighting: &Sighting, name: Name, before: Option<&Self>) -> Self {
         let stays = |process: &u32| {
             let path = format!("/proc/{process}/ns/net");
             leads_to(Path::new(&path), netns)
         };
+        let given = name.basis == Basis::Given;
         let process = before
             .and_then(|known| known.process)
             .filter(stays)
             .or(sighting.process)
-            .filter(|_| sighting.mounted_as.is_none());
-        Self { name, process }
+            .filter(|_| !given);
+        let path = (sighting.mounted || process.is_none())
+            .then(|| sighting.path.to_string_lossy().into_owned());
+        let better = before.filter(|known| known.basis < name.basis);
+        Self {
+            basis: better.map_or(name.basis, |known| known.basis),
+            name: better.map_or(name.text, |known| known.name.clone()),
+            process,
+            path,
+        }
     }
 }
 
@@ -151,6 +171,10 @@ pub struct Watcher {
     /// Namespaces that could not be entered: told once.
     refused: BTreeMap<NetNs, String>,
     peers: Peers,
+    reader: Reader,
+    /// Owners of addresses, and files that could not be read, that were told.
+    owners: BTreeSet<AddressOwner>,
+    unread: BTreeSet<String>,
     next_scan: Instant,
     pause: Duration,
     scans: u32,
@@ -160,11 +184,11 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Begins to follow. The first changes tell everything there is.
+    /// Begins to follow. The first changes tell everything there is. Names are looked for below `host_root` too.
     ///
     /// # Errors
     /// When /proc cannot be read or no more descriptors can be had.
-    pub fn new() -> io::Result<(Self, Vec<HostChange>)> {
+    pub fn new(host_root: Option<PathBuf>) -> io::Result<(Self, Vec<HostChange>)> {
         let poll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let mounts = File::open("/proc/thread-self/mountinfo")?;
         poll.add(&mounts, EpollEvent::new(EpollFlags::EPOLLPRI, MOUNTS_TOKEN))?;
@@ -175,6 +199,9 @@ impl Watcher {
             followed: BTreeMap::new(),
             refused: BTreeMap::new(),
             peers: Peers::default(),
+            reader: Reader::new(host_root),
+            owners: BTreeSet::new(),
+            unread: BTreeSet::new(),
             next_scan: Instant::now(),
             pause: SCAN_PERIOD,
             scans: 0,
@@ -271,9 +298,16 @@ impl Watcher {
             }
         }
         self.refused.retain(|netns, _| found.contains_key(netns));
-        let names = names(&found);
+        let shims: Vec<_> = found
+            .values()
+            .filter_map(|s| bundle_of(s.process?))
+            .collect();
+        let workloads = self.reader.read(&shims);
+        let mut names = names(&found, &workloads);
         for (netns, sighting) in &found {
-            let name = names.get(netns).cloned().unwrap_or_default();
+            let Some(name) = names.remove(netns) else {
+                continue;
+            };
             match self.followed.get_mut(netns) {
                 Some(known) => {
                     known.path.clone_from(&sighting.path);
@@ -289,7 +323,22 @@ impl Watcher {
                 }
             }
         }
+        self.tell(&workloads, out);
         !missing.is_empty()
+    }
+
+    /// Tells what files newly say of addresses, and which cannot be read.
+    fn tell(&mut self, workloads: &Workloads, out: &mut Vec<HostChange>) {
+        let mut new = workloads.owners();
+        new.retain(|owner| self.owners.insert(owner.clone()));
+        if !new.is_empty() {
+            out.push(HostChange::Owners(new.into_iter().collect()));
+        }
+        for Unreadable { what, why } in workloads.unread() {
+            if self.unread.insert(what.clone()) {
+                out.push(HostChange::Unread { what, why });
+            }
+        }
     }
 
     fn follow(

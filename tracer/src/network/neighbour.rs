@@ -284,8 +284,14 @@ fn question(asker: &Link, ask: Ask) -> Frame {
 /// Owners are looked at first: what is asked about them comes before what is asked about possible proxies.
 fn react<'a>(host: &'a Host, ask: Ask, segment: &Segment<'a>, found: &mut Answer<'a>) {
     let owns = |link: &Link| host.is_local(link.device.netns, ask.address);
-    let (near, others): (Vec<&Reached<'a>>, Vec<&Reached<'a>>) =
+    let has = |link: &Link| {
+        let mut own = host.addresses(link.device).iter();
+        own.any(|a| a.address == ask.address)
+    };
+    let (mut near, others): (Vec<&Reached<'a>>, Vec<&Reached<'a>>) =
         segment.ends.iter().partition(|end| owns(end.link));
+    // Of several interfaces of one owner the one that has the address is expected to answer.
+    near.sort_by_key(|end| !has(end.link));
     let few = segment.ends.len() <= FEW;
     for end in near.into_iter().chain(others) {
         let link = end.link;

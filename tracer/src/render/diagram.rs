@@ -10,7 +10,7 @@ use super::text::completeness;
 use super::text::path::{End, end_of};
 use super::text::verdict::{confidence, packets, sentence};
 use super::text::{outcomes, seconds};
-use crate::report::{PathReport, Report};
+use crate::report::{FlowReport, PathReport, Report};
 use crate::verdict::Verdict;
 use canvas::{Canvas, LINE, TEXT, class, wrap};
 use column::{Column, paragraph};
@@ -37,8 +37,8 @@ pub fn svg(report: &Report) -> String {
         hops: Vec::new(),
         checks: Vec::new(),
     };
-    let tuple = flow.and_then(|flow| flow.tuples.first());
-    let tuple = tuple.map_or("no packet", |tuple| tuple.text.as_str());
+    let tuple = flow.and_then(FlowReport::title);
+    let tuple = tuple.as_deref().unwrap_or("no packet");
     let paths = flow.map_or(std::slice::from_ref(&none), |flow| &flow.paths);
     let columns: Vec<Column<'_>> = paths
         .iter()
@@ -46,7 +46,9 @@ pub fn svg(report: &Report) -> String {
         .map(|(i, path)| (path, end.as_ref().filter(|end| end.path == i)))
         .filter(|(path, end)| !path.hops.is_empty() || end.is_some())
         .map(|(path, end)| {
-            let first = path.hops.first().map_or(tuple, |hop| hop.tuple.as_str());
+            let first = flow.zip(path.hops.first());
+            let first = first.map(|(flow, hop)| flow.with_owners(&hop.tuple));
+            let first = first.as_deref().unwrap_or(tuple);
             let title = format!("{}: {first}", path.direction);
             Column::new(title, path, end.map(|end| (end, verdict.summary.as_str())))
         })

@@ -20,8 +20,8 @@ use super::style::{Face, Marks, UNICODE};
 use super::text::completeness;
 use super::text::verdict::{confidence, packets, sentence};
 use super::text::{more_alike, node, outcomes, seconds};
-use crate::report::Report;
 use crate::report::stories::stories;
+use crate::report::{FlowReport, Report};
 use crate::verdict::{Advice, Evidence, Verdict};
 use escape::{code, fence, prose};
 
@@ -44,7 +44,10 @@ const MARKS: Marks = UNICODE;
 pub fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
     let worst = report.flows.first();
     let verdict = worst.map_or(&report.verdict, |flow| &flow.verdict);
-    let head = headline(worst.map_or(verdict, |flow| report.verdict_of(flow)));
+    let mut head = headline(worst.map_or(verdict, |flow| report.verdict_of(flow)));
+    if let Some(words) = worst.and_then(FlowReport::processes) {
+        head.extend([prose(&words), String::new()]);
+    }
     let mut rest = others(report);
     rest.extend(why(&verdict.evidence));
     rest.extend(what_to_do(&verdict.advice));

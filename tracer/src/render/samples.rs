@@ -2,9 +2,10 @@
 
 use crate::model::Latency;
 use crate::report::{
-    Completeness, ContextEntry, FlowReport, HookLoss, HopReport, HostInfo, PathReport, ProbeReport,
-    Report, SCHEMA, Tool, TraceInfo, TupleReport,
+    Completeness, ContextEntry, FlowReport, HookLoss, HopReport, HostInfo, OwnerReport, PathReport,
+    ProbeReport, ProcessReport, Report, SCHEMA, Tool, TraceInfo, TupleReport,
 };
+
 use crate::verdict::{Advice, AdviceKind, Affected, Confidence, Evidence, Outcome, Place, Verdict};
 
 pub(crate) fn all() -> Vec<(&'static str, Report)> {
@@ -158,6 +159,9 @@ fn flow(id: u32, asked: &str, verdict: Verdict, paths: Vec<PathReport>) -> FlowR
     FlowReport {
         id,
         tuples: vec![tuple("asked", asked)],
+        owners: Vec::new(),
+        sender: None,
+        receiver: None,
         verdict,
         losses: Vec::new(),
         paths,
@@ -172,6 +176,7 @@ fn report(expression: &str, packets: u64, verdict: Verdict, flows: Vec<FlowRepor
             version: "0.1.0".into(),
         },
         nodes: Vec::new(),
+        namespaces: Vec::new(),
         host: HostInfo {
             hostname: "node1".into(),
             kernel: "6.18.5".into(),
@@ -207,6 +212,13 @@ fn probe(name: &str, state: &str, detail: &str) -> ProbeReport {
         name: name.into(),
         state: state.into(),
         detail: detail.into(),
+    }
+}
+
+pub(crate) fn owner(address: &str, owner: &str) -> OwnerReport {
+    OwnerReport {
+        address: address.into(),
+        owner: owner.into(),
     }
 }
 
@@ -251,6 +263,15 @@ pub(crate) fn delivered_dnat() -> Report {
     );
     let mut flow = flow(0, asked, verdict.clone(), vec![forward, reply]);
     flow.tuples.push(tuple("translated", there));
+    flow.owners = vec![
+        owner("10.244.1.7", "pod default/web-7d4b9"),
+        owner("10.96.0.1", "service default/kubernetes"),
+    ];
+    flow.sender = Some(ProcessReport {
+        pid: 4711,
+        comm: "curl".into(),
+        owner: Some("container web of pod default/web-7d4b9".into()),
+    });
     report(
         "tcp and host 10.96.0.1 and port 443",
         11,

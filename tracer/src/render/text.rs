@@ -77,6 +77,7 @@ pub fn write(out: &mut impl Write, report: &Report, style: &TextStyle) -> io::Re
         };
         page.gap();
         title(&mut page, flow, report.flows.len());
+        processes(&mut page, flow);
         same(&mut page, others);
         path::rows(&mut page, flow, style.checks);
         page.gap();
@@ -157,12 +158,19 @@ pub(crate) fn seconds(at: &str) -> String {
 }
 
 fn title(page: &mut Page, flow: &FlowReport, flows: usize) {
-    let asked = flow.tuples.first().map(|tuple| tuple.text.as_str());
+    let asked = flow.title();
     let mut line = Line::default();
     if flows > 1 {
         line = line.push(Ink::Quiet, &format!("flow {}  ", flow.id));
     }
-    page.line(line.push(Ink::Strong, asked.unwrap_or("no packet")));
+    page.prose(line, Ink::Strong, asked.as_deref().unwrap_or("no packet"));
+}
+
+/// Who sends and who receives.
+fn processes(page: &mut Page, flow: &FlowReport) {
+    if let Some(words) = flow.processes() {
+        page.prose(Line::default().push(Ink::Quiet, "  "), Ink::Quiet, &words);
+    }
 }
 
 /// How many more flows have the story that is told, and which.

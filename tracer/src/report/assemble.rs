@@ -8,24 +8,29 @@ mod event;
 mod journeys;
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{
     CheckReport, ClockReport, Completeness, FlowReport, HookLoss, HopReport, HostInfo,
-    JourneyReport, LossReport, NodeReport, PathReport, ProbeReport, Report, SCHEMA, Tool,
-    TraceInfo, TupleReport,
+    JourneyReport, LossReport, NamespaceReport, NetnsReport, NodeReport, OwnerReport, PathReport,
+    ProbeReport, ProcessReport, Report, SCHEMA, Tool, TraceInfo, TupleReport,
 };
 use crate::correlate::Trace;
 use crate::diagnose::checks::{self, Passed};
+use crate::diagnose::ends;
 use crate::diagnose::view::View;
 use crate::diagnose::{Diagnosis, LossGroup};
 use crate::host::Host;
 use crate::host::facts::{ProbeState, Run, TracedNode};
+use crate::host::owners::Owners;
 use crate::model::Losses;
-use crate::model::{Direction, Flow, FlowId, Hop, KtimeNs, Path, Tuple, TupleRole};
+use crate::model::{Direction, Flow, FlowId, Hop, KtimeNs, NetNs, Path, Tuple, TupleRole};
+use crate::report::owners::annotate;
+use crate::verdict::Verdict;
 pub use event::event_report;
 
 /// Flows, the worst ones first, whose checks are told.
@@ -35,6 +40,9 @@ const CHECKED: usize = 16;
 #[must_use]
 pub fn assemble(trace: &Trace, host: &Host, diagnosis: &Diagnosis) -> Report {
     let clock = Clock::of(host);
+    let owners = Owners::of(host);
+    let all: Vec<IpAddr> = trace.flows.iter().flat_map(addresses_of).collect();
+    let told = |text: &str| annotate(text, |own| owners.among(own, &all));
     Report {
         schema: SCHEMA.into(),
         tool: Tool {
@@ -47,6 +55,7 @@ pub fn assemble(trace: &Trace, host: &Host, diagnosis: &Diagnosis) -> Report {
             .values()
             .map(|node| node_report(node, clock))
             .collect(),
+        namespaces: namespaces(trace, host),
         trace: TraceInfo {
             expression: run(host, |run| &run.expression),
             clauses: host
@@ -61,8 +70,11 @@ pub fn assemble(trace: &Trace, host: &Host, diagnosis: &Diagnosis) -> Report {
             events: trace.events,
             completeness: completeness(trace, host),
         },
-        verdict: diagnosis.overall.clone(),
-        flows: flows(trace, host, diagnosis, clock),
+        verdict: Verdict {
+            summary: told(&diagnosis.overall.summary),
+            ..diagnosis.overall.clone()
+        },
+        flows: flows(trace, host, (diagnosis, &owners), clock),
         journeys: journeys::sample(trace, host, clock),
         context: context::read(trace, host, clock),
     }
@@ -193,23 +205,76 @@ fn state_name(state: ProbeState) -> &'static str {
     }
 }
 
-fn flows(trace: &Trace, host: &Host, diagnosis: &Diagnosis, clock: Clock) -> Vec<FlowReport> {
+/// The namespaces of all paths.
+fn namespaces(trace: &Trace, host: &Host) -> Vec<NamespaceReport> {
+    let paths = trace.flows.iter().flat_map(|f| [&f.forward, &f.reply]);
+    let passed: BTreeSet<NetNs> = paths
+        .flat_map(|path| &path.hops)
+        .map(|hop| hop.device.netns)
+        .collect();
+    let report = |netns: NetNs| NamespaceReport {
+        node: host.node(netns).map(str::to_owned),
+        name: host.namespace(netns),
+        netns: NetnsReport {
+            inode: host.nodes.is_empty().then_some(netns.0),
+            path: host.path_to(netns).map(str::to_owned),
+            pid: host.process_in(netns),
+        },
+    };
+    passed.into_iter().map(report).collect()
+}
+
+/// All addresses of a flow.
+fn addresses_of(flow: &Flow) -> Vec<IpAddr> {
+    let tuples = flow.tuples.iter();
+    let all: BTreeSet<IpAddr> = tuples.flat_map(|(_, t)| [t.src, t.dst]).collect();
+    all.into_iter().collect()
+}
+
+/// Whose they are.
+fn owners_of(addresses: &[IpAddr], owners: &Owners<'_>) -> Vec<OwnerReport> {
+    let report = |address: &IpAddr| {
+        Some(OwnerReport {
+            address: address.to_string(),
+            owner: owners.among(*address, addresses)?,
+        })
+    };
+    addresses.iter().filter_map(report).collect()
+}
+
+fn flows(
+    trace: &Trace,
+    host: &Host,
+    (diagnosis, owners): (&Diagnosis, &Owners<'_>),
+    clock: Clock,
+) -> Vec<FlowReport> {
     let known: BTreeMap<FlowId, &Flow> = trace.flows.iter().map(|flow| (flow.id, flow)).collect();
     let mut flows: Vec<FlowReport> = diagnosis
         .flows
         .iter()
         .map(|judged| {
             let flow = known.get(&judged.flow);
+            let addresses = flow.map(|flow| addresses_of(flow)).unwrap_or_default();
+            let told = |text: &str| annotate(text, |own| owners.among(own, &addresses));
             FlowReport {
                 id: judged.flow.0,
                 tuples: flow
                     .map(|flow| flow.tuples.iter().map(tuple_report).collect())
                     .unwrap_or_default(),
-                verdict: judged.verdict.clone(),
+                owners: owners_of(&addresses, owners),
+                sender: None,
+                receiver: None,
+                verdict: Verdict {
+                    summary: told(&judged.verdict.summary),
+                    ..judged.verdict.clone()
+                },
                 losses: judged
                     .losses
                     .iter()
-                    .map(|loss| loss_report(loss, clock))
+                    .map(|loss| LossReport {
+                        summary: told(&loss.summary),
+                        ..loss_report(loss, clock)
+                    })
                     .collect(),
                 paths: flow
                     .map(|flow| paths(flow, host, clock))
@@ -230,7 +295,9 @@ fn flows(trace: &Trace, host: &Host, diagnosis: &Diagnosis, clock: Clock) -> Vec
     });
     for report in flows.iter_mut().take(CHECKED) {
         if let Some(flow) = known.get(&FlowId(report.id)) {
-            add_checks(report, &View { trace, host, flow });
+            let view = View { trace, host, flow };
+            add_processes(report, &view);
+            add_checks(report, &view);
         }
     }
     flows
@@ -270,6 +337,24 @@ fn paths(flow: &Flow, host: &Host, clock: Clock) -> Vec<PathReport> {
         paths.push(path_report(Direction::Reply, &flow.reply, host, clock));
     }
     paths
+}
+
+/// Adds who sends and who receives.
+fn add_processes(report: &mut FlowReport, view: &View<'_>) {
+    let told = |(netns, process): ends::End| {
+        let owner = view.host.process_owners.get(&(netns, process.pid));
+        let owner = owner.filter(|owner| owner.comm == process.comm);
+        ProcessReport {
+            pid: process.pid,
+            comm: process.comm,
+            owner: owner
+                .map(ToString::to_string)
+                .filter(|words| !words.is_empty()),
+        }
+    };
+    let (sends, receives) = ends::of_flow(view);
+    report.sender = sends.map(told);
+    report.receiver = receives.map(told);
 }
 
 /// Adds what packets were checked by.

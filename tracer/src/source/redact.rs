@@ -130,6 +130,7 @@ impl Redactor {
             | Question::DeviceState { .. }
             | Question::Sockets { .. }
             | Question::Cgroups
+            | Question::ProcessOwner { .. }
             | Question::Cgroup { .. } => {}
         }
         question

@@ -33,6 +33,9 @@ pub fn combined(report: &Report) -> Option<FlowReport> {
     Some(FlowReport {
         id: ALL,
         tuples: Vec::new(),
+        owners: report.flows.iter().flat_map(|f| f.owners.clone()).collect(),
+        sender: None,
+        receiver: None,
         verdict: report.verdict.clone(),
         losses: Vec::new(),
         paths: ["forward", "reply"].into_iter().filter_map(way).collect(),

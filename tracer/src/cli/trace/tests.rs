@@ -1,6 +1,6 @@
 //! What the command line becomes, and what is refused.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::cli::{Invocation, parse_from};
@@ -29,6 +29,24 @@ fn defaults() {
     assert_eq!(config.filter.words, ["ip or ip6"]);
     assert!(config.only_netns.is_empty() && config.only_interfaces.is_empty());
     assert!(config.duration.is_none() && config.packets.is_none() && !config.until_verdict);
+}
+
+#[test]
+fn a_namespace_may_be_a_pods() {
+    let words = [
+        "tracer",
+        "--netns",
+        "pod shop/cart",
+        "--netns",
+        "shop/db",
+        "--host-root",
+        "/host",
+    ];
+    let Ok(Invocation::Trace(config)) = parse_from(words, Surroundings::default()) else {
+        unreachable!("these are names of namespaces")
+    };
+    assert_eq!(config.only_netns, ["pod shop/cart", "shop/db"]);
+    assert_eq!(config.host_root.as_deref(), Some(Path::new("/host")));
 }
 
 #[test]

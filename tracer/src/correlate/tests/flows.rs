@@ -426,6 +426,7 @@ fn what_a_node_follows_for_others_opens_no_flow_by_itself() {
         KtimeNs(0),
         Fact::Namespace(Namespace {
             process: None,
+            path: None,
             netns,
             name: "server".to_owned(),
             node: Some(NodeId(1)),

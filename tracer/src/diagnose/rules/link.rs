@@ -147,10 +147,10 @@ fn open_port(host: &Host, bridge: &Link, ends: &[IpAddr]) -> Vec<Remedy> {
     }]
 }
 
-/// A drop because of a missing carrier.
+/// A drop because of a missing carrier, or of a device that is down and has no queue, as the loopback has none.
 #[must_use]
 pub fn is_no_carrier(info: &DropInfo) -> bool {
-    info.no_carrier == Some(true)
+    (info.no_carrier == Some(true) || info.device_up == Some(false))
         && info.function.as_deref() == Some("__dev_queue_xmit")
         && info
             .reason
@@ -204,8 +204,12 @@ pub fn no_carrier(loss: &Loss<'_>) -> Option<Candidate> {
         return Some(
             down(loss.host, device, function, &ends(loss)).because(
                 "link",
-                "the device had no carrier at the drop (its queue discipline is out of work)"
-                    .to_owned(),
+                if loss.info.device_up == Some(false) {
+                    "the device was down at the drop"
+                } else {
+                    "the device had no carrier at the drop (its queue discipline is out of work)"
+                }
+                .to_owned(),
             ),
         );
     }

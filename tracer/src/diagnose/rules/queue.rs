@@ -20,7 +20,7 @@ const SHAPERS: &[&str] = &["tbf", "htb", "hfsc", "cbq", "cake"];
 /// A queueing discipline had no room. With carrier only: a device without one has its queue taken out of work, and
 /// drops by the same reason.
 pub fn qdisc(loss: &Loss<'_>) -> Option<Candidate> {
-    if loss.info.no_carrier == Some(true) {
+    if loss.info.no_carrier == Some(true) || loss.info.device_up == Some(false) {
         return None;
     }
     let device = loss.last_device()?;

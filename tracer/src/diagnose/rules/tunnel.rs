@@ -19,6 +19,7 @@ use super::super::loss::Loss;
 use super::super::mtu;
 use super::super::overlay::{self, Asker};
 use super::super::remedy::{Command, Remedy, Shell, command, ip, text};
+use super::super::routing;
 use super::super::words;
 use super::l2;
 
@@ -294,12 +295,58 @@ pub fn no_remote(loss: &Loss<'_>) -> Option<Candidate> {
                 .and_then(|(device, mac)| remote_of(loss.host, device, mac))
                 .map(|r| r.address)
                 .or_else(|| looked_up(loss));
+            if let Some(stale) = stale_end(loss, remote) {
+                let (why, advice) = stale;
+                return Some(without(why).advise(advice));
+            }
             let which = remote.map_or_else(String::new, |remote| format!(" {remote}"));
             let why = format!("no route to the remote end{which} of the tunnel");
             Some(without(why).advise(to_remote(loss, remote)))
         }
         _ => None,
     }
+}
+
+/// A tunnel that sends from an address that its namespace does not have: no route is found for such a source.
+fn stale_end(loss: &Loss<'_>, remote: Option<IpAddr>) -> Option<(String, Vec<Remedy>)> {
+    let host = loss.host;
+    let link = host.link(loss.last_device()?)?;
+    let (netns, vxlan) = (link.device.netns, link.vxlan.as_ref()?);
+    let local = vxlan.local.filter(|local| !host.is_local(netns, *local))?;
+    let (at, name) = (host.namespace(netns), &link.name);
+    let shell = Shell::of(host, Some(netns));
+    let look = shell.look(
+        "look first: from which address the tunnel sends, and which there are",
+        command!["ip -d link show dev", name],
+    );
+    // Several may lead to the remote end: the one of its network is the one that the tunnel is to use.
+    let mut own = host.addresses_in(netns);
+    let near =
+        own.find(|a| remote.is_some_and(|remote| routing::holds(a.address, a.prefix, remote)));
+    let set = |end: IpAddr| {
+        command![
+            "ip link set dev",
+            name,
+            "type vxlan id",
+            vxlan.vni,
+            "local",
+            end
+        ]
+    };
+    let change = near.map(|new| {
+        let new = new.address;
+        shell
+            .change(format!("let the tunnel send from {new}"), set(new))
+            .undone_by(set(local))
+            .scope(format!("the other ends have to send to {new} too"))
+    });
+    let remote = remote.map_or_else(|| "its remote end".to_owned(), |r| r.to_string());
+    Some((
+        format!(
+            "it sends from {local}, which is no address of {at} (any more): no route to {remote} with that source"
+        ),
+        [look].into_iter().chain(change).collect(),
+    ))
 }
 
 fn for_mac(mac: Option<Mac>) -> String {

@@ -121,6 +121,7 @@ impl Net {
         for (n, name) in (1..).zip(names) {
             net.fact(Fact::Namespace(Namespace {
                 process: None,
+                path: None,
                 node: None,
                 netns: NetNs(n),
                 name: (*name).to_owned(),

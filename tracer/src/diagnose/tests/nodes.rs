@@ -32,6 +32,7 @@ fn nodes(until: Option<KtimeNs>) -> Net {
     for (netns, name, node) in [(ONE, "host", 0), (TWO, "host", 1), (POD, "pod", 1)] {
         net.fact(Fact::Namespace(Namespace {
             process: None,
+            path: None,
             netns: NetNs(netns),
             name: name.to_owned(),
             node: Some(NodeId(node)),
@@ -288,6 +289,7 @@ fn an_answer_that_took_the_default_route_of_its_node() {
     net.link(device(ONE, 2), "eth0", |l| l.mac = Some(mac(1)));
     net.fact(Fact::Namespace(Namespace {
         process: None,
+        path: None,
         netns: NetNs(4),
         name: "asker".to_owned(),
         node: Some(NodeId(0)),

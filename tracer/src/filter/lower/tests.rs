@@ -9,7 +9,7 @@ use tracer_common::tuple::{FAMILY_V4, FAMILY_V6, PROTO_ARP, RawTuple};
 
 use super::clauses;
 use crate::filter::ast::{Expr, Network, Side, Test};
-use crate::filter::{normal_form, parser, words};
+use crate::filter::{NoDirectory, normal_form, parser, words};
 
 /// One header of a packet, as the kernel programs see it.
 #[derive(Clone, Copy, Debug)]
@@ -380,7 +380,9 @@ fn words_say_what_the_terms_say() {
         let expr = random.expr(depth, false);
         for term in normal_form::terms(&expr, true).unwrap() {
             let text = words::term(&term);
-            let again = normal_form::terms(&parser::parse(&text).unwrap().expr, false).unwrap();
+            let again =
+                normal_form::terms(&parser::parse(&text, &NoDirectory).unwrap().expr, false)
+                    .unwrap();
             let list = clauses(&again, true);
             let wanted = clauses(std::slice::from_ref(&term), true);
             for _ in 0..20 {

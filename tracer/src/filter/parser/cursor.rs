@@ -4,12 +4,14 @@ use std::ops::Range;
 
 use super::{Asked, DEEPEST, Qualifiers};
 use crate::filter::FilterError;
+use crate::filter::directory::Directory;
 use crate::filter::lexer::{Token, TokenKind, tokens};
 use crate::filter::names::{KEYWORDS, Keyword, REFUSED, lookup};
 
 /// A text being parsed: its tokens, the place in it, and what is carried along.
 pub(super) struct Parser<'a> {
     pub(super) text: &'a str,
+    pub(super) directory: &'a dyn Directory,
     pub(super) tokens: Vec<Token>,
     pub(super) at: usize,
     pub(super) depth: usize,
@@ -21,9 +23,10 @@ pub(super) struct Parser<'a> {
 }
 
 impl<'a> Parser<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
+    pub(super) fn new(text: &'a str, directory: &'a dyn Directory) -> Self {
         Self {
             text,
+            directory,
             tokens: tokens(text),
             at: 0,
             depth: 0,

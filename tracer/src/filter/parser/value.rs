@@ -9,7 +9,7 @@ use super::{Direction, Parser, Qualifiers};
 use crate::filter::FilterError;
 use crate::filter::ast::{Expr, Network, Side, Test};
 use crate::filter::lexer::TokenKind;
-use crate::filter::names::{KEYWORDS, Keyword, Kind, PROTOCOLS, SERVICES, lookup};
+use crate::filter::names::{KEYWORDS, Keyword, Kind, Named, PROTOCOLS, SERVICES, lookup};
 
 /// Why host names are refused.
 pub(super) const NO_NAMES: &str =
@@ -24,6 +24,11 @@ impl Kind {
             Self::Port => "a port",
             Self::PortRange => "a range of ports",
             Self::Proto => "a protocol",
+            Self::Named(Named::Pod) => "a pod",
+            Self::Named(Named::Container) => "a container",
+            Self::Named(Named::Service) => "a service",
+            Self::Named(Named::Process) => "a process",
+            Self::Named(Named::Pid) => "a process id",
         }
     }
 
@@ -35,6 +40,11 @@ impl Kind {
             Self::Port => "port 443",
             Self::PortRange => "portrange 8000-8100",
             Self::Proto => "proto 47",
+            Self::Named(Named::Pod) => "pod shop/cart-5f6d",
+            Self::Named(Named::Container) => "container web",
+            Self::Named(Named::Service) => "service shop/db",
+            Self::Named(Named::Process) => "process nginx",
+            Self::Named(Named::Pid) => "pid 4711",
         }
     }
 }
@@ -61,6 +71,7 @@ impl Parser<'_> {
                 self.port_test(first, last, span, qualifiers)
             }
             Kind::Proto => self.proto(word, span, qualifiers),
+            Kind::Named(named) => self.named((named, word), span, qualifiers),
         }
     }
 
@@ -136,17 +147,23 @@ impl Parser<'_> {
                     "IPv4 goes with ip, icmp and arp; IPv6 with ip6 and icmp6; tcp, udp and sctp with both",
                 ));
         }
-        if let Some(host) = network.host().filter(|_| !self.negated) {
-            let list = match qualifiers.direction {
-                Direction::One(Side::Src) => &mut self.asked.src,
-                Direction::One(Side::Dst) => &mut self.asked.dst,
-                Direction::Either | Direction::Both => &mut self.asked.any,
-            };
-            if !list.contains(&host) {
-                list.push(host);
-            }
-        }
+        self.asks_for(network.host(), qualifiers.direction);
         Ok(qualified(qualifiers, |side| Test::Address(side, network)))
+    }
+
+    /// Notes an address that is asked for.
+    pub(super) fn asks_for(&mut self, host: Option<IpAddr>, direction: Direction) {
+        let Some(host) = host.filter(|_| !self.negated) else {
+            return;
+        };
+        let list = match direction {
+            Direction::One(Side::Src) => &mut self.asked.src,
+            Direction::One(Side::Dst) => &mut self.asked.dst,
+            Direction::Either | Direction::Both => &mut self.asked.any,
+        };
+        if !list.contains(&host) {
+            list.push(host);
+        }
     }
 
     fn ports(
@@ -239,10 +256,15 @@ impl Parser<'_> {
 
 /// The test at the ends asked for, with the protocol that stands before it.
 fn qualified(qualifiers: Qualifiers, test: impl Fn(Side) -> Test) -> Expr {
+    at_ends(qualifiers, |side| Expr::Test(test(side)))
+}
+
+/// The same of several tests, which must hold at one end.
+pub(super) fn at_ends(qualifiers: Qualifiers, test: impl Fn(Side) -> Expr) -> Expr {
     let ends = match qualifiers.direction {
-        Direction::One(side) => Expr::Test(test(side)),
+        Direction::One(side) => test(side),
         Direction::Either | Direction::Both => {
-            let both = vec![Expr::Test(test(Side::Src)), Expr::Test(test(Side::Dst))];
+            let both = vec![test(Side::Src), test(Side::Dst)];
             if qualifiers.direction == Direction::Both {
                 Expr::And(both)
             } else {

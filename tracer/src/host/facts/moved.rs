@@ -23,6 +23,7 @@ impl Fact {
             Self::RuleTrace(trace) => Some(&mut trace.netns),
             Self::Ipvs(answer) => Some(&mut answer.netns),
             Self::Conntrack(answer) => Some(&mut answer.netns),
+            Self::ProcessOwner(owner) => Some(&mut owner.netns),
             Self::NamespaceGone(netns)
             | Self::Sysctl { netns, .. }
             | Self::Rules(netns, ..)
@@ -41,6 +42,7 @@ impl Fact {
             | Self::Coverage { .. }
             | Self::Cgroups(_)
             | Self::Cgroup(..)
+            | Self::Owners(_)
             | Self::Unread { .. } => None,
         }
     }

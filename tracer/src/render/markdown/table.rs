@@ -41,14 +41,17 @@ fn needs(path: &PathReport) -> usize {
 
 /// One way as a table of at most `room` rows.
 fn way(flow: &FlowReport, path: &PathReport, end: Option<&End>, room: usize) -> Vec<String> {
-    let asked = flow.tuples.first().map(|tuple| tuple.text.as_str());
-    let tuple = path.hops.first().map(|hop| hop.tuple.as_str()).or(asked);
+    let first = path.hops.first().map(|hop| flow.with_owners(&hop.tuple));
+    let tuple = first.or_else(|| flow.title());
     let title = match path.direction.as_str() {
         "forward" => "Path".to_owned(),
         other => format!("Path, {}", prose(other)),
     };
     let mut lines = vec![
-        format!("### {title}: {}", code(tuple.unwrap_or("no packet"))),
+        format!(
+            "### {title}: {}",
+            code(tuple.as_deref().unwrap_or("no packet"))
+        ),
         String::new(),
         "| # | place | hook | packets | to next | p99 | what changed |".to_owned(),
         "|--:|---|---|--:|--:|--:|---|".to_owned(),
@@ -72,7 +75,7 @@ fn way(flow: &FlowReport, path: &PathReport, end: Option<&End>, room: usize) -> 
             ));
         }
         if window.shows(i) {
-            lines.push(hop_row(hop, here.is_none()));
+            lines.push(hop_row(flow, hop, here.is_none()));
         }
         lines.extend(here.map(|end| end_row(end, Some(hop))));
     }
@@ -81,9 +84,11 @@ fn way(flow: &FlowReport, path: &PathReport, end: Option<&End>, room: usize) -> 
 }
 
 /// A hop; losses after it unless the verdict's row tells them.
-fn hop_row(hop: &HopReport, losses: bool) -> String {
+fn hop_row(flow: &FlowReport, hop: &HopReport, losses: bool) -> String {
     let latency = |ns: Option<u64>| ns.map(|ns| duration(ns, &MARKS)).unwrap_or_default();
-    let mut changed: Vec<String> = changes(&MARKS, hop, false).collect();
+    let mut changed: Vec<String> = changes(&MARKS, hop, false)
+        .map(|text| flow.with_owners(&text))
+        .collect();
     changed.extend(
         hop.rewrites
             .iter()

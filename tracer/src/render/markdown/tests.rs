@@ -4,7 +4,7 @@
 use super::{LINES, write};
 use crate::render::clean::is_hazard;
 use crate::render::samples;
-use crate::report::{ContextEntry, Report};
+use crate::report::{ContextEntry, ProcessReport, Report};
 use crate::verdict::{Advice, AdviceKind, Evidence};
 
 fn ticket(report: &Report) -> String {
@@ -78,6 +78,12 @@ fn names_from_outside_are_only_shown() {
     let flow = report.flows.first_mut().unwrap();
     flow.verdict.summary = bad.into();
     flow.tuples.first_mut().unwrap().text = bad.into();
+    flow.owners = vec![samples::owner("10.0.0.1", bad)];
+    flow.receiver = Some(ProcessReport {
+        pid: 7,
+        comm: bad.into(),
+        owner: Some(bad.into()),
+    });
     let place = flow.verdict.place.as_mut().unwrap();
     place.namespace = Some(bad.into());
     place.interface = Some(bad.into());

@@ -26,14 +26,14 @@ pub(super) fn rows(page: &mut Page, flow: &FlowReport, with_checks: bool) {
             rows.push(Row::Way(&path.direction, first));
         }
         let end = end.as_ref().filter(|end| end.path == i);
-        path_rows(page, path, (end, with_checks), &mut rows);
+        path_rows(page, (flow, path), (end, with_checks), &mut rows);
     }
     table::draw(page, rows);
 }
 
 fn path_rows<'a>(
     page: &Page,
-    path: &'a PathReport,
+    (flow, path): (&FlowReport, &'a PathReport),
     (end, with_checks): (Option<&End>, bool),
     rows: &mut Vec<Row<'a>>,
 ) {
@@ -43,15 +43,21 @@ fn path_rows<'a>(
             .map(|check| Row::Check(check_words(check, &page.marks)))
             .collect()
     };
+    let changed = |hop: &HopReport, after: bool| -> Vec<Row<'a>> {
+        let texts = changes(&page.marks, hop, after);
+        texts
+            .map(|text| Row::Change(flow.with_owners(&text)))
+            .collect()
+    };
     rows.extend(checks(&path.checks));
     if let Some(end) = end.filter(|end| end.after == 0) {
         rows.push(end.row(page));
     }
     let mut before = None;
     for (i, hop) in path.hops.iter().enumerate().take(HOPS) {
-        rows.extend(changes(&page.marks, hop, false).map(Row::Change));
+        rows.extend(changed(hop, false));
         rows.push(Row::Hop(cells(page, hop, before)));
-        rows.extend(changes(&page.marks, hop, true).map(Row::Change));
+        rows.extend(changed(hop, true));
         rows.extend(checks(&hop.checks));
         before = Some(hop.tuple.as_str());
         match end.filter(|end| end.after == i + 1) {

@@ -167,6 +167,7 @@ fn host() -> Host {
         })),
         Fact::Namespace(Namespace {
             process: None,
+            path: None,
             node: None,
             netns: NetNs(1),
             name: "pod".into(),

@@ -110,7 +110,8 @@ impl Control {
         commands: Sender<Command>,
     ) -> Result<(Self, Ready, Vec<Input>), Error> {
         // The two slow parts, the kernel's types and the machine's namespaces, are read side by side.
-        let watching = thread::spawn(Watcher::new);
+        let host_root = config.host_root.clone();
+        let watching = thread::spawn(|| Watcher::new(host_root));
         let mut kernel = Kernel::load(&LoadOptions {
             btf: config.btf.clone(),
             snaplen: config.snaplen,
@@ -324,7 +325,8 @@ impl Control {
         let mut added = Vec::new();
         for change in changes {
             match change {
-                HostChange::NamespaceAdded(handle, _) => {
+                HostChange::NamespaceAdded(handle, identity) => {
+                    self.scope.called(handle.netns(), &identity.name);
                     added.push(handle.netns());
                     self.namespaces.insert(handle);
                 }
@@ -356,9 +358,10 @@ impl Control {
                     }
                 }
                 HostChange::LinkGone(device) => self.forget(device),
-                HostChange::NamespaceRenamed(..)
-                | HostChange::Addresses(..)
-                | HostChange::Unread { .. } => {}
+                HostChange::NamespaceRenamed(netns, identity) => {
+                    self.scope.called(netns, &identity.name);
+                }
+                HostChange::Addresses(..) | HostChange::Owners(_) | HostChange::Unread { .. } => {}
             }
         }
         facts.extend(self.attach(&new));

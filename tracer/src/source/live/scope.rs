@@ -12,6 +12,7 @@ use crate::config::{Config, Glob};
 use crate::error::Error;
 use crate::filter::Compiled;
 use crate::host::facts::Link;
+use crate::host::is_named;
 use crate::host::watch::HostChange;
 use crate::model::{NetNs, address_words};
 
@@ -102,7 +103,12 @@ impl Scope {
         self.netns.is_empty() || self.netns.contains(&netns)
     }
 
-    /// The name that the namespace had at the start.
+    /// Takes in what a namespace is called now.
+    pub(super) fn called(&mut self, netns: NetNs, name: &str) {
+        self.names.insert(netns, name.to_owned());
+    }
+
+    /// The name of a namespace.
     pub(super) fn namespace(&self, netns: NetNs) -> String {
         self.names
             .get(&netns)
@@ -164,7 +170,7 @@ fn chosen(wanted: &[String], names: &BTreeMap<NetNs, String>) -> Result<Vec<NetN
     for name in wanted {
         let found = names
             .iter()
-            .find(|(_, known)| *known == name)
+            .find(|(netns, known)| is_named(name, **netns, known))
             .map(|(ns, _)| *ns);
         netns.push(found.ok_or_else(|| {
             Error::no_such_namespace(name, &names.values().cloned().collect::<Vec<_>>())

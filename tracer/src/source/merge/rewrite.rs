@@ -58,6 +58,7 @@ impl Numbers {
         self.namespaces.insert((node, netns.0), number);
         self.new.push(Namespace {
             process: None,
+            path: None,
             netns: number,
             name: format!("netns:{}", netns.0),
             node: Some(node),

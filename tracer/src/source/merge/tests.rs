@@ -104,6 +104,7 @@ fn beginnings() -> [Vec<Input>; 2] {
     let named = |at, name: &str| {
         let namespace = Namespace {
             process: None,
+            path: None,
             netns: NetNs(INITIAL),
             name: name.to_owned(),
             node: None,

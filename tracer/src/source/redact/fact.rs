@@ -6,11 +6,12 @@ use std::net::IpAddr;
 use super::Pseudonyms;
 use super::names::Kind;
 use crate::host::facts::{
-    BpfProgram, CgroupProgram, Cgroups, ConntrackAnswer, ConntrackEntry, Fact, FdbEntry,
-    Forwarding, GroupMember, InterfaceAddress, IpvsAnswer, IpvsDestination, IpvsService, Link,
-    LocalPorts, MulticastPorts, Namespace, Neighbor, NextHop, OpenSocket, PolicyRule, PortSockets,
-    PortUse, Probe, ProxyNeighbors, Route, RouteAnswer, Run, TableRoute, TracedNode, TunnelLink,
-    VxlanLink, XfrmPolicy,
+    AddressOwner, BpfProgram, CgroupProgram, Cgroups, ConntrackAnswer, ConntrackEntry,
+    ContainerName, Fact, FdbEntry, Forwarding, GroupMember, InterfaceAddress, IpvsAnswer,
+    IpvsDestination, IpvsService, Link, LocalPorts, MulticastPorts, Namespace, Neighbor, NextHop,
+    OpenSocket, Owner, OwnerKind, PolicyRule, PortSockets, PortUse, Probe, ProcessOwner,
+    ProxyNeighbors, Route, RouteAnswer, Run, TableRoute, TracedNode, TunnelLink, VxlanLink,
+    XfrmPolicy,
 };
 use crate::model::{Mac, Process, Tuple};
 
@@ -26,6 +27,7 @@ impl Pseudonyms {
             Fact::Namespace(namespace) => self.namespace(namespace),
             Fact::Link(link) => self.link(link),
             Fact::Addresses(_, list) => list.iter_mut().for_each(|own| self.own_address(own)),
+            Fact::Owners(list) => list.iter_mut().for_each(|owner| self.owner(owner)),
             Fact::Symbols(list) => list.iter_mut().for_each(|(_, name)| self.symbol(name)),
             Fact::Probe(probe) => self.probe(probe),
             Fact::Route(answer) => self.route_answer(answer),
@@ -49,6 +51,7 @@ impl Pseudonyms {
             Fact::Ruleset(_, ruleset) => self.ruleset(ruleset),
             Fact::Sockets(found) => self.port_sockets(found),
             Fact::LocalPorts(found) => self.local_ports(found),
+            Fact::ProcessOwner(owner) => self.process_owner(owner),
             Fact::Cgroups(found) => self.cgroups(found),
             Fact::Cgroup(_, path) => path.iter_mut().for_each(|path| self.cgroup(path)),
             Fact::Conntrack(answer) => self.conntrack_answer(answer),
@@ -81,9 +84,44 @@ impl Pseudonyms {
             netns: _,
             name,
             process: _,
+            path,
             node: _,
         } = namespace;
         self.rename(Kind::Namespace, name);
+        if let Some(path) = path {
+            *path = self.names.path(Kind::File, path);
+        }
+    }
+
+    fn process_owner(&mut self, owner: &mut ProcessOwner) {
+        let ProcessOwner {
+            netns: _,
+            pid: _,
+            comm,
+            container,
+            unit,
+        } = owner;
+        self.rename(Kind::Process, comm);
+        if let Some(ContainerName { name, pod }) = container {
+            for name in name.iter_mut().chain(pod) {
+                *name = self.names.path(Kind::Namespace, name);
+            }
+        }
+        unit.iter_mut()
+            .for_each(|unit| self.rename(Kind::Namespace, unit));
+    }
+
+    fn owner(&mut self, owner: &mut AddressOwner) {
+        let AddressOwner { address, owner } = owner;
+        let Owner { kind, name } = owner;
+        self.hide(address);
+        let kind = match kind {
+            OwnerKind::HostName => Kind::Host,
+            OwnerKind::Pod | OwnerKind::Container | OwnerKind::Service | OwnerKind::Endpoint => {
+                Kind::Namespace
+            }
+        };
+        *name = self.names.path(kind, name);
     }
 
     fn route_answer(&mut self, answer: &mut RouteAnswer) {

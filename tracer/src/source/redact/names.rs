@@ -9,6 +9,8 @@ use super::key::{Hasher, Key};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Namespace,
+    /// A part of the path to a namespace's file.
+    File,
     Interface,
     Host,
     Boot,
@@ -26,7 +28,7 @@ pub(super) enum Kind {
 impl Kind {
     fn word(self) -> &'static str {
         match self {
-            Self::Namespace => "ns",
+            Self::Namespace | Self::File => "ns",
             Self::Interface => "if",
             Self::Host => "host",
             Self::Boot => "boot",
@@ -45,6 +47,7 @@ impl Kind {
     fn is_well_known(self, name: &str) -> bool {
         match self {
             Self::Namespace => name == "host" || is_inode(name),
+            Self::File => is_place(name),
             Self::Interface => name == "lo",
             Self::Table => TABLES.contains(&name),
             Self::Chain => CHAINS.contains(&name.to_ascii_uppercase().as_str()),
@@ -52,6 +55,11 @@ impl Kind {
             _ => false,
         }
     }
+}
+
+/// Folders, and process ids, on the way to namespaces (see `host::discovery`).
+fn is_place(name: &str) -> bool {
+    PLACES.contains(&name) || name.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// `netns:4026531840`.
@@ -72,6 +80,20 @@ pub(super) const CHAINS: [&str; 7] = [
     "INGRESS",
     "EGRESS",
 ];
+/// Folders of files of namespaces.
+const PLACES: [&str; 9] = [
+    "run", "var", "netns", "docker", "proc", "root", "task", "fd", "ns",
+];
+
+/// What names of namespaces begin with that tell whose network it is (see `host::discovery`), and what of them is hidden as
+/// what.
+const WORKLOADS: [(&str, Kind); 4] = [
+    ("pod", Kind::Namespace),
+    ("container", Kind::Namespace),
+    ("unit", Kind::Namespace),
+    ("process", Kind::Process),
+];
+
 /// Folders of /sys/fs/cgroup.
 const MOUNTS: [&str; 4] = ["sys", "fs", "cgroup", "unified"];
 
@@ -121,6 +143,12 @@ impl Names {
         if original.is_empty() || kind.is_well_known(original) {
             return original.to_owned();
         }
+        if kind == Kind::Namespace
+            && let Some(pseudonym) = self.workload(original)
+        {
+            self.back.insert(pseudonym.clone(), original.to_owned());
+            return pseudonym;
+        }
         let digits = self.digits(original);
         let word = match kind {
             Kind::Interface => beginning(original).unwrap_or(kind.word()),
@@ -136,6 +164,18 @@ impl Names {
                 .insert(original.to_owned(), pseudonym.clone());
         }
         pseudonym
+    }
+
+    /// The pseudonym of `pod shop/cart`, part by part: it is still a pod's. What tells two of one name apart is a number.
+    fn workload(&mut self, original: &str) -> Option<String> {
+        let (word, rest) = original.split_once(' ')?;
+        let (_, kind) = WORKLOADS.into_iter().find(|(known, _)| *known == word)?;
+        let (name, number) = match rest.split_once(" (netns:") {
+            Some((name, number)) => (name, format!(" (netns:{number}")),
+            None => (rest, String::new()),
+        };
+        let name = self.path(kind, name);
+        Some(format!("{word} {name}{number}"))
     }
 
     /// An interface's name, or a pattern: `NAME*`. `None` for a pattern that no pseudonym can stand for.
@@ -263,6 +303,22 @@ mod tests {
         assert_eq!(names.path(Kind::Cgroup, "/sys/fs/cgroup"), "/sys/fs/cgroup");
         assert_eq!(names.path(Kind::Cgroup, "/"), "/");
         assert_ne!(names.name(Kind::Namespace, "netns:web"), "netns:web");
+    }
+
+    #[test]
+    fn a_workload_is_hidden_part_by_part() {
+        let mut names = names();
+        let (shop, cart) = (
+            names.name(Kind::Namespace, "shop"),
+            names.name(Kind::Namespace, "cart"),
+        );
+        let pod = names.name(Kind::Namespace, "pod shop/cart");
+        assert_eq!(pod, format!("pod {shop}/{cart}"));
+        assert_eq!(names.original(&pod), "pod shop/cart");
+        let second = names.name(Kind::Namespace, "container cart (netns:4026532286)");
+        assert_eq!(second, format!("container {cart} (netns:4026532286)"));
+        let path = names.path(Kind::File, "/proc/1/root/run/netns/cart");
+        assert_eq!(path, format!("/proc/1/root/run/netns/{cart}"));
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! Inputs in, inputs out.
 
 use super::*;
-use crate::host::facts::{Fact, Link, Namespace, Run, TunnelLink};
+use crate::host::facts::{
+    AddressOwner, ContainerName, Fact, Link, Namespace, Owner, OwnerKind, ProcessOwner, Run,
+    TunnelLink,
+};
 use crate::model::{Device, IfIndex, KtimeNs, Mac, NetNs};
 use tracer_common::hook;
 use zerocopy::{FromZeros, IntoBytes};
@@ -52,18 +55,56 @@ fn equal_names_and_addresses_have_equal_pseudonyms() {
     let mut other = Redactor::new(&key());
     let again = other.input(host(Fact::Namespace(Namespace {
         process: None,
+        path: None,
         netns: NetNs(7),
         name: "blue".into(),
         node: None,
     })));
     let here = redactor.input(host(Fact::Namespace(Namespace {
         process: None,
+        path: None,
         netns: NetNs(7),
         name: "blue".into(),
         node: None,
     })));
     assert_eq!(again, here);
     assert!(!format!("{here:?}").contains("blue"));
+}
+
+#[test]
+fn owners_are_hidden_and_keep_their_kind() {
+    let mut redactor = Redactor::new(&key());
+    let owner = |kind, name: &str| AddressOwner {
+        address: "192.0.2.77".parse().unwrap(),
+        owner: Owner {
+            kind,
+            name: name.into(),
+        },
+    };
+    let told = Fact::Owners(vec![
+        owner(OwnerKind::Service, "shop/db"),
+        owner(OwnerKind::HostName, "db.internal"),
+    ]);
+    let process = Fact::ProcessOwner(ProcessOwner {
+        netns: NetNs(7),
+        pid: 4711,
+        comm: "shopd".into(),
+        container: Some(ContainerName {
+            name: Some("web".into()),
+            pod: Some("shop/db".into()),
+        }),
+        unit: Some("shop.service".into()),
+    });
+    for fact in [told, process] {
+        let hidden = format!("{:?}", redactor.input(host(fact)));
+        for original in ["shop", "db", "web", "internal", "192.0.2.77"] {
+            assert!(!hidden.contains(original), "{original} in {hidden}");
+        }
+        assert!(
+            hidden.contains("Service") || hidden.contains("4711"),
+            "{hidden}"
+        );
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddrV4};
 use super::Pseudonyms;
 use super::address::Addresses;
 use super::names::{CHAINS, Kind};
+use crate::filter::is_keyword;
 use crate::host::prefix::network;
 use crate::model::Mac;
 
@@ -228,6 +229,35 @@ fn expression(text: &str, by: &mut impl Replace) -> String {
     })
 }
 
+/// Words before the names of what runs on the machine (`filter::Named`), and what these are hidden as.
+const NAMED: [(&str, Kind); 4] = [
+    ("pod", Kind::Namespace),
+    ("container", Kind::Namespace),
+    ("service", Kind::Namespace),
+    ("process", Kind::Process),
+];
+
+/// The expression with names replaced. A name without a word before it uses the one of the name before.
+fn called(text: &str, mut of: impl FnMut(Kind, &str) -> String) -> String {
+    let mut carried = None;
+    rewrite(text, |_, token| {
+        let word = token.text;
+        if let Some((_, kind)) = NAMED.into_iter().find(|(known, _)| *known == word) {
+            carried = Some(kind);
+            return None;
+        }
+        let address = word.split('/').next().unwrap_or(word);
+        if is_keyword(word) || address.parse::<IpAddr>().is_ok() {
+            carried = None;
+            return None;
+        }
+        if ["and", "or", "not"].contains(&word) {
+            return None;
+        }
+        carried.map(|kind| of(kind, word))
+    })
+}
+
 /// `80`, `80-90`, `0x10/0xff`, `3/minute`, `1:`.
 fn is_number(token: &str) -> bool {
     let hex = |part: &str| {
@@ -243,12 +273,17 @@ fn is_number(token: &str) -> bool {
 impl Pseudonyms {
     /// An expression, as the user wrote it or in words: names do not stand in it.
     pub(super) fn expression(&mut self, text: &str) -> String {
-        expression(text, &mut self.addresses)
+        let text = called(text, |kind, name| self.names.path(kind, name));
+        expression(&text, &mut self.addresses)
     }
 
     /// An expression with pseudonyms, as it was meant.
     pub(super) fn meant(&self, text: &str) -> String {
-        expression(text, &mut Back(&self.addresses))
+        let original = |_, name: &str| {
+            let parts = name.split('/').map(|part| self.names.original(part));
+            parts.collect::<Vec<_>>().join("/")
+        };
+        expression(&called(text, original), &mut Back(&self.addresses))
     }
 
     /// A rule, or a test of one.
@@ -342,6 +377,22 @@ impl Pseudonyms {
 mod tests {
     use super::super::tests::pseudonyms;
     use super::*;
+
+    #[test]
+    fn names_in_an_expression_are_hidden_and_understood() {
+        let mut all = pseudonyms();
+        let typed =
+            "tcp and (src pod shop/cart or shop/db) and process nginx and pid 7 and port 80";
+        let hidden = all.expression(typed);
+        for name in ["shop", "cart", "db", "nginx"] {
+            assert!(!hidden.contains(name), "{hidden}");
+        }
+        assert!(hidden.starts_with("tcp and (src pod ns-"), "{hidden}");
+        assert!(hidden.ends_with(" and pid 7 and port 80"), "{hidden}");
+        assert_eq!(all.meant(&hidden), typed);
+        let shop = all.names.name(Kind::Namespace, "pod shop/cart");
+        assert!(hidden.contains(&shop), "{shop} in {hidden}");
+    }
 
     #[test]
     fn an_expression_keeps_its_words() {

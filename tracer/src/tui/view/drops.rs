@@ -113,8 +113,8 @@ pub(super) fn open(flow: u32, index: usize, picture: &Picture<'_>) -> Option<(St
         "reason",
         loss.reason.as_deref().unwrap_or("this kernel gives none"),
     );
-    if let Some(tuple) = flow.tuples.first() {
-        field("flow", &tuple.text);
+    if let Some(tuple) = flow.title() {
+        field("flow", &tuple);
     }
     field("stack", if loss.stack.is_empty() { "none" } else { "" });
     for frame in &loss.stack {

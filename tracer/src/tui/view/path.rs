@@ -129,12 +129,12 @@ fn way(
         }
         namespace = Some(spot);
         let before = changes(&picture.marks, hop, false);
-        rows.extend(before.map(|text| change(&graph, text)));
+        rows.extend(before.map(|text| change(&graph, flow.with_owners(&text))));
         let fresh = picture.snapshot.fresh.get(&id).copied();
         let line = columns.row(picture, hop, &graph.hop(), fresh);
         rows.push(Row::of(line, Target::Hop(index, hop.n)));
         let after = changes(&picture.marks, hop, true);
-        rows.extend(after.map(|text| change(&graph, text)));
+        rows.extend(after.map(|text| change(&graph, flow.with_owners(&text))));
         if let Some(end) = ends_after(hop.n) {
             rows.extend(end.rows(picture, &graph, width));
         }
@@ -147,18 +147,15 @@ fn way(
 
 /// The way, its tuple, and whose it is when several flows stand together.
 fn title(picture: &Picture<'_>, flow: &FlowReport, path: &PathReport, width: usize) -> Row {
-    let tuple = match (path.hops.first(), flow.tuples.first()) {
-        (Some(hop), _) => hop.tuple.as_str(),
-        (None, Some(tuple)) => tuple.text.as_str(),
-        (None, None) => "",
-    };
+    let first = path.hops.first().map(|hop| flow.with_owners(&hop.tuple));
+    let tuple = first.or_else(|| flow.title()).unwrap_or_default();
     let head = format!(" {}  ", path.direction);
     let others = if flow.id == ALL { "  and others" } else { "" };
     let room = width.saturating_sub(head.len() + others.len());
     Row::text(
         Line::default()
             .push(Ink::Strong, &head)
-            .push(Ink::Plain, &cut(tuple, room, picture.marks.more))
+            .push(Ink::Plain, &cut(&tuple, room, picture.marks.more))
             .push(Ink::Quiet, others),
     )
 }
