@@ -76,6 +76,30 @@ impl Passed {
         }
     }
 
+    fn departure(&self) -> Departure {
+        Departure {
+            device: self.went,
+            tuple: self.tuple,
+            before: None,
+        }
+    }
+
+    fn summary(&self, host: &Host, exempt: Option<&(&BaseChain, FilterRule)>) -> String {
+        let mut summary = format!(
+            "nobody answers source {}, with which it left through {}: no rule translates it",
+            self.tuple.src,
+            words::interface(host, self.went)
+        );
+        if let Some((base, rule)) = exempt {
+            summary += &format!(
+                " ({} excludes it: {})",
+                rule_words(base, &rule.chain, rule),
+                rule.text
+            );
+        }
+        summary
+    }
+
     /// Whether who is asked lies beyond other people's routers, or is a neighbour that has none of this host's routes.
     fn leaves_home(&self, host: &Host) -> bool {
         let near = |address| {
@@ -111,12 +135,7 @@ pub fn kept(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
     let mut sent = view.journeys(Direction::Forward);
     let passed = sent.find_map(|journey| Passed::of(view, journey))?;
     let (host, netns) = (view.host, passed.went.netns);
-    let left = Departure {
-        device: passed.went,
-        tuple: passed.tuple,
-        before: None,
-    };
-    let told = match Proof::of(view, (counts, chosen), &left)? {
+    let told = match Proof::of(view, (counts, chosen), &passed.departure())? {
         Proof::Told(why) => Some(why),
         Proof::Silence => None,
     };
@@ -139,18 +158,7 @@ pub fn kept(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
         (false, false) => return None,
     };
     let exempt = exemption(host, &rules, &packet, passed.went);
-    let mut summary = format!(
-        "nobody answers source {}, with which it left through {}: no rule translates it",
-        passed.tuple.src,
-        words::interface(host, passed.went)
-    );
-    if let Some((base, rule)) = &exempt {
-        summary += &format!(
-            " ({} excludes it: {})",
-            rule_words(base, &rule.chain, rule),
-            rule.text
-        );
-    }
+    let mut summary = passed.summary(host, exempt.as_ref());
     if let Some(told) = &told {
         summary += &format!(": {told}");
     }
@@ -225,6 +233,7 @@ fn advice(
         .iter()
         .find(|chain| !translating(host, netns, chain).is_empty())
         .or(chains.first());
+    const TEXT: &str = "translate what is sent there to an address of this host";
     let mut list = Vec::new();
     if let Some(chain) = chain {
         list.push(shell.look(
@@ -237,34 +246,23 @@ fn advice(
             device: &device,
             source: Source::Masquerade,
         };
-        list.push(rule.change(
-            &shell,
-            "translate what is sent there to an address of this host",
-        ));
+        list.push(rule.change(&shell, TEXT));
     } else {
         let program = default_program(flow.src.is_ipv6());
+        let ends = ["-s", &flow.src.to_string(), "-d", &flow.dst.to_string()].map(str::to_owned);
         let rule = |verb: &'static str| {
             command![
                 program,
                 "-t nat",
                 verb,
-                "POSTROUTING -s",
-                flow.src,
-                "-d",
-                flow.dst,
+                "POSTROUTING",
+                ..&ends,
                 "-o",
                 &device,
                 "-j MASQUERADE"
             ]
         };
-        list.push(
-            shell
-                .change(
-                    "translate what is sent there to an address of this host",
-                    rule("-A"),
-                )
-                .undone_by(rule("-D")),
-        );
+        list.push(shell.change(TEXT, rule("-A")).undone_by(rule("-D")));
     }
     if let Some((base, rule)) = exempt {
         let (delete, undo) = delete_rule(base, &rule);

@@ -4,6 +4,7 @@
 use crate::host::Host;
 use crate::host::facts::{IpvsAnswer, IpvsService};
 use crate::model::Proto;
+use crate::verdict::Outcome;
 
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::NAT_NO_BACKEND;
@@ -92,10 +93,7 @@ pub fn without_destination(loss: &Loss<'_>) -> Option<Candidate> {
         None => return None,
     };
     let to = loss.tuple()?.destination();
-    let outcome = match loss.told() {
-        Some(_) => crate::verdict::Outcome::Rejected,
-        None => crate::verdict::Outcome::Dropped,
-    };
+    let told = loss.told();
     let mut candidate = propose(loss, &NAT_NO_BACKEND, Some(hook), "IPVS");
     candidate.summary = format!(
         "no backend for IPVS service {to}/{} on {}: {why}",
@@ -106,7 +104,11 @@ pub fn without_destination(loss: &Loss<'_>) -> Option<Candidate> {
     Some(
         candidate
             .explains(Specificity::Linked)
-            .leads_to(outcome)
+            .leads_to(if told.is_some() {
+                Outcome::Rejected
+            } else {
+                Outcome::Dropped
+            })
             .because(
                 "service",
                 format!(
@@ -116,10 +118,7 @@ pub fn without_destination(loss: &Loss<'_>) -> Option<Candidate> {
                     destinations(service)
                 ),
             )
-            .because(
-                "icmp",
-                loss.told().map(|t| format!("the sender was told: {t}")),
-            )
+            .because("icmp", told.map(|t| format!("the sender was told: {t}")))
             .advise([
                 shell.look("look first: services and their destinations", "ipvsadm -Ln"),
                 shell.look("connections, and where they lead", "ipvsadm -Lnc"),

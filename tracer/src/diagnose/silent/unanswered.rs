@@ -1,12 +1,14 @@
 //! Packets that left, or came to their socket, without an answer; and refusals from outside.
 
-use crate::model::{Detail, Direction, Event, Fate, NetNs, Proto, Transport, Tuple};
+use std::net::IpAddr;
+
+use crate::model::{Detail, Device, Direction, Event, Fate, NetNs, Proto, Transport, Tuple};
 use crate::verdict::{Confidence, Place};
 
 use super::super::candidate::Candidate;
 use super::super::causes::{KERNEL_OTHER, REMOTE_UNANSWERED, SOCKET_NONE, SOCKET_UNANSWERED};
 use super::super::recovered::first_packet;
-use super::super::remedy::{Shell, command, ip, text};
+use super::super::remedy::{Remedy, Shell, command, ip, text};
 use super::super::routing;
 use super::super::translation;
 use super::super::view::{View, last_seen, total};
@@ -139,41 +141,14 @@ fn beyond(view: &View<'_>, tuple: &Tuple, rest: &str) -> Candidate {
     let gone = last.and_then(|e| e.tuple).unwrap_or(*tuple);
     let source = gone.src;
     let to = words::destination(tuple);
-    let next_hop = netns_of(last).and_then(|netns| {
-        let answer = routing::answer(view.host, netns, gone.dst);
-        let asked = answer.and_then(|answer| answer.result.as_ref().ok()?.gateway);
-        // a packet of another machine's is not routed like one of this namespace's own
-        let read = || {
-            view.host
-                .towards
-                .get(&(netns, gone.dst))?
-                .fact
-                .first()?
-                .gateway
-        };
-        asked.or_else(read)
-    });
+    let next_hop = netns_of(last).and_then(|netns| next_hop(view, netns, gone.dst));
     let after = next_hop.map_or_else(
         || format!("{} and the routers between", gone.dst),
         |hop| format!("the next hop {hop}, and on {}", gone.dst),
     );
-    let others = last.and_then(|e| e.device).into_iter().flat_map(|device| {
-        let own = view.host.addresses(device).iter();
-        let own = own.map(|a| a.address).find(|a| *a == source);
-        let shell = Shell::of(view.host, Some(device.netns));
-        own.into_iter()
-            .flat_map(move |own| translation::siblings(view.host, device, own))
-            .take(2)
-            .map(move |other| {
-                shell.look(
-                    format!(
-                        "the interface also has {}: is that source answered?",
-                        other.address
-                    ),
-                    command!["ping -n -c 3 -I", other.address, gone.dst],
-                )
-            })
-    });
+    let others = last
+        .and_then(|e| e.device)
+        .map_or_else(Vec::new, |device| other_sources(view, device, &gone));
     // A service on the link itself is asked at such an address; a router passes none of it on.
     let for_the_link = next_hop.is_some() && translation::is_link_local(gone.dst);
     let how = if for_the_link {
@@ -206,6 +181,41 @@ fn beyond(view: &View<'_>, tuple: &Tuple, rest: &str) -> Candidate {
         .advise([text(format!(
             "trace on {after}: does it arrive, is there a route back to {source}?"
         ))])
+}
+
+/// The gateway to an address, by what the kernel answered or what was read of routes: a packet of another machine's is not
+/// routed like one of this namespace's own.
+fn next_hop(view: &View<'_>, netns: NetNs, to: IpAddr) -> Option<IpAddr> {
+    let answer = routing::answer(view.host, netns, to);
+    let asked = answer.and_then(|answer| answer.result.as_ref().ok()?.gateway);
+    let read = || {
+        let routes = &view.host.towards.get(&(netns, to))?.fact;
+        routes.first()?.gateway
+    };
+    asked.or_else(read)
+}
+
+/// Other addresses of the interface by which a packet of its own left, to be tried.
+fn other_sources(view: &View<'_>, device: Device, gone: &Tuple) -> Vec<Remedy> {
+    /// More are not listed.
+    const FEW: usize = 2;
+    let own = view.host.addresses(device).iter();
+    if !own.map(|a| a.address).any(|a| a == gone.src) {
+        return Vec::new();
+    }
+    let shell = Shell::of(view.host, Some(device.netns));
+    let others = translation::siblings(view.host, device, gone.src).take(FEW);
+    others
+        .map(|other| {
+            shell.look(
+                format!(
+                    "the interface also has {}: is that source answered?",
+                    other.address
+                ),
+                command!["ping -n -c 3 -I", other.address, gone.dst],
+            )
+        })
+        .collect()
 }
 
 /// It came to its socket here.

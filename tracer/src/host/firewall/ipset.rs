@@ -4,6 +4,7 @@
 //! (`hash:ip,port`). So tests of rules are completed once the sets are read.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -98,10 +99,10 @@ pub(super) fn resolve(ruleset: &mut Ruleset) -> io::Result<()> {
     let mut socket = Netlink::open(NETLINK_NETFILTER)?;
     let mut read: BTreeMap<String, Listed> = BTreeMap::new();
     while let Some(name) = wanted.pop() {
-        if !read.contains_key(&name) {
-            let listed = list(&mut socket, &name)?;
+        if let Entry::Vacant(place) = read.entry(name) {
+            let listed = list(&mut socket, place.key())?;
             wanted.extend(listed.members.iter().cloned());
-            read.insert(name, listed);
+            place.insert(listed);
         }
     }
     let rules = ruleset.chains.iter_mut().flat_map(|c| &mut c.rules);
