@@ -65,7 +65,8 @@ family! {
         recognised: "OTHERHOST in `ip_rcv_core`, no other branch of the journey accepted. Both MACs are given. A
             flooded frame is judged where it should have arrived: at the owner of the next hop. Where a bridge's
             forwarding database has the MAC on another port than the one behind which it is, or as its own, the
-            entry is named; else the sender's neighbour entry.",
+            entry is named; a sender with ARP turned off, which puts its own MAC on all frames; else the sender's
+            neighbour entry.",
         confirm: "`ip neigh` at the sender, `bridge fdb show` on the way, `ip link` here.",
         fix: "correct the neighbour or FDB entry; or, where the interface owns the next hop,
             `ip link set dev IF address MAC`.",
@@ -132,7 +133,7 @@ family! {
         ],
         what: "The interface or its peer is down or gone. A route that went with its link counts too.",
         recognised: "QDISC_DROP in `__dev_queue_xmit` without carrier (a TUN device that no process has open has
-            none); freed in `__dev_forward_skb2` with a peer that is down; a neighbour failure or a missing route on
+            none) or on a device that is down and has no queue (`lo`); freed in `__dev_forward_skb2` with a peer that is down; a neighbour failure or a missing route on
             an interface that is down.",
         confirm: "`ip link show dev IF`, at both ends.",
         fix: "`ip link set dev IF up`; start the process of a TUN device.",

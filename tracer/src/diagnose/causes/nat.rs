@@ -37,16 +37,21 @@ family! {
             },
         ],
         what: "It left with a source address to which the network has no way back: what source NAT made of it, or the
-            wrong one of several addresses of the sender. A stale DHCP lease beside the present address, a SNAT rule
-            with an address that nobody has, a MASQUERADE that takes the first of two addresses.",
+            wrong one of several addresses of the sender, or a private one that no rule translates. A stale DHCP lease
+            beside the present address, a SNAT rule with an address that nobody has, a MASQUERADE that takes the
+            first of two addresses or whose rule excludes the destination, a private IPv6 address to a public one.",
         recognised: "the last change of the source on the way there (or the sender's own address) and, on the other
             side, an answer that finds no route or no neighbour for it, or a receiver that has no way to it:
             `certain`. Where nothing comes back from outside and the interface has other addresses: `likely` when
             packets from one of those are answered, or when the kernel would itself use another; else `possible`,
             since the other end may be silent. An address that is its interface's only one is never blamed: that is
-            `remote.unanswered`, or the lost answer's own cause.",
-        confirm: "`ip addr show dev IF`; `ping -I ADDRESS DESTINATION` from each of its addresses.",
-        fix: "`ip addr del ADDRESS/LEN dev IF` when it is stale, or correct the rule (`SNAT --to-source`, `snat to`).
+            `remote.unanswered`, or the lost answer's own cause. A private source that a router forwarded as it came:
+            the rules that translate sources were read and none is for it; `likely` where others are translated there,
+            else `possible`, and only towards a public address.",
+        confirm: "`ip addr show dev IF`; `ping -I ADDRESS DESTINATION` from each of its addresses; `iptables -t nat -nvL
+            POSTROUTING`, `nft list ruleset`.",
+        fix: "`ip addr del ADDRESS/LEN dev IF` when it is stale, or correct the rule (`SNAT --to-source`, `snat to`);
+            the route's `src`; a rule that masquerades, or the exclusion deleted.
             Entries of conntrack keep the old address until they end.",
     };
 

@@ -23,7 +23,8 @@ family! {
             solicitation (hook `ARP`, or `INPUT`) is the cause for everything that waits for the answer. A
             translation that fails (`nf_nat_…` among the callers, or a rule that masquerades out of an interface
             without an address) is one of these drops. Where an element of a map gives the verdict it is named with
-            its comment, and the change is about that element. A packet that a rule left untracked (NOTRACK,
+            its comment, and the change is about that element; where a rule that lets pass, or sets the mark that is
+            asked for, is not met only since a set (nftables or ipset) lacks the packet, that element is named. A packet that a rule left untracked (NOTRACK,
             `notrack`) has no state: where it would pass if it belonged to a known connection, that rule is named
             too, with the one that leaves the other direction untracked. Where the rule asks for a mark, the rule
             that sets it is named, and the one that leads to that. A lost ICMP error gives no verdict where its flow
@@ -92,9 +93,11 @@ family! {
             of a connection that the table no longer has.",
         recognised: "a filter dropped it behind conntrack, it has no conntrack entry, and a rule of that hook that
             asks for INVALID fits; `likely` where other rules fit too, or where the policy dropped what only a rule
-            for established connections would have let pass.",
+            for established connections would have let pass. Of an answer it is told which router had the request, where
+            that is another one than the answer was given to.",
         confirm: "`conntrack -S` (invalid rises), `conntrack -L`.",
-        fix: "make both directions pass the same node, reconnect, or do not drop INVALID there; where the numbers of
+        fix: "make both directions pass the same node (a route for the asker by the router that had the request),
+            reconnect, or do not drop INVALID there; where the numbers of
             the segment are far from those of its connection, `net.netfilter.nf_conntrack_tcp_be_liberal=1`.",
     };
 

@@ -41,7 +41,8 @@ family! {
         ],
         what: "The tunnel has no entry, or no route, for the remote end.",
         recognised: "NO_TX_TARGET or IP_OUTNOROUTES in `vxlan_xmit` and its relatives. The remote end that has no
-            route is named, as the forwarding database (or the device) has it. A remote end that is an address of
+            route is named, as the forwarding database (or the device) has it; or the device's own end, where that is no
+            address of its namespace (any more). A remote end that is an address of
             the sending host itself belongs here too: what is sent there comes back out of the tunnel, until its TTL
             is used up. A remote end that exists for routing but does not answer ARP is `neighbor.unresolved`, with
             that end and the entry that names it.",
