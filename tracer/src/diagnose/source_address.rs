@@ -486,3 +486,26 @@ fn is_named(host: &Host, left: &Departure, chains: &[&BaseChain]) -> bool {
         .flat_map(|c| translating(host, left.device.netns, c));
     rules.any(|rule: &Rule| rule.text.contains(&named))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::is_private;
+
+    #[test]
+    fn private_addresses_are_those_of_one_owner() {
+        let private = |text: &str| text.parse().is_ok_and(is_private);
+        for text in [
+            "10.1.2.3",
+            "172.31.0.1",
+            "192.168.7.7",
+            "100.64.0.1",
+            "100.127.255.255",
+            "fd00::1",
+        ] {
+            assert!(private(text), "{text}");
+        }
+        for text in ["172.32.0.1", "100.128.0.1", "203.0.113.9", "2001:db8::1"] {
+            assert!(!private(text), "{text}");
+        }
+    }
+}

@@ -580,6 +580,69 @@ fn joined_keys_are_looked_up_field_by_field() {
 }
 
 #[test]
+fn a_rule_that_only_a_set_keeps_from_is_told() {
+    let look = |not| {
+        test(Test::InSet {
+            fields: vec![Field::Port(Side::Destination)],
+            set: "s".to_owned(),
+            not,
+        })
+    };
+    let outside = |parts: Vec<Part>, port: u64| {
+        let rules = forward(true, vec![parts], vec![]);
+        let rules = with_set(
+            rules,
+            vec![element(vec![number(port, port)], None)],
+            Missing::Nothing,
+        );
+        let rules = Rules::of(&rules);
+        let found = walk(&rules, &packet(), FORWARD).outside;
+        let told = |o: Outside<'_>| (o.rule.number, o.set.name.clone(), o.key);
+        found.into_iter().map(told).collect::<Vec<_>>()
+    };
+    let missing = vec![(1, "s".to_owned(), vec![Value::Number(53)])];
+    assert_eq!(outside(vec![look(false), accept()], 80), missing);
+    assert_eq!(outside(vec![look(false), accept()], 53), [], "it is in it");
+    assert_eq!(
+        outside(vec![look(true), drop()], 53),
+        [],
+        "another question"
+    );
+    // Something else keeps the packet from the rule too, before the set or behind it.
+    assert_eq!(outside(vec![look(false), dport(80), accept()], 80), []);
+    assert_eq!(outside(vec![dport(80), look(false), accept()], 80), []);
+}
+
+#[test]
+fn what_has_no_port_is_in_no_ipset() {
+    let met = |family: &str| {
+        let look = test(Test::InSet {
+            fields: vec![Field::Protocol, Field::Port(Side::Destination)],
+            set: "s".to_owned(),
+            not: true,
+        });
+        let mut rules = forward(false, vec![vec![look, drop()]], vec![]);
+        rules.sets.push(Set {
+            family: family.to_owned(),
+            table: "filter".to_owned(),
+            name: "s".to_owned(),
+            elements: Vec::new(),
+            missing: Missing::Nothing,
+        });
+        let gre = Packet {
+            tuple: packet().tuple.map(|t| Tuple {
+                proto: Proto::Arp,
+                ..t
+            }),
+            ..packet()
+        };
+        walk(&Rules::of(&rules), &gre, FORWARD).ends.len()
+    };
+    assert_eq!(met("ip"), 0, "nf_tables ends the rule");
+    assert_eq!(met(""), 1, "ipset finds nothing");
+}
+
+#[test]
 fn a_map_of_verdicts_leads_on() {
     let rules = |fields: Vec<Field>| {
         let map = Part::Do(Statement::Map {
