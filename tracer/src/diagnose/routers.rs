@@ -3,11 +3,15 @@
 
 use std::net::IpAddr;
 
+use crate::host::facts::{Question, TableRoute};
 use crate::model::{Detail, Device, Direction, Event, Journey, Mac, NetNs, Tuple};
+use crate::network::route::{Decision, Query, Tables, lookup};
 use crate::network::segment::Segment;
+use crate::uapi::rtnetlink::RT_TABLE_MAIN;
 
 use super::loss::tuple_of;
 use super::remedy::{Remedy, Shell, command, ip};
+use super::route_commands;
 use super::routing;
 use super::translation;
 use super::view::View;
@@ -91,10 +95,31 @@ impl<'a> Parting<'a> {
 
     /// A route for who asked, by the router that handed the request over.
     #[must_use]
-    pub fn change(&self, view: &View<'_>) -> Option<Remedy> {
+    pub fn change(&self, view: &View<'a>) -> Option<Remedy> {
         let router = address_of(view, self.came, self.from?)?;
         let asker = self.answered.dst;
         let name = view.host.interface(self.came);
+        let host = view.host;
+        let shell = Shell::of(host, Some(self.netns()));
+        let text =
+            format!("send answers to {asker} back by the router from which its requests come");
+        let used = self.route(view);
+        let only = |route: &&TableRoute| {
+            let plain = route.paths.is_empty() && route.nexthop.is_none();
+            route.length == address_bits(asker) && plain
+        };
+        if let Some(before) = used.filter(only) {
+            let after = TableRoute {
+                gateway: Some(router),
+                oif: Some(self.came.ifindex.0),
+                flags: 0,
+                ..before.clone()
+            };
+            return route_commands::replace(&shell, (host, self.netns()), (before, &after), text);
+        }
+        let table = used.map(|route| route.table);
+        let table = table.filter(|table| *table != RT_TABLE_MAIN);
+        let table = table.map_or_else(Vec::new, |n| vec!["table".to_owned(), n.to_string()]);
         let route = |verb: &'static str| {
             command![
                 ..ip(asker.is_ipv6()),
@@ -104,21 +129,49 @@ impl<'a> Parting<'a> {
                 "via",
                 router,
                 "dev",
-                &name
+                &name,
+                ..&table
             ]
         };
-        let shell = Shell::of(view.host, Some(self.netns()));
         Some(
             shell
-                .change(
-                    format!(
-                        "send answers to {asker} back by the router from which its requests come"
-                    ),
-                    route("add"),
-                )
+                .change(text, route("add"))
                 .undone_by(route("del"))
                 .scope(format!("all that this machine sends to {asker}")),
         )
+    }
+
+    /// The route by which the answer leaves, as it was read.
+    fn route(&self, view: &View<'a>) -> Option<&'a TableRoute> {
+        let tables = Tables::of(view.host, self.netns());
+        match lookup(&tables, &Query::output(self.answered, 0)).decision {
+            Decision::Route { route, .. } => Some(route),
+            _ => None,
+        }
+    }
+}
+
+/// What to read of the machine that gives its answers to another router.
+#[must_use]
+pub fn questions(view: &View<'_>) -> Vec<Question> {
+    let mut answers = view.journeys(Direction::Reply);
+    let parting = answers.find_map(|answer| Parting::of(view, answer));
+    parting.map_or_else(Vec::new, |parting| {
+        let (netns, dst) = (parting.netns(), parting.answered.dst);
+        vec![
+            Question::Rules {
+                netns,
+                v6: dst.is_ipv6(),
+            },
+            Question::RoutesTowards { netns, dst },
+        ]
+    })
+}
+
+fn address_bits(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(_) => 32,
+        IpAddr::V6(_) => 128,
     }
 }
 

@@ -149,13 +149,13 @@ pub fn kept(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
     let translates = chains
         .iter()
         .any(|chain| !translating(host, netns, chain).is_empty());
-    // Where nothing is ever translated, it is the route back that is missing.
+    // Where nothing is ever translated, it is the route back that is missing; and between private networks silence says
+    // nothing of the source.
     let confidence = match (translates, passed.leaves_home(host)) {
-        (false, _) if told.is_some() => return None,
         (true, true) => Confidence::Likely,
         (true, false) if told.is_some() => Confidence::Likely,
-        (true, false) | (false, true) => Confidence::Possible,
-        (false, false) => return None,
+        (false, true) if told.is_none() && !chains.is_empty() => Confidence::Possible,
+        _ => return None,
     };
     let exempt = exemption(host, &rules, &packet, passed.went);
     let mut summary = passed.summary(host, exempt.as_ref());

@@ -46,8 +46,9 @@ family! {
             packets from one of those are answered, or when the kernel would itself use another; else `possible`,
             since the other end may be silent. An address that is its interface's only one is never blamed: that is
             `remote.unanswered`, or the lost answer's own cause. A private source that a router forwarded as it came:
-            the rules that translate sources were read and none is for it; `likely` where others are translated there,
-            else `possible`, and only towards a public address.",
+            the rules that translate sources were read and none is for it. Towards a public address: `likely` where
+            others are translated there, `possible` where a chain for it is empty; towards a private one only where
+            the receiver says that it has no way back.",
         confirm: "`ip addr show dev IF`; `ping -I ADDRESS DESTINATION` from each of its addresses; `iptables -t nat -nvL
             POSTROUTING`, `nft list ruleset`.",
         fix: "`ip addr del ADDRESS/LEN dev IF` when it is stale, or correct the rule (`SNAT --to-source`, `snat to`);
