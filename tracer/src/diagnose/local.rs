@@ -13,8 +13,9 @@ use crate::uapi::rtnetlink::RT_TABLE_LOCAL;
 use crate::verdict::{Affected, Confidence, Evidence, Outcome, Place, Verdict};
 
 use super::candidate::{Candidate, Specificity, evidence, place_on};
+use super::causes::SOCKET_SILENT;
 use super::loss::{apart, tuple_of};
-use super::remedy::{self, Remedy, Shell, text};
+use super::remedy::{self, Remedy, Shell, command, sysctl, text};
 use super::routing;
 use super::rules::refusal::Refusal;
 use super::rules::{link, ready, route};
@@ -317,6 +318,34 @@ pub fn echo_sysctl(host: &Host, netns: NetNs, dst: IpAddr) -> &'static str {
         (false, false) if !is_broadcast(host, netns, dst) => "net/ipv4/icmp_echo_ignore_all",
         (false, _) => "net/ipv4/icmp_echo_ignore_broadcasts",
     }
+}
+
+/// An echo request that this namespace may be told to ignore: `certain` where the setting says so, `likely` where it was not
+/// read; `None` where it is told to answer.
+#[must_use]
+pub fn echo_ignored(host: &Host, (netns, dst): (NetNs, IpAddr), place: Place) -> Option<Candidate> {
+    let name = echo_sysctl(host, netns, dst);
+    let read = host.sysctls.get(&(netns, name.to_owned()));
+    let value = read.and_then(|value| value.fact.clone());
+    let confidence = match value.as_deref() {
+        Some("0") => return None,
+        Some(_) => Confidence::Certain,
+        None => Confidence::Likely,
+    };
+    let dotted = sysctl(name);
+    let set = |to: u8| command!["sysctl -w", format!("{dotted}={to}")];
+    let shell = Shell::of(host, Some(netns));
+    let summary = format!(
+        "echo request reached {} and is not answered: this host is told to ignore it",
+        host.namespace(netns)
+    );
+    let candidate = Candidate::new(&SOCKET_SILENT, place, summary)
+        .sure(confidence)
+        .because("sysctl", value.map(|value| format!("{dotted} = {value}")));
+    Some(candidate.advise([
+        shell.look("look first", command!["sysctl", dotted]),
+        shell.change("let it answer", set(0)).undone_by(set(1)),
+    ]))
 }
 
 /// Whether an address is that of a group, or of all on a link.

@@ -3,6 +3,7 @@
 use crate::host::facts::{BaseChain, ConntrackCounters, Ruleset, Statement, Stop, Test};
 use crate::model::{Direction, Proto, Transport};
 use crate::uapi::nf_conntrack::{IPS_CONFIRMED, IPS_DST_NAT, IPS_SRC_NAT, STATE_INVALID};
+use crate::uapi::tcp::{ACK, SYN};
 use crate::uapi::{icmp, icmpv6};
 use crate::verdict::Confidence;
 
@@ -291,7 +292,7 @@ fn belongs_to_something(loss: &Loss<'_>) -> bool {
         return false;
     };
     match packet.transport {
-        Transport::Tcp { flags, .. } => flags & 0x02 == 0 || flags & 0x10 != 0,
+        Transport::Tcp { flags, .. } => flags & SYN == 0 || flags & ACK != 0,
         Transport::Icmp { icmp_type, .. } => {
             !matches!(icmp_type, icmp::ECHO | icmpv6::ECHO_REQUEST)
         }

@@ -6,16 +6,15 @@ use crate::network::reach;
 use crate::network::sockets::Wanted;
 use crate::sites;
 use crate::uapi::icmpv6;
+use crate::uapi::tcp::{ACK, SYN};
 use crate::verdict::Confidence;
 
 use super::super::candidate::{Candidate, Specificity};
-use super::super::causes::{
-    SOCKET_BACKLOG, SOCKET_BUFFER, SOCKET_NONE, SOCKET_REFUSED, SOCKET_SILENT,
-};
+use super::super::causes::{SOCKET_BACKLOG, SOCKET_BUFFER, SOCKET_NONE, SOCKET_REFUSED};
 use super::super::local;
 use super::super::loss::{Loss, is_reset};
 use super::super::ports;
-use super::super::remedy::{Remedy, Shell, command, sysctl, text};
+use super::super::remedy::{Remedy, Shell, command, text};
 use super::super::words;
 
 /// `where.hook` of this family.
@@ -170,7 +169,7 @@ fn with_sockets(
         )
     });
     let syn_ack = loss.event.packet.as_ref().is_some_and(
-        |p| matches!(p.transport, Transport::Tcp { flags, .. } if flags & 0x12 == 0x12),
+        |p| matches!(p.transport, Transport::Tcp { flags, .. } if flags & (SYN | ACK) == SYN | ACK),
     );
     let syn_ack = syn_ack.then(|| {
         format!(
@@ -196,46 +195,13 @@ pub fn echo_ignored(loss: &Loss<'_>) -> Option<Candidate> {
     if !loss.unnamed() || loss.function() != "icmpv6_rcv" || !echo {
         return None;
     }
-    let name = local::echo_sysctl(loss.host, loss.netns()?, loss.dst()?);
-    let value = loss
-        .host
-        .sysctls
-        .get(&(loss.netns()?, name.to_owned()))
-        .and_then(|v| v.fact.clone());
-    if value.as_deref() == Some("0") {
-        return None;
-    }
-    let (shell, dotted) = (Shell::of(loss.host, loss.netns()), sysctl(name));
-    Some(
-        Candidate::new(
-            &SOCKET_SILENT,
-            loss.place_at_device(HOOK),
-            format!(
-                "echo request reached {} and is not answered: this host is told to ignore it",
-                loss.namespace_words()
-            ),
-        )
-        .explains(if value.is_some() {
-            Specificity::Fact
-        } else {
-            Specificity::Location
-        })
-        .sure(if value.is_some() {
-            Confidence::Certain
-        } else {
-            Confidence::Likely
-        })
-        .because("sysctl", value.map(|v| format!("{dotted} = {v}")))
-        .advise([
-            shell.look("look first", command!["sysctl", dotted]),
-            shell
-                .change(
-                    "let it answer",
-                    command!["sysctl -w", format!("{dotted}=0")],
-                )
-                .undone_by(command!["sysctl -w", format!("{dotted}=1")]),
-        ]),
-    )
+    let place = loss.place_at_device(HOOK);
+    let candidate = local::echo_ignored(loss.host, (loss.netns()?, loss.dst()?), place)?;
+    let specificity = match candidate.confidence {
+        Confidence::Certain => Specificity::Fact,
+        _ => Specificity::Location,
+    };
+    Some(candidate.explains(specificity))
 }
 
 /// A segment for a connection that is closing or half open: tcp_v4_rcv and its IPv6 twin free it without a reason

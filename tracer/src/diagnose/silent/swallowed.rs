@@ -9,7 +9,7 @@ use crate::uapi::{icmp, icmpv6, tcp};
 use crate::verdict::{Confidence, Outcome, Place};
 
 use super::super::candidate::{Candidate, place_on};
-use super::super::causes::{NAT_ASYMMETRIC, SOCKET_BACKLOG, SOCKET_SILENT};
+use super::super::causes::{NAT_ASYMMETRIC, SOCKET_BACKLOG};
 use super::super::local;
 use super::super::ports;
 use super::super::recovered::first_packet;
@@ -126,29 +126,8 @@ impl<'a> Taken<'a> {
 
     /// An echo request that this host may be told to ignore; `None` where it is told to answer.
     fn echo_ignored(&self) -> Option<Candidate> {
-        let (host, netns) = (self.view.host, self.netns);
-        let name = local::echo_sysctl(host, netns, self.view.tuple()?.dst);
-        let read = host.sysctls.get(&(netns, name.to_owned()));
-        let value = read.and_then(|value| value.fact.clone());
-        let confidence = match value.as_deref() {
-            Some("0") => return None,
-            Some(_) => Confidence::Certain,
-            None => Confidence::Likely,
-        };
-        let dotted = sysctl(name);
-        let set = |to: u8| command!["sysctl -w", format!("{dotted}={to}")];
-        let shell = Shell::of(host, Some(netns));
-        let summary = format!(
-            "echo request reached {} and is not answered: this host is told to ignore it",
-            host.namespace(netns)
-        );
-        let candidate = Candidate::new(&SOCKET_SILENT, self.place(), summary)
-            .sure(confidence)
-            .because("sysctl", value.map(|value| format!("{dotted} = {value}")));
-        Some(candidate.advise([
-            shell.look("look first", command!["sysctl", dotted]),
-            shell.change("let it answer", set(0)).undone_by(set(1)),
-        ]))
+        let dst = self.view.tuple()?.dst;
+        local::echo_ignored(self.view.host, (self.netns, dst), self.place())
     }
 
     /// A SYN for which the accept queue of its listener has no room.
