@@ -73,18 +73,24 @@ pub(super) fn judge(journey: &Journey, open: &Open, around: &Around<'_>) -> Judg
             *end = End::GoesOn(step);
         }
     }
-    // What carried the packet to a daemon arrived there, and the packet went on.
+    // What carried the packet to a daemon arrived there, and the packet went on: what counts is what became of it then. The
+    // carrier's buffer may be freed later, on the CPU that had made it (skb_attempt_defer_free), and only then be told.
     let carriers: Vec<u16> = ends
         .iter()
         .zip(&open.branches)
         .filter(|((number, kind, end), branch)| {
-            *kind == BranchKind::Whole && *end == End::Arrived && branch.parent < *number
+            let told = matches!(end, End::Arrived | End::Lost(_) | End::Left(_));
+            *kind == BranchKind::Whole && told && branch.parent < *number
         })
         .map(|(_, branch)| branch.parent)
         .collect();
     let best = ends.iter().min_by_key(|(number, kind, end)| {
         let carried_on = carriers.contains(number);
-        (rank(journey, *kind, *end), carried_on, *number)
+        let rank = match end {
+            End::Arrived if carried_on => CARRIED_ON,
+            _ => rank(journey, *kind, *end),
+        };
+        (rank, carried_on, *number)
     });
     let (branch, end) = best.map_or((0, End::Nothing), |(branch, _, end)| (*branch, *end));
     let last = journey.steps.len().saturating_sub(1);
@@ -119,6 +125,9 @@ fn came_elsewhere(open: &Open) -> impl Iterator<Item = u16> {
         .map(|(branch, _)| branch.parent)
 }
 
+/// The rank of what arrived and went on from there.
+const CARRIED_ON: u8 = 9;
+
 /// Lower matters more.
 fn rank(journey: &Journey, kind: BranchKind, end: End) -> u8 {
     // a frame that a stack took for its own has pkt_type HOST; one dropped on a bridge port says nothing of others
@@ -138,7 +147,7 @@ fn rank(journey: &Journey, kind: BranchKind, end: End) -> u8 {
         (End::Lost(_), _) => 6,
         (End::Consumed(_), _) => 7,
         (End::Copy(_), _) => 8,
-        (End::GoesOn(_), _) => 9,
+        (End::GoesOn(_), _) => CARRIED_ON,
         (End::Nothing, _) => 10,
     }
 }

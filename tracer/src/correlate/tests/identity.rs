@@ -234,6 +234,37 @@ fn the_path_goes_on_behind_a_daemon_whose_datagram_ends_last() {
     );
 }
 
+/// The datagram that carried it is freed later, by the CPU that had made it.
+#[test]
+fn a_packet_lost_behind_a_daemon_is_lost_although_its_datagram_arrived() {
+    let network = "
+        client/eth0 10.0.1.2 = node/pa 10.0.1.1
+        node/tun0 - tun
+        node/eth0 192.0.2.1 = far/eth0 192.0.2.2
+        far/tun0 10.0.9.1 tun
+    ";
+    let scene = run(
+        network,
+        "
+        10 client/eth0 egress s1 icmp 10.0.1.2>10.0.9.2:5 id=3
+        12 node/pa     rx     s1 icmp 10.0.1.2>10.0.9.2:5 id=3
+        14 node/tun0   egress s1 icmp 10.0.1.2>10.0.9.2:5 id=3 ttl=63
+        16 node/tun0   copy:84 s1 icmp 10.0.1.2>10.0.9.2:5 id=3 ttl=63 pid=9
+        17 node/tun0   consume@tun_do_read s1 icmp 10.0.1.2>10.0.9.2:5 id=3 ttl=63
+        40 node/eth0   egress s5 icmp 10.0.1.2>10.0.9.2:5 id=3 ttl=63 vxlan=1:192.0.2.1:4000>192.0.2.2:8285
+        42 far/eth0    rx     s5 icmp 10.0.1.2>10.0.9.2:5 id=3 ttl=63 vxlan=1:192.0.2.1:4000>192.0.2.2:8285
+        60 far/tun0    rx     s6 icmp 10.0.1.2>10.0.9.2:5 id=3 ttl=63
+        61 far/tun0    drop:NETFILTER_DROP@nft_do_chain s6 icmp 10.0.1.2>10.0.9.2:5 id=3 ttl=63
+        94 -           consume@skb_defer_free_flush s5 icmp 10.0.1.2>10.0.9.2:5 id=3 ttl=63 vxlan=1:192.0.2.1:4000>192.0.2.2:8285
+        ",
+    );
+    assert_eq!(scene.fates(), ["forward dropped"]);
+    assert_eq!(
+        scene.paths().0,
+        "client/eth0> >node/pa node/tun0> node/eth0> >far/eth0 >far/tun0"
+    );
+}
+
 #[test]
 fn a_daemon_that_swallows_packets_is_where_they_left() {
     let network = "
