@@ -294,8 +294,9 @@ fn tshark_reads_the_packets_of_a_live_trace() {
             "--netns",
             "outt-b",
             "icmp",
+            // The trace may end before it is seen what became of the last one.
             "--packets",
-            "3",
+            "4",
         ];
         let output = ["--output", "pcapng", "-o", packets.text()];
         let arguments = [arguments.as_slice(), output.as_slice()].concat();
