@@ -67,7 +67,7 @@ enum Chore {
 fn main() -> ExitCode {
     let done = match Chore::parse() {
         Chore::Setup => setup::run(),
-        Chore::Check => check::run().map(|_| ()),
+        Chore::Check => check::run().and_then(test::none_failed),
         Chore::Test => test::run(),
         Chore::Lab { arguments } => labs::run(&arguments),
         Chore::Labs(wish) => labs::scoreboard(&wish),
