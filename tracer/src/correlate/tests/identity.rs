@@ -261,7 +261,7 @@ fn a_packet_lost_behind_a_daemon_is_lost_although_its_datagram_arrived() {
     assert_eq!(scene.fates(), ["forward dropped"]);
     assert_eq!(
         scene.paths().0,
-        "client/eth0> >node/pa node/tun0> node/eth0> >far/eth0 >far/tun0"
+        "client/eth0> >node/pa node/tun0> node/eth0> >far/eth0 >far/tun0-1"
     );
 }
 
