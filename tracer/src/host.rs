@@ -420,6 +420,13 @@ impl Host {
         self.addresses.get(&device).map_or(&[], Vec::as_slice)
     }
 
+    /// The interface's own address in whose network another one lies.
+    #[must_use]
+    pub fn near(&self, device: Device, address: IpAddr) -> Option<&InterfaceAddress> {
+        let mut own = self.addresses(device).iter();
+        own.find(|own| prefix::holds(own.address, own.prefix, address))
+    }
+
     /// Addresses of all interfaces of a namespace.
     pub fn addresses_in(&self, netns: NetNs) -> impl Iterator<Item = &InterfaceAddress> {
         self.addresses

@@ -109,7 +109,7 @@ pub fn without_address(loss: &Loss<'_>, chain: &BaseChain) -> Option<Remedy> {
     let (device, flow) = (loss.device()?, before(loss)?);
     let host = loss.host;
     let shell = Shell::of(host, Some(device.netns));
-    let family = |a: &IpAddr| a.is_ipv4() == flow.src.is_ipv4() && !is_local_only(*a);
+    let family = |a: &IpAddr| a.is_ipv4() == flow.src.is_ipv4() && !translation::is_link_local(*a);
     let elsewhere = host
         .links()
         .filter(|l| l.device.netns == device.netns && l.device != device)
@@ -139,13 +139,6 @@ pub fn without_address(loss: &Loss<'_>, chain: &BaseChain) -> Option<Remedy> {
     Some(rule.change(&shell, text))
 }
 
-fn is_local_only(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local(),
-    }
-}
-
 /// Any source port instead of the few that a rule has: the interface's own address, where it has one. The packet is
 /// translated already, so no walk leads to the rule: one that names ports is taken to be it.
 #[must_use]
@@ -159,7 +152,7 @@ pub fn any_port(loss: &Loss<'_>) -> Option<Remedy> {
     let chains = translators(loss.host, device.netns, v6);
     let chain = chains.into_iter().find(has_few)?;
     let mut own = loss.host.addresses(device).iter().map(|a| a.address);
-    own.find(|a| a.is_ipv6() == v6 && !is_local_only(*a))?;
+    own.find(|a| a.is_ipv6() == v6 && !translation::is_link_local(*a))?;
     let shell = Shell::of(loss.host, Some(device.netns));
     let device = loss.host.interface(device);
     let source = SourceRule {

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use crate::host::facts::{Question, TableRoute};
 use crate::model::{Detail, Device, Direction, Event, Journey, Mac, NetNs, Tuple};
+use crate::network::bridging::Cast;
 use crate::network::route::{Decision, Query, Tables, lookup};
 use crate::network::segment::Segment;
 use crate::uapi::rtnetlink::RT_TABLE_MAIN;
@@ -12,7 +13,6 @@ use crate::uapi::rtnetlink::RT_TABLE_MAIN;
 use super::loss::tuple_of;
 use super::remedy::{Remedy, Shell, command, ip};
 use super::route_commands;
-use super::routing;
 use super::translation;
 use super::view::View;
 use super::words;
@@ -48,7 +48,9 @@ impl<'a> Parting<'a> {
             })?;
             Some((request, came, event))
         })?;
-        let (from, to) = (ethernet(event, Side::From), ethernet(left, Side::To));
+        let frame = |event: &Event| event.packet.as_ref()?.ethernet;
+        let from = frame(event).and_then(|frame| machine(frame.src));
+        let to = frame(left).and_then(|frame| machine(frame.dst));
         let other_router = from.zip(to).is_some_and(|(from, to)| from != to);
         (came != went || other_router).then_some(Self {
             came,
@@ -175,33 +177,16 @@ fn address_bits(address: IpAddr) -> u8 {
     }
 }
 
-/// An end of a frame.
-#[derive(Clone, Copy)]
-enum Side {
-    From,
-    To,
-}
-
-/// A frame's MAC, where that is one machine's.
-fn ethernet(event: &Event, side: Side) -> Option<Mac> {
-    let ethernet = event.packet.as_ref()?.ethernet?;
-    let mac = match side {
-        Side::From => ethernet.src,
-        Side::To => ethernet.dst,
-    };
-    let [first, ..] = mac.0;
-    (first & 1 == 0 && mac.0 != [0; 6]).then_some(mac)
+/// A MAC that is one machine's.
+fn machine(mac: Mac) -> Option<Mac> {
+    (Cast::of(mac) == Cast::Unknown && mac.0 != [0; 6]).then_some(mac)
 }
 
 /// The address of a neighbour on an interface's own network, as neighbour discovery told it during the trace, or as
 /// another traced namespace has it.
 #[must_use]
 pub fn address_of(view: &View<'_>, device: Device, mac: Mac) -> Option<IpAddr> {
-    let near = |address: &IpAddr| {
-        let own = view.host.addresses(device);
-        own.iter()
-            .any(|a| routing::holds(a.address, a.prefix, *address))
-    };
+    let near = |address: &IpAddr| view.host.near(device, *address).is_some();
     let told = view.trace.beside.iter().find_map(|e| match &e.detail {
         Detail::Neighbor(n) if e.device == Some(device) => n
             .address

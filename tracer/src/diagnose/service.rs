@@ -8,6 +8,7 @@ use crate::host::facts::{
     BaseChain, Missing, Question, Rule, RuleVerdict, Ruleset, Side, Statement, Stop, Test,
     Translation, Value,
 };
+use crate::host::prefix::is_private;
 use crate::model::{Detail, Device, Direction, NetNs, Proto};
 use crate::network::reach;
 use crate::verdict::{Confidence, Outcome, Place, Verdict};
@@ -63,15 +64,10 @@ fn passed(view: &View<'_>) -> Vec<Passed> {
 /// The destination, where it may be a service's: a private address that no interface has, not translated yet.
 fn service(view: &View<'_>) -> Option<IpAddr> {
     let tuple = view.tuple()?;
-    let private = match tuple.dst {
-        IpAddr::V4(v4) => {
-            let [a, b, ..] = v4.octets();
-            // RFC 1918, and RFC 6598's shared space
-            v4.is_private() || (a == 100 && b & 0xc0 == 64)
-        }
-        IpAddr::V6(v6) => v6.is_unique_local(),
-    };
-    if !private || translation::dnat(view).is_some() || is_endpoint(view.host, tuple.dst) {
+    if !is_private(tuple.dst)
+        || translation::dnat(view).is_some()
+        || is_endpoint(view.host, tuple.dst)
+    {
         return None;
     }
     let first = passed(view).into_iter().next()?;

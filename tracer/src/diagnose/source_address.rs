@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::host::Host;
 use crate::host::facts::{BaseChain, Question, Rule, TableRoute};
+use crate::host::prefix::is_private;
 use crate::model::{Device, Direction, Fate, NetNs, Tuple};
 use crate::verdict::{Confidence, Place};
 
@@ -194,8 +195,8 @@ impl Choice {
             public: others
                 .iter()
                 .copied()
-                .filter(|other| !is_private(*other))
-                .find(|_| is_private(address) && !is_private(left.tuple.dst)),
+                .filter(|other| !stays_inside(*other))
+                .find(|_| stays_inside(address) && !stays_inside(left.tuple.dst)),
             others,
             preferred: preferred(view, device.netns, left.tuple.dst),
         }
@@ -215,17 +216,10 @@ impl Choice {
     }
 }
 
-/// Whether an address is for networks of one owner: routers of others have no way to it.
+/// Whether routers of others have no way to an address.
 #[must_use]
-pub fn is_private(address: IpAddr) -> bool {
-    /// 100.64.0.0/10, between a provider and its customers (RFC 6598).
-    const SHARED: (IpAddr, u8) = (IpAddr::V4(Ipv4Addr::new(100, 64, 0, 0)), 10);
-    match address {
-        IpAddr::V4(v4) => {
-            v4.is_private() || v4.is_link_local() || routing::holds(SHARED.0, SHARED.1, address)
-        }
-        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
-    }
+pub fn stays_inside(address: IpAddr) -> bool {
+    is_private(address) || translation::is_link_local(address)
 }
 
 /// How sure it is that it is the source; `None`: rather something else.
@@ -485,27 +479,4 @@ fn is_named(host: &Host, left: &Departure, chains: &[&BaseChain]) -> bool {
         .iter()
         .flat_map(|c| translating(host, left.device.netns, c));
     rules.any(|rule: &Rule| rule.text.contains(&named))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_private;
-
-    #[test]
-    fn private_addresses_are_those_of_one_owner() {
-        let private = |text: &str| text.parse().is_ok_and(is_private);
-        for text in [
-            "10.1.2.3",
-            "172.31.0.1",
-            "192.168.7.7",
-            "100.64.0.1",
-            "100.127.255.255",
-            "fd00::1",
-        ] {
-            assert!(private(text), "{text}");
-        }
-        for text in ["172.32.0.1", "100.128.0.1", "203.0.113.9", "2001:db8::1"] {
-            assert!(!private(text), "{text}");
-        }
-    }
 }

@@ -1,7 +1,9 @@
 //! Private sources that leave a router as they are, and to which nobody beyond has a way back: no rule translates them.
 
 use crate::host::Host;
-use crate::host::facts::{BaseChain, FilterRule, Question, RuleVerdict, Side, Statement, Stop};
+use crate::host::facts::{
+    BaseChain, FilterRule, InterfaceAddress, Question, RuleVerdict, Side, Statement, Stop,
+};
 use crate::model::{Detail, Device, Direction, Journey, Tuple};
 use crate::network::filter::{
     self, Does, Interface, Layer, Packet, Rules, Step, Untranslated, translations, walk,
@@ -17,8 +19,7 @@ use super::loss::tuple_of;
 use super::nat_commands::{Source, SourceRule, translating, translators};
 use super::owners;
 use super::remedy::{Remedy, Shell, command, text};
-use super::routing;
-use super::source_address::{Proof, is_private};
+use super::source_address::{Proof, stays_inside};
 use super::translation::{self, Departure};
 use super::view::View;
 use super::words;
@@ -48,7 +49,7 @@ impl Passed {
                 })
         });
         let own = view.host.is_local(went.netns, tuple.src);
-        (routed && !own && is_private(tuple.src)).then_some(Self { went, tuple })
+        (routed && !own && stays_inside(tuple.src)).then_some(Self { went, tuple })
     }
 
     /// The packet as it comes to the rules that translate sources.
@@ -102,16 +103,10 @@ impl Passed {
 
     /// Whether who is asked lies beyond other people's routers, or is a neighbour that has none of this host's routes.
     fn leaves_home(&self, host: &Host) -> bool {
-        let near = |address| {
-            let own = host.addresses(self.went).iter();
-            own.into_iter()
-                .any(|a| routing::holds(a.address, a.prefix, address))
-        };
-        let own_is_public = host
-            .addresses(self.went)
-            .iter()
-            .any(|a| a.address.is_ipv4() == self.tuple.src.is_ipv4() && !is_private(a.address));
-        !is_private(self.tuple.dst) && (own_is_public || near(self.tuple.dst))
+        let (v4, dst) = (self.tuple.src.is_ipv4(), self.tuple.dst);
+        let public = |a: &InterfaceAddress| a.address.is_ipv4() == v4 && !stays_inside(a.address);
+        let own_is_public = host.addresses(self.went).iter().any(public);
+        !stays_inside(dst) && (own_is_public || host.near(self.went, dst).is_some())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Networks as address and prefix length.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Whether a prefix holds an address.
 #[must_use]
@@ -33,6 +33,16 @@ pub fn network(address: IpAddr, prefix: u8) -> IpAddr {
     }
 }
 
+/// Whether an address is of those that every owner of a network may give out: RFC 1918, RFC 6598's shared space, RFC 4193.
+#[must_use]
+pub fn is_private(address: IpAddr) -> bool {
+    const SHARED: IpAddr = IpAddr::V4(Ipv4Addr::new(100, 64, 0, 0));
+    match address {
+        IpAddr::V4(v4) => v4.is_private() || holds(SHARED, 10, address),
+        IpAddr::V6(v6) => v6.is_unique_local(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,5 +66,23 @@ mod tests {
         assert_eq!(of("10.1.2.77", 0).as_deref(), Some("0.0.0.0"));
         assert_eq!(of("fd00:1::77", 64).as_deref(), Some("fd00:1::"));
         assert_eq!(of("fd00:1::77", 128).as_deref(), Some("fd00:1::77"));
+    }
+
+    #[test]
+    fn private_addresses_are_those_of_one_owner() {
+        let private = |text: &str| text.parse().is_ok_and(is_private);
+        for text in [
+            "10.1.2.3",
+            "172.31.0.1",
+            "192.168.7.7",
+            "100.64.0.1",
+            "100.127.255.255",
+            "fd00::1",
+        ] {
+            assert!(private(text), "{text}");
+        }
+        for text in ["172.32.0.1", "100.128.0.1", "203.0.113.9", "2001:db8::1"] {
+            assert!(!private(text), "{text}");
+        }
     }
 }

@@ -118,7 +118,7 @@ fn strange_sender(
     let (rest, advice) = if let Some(found) = ipvs::unmasqueraded(loss.host, &change) {
         found
     } else if devices.is_empty() {
-        around(loss, &change, answer)
+        around(loss, view, &change, answer)
     } else if bridged {
         past_iptables(loss, &change)
     } else {
@@ -221,8 +221,12 @@ fn prefer(host: &Host, netns: NetNs, asked: &Tuple, instead: IpAddr) -> Option<R
 }
 
 /// The answer took a way on which the translator is not.
-fn around(loss: &Loss<'_>, change: &Change, answer: &Tuple) -> (String, Vec<Remedy>) {
-    let view = loss.view();
+fn around(
+    loss: &Loss<'_>,
+    view: &View<'_>,
+    change: &Change,
+    answer: &Tuple,
+) -> (String, Vec<Remedy>) {
     let at = loss.host.namespace(change.netns);
     let server = loss
         .steps()
@@ -234,7 +238,7 @@ fn around(loss: &Loss<'_>, change: &Change, answer: &Tuple) -> (String, Vec<Reme
             &Shell::of(loss.host, server),
             &Shell::of(loss.host, Some(change.netns)),
             (change, answer),
-            Parting::of(&view, loss.journey).and_then(|parting| parting.change(&view)),
+            Parting::of(view, loss.journey).and_then(|parting| parting.change(view)),
         ),
     )
 }

@@ -103,9 +103,7 @@ fn table(view: &View<'_>, detour: &Detour<'_>) -> Option<Table> {
 
 /// The route to the asker by the interface by which its request came, as `ip route` takes it.
 fn way_to(view: &View<'_>, detour: &Detour<'_>, through: &[&TableRoute]) -> Option<Vec<String>> {
-    let mut own = view.host.addresses(detour.came).iter();
-    let near = own.find(|a| routing::holds(a.address, a.prefix, detour.routed.dst));
-    if let Some(own) = near {
+    if let Some(own) = view.host.near(detour.came, detour.routed.dst) {
         let network = routing::network(own.address, own.prefix);
         return Some(vec![format!("{network}/{}", own.prefix)]);
     }

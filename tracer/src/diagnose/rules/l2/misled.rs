@@ -14,7 +14,7 @@ use super::super::super::remedy::{Command, Remedy, Shell, command};
 use super::super::super::words;
 use super::{bridges, sender, vxlan};
 
-/// What a forwarding database has for a frame's MAC, and should not have.
+/// What led a frame astray.
 pub(super) struct Misled {
     /// As the end of a sentence.
     pub(super) words: String,

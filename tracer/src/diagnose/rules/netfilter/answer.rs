@@ -16,10 +16,10 @@ use super::super::super::traced::{self, Stopped};
 use super::super::super::translator;
 use super::super::super::words::count;
 use super::element;
-use super::look_everywhere;
 use super::opening::both_ways;
 use super::suspects::{Absent, Suspect, Suspects, counted, words};
 use super::way_back;
+use super::{goes_out, look_everywhere};
 
 /// Most suspects that are listed.
 const LISTED: usize = 6;
@@ -38,12 +38,7 @@ pub(super) fn with(
     }
     candidate = candidate.because("trace", told(loss, chains));
     if let Some(only) = found.only() {
-        return named(
-            candidate,
-            (loss, hook),
-            (only, found.absent.as_ref()),
-            &shell,
-        );
+        return named(candidate, (loss, hook), only, &shell);
     }
     if found.passes {
         candidate = candidate.because(
@@ -171,13 +166,13 @@ fn one_of(rules: usize) -> String {
 fn named(
     mut candidate: Candidate,
     (loss, hook): (&Loss<'_>, Hook),
-    (who, absent): (&Suspect<'_>, Option<&Absent<'_>>),
+    who: &Suspect<'_>,
     shell: &Shell,
 ) -> Candidate {
     candidate.summary += &format!(": {}", words(who));
-    let missing = absent
+    let missing = Absent::last(loss, (hook, goes_out(loss, hook)), who.chain)
         .filter(|absent| helps(who, absent))
-        .and_then(|absent| element::absent(absent, shell));
+        .and_then(|absent| element::absent(&absent, shell));
     candidate = candidate.because(
         "rule",
         format!(

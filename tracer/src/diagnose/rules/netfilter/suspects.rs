@@ -65,13 +65,11 @@ pub struct Suspects<'a> {
     pub complete: bool,
     /// By the rules as they were read the packet passes.
     pub passes: bool,
-    /// The element without which a set keeps a rule from letting the packet pass, and that rule; the last one on its way.
-    pub absent: Option<Absent<'a>>,
 }
 
 /// An element that a set has not, and what would come of it.
 #[derive(Clone, Debug)]
-pub struct Absent<'a> {
+pub(super) struct Absent<'a> {
     /// The base chain.
     pub chain: &'a BaseChain,
     /// The rule that would be met.
@@ -83,10 +81,21 @@ pub struct Absent<'a> {
 }
 
 impl<'a> Absent<'a> {
-    /// Of the last such rule on the packet's way. What no packet met counts here, since none could.
-    fn last(facts: &'a Ruleset, packet: &Packet, at: filter::Hook<'_>) -> Option<Self> {
+    /// Of the last rule on the packet's way that only a set keeps from letting it pass the chains which stopped it. What no
+    /// packet met counts here, since none could.
+    pub(super) fn last(
+        loss: &Loss<'a>,
+        (hook, goes_out): (Hook, Option<Device>),
+        stopped: &BaseChain,
+    ) -> Option<Self> {
+        let facts = &loss.host.filters.get(&loss.netns()?)?.fact;
         let rules = Rules::of(facts);
-        let walk = filter::walk(&rules, packet, at);
+        let at = filter::Hook {
+            layer: layer(hook),
+            name: hook.chain_hook,
+            engine: Some(stopped.engine),
+        };
+        let walk = filter::walk(&rules, &packet(loss, hook, goes_out), at);
         let mut outside = walk.outside.iter().rev();
         outside.find_map(|outside| Self::of(facts, outside))
     }
@@ -149,7 +158,6 @@ impl<'a> Suspects<'a> {
             list: vec![known.unwrap_or(suspect)],
             complete: true,
             passes: false,
-            absent: self.absent,
         }
     }
 
@@ -229,13 +237,11 @@ pub(super) fn of<'a>(
         // The chains are of both where the kernel does not tell which engine it was.
         engine: Some(first).filter(|engine| chains.iter().all(|c| c.engine == *engine)),
     };
-    let packet = packet(loss, hook, goes_out);
-    let walk = filter::walk(&rules, &packet, at);
+    let walk = filter::walk(&rules, &packet(loss, hook, goes_out), at);
     let mut found = Suspects {
         list: Vec::new(),
         complete: !walk.unknown,
         passes: walk.passes && walk.ends.is_empty() && !walk.unknown,
-        absent: Absent::last(facts, &packet, at),
     };
     for end in ends(&walk, manners) {
         let suspect = Suspect::of(loss, facts, chains, end);
