@@ -41,6 +41,7 @@ mod questions;
 pub mod raising;
 pub mod readdress;
 pub mod recovered;
+pub mod redirected;
 pub mod remedy;
 pub mod route_commands;
 pub mod routers;
@@ -264,6 +265,10 @@ type Explain = fn(&View<'_>, &Found<'_>) -> Option<Candidate>;
 
 /// In this order, each with its name.
 const EXPLANATIONS: &[(&str, Explain)] = &[
+    (
+        "a next hop that an ICMP redirect named",
+        redirected::followed,
+    ),
     (
         "a default route where a route of its own is missing",
         missing_route::taken,
