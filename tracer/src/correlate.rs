@@ -194,7 +194,10 @@ impl Correlator {
 
     /// Begins a journey, unless its flow cannot be kept.
     fn begin(&mut self, event: Event, host: &Host) -> Option<JourneyId> {
-        let known = self.flows.of_event(&event);
+        let known = self
+            .flows
+            .of_event(&event)
+            .or_else(|| self.flows.answered_elsewhere(&event, host, &mut self.trace));
         if known.is_none() && is_of_others(&event, host) {
             return None;
         }

@@ -39,6 +39,7 @@ pub struct Session {
     asked: HashSet<Question>,
     asked_of_checks: HashSet<Question>,
     learned: HashSet<Tuple>,
+    expected: HashSet<String>,
     ended: Option<EndReason>,
 }
 
@@ -62,6 +63,7 @@ impl Session {
             asked: HashSet::new(),
             asked_of_checks: HashSet::new(),
             learned: HashSet::new(),
+            expected: HashSet::new(),
             ended: None,
         }
     }
@@ -146,6 +148,13 @@ impl Session {
             .flat_map(|(_, tuple)| [*tuple, tuple.reversed()])
             .collect();
         new.retain(|tuple| self.learned.insert(*tuple));
+        new
+    }
+
+    /// Expressions for what belongs to the flows and the one that was asked for does not name, each once.
+    pub fn expected(&mut self) -> Vec<String> {
+        let mut new = diagnose::expected(self.trace(), &self.host);
+        new.retain(|expression| self.expected.insert(expression.clone()));
         new
     }
 

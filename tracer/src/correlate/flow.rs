@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use crate::host::Host;
+use crate::host::prefix::is_many;
 use crate::model::{
-    Acked, Device, Direction, Event, FateCounts, Flow, FlowId, JourneyId, Path, Proto, Sending,
-    Side, Transport, Tuple, TupleRole,
+    Acked, Detail, Device, Direction, Event, FateCounts, Flow, FlowId, JourneyId, Path, Proto,
+    Sending, Side, Transport, Tuple, TupleRole,
 };
 use crate::uapi::tcp::{ACK, RST, SYN};
 
@@ -50,8 +51,13 @@ pub(super) struct Flows {
     pub(super) tuples: HashMap<Tuple, (FlowId, Direction)>,
     /// For fragments, which have no ports.
     pub(super) hosts: HashMap<(IpAddr, IpAddr, Proto), (FlowId, Direction)>,
+    /// By who asks over UDP (address and port) and the port that is asked: an answer may come from another address.
+    askers: HashMap<Asker, FlowId>,
     next: u32,
 }
+
+/// Address and port of who asks, and the port that is asked.
+type Asker = (IpAddr, u16, u16);
 
 /// The flow and direction of a packet.
 pub(super) type Membership = (FlowId, Direction);
@@ -88,6 +94,37 @@ impl Flows {
         self.hosts
             .get(&(tuple.src, tuple.dst, tuple.proto))
             .copied()
+    }
+
+    /// The flow that a datagram without one answers from another address than was asked: of the same host where it is sent,
+    /// or to the same port of the asker where it comes in. It is one of that flow from now on.
+    pub(super) fn answered_elsewhere(
+        &mut self,
+        event: &Event,
+        host: &Host,
+        trace: &mut Trace,
+    ) -> Option<Membership> {
+        let tuple = event.tuple.filter(|tuple| tuple.proto == Proto::Udp)?;
+        let netns = event.device?.netns;
+        let id = *self.askers.get(&(tuple.dst, tuple.dport, tuple.sport))?;
+        let flow = flow_mut(trace, id)?;
+        let asked = |own: &&(TupleRole, Tuple)| {
+            let (_, own) = own;
+            (own.src, own.sport, own.dport) == (tuple.dst, tuple.dport, tuple.sport)
+        };
+        let asked = flow.tuples.iter().find(asked).map(|(_, asked)| asked.dst)?;
+        let own = |address| host.is_local(netns, address);
+        let answers = match event.detail {
+            Detail::Egress => own(tuple.src) && own(asked),
+            Detail::Ingress => own(tuple.dst) && !own(asked),
+            _ => false,
+        };
+        if !answers || is_many(asked) || host.is_broadcast(netns, asked) {
+            return None;
+        }
+        add(flow, TupleRole::Reply, tuple);
+        self.index(tuple, id, Direction::Reply);
+        Some((id, Direction::Reply))
     }
 
     /// Begins a flow with the first packet seen of it. `None` when there is no room.
@@ -145,6 +182,10 @@ impl Flows {
         };
         self.tuples.entry(tuple).or_insert((id, direction));
         self.tuples.entry(tuple.reversed()).or_insert((id, other));
+        if tuple.proto == Proto::Udp && direction == Direction::Forward {
+            self.askers
+                .insert((tuple.src, tuple.sport, tuple.dport), id);
+        }
         self.hosts
             .insert((tuple.src, tuple.dst, tuple.proto), (id, direction));
         self.hosts
@@ -214,6 +255,7 @@ impl Flows {
         self.states.remove(&id);
         self.tuples.retain(|_, (flow, _)| *flow != id);
         self.hosts.retain(|_, (flow, _)| *flow != id);
+        self.askers.retain(|_, flow| *flow != id);
         trace.flows.retain(|flow| flow.id != id);
         trace.journeys.retain(|_, journey| journey.flow != id);
         true
