@@ -12,7 +12,7 @@ use crate::decode;
 use crate::diagnose::{self, Diagnosis};
 use crate::host::Host;
 use crate::host::facts::{Fact, Question};
-use crate::model::Counters;
+use crate::model::Counted;
 use crate::model::{Detail, Event, JourneyId, Tuple, TupleRole};
 use crate::report::{self, Report};
 use crate::source::{EndReason, Input};
@@ -32,8 +32,8 @@ pub struct Session {
     correlator: Correlator,
     settings: Settings,
     /// The kernel's counters as last read, and as they were when counting began again.
-    counted: Counters,
-    counted_before: Counters,
+    counted: Counted,
+    counted_before: Counted,
     /// `--interface`; empty: all.
     only_interfaces: Vec<Glob>,
     asked: HashSet<Question>,
@@ -57,8 +57,8 @@ impl Session {
             host: Host::default(),
             correlator: Correlator::new(settings.clone()),
             settings,
-            counted: Counters::default(),
-            counted_before: Counters::default(),
+            counted: Counted::default(),
+            counted_before: Counted::default(),
             only_interfaces: Vec::new(),
             asked: HashSet::new(),
             asked_of_checks: HashSet::new(),
@@ -87,9 +87,10 @@ impl Session {
                 Err(_) => self.correlator.decode_error(),
             },
             Input::Counters(at, counters) => {
-                let since = counters.since(&self.counted_before);
-                self.correlator.counters(*at, &since, &self.host);
-                self.counted.clone_from(counters);
+                self.counted.update(counters);
+                let losses = self.counted.losses_since(&self.counted_before);
+                let rows = self.counted.rows_since(&self.counted_before);
+                self.correlator.counters(*at, rows, losses);
             }
             Input::Tick(at) => self.correlator.tick(*at, &self.host),
             Input::End(at, reason) => {

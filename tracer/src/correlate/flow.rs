@@ -12,6 +12,7 @@ use crate::model::{
 use crate::uapi::tcp::{ACK, RST, SYN};
 
 use super::Trace;
+use super::trace::Unfollowed;
 use super::kind::{is_echo_reply, is_echo_request};
 use super::path::{HookCount, PathState};
 use super::unite::Union;
@@ -166,6 +167,7 @@ impl Flows {
             journeys_seen: BTreeMap::new(),
             fates: BTreeMap::new(),
             acked: BTreeMap::new(),
+            unseen: Vec::new(),
             sending: BTreeMap::new(),
             first: event.at,
             last: event.at,
@@ -261,13 +263,21 @@ impl Flows {
         true
     }
 
-    /// Sorts the kernel's counters to the flows.
-    pub(super) fn counted(&mut self, rows: impl Iterator<Item = (Tuple, bool, Counted)>) {
+    /// Sorts the kernel's counters to the flows. What is left of them.
+    pub(super) fn counted(
+        &mut self,
+        rows: impl Iterator<Item = (Tuple, bool, Counted)>,
+    ) -> Unfollowed {
         for state in self.states.values_mut() {
             state.exact.clear();
         }
+        let mut rest = Rest::default();
         for (tuple, echo_reply, row) in rows {
-            let Some((id, mut direction)) = self.of(&tuple) else {
+            // later fragments know no ports
+            let portless = (tuple.sport, tuple.dport, tuple.icmp_id) == (0, 0, 0);
+            let hosts = || portless.then(|| self.of_hosts(&tuple)).flatten();
+            let Some((id, mut direction)) = self.of(&tuple).or_else(hosts) else {
+                rest.add(tuple, portless, &row);
                 continue;
             };
             if echo_reply && tuple.src == tuple.dst {
@@ -285,6 +295,41 @@ impl Flows {
                 state.dirty = true;
             }
         }
+        rest.sum()
+    }
+}
+
+/// Rows that are no flow's.
+#[derive(Default)]
+struct Rest {
+    /// By tuple: the most packets at one place.
+    flows: HashMap<Tuple, u64>,
+    /// Of flows without a row of their own, by place and hook.
+    crowded: HashMap<(Device, Side, u8), u64>,
+}
+
+impl Rest {
+    fn add(&mut self, tuple: Tuple, portless: bool, row: &Counted) {
+        if tuple.src.is_unspecified() && tuple.dst.is_unspecified() {
+            let at = (row.device, row.side, row.hook);
+            *self.crowded.entry(at).or_default() += row.count.packets;
+        } else if row.asked && !portless {
+            let most = self.flows.entry(tuple).or_default();
+            *most = row.count.packets.max(*most);
+        }
+    }
+
+    fn sum(self) -> Unfollowed {
+        // both directions of a flow are one
+        let begins = |tuple: &Tuple| {
+            let back = tuple.reversed();
+            !self.flows.contains_key(&back) || (tuple.src, tuple.sport) <= (back.src, back.sport)
+        };
+        Unfollowed {
+            flows: self.flows.keys().filter(|tuple| begins(tuple)).count() as u64,
+            packets: self.flows.values().sum(),
+            crowded: self.crowded.values().copied().max().unwrap_or(0),
+        }
     }
 }
 
@@ -294,6 +339,8 @@ pub(super) struct Counted {
     pub(super) device: Device,
     pub(super) side: Side,
     pub(super) hook: u8,
+    /// The tuple itself was asked for.
+    pub(super) asked: bool,
     pub(super) count: HookCount,
 }
 
