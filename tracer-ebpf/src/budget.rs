@@ -57,7 +57,11 @@ pub(crate) fn is_first(flow: u64, now: u64) -> bool {
             .cast::<u64>()
             .add((flow >> (64 - FLOW_BITS)) as usize);
         let known = slot.read_volatile();
-        let packets = if known & !0xffff == own { known & 0xffff } else { 0 };
+        let packets = if known & !0xffff == own {
+            known & 0xffff
+        } else {
+            0
+        };
         let first = packets < FIRST_PACKETS;
         if first {
             slot.write_volatile(own | (packets + 1));

@@ -219,7 +219,12 @@ pub(crate) fn hop<A: Access>(hook: u8, followed: &Followed, skb: Ptr, device: &D
 
 /// Adds to a row, which is made where there is none; whether there was room.
 #[inline(always)]
-fn add(rows: &HashMap<HopKey, HopCount>, key: &HopKey, (packets, bytes): (u64, u64), now: u64) -> bool {
+fn add(
+    rows: &HashMap<HopKey, HopCount>,
+    key: &HopKey,
+    (packets, bytes): (u64, u64),
+    now: u64,
+) -> bool {
     let mut row = rows.get_ptr_mut(key);
     if row.is_none() {
         let empty = HopCount {

@@ -4,6 +4,7 @@
 mod cluster;
 mod diff;
 mod display;
+mod doctor;
 mod kept;
 mod merge;
 mod output;
@@ -38,6 +39,7 @@ use crate::verdict::{Confidence, Outcome};
 pub use cluster::cluster;
 pub use diff::diff;
 use display::{Display, Progress};
+pub use doctor::doctor;
 use kept::KeptInputs;
 pub use merge::merge;
 use output::Output;

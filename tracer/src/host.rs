@@ -38,6 +38,7 @@ use facts::{
 };
 
 pub use firewall::{element_words, ipset_words};
+pub use workloads::{NameSource, sources as name_sources};
 
 /// What could not be read of the host, and why.
 struct Unreadable {

@@ -51,6 +51,26 @@ pub(crate) fn socket_option(
     Ok(usize::try_from(length).unwrap_or(0).min(value.len()))
 }
 
+/// Sets the loopback interface of the calling thread's network namespace up.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn raise_loopback() -> io::Result<()> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
+    // SAFETY: a structure of integers and addresses, for which zeros are values.
+    let mut request = unsafe { std::mem::zeroed::<libc::ifreq>() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: the request reads the structure and keeps no pointer to it; the descriptor is open.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// Most programs that one place is asked for.
 const MOST_PROGRAMS: usize = 64;
 

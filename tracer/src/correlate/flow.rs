@@ -12,9 +12,9 @@ use crate::model::{
 use crate::uapi::tcp::{ACK, RST, SYN};
 
 use super::Trace;
-use super::trace::Unfollowed;
 use super::kind::{is_echo_reply, is_echo_request};
 use super::path::{HookCount, PathState};
+use super::trace::Unfollowed;
 use super::unite::Union;
 
 /// Most tuples of one flow.

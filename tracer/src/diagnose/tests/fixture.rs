@@ -235,7 +235,7 @@ impl Net {
             journeys_seen: Default::default(),
             acked: Default::default(),
             unseen: Vec::new(),
-        sending: Default::default(),
+            sending: Default::default(),
             fates: Default::default(),
             first: KtimeNs(self.clock),
             last: KtimeNs(self.clock),

@@ -160,7 +160,13 @@ fn two_uplinks() -> Net {
     };
     let asker = "203.0.113.7".parse().unwrap();
     net.fact(Fact::RoutesTowards(NetNs(BOX), asker, vec![default]));
-    let flow = net.flow(ports(Proto::Udp, "203.0.113.7", 4000, "198.51.100.140", 5300));
+    let flow = net.flow(ports(
+        Proto::Udp,
+        "203.0.113.7",
+        4000,
+        "198.51.100.140",
+        5300,
+    ));
     net.packet(flow, Direction::Forward)
         .enters(device(BOX, 2))
         .arrives(device(BOX, 2));
@@ -193,7 +199,13 @@ fn an_answer_from_another_address_is_followed_and_told() {
     );
     let flow = net.trace.flows[0].id;
     net.packet(flow, Direction::Reply)
-        .becomes(ports(Proto::Udp, "198.51.100.10", 5300, "203.0.113.7", 4000))
+        .becomes(ports(
+            Proto::Udp,
+            "198.51.100.10",
+            5300,
+            "203.0.113.7",
+            4000,
+        ))
         .leaves(device(1, 1))
         .goes_away();
     assert!(expected(&net.trace, &net.host).is_empty());
@@ -202,7 +214,9 @@ fn an_answer_from_another_address_is_followed_and_told() {
     assert_eq!(verdict.outcome, Outcome::Unanswered);
     assert_eq!(verdict.confidence, Confidence::Possible);
     assert!(
-        verdict.summary.contains("asked at 198.51.100.140 and answers from 198.51.100.10"),
+        verdict
+            .summary
+            .contains("asked at 198.51.100.140 and answers from 198.51.100.10"),
         "{}",
         verdict.summary
     );

@@ -74,7 +74,7 @@ fn flow(id: u32, forward: Vec<Hop>) -> Flow {
         journeys_seen: BTreeMap::new(),
         acked: BTreeMap::new(),
         unseen: Vec::new(),
-            sending: BTreeMap::new(),
+        sending: BTreeMap::new(),
         fates: BTreeMap::new(),
         first: KtimeNs(START),
         last: KtimeNs(START),

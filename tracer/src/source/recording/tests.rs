@@ -103,7 +103,7 @@ fn counters() -> impl Strategy<Value = Counters> {
                     ifindex: 7,
                     hook: 1,
                     asked: 0,
-            pad: [0; 6],
+                    pad: [0; 6],
                 },
                 HopCount {
                     packets,
