@@ -8,6 +8,7 @@ mod device_state;
 pub mod discovery;
 pub mod facts;
 mod fdb;
+pub(crate) mod foreign;
 pub(crate) mod firewall;
 mod ipvs;
 pub(crate) mod links;
@@ -37,7 +38,7 @@ use facts::{
     RouteAnswer, RuleTrace, Ruleset, Run, TableRoute, TracedNode, XfrmPolicy,
 };
 
-pub use firewall::{element_words, ipset_words};
+pub use firewall::{element_words, ipset_words, is_nft_name, nft_string};
 
 /// What could not be read of the host, and why.
 struct Unreadable {

@@ -19,6 +19,7 @@ const MODULES: &[Module] = &[
     ("model", &[]),
     ("uapi", &[]),
     ("sys", &[]),
+    ("restrict", &[]),
     ("error", &[]),
     (
         "sites",
@@ -64,6 +65,10 @@ const MODULES: &[Module] = &[
             ("error", "missing rights and support, with what to do"),
             ("host", "namespaces and links to attach to, netlink"),
             ("model", "counters"),
+            (
+                "restrict",
+                "the thread that reads records needs nothing else",
+            ),
             ("sys", "perf events, clocks"),
             ("uapi", "numbers of queueing disciplines and filters"),
         ],
@@ -92,6 +97,7 @@ const MODULES: &[Module] = &[
             ("host", "facts are inputs; answers to questions"),
             ("kernel", "programs, maps and records of a live run"),
             ("model", "times, devices and tuples of inputs"),
+            ("restrict", "each thread keeps what it needs"),
             ("uapi", "types of ICMP, for redaction"),
         ],
     ),
@@ -185,7 +191,6 @@ const MODULES: &[Module] = &[
             ("filter", "what may be asked for by name"),
             ("host", "names, addresses, services, sockets"),
             ("model", "namespaces and times of facts"),
-            ("render", "names from outside on a terminal"),
         ],
     ),
     (
@@ -200,6 +205,7 @@ const MODULES: &[Module] = &[
             ("model", "times"),
             ("render", "outputs"),
             ("report", "the report, and the exit status from it"),
+            ("restrict", "each thread keeps what it needs"),
             ("session", "the fold"),
             ("source", "inputs"),
             ("tui", "the screen"),
