@@ -19,6 +19,7 @@ pub mod model;
 pub mod network;
 pub mod render;
 pub mod report;
+mod restrict;
 pub mod session;
 pub mod sites;
 pub mod source;

@@ -25,6 +25,7 @@ use crate::host::watch::{HostChange, Watcher};
 use crate::kernel::nftrace::{self, RuleTracing};
 use crate::kernel::{Kernel, KernelError, LoadOptions, Running, Target};
 use crate::model::{Device, NetNs, Tuple};
+use crate::restrict::{Role, restrict};
 use crate::source::Input;
 
 /// The thread's name. What the kernel looks up when this thread asks for a route is no traffic (see `forward`).
@@ -162,6 +163,8 @@ impl Control {
             .map_err(|e| Error::runtime("cannot read the ring buffer").caused_by(e))?;
         control.reading = Some(reading);
         spawn_watcher(watcher, commands)?;
+        // What cannot be had is said of the loop's thread.
+        restrict(Role::Machine);
         let ready = Ready {
             tracepoints,
             interfaces: control.kernel.watched(),
@@ -527,6 +530,7 @@ fn spawn_watcher(mut watcher: Watcher, commands: Sender<Command>) -> Result<(), 
     thread::Builder::new()
         .name("watcher".into())
         .spawn(move || {
+            restrict(Role::Machine);
             loop {
                 let command = match watcher.wait(WATCH) {
                     // An empty list asks whether anybody still listens.
