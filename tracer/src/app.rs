@@ -244,7 +244,10 @@ async fn run(
 ) -> Result<(Session, KeptInputs), Error> {
     let mut signals = Signals::listen()?;
     let mut redaction = RedactionStage::new(config.redact.as_ref())?;
-    let mut live = Live::start(config)?;
+    let mut live = tokio::select! {
+        started = Live::start(config) => started?,
+        () = signals.any() => return Err(Error::runtime("ended before it was ready: nothing was traced")),
+    };
     let names = config.output.screen.map(|_| Names::start(config));
     let names = names.transpose()?;
     let look = look(config.output.screen);

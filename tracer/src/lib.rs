@@ -12,6 +12,7 @@ pub mod decode;
 pub mod diagnose;
 pub mod error;
 pub mod filter;
+pub mod foreign;
 pub mod host;
 pub mod inventory;
 pub mod kernel;
@@ -27,3 +28,5 @@ mod sys;
 pub mod tui;
 pub mod uapi;
 pub mod verdict;
+
+pub use sys::EndsWithoutMemory;

@@ -9,6 +9,9 @@ use tracer::diagnose::causes;
 use tracer::error::{Error, ExitStatus};
 use tracer::render;
 
+#[global_allocator]
+static MEMORY: tracer::EndsWithoutMemory = tracer::EndsWithoutMemory;
+
 fn main() -> ExitCode {
     match cli::parse().and_then(run) {
         Ok(status) => status.into(),

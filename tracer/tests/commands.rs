@@ -189,7 +189,7 @@ impl Names {
         let next = self.given.len();
         let chosen = &self.choice[next % self.choice.len()];
         let name = self.given.entry(pseudonym.to_owned());
-        name.or_insert_with(|| format!("{chosen}{next}z")).clone()
+        name.or_insert_with(|| format!("{chosen}q{next}z")).clone()
     }
 
     fn text(&mut self, text: &str, is_rule: bool) -> String {

@@ -213,6 +213,20 @@ const MODULES: &[Module] = &[
         ],
     ),
     (
+        "foreign",
+        &[
+            ("compare", "a report held against itself"),
+            ("decode", "packets"),
+            ("filter", "expressions"),
+            ("host", "replies of the kernel, files of others"),
+            ("kernel", "BTF, traces of rules"),
+            ("render", "all that is made of a report"),
+            ("report", "the document"),
+            ("session", "the fold"),
+            ("source", "recordings, pseudonyms, merging"),
+        ],
+    ),
+    (
         "cli",
         &[
             ("config", "what the arguments become"),

@@ -71,7 +71,7 @@ impl Files {
         thread::Builder::new()
             .name("tracer-files".to_owned())
             .spawn(move || serve(&wanted, &requests))
-            .map_err(|error| Error::io("start a thread", error))?;
+            .map_err(Error::no_thread)?;
         Ok(Self { to })
     }
 

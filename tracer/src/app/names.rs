@@ -30,7 +30,7 @@ impl Names {
         thread::Builder::new()
             .name("tracer-names".to_owned())
             .spawn(move || answer(&machine, &questions))
-            .map_err(|error| Error::io("start a thread", error))?;
+            .map_err(Error::no_thread)?;
         Ok(Self(to))
     }
 }

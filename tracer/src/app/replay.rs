@@ -190,7 +190,7 @@ impl<'a> Player<'a> {
         let from = if is_file(config) {
             Supply::File(reader)
         } else {
-            Supply::Pipe(Feed::new(reader).map_err(|error| Error::io("start a thread", error))?)
+            Supply::Pipe(Feed::new(reader).map_err(Error::no_thread)?)
         };
         Ok(Self {
             config,

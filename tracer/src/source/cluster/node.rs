@@ -240,7 +240,7 @@ fn spawn(work: impl FnOnce() + Send + 'static) -> Result<(), Error> {
             work();
         })
         .map(|_| ())
-        .map_err(|error| Error::io("start a thread", error))
+        .map_err(Error::no_thread)
 }
 
 /// Reads the recording until it ends, or nobody listens any more.

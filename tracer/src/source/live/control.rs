@@ -112,7 +112,9 @@ impl Control {
     ) -> Result<(Self, Ready, Vec<Input>), Error> {
         // The two slow parts, the kernel's types and the machine's namespaces, are read side by side.
         let host_root = config.host_root.clone();
-        let watching = thread::spawn(|| Watcher::new(host_root));
+        let watching = thread::Builder::new()
+            .spawn(|| Watcher::new(host_root))
+            .map_err(Error::no_thread)?;
         let mut kernel = Kernel::load(&LoadOptions {
             btf: config.btf.clone(),
             snaplen: config.snaplen,
@@ -545,5 +547,5 @@ fn spawn_watcher(mut watcher: Watcher, commands: Sender<Command>) -> Result<(), 
             }
         })
         .map(drop)
-        .map_err(|e| Error::runtime("cannot start a thread").caused_by(e))
+        .map_err(Error::no_thread)
 }
