@@ -70,15 +70,16 @@ pub(super) fn save(
     Ok(format!("{what} saved: {}{note}", path.display()))
 }
 
-/// Why a file cannot be saved, and where it can be.
+/// Why a file cannot be saved: who draws may not write everywhere ([`super::files`]).
 pub(super) fn cannot_save(path: &Path, error: io::Error) -> Error {
-    let refused = error.kind() == io::ErrorKind::PermissionDenied;
-    let error = Error::io(format_args!("write {}", path.display()), error);
-    if refused {
-        error.hint("files are saved below the directory in which tracer was started, or that for temporary files")
-    } else {
-        error
+    let path = path.display();
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        return Error::runtime(format!(
+            "cannot write {path}: files are saved below the directory in which tracer was started, or that for temporary files"
+        ))
+        .caused_by(error);
     }
+    Error::io(format_args!("write {path}"), error)
 }
 
 fn unreadable(error: RecordingError) -> Error {
