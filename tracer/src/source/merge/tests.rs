@@ -407,15 +407,14 @@ fn of_a_hooks_own_fields_only_what_is_declared_is_taken_over() {
         let [one, two] = records.as_slice() else {
             unreachable!("a record of {} is missing", row.name)
         };
-        for (n, kind) in row.arguments.into_iter().enumerate() {
-            let value = |raw: &RawEvent| [raw.arg0, raw.arg1][n];
-            let given = [0x55, 0x66][n];
+        let values = [(0x55, one.arg0, two.arg0), (0x66, one.arg1, two.arg1)];
+        for (kind, (given, one, two)) in row.arguments.into_iter().zip(values) {
             match kind {
-                Argument::Unused => assert_eq!((value(one), value(two)), (0, 0), "{}", row.name),
+                Argument::Unused => assert_eq!((one, two), (0, 0), "{}", row.name),
                 Argument::Number | Argument::Errno => {
-                    assert_eq!((value(one), value(two)), (given, given), "{}", row.name);
+                    assert_eq!((one, two), (given, given), "{}", row.name);
                 }
-                Argument::Cgroup => assert_ne!(value(one), value(two), "{}", row.name),
+                Argument::Cgroup => assert_ne!(one, two, "{}", row.name),
             }
         }
     }
