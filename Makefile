@@ -1,7 +1,7 @@
 # Thin targets: the work is done by xtask. `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lab labs record-labs bench check-object kernels dist
+.PHONY: help setup demo test check lab labs record-labs bench fuzz check-object kernels dist
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -30,6 +30,9 @@ record-labs: setup ## run labs and keep their recordings for replayed tests (roo
 
 bench: setup ## time to ready, memory, cost of a packet that does not match (root)
 	@cargo xtask bench
+
+fuzz: setup ## bytes that break a reader are looked for: make fuzz [SECONDS=60] [TARGETS="btf netlink"]
+	@cargo xtask fuzz $(SECONDS:%=--seconds %) $(TARGETS:%=--target %)
 
 check-object: setup ## what the built eBPF object contains
 	@cargo xtask check-object

@@ -370,7 +370,9 @@ fn commands_run_in_the_namespace_that_they_are_about() {
                 .into_iter()
                 .zip(["ip netns exec", "nsenter --net=", "nsenter -t"])
         {
-            let command = Shell::of(&watched.host, Some(place)).line("readlink /proc/self/ns/net");
+            let command = Shell::of(&watched.host, Some(place))
+                .line("readlink /proc/self/ns/net")
+                .unwrap();
             assert!(command.starts_with(way), "{command}");
             let output = Command::new("sh").args(["-c", &command]).output().unwrap();
             let there = String::from_utf8(output.stdout).unwrap();

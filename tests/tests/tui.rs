@@ -92,6 +92,7 @@ struct Terminal {
 impl Terminal {
     fn start(arguments: &[&str], term: Option<&str>, size: (u16, u16)) -> Self {
         let mut command = Command::new(tracer().unwrap());
+        command.current_dir("/run");
         command.args(arguments);
         Self::of(command, term, size)
     }

@@ -7,12 +7,12 @@
 //! The space for packet bytes is always `cap_reserved` long (the `--snaplen` of the run, rounded up to 8),
 //! so the stack begins at `256 + cap_reserved`. Fields that a hook does not know are zero.
 //!
-//! What the hooks put into the shared fields:
+//! What the hooks put into the shared fields ([`crate::hook::HOOKS`] declares what kind of value each of `arg0` and `arg1` is):
 //!
 //! | hooks | `arg0` | `arg1` | others |
 //! |---|---|---|---|
 //! | `net_dev_xmit` | rc (as i64) | | sent only when rc is not 0; the skb may be gone: no bytes |
-//! | `neigh_*` | nud_state | new state of an update | `tuple.dst` the entry's address; bytes: ha (8), new lladdr (8) |
+//! | `neigh_*` | nud_state | new state of an update; err or rc (as i64) of the timer and of sending | `tuple.dst` the entry's address; bytes: ha (8), new lladdr (8) |
 //! | `fib_table_lookup`, `fib6_…` | table | err (as i64, as given) | `tuple` the flow; `ifindex` oif, `skb_iif` iif, `mark`; `sk_netns` the running task's namespace; `sk_tuple.dst` the gateway |
 //! | `kfree_skb` | | id of the socket's cgroup | |
 //! | `icmp_send` | type | code | the packet that the error is about |

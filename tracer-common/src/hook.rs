@@ -14,6 +14,21 @@ pub enum Attach {
     Tracepoint,
 }
 
+/// What a hook puts into one of the two fields of a record that are its own ([`crate::event::RawEvent::arg0`], `arg1`).
+/// Redaction and merging go by it: what is not declared here is hidden by the one and not taken over by the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Argument {
+    /// Nothing.
+    Unused,
+    /// A number that means the same on each machine and says nothing of who owns it: a code, a state, a length, the number of
+    /// a table.
+    Number,
+    /// An errno, or what a function returned, with its sign.
+    Errno,
+    /// The id of a cgroup: a number of one machine, for which a fact tells the path.
+    Cgroup,
+}
+
 /// One row of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct HookInfo {
@@ -23,49 +38,59 @@ pub struct HookInfo {
     pub name: &'static str,
     /// How its program is attached.
     pub attach: Attach,
+    /// What `arg0` and `arg1` are.
+    pub arguments: [Argument; 2],
     /// What user space learns from it; the completeness block prints this when the kernel lacks it.
     pub gives: &'static str,
 }
 
 macro_rules! hooks {
-    ($($const:ident = $id:literal, $name:literal, $attach:ident, $gives:literal;)*) => {
+    ($($const:ident = $id:literal, $name:literal, $attach:ident, $arg0:ident, $arg1:ident, $gives:literal;)*) => {
         $(#[doc = $gives] pub const $const: u8 = $id;)*
         /// All hooks, ordered by id without gaps.
         pub const HOOKS: &[HookInfo] = &[
-            $(HookInfo { id: $id, name: $name, attach: Attach::$attach, gives: $gives }),*
+            $(HookInfo { id: $id, name: $name, attach: Attach::$attach, arguments: [Argument::$arg0, Argument::$arg1], gives: $gives }),*
         ];
     };
 }
 
 hooks! {
-    TC_INGRESS = 0, "tc-ingress", TcIngress, "packets entering the stack from an interface";
-    TC_EGRESS = 1, "tc-egress", TcEgress, "packets handed to an interface";
-    KFREE_SKB = 2, "kfree_skb", Tracepoint, "drops with reason, function and stack";
-    CONSUME_SKB = 3, "consume_skb", Tracepoint, "normal ends of packets";
-    NETIF_RECEIVE_SKB = 4, "netif_receive_skb", Tracepoint, "reception before XDP generic and tc";
-    NET_DEV_QUEUE = 5, "net_dev_queue", Tracepoint, "packets handed to a device's queue";
-    NET_DEV_START_XMIT = 6, "net_dev_start_xmit", Tracepoint, "packets and segments handed to the driver";
-    NET_DEV_XMIT = 7, "net_dev_xmit", Tracepoint, "refusals by the driver";
-    NEIGH_CREATE = 8, "neigh_create", Tracepoint, "new neighbour entries";
-    NEIGH_UPDATE = 9, "neigh_update", Tracepoint, "answers of neighbours with their MAC";
-    NEIGH_TIMER_HANDLER = 10, "neigh_timer_handler", Tracepoint, "neighbours that do not answer";
-    NEIGH_EVENT_SEND_DONE = 11, "neigh_event_send_done", Tracepoint, "packets that wait for a neighbour";
-    FIB_TABLE_LOOKUP = 12, "fib_table_lookup", Tracepoint, "IPv4 route lookups with their error";
-    FIB6_TABLE_LOOKUP = 13, "fib6_table_lookup", Tracepoint, "IPv6 route lookups with their error";
-    ICMP_SEND = 14, "icmp_send", Tracepoint, "ICMP errors this host sends";
-    TCP_SEND_RESET = 15, "tcp_send_reset", Tracepoint, "TCP resets this host sends";
-    TCP_RECEIVE_RESET = 16, "tcp_receive_reset", Tracepoint, "TCP resets this host receives";
-    TCP_RETRANSMIT_SKB = 17, "tcp_retransmit_skb", Tracepoint, "TCP retransmissions";
-    TCP_RETRANSMIT_SYNACK = 18, "tcp_retransmit_synack", Tracepoint, "SYN-ACK retransmissions";
-    TCP_PROBE = 19, "tcp_probe", Tracepoint, "TCP segments that reached their connection";
-    UDP_FAIL_QUEUE_RCV_SKB = 20, "udp_fail_queue_rcv_skb", Tracepoint, "datagrams a socket had no room for";
-    SOCK_RCVQUEUE_FULL = 21, "sock_rcvqueue_full", Tracepoint, "receive queues that are full";
-    SK_DATA_READY = 22, "sk_data_ready", Tracepoint, "packets that reached a socket";
-    SOCK_RECV_LENGTH = 23, "sock_recv_length", Tracepoint, "the process that read a socket";
-    SKB_COPY_DATAGRAM_IOVEC = 24, "skb_copy_datagram_iovec", Tracepoint, "the process that read a packet";
-    INET_SK_ERROR_REPORT = 25, "inet_sk_error_report", Tracepoint, "errors given to a socket";
-    TCP_BAD_CSUM = 26, "tcp_bad_csum", Tracepoint, "TCP segments with a bad checksum";
-    XDP_EXCEPTION = 27, "xdp_exception", Tracepoint, "XDP programs that aborted";
+    TC_INGRESS = 0, "tc-ingress", TcIngress, Unused, Unused, "packets entering the stack from an interface";
+    TC_EGRESS = 1, "tc-egress", TcEgress, Unused, Unused, "packets handed to an interface";
+    KFREE_SKB = 2, "kfree_skb", Tracepoint, Unused, Cgroup, "drops with reason, function and stack";
+    CONSUME_SKB = 3, "consume_skb", Tracepoint, Unused, Unused, "normal ends of packets";
+    NETIF_RECEIVE_SKB = 4, "netif_receive_skb", Tracepoint, Unused, Unused, "reception before XDP generic and tc";
+    NET_DEV_QUEUE = 5, "net_dev_queue", Tracepoint, Unused, Unused, "packets handed to a device's queue";
+    NET_DEV_START_XMIT = 6, "net_dev_start_xmit", Tracepoint, Unused, Unused, "packets and segments handed to the driver";
+    NET_DEV_XMIT = 7, "net_dev_xmit", Tracepoint, Errno, Unused, "refusals by the driver";
+    NEIGH_CREATE = 8, "neigh_create", Tracepoint, Number, Unused, "new neighbour entries";
+    NEIGH_UPDATE = 9, "neigh_update", Tracepoint, Number, Number, "answers of neighbours with their MAC";
+    NEIGH_TIMER_HANDLER = 10, "neigh_timer_handler", Tracepoint, Number, Errno, "neighbours that do not answer";
+    NEIGH_EVENT_SEND_DONE = 11, "neigh_event_send_done", Tracepoint, Number, Errno, "packets that wait for a neighbour";
+    FIB_TABLE_LOOKUP = 12, "fib_table_lookup", Tracepoint, Number, Errno, "IPv4 route lookups with their error";
+    FIB6_TABLE_LOOKUP = 13, "fib6_table_lookup", Tracepoint, Number, Errno, "IPv6 route lookups with their error";
+    ICMP_SEND = 14, "icmp_send", Tracepoint, Number, Number, "ICMP errors this host sends";
+    TCP_SEND_RESET = 15, "tcp_send_reset", Tracepoint, Unused, Unused, "TCP resets this host sends";
+    TCP_RECEIVE_RESET = 16, "tcp_receive_reset", Tracepoint, Unused, Unused, "TCP resets this host receives";
+    TCP_RETRANSMIT_SKB = 17, "tcp_retransmit_skb", Tracepoint, Errno, Unused, "TCP retransmissions";
+    TCP_RETRANSMIT_SYNACK = 18, "tcp_retransmit_synack", Tracepoint, Unused, Unused, "SYN-ACK retransmissions";
+    TCP_PROBE = 19, "tcp_probe", Tracepoint, Unused, Unused, "TCP segments that reached their connection";
+    UDP_FAIL_QUEUE_RCV_SKB = 20, "udp_fail_queue_rcv_skb", Tracepoint, Errno, Unused, "datagrams a socket had no room for";
+    SOCK_RCVQUEUE_FULL = 21, "sock_rcvqueue_full", Tracepoint, Unused, Unused, "receive queues that are full";
+    SK_DATA_READY = 22, "sk_data_ready", Tracepoint, Unused, Unused, "packets that reached a socket";
+    SOCK_RECV_LENGTH = 23, "sock_recv_length", Tracepoint, Number, Unused, "the process that read a socket";
+    SKB_COPY_DATAGRAM_IOVEC = 24, "skb_copy_datagram_iovec", Tracepoint, Number, Unused, "the process that read a packet";
+    INET_SK_ERROR_REPORT = 25, "inet_sk_error_report", Tracepoint, Errno, Unused, "errors given to a socket";
+    TCP_BAD_CSUM = 26, "tcp_bad_csum", Tracepoint, Unused, Unused, "TCP segments with a bad checksum";
+    XDP_EXCEPTION = 27, "xdp_exception", Tracepoint, Number, Unused, "XDP programs that aborted";
+}
+
+/// What the two own fields of a hook's records are: of a hook that the table lacks, nothing that is known.
+#[must_use]
+pub fn arguments(hook: u8) -> [Argument; 2] {
+    HOOKS
+        .get(usize::from(hook))
+        .map_or([Argument::Unused; 2], |row| row.arguments)
 }
 
 /// Number of hooks: the size of per-hook tables on both sides.

@@ -5,8 +5,10 @@ mod cluster;
 mod diff;
 mod display;
 mod doctor;
+mod files;
 mod kept;
 mod merge;
+mod names;
 mod output;
 mod recording_file;
 mod redaction;
@@ -24,13 +26,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 
 use crate::config::Depth;
-use crate::config::{Config, ScreenConfig};
+use crate::config::{Config, RecordTo, ScreenConfig};
 use crate::error::{Error, ExitStatus};
 use crate::filter::{Request, compile};
 use crate::host::machine;
 use crate::inventory::{self, list::Listed};
 use crate::render::style::{ASCII, UNICODE};
 use crate::report::Report;
+use crate::restrict::{Role, restrict};
 use crate::session::Session;
 use crate::source::live::{Live, Message, Ready};
 use crate::source::{EndReason, Input};
@@ -40,8 +43,10 @@ pub use cluster::cluster;
 pub use diff::diff;
 use display::{Display, Progress};
 pub use doctor::doctor;
+use files::{Files, Wanted};
 use kept::KeptInputs;
 pub use merge::merge;
+use names::Names;
 use output::Output;
 use recording_file::{PendingRecording, RecordingFile};
 use redaction::RedactionStage;
@@ -75,13 +80,30 @@ pub fn trace(config: &Config) -> Result<ExitStatus, Error> {
     // A file that cannot be created is reported before the trace, not after it.
     let mut output = Output::open(&config.output)?;
     tell_of_text(config.output.text_because);
-    let pending = config
-        .record
-        .as_ref()
-        .map(RecordingFile::create)
-        .transpose()?;
-    let (session, kept) = runtime.block_on(run(config, pending, &mut output))?;
+    let files = Files::start(
+        Wanted::default()
+            .beside(config.record.as_ref().map(|to| to.path.as_path()))
+            .saved(config.output.screen.is_some()),
+    )?;
+    let pending = pending(config.record.as_ref(), &files)?;
+    let run = run(config, (files, pending), &mut output);
+    let (session, kept) = runtime.block_on(run)?;
     finish(&mut output, &session, kept, config.output.check)
+}
+
+/// The recording that is asked for.
+fn pending(to: Option<&RecordTo>, files: &Files) -> Result<Option<PendingRecording>, Error> {
+    to.map(|to| RecordingFile::create(to, files)).transpose()
+}
+
+/// Takes from this thread, and from those that it starts later, what they do not need. What could not be had is said to who asks
+/// for more (`-v`).
+fn confine(role: Role<'_>, verbosity: u8) {
+    for missing in restrict(role) {
+        if verbosity > 0 {
+            say!("tracer: not restricted by {missing}");
+        }
+    }
 }
 
 /// Writes what the run gives. Gives the exit status.
@@ -135,6 +157,7 @@ pub fn print(
 /// # Errors
 /// When namespaces cannot be read, or the standard output takes nothing.
 pub fn list(what: Option<Listed>, host_root: Option<PathBuf>) -> Result<ExitStatus, Error> {
+    confine(Role::Machine, 0);
     let text = inventory::list::list(what, host_root)
         .map_err(|error| Error::runtime("cannot read the machine's namespaces").caused_by(error))?;
     print(|out| out.write_all(text.as_bytes()))
@@ -163,20 +186,26 @@ fn ready_line(ready: Ready) -> String {
     )
 }
 
+/// Keys and colours of the screen, if there is to be one, read while files can be; and what was wrong with them.
+type Look = Option<(Settings, Option<String>)>;
+
+fn look(screen: Option<ScreenConfig>) -> Look {
+    screen.map(|ScreenConfig { depth }| Settings::load(depth))
+}
+
 /// The display that the configuration asks for.
 fn display<'a>(
-    screen: Option<ScreenConfig>,
+    look: Look,
     session: &Session,
     output: &'a mut Output,
 ) -> Result<Display<'a>, Error> {
-    let Some(ScreenConfig { depth }) = screen else {
+    let Some((settings, note)) = look else {
         return Ok(if output.tells_events() {
             Display::Events(output)
         } else {
             Display::Line(Progress::new())
         });
     };
-    let (settings, note) = Settings::load(depth);
     let marks = if speaks_utf8() { UNICODE } else { ASCII };
     let driver = Driver::start(settings, marks, note, session).map_err(|error| {
         Error::io("draw on the terminal", error).hint("--output text needs no terminal")
@@ -213,13 +242,21 @@ impl Signals {
 /// Gives the session when all is in, and the inputs that were kept.
 async fn run(
     config: &Config,
-    pending: Option<PendingRecording>,
+    (files, pending): (Files, Option<PendingRecording>),
     output: &mut Output,
 ) -> Result<(Session, KeptInputs), Error> {
     let mut signals = Signals::listen()?;
     let mut redaction = RedactionStage::new(config.redact.as_ref())?;
-    let mut live = Live::start(config)?;
+    let mut live = tokio::select! {
+        started = Live::start(config) => started?,
+        () = signals.any() => return Err(Error::runtime("ended before it was ready: nothing was traced")),
+    };
+    let names = config.output.screen.map(|_| Names::start(config));
+    let names = names.transpose()?;
+    let look = look(config.output.screen);
+    confine(Role::Work, config.verbosity);
     let mut kept = KeptInputs::begin(
+        &files,
         pending,
         config.output.screen.is_some() || output.wants_inputs(),
     )
@@ -228,7 +265,7 @@ async fn run(
     let deadline = config.duration.map(|d| Instant::now() + d);
     let mut stdin = Stdin::listen(config.until_eof, config.filter.one_way)?;
     let mut session = Session::default();
-    let mut display = display(config.output.screen, &session, output)?;
+    let mut display = display(look, &session, output)?;
     let mut ending: Option<EndReason> = None;
     // The user has quit: the screen closes as soon as the trace is over.
     let mut left = false;
@@ -262,6 +299,7 @@ async fn run(
                         let shown = Shown::Live {
                             live: &mut live,
                             config,
+                            names: names.as_ref(),
                             redaction: &mut redaction,
                             session: &mut session,
                         };

@@ -124,7 +124,7 @@ impl Correlator {
 
     /// Time passes: fates, paths and flows are brought up to date.
     pub fn tick(&mut self, at: KtimeNs, host: &Host) {
-        self.trace.now = self.trace.now.max(at);
+        self.reach(at);
         let judged = self.judge(host);
         let due: Vec<(JourneyId, Judgement)> = judged
             .iter()
@@ -138,9 +138,14 @@ impl Correlator {
         summary::update(&mut self.trace, &mut self.flows, &self.index, &judged);
     }
 
+    /// The time is this by now; nothing is judged.
+    pub fn reach(&mut self, at: KtimeNs) {
+        self.trace.now = self.trace.now.max(at);
+    }
+
     /// The trace is over: nothing waits any longer.
     pub fn finish(&mut self, at: KtimeNs, host: &Host) {
-        self.trace.now = self.trace.now.max(at);
+        self.reach(at);
         for (id, judged) in self.judge(host) {
             self.close(id, &judged);
         }

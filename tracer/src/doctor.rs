@@ -10,7 +10,7 @@ use tracer_common::hook::{Attach, HOOKS};
 use crate::host::facts::{Probe, ProbeState};
 use crate::host::{Host, NameSource};
 use crate::kernel::preflight::{Conditions, Problem};
-use crate::render::clean::clean;
+use crate::model::clean::clean;
 
 /// Name and version of the document.
 pub const SCHEMA: &str = "tracer.doctor/1";

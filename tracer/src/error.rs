@@ -6,6 +6,7 @@
 
 mod near;
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
@@ -191,6 +192,25 @@ impl Error {
         printable(&line)
     }
 
+    /// What to do about a limit of this process, whoever met it.
+    fn way_out(&self) -> Option<&'static str> {
+        let errors = self
+            .causes()
+            .filter_map(|cause| cause.downcast_ref::<io::Error>());
+        errors
+            .filter_map(io::Error::raw_os_error)
+            .find_map(|error| match error {
+                libc::EMFILE | libc::ENFILE => {
+                    Some("allow it more open files, one for each interface: `ulimit -n 65536`, or LimitNOFILE= of a unit")
+                }
+                libc::ENOMEM => Some(MORE_MEMORY),
+                libc::EAGAIN => {
+                    Some("allow it more threads (`ulimit -u`, pids of the container) or more memory (`ulimit -v`)")
+                }
+                _ => None,
+            })
+    }
+
     fn causes(&self) -> impl Iterator<Item = &(dyn StdError + 'static)> {
         std::iter::successors(self.source(), |&cause| cause.source())
     }
@@ -212,6 +232,18 @@ impl Error {
         match hint {
             Some(hint) => wrapped.hint(hint),
             None => wrapped,
+        }
+    }
+
+    /// There can be no further thread.
+    #[must_use]
+    pub fn no_thread(error: io::Error) -> Self {
+        let refused = error.kind() == io::ErrorKind::PermissionDenied;
+        let told = Self::runtime("cannot start a thread").caused_by(error);
+        if refused {
+            told.hint("a seccomp profile of the container may forbid clone3: run it without one (seccomp=unconfined)")
+        } else {
+            told
         }
     }
 
@@ -278,15 +310,34 @@ impl StdError for Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {}", self.one_line())?;
+        write!(f, "error: {}", shortened(&self.one_line()))?;
         for row in self.excerpt.iter().flat_map(|excerpt| excerpt.lines()) {
             write!(f, "\n  {}", printable(row))?;
         }
-        for hint in &self.hints {
-            write!(f, "\nhint: {}", printable(hint))?;
+        for hint in self.hints.iter().map(String::as_str).chain(self.way_out()) {
+            write!(f, "\nhint: {}", shortened(&printable(hint)))?;
         }
         Ok(())
     }
+}
+
+/// What to do where memory does not suffice.
+const MORE_MEMORY: &str =
+    "allow it more memory (`ulimit -v`, memory of the container), or ask for fewer flows";
+
+/// Most characters of a message or a hint, and how many of them are of its beginning.
+const MOST: usize = 400;
+const HEAD: usize = 280;
+
+/// The text without its middle, where somebody typed a very long word.
+fn shortened(text: &str) -> Cow<'_, str> {
+    let length = text.chars().count();
+    if length <= MOST {
+        return Cow::Borrowed(text);
+    }
+    let head: String = text.chars().take(HEAD).collect();
+    let tail: String = text.chars().skip(length - (MOST - HEAD)).collect();
+    Cow::Owned(format!("{head} … {tail}"))
 }
 
 /// One line without control characters: names come from outside, and the terminal obeys them.
@@ -348,6 +399,31 @@ mod tests {
     fn control_characters_do_not_reach_the_terminal() {
         let error = Error::no_such_namespace("a\x1b[2Jb", &[]);
         assert!(!error.to_string().contains('\x1b'));
+    }
+
+    #[test]
+    fn what_is_too_long_is_quoted_shortened() {
+        let long = "x".repeat(100_000);
+        let error = Error::usage(format!("`{long}` is nothing")).hint(format!("not `{long}`"));
+        let told = error.to_string();
+        assert!(told.len() < 900, "{}", told.len());
+        assert!(
+            told.starts_with("error: `xxx")
+                && told.contains(" … ")
+                && told.contains("` is nothing\n")
+        );
+    }
+
+    #[test]
+    fn limits_of_the_process_have_a_way_out() {
+        for (number, way) in [
+            (libc::EMFILE, "ulimit -n"),
+            (libc::ENOMEM, "more memory"),
+            (libc::EAGAIN, "ulimit -u"),
+        ] {
+            let error = Error::io("start", io::Error::from_raw_os_error(number));
+            assert!(error.to_string().contains(way), "{error}");
+        }
     }
 
     #[test]

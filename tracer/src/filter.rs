@@ -113,6 +113,9 @@ pub struct FilterError {
     hint: Option<String>,
 }
 
+/// Most characters on either side of where the refused part begins that are shown.
+const EXCERPT: usize = 160;
+
 impl FilterError {
     fn new(text: &str, span: Range<usize>, message: impl Into<String>) -> Self {
         Self {
@@ -141,12 +144,23 @@ impl FilterError {
         // a tab or control character would move the carets
         let clean = |text: &str| text.replace(|c: char| c.is_control(), " ");
         let part = |range: Range<usize>| clean(self.text.get(range).unwrap_or_default());
-        let before = part(0..self.span.start).width();
-        let carets = part(self.span.clone()).width().max(1);
+        // of a text that is too long for a line, what stands around the part
+        let all = part(0..self.span.start);
+        let before: String = match all.char_indices().rev().nth(EXCERPT) {
+            Some((at, _)) => format!("… {}", all.get(at..).unwrap_or_default()),
+            None => all,
+        };
+        let rest = part(self.span.start..self.text.len());
+        let after: String = match rest.char_indices().nth(EXCERPT) {
+            Some((at, _)) => format!("{} …", rest.get(..at).unwrap_or_default()),
+            None => rest,
+        };
+        let refused = part(self.span.clone());
+        let carets = refused.width().clamp(1, after.width().max(1));
+        let indent = before.width();
         format!(
-            "{}\n{}{}",
-            clean(&self.text),
-            " ".repeat(before),
+            "{before}{after}\n{}{}",
+            " ".repeat(indent),
             "^".repeat(carets)
         )
     }

@@ -9,6 +9,7 @@ pub mod discovery;
 pub mod facts;
 mod fdb;
 pub(crate) mod firewall;
+pub(crate) mod foreign;
 mod ipvs;
 pub(crate) mod links;
 pub mod machine;
@@ -37,7 +38,7 @@ use facts::{
     RouteAnswer, RuleTrace, Ruleset, Run, TableRoute, TracedNode, XfrmPolicy,
 };
 
-pub use firewall::{element_words, ipset_words};
+pub use firewall::{element_words, ipset_words, is_nft_name, nft_string};
 pub use workloads::{NameSource, sources as name_sources};
 
 /// What could not be read of the host, and why.

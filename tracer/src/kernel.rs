@@ -114,7 +114,8 @@ impl From<KernelError> for Error {
         let hints = others
             .map(|problem| format!("also: {problem}"))
             .chain(error.hints());
-        hints.fold(Self::new(kind, error.to_string()), Self::hint)
+        let told = hints.fold(Self::new(kind, error.to_string()), Self::hint);
+        told.caused_by(error)
     }
 }
 
@@ -158,11 +159,11 @@ impl Kernel {
         // Without higher limits a small machine may still have room: what does not fit says so itself.
         let _ = preflight::lift_limits();
         // aya reads BTF once more for the numbers of the tracepoints' types: meanwhile ours is read.
-        let typed = thread::spawn(Btf::from_sys_fs);
+        let typed = thread::Builder::new().spawn(Btf::from_sys_fs);
         let mut types = Types::read(options.btf.as_deref()).map_err(LayoutError::from)?;
         let layout = types.layout()?;
         let mut ebpf = load::object(&layout, options)?;
-        let typed = typed.join().ok().and_then(Result::ok);
+        let typed = typed.ok().and_then(|typed| typed.join().ok()?.ok());
         let how = How {
             btf: typed.as_ref(),
             verifier_log: options.verifier_log,

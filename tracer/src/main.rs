@@ -10,6 +10,9 @@ use tracer::doctor::sample;
 use tracer::error::{Error, ExitStatus};
 use tracer::render;
 
+#[global_allocator]
+static MEMORY: tracer::EndsWithoutMemory = tracer::EndsWithoutMemory;
+
 fn main() -> ExitCode {
     match cli::parse().and_then(run) {
         Ok(status) => status.into(),

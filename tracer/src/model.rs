@@ -3,6 +3,7 @@
 //!
 //! Only data: rules that make these values live in `decode`, `correlate` and `diagnose`.
 
+pub mod clean;
 mod counters;
 mod release;
 mod sending;

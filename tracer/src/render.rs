@@ -4,7 +4,6 @@
 //! Names of interfaces, namespaces and processes come from outside: whatever they hold, nothing but visible text
 //! reaches a terminal ([`clean`]).
 
-pub mod clean;
 pub mod comparison;
 pub mod diagram;
 pub(crate) mod figures;

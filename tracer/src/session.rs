@@ -13,7 +13,7 @@ use crate::diagnose::{self, Diagnosis};
 use crate::host::Host;
 use crate::host::facts::{Fact, Question};
 use crate::model::Counted;
-use crate::model::{Detail, Event, JourneyId, Tuple, TupleRole};
+use crate::model::{Detail, Event, JourneyId, KtimeNs, Tuple, TupleRole};
 use crate::report::{self, Report};
 use crate::source::{EndReason, Input};
 use crate::verdict::Considered;
@@ -24,6 +24,11 @@ pub struct Seen {
     /// The packet that it belongs to, where that is known by now.
     pub journey: Option<JourneyId>,
 }
+
+/// Nanoseconds between two ticks that are heeded. A trace ticks ten times a second; a machine that catches up, the nodes of a
+/// cluster together, and a recording that was made to take long tick more often. Each tick looks through all packets that are
+/// under way.
+const LEAST_BETWEEN_TICKS_NS: u64 = 20_000_000;
 
 /// One trace as far as its inputs have come.
 #[derive(Clone)]
@@ -40,6 +45,8 @@ pub struct Session {
     asked_of_checks: HashSet<Question>,
     learned: HashSet<Tuple>,
     expected: HashSet<String>,
+    /// The last tick that was heeded.
+    ticked: Option<KtimeNs>,
     ended: Option<EndReason>,
 }
 
@@ -64,6 +71,7 @@ impl Session {
             asked_of_checks: HashSet::new(),
             learned: HashSet::new(),
             expected: HashSet::new(),
+            ticked: None,
             ended: None,
         }
     }
@@ -92,13 +100,24 @@ impl Session {
                 let rows = self.counted.rows_since(&self.counted_before);
                 self.correlator.counters(*at, rows, losses);
             }
-            Input::Tick(at) => self.correlator.tick(*at, &self.host),
+            Input::Tick(at) => self.tick(*at),
             Input::End(at, reason) => {
                 self.correlator.finish(*at, &self.host);
                 self.ended = Some(*reason);
             }
         }
         None
+    }
+
+    /// Judges what is under way, unless that was done just now.
+    fn tick(&mut self, at: KtimeNs) {
+        let soon = |before: KtimeNs| at.since(before) < LEAST_BETWEEN_TICKS_NS;
+        if self.ticked.is_some_and(soon) {
+            self.correlator.reach(at);
+        } else {
+            self.ticked = Some(at);
+            self.correlator.tick(at, &self.host);
+        }
     }
 
     /// Whether the event is of an interface that was asked for. Tracepoints see all of them, tc only those. A drop is
@@ -224,5 +243,43 @@ impl Session {
     #[must_use]
     pub fn report(&self) -> Report {
         report::assemble(self.trace(), &self.host, &self.diagnosis())
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test ends where it fails")]
+mod tests {
+    use std::fs::File;
+    use std::path::Path;
+
+    use super::*;
+    use crate::source::recording::Reader;
+
+    #[test]
+    fn ticks_that_follow_each_other_at_once_judge_nothing() {
+        let name = "tests/recordings/http-conc.healthy.tracer";
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
+        let mut inputs = Reader::new(File::open(file).unwrap()).unwrap();
+        let mut session = Session::default();
+        let mut next = || inputs.next().unwrap().unwrap();
+        while session.trace().packets == 0 {
+            session.input(&next());
+        }
+        // many records, and no tick in between
+        let mut records = 0;
+        while records < 500 {
+            let input = next();
+            if !matches!(input, Input::Tick(_) | Input::Counters(..)) {
+                records += usize::from(matches!(input, Input::Record(_)));
+                session.input(&input);
+            }
+        }
+        let before = session.ticked.unwrap();
+        let judged = |session: &Session| format!("{:?}", session.trace().flows);
+        let flows = judged(&session);
+        session.input(&Input::Tick(KtimeNs(before.0 + LEAST_BETWEEN_TICKS_NS - 1)));
+        assert_eq!(judged(&session), flows);
+        session.input(&Input::Tick(KtimeNs(before.0 + LEAST_BETWEEN_TICKS_NS)));
+        assert_ne!(judged(&session), flows);
     }
 }

@@ -2,11 +2,54 @@
 //!
 //! Each function is a call and nothing more; what its bytes mean is the caller's business.
 
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
 use libc::{c_int, socklen_t};
 use nix::unistd::{ForkResult, Pid, fork};
+
+/// Allocates as the system does, and ends the process with one line where there is no more memory: the standard library would
+/// abort it, with a core dump.
+#[derive(Clone, Copy, Debug)]
+pub struct EndsWithoutMemory;
+
+impl EndsWithoutMemory {
+    fn checked(pointer: *mut u8) -> *mut u8 {
+        if pointer.is_null() {
+            let said = b"error: out of memory\r\nhint: allow it more memory (`ulimit -v`, memory of the container), or ask for fewer flows\r\n";
+            // SAFETY: both are system calls on bytes that live for ever; nothing is allocated, and the second does not return.
+            unsafe {
+                libc::write(2, said.as_ptr().cast(), said.len());
+                libc::_exit(1);
+            }
+        }
+        pointer
+    }
+}
+
+// SAFETY: every call goes to the system's allocator as it came, which keeps the contract; no null pointer comes back.
+unsafe impl GlobalAlloc for EndsWithoutMemory {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise.
+        Self::checked(unsafe { System.alloc(layout) })
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promise.
+        Self::checked(unsafe { System.alloc_zeroed(layout) })
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: the caller's promise.
+        Self::checked(unsafe { System.realloc(pointer, layout, size) })
+    }
+}
 
 /// Which kind of namespace a descriptor refers to, as its `CLONE_NEW…` flag (`NS_GET_NSTYPE` of linux/nsfs.h).
 ///

@@ -5,6 +5,7 @@ mod check;
 mod command;
 mod dist;
 mod frame;
+mod fuzz;
 mod kernels;
 mod labs;
 mod object;
@@ -58,6 +59,8 @@ enum Chore {
     Bench,
     /// The static release binary and its checksum, in target/dist
     Dist,
+    /// Look for bytes that break one of the readers of what others wrote
+    Fuzz(fuzz::Wish),
     /// Check what the built eBPF object contains
     CheckObject,
     /// Load the kernel programs and run labs on other kernels, in virtual machines; needs root
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         Chore::Frame => frame::run(),
         Chore::Bench => bench::run(),
         Chore::Dist => dist::run(),
+        Chore::Fuzz(wish) => fuzz::run(&wish),
         Chore::CheckObject => object::run(),
         Chore::Kernels(wish) => kernels::run(&wish),
     };

@@ -87,7 +87,8 @@ fn install_toolchain(toolchain: &Toolchain) -> Result<()> {
 }
 
 /// Installs a tool of ours under target/tools.
-fn install_tool(name: &str, version: &str, flags: &[&str]) -> Result<()> {
+/// Installs a tool of this version into the workspace, unless it is there.
+pub(crate) fn install_tool(name: &str, version: &str, flags: &[&str]) -> Result<()> {
     let installed = Command::new(tools().join("bin").join(name))
         .arg("--version")
         .output();

@@ -9,19 +9,22 @@ use std::time::{Duration, Instant as Clock};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 use super::display::Display;
+use super::files::{Files, Wanted};
 use super::kept::KeptInputs;
 use super::output::Output;
-use super::recording_file::{PendingRecording, RecordingFile};
+use super::recording_file::PendingRecording;
 use super::redaction::RedactionStage;
 use super::serve::Shown;
 use super::work::{Part, Work};
 use super::{
-    Signals, display, due, finish, reached, runtime, serve, show, take, tell_of_text, until,
+    Signals, confine, display, due, finish, look, pending, reached, runtime, serve, show, take,
+    tell_of_text, until,
 };
 use crate::config::ClusterConfig;
 use crate::error::{Error, ExitStatus};
 use crate::host::facts::{Fact, NodeId};
 use crate::model::KtimeNs;
+use crate::restrict::Role;
 use crate::session::Session;
 use crate::source::cluster::{Cluster, Message, PATIENCE};
 use crate::source::merge::{LiveMerge, MergeError, Merger, News};
@@ -42,12 +45,12 @@ pub fn cluster(config: &ClusterConfig) -> Result<ExitStatus, Error> {
     let runtime = runtime()?;
     let mut output = Output::open(&trace.output)?;
     tell_of_text(trace.output.text_because);
-    let pending = trace
-        .record
-        .as_ref()
-        .map(RecordingFile::create)
-        .transpose()?;
-    let merged = runtime.block_on(run(config, pending, &mut output))?;
+    let wanted = Wanted::default()
+        .beside(trace.record.as_ref().map(|to| to.path.as_path()))
+        .saved(trace.output.screen.is_some());
+    let files = Files::start(wanted)?;
+    let pending = pending(trace.record.as_ref(), &files)?;
+    let merged = runtime.block_on(run(config, (files, pending), &mut output))?;
     finish(
         &mut output,
         &merged.session,
@@ -58,18 +61,18 @@ pub fn cluster(config: &ClusterConfig) -> Result<ExitStatus, Error> {
 
 async fn run(
     config: &ClusterConfig,
-    pending: Option<PendingRecording>,
+    (files, pending): (Files, Option<PendingRecording>),
     output: &mut Output,
 ) -> Result<MergedTrace, Error> {
     let mut signals = Signals::listen()?;
     let keep = config.trace.output.screen.is_some() || output.wants_inputs();
-    let merged = MergedTrace::new(
-        None,
-        keep,
-        RedactionStage::new(config.trace.redact.as_ref())?,
-    )?;
+    let redaction = RedactionStage::new(config.trace.redact.as_ref())?;
+    let merged = MergedTrace::new((&files, None), keep, redaction)?;
+    let look = look(config.trace.output.screen);
     let cluster = Cluster::start(&config.nodes, config.keep.as_deref())?;
-    let display = display(config.trace.output.screen, &merged.session, output)?;
+    // Its commands run with all that this had.
+    confine(Role::Command, config.trace.verbosity);
+    let display = display(look, &merged.session, output)?;
     let mut watch = Watch::new(config, cluster, merged, display);
     if watch.display.has_keys() {
         let names: Vec<&str> = watch.names.values().map(String::as_str).collect();
@@ -109,11 +112,11 @@ struct MergedTrace {
 
 impl MergedTrace {
     fn new(
-        pending: Option<PendingRecording>,
+        (files, pending): (&Files, Option<PendingRecording>),
         keep: bool,
         redaction: RedactionStage,
     ) -> Result<Self, Error> {
-        let kept = KeptInputs::begin(pending, keep)
+        let kept = KeptInputs::begin(files, pending, keep)
             .map_err(|error| Error::io("write the recording", error))?;
         Ok(Self {
             session: Session::default(),
@@ -126,7 +129,8 @@ impl MergedTrace {
 
     /// An empty trace with the same settings, to be merged again.
     fn afresh(&self, pending: Option<PendingRecording>) -> Result<Self, Error> {
-        Self::new(pending, self.keep, self.redaction.afresh())
+        let files = self.kept.files();
+        Self::new((files, pending), self.keep, self.redaction.afresh())
     }
 
     fn take(&mut self, input: Input, display: &mut Display<'_>) {

@@ -1,18 +1,20 @@
 //! `tracer diff`: two traces, each from a recording or a report, held against each other.
 
+use std::fs::File;
 use std::io::{Cursor, Read, Write};
 use std::path::Path;
 
 use serde_json::Value;
 
 use super::redaction::RedactionStage;
-use super::{PLAIN_WIDTH, kept, speaks_utf8};
+use super::{PLAIN_WIDTH, confine, kept, speaks_utf8};
 use crate::compare::{NoFlow, Subject, compare};
 use crate::config::{DiffConfig, OutputFormat, Sink};
 use crate::error::{Error, ExitStatus};
 use crate::render::text::TextStyle;
 use crate::render::{comparison, json};
 use crate::report::{Report, SCHEMA};
+use crate::restrict::Role;
 use crate::session::Session;
 use crate::source::recording::{Ending, Reader};
 
@@ -23,8 +25,11 @@ use crate::source::recording::{Ending, Reader};
 pub fn diff(config: &DiffConfig) -> Result<ExitStatus, Error> {
     let mut sink = Sink::open(&config.output.report_to)?;
     let redaction = RedactionStage::new(config.redact.as_ref())?;
-    let good = load(&config.good, redaction.afresh())?;
-    let bad = load(&config.bad, redaction)?;
+    let (good, bad) = (kept::open(&config.good)?, kept::open(&config.bad)?);
+    // The files are somebody else's.
+    confine(Role::Work, 0);
+    let good = load(&config.good, good, redaction.afresh())?;
+    let bad = load(&config.bad, bad, redaction)?;
     let (good_file, bad_file) = (name(&config.good), name(&config.bad));
     let compared = compare(
         Subject {
@@ -79,10 +84,9 @@ fn name(path: &Path) -> String {
 }
 
 /// The report of a file, whichever of both it is: JSON begins with a brace, a recording with bytes that no text has.
-fn load(path: &Path, redaction: RedactionStage) -> Result<Report, Error> {
+fn load(path: &Path, mut from: File, redaction: RedactionStage) -> Result<Report, Error> {
     let name = name(path);
     let unread = |error| Error::io(format_args!("read {name}"), error);
-    let mut from = kept::open(path)?;
     let mut first = Vec::new();
     Read::by_ref(&mut from)
         .take(1)

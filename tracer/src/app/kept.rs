@@ -6,9 +6,11 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+use super::files::Files;
 use super::output::Inputs;
-use super::recording_file::{self, PendingRecording, RecordingFile};
+use super::recording_file::{PendingRecording, RecordingFile};
 use super::redaction::RedactionStage;
+use super::save::cannot_save;
 use crate::error::Error;
 use crate::source::Input;
 use crate::source::recording::{Reader, RecordingError, Writer};
@@ -17,8 +19,8 @@ use crate::source::recording::{Reader, RecordingError, Writer};
 const KEPT: usize = 64 << 20;
 
 /// The recording and the copy.
-#[derive(Default)]
 pub(super) struct KeptInputs {
+    files: Files,
     file: Option<RecordingFile>,
     copy: Option<Writer<Vec<u8>>>,
     /// The recording that is replayed, which can be read again, and its redaction.
@@ -47,12 +49,24 @@ impl KeptInputs {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub(super) fn begin(pending: Option<PendingRecording>, copy: bool) -> io::Result<Self> {
+    pub(super) fn begin(
+        files: &Files,
+        pending: Option<PendingRecording>,
+        copy: bool,
+    ) -> io::Result<Self> {
         Ok(Self {
+            files: files.clone(),
             file: pending.map(RecordingFile::begin).transpose()?,
             copy: copy.then(|| Writer::new(Vec::new())).transpose()?,
-            ..Self::default()
+            replayed: None,
+            full: false,
+            unread: false,
         })
+    }
+
+    /// Who opens files for this run.
+    pub(super) fn files(&self) -> &Files {
+        &self.files
     }
 
     /// For a replay: a file can be read again; what came through a pipe is kept in memory.
@@ -60,14 +74,14 @@ impl KeptInputs {
     /// # Errors
     /// None that memory could have.
     pub(super) fn of_replay(
-        path: &Path,
-        file: &File,
+        files: &Files,
+        (path, file): (&Path, &File),
         redaction: RedactionStage,
     ) -> io::Result<Self> {
         let again = file.metadata()?.is_file() && path != Path::new("-");
         Ok(Self {
             replayed: again.then(|| (path.to_owned(), redaction)),
-            ..Self::begin(None, !again)?
+            ..Self::begin(files, None, !again)?
         })
     }
 
@@ -79,7 +93,9 @@ impl KeptInputs {
         let unreadable =
             |error: RecordingError| Error::runtime("cannot read the trace again").caused_by(error);
         if let Some((path, redaction)) = &self.replayed {
-            let file = File::open(path)
+            let file = self
+                .files
+                .read(path)
                 .map_err(|error| Error::io(format_args!("read {}", path.display()), error))?;
             let mut redaction = redaction.afresh();
             let inputs = Reader::new(file).map_err(unreadable)?;
@@ -134,7 +150,8 @@ impl KeptInputs {
         };
         let failed = |error| Error::io(format_args!("write {}", path.display()), error);
         copy.flush().map_err(failed)?;
-        let mut file = recording_file::create(path)?;
+        let file = self.files.record(path);
+        let mut file = file.map_err(|error| cannot_save(path, error))?;
         file.set_len(0).map_err(failed)?;
         file.write_all(copy.written()).map_err(failed)?;
         Ok(format!(

@@ -8,14 +8,15 @@ use std::panic::resume_unwind;
 use std::path::Path;
 use std::thread;
 
-use super::kept::{self, KeptInputs};
+use super::files::{Files, Wanted};
+use super::kept::KeptInputs;
 use super::output::Output;
-use super::recording_file::RecordingFile;
 use super::redaction::RedactionStage;
-use super::{display, finish, runtime, show_replay, take, tell_of_text};
+use super::{confine, display, finish, look, pending, runtime, show_replay, take, tell_of_text};
 use crate::config::{MergeConfig, NodeFile};
 use crate::error::{Error, ExitStatus};
 use crate::host::facts::NodeId;
+use crate::restrict::Role;
 use crate::session::Session;
 use crate::source::merge::{Merger, NodeScan};
 use crate::source::recording::{Ending, Reader};
@@ -26,22 +27,28 @@ use crate::source::recording::{Ending, Reader};
 /// When a file cannot be read or the output not be written.
 pub fn merge(config: &MergeConfig) -> Result<ExitStatus, Error> {
     let mut output = Output::open(&config.output)?;
-    let pending = config
-        .record
-        .as_ref()
-        .map(RecordingFile::create)
-        .transpose()?;
-    let scans = named(scans(&config.nodes)?, &config.nodes)?;
+    let recordings = config.nodes.iter().map(|node| node.file.as_path());
+    let wanted = recordings
+        .fold(Wanted::default(), Wanted::read)
+        .beside(config.record.as_ref().map(|to| to.path.as_path()))
+        .saved(config.output.screen.is_some());
+    let files = Files::start(wanted)?;
+    let pending = pending(config.record.as_ref(), &files)?;
+    let mut redaction = RedactionStage::new(config.redact.as_ref())?;
+    let look = look(config.output.screen);
+    let runtime = runtime()?;
+    // The files are somebody else's.
+    confine(Role::Work, config.verbosity);
+    let scans = named(scans(&files, &config.nodes)?, &config.nodes)?;
     let nodes = (0..).map(NodeId).zip(scans).zip(&config.nodes);
-    let nodes = nodes.map(|((id, scan), node)| Ok((id, scan, open(&node.file)?)));
+    let nodes = nodes.map(|((id, scan), node)| Ok((id, scan, open(&files, &node.file)?)));
     let merger = Merger::new(nodes.collect::<Result<_, Error>>()?);
     let keep = config.output.screen.is_some() || output.wants_inputs();
-    let mut kept = KeptInputs::begin(pending, keep)
+    let mut kept = KeptInputs::begin(&files, pending, keep)
         .map_err(|error| Error::io("write the recording", error))?;
-    let mut redaction = RedactionStage::new(config.redact.as_ref())?;
     let mut session = Session::default();
     tell_of_text(config.output.text_because);
-    let mut display = display(config.output.screen, &session, &mut output)?;
+    let mut display = display(look, &session, &mut output)?;
     for input in merger {
         if let Some(input) = redaction.input(input.map_err(failed)?) {
             take(&mut session, &mut kept, &mut display, &input);
@@ -50,7 +57,7 @@ pub fn merge(config: &MergeConfig) -> Result<ExitStatus, Error> {
     }
     if config.output.screen.is_some() {
         display.look(&session);
-        runtime()?.block_on(show_replay(&mut display, &mut kept))?;
+        runtime.block_on(show_replay(&mut display, &mut kept))?;
     }
     display.close();
     if let Some(text) = kept.finish() {
@@ -63,18 +70,24 @@ fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::runtime("cannot merge").caused_by(error)
 }
 
-fn open(path: &Path) -> Result<Reader<File>, Error> {
-    Reader::new(kept::open(path)?)
+fn open(files: &Files, path: &Path) -> Result<Reader<File>, Error> {
+    let file = files
+        .read(path)
+        .map_err(|error| Error::io(format_args!("read {}", path.display()), error))?;
+    Reader::new(file)
         .map_err(|error| Error::runtime(format!("cannot read {}", path.display())).caused_by(error))
 }
 
 /// The first pass over all recordings, as many at a time as there are processors.
-fn scans(nodes: &[NodeFile]) -> Result<Vec<NodeScan>, Error> {
+fn scans(files: &Files, nodes: &[NodeFile]) -> Result<Vec<NodeScan>, Error> {
     let at_once = thread::available_parallelism().map_or(1, NonZero::get);
     let mut scans = Vec::with_capacity(nodes.len());
     for some in nodes.chunks(at_once) {
         let read = thread::scope(|scope| {
-            let threads: Vec<_> = some.iter().map(|node| scope.spawn(|| scan(node))).collect();
+            let threads: Vec<_> = some
+                .iter()
+                .map(|node| scope.spawn(|| scan(files, node)))
+                .collect();
             threads
                 .into_iter()
                 .map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
@@ -86,9 +99,9 @@ fn scans(nodes: &[NodeFile]) -> Result<Vec<NodeScan>, Error> {
 }
 
 /// The first pass over one recording.
-fn scan(node: &NodeFile) -> Result<NodeScan, Error> {
+fn scan(files: &Files, node: &NodeFile) -> Result<NodeScan, Error> {
     let path = node.file.display();
-    let mut reader = open(&node.file)?;
+    let mut reader = open(files, &node.file)?;
     let scan = NodeScan::read(&mut reader)
         .map_err(|error| Error::runtime(format!("cannot read {path}")).caused_by(error))?
         .ok_or_else(|| {

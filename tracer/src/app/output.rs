@@ -1,5 +1,6 @@
 //! What a run gives in the end, in the form that was asked for; with ndjson also what happens, as it happens.
 
+use std::fs::File;
 use std::io::{self, Write};
 
 use super::PLAIN_WIDTH;
@@ -41,6 +42,17 @@ impl Output {
             hop_checks: config.hop_checks,
             failed: None,
         })
+    }
+
+    /// To a file that is open, without colours.
+    pub(super) fn to_file(file: File, format: OutputFormat) -> Self {
+        Self {
+            sink: Sink::of_file(file),
+            format,
+            color: false,
+            hop_checks: false,
+            failed: None,
+        }
     }
 
     /// Whether events are written as they happen.

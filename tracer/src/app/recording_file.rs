@@ -3,11 +3,12 @@
 //! replayed by itself, because each begins with what was known of the host by then.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+use super::files::Files;
 use crate::config::RecordTo;
 use crate::error::Error;
 use crate::source::Input;
@@ -17,6 +18,7 @@ use crate::source::recording::{self, Writer};
 pub(super) struct PendingRecording {
     file: File,
     to: RecordTo,
+    files: Files,
 }
 
 /// A recording being written.
@@ -28,13 +30,14 @@ pub(super) struct RecordingFile {
     /// Facts of the host, for the next file; empty where there is no limit.
     facts: Vec<Input>,
     turned: u64,
+    files: Files,
 }
 
 /// A file for packets' bytes: nobody else may read it. Not yet emptied. `-` is the standard output.
 ///
 /// # Errors
 /// When it cannot be made.
-pub(super) fn create(path: &Path) -> Result<File, Error> {
+fn create(path: &Path) -> Result<File, Error> {
     if path == Path::new("-") {
         let own = io::stdout().as_fd().try_clone_to_owned();
         return own
@@ -50,10 +53,11 @@ impl RecordingFile {
     ///
     /// # Errors
     /// When it cannot.
-    pub(super) fn create(to: &RecordTo) -> Result<PendingRecording, Error> {
+    pub(super) fn create(to: &RecordTo, files: &Files) -> Result<PendingRecording, Error> {
         Ok(PendingRecording {
             file: create(&to.path)?,
             to: to.clone(),
+            files: files.clone(),
         })
     }
 
@@ -61,7 +65,9 @@ impl RecordingFile {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(super) fn begin(PendingRecording { file, to }: PendingRecording) -> io::Result<Self> {
+    pub(super) fn begin(
+        PendingRecording { file, to, files }: PendingRecording,
+    ) -> io::Result<Self> {
         let piped = !file.metadata()?.is_file();
         if !piped {
             file.set_len(0)?;
@@ -72,6 +78,7 @@ impl RecordingFile {
             piped,
             facts: Vec::new(),
             turned: 0,
+            files,
         })
     }
 
@@ -101,8 +108,8 @@ impl RecordingFile {
     /// The file becomes the older one; a new one begins.
     fn turn(&mut self) -> io::Result<()> {
         self.writer.flush()?;
-        fs::rename(&self.to.path, older(&self.to.path))?;
-        self.writer = Writer::new(recording::create(&self.to.path)?)?;
+        self.files.rename(&self.to.path, &older(&self.to.path))?;
+        self.writer = Writer::new(self.files.record(&self.to.path)?)?;
         self.turned += 1;
         for fact in &self.facts {
             self.writer.write(fact)?;
@@ -143,8 +150,11 @@ fn older(path: &Path) -> PathBuf {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 mod tests {
+    use std::fs;
+
     use bytes::Bytes;
 
+    use super::super::files::Wanted;
     use super::*;
     use crate::host::facts::{Fact, Namespace};
     use crate::model::{KtimeNs, NetNs};
@@ -188,7 +198,8 @@ mod tests {
             path: path.to_owned(),
             most: Some(MOST),
         };
-        let mut file = RecordingFile::begin(RecordingFile::create(&to).unwrap()).unwrap();
+        let files = Files::start(Wanted::default().beside(Some(path))).unwrap();
+        let mut file = RecordingFile::begin(RecordingFile::create(&to, &files).unwrap()).unwrap();
         file.write(&fact()).unwrap();
         for n in 0..records {
             file.write(&record(n)).unwrap();

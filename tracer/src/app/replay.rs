@@ -12,16 +12,20 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 use super::display::Display;
+use super::files::{Files, Wanted};
 use super::kept::{self, KeptInputs};
 use super::output::Output;
-use super::recording_file::{PendingRecording, RecordingFile};
+use super::recording_file::PendingRecording;
 use super::redaction::RedactionStage;
 use super::serve::Shown;
-use super::{Signals, display, finish, runtime, say, serve, take, tell_of_text};
+use super::{
+    Signals, confine, display, finish, look, pending, runtime, say, serve, take, tell_of_text,
+};
 use crate::config::{ReplayConfig, Speed};
 use crate::error::{Error, ExitStatus};
 use crate::host::facts::Fact;
 use crate::model::KtimeNs;
+use crate::restrict::Role;
 use crate::session::Session;
 use crate::session::step::{Goal, StepTo};
 use crate::source::Input;
@@ -37,16 +41,23 @@ const SLICE: Duration = Duration::from_millis(5);
 /// # Errors
 /// When the file cannot be read or the output not be written.
 pub fn replay(config: &ReplayConfig) -> Result<ExitStatus, Error> {
-    let mut player = Player::open(config)?;
-    let pending = config
-        .record
-        .as_ref()
-        .map(RecordingFile::create)
-        .transpose()?;
+    let wanted = Wanted::default()
+        .read(&config.file)
+        .beside(config.record.as_ref().map(|to| to.path.as_path()))
+        .saved(config.output.screen.is_some());
+    let files = Files::start(wanted)?;
+    let file = kept::open(&config.file)?;
+    let redaction = RedactionStage::new(config.redact.as_ref())?;
+    let pending = pending(config.record.as_ref(), &files)?;
     let mut output = Output::open(&config.output)?;
+    let look = look(config.output.screen);
+    let runtime = runtime()?;
+    // The file is somebody else's.
+    confine(Role::Work, config.verbosity);
+    let mut player = Player::open(config, &files, file, redaction)?;
     tell_of_text(config.output.text_because);
-    let mut display = display(config.output.screen, &player.session, &mut output)?;
-    let played = runtime()?.block_on(play(&mut player, &mut display));
+    let mut display = display(look, &player.session, &mut output)?;
+    let played = runtime.block_on(play(&mut player, &mut display));
     display.close();
     played?;
     if let Some(pending) = pending {
@@ -167,16 +178,19 @@ struct Player<'a> {
 }
 
 impl<'a> Player<'a> {
-    fn open(config: &'a ReplayConfig) -> Result<Self, Error> {
-        let file = kept::open(&config.file)?;
-        let redaction = RedactionStage::new(config.redact.as_ref())?;
-        let kept = KeptInputs::of_replay(&config.file, &file, redaction.afresh())
+    fn open(
+        config: &'a ReplayConfig,
+        files: &Files,
+        file: File,
+        redaction: RedactionStage,
+    ) -> Result<Self, Error> {
+        let kept = KeptInputs::of_replay(files, (&config.file, &file), redaction.afresh())
             .map_err(|error| unread(config, error))?;
         let reader = Reader::new(file).map_err(|error| unreadable(config, error))?;
         let from = if is_file(config) {
             Supply::File(reader)
         } else {
-            Supply::Pipe(Feed::new(reader).map_err(|error| Error::io("start a thread", error))?)
+            Supply::Pipe(Feed::new(reader).map_err(Error::no_thread)?)
         };
         Ok(Self {
             config,
@@ -338,7 +352,7 @@ impl<'a> Player<'a> {
             display.say("the recording comes through a pipe: it cannot go back to its start");
             return Ok(());
         }
-        self.from = Supply::File(reader(self.config)?);
+        self.from = Supply::File(self.reader()?);
         (self.session, self.waiting, self.paced_from) = (Session::default(), None, None);
         display.restart(&self.session);
         while let Some(input) = self.next()? {
@@ -352,12 +366,19 @@ impl<'a> Player<'a> {
         Ok(())
     }
 
+    /// The file from its start.
+    fn reader(&self) -> Result<Reader<File>, Error> {
+        let file = self.kept.files().read(&self.config.file);
+        let file = file.map_err(|error| unread(self.config, error))?;
+        Reader::new(file).map_err(|error| unreadable(self.config, error))
+    }
+
     /// Looks for the length of the trace beside the replay: the file is read to its end.
     fn measure(&self) -> Option<oneshot::Receiver<u64>> {
         if !is_file(self.config) {
             return None;
         }
-        let reader = reader(self.config).ok()?;
+        let reader = self.reader().ok()?;
         let (send, receive) = oneshot::channel();
         let measure = move || {
             let (mut start, mut last) = (None, KtimeNs(0));
@@ -378,7 +399,7 @@ impl<'a> Player<'a> {
 /// Writes all inputs of the recording, as they may be seen, to another.
 fn record(pending: PendingRecording, from: &mut KeptInputs) -> Result<(), Error> {
     let failed = |error| Error::io("write the recording", error);
-    let mut to = KeptInputs::begin(Some(pending), false).map_err(failed)?;
+    let mut to = KeptInputs::begin(from.files(), Some(pending), false).map_err(failed)?;
     for input in from.inputs()? {
         let input = input
             .map_err(|error| Error::runtime("cannot read the trace again").caused_by(error))?;
@@ -396,10 +417,6 @@ fn record(pending: PendingRecording, from: &mut KeptInputs) -> Result<(), Error>
 
 fn is_file(config: &ReplayConfig) -> bool {
     std::fs::metadata(&config.file).is_ok_and(|meta| meta.is_file())
-}
-
-fn reader(config: &ReplayConfig) -> Result<Reader<File>, Error> {
-    Reader::new(kept::open(&config.file)?).map_err(|error| unreadable(config, error))
 }
 
 fn unread(config: &ReplayConfig, error: io::Error) -> Error {

@@ -1,12 +1,13 @@
 //! What `s` of the full screen saves: the file's ending says what.
 
 use std::ffi::OsStr;
+use std::io;
 use std::path::Path;
 
 use super::display::Display;
 use super::kept::KeptInputs;
 use super::output::{Output, fold};
-use crate::config::{OutputConfig, OutputFormat};
+use crate::config::OutputFormat;
 use crate::error::Error;
 use crate::source::recording::RecordingError;
 
@@ -38,7 +39,9 @@ pub(super) fn save(
             names.join(", ")
         )));
     };
-    let mut output = Output::open(&OutputConfig::to_file(path, *format))?;
+    let file = kept.files().create(path);
+    let file = file.map_err(|error| cannot_save(path, error))?;
+    let mut output = Output::to_file(file, *format);
     let what = match format {
         OutputFormat::Ndjson => {
             let session = fold(kept.inputs()?, |input, seen, session| {
@@ -65,6 +68,18 @@ pub(super) fn save(
         _ => kept.note(),
     };
     Ok(format!("{what} saved: {}{note}", path.display()))
+}
+
+/// Why a file cannot be saved: who draws may not write everywhere ([`super::files`]).
+pub(super) fn cannot_save(path: &Path, error: io::Error) -> Error {
+    let path = path.display();
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        return Error::runtime(format!(
+            "cannot write {path}: files are saved below the directory in which tracer was started, or that for temporary files"
+        ))
+        .caused_by(error);
+    }
+    Error::io(format_args!("write {path}"), error)
 }
 
 fn unreadable(error: RecordingError) -> Error {

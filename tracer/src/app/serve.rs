@@ -2,11 +2,11 @@
 
 use super::display::Display;
 use super::kept::KeptInputs;
+use super::names::Names;
 use super::redaction::RedactionStage;
 use super::save::save;
 use crate::config::Config;
 use crate::error::Error;
-use crate::inventory::Machine;
 use crate::session::Session;
 use crate::source::live::Live;
 use crate::tui::Effect;
@@ -17,6 +17,7 @@ pub(super) enum Shown<'a> {
     Live {
         live: &'a mut Live,
         config: &'a Config,
+        names: Option<&'a Names>,
         redaction: &'a mut RedactionStage,
         session: &'a mut Session,
     },
@@ -40,10 +41,11 @@ pub(super) fn serve(
             Shown::Live {
                 live,
                 config,
+                names: Some(names),
                 redaction,
                 ..
             },
-        ) => refilter(&text, live, config, redaction),
+        ) => refilter(&text, (live, names), config, redaction),
         (Effect::Reset, Shown::Live { session, .. }) => {
             session.reset();
             display.look(session);
@@ -55,7 +57,9 @@ pub(super) fn serve(
         (Effect::Reset, Shown::Cluster) => Err(Error::usage(
             "a trace of several nodes is counted from its start: end this trace and start another",
         )),
-        (Effect::Filter(_) | Effect::Reset, Shown::Finished) => Err(Error::usage(
+        // without a screen nobody types
+        (Effect::Filter(_) | Effect::Reset, Shown::Finished)
+        | (Effect::Filter(_), Shown::Live { names: None, .. }) => Err(Error::usage(
             "only a running trace on this machine can be filtered or reset",
         )),
         (Effect::Step(_) | Effect::Restart | Effect::Run, _) => Err(Error::usage(
@@ -72,14 +76,11 @@ pub(super) fn serve(
 /// Follows another expression from now on.
 fn refilter(
     text: &str,
-    live: &mut Live,
+    (live, names): (&mut Live, &Names),
     config: &Config,
     redaction: &mut RedactionStage,
 ) -> Result<String, Error> {
-    let machine = Machine {
-        host_root: config.host_root.clone(),
-    };
-    let (compiled, shown) = redaction.compile(text, config.filter.one_way, &machine)?;
+    let (compiled, shown) = redaction.compile(text, config.filter.one_way, names)?;
     live.refilter(compiled);
     Ok(format!("following {shown}"))
 }

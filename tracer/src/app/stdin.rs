@@ -60,7 +60,7 @@ impl Stdin {
         thread::Builder::new()
             .name("stdin".into())
             .spawn(listen)
-            .map_err(|error| Error::io("start a thread", error))?;
+            .map_err(Error::no_thread)?;
         Ok(Self(Some(receive)))
     }
 

@@ -1,6 +1,6 @@
 //! What is shown and written.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::ReportTo;
 
@@ -122,20 +122,4 @@ pub struct OutputConfig {
     pub check: bool,
     /// Text shows what packets were checked by between the hops.
     pub hop_checks: bool,
-}
-
-impl OutputConfig {
-    /// Writes to a file, and nothing else.
-    #[must_use]
-    pub fn to_file(path: &Path, format: OutputFormat) -> Self {
-        Self {
-            screen: None,
-            text_because: None,
-            format,
-            report_to: ReportTo::File(path.to_owned()),
-            color: false,
-            check: false,
-            hop_checks: false,
-        }
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 
@@ -38,19 +38,31 @@ impl Sink {
             ReportTo::Stdout => Inner::Stdout(BufWriter::new(io::stdout())),
             ReportTo::Nowhere => Inner::Nowhere(io::sink()),
             ReportTo::File(path) => {
-                // Emptied by the first write: until then the run may still be refused, and the old report stays.
-                let file = File::options()
-                    .write(true)
-                    .create(true)
-                    .truncate(false)
-                    .open(path)
-                    .map_err(|error| Error::io(format_args!("write {}", path.display()), error))?;
-                Inner::File {
-                    out: BufWriter::new(file),
-                    emptied: false,
-                }
+                let file = Self::create(path);
+                return file
+                    .map(Self::of_file)
+                    .map_err(|error| Error::io(format_args!("write {}", path.display()), error));
             }
         }))
+    }
+
+    /// Opens or makes a file for a report. Emptied by the first write: until then the run may still be refused, and the old
+    /// report stays.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn create(path: &Path) -> io::Result<File> {
+        let mut options = File::options();
+        options.write(true).create(true).truncate(false).open(path)
+    }
+
+    /// A file that is open.
+    #[must_use]
+    pub fn of_file(file: File) -> Self {
+        Self(Inner::File {
+            out: BufWriter::new(file),
+            emptied: false,
+        })
     }
 
     /// Columns of the terminal; `None` when the report does not go to one.

@@ -78,9 +78,10 @@ pub(super) fn detail(raw: &RawEvent, bytes: &[u8], stack: &[u8], host: &Host) ->
         hook::SOCK_RECV_LENGTH | hook::SKB_COPY_DATAGRAM_IOVEC => Detail::SocketRead {
             length: signed(raw.arg0),
         },
-        hook::UDP_FAIL_QUEUE_RCV_SKB | hook::SOCK_RCVQUEUE_FULL => Detail::SocketFull {
+        hook::UDP_FAIL_QUEUE_RCV_SKB => Detail::SocketFull {
             code: signed(raw.arg0),
         },
+        hook::SOCK_RCVQUEUE_FULL => Detail::SocketFull { code: 0 },
         hook::INET_SK_ERROR_REPORT => Detail::SocketError {
             errno: low(signed(raw.arg0).unsigned_abs()),
         },

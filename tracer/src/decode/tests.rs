@@ -182,7 +182,7 @@ fn a_drop_has_reason_function_and_callers_by_name() {
 
     let event = decode(&record(drop, &[], &[2, 4, 6]), &host()).unwrap();
     let process = event.process.unwrap();
-    assert_eq!((process.pid, process.comm.as_str()), (9, "ping?"));
+    assert_eq!((process.pid, process.comm.as_str()), (9, "ping\u{fffd}"));
 
     let plain = decode(&record(raw(hook::KFREE_SKB), &[], &[]), &host()).unwrap();
     let Detail::Drop(info) = plain.detail else {

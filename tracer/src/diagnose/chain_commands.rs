@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use crate::host::facts::{BaseChain, FilterEngine, FilterRule, Rule, Side, Stop};
+use crate::host::{is_nft_name, nft_string};
 use crate::model::{Proto, Tuple};
 
 use super::remedy::{Command, Shell, command};
@@ -145,13 +146,8 @@ pub fn set_policy(chain: &BaseChain, accept: bool) -> Command {
         }
         None => {
             let policy = if accept { "accept" } else { "drop" };
-            command![
-                "nft",
-                format!(
-                    "chain {} {} {} {{ policy {policy}; }}",
-                    chain.family, chain.table, chain.chain
-                )
-            ]
+            let block = format!("{{ policy {policy}; }}");
+            command!["nft chain", chain.family, chain.table, chain.chain, block]
         }
     }
 }
@@ -269,6 +265,16 @@ fn pass_by_nft(tuple: &Tuple, (side, port): (&str, u16)) -> Vec<String> {
     what
 }
 
+/// The name of an interface in a rule of nft(8): as it is where nft takes it so, else as a string.
+#[must_use]
+pub fn nft_word(interface: &str) -> String {
+    if is_nft_name(interface) {
+        interface.to_owned()
+    } else {
+        nft_string(interface)
+    }
+}
+
 fn command_words(words: &[&str], last: impl ToString) -> Vec<String> {
     let words = words.iter().map(|word| (*word).to_owned());
     words.chain([last.to_string()]).collect()
@@ -300,7 +306,9 @@ mod tests {
     #[test]
     fn each_engine_has_its_program() {
         let policy = |engine, family, table, name| {
-            set_policy(&chain(engine, family, table, name), true).to_string()
+            set_policy(&chain(engine, family, table, name), true)
+                .line()
+                .expect("one that can be typed")
         };
         assert_eq!(
             policy(FilterEngine::Nftables, "ip", "filter", "FORWARD"),
@@ -316,7 +324,7 @@ mod tests {
         );
         assert_eq!(
             policy(FilterEngine::Nftables, "inet", "fw", "forward"),
-            "nft 'chain inet fw forward { policy accept; }'"
+            "nft chain inet fw forward '{ policy accept; }'"
         );
     }
 
@@ -333,7 +341,7 @@ mod tests {
                 packets: None,
                 tests: Vec::new(),
             };
-            delete_rule(base, &rule).1.map(|c| c.to_string())
+            delete_rule(base, &rule).1.and_then(|c| c.line())
         };
         let nft = chain(FilterEngine::Nftables, "inet", "fw", "forward");
         for (number, command) in [
@@ -373,7 +381,7 @@ mod tests {
             let shell = Shell::of(&Host::default(), None);
             let place = (base, base.chain.as_str());
             let passes = let_pass(place, &tuple, Side::Destination, &shell);
-            passes.map(|pass| pass.insert.to_string())
+            passes.and_then(|pass| pass.insert.line())
         };
         let legacy = |family| chain(FilterEngine::Legacy, family, "mangle", "FORWARD");
         let nft = |family| chain(FilterEngine::Nftables, family, "fw", "pre");

@@ -6,7 +6,7 @@ use crate::host::Host;
 use crate::host::facts::{BaseChain, Rule, Stop};
 use crate::model::{NetNs, Tuple};
 
-use super::chain_commands::at_head;
+use super::chain_commands::{at_head, nft_word};
 use super::loss::Loss;
 use super::remedy::{Remedy, Shell};
 use super::translation;
@@ -67,15 +67,9 @@ impl SourceRule<'_> {
     fn by_nft(&self) -> Vec<String> {
         let family = if self.flow.src.is_ipv6() { "ip6" } else { "ip" };
         let (src, dst) = (self.flow.src.to_string(), self.flow.dst.to_string());
+        let device = nft_word(self.device);
         let rule = [
-            family,
-            "saddr",
-            &src,
-            family,
-            "daddr",
-            &dst,
-            "oifname",
-            self.device,
+            family, "saddr", &src, family, "daddr", &dst, "oifname", &device,
         ];
         // A chain of both families has to be told which address it is.
         let both = (self.chain.family == "inet").then(|| family.to_owned());

@@ -1,106 +1,22 @@
 //! Remedies: what to look at and what to change, as commands that run where they are typed, each change with what takes
 //! it back.
 //!
-//! A command is a list of words. Names of interfaces, chains and namespaces come from strangers: they are quoted for a
-//! POSIX shell when the command is written down, so that no name can become a second command.
+//! A [`Command`] is a list of words. Names of interfaces, chains and namespaces come from strangers: they are quoted for a
+//! POSIX shell when the command is written down, so that no name can become a second command. Where a name cannot be typed,
+//! the remedy says so, and has no command.
 
-use std::fmt;
+mod line;
 
 use crate::host::Host;
 use crate::model::NetNs;
+use crate::model::clean::is_unsayable;
 use crate::verdict::{Advice, AdviceKind};
 
-/// Makes a [`Command`]: string literals are split into words, other expressions are one word each, and `..list` stands
-/// for each word of a list.
-///
-/// `command!["ip link set dev", name, "up"]`
-macro_rules! command {
-    (@words $words:ident) => {};
-    (@words $words:ident ..$list:expr $(, $($rest:tt)*)?) => {
-        $words.extend($list.into_iter().map(|word| word.to_string()));
-        $(command!(@words $words $($rest)*);)?
-    };
-    (@words $words:ident $text:literal $(, $($rest:tt)*)?) => {
-        $words.extend($text.split_whitespace().map(str::to_owned));
-        $(command!(@words $words $($rest)*);)?
-    };
-    (@words $words:ident $word:expr $(, $($rest:tt)*)?) => {
-        $words.push($word.to_string());
-        $(command!(@words $words $($rest)*);)?
-    };
-    ($($all:tt)*) => {{
-        let mut words: Vec<String> = Vec::new();
-        command!(@words words $($all)*);
-        $crate::diagnose::remedy::Command::new(words)
-    }};
-}
-pub(crate) use command;
+pub(crate) use line::command;
+pub use line::{Command, quoted};
 
-/// A program with its arguments, and perhaps others that read what it prints.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Command {
-    pipeline: Vec<Vec<String>>,
-}
-
-impl Command {
-    /// A command of these words.
-    #[must_use]
-    pub fn new(words: Vec<String>) -> Self {
-        Self {
-            pipeline: vec![words],
-        }
-    }
-
-    /// Its output read by another.
-    #[must_use]
-    pub fn piped_to(mut self, reader: Self) -> Self {
-        self.pipeline.extend(reader.pipeline);
-        self
-    }
-
-    /// The same behind a prefix, such as `ip netns exec NAME`.
-    fn behind(mut self, prefix: &[String]) -> Self {
-        if let Some(first) = self.pipeline.first_mut() {
-            first.splice(0..0, prefix.iter().cloned());
-        }
-        self
-    }
-}
-
-impl From<&'static str> for Command {
-    fn from(text: &'static str) -> Self {
-        command![..text.split_whitespace()]
-    }
-}
-
-/// One line for a POSIX shell.
-impl fmt::Display for Command {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, words) in self.pipeline.iter().enumerate() {
-            if n > 0 {
-                f.write_str(" | ")?;
-            }
-            for (n, word) in words.iter().enumerate() {
-                if n > 0 {
-                    f.write_str(" ")?;
-                }
-                f.write_str(&quoted(word))?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// One word for a POSIX shell: as it is where the shell takes it so, else in single quotes.
-#[must_use]
-pub fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+,./:@%^".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
-}
+/// Said of a remedy whose commands cannot be typed.
+const UNTYPABLE: &str = ": there is no command to copy, because a name in it has characters that cannot be typed, or that the program would take for something else";
 
 /// Where commands have to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,7 +37,7 @@ impl Shell {
         let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         let (prefix, inside): (Vec<String>, _) = match (name.as_str(), process, path) {
             ("" | "host", ..) => (Vec::new(), None),
-            (named, _, Some(path)) if is_file_of(named, path) => {
+            (named, _, Some(path)) if is_file_of(named, path) && !is_unsayable(named) => {
                 (owned(&["ip", "netns", "exec", named]), None)
             }
             (other, Some(pid), _) => (
@@ -165,17 +81,15 @@ impl Shell {
     /// a pipeline.
     #[must_use]
     pub fn fed_with(&self, command: Command) -> Command {
-        command![
-            "xargs -r -n 1",
-            ..command.behind(&self.prefix).pipeline.concat()
-        ]
+        let by = ["xargs", "-r", "-n", "1"].map(str::to_owned);
+        self.here(command).started_by(&by)
     }
 
     fn remedy(&self, kind: AdviceKind, text: String, command: Command) -> Remedy {
         Remedy {
             kind,
             text: text + &self.suffix,
-            commands: vec![self.line(command)],
+            commands: vec![self.here(command)],
             undo: Vec::new(),
             scope: None,
             owner: None,
@@ -184,10 +98,14 @@ impl Shell {
         }
     }
 
-    /// A command that runs here, as one line for a POSIX shell.
+    /// A command that runs here, as one line for a POSIX shell. `None` where it cannot be typed.
     #[must_use]
-    pub fn line(&self, command: impl Into<Command>) -> String {
-        command.into().behind(&self.prefix).to_string()
+    pub fn line(&self, command: impl Into<Command>) -> Option<String> {
+        self.here(command.into()).line()
+    }
+
+    fn here(&self, command: Command) -> Command {
+        command.started_by(&self.prefix)
     }
 }
 
@@ -195,7 +113,7 @@ impl Shell {
 fn is_file_of(name: &str, path: &str) -> bool {
     let directories = ["/run/netns/", "/var/run/netns/"];
     let mut found = directories.iter().filter_map(|it| path.strip_prefix(it));
-    found.any(|file| file == name)
+    found.any(|file| file == name && !name.contains('/'))
 }
 
 /// A pod's, or one without a name: no file can be called so.
@@ -208,10 +126,10 @@ fn is_no_file(name: &str) -> bool {
 pub struct Remedy {
     kind: AdviceKind,
     text: String,
-    /// Lines for a shell, in the order in which they are typed.
-    commands: Vec<String>,
-    /// Lines that take the change back.
-    undo: Vec<String>,
+    /// In the order in which they are typed.
+    commands: Vec<Command>,
+    /// What takes the change back.
+    undo: Vec<Command>,
     scope: Option<String>,
     owner: Option<String>,
     then: Option<String>,
@@ -243,30 +161,30 @@ impl Remedy {
     /// With one more command, typed after the others in the same namespace.
     #[must_use]
     pub fn and(mut self, command: impl Into<Command>) -> Self {
-        let line = self.render(command.into());
-        self.commands.push(line);
+        let command = self.here(command.into());
+        self.commands.push(command);
         self
     }
 
     /// With one more command, typed after the others in another namespace.
     #[must_use]
     pub fn and_in(mut self, shell: &Shell, command: impl Into<Command>) -> Self {
-        self.commands.push(shell.line(command));
+        self.commands.push(shell.here(command.into()));
         self
     }
 
     /// Taken back by this command, typed after the other ones that take it back, in the same namespace.
     #[must_use]
     pub fn undone_by(mut self, command: impl Into<Command>) -> Self {
-        let line = self.render(command.into());
-        self.undo.push(line);
+        let command = self.here(command.into());
+        self.undo.push(command);
         self
     }
 
     /// Taken back by this command in another namespace.
     #[must_use]
     pub fn undone_in(mut self, shell: &Shell, command: impl Into<Command>) -> Self {
-        self.undo.push(shell.line(command));
+        self.undo.push(shell.here(command.into()));
         self
     }
 
@@ -291,27 +209,33 @@ impl Remedy {
         self
     }
 
-    fn render(&self, command: Command) -> String {
+    fn here(&self, command: Command) -> Command {
         match &self.shell {
-            Some(shell) => shell.line(command),
-            None => command.to_string(),
+            Some(shell) => shell.here(command),
+            None => command,
         }
     }
 }
 
-/// Remedies as a report has them: in order, each change followed by what takes it back.
+/// Remedies as a report has them: in order, each change followed by what takes it back. One of which a command cannot be
+/// typed is told without any: half of a change must not be made, nor one that cannot be taken back.
 #[must_use]
 pub fn advice(remedies: &[Remedy]) -> Vec<Advice> {
     let mut list: Vec<Advice> = Vec::new();
     for remedy in remedies {
-        let command = lines(&remedy.commands);
+        let typed = lines(&remedy.commands).zip(lines(&remedy.undo));
+        let told = match typed {
+            Some(_) => remedy.text.clone(),
+            None => format!("{}{UNTYPABLE}", remedy.text),
+        };
+        let (command, undo) = typed.unwrap_or_default();
         list.push(Advice {
             scope: remedy.scope.clone(),
             owner: remedy.owner.clone(),
             then: remedy.then.clone(),
-            ..Advice::new(remedy.kind, &remedy.text, command)
+            ..Advice::new(remedy.kind, &told, some(command))
         });
-        if let Some(command) = lines(&remedy.undo) {
+        if let Some(command) = some(undo) {
             let undoes = u32::try_from(list.len()).ok();
             list.push(Advice {
                 undoes,
@@ -322,8 +246,14 @@ pub fn advice(remedies: &[Remedy]) -> Vec<Advice> {
     list
 }
 
-fn lines(commands: &[String]) -> Option<String> {
-    (!commands.is_empty()).then(|| commands.join("\n"))
+/// One line for each command. `None` where one of them cannot be typed.
+fn lines(commands: &[Command]) -> Option<String> {
+    let lines: Option<Vec<String>> = commands.iter().map(Command::line).collect();
+    Some(lines?.join("\n"))
+}
+
+fn some(lines: String) -> Option<String> {
+    (!lines.is_empty()).then_some(lines)
 }
 
 /// `ip` or `ip -6`, for [`command!`].
@@ -456,9 +386,9 @@ mod tests {
     fn only_what_a_list_holds_is_split() {
         let words = ["-p", "tcp"];
         let command = command!["iptables -I", "a b".to_owned(), ..words];
-        assert_eq!(command.to_string(), "iptables -I 'a b' -p tcp");
+        assert_eq!(command.line().unwrap(), "iptables -I 'a b' -p tcp");
         let piped = command!["nstat -az"].piped_to(command!["grep -e", "a b".to_owned()]);
-        assert_eq!(piped.to_string(), "nstat -az | grep -e 'a b'");
+        assert_eq!(piped.line().unwrap(), "nstat -az | grep -e 'a b'");
     }
 
     #[test]

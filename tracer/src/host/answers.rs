@@ -266,7 +266,7 @@ fn routed_protocol(proto: Proto) -> Option<u8> {
 }
 
 /// Reads RTM_NEWROUTE.
-fn route_of(message: Message<'_>) -> Option<Route> {
+pub(super) fn route_of(message: Message<'_>) -> Option<Route> {
     let (header, rest) = message.payload.split_first_chunk::<12>()?;
     let [family, _, _, _, table, _, _, kind, flags @ ..] = *header;
     // IPv4 has a flag for redirects, and marks every answer as one of a cache; IPv6 marks what is in its cache
@@ -328,7 +328,7 @@ fn neighbor(device: Device, address: IpAddr) -> io::Result<Neighbor> {
 }
 
 /// Reads RTM_NEWNEIGH: state and MAC.
-fn neighbor_of(message: Message<'_>) -> Option<(u16, Option<Mac>)> {
+pub(super) fn neighbor_of(message: Message<'_>) -> Option<(u16, Option<Mac>)> {
     let (header, rest) = message.payload.split_first_chunk::<12>()?;
     let state = u16_of(header.get(8..10)?)?;
     let mac = attributes(rest)

@@ -46,7 +46,7 @@ pub(super) fn vlans(bridge: Device) -> io::Result<PortVlans> {
 }
 
 /// Reads RTM_NEWLINK of AF_BRIDGE: one port of the bridge, or the bridge itself.
-fn vlans_of(bridge: u32, message: Message<'_>) -> Option<Vec<PortVlan>> {
+pub(super) fn vlans_of(bridge: u32, message: Message<'_>) -> Option<Vec<PortVlan>> {
     let (header, rest) = message.payload.split_first_chunk::<16>()?;
     let [family, _, _, _, i0, i1, i2, i3, ..] = *header;
     let port = u32::from_ne_bytes([i0, i1, i2, i3]);
@@ -104,7 +104,7 @@ pub(super) fn groups(bridge: Device) -> io::Result<MulticastPorts> {
 }
 
 /// Reads RTM_GETMDB's answer about one bridge.
-fn groups_of(bridge: u32, message: Message<'_>) -> Option<(Vec<GroupMember>, Vec<u32>)> {
+pub(super) fn groups_of(bridge: u32, message: Message<'_>) -> Option<(Vec<GroupMember>, Vec<u32>)> {
     let (header, rest) = message.payload.split_first_chunk::<8>()?;
     let [family, _, _, _, i0, i1, i2, i3] = *header;
     if family != AF_BRIDGE || u32::from_ne_bytes([i0, i1, i2, i3]) != bridge {
@@ -158,7 +158,7 @@ pub(super) fn proxies(netns: NetNs, v6: bool) -> io::Result<ProxyNeighbors> {
 }
 
 /// Reads RTM_NEWNEIGH of a proxy entry: interface and address.
-fn proxy_of(message: Message<'_>) -> Option<(u32, IpAddr)> {
+pub(super) fn proxy_of(message: Message<'_>) -> Option<(u32, IpAddr)> {
     let (header, rest) = message.payload.split_first_chunk::<12>()?;
     let [_, _, _, _, i0, i1, i2, i3, _, _, flags, _] = *header;
     if flags & NTF_PROXY == 0 {

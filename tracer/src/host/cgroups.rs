@@ -74,7 +74,7 @@ fn mount() -> io::Result<PathBuf> {
 }
 
 /// The first mount of the unified hierarchy in a table of mounts.
-fn mounted(mountinfo: &str) -> Option<PathBuf> {
+pub(super) fn mounted(mountinfo: &str) -> Option<PathBuf> {
     mountinfo.lines().find_map(|line| {
         let (before, after) = line.split_once(" - ")?;
         let point = before.split(' ').nth(4)?;

@@ -123,7 +123,7 @@ fn request(tuple: Tuple, zone: u16) -> Option<Request> {
 }
 
 /// Reads IPCTNL_MSG_CT_NEW.
-fn entry_of(message: Message<'_>) -> Option<ConntrackEntry> {
+pub(super) fn entry_of(message: Message<'_>) -> Option<ConntrackEntry> {
     let all = message.payload.get(4..)?;
     let get = |wanted: u16| {
         attributes(all)

@@ -103,6 +103,7 @@ fn is_ours(attachment: &Attachment) -> bool {
 }
 
 /// Names of all programs of the machine by id.
+#[derive(Default)]
 pub(super) struct Names(BTreeMap<u32, String>);
 
 impl Names {
@@ -145,7 +146,7 @@ fn link(socket: &mut Netlink, ifindex: u32, programs: &Names) -> io::Result<Devi
         .ok_or_else(|| io::Error::other("no answer from the kernel"))
 }
 
-fn link_of(message: Message<'_>, programs: &Names) -> Option<DeviceState> {
+pub(super) fn link_of(message: Message<'_>, programs: &Names) -> Option<DeviceState> {
     let (_, rest) = message.payload.split_first_chunk::<16>()?;
     let mut state = DeviceState::default();
     for (kind, value) in attributes(rest) {
@@ -216,7 +217,7 @@ fn xdp(value: &[u8], programs: &Names) -> Vec<Attachment> {
 }
 
 /// A filter that stands at ingress or egress. Heads of priorities and tables of u32 are none.
-fn filter(message: Message<'_>, hook: &str, programs: &Names) -> Option<Attachment> {
+pub(super) fn filter(message: Message<'_>, hook: &str, programs: &Names) -> Option<Attachment> {
     let (header, rest) = message.payload.split_first_chunk::<20>()?;
     let (handle, info) = (u32_of(header.get(8..)?)?, u32_of(header.get(16..)?)?);
     let value_of = |wanted: u16| {
@@ -289,7 +290,7 @@ fn action(value: &[u8]) -> Option<Action> {
     })
 }
 
-fn qdisc(message: Message<'_>, ifindex: u32) -> Option<Qdisc> {
+pub(super) fn qdisc(message: Message<'_>, ifindex: u32) -> Option<Qdisc> {
     let (header, rest) = message.payload.split_first_chunk::<20>()?;
     let word = |at: usize| u32_of(header.get(at..)?);
     if word(4)? != ifindex {

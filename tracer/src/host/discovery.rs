@@ -200,14 +200,14 @@ fn numbers_in(directory: &Path) -> impl Iterator<Item = u32> {
 
 /// A network namespace in a mount table.
 #[derive(Debug, PartialEq, Eq)]
-struct Mounted {
+pub(super) struct Mounted {
     netns: NetNs,
     point: String,
 }
 
 /// A line of mountinfo (proc_pid_mountinfo(5)): the fourth field is the root inside the file system, which nsfs
 /// gives as `net:[INODE]`, the fifth the mount point.
-fn mounted(line: &str) -> Option<Mounted> {
+pub(super) fn mounted(line: &str) -> Option<Mounted> {
     let mut fields = line.split(' ').skip(3);
     let netns = inode_of(fields.next()?)?;
     let point = unescape(fields.next()?);
@@ -403,7 +403,7 @@ pub(super) fn clean(name: &str) -> Option<String> {
         .take(MAX_NAME)
         .map(|c| {
             if c.is_control() || c.is_whitespace() {
-                '?'
+                char::REPLACEMENT_CHARACTER
             } else {
                 c
             }

@@ -36,14 +36,14 @@ pub(super) fn read(device: Device, mac: Mac) -> io::Result<Forwarding> {
     })
 }
 
-struct Found {
+pub(super) struct Found {
     mac: Mac,
     master: Option<u32>,
     entry: FdbEntry,
 }
 
 /// Reads RTM_NEWNEIGH of AF_BRIDGE.
-fn entry_of(message: Message<'_>) -> Option<Found> {
+pub(super) fn entry_of(message: Message<'_>) -> Option<Found> {
     let (header, rest) = message.payload.split_first_chunk::<12>()?;
     let [family, _, _, _, i0, i1, i2, i3, _, _, flags, _] = *header;
     if family != AF_BRIDGE {

@@ -5,6 +5,7 @@
 //! module in and change the machine.
 
 mod bounds;
+pub(super) mod foreign;
 mod ipset;
 mod legacy;
 pub(crate) mod nftables;
@@ -12,7 +13,7 @@ mod values;
 mod words;
 mod xt;
 
-pub use words::{element_words, ipset_words};
+pub use words::{element_words, ipset_words, is_nft_name, nft_string};
 
 use std::fs;
 use std::sync::LazyLock;

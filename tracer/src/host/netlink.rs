@@ -363,7 +363,13 @@ pub(crate) fn text_of(value: &[u8]) -> String {
     let text = value.split(|b| *b == 0).next().unwrap_or_default();
     String::from_utf8_lossy(text)
         .chars()
-        .map(|c| if c.is_control() { '?' } else { c })
+        .map(|c| {
+            if c.is_control() {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                c
+            }
+        })
         .collect()
 }
 
@@ -446,6 +452,6 @@ mod tests {
     #[test]
     fn names_cannot_disturb_a_terminal() {
         assert_eq!(text_of(b"eth0\0junk"), "eth0");
-        assert_eq!(text_of(b"a\x1b[31mb"), "a?[31mb");
+        assert_eq!(text_of(b"a\x1b[31mb"), "a\u{fffd}[31mb");
     }
 }

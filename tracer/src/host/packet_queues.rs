@@ -33,7 +33,7 @@ pub(super) fn read() -> io::Result<Vec<PacketQueue>> {
 
 /// One line, and the port id of its socket: number, port id, waiting, copy mode, copy range, dropped, dropped for want of
 /// room at the socket, id of the last packet, 1 (seq_show, net/netfilter/nfnetlink_queue.c).
-fn queue_of(line: &str) -> Option<(PacketQueue, u32)> {
+pub(super) fn queue_of(line: &str) -> Option<(PacketQueue, u32)> {
     let mut words = line.split_whitespace();
     let number = words.next()?.parse().ok()?;
     let port = words.next()?.parse().ok()?;
@@ -50,7 +50,7 @@ fn queue_of(line: &str) -> Option<(PacketQueue, u32)> {
 }
 
 /// Inodes of netfilter's sockets by port id: sk, protocol, port id, …, inode as the last (netlink_native_seq_show).
-fn inodes(text: &str) -> BTreeMap<u32, u64> {
+pub(super) fn inodes(text: &str) -> BTreeMap<u32, u64> {
     let socket = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let protocol: u32 = words.get(1)?.parse().ok()?;

@@ -62,7 +62,7 @@ pub(super) fn rules(v6: bool) -> io::Result<Vec<PolicyRule>> {
 }
 
 /// Reads RTM_NEWRULE.
-fn rule_of(message: Message<'_>) -> Option<PolicyRule> {
+pub(super) fn rule_of(message: Message<'_>) -> Option<PolicyRule> {
     // struct fib_rule_hdr: family, dst_len, src_len, tos, table, res1, res2, action, flags (4)
     let (header, rest) = message.payload.split_first_chunk::<12>()?;
     let [_, dst_len, src_len, tos, table, _, _, action, flags @ ..] = *header;

@@ -149,7 +149,13 @@ fn numbers(directory: &Path) -> impl Iterator<Item = u32> {
 /// A name from outside must not disturb a terminal.
 fn clean(text: &str) -> String {
     text.chars()
-        .map(|c| if c.is_control() { '?' } else { c })
+        .map(|c| {
+            if c.is_control() {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                c
+            }
+        })
         .collect()
 }
 

@@ -147,7 +147,7 @@ fn number(proto: Proto) -> i32 {
 type End = (IpAddr, u16);
 
 /// Both ends of struct inet_diag_msg, and the state.
-fn ends_of(message: Message<'_>) -> Option<(End, End, u8)> {
+pub(super) fn ends_of(message: Message<'_>) -> Option<(End, End, u8)> {
     let bytes = message.payload;
     let port_at = |at: usize| Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
     let long = i32::from(*bytes.first()?) == libc::AF_INET6;
@@ -171,7 +171,7 @@ fn request(family: i32, protocol: i32, (port, remote): (u16, u16), states: u32) 
 }
 
 /// struct inet_diag_msg with its socket's inode.
-fn socket_of(message: Message<'_>, port: u16) -> Option<(OpenSocket, u64)> {
+pub(super) fn socket_of(message: Message<'_>, port: u16) -> Option<(OpenSocket, u64)> {
     let bytes = message.payload;
     let number = |at: usize| u32_of(bytes.get(at..at + 4)?);
     let port_at = |at: usize| Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?));

@@ -57,7 +57,7 @@ pub(super) fn towards(dst: IpAddr) -> io::Result<Vec<TableRoute>> {
 }
 
 /// Reads RTM_NEWROUTE as an entry of a table.
-fn table_route_of(message: Message<'_>, like: IpAddr) -> Option<TableRoute> {
+pub(super) fn table_route_of(message: Message<'_>, like: IpAddr) -> Option<TableRoute> {
     // struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags (4)
     let (header, rest) = message.payload.split_first_chunk::<12>()?;
     let [
@@ -157,7 +157,7 @@ fn is_without_paths(route: &TableRoute) -> bool {
 
 /// What a next-hop object is.
 #[derive(Clone, Debug, PartialEq)]
-enum Object {
+pub(super) enum Object {
     One(NextHop),
     /// Others, with weights.
     Group(Vec<(u32, u16)>),
@@ -171,7 +171,7 @@ fn next_hops(socket: &mut Netlink) -> io::Result<BTreeMap<u32, Object>> {
 }
 
 /// Reads RTM_NEWNEXTHOP.
-fn object_of(message: Message<'_>) -> Option<(u32, Object)> {
+pub(super) fn object_of(message: Message<'_>) -> Option<(u32, Object)> {
     let (header, rest) = message.payload.split_first_chunk::<8>()?;
     let [.., flags, _, _, _] = *header;
     let (mut id, mut hop, mut group) = (

@@ -14,7 +14,7 @@ mod storage;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Read};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -353,6 +353,18 @@ fn hosts(root: &Path) -> Vec<AddressOwner> {
     let text = bytes(&root.join("etc/hosts")).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     text.lines().filter_map(host_line).collect()
+}
+
+/// Any bytes as each of the files that are read.
+pub(super) fn foreign(bytes: &[u8]) {
+    bundle::config("id", bytes);
+    cni::result(bytes);
+    cni::reservation(IpAddr::V4(Ipv4Addr::LOCALHOST), bytes);
+    docker::record(bytes);
+    storage::list(bytes);
+    let text = String::from_utf8_lossy(bytes);
+    Group::parse(&text);
+    text.lines().for_each(|line| drop(host_line(line)));
 }
 
 fn host_line(line: &str) -> Option<AddressOwner> {

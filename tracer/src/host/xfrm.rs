@@ -29,7 +29,7 @@ pub(super) fn policies() -> io::Result<Vec<XfrmPolicy>> {
 
 /// Reads struct `xfrm_userpolicy_info`: selector (56 bytes), limits and counters (96), priority, index, direction,
 /// action.
-fn policy_of(message: Message<'_>) -> Option<XfrmPolicy> {
+pub(super) fn policy_of(message: Message<'_>) -> Option<XfrmPolicy> {
     let bytes = message.payload;
     let byte = |at: usize| bytes.get(at).copied();
     let word = |at: usize| -> Option<u32> {

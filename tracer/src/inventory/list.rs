@@ -12,7 +12,7 @@ use crate::diagnose::remedy::{Shell, quoted};
 use crate::filter::Named;
 use crate::host::facts::{Link, OwnerKind};
 use crate::model::NetNs;
-use crate::render::clean::clean;
+use crate::model::clean::clean;
 
 /// What is listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +131,8 @@ impl Inventory {
     fn spaces(&self) -> Vec<[String; 3]> {
         let row = |(netns, name): (NetNs, &str)| {
             let way = Shell::of(&self.host, Some(netns)).line("ip -br addr");
-            [name.to_owned(), way, format!("--netns {}", quoted(name))]
+            let option = quoted(name).map(|name| format!("--netns {name}"));
+            [name.to_owned(), typed(way), typed(option)]
         };
         sorted(self.host.namespaces().map(row))
     }
@@ -151,11 +152,20 @@ impl Inventory {
                 format!("{kind} {}", joined(addresses))
                     .trim_end()
                     .to_owned(),
-                format!("--netns {} -i {}", quoted(&place), quoted(&link.name)),
+                typed(
+                    quoted(&place)
+                        .zip(quoted(&link.name))
+                        .map(|(place, name)| format!("--netns {place} -i {name}")),
+                ),
             ]
         };
         sorted(self.host.links().map(row))
     }
+}
+
+/// What is typed, where it can be.
+fn typed(words: Option<String>) -> String {
+    words.unwrap_or_else(|| "(a name that cannot be typed)".to_owned())
 }
 
 fn sorted(rows: impl Iterator<Item = [String; 3]>) -> Vec<[String; 3]> {

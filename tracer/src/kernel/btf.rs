@@ -75,6 +75,9 @@ pub enum Kind {
     Other,
 }
 
+/// Most pointers and modifiers of one type that are written.
+const MOST_POINTERS: usize = 32;
+
 /// One type: its header, and where its members begin.
 #[derive(Clone, Copy, Debug)]
 pub struct Type<'a> {
@@ -412,9 +415,15 @@ impl<'a> Type<'a> {
     /// The type as C writes it, `const` and the like left out: `struct sk_buff *`.
     #[must_use]
     pub fn written(&self) -> String {
-        let inner = || {
-            self.target()
-                .map_or_else(|| "void".to_owned(), |ty| ty.written())
+        self.written_to(MOST_POINTERS)
+    }
+
+    /// The same for what so many pointers and modifiers lead to: more are a circle, which a file can hold.
+    fn written_to(&self, depth: usize) -> String {
+        let inner = || match (self.target(), depth.checked_sub(1)) {
+            (None, _) => "void".to_owned(),
+            (Some(ty), Some(depth)) => ty.written_to(depth),
+            (Some(_), None) => "…".to_owned(),
         };
         match self.kind() {
             Kind::Pointer => {

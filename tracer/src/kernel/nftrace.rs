@@ -511,7 +511,7 @@ fn range(first: u16, last: u16) -> Vec<u8> {
 }
 
 /// Reads NFT_MSG_TRACE.
-fn step(message: Message<'_>) -> Option<Step> {
+pub(crate) fn step(message: Message<'_>) -> Option<Step> {
     if message.kind != kind(nft::TRACE) {
         return None;
     }

@@ -3,6 +3,8 @@
 //! [`Conditions`] are read from the machine; [`Conditions::problems`] judges them and can be tested anywhere. Each
 //! problem says what is wrong and what to do. Not here: whether a single program loads (`load`).
 
+mod memory;
+
 use std::fmt;
 use std::fs;
 use std::io;
@@ -10,8 +12,10 @@ use std::path::Path;
 
 use aya::maps::MapType;
 use aya::sys::is_map_supported;
+use nix::sched::{CloneFlags, setns};
 
 use super::btf;
+use crate::host::namespaces::NetnsFd;
 use crate::model::Release;
 
 /// The first kernel with ring buffers (457f44363a88, bpf: Implement BPF ring buffer).
@@ -100,6 +104,28 @@ pub enum Problem {
     /// Locked down so far that no program may read kernel memory.
     #[error("the kernel is locked down (confidentiality): programs may not read its memory")]
     Lockdown,
+    /// There is no /proc to find namespaces in.
+    #[error("/proc is not mounted: tracer finds namespaces there")]
+    NoProc,
+    /// What this process may allocate does not suffice.
+    #[error("memory is limited to {} MiB by {by}: tracer needs {} MiB", limit >> 20, least >> 20)]
+    Memory {
+        /// The limit, in bytes.
+        limit: u64,
+        /// What is needed at least, in bytes.
+        least: u64,
+        /// What sets it.
+        by: String,
+    },
+    /// Rights here are none on the machine.
+    #[error("this is a user namespace of its own: its root has no rights on the machine")]
+    UserNamespace,
+    /// Namespaces cannot be entered although the right is there.
+    #[error("the setns system call is refused: {why}")]
+    SetnsRefused {
+        /// What the kernel said.
+        why: String,
+    },
     /// The bpf system call does not exist or is forbidden.
     #[error("the bpf system call is refused: {why}")]
     BpfRefused {
@@ -139,7 +165,16 @@ impl Problem {
             Self::Lockdown => {
                 hint("boot with lockdown=integrity or without lockdown; /sys/kernel/security/lockdown shows the mode")
             }
-            Self::BpfRefused { .. } => hint(
+            Self::NoProc => hint(
+                "mount it: `mount -t proc proc /proc`; a container has to share the PID namespace of its node",
+            ),
+            Self::Memory { .. } => {
+                hint("raise that limit; `tracer replay` of a recording needs less, and no rights")
+            }
+            Self::UserNamespace => {
+                hint("run it as root of the machine: not in a rootless container, nor behind `unshare -U`")
+            }
+            Self::BpfRefused { .. } | Self::SetnsRefused { .. } => hint(
                 "a container's seccomp profile or a security module may forbid it: run privileged (seccomp=unconfined)",
             ),
         }
@@ -164,6 +199,14 @@ pub struct Conditions {
     pub lockdown: String,
     /// Whether the kernel shows BTF, or a file of it was given.
     pub btf: bool,
+    /// Whether /proc is there.
+    pub proc: bool,
+    /// Whether users here are those of the machine.
+    pub users_of_the_machine: bool,
+    /// The narrowest limit of memory, in bytes, what is needed under it, and what sets it.
+    pub memory: Option<(u64, u64, String)>,
+    /// Why this thread may not enter a namespace, if so.
+    pub refused_setns: Option<String>,
     /// Whether a ring buffer can be made, or why the call failed.
     pub ring_buffer: Result<bool, String>,
 }
@@ -178,6 +221,10 @@ impl Conditions {
             capabilities: effective(&read("/proc/self/status")),
             release: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             lockdown: read("/sys/kernel/security/lockdown"),
+            proc: Path::new("/proc/self/status").exists(),
+            users_of_the_machine: is_initial(&read("/proc/self/uid_map")),
+            memory: memory::limit(),
+            refused_setns: enters_its_own().err().map(|error| error.to_string()),
             btf: btf_given || Path::new(btf::RUNNING).join("vmlinux").exists(),
             ring_buffer: is_map_supported(MapType::RingBuf)
                 .map_err(|error| error.io_error.to_string()),
@@ -187,6 +234,9 @@ impl Conditions {
     /// Everything that stands in the way, rights first: without them the rest cannot be judged.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
+        if !self.proc {
+            return vec![Problem::NoProc];
+        }
         let missing = self
             .capabilities
             .map_or_else(Vec::new, Capabilities::missing);
@@ -202,8 +252,19 @@ impl Conditions {
             match &self.ring_buffer {
                 Ok(true) => {}
                 Ok(false) => problems.push(Problem::NoRingBuffer),
+                Err(_) if !self.users_of_the_machine => problems.push(Problem::UserNamespace),
                 Err(why) => problems.push(Problem::BpfRefused { why: why.clone() }),
             }
+        }
+        if let Some((limit, least, by)) = self
+            .memory
+            .clone()
+            .filter(|(limit, least, _)| limit < least)
+        {
+            problems.insert(0, Problem::Memory { limit, least, by });
+        }
+        if let Some(why) = self.refused_setns.clone() {
+            problems.push(Problem::SetnsRefused { why });
         }
         if self.lockdown.contains("[confidentiality]") {
             problems.push(Problem::Lockdown);
@@ -213,6 +274,18 @@ impl Conditions {
         }
         problems
     }
+}
+
+/// Whether a map of users (/proc/self/uid_map) is that of the initial user namespace, which has all of them as they are.
+fn is_initial(map: &str) -> bool {
+    map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
+/// Enters the namespace in which the thread is: nothing changes, and what forbids to enter any shows.
+fn enters_its_own() -> io::Result<()> {
+    let own = NetnsFd::current()?;
+    setns(&own, CloneFlags::CLONE_NEWNET)?;
+    Ok(())
 }
 
 /// The line `CapEff:` of /proc/self/status.
@@ -248,6 +321,10 @@ mod tests {
             capabilities: Some(Capabilities(ALL)),
             release: "6.12.117+deb12-cloud-amd64".to_owned(),
             lockdown: "none [integrity] confidentiality\n".to_owned(),
+            proc: true,
+            users_of_the_machine: true,
+            memory: None,
+            refused_setns: None,
             btf: true,
             ring_buffer: Ok(true),
         }
@@ -256,6 +333,30 @@ mod tests {
     #[test]
     fn a_good_machine_has_no_problem() {
         assert_eq!(good().problems(), []);
+    }
+
+    #[test]
+    fn what_a_container_takes_away_is_named() {
+        let found = |conditions: Conditions| {
+            let problems = conditions.problems();
+            let told = problems
+                .iter()
+                .map(|problem| format!("{problem}; {}", problem.hints().join("; ")));
+            told.collect::<Vec<_>>().join("\n")
+        };
+        let refused = || Err("Operation not permitted".to_owned());
+        insta::assert_snapshot!(found(Conditions { proc: false, capabilities: None, ..good() }), @"/proc is not mounted: tracer finds namespaces there; mount it: `mount -t proc proc /proc`; a container has to share the PID namespace of its node");
+        insta::assert_snapshot!(found(Conditions { users_of_the_machine: false, ring_buffer: refused(), ..good() }), @"this is a user namespace of its own: its root has no rights on the machine; run it as root of the machine: not in a rootless container, nor behind `unshare -U`");
+        insta::assert_snapshot!(found(Conditions { refused_setns: Some("EPERM".to_owned()), ..good() }), @"the setns system call is refused: EPERM; a container's seccomp profile or a security module may forbid it: run privileged (seccomp=unconfined)");
+        let memory = |limit| Some((limit, 64 << 20, "/sys/fs/cgroup/memory.max".to_owned()));
+        insta::assert_snapshot!(found(Conditions { memory: memory(30 << 20), ..good() }), @"memory is limited to 30 MiB by /sys/fs/cgroup/memory.max: tracer needs 64 MiB; raise that limit; `tracer replay` of a recording needs less, and no rights");
+        assert_eq!(
+            found(Conditions {
+                memory: memory(64 << 20),
+                ..good()
+            }),
+            ""
+        );
     }
 
     #[test]

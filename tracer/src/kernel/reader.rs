@@ -16,6 +16,8 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use crate::restrict::{Role, restrict};
+
 /// A batch ends when it has this many bytes, so that its records do not wait for each other for long.
 const BATCH_BYTES: usize = 64 * 1024;
 
@@ -53,6 +55,8 @@ impl Reader {
         stop: &EventFd,
         sink: &mut impl FnMut(Vec<Bytes>) -> ControlFlow<()>,
     ) -> io::Result<()> {
+        // What cannot be had is said of the loop's thread.
+        restrict(Role::Work);
         loop {
             let stopping = self.wait(stop)?;
             loop {

@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use object::{Object, ObjectSymbol, ReadCache, SymbolKind};
 
@@ -25,43 +25,60 @@ const SUFFIXES: [&str; 6] = [
 /// The functions of the running kernel.
 #[derive(Debug, Default)]
 pub struct Symbols {
-    image: Option<PathBuf>,
-    table: Option<Table>,
+    /// Where they are read from, until they are.
+    from: Option<Sources>,
+    table: Table,
+}
+
+/// Opened at once: by the time of the first address the thread may have given up the right to open them, and the kernel looks
+/// at who opened it before it shows addresses.
+#[derive(Debug)]
+struct Sources {
+    kallsyms: Option<File>,
+    /// The kernel's ELF file, where its addresses are those of the running kernel.
+    image: Option<File>,
 }
 
 impl Symbols {
     /// `image` is the kernel's ELF file, used when the kernel itself hides its addresses.
     #[must_use]
     pub fn new(image: Option<PathBuf>) -> Self {
-        Self { image, table: None }
+        // The image's addresses are those of the running kernel only where it was not moved (KASLR).
+        let fixed = fs::read_to_string(CMDLINE)
+            .is_ok_and(|line| line.split_whitespace().any(|word| word == "nokaslr"));
+        let from = Sources {
+            kallsyms: File::open(KALLSYMS).ok(),
+            image: image
+                .filter(|_| fixed)
+                .and_then(|path| File::open(path).ok()),
+        };
+        Self {
+            from: Some(from),
+            table: Table::default(),
+        }
     }
 
     /// Names of the functions in which the addresses lie; what has no name is left out.
     pub fn names(&mut self, addresses: &[u64]) -> Vec<(u64, String)> {
-        let table = self
-            .table
-            .get_or_insert_with(|| read(self.image.as_deref()));
+        if let Some(from) = self.from.take() {
+            self.table = read(from);
+        }
         addresses
             .iter()
-            .filter_map(|address| Some((*address, table.name(*address)?.to_owned())))
+            .filter_map(|address| Some((*address, self.table.name(*address)?.to_owned())))
             .collect()
     }
 }
 
-fn read(image: Option<&Path>) -> Table {
-    let table = File::open(KALLSYMS)
-        .and_then(|file| kallsyms(BufReader::new(file)))
-        .unwrap_or_default();
+fn read(from: Sources) -> Table {
+    let kallsyms = from
+        .kallsyms
+        .and_then(|file| kallsyms(BufReader::new(file)).ok());
+    let table = kallsyms.unwrap_or_default();
     if !table.functions.is_empty() {
         return table;
     }
-    // The image's addresses are those of the running kernel only where it was not moved (KASLR).
-    let fixed = fs::read_to_string(CMDLINE)
-        .is_ok_and(|line| line.split_whitespace().any(|word| word == "nokaslr"));
-    image
-        .filter(|_| fixed)
-        .and_then(image_symbols)
-        .unwrap_or_default()
+    from.image.and_then(image_symbols).unwrap_or_default()
 }
 
 /// Functions ordered by address; names lie in one string.
@@ -125,8 +142,8 @@ fn kallsyms(mut text: impl BufRead) -> io::Result<Table> {
     Ok(table.sorted())
 }
 
-fn image_symbols(path: &Path) -> Option<Table> {
-    let cache = ReadCache::new(File::open(path).ok()?);
+fn image_symbols(file: File) -> Option<Table> {
+    let cache = ReadCache::new(file);
     let elf = object::File::parse(&cache).ok()?;
     let mut table = Table::default();
     for symbol in elf.symbols() {

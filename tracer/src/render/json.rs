@@ -6,8 +6,8 @@ use schemars::schema_for;
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 
-use super::clean::is_hazard;
 use crate::compare::Comparison;
+use crate::model::clean::is_hazard;
 use crate::report::Report;
 use crate::report::event::NdjsonLine;
 

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 
 use unicode_width::UnicodeWidthStr;
 
-use super::clean::clean;
 use super::style::{Ink, Marks};
+use crate::model::clean::clean;
 
 /// Columns that a text takes on a terminal, once cleaned.
 pub(crate) fn columns(text: &str) -> usize {

@@ -1,6 +1,6 @@
 //! What pictures have in common: text and numbers as SVG has them.
 
-use super::clean::clean;
+use crate::model::clean::clean;
 
 /// Text that is nothing but text, in content and in attributes: no markup, no control characters (XML has none).
 #[must_use]

@@ -14,7 +14,7 @@ use std::sync::mpsc as std_mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tracer_common::filter::MAX_CLAUSES;
 
@@ -72,15 +72,16 @@ pub struct Live {
 }
 
 impl Live {
-    /// Loads and attaches everything; returns when every probe is in place.
+    /// Loads and attaches everything; ready when every probe is in place. Who no longer waits for that may end the process:
+    /// what is in place by then goes with it.
     ///
     /// # Errors
     /// When rights or kernel support are missing, or a namespace or interface that was named does not exist.
-    pub fn start(config: &Config) -> Result<Self, Error> {
+    pub async fn start(config: &Config) -> Result<Self, Error> {
         let began = Instant::now();
         let (send, messages) = mpsc::channel(CHANNEL);
         let (commands, receive) = std_mpsc::channel();
-        let (started, outcome) = std_mpsc::sync_channel(1);
+        let (started, outcome) = oneshot::channel();
         let room = MAX_CLAUSES.saturating_sub(config.filter.clauses.len());
         let (config, to_self) = (config.clone(), commands.clone());
         // Namespaces are entered by this thread alone: the process's other threads stay where they are.
@@ -96,9 +97,9 @@ impl Live {
                     let _ = started.send(Err(error));
                 }
             })
-            .map_err(|error| Error::io("start a thread", error))?;
+            .map_err(Error::no_thread)?;
         let (mut ready, opening) = outcome
-            .recv()
+            .await
             .map_err(|_| Error::runtime("the control thread ended before it was ready"))??;
         ready.took = began.elapsed();
         Ok(Self {

@@ -100,6 +100,19 @@ pub fn create(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
+/// A file of these frames, with the checksums that they need.
+///
+/// # Errors
+/// Those of the compressor.
+pub(crate) fn of_frames(frames: &[u8]) -> io::Result<Vec<u8>> {
+    let mut file = header().to_vec();
+    let mut blocks = block::BlockWriter::new();
+    for block in frames.chunks(MAX_INFLATED) {
+        blocks.write(block, &mut file)?;
+    }
+    Ok(file)
+}
+
 /// The header that this version writes.
 fn header() -> [u8; HEADER_SIZE] {
     let mut bytes = [0; HEADER_SIZE];

@@ -1,7 +1,7 @@
 //! Rows of a view: lines of text, some of which stand for something that can be selected and opened. And the cursor
 //! that moves over them, which stays on what it stands for while rows come and go.
 
-use crate::render::clean::clean;
+use crate::model::clean::clean;
 use crate::render::page::Line;
 use crate::render::style::Ink;
 

@@ -21,9 +21,12 @@ pub fn multicast(loss: &Loss<'_>) -> Option<Candidate> {
     let shell = Shell::of(loss.host, loss.netns());
     let ip = ip(loss.v6());
     let join = join(loss, group);
-    let dev = loss
-        .last_device()
-        .map_or_else(String::new, |d| format!(" dev {}", loss.host.interface(d)));
+    let device = loss.last_device().map(|d| loss.host.interface(d));
+    let words = device.iter().flat_map(|name| ["dev", name]);
+    let look = command!["ip maddr show", ..words];
+    let dev = device
+        .as_ref()
+        .map_or_else(String::new, |name| format!(" dev {name}"));
     Some(
         Candidate::new(
             &MULTICAST,
@@ -31,7 +34,7 @@ pub fn multicast(loss: &Loss<'_>) -> Option<Candidate> {
             format!("nobody joined group {group}{}", loss.at_words()),
         )
         .advise([
-            shell.look("groups joined here", command!["ip maddr show", ..dev.split_whitespace()]),
+            shell.look("groups joined here", look),
             shell.look("on a router: is the group routed on? (a multicast routing daemon or smcroute sets this)", command![..ip, "mroute show"]),
         ])
         .advise(join)

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use crate::host::Host;
 use crate::host::facts::{InterfaceAddress, TableRoute};
+use crate::model::clean::one_word;
 use crate::model::{Device, NetNs};
 use crate::network::links::peer_of;
 use crate::network::neighbour;
@@ -263,14 +264,14 @@ pub fn way_to(host: &Host, netns: NetNs, dst: IpAddr) -> Option<String> {
     host.owners(dst).find_map(|owner| {
         let net = prefix(owner)?;
         if let Some(link) = here(owner) {
-            return Some(format!("{net} dev {}", link.name));
+            return Some(format!("{net} dev {}", one_word(&link.name)));
         }
         host.links()
             .filter(|l| l.device.netns == owner.netns)
             .find_map(|l| {
                 let link = here(l.device)?;
                 let gateway = gateway_on(host, l.device, link.device, dst)?;
-                Some(format!("{net} via {gateway} dev {}", link.name))
+                Some(format!("{net} via {gateway} dev {}", one_word(&link.name)))
             })
     })
 }

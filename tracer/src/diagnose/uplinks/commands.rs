@@ -3,8 +3,8 @@
 
 use std::net::IpAddr;
 
-use crate::host::Host;
 use crate::host::facts::{PolicyRule, TableRoute};
+use crate::host::{Host, nft_string};
 use crate::model::{Detail, Device, Direction, Event, IfIndex, NetNs};
 use crate::uapi::rtnetlink::{RT_TABLE_LOCAL, RT_TABLE_MAIN};
 
@@ -251,12 +251,16 @@ fn marks_by_nft(v6: bool, mark: u32, came: &str, inside: &str) -> Vec<Step> {
         ),
         (
             rule(format!(
-                "iifname \"{came}\" ct state new ct mark set {mark:#x}"
+                "iifname {} ct state new ct mark set {mark:#x}",
+                nft_string(came)
             )),
             None,
         ),
         (
-            rule(format!("iifname \"{inside}\" meta mark set ct mark")),
+            rule(format!(
+                "iifname {} meta mark set ct mark",
+                nft_string(inside)
+            )),
             None,
         ),
     ]

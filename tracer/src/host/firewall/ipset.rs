@@ -230,6 +230,11 @@ fn of_parts(parts: &[Vec<u8>]) -> Listed {
     listed
 }
 
+/// Any payload as the attributes of a set, of each type that is read.
+pub(super) fn foreign(payload: &[u8]) {
+    of_parts(&[payload.to_vec()]);
+}
+
 impl Listed {
     fn read_header(&mut self, header: &[u8]) {
         for (kind, value) in attributes(header) {

@@ -119,6 +119,22 @@ fn request(table: &str, length: usize) -> Vec<u8> {
     bytes
 }
 
+/// Any bytes as a table and its description.
+pub(super) fn foreign(bytes: &[u8]) {
+    let info = Info::read(bytes);
+    for v6 in [false, true] {
+        let Some(table) = table::read(bytes, v6) else {
+            continue;
+        };
+        let ends = info
+            .iter()
+            .flat_map(|info| info.first.iter().zip(&info.policy));
+        for (first, policy) in ends.chain([(&0, &0)]) {
+            table.built_in(*first, *policy);
+        }
+    }
+}
+
 /// struct ipt_getinfo.
 #[derive(Debug, PartialEq, Eq)]
 struct Info {

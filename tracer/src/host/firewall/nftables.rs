@@ -88,6 +88,13 @@ pub(super) fn read() -> io::Result<Ruleset> {
     Ok(all)
 }
 
+/// Any message, to each reader: what one takes for its own is the kernel's to say.
+pub(super) fn foreign(message: Message<'_>) {
+    any_chain(message);
+    sets::foreign(message);
+    rules::foreign(message);
+}
+
 fn place(chain: &Chain) -> (String, String, String) {
     (
         chain.family.clone(),

@@ -1,11 +1,13 @@
 //! Rules in the words of the program that made them: nft(8) or iptables(8).
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use super::bounds;
 use crate::host::facts::{
     Element, Field, Missing, NewValue, Part, RuleVerdict, Set, Side, Statement, Test, Value,
 };
+use crate::model::clean::is_unsayable;
 
 /// Whose words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +61,8 @@ pub(super) fn rule<'a>(
     sets: impl Fn(&str) -> Option<&'a Set>,
 ) -> (String, bool) {
     let comment = comment.map(|text| match dialect {
-        Dialect::Nft | Dialect::NftFrames => format!("comment \"{text}\""),
-        Dialect::Iptables => format!("-m comment --comment \"{text}\""),
+        Dialect::Nft | Dialect::NftFrames => format!("comment {}", nft_string(text)),
+        Dialect::Iptables => format!("-m comment --comment {}", iptables_string(text)),
     });
     let mut said: Vec<String> = Vec::new();
     let mut tests: Vec<&Test> = Vec::new();
@@ -87,6 +89,46 @@ pub(super) fn rule<'a>(
     let text = said.join(" ");
     let whole = !text.contains(MORE);
     (text, whole)
+}
+
+/// A string as nft(8) takes it. It knows no way to say a quote: a text with one is not all of it.
+pub fn nft_string(text: &str) -> String {
+    if text.contains('"') || is_unsayable(text) {
+        return format!("\"{}{MORE}\"", text.replace('"', "'"));
+    }
+    format!("\"{text}\"")
+}
+
+/// The name of a chain or a set, which nft(8) takes as an identifier (`{string}` of its scanner.l).
+fn nft_name(name: &str) -> String {
+    if is_nft_name(name) {
+        name.to_owned()
+    } else {
+        format!("{name}{MORE}")
+    }
+}
+
+/// Whether nft(8) takes a name of a table, a chain, a set or an object as it is.
+#[must_use]
+pub fn is_nft_name(name: &str) -> bool {
+    let inside = |c: char| c.is_ascii_alphanumeric() || "/_.-".contains(c);
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.chars().all(inside)
+}
+
+/// A comment in double quotes, as iptables-save(8) writes it.
+fn iptables_string(text: &str) -> String {
+    if is_unsayable(text) {
+        return format!("\"{}{MORE}\"", text.replace(['"', '\\'], "'"));
+    }
+    format!("\"{}\"", text.replace('\\', r"\\").replace('"', r#"\""#))
+}
+
+/// A name as a word of a line that is split as a shell does: quoted where it has to be.
+fn iptables_word(name: &str) -> Cow<'_, str> {
+    match shlex::try_quote(name) {
+        Ok(word) if !is_unsayable(name) => word,
+        _ => Cow::Owned(format!("{name}{MORE}")),
+    }
 }
 
 fn conditions<'a>(
@@ -188,10 +230,10 @@ fn verdict(dialect: Dialect, verdict: &RuleVerdict) -> String {
         RuleVerdict::Drop => plain("drop"),
         RuleVerdict::Return => plain("return"),
         RuleVerdict::Continue => "continue".to_owned(),
-        RuleVerdict::Jump(chain) if nft => format!("jump {chain}"),
-        RuleVerdict::Jump(chain) => format!("-j {chain}"),
-        RuleVerdict::Goto(chain) if nft => format!("goto {chain}"),
-        RuleVerdict::Goto(chain) => format!("-g {chain}"),
+        RuleVerdict::Jump(chain) if nft => format!("jump {}", nft_name(chain)),
+        RuleVerdict::Jump(chain) => format!("-j {}", iptables_word(chain)),
+        RuleVerdict::Goto(chain) if nft => format!("goto {}", nft_name(chain)),
+        RuleVerdict::Goto(chain) => format!("-g {}", iptables_word(chain)),
         RuleVerdict::Queue { number, bypass } => {
             if nft {
                 let flags = if *bypass { " flags bypass" } else { "" };
@@ -239,7 +281,7 @@ fn mark(value: &NewValue, own: &str) -> String {
 /// A set's name; of one that belongs to its rule alone the elements.
 fn set_words(name: &str, set: Option<&Set>) -> String {
     let Some(set) = set.filter(|_| name.starts_with("__")) else {
-        return format!("@{name}");
+        return format!("@{}", nft_name(name));
     };
     if set.missing != Missing::Nothing || set.elements.len() > bounds::INLINED {
         return format!("{{ {MORE} }}");
@@ -309,7 +351,7 @@ pub(super) fn value_words(value: &Value) -> String {
         Value::Number(number) if *number > 0xffff => format!("{number:#x}"),
         Value::Number(number) => number.to_string(),
         Value::Address(address) => address.to_string(),
-        Value::Name(name) => format!("\"{name}\""),
+        Value::Name(name) => nft_string(name),
         Value::Mac(mac) => mac.to_string(),
     }
 }
@@ -586,7 +628,7 @@ fn nft_one(dialect: Dialect, test: &Test, transport: Option<u8>) -> String {
                 Side::Source => "iifname",
                 Side::Destination => "oifname",
             };
-            format!("{what} {}\"{name}\"", unless(not))
+            format!("{what} {}{}", unless(not), nft_string(name))
         }
         Test::State { mask, not } => {
             format!("ct state {}{}", unless(not), states(*mask).join(","))
@@ -605,7 +647,7 @@ fn nft_one(dialect: Dialect, test: &Test, transport: Option<u8>) -> String {
             ranges,
             not,
         } => field_test(field, *mask, ranges, *not),
-        Test::InSet { set, .. } => format!("@{set}"),
+        Test::InSet { set, .. } => format!("@{}", nft_name(set)),
         Test::Any(_) => MORE.to_string(),
         Test::Other(text) => text.clone(),
     }
@@ -649,7 +691,7 @@ fn iptables(test: &Test) -> Option<String> {
                 Some(start) => format!("{start}+"),
                 None => name.clone(),
             };
-            format!("{}{what} {name}", unless(not))
+            format!("{}{what} {}", unless(not), iptables_word(&name))
         }
         Test::State { mask, not } => {
             let list = states(*mask).join(",").to_uppercase();
@@ -669,8 +711,9 @@ fn iptables(test: &Test) -> Option<String> {
         Test::InSet { fields, set, not } => {
             let sides: Vec<_> = fields.iter().map(field).collect();
             format!(
-                "-m set {}--match-set {set} {}",
+                "-m set {}--match-set {} {}",
                 unless(not),
+                iptables_word(set),
                 sides.join(",")
             )
         }
@@ -762,7 +805,7 @@ fn iptables_field(
                 .strip_suffix('*')
                 .map_or(name.clone(), |n| format!("{n}+"));
             let option = ends(*side, "--physdev-in", "--physdev-out");
-            format!("-m physdev {unless}{option} {name}")
+            format!("-m physdev {unless}{option} {}", iptables_word(&name))
         }
         // Later fragments: the offset is not zero.
         (Field::Fragment, Some(0x1fff)) if *last == Value::Number(0) => {

@@ -23,7 +23,7 @@ pub(super) enum Matched {
 /// Reads a match by its name, revision and data.
 pub(super) fn matched((name, revision): (&str, u32), data: &[u8], v6: bool) -> Matched {
     let known = match name {
-        "comment" => return Matched::Comment(text_of(data).replace('"', "'")),
+        "comment" => return Matched::Comment(text_of(data)),
         "tcp" => tcp(data),
         "udp" | "udplite" => ports(data, 8),
         "multiport" if revision == 1 => multiport(data),

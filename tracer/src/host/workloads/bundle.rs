@@ -115,7 +115,7 @@ struct Joined {
     path: PathBuf,
 }
 
-fn config(id: &str, bytes: &[u8]) -> Option<Vec<Part>> {
+pub(super) fn config(id: &str, bytes: &[u8]) -> Option<Vec<Part>> {
     let config: Config = serde_json::from_slice(bytes).ok()?;
     let annotations = config.annotations.unwrap_or_default();
     let annotation = |name: &str| annotations.get(name).and_then(Value::as_str);

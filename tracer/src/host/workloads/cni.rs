@@ -67,7 +67,7 @@ struct Given {
     interface: Option<usize>,
 }
 
-fn result(bytes: &[u8]) -> Option<Vec<Part>> {
+pub(super) fn result(bytes: &[u8]) -> Option<Vec<Part>> {
     let kept: Kept = serde_json::from_slice(bytes).ok()?;
     let arg = |name: &str| {
         let mut args = kept.cni_args.iter();
@@ -99,7 +99,7 @@ fn result(bytes: &[u8]) -> Option<Vec<Part>> {
 }
 
 /// A file named after an address that was given, which holds the container's id and the interface's name.
-fn reservation(address: IpAddr, bytes: &[u8]) -> Option<Vec<Part>> {
+pub(super) fn reservation(address: IpAddr, bytes: &[u8]) -> Option<Vec<Part>> {
     let id = str::from_utf8(bytes).ok()?.lines().next()?.trim();
     let container = Container {
         addresses: vec![address],

@@ -68,7 +68,7 @@ struct Endpoint {
     v6: String,
 }
 
-fn record(bytes: &[u8]) -> Option<Vec<Part>> {
+pub(super) fn record(bytes: &[u8]) -> Option<Vec<Part>> {
     let record: Record = serde_json::from_slice(bytes).ok()?;
     let labels = record.config.labels.unwrap_or_default();
     let labelled = of_labels(|name| labels.get(name).map(String::as_str));

@@ -21,7 +21,7 @@ struct Listed {
     names: Vec<String>,
 }
 
-fn list(bytes: &[u8]) -> Option<Vec<Part>> {
+pub(super) fn list(bytes: &[u8]) -> Option<Vec<Part>> {
     let listed: Vec<Listed> = serde_json::from_slice(bytes).ok()?;
     let parts = listed.into_iter().filter_map(|Listed { id, names }| {
         let name = names.first()?;

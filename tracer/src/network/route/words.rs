@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use crate::host::Host;
 use crate::host::facts::{NextHop, PolicyRule, TableRoute};
+use crate::model::clean::one_word;
 use crate::model::{Device, IfIndex, NetNs};
 
 use super::Refusal;
@@ -33,8 +34,16 @@ pub fn rule_words(rule: &PolicyRule) -> String {
         u32::MAX => format!("fwmark {mark:#x}"),
         mask => format!("fwmark {mark:#x}/{mask:#x}"),
     }));
-    words.extend(rule.iif.as_ref().map(|name| format!("iif {name}")));
-    words.extend(rule.oif.as_ref().map(|name| format!("oif {name}")));
+    words.extend(
+        rule.iif
+            .as_ref()
+            .map(|name| format!("iif {}", one_word(name))),
+    );
+    words.extend(
+        rule.oif
+            .as_ref()
+            .map(|name| format!("oif {}", one_word(name))),
+    );
     words.extend(rule.l3mdev.then(|| "l3mdev".to_owned()));
     let uids = rule
         .uid
@@ -147,7 +156,8 @@ fn hop_words(host: &Host, netns: NetNs, hop: &NextHop, route: &TableRoute) -> St
     }));
     words.extend(hop.oif.map(|oif| {
         let ifindex = IfIndex(oif);
-        format!("dev {}", host.interface(Device { netns, ifindex }))
+        let name = host.interface(Device { netns, ifindex });
+        format!("dev {}", one_word(&name))
     }));
     words.extend((hop.flags & NextHop::ONLINK != 0).then(|| "onlink".to_owned()));
     words.join(" ")

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use super::svg;
-use crate::render::clean::is_hazard;
+use crate::model::clean::is_hazard;
 use crate::render::samples;
 
 /// Markup has tags in pairs and no text outside of them that could be one.

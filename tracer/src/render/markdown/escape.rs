@@ -1,6 +1,6 @@
 //! Names and sentences from outside as Markdown that shows them and does nothing else.
 
-use crate::render::clean::clean;
+use crate::model::clean::clean;
 
 /// Characters that mean something anywhere in a line: code, emphasis, links, HTML, entities, formulas.
 const SPECIAL: [char; 9] = ['\\', '`', '*', '[', ']', '<', '&', '$', '~'];

@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use super::{LINES, write};
-use crate::render::clean::is_hazard;
+use crate::model::clean::is_hazard;
 use crate::render::samples;
 use crate::report::{ContextEntry, ProcessReport, Report};
 use crate::verdict::{Advice, AdviceKind, Evidence};

@@ -15,7 +15,7 @@ use pcap_file::pcapng::blocks::section_header::{SectionHeaderBlock, SectionHeade
 use super::Place;
 use crate::host::Host;
 use crate::model::NetNs;
-use crate::render::clean::clean;
+use crate::model::clean::clean;
 use crate::render::place;
 use crate::render::text::verdict::sentence;
 use crate::render::text::{completeness, node};

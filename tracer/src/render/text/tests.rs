@@ -4,7 +4,7 @@
 use unicode_width::UnicodeWidthStr;
 
 use super::{TextStyle, write};
-use crate::render::clean::is_hazard;
+use crate::model::clean::is_hazard;
 use crate::render::samples;
 use crate::report::Report;
 

@@ -15,6 +15,7 @@ use super::{Message, PATIENCE};
 use crate::config::NodeCommand;
 use crate::error::{Error, printable};
 use crate::host::facts::NodeId;
+use crate::restrict::{Role, restrict};
 use crate::source::recording::{Reader, RecordingError};
 use crate::source::{EndReason, Input};
 
@@ -233,9 +234,13 @@ impl Drop for Node {
 fn spawn(work: impl FnOnce() + Send + 'static) -> Result<(), Error> {
     thread::Builder::new()
         .name("node".into())
-        .spawn(work)
+        .spawn(|| {
+            // What comes is somebody else's. What cannot be had is said of the loop's thread.
+            restrict(Role::Work);
+            work();
+        })
         .map(|_| ())
-        .map_err(|error| Error::io("start a thread", error))
+        .map_err(Error::no_thread)
 }
 
 /// Reads the recording until it ends, or nobody listens any more.

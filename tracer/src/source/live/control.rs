@@ -25,6 +25,7 @@ use crate::host::watch::{HostChange, Watcher};
 use crate::kernel::nftrace::{self, RuleTracing};
 use crate::kernel::{Kernel, KernelError, LoadOptions, Running, Target};
 use crate::model::{Device, KtimeNs, NetNs, Tuple};
+use crate::restrict::{Role, restrict};
 use crate::source::Input;
 
 /// The thread's name. What the kernel looks up when this thread asks for a route is no traffic (see `forward`).
@@ -113,7 +114,9 @@ impl Control {
     ) -> Result<(Self, Ready, Vec<Input>), Error> {
         // The two slow parts, the kernel's types and the machine's namespaces, are read side by side.
         let host_root = config.host_root.clone();
-        let watching = thread::spawn(|| Watcher::new(host_root));
+        let watching = thread::Builder::new()
+            .spawn(|| Watcher::new(host_root))
+            .map_err(Error::no_thread)?;
         let mut kernel = Kernel::load(&LoadOptions {
             btf: config.btf.clone(),
             snaplen: config.snaplen,
@@ -165,6 +168,8 @@ impl Control {
             .map_err(|e| Error::runtime("cannot read the ring buffer").caused_by(e))?;
         control.reading = Some(reading);
         spawn_watcher(watcher, commands)?;
+        // What cannot be had is said of the loop's thread.
+        restrict(Role::Machine);
         let ready = Ready {
             tracepoints,
             interfaces: control.kernel.watched(),
@@ -535,6 +540,7 @@ fn spawn_watcher(mut watcher: Watcher, commands: Sender<Command>) -> Result<(), 
     thread::Builder::new()
         .name("watcher".into())
         .spawn(move || {
+            restrict(Role::Machine);
             loop {
                 let command = match watcher.wait(WATCH) {
                     // An empty list asks whether anybody still listens.
@@ -549,5 +555,5 @@ fn spawn_watcher(mut watcher: Watcher, commands: Sender<Command>) -> Result<(), 
             }
         })
         .map(drop)
-        .map_err(|e| Error::runtime("cannot start a thread").caused_by(e))
+        .map_err(Error::no_thread)
 }

@@ -3,15 +3,17 @@
 //! first node's clock.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use tracer_common::event::{RAW_EVENT_SIZE, RawEvent};
-use tracer_common::hook;
+use tracer_common::hook::{self, Argument};
 use tracer_common::stats::{HopCount, HopKey};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::host::facts::{
-    CgroupProgram, Cgroups, Fact, Namespace, NodeClock, NodeId, Probe, ProbeState, TracedNode,
+    AddressOwner, CgroupProgram, Cgroups, Fact, Namespace, NodeClock, NodeId, OwnerKind, Probe,
+    ProbeState, TracedNode,
 };
 use crate::model::{Counters, Losses};
 use crate::model::{KtimeNs, NetNs};
@@ -35,6 +37,7 @@ pub(super) struct Numbers {
     coverage: BTreeMap<NodeId, (u32, u32)>,
     programs: BTreeMap<NodeId, Cgroups>,
     losses: BTreeMap<NodeId, Losses>,
+    owners: BTreeMap<(IpAddr, OwnerKind), NodeId>,
 }
 
 impl Numbers {
@@ -79,6 +82,7 @@ impl Numbers {
                     }
                     Fact::Coverage { covered, total } => self.coverage(node, (covered, total)),
                     Fact::Cgroups(found) => self.cgroups(node, found),
+                    Fact::Owners(list) => self.owners(node, list),
                     fact => fact,
                 };
                 Input::Host(at, fact)
@@ -133,11 +137,21 @@ impl Numbers {
         }
     }
 
+    /// Addresses of containers are often the same on each node: they belong to those of whoever told of them first.
+    fn owners(&mut self, node: NodeId, mut list: Vec<AddressOwner>) -> Fact {
+        list.retain(|AddressOwner { address, owner }| {
+            *self.owners.entry((*address, owner.kind)).or_insert(node) == node
+        });
+        Fact::Owners(list)
+    }
+
     fn cgroups(&mut self, node: NodeId, mut found: Cgroups) -> Fact {
         let own = |program: &mut CgroupProgram| program.node = Some(node);
         found.programs.iter_mut().for_each(own);
-        let mount = found.mount.clone();
         self.programs.insert(node, found);
+        // the first node's
+        let first = self.programs.values().next();
+        let mount = first.map_or_else(String::new, |found| found.mount.clone());
         let all = self.programs.values().flat_map(|c| &c.programs);
         Fact::Cgroups(Cgroups {
             mount,
@@ -271,9 +285,9 @@ impl Rewriter {
             *address = self.address(*address);
         }
         raw.reason = self.reason(raw.reason);
-        if raw.hook == hook::KFREE_SKB {
-            raw.arg1 = self.cgroup(raw.arg1);
-        }
+        let [first, second] = hook::arguments(raw.hook);
+        raw.arg0 = self.argument(first, raw.arg0);
+        raw.arg1 = self.argument(second, raw.arg1);
         let mut bytes = record.to_vec();
         let stack_at = RAW_EVENT_SIZE + usize::from(raw.cap_reserved);
         if let Some((stack, _)) = bytes
@@ -306,6 +320,15 @@ impl Rewriter {
             *last_ns = time(*last_ns);
         }
         counters
+    }
+
+    /// What a hook's own field holds, as a value of all nodes; nothing where it is not declared what it is.
+    fn argument(&self, kind: Argument, value: u64) -> u64 {
+        match kind {
+            Argument::Unused => 0,
+            Argument::Number | Argument::Errno => value,
+            Argument::Cgroup => self.cgroup(value),
+        }
     }
 
     fn address(&self, address: u64) -> u64 {

@@ -7,13 +7,15 @@ use std::net::Ipv4Addr;
 
 use bytes::Bytes;
 use tracer_common::event::RawEvent;
-use tracer_common::hook::{KFREE_SKB, TC_EGRESS, TC_INGRESS};
+use tracer_common::hook::{Argument, HOOKS, KFREE_SKB, TC_EGRESS, TC_INGRESS};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use super::{Merger, NodeScan, estimate};
 use crate::decode::packet::build;
 use crate::host::Host;
-use crate::host::facts::{ClockBasis, Fact, Namespace, NodeClock, NodeId, Run};
+use crate::host::facts::{
+    AddressOwner, ClockBasis, Fact, Namespace, NodeClock, NodeId, Owner, OwnerKind, Run,
+};
 use crate::model::{KtimeNs, NetNs, Proto, Tuple};
 use crate::source::Input;
 use crate::source::recording::{Reader, Writer};
@@ -388,4 +390,62 @@ fn a_merged_recording_tells_that_it_is_one() {
     let all = merged(&nodes);
     assert!(!scans(&nodes).iter().any(NodeScan::is_merged));
     assert!(scans(&[all]).iter().all(NodeScan::is_merged));
+}
+
+#[test]
+fn of_a_hooks_own_fields_only_what_is_declared_is_taken_over() {
+    for row in HOOKS {
+        let mut nodes = beginnings();
+        for (node, at) in nodes.iter_mut().zip([START + 1, there(START + 1)]) {
+            let mut raw = RawEvent::new_zeroed();
+            (raw.ktime_ns, raw.hook, raw.netns) = (at, row.id, INITIAL);
+            (raw.arg0, raw.arg1) = (0x55, 0x66);
+            node.push(Input::Record(raw.as_bytes().to_vec().into()));
+        }
+        let all = merged(&nodes);
+        let records: Vec<RawEvent> = all.iter().filter_map(raw).collect();
+        let [one, two] = records.as_slice() else {
+            unreachable!("a record of {} is missing", row.name)
+        };
+        let values = [(0x55, one.arg0, two.arg0), (0x66, one.arg1, two.arg1)];
+        for (kind, (given, one, two)) in row.arguments.into_iter().zip(values) {
+            match kind {
+                Argument::Unused => assert_eq!((one, two), (0, 0), "{}", row.name),
+                Argument::Number | Argument::Errno => {
+                    assert_eq!((one, two), (given, given), "{}", row.name);
+                }
+                Argument::Cgroup => assert_ne!(one, two, "{}", row.name),
+            }
+        }
+    }
+}
+
+#[test]
+fn what_one_machine_says_of_an_address_does_not_replace_what_another_said() {
+    let address = Ipv4Addr::new(172, 17, 0, 2).into();
+    let mut nodes = beginnings();
+    for (node, (at, name)) in nodes
+        .iter_mut()
+        .zip([(START + 1, "shop"), (there(START + 2), "mail")])
+    {
+        let owner = Owner {
+            kind: OwnerKind::Container,
+            name: name.to_owned(),
+        };
+        node.push(Input::Host(
+            KtimeNs(at),
+            Fact::Owners(vec![AddressOwner { address, owner }]),
+        ));
+    }
+    let mut host = Host::default();
+    for input in merged(&nodes) {
+        if let Input::Host(at, fact) = input {
+            host.apply(at, fact);
+        }
+    }
+    let names: Vec<_> = host
+        .owned_addresses()
+        .map(|(_, owner)| owner.name.clone())
+        .collect();
+    assert_eq!(names, ["shop"]);
 }

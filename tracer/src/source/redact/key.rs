@@ -64,7 +64,7 @@ impl Key {
     }
 
     /// The cipher wants two different halves.
-    pub(super) fn of(bytes: [u8; SIZE]) -> Option<Self> {
+    pub(crate) fn of(bytes: [u8; SIZE]) -> Option<Self> {
         let (first, second) = bytes.split_at(SIZE / 2);
         (first != second).then_some(Self(bytes))
     }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use tracer_common::event::{RAW_EVENT_SIZE, RawEvent};
-use tracer_common::hook;
+use tracer_common::hook::{self, Argument};
 use tracer_common::tuple::RawTuple;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -39,6 +39,9 @@ impl Pseudonyms {
         raw.sk_tuple = self.raw_tuple(&raw.sk_tuple);
         raw.comm = self.comm(&raw.comm);
         raw.fingerprint = self.fingerprint(raw.fingerprint);
+        let [first, second] = hook::arguments(raw.hook);
+        raw.arg0 = argument(first, raw.arg0);
+        raw.arg1 = argument(second, raw.arg1);
         let mut out = Vec::with_capacity(RAW_EVENT_SIZE + reserved + stack.len());
         out.extend_from_slice(raw.as_bytes());
         out.extend_from_slice(&captured);
@@ -98,5 +101,13 @@ impl Pseudonyms {
             0 => 0,
             print => self.prints.hash(&print.to_ne_bytes()) | 1,
         }
+    }
+}
+
+/// What a hook's own field holds, where it is declared what that is. The path of a cgroup's id is hidden where it is told.
+fn argument(kind: Argument, value: u64) -> u64 {
+    match kind {
+        Argument::Unused => 0,
+        Argument::Number | Argument::Errno | Argument::Cgroup => value,
     }
 }

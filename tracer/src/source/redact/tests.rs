@@ -1,12 +1,14 @@
 //! Inputs in, inputs out.
 
 use super::*;
+use crate::decode::decode;
+use crate::host::Host;
 use crate::host::facts::{
     AddressOwner, ContainerName, Fact, Link, Namespace, Owner, OwnerKind, ProcessOwner, Run,
     TunnelLink,
 };
-use crate::model::{Device, IfIndex, KtimeNs, Mac, NetNs};
-use tracer_common::hook;
+use crate::model::{Detail, Device, IfIndex, KtimeNs, Mac, NetNs};
+use tracer_common::hook::{self, Argument, HOOKS};
 use zerocopy::{FromZeros, IntoBytes};
 
 pub(super) fn key() -> Key {
@@ -238,4 +240,48 @@ fn what_the_run_does_not_look_at_is_left_out_here() {
     ]
     .map(|(ifindex, hook)| redactor.input(record(ifindex, hook, &[0; 32])).is_some());
     assert_eq!(passes, [true, false, true]);
+}
+
+/// What a record of a hook says, with all bits of its own fields set.
+fn told(raw: &RawEvent) -> Detail {
+    let record = raw.as_bytes().to_vec().into();
+    decode(&record, &Host::default()).unwrap().detail
+}
+
+#[test]
+fn of_a_hooks_own_fields_what_is_declared_stays_and_the_rest_is_hidden() {
+    for row in HOOKS {
+        let mut raw = RawEvent::new_zeroed();
+        raw.hook = row.id;
+        (raw.arg0, raw.arg1) = (0x0a01_0203_0405_0607, 0x0a08_090a_0b0c_0d0e);
+        let record = Input::Record(raw.as_bytes().to_vec().into());
+        let Some(Input::Record(hidden)) = Redactor::new(&key()).input(record) else {
+            panic!("{} is left out", row.name);
+        };
+        let (hidden, _) = RawEvent::read_from_prefix(&hidden).unwrap();
+        let own = [(raw.arg0, hidden.arg0), (raw.arg1, hidden.arg1)];
+        for (kind, (before, after)) in row.arguments.into_iter().zip(own) {
+            let expected = if kind == Argument::Unused { 0 } else { before };
+            assert_eq!(after, expected, "{}", row.name);
+        }
+        assert_eq!(
+            told(&hidden),
+            told(&raw),
+            "{} reads what it does not declare",
+            row.name
+        );
+    }
+}
+
+#[test]
+fn an_unknown_hook_says_nothing() {
+    let mut raw = RawEvent::new_zeroed();
+    raw.hook = u8::try_from(HOOKS.len()).unwrap();
+    (raw.arg0, raw.arg1) = (7, 8);
+    let record = Input::Record(raw.as_bytes().to_vec().into());
+    let Some(Input::Record(hidden)) = Redactor::new(&key()).input(record) else {
+        panic!("it is left out");
+    };
+    let (hidden, _) = RawEvent::read_from_prefix(&hidden).unwrap();
+    assert_eq!((hidden.arg0, hidden.arg1), (0, 0));
 }

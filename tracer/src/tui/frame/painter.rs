@@ -204,7 +204,7 @@ impl<'a> Painter<'a> {
             let skip = before.saturating_sub(room);
             let shown: String = text.chars().skip(skip).collect();
             let x = self.put(0, prompt, self.theme.style(Role::Ink(Ink::Strong)));
-            self.put(x, &crate::render::clean::clean(&shown), Style::default());
+            self.put(x, &crate::model::clean::clean(&shown), Style::default());
             let x = x + u16::try_from(before - skip).unwrap_or_default();
             return Some(Position::new(
                 self.area.x + x.min(self.area.width.saturating_sub(1)),

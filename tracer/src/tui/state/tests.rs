@@ -267,7 +267,7 @@ fn names_from_outside_command_nothing() {
     assert!(
         !screen
             .chars()
-            .any(|c| c != '\n' && crate::render::clean::is_hazard(c))
+            .any(|c| c != '\n' && crate::model::clean::is_hazard(c))
     );
     desk.shows("\\u{7}");
 }

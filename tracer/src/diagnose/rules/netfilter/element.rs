@@ -2,7 +2,7 @@
 //! packets up in the map.
 
 use crate::host::facts::{BaseChain, FilterRule};
-use crate::host::{element_words, ipset_words};
+use crate::host::{element_words, ipset_words, nft_string};
 use crate::network::reach;
 
 use super::super::super::chain_commands::rule_words;
@@ -81,7 +81,7 @@ pub(super) fn change(
         remedies.push(no_endpoint(loss, owner, "element out"));
     } else {
         let whole = match comment {
-            Some(comment) => format!("{{ {key} comment \"{comment}\" : {leads} }}"),
+            Some(comment) => format!("{{ {key} comment {} : {leads} }}", nft_string(comment)),
             None => format!("{{ {key} : {leads} }}"),
         };
         remedies.push(
@@ -164,7 +164,7 @@ fn commands(chain: &BaseChain, of_map: &OfMap, key: &str) -> (Command, Command) 
         );
     }
     let whole = match comment {
-        Some(comment) => format!("{{ {key} comment \"{comment}\" }}"),
+        Some(comment) => format!("{{ {key} comment {} }}", nft_string(comment)),
         None => format!("{{ {key} }}"),
     };
     let place = [&chain.family, &chain.table, map];

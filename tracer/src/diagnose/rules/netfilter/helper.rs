@@ -139,15 +139,12 @@ fn assign(
     let at = if made_here { "output" } else { "prerouting" };
     let family = if dst.is_ipv6() { "ip6" } else { "ip" };
     let table = format!("tracer-{helper}");
-    let object = format!(
-        "add ct helper {family} {table} {helper} {{ type \"{helper}\" protocol {proto}; }}"
-    );
-    let chain =
-        format!("add chain {family} {table} assign {{ type filter hook {at} priority filter; }}");
+    let object = format!("{{ type \"{helper}\" protocol {proto}; }}");
+    let chain = format!("{{ type filter hook {at} priority filter; }}");
     let change = shell
         .change(what, command!["nft add table", family, table])
-        .and(command!["nft", object])
-        .and(command!["nft", chain])
+        .and(command!["nft add ct helper", family, table, helper, object])
+        .and(command!["nft add chain", family, table, "assign", chain])
         .and(command![
             "nft add rule",
             family,

@@ -378,7 +378,7 @@ impl<'a> Reading<'a> {
             Field::Other(format!(
                 "@{},{},{}",
                 base.unwrap_or(&"…"),
-                offset * 8,
+                u64::from(offset) * 8,
                 length * 8
             ))
         });

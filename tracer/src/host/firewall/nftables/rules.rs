@@ -235,6 +235,16 @@ fn inlined<'a>(
     Test::InSet { fields, set, not }
 }
 
+/// Any message as a rule, up to its words.
+pub(super) fn foreign(message: Message<'_>) {
+    if let Some(raw) = rule_of(message) {
+        let (rule, _) = understood(raw, &Kinds::default());
+        for dialect in [Dialect::Nft, Dialect::Iptables] {
+            words::rule(dialect, &rule.parts, rule.raw.comment.as_deref(), |_| None);
+        }
+    }
+}
+
 fn rule_of(message: Message<'_>) -> Option<Raw> {
     let ([family, ..], rest) = message.payload.split_first_chunk::<4>()?;
     let mut rule = Raw {
@@ -276,8 +286,7 @@ pub(super) fn comment(bytes: &[u8]) -> Option<String> {
     let [0, length, text @ ..] = bytes else {
         return None;
     };
-    text.get(..usize::from(*length))
-        .map(|text| text_of(text).replace('"', "'"))
+    text.get(..usize::from(*length)).map(text_of)
 }
 
 fn understood(mut raw: Raw, kinds: &Kinds) -> (Understood, Vec<Use>) {

@@ -63,6 +63,12 @@ pub(super) fn kinds(socket: &mut Netlink, subsystem: u16) -> io::Result<Kinds> {
     Ok(socket.ask(&request, kind_of)?.into_iter().collect())
 }
 
+/// Any message, to both readers.
+pub(super) fn foreign(message: Message<'_>) {
+    kind_of(message);
+    elements_of(message);
+}
+
 fn kind_of(message: Message<'_>) -> Option<((TableId, String), Kind)> {
     let ([family, ..], rest) = message.payload.split_first_chunk::<4>()?;
     let (mut table, mut name) = (String::new(), String::new());

@@ -1,4 +1,5 @@
-//! Characters that could deceive a reader or command a terminal, made visible. Every renderer uses this.
+//! Characters that could deceive a reader or command a terminal, made visible. Every renderer uses this,
+//! and whoever makes a command of names.
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
@@ -24,6 +25,23 @@ pub fn is_hazard(c: char) -> bool {
         return c.is_ascii_control();
     }
     c.is_control() || INVISIBLE.iter().any(|range| range.contains(&c))
+}
+
+/// Whether a name is not said by its characters: some of them cannot be seen, or stand for bytes that are no text. Such a
+/// name is in no command.
+#[must_use]
+pub fn is_unsayable(name: &str) -> bool {
+    name.contains(|c| is_hazard(c) || c == char::REPLACEMENT_CHARACTER)
+}
+
+/// A name for a text that is split into words: one with spaces, which the kernel gives to no interface, is made unsayable.
+#[must_use]
+pub fn one_word(name: &str) -> Cow<'_, str> {
+    if name.contains(char::is_whitespace) {
+        Cow::Owned(name.replace(char::is_whitespace, "\u{fffd}"))
+    } else {
+        Cow::Borrowed(name)
+    }
 }
 
 /// The text with every hazard spelled out (`\u{1b}`). Clean text is returned as it is.
