@@ -10,6 +10,10 @@ fn conditions() -> Conditions {
         release: "6.1.0-30-amd64".to_owned(),
         lockdown: "none [integrity] confidentiality\n".to_owned(),
         btf: true,
+        proc: true,
+        users_of_the_machine: true,
+        memory: None,
+        refused_setns: None,
         ring_buffer: Ok(true),
     }
 }
