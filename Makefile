@@ -10,7 +10,8 @@ setup: ## install what is missing to build and test (quick when nothing is)
 	@xtask/bootstrap.sh
 	@cargo xtask setup
 
-demo: setup ## a network with a real fault, and what tracer says (root)
+demo: ## a network with a real fault, and what tracer says (root)
+	@xtask/bootstrap.sh
 	@cargo xtask demo
 
 test: setup ## everything that can be tested: check, live tests, labs (root)

@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::command::{cargo, is_root, program, run as run_command, run_lines};
 use crate::replays;
+use crate::setup;
 use crate::test::{Counts, sum_line};
 use crate::workspace::{built, root};
 
@@ -130,6 +131,8 @@ pub(crate) fn record(files: &[PathBuf]) -> Result<()> {
 
 /// Shows a lab's fault as a person would meet it.
 pub(crate) fn demo(file: &Path) -> Result<()> {
+    for_root()?;
+    setup::for_demo()?;
     build()?;
     let text = std::fs::read_to_string(root().join(file))
         .with_context(|| format!("cannot read {}", file.display()))?;
@@ -175,10 +178,7 @@ fn run_labs(arguments: &[&str], each: impl FnMut(&str)) -> Result<()> {
 
 /// Builds the two binaries that a lab takes.
 fn build() -> Result<()> {
-    ensure!(
-        is_root(),
-        "labs make network namespaces and load programs into the kernel: run as root"
-    );
+    for_root()?;
     run_command(cargo([
         "build",
         "--package",
@@ -187,4 +187,12 @@ fn build() -> Result<()> {
         "tests",
         "--bins",
     ]))
+}
+
+fn for_root() -> Result<()> {
+    ensure!(
+        is_root(),
+        "labs make network namespaces and load programs into the kernel: run as root"
+    );
+    Ok(())
 }

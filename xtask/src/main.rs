@@ -47,7 +47,7 @@ enum Chore {
         /// DIR
         kept: PathBuf,
     },
-    /// A network of namespaces with a fault, and what tracer says about it
+    /// A network of namespaces with a fault, and what tracer says about it; installs only what that needs
     Demo {
         /// The lab to show
         #[arg(default_value = "tests/labs/netfilter/forward-policy-drop.toml")]

@@ -10,12 +10,15 @@ use anyhow::{Context, Result};
 use crate::command::{cargo, exists, is_root, program, run as run_command};
 use crate::workspace::{Toolchain, tools};
 
-/// Tools of ours: name, version, and what else cargo is told. bpf-linker 0.10.3 reads the LLVM of the nightly that
-/// tracer-ebpf/rust-toolchain.toml pins; cargo-deny is quick enough as a debug build, which takes a third of the time.
-const TOOLS: [(&str, &str, &[&str]); 2] = [
-    ("bpf-linker", "0.10.3", &[]),
-    ("cargo-deny", "0.20.2", &["--debug"]),
-];
+/// A tool of ours: name, version, and what else cargo is told.
+type Tool = (&'static str, &'static str, &'static [&'static str]);
+
+/// Reads the LLVM of the nightly that tracer-ebpf/rust-toolchain.toml pins.
+const LINKER: Tool = ("bpf-linker", "0.10.3", &[]);
+/// Quick enough as a debug build, which takes a third of the time.
+const DENY: Tool = ("cargo-deny", "0.20.2", &["--debug"]);
+/// The demo's own of the programs below.
+const OF_DEMO: [&str; 5] = ["bridge", "ip", "iptables-nft", "ping", "sysctl"];
 
 /// Programs that labs and tests use, and the Debian package of each.
 const PROGRAMS: [(&str, &str); 20] = [
@@ -46,10 +49,26 @@ pub(crate) fn run() -> Result<()> {
     for toolchain in [Toolchain::host()?, Toolchain::ebpf()?] {
         install_toolchain(&toolchain)?;
     }
-    for (name, version, flags) in TOOLS {
+    for (name, version, flags) in [LINKER, DENY] {
         install_tool(name, version, flags)?;
     }
-    install_programs()
+    install_programs(&PROGRAMS)
+}
+
+/// Installs what building and the demo need, and no more.
+pub(crate) fn for_demo() -> Result<()> {
+    install_toolchain(&Toolchain {
+        components: Vec::new(),
+        ..Toolchain::host()?
+    })?;
+    install_toolchain(&Toolchain::ebpf()?)?;
+    let (name, version, flags) = LINKER;
+    install_tool(name, version, flags)?;
+    let programs: Vec<_> = PROGRAMS
+        .into_iter()
+        .filter(|(name, _)| OF_DEMO.contains(name))
+        .collect();
+    install_programs(&programs)
 }
 
 fn install_toolchain(toolchain: &Toolchain) -> Result<()> {
@@ -86,7 +105,6 @@ fn install_toolchain(toolchain: &Toolchain) -> Result<()> {
     run_command(program("rustup", arguments))
 }
 
-/// Installs a tool of ours under target/tools.
 /// Installs a tool of this version into the workspace, unless it is there.
 pub(crate) fn install_tool(name: &str, version: &str, flags: &[&str]) -> Result<()> {
     let installed = Command::new(tools().join("bin").join(name))
@@ -101,11 +119,9 @@ pub(crate) fn install_tool(name: &str, version: &str, flags: &[&str]) -> Result<
     run_command(command)
 }
 
-fn install_programs() -> Result<()> {
-    let missing: Vec<(&str, &str)> = PROGRAMS
-        .into_iter()
-        .filter(|(name, _)| !exists(name))
-        .collect();
+fn install_programs(wanted: &[(&str, &str)]) -> Result<()> {
+    let wanted = wanted.iter().copied();
+    let missing: Vec<(&str, &str)> = wanted.filter(|(name, _)| !exists(name)).collect();
     if missing.is_empty() {
         return Ok(());
     }
