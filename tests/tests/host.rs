@@ -14,6 +14,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tests::alone::{Running, alone};
+use tests::net::find_command;
 use tracer::diagnose::remedy::Shell;
 use tracer::host::Host;
 use tracer::host::answers::answer;
@@ -234,6 +235,34 @@ fn a_namespace_without_a_file_lives_as_long_as_its_process() {
         watched.until("the namespace is gone", |w| {
             w.told(|c| matches!(c, Fact::NamespaceGone(n) if *n == inside))
         });
+    });
+}
+
+/// Two tracers that saw each other's descriptors would keep namespaces for each other for ever.
+#[test]
+fn a_namespace_that_only_a_tracer_still_has_is_gone() {
+    isolated(|| {
+        let folder = std::env::temp_dir().join(format!("tracer-test-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let holder = |name: &str| {
+            let program = folder.join(name);
+            fs::copy(find_command("sleep").unwrap(), &program).unwrap();
+            sh(&format!("ip netns add hf_{name}"));
+            let held = fs::File::open(format!("/run/netns/hf_{name}")).unwrap();
+            let child = Command::new(program).arg("60").stdin(held).spawn();
+            Running(child.unwrap())
+        };
+        let (tracer, other) = (holder("tracer"), holder("other"));
+        let mut watched = Watched::new();
+        let (held, kept) = (netns("hf_tracer"), netns("hf_other"));
+        sh("ip netns del hf_tracer; ip netns del hf_other");
+        watched.until("the namespace is gone", |w| {
+            w.told(|c| matches!(c, Fact::NamespaceGone(n) if *n == held))
+        });
+        // what any other process holds is in use
+        assert!(!watched.told(|c| matches!(c, Fact::NamespaceGone(n) if *n == kept)));
+        drop((tracer, other));
+        fs::remove_dir_all(&folder).unwrap();
     });
 }
 

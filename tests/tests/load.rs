@@ -24,7 +24,7 @@ use tests::alone::alone;
 use tracer::host::facts::{Probe, ProbeState};
 use tracer::host::namespaces::NetnsFd;
 use tracer::kernel::{Kernel, LoadOptions, Outcome, Target};
-use tracer::model::{Device, IfIndex};
+use tracer::model::{Device, IfIndex, KtimeNs};
 use tracer_common::filter::{RawClause, RawFilter};
 use tracer_common::hook::{HOOKS, TC_EGRESS, TC_INGRESS};
 use zerocopy::FromZeros;
@@ -191,7 +191,7 @@ fn everything_is_attached_counts_sends_and_goes() {
         server.recv(&mut [0; 64]).unwrap();
         assert!(records.recv_timeout(PATIENCE).unwrap().len() >= 256);
 
-        let counters = kernel.counters().unwrap();
+        let counters = kernel.counters(KtimeNs(0)).unwrap();
         let seen = |namespace: &NetnsFd, hook: u8| {
             let netns = namespace.netns().0;
             let rows = counters.hops.iter();

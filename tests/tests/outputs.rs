@@ -322,3 +322,20 @@ fn tshark_reads_the_packets_of_a_live_trace() {
     })
     .unwrap();
 }
+
+#[test]
+fn the_doctor_follows_packets_of_its_own() {
+    alone(|| {
+        let tracer = tracer().unwrap();
+        let (text, _) = output(&tracer, &["doctor", "--json"]);
+        let found: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(found.get("works"), Some(&Value::Bool(true)), "{text}");
+        let sample = found.get("sample").and_then(|sample| sample.get("state"));
+        assert_eq!(sample.and_then(Value::as_str), Some("followed"), "{text}");
+        let hooks = found.get("hooks").and_then(Value::as_array).unwrap();
+        assert!(hooks.len() > 20, "{text}");
+        let (text, _) = output(&tracer, &["doctor"]);
+        assert!(text.contains("tracer works here"), "{text}");
+    })
+    .unwrap();
+}

@@ -144,6 +144,8 @@ impl Terminal {
     /// Moves the mouse onto a text and does something there: 0 presses its left button, 64 and 65 turn the wheel up and down
     /// (xterm's SGR mouse reports).
     fn mouse(&mut self, button: u8, text: &str) {
+        // What is read may end within a frame.
+        self.until_shown(text);
         let shown = self.shown();
         let (row, line) = (1..)
             .zip(shown.lines())

@@ -27,7 +27,9 @@ pub const BUDGET: &str = "BUDGET";
 pub const FILTER_MAP: &str = ".data.filter";
 /// Ring buffer of records.
 pub const EVENTS: &str = "EVENTS";
-/// Per-CPU hash map from [`crate::stats::HopKey`] to [`crate::stats::HopCount`].
+/// Hash map from [`crate::stats::HopKey`] to [`crate::stats::HopCount`].
 pub const HOPS: &str = "HOPS";
+/// The same for flows that have no room in it: all that a tuple says is family and protocol.
+pub const HOPS_REST: &str = "HOPS_REST";
 /// Per-CPU array of one [`crate::stats::KernelStats`].
 pub const STATS: &str = "STATS";

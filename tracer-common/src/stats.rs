@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::hook::HOOK_COUNT;
 use crate::tuple::RawTuple;
 
-/// Key of the per-CPU hash map `HOPS`: one hop of one tuple.
+/// Key of the hash maps `HOPS` and `HOPS_REST`: one hop of one tuple.
 #[derive(
     Clone,
     Copy,
@@ -22,7 +22,7 @@ use crate::tuple::RawTuple;
 )]
 #[repr(C)]
 pub struct HopKey {
-    /// Tuple of the packets as they were at this hop (innermost followed header).
+    /// Tuple of the packets as they were at this hop (innermost followed header); in `HOPS_REST` only family and protocol.
     pub tuple: RawTuple,
     /// Inode of the device's namespace.
     pub netns: u32,
@@ -30,12 +30,14 @@ pub struct HopKey {
     pub ifindex: u32,
     /// [`crate::hook`].
     pub hook: u8,
+    /// 1: the tuple itself is one that was asked for, and not only what such a packet became.
+    pub asked: u8,
     /// Zero.
-    pub pad: [u8; 7],
+    pub pad: [u8; 6],
 }
 const _: () = assert!(size_of::<HopKey>() == 56);
 
-/// Value of the map, for each CPU.
+/// Value of the maps.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -61,7 +63,7 @@ pub struct KernelStats {
     pub lost: [u64; HOOK_COUNT],
     /// Records not sent because the budget was used up (their packets are counted).
     pub thinned: [u64; HOOK_COUNT],
-    /// Hop counters lost because the map was full.
+    /// Packets at hops that were counted together with those of other flows, because `HOPS` was full.
     pub map_full: u64,
     /// Tags overwritten by another packet before their packet ended.
     pub tags_evicted: u64,

@@ -4,7 +4,7 @@ use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{PerCpuArray, PerCpuHashMap, RingBuf};
+use aya_ebpf::maps::{HashMap, PerCpuArray, RingBuf};
 use tracer_common::filter::{RawFilter, RawFilterPair};
 use tracer_common::layout::{ABSENT, Layout};
 use tracer_common::stats::{HopCount, HopKey, KernelStats};
@@ -77,8 +77,12 @@ static FILTER: Shared<RawFilterPair> =
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 
+/// Not for each CPU: a flow is on few of them, and with a value for each there would be room for few flows.
 #[map]
-pub(crate) static HOPS: PerCpuHashMap<HopKey, HopCount> = PerCpuHashMap::with_max_entries(8192, 0);
+pub(crate) static HOPS: HashMap<HopKey, HopCount> = HashMap::with_max_entries(8192, 0);
+
+#[map]
+pub(crate) static HOPS_REST: HashMap<HopKey, HopCount> = HashMap::with_max_entries(4096, 0);
 
 #[map]
 pub(crate) static STATS: PerCpuArray<KernelStats> = PerCpuArray::with_max_entries(1, 0);
@@ -155,5 +159,22 @@ pub(crate) fn stat(add: impl FnOnce(&mut KernelStats)) {
 pub(crate) fn count<const N: usize>(counters: &mut [u64; N], hook: u8) {
     if let Some(counter) = counters.get_mut(usize::from(hook)) {
         *counter += 1;
+    }
+}
+
+/// Adds to a number that other CPUs add to.
+///
+/// # Safety
+/// The number is in a map or a static, and aligned.
+#[inline(always)]
+pub(crate) unsafe fn atomic_add(number: *mut u64, value: u64) {
+    // BPF has this instruction from its first version on; what `AtomicU64` needs beside it came later.
+    // SAFETY: the caller's.
+    unsafe {
+        core::arch::asm!(
+            "lock *(u64 *)({number} + 0) += {value}",
+            number = in(reg) number,
+            value = in(reg) value,
+        );
     }
 }

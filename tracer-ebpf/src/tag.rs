@@ -21,6 +21,9 @@ pub(crate) const SAMPLED: u32 = 1 << 0;
 /// The packet is the flow's own: a rewrite of it teaches a new tuple.
 pub(crate) const TEACHES: u32 = 1 << 1;
 
+/// It is one of the first packets of its flow: paid from their share.
+pub(crate) const FIRST: u32 = 1 << 2;
+
 const SET_BITS: u32 = 13;
 const SETS: usize = 1 << SET_BITS;
 /// A tag that is overwritten while younger than this counts as evicted, in nanoseconds.

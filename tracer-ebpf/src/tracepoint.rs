@@ -11,8 +11,12 @@ pub(crate) mod tcp;
 
 use core::mem::MaybeUninit;
 
+use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
-use tracer_common::event::{FLAG_BY_SOCKET, FLAG_MATCH_LEARNED};
+use aya_ebpf::maps::HashMap;
+use tracer_common::event::{
+    FLAG_BY_SOCKET, FLAG_MATCH_FORWARD, FLAG_MATCH_LEARNED, FLAG_MATCH_REPLY,
+};
 use tracer_common::filter::{Asked, RawFilter};
 use tracer_common::stats::{HopCount, HopKey};
 use tracer_common::tuple::RawTuple;
@@ -20,7 +24,7 @@ use tracer_common::tuple::RawTuple;
 use crate::budget::Class;
 use crate::emit::Record;
 use crate::kernel::{Access, Probe, Ptr, field, pin};
-use crate::maps::{HOPS, SNAPLEN, clear, count, stat};
+use crate::maps::{HOPS, HOPS_REST, SNAPLEN, atomic_add, clear, count, stat};
 use crate::packet::Memory;
 use crate::skb::{self, Device, Place};
 use crate::sock::Socket;
@@ -62,16 +66,18 @@ impl Seen {
         skb: Ptr(0),
     };
 
-    /// [`Seen::look`] at a packet that a classifier tagged, or `anyway`: for tracepoints that every packet passes.
+    /// [`Seen::look`] at a packet of which events are sent, or `anyway`: for tracepoints that every packet passes. Those of
+    /// which none are sent are counted by the classifiers.
     #[inline(always)]
-    pub(crate) fn look_at_tagged<A: Access>(
+    pub(crate) fn look_at_sampled<A: Access>(
         &mut self,
         skb: Ptr,
         anyway: bool,
         way: Way,
         filter: &RawFilter,
     ) -> bool {
-        (tag::find(skb.plain()).is_some() || anyway) && self.look::<A>(skb, way, filter)
+        let sampled = tag::find(skb.plain()).is_some_and(|tag| tag.flags & tag::SAMPLED != 0);
+        (sampled || anyway) && self.look::<A>(skb, way, filter)
     }
 
     /// Looks at the packet at `skb`: whether it is ours and in a namespace that is looked at.
@@ -176,7 +182,7 @@ pub(crate) fn socket_at(record: &mut Record, sk: Ptr) {
 pub(crate) fn open(hook: u8, followed: &Followed, now: u64, drop: bool) -> Option<Record> {
     let unknown = followed.tag == 0 && !followed.is_tagged();
     let class = if followed.is_sampled() || (unknown && Class::Packet.allows(now)) {
-        Class::Packet
+        Class::of_packet(followed.tag)
     } else if drop && Class::Drop.allows(now) {
         Class::Drop
     } else {
@@ -198,24 +204,47 @@ pub(crate) fn hop<A: Access>(hook: u8, followed: &Followed, skb: Ptr, device: &D
     key.netns = device.netns;
     key.ifindex = device.ifindex;
     key.hook = hook;
-    if let Some(hop) = HOPS.get_ptr_mut(&*key) {
-        // SAFETY: this CPU's own value.
-        unsafe {
-            (*hop).packets += packets;
-            (*hop).bytes += bytes;
-            (*hop).last_ns = now;
-        }
-    } else {
-        let hop = HopCount {
-            packets,
-            bytes,
+    key.asked = u8::from(followed.flags & (FLAG_MATCH_FORWARD | FLAG_MATCH_REPLY) != 0);
+    if add(&HOPS, key, (packets, bytes), now) {
+        return;
+    }
+    // no room for one more flow: it is counted together with all others that have none
+    stat(|stats| stats.map_full += packets);
+    let (family, proto) = (key.tuple.family, key.tuple.proto);
+    key.tuple = RawTuple::NONE;
+    key.tuple.family = family;
+    key.tuple.proto = proto;
+    add(&HOPS_REST, key, (packets, bytes), now);
+}
+
+/// Adds to a row, which is made where there is none; whether there was room.
+#[inline(always)]
+fn add(
+    rows: &HashMap<HopKey, HopCount>,
+    key: &HopKey,
+    (packets, bytes): (u64, u64),
+    now: u64,
+) -> bool {
+    let mut row = rows.get_ptr_mut(key);
+    if row.is_none() {
+        let empty = HopCount {
+            packets: 0,
+            bytes: 0,
             first_ns: now,
             last_ns: now,
         };
-        if HOPS.insert(&*key, &hop, 0).is_err() {
-            stat(|stats| stats.map_full += 1);
-        }
+        // another CPU may have made it meanwhile
+        let _ = rows.insert(key, &empty, BPF_NOEXIST.into());
+        row = rows.get_ptr_mut(key);
     }
+    let Some(row) = row else { return false };
+    // SAFETY: a value of the map; other CPUs add to it too.
+    unsafe {
+        atomic_add(&raw mut (*row).packets, packets);
+        atomic_add(&raw mut (*row).bytes, bytes);
+        (&raw mut (*row).last_ns).write_volatile(now);
+    }
+    true
 }
 
 /// The FLAG_* of a tuple that is a socket's or a lookup's.

@@ -8,7 +8,7 @@ use tracer_common::filter::{Asked, RawFilter};
 use tracer_common::packet::{Bytes, Header, Link, flow_hash, is_wrapping};
 use tracer_common::tuple::RawTuple;
 
-use crate::budget::Class;
+use crate::budget::{self, Class};
 use crate::conntrack;
 use crate::kernel::{Probe, Ptr, checkpoint, field};
 use crate::maps::{forget, stat};
@@ -282,7 +282,9 @@ impl Followed {
         }
         if !self.is_tagged() {
             self.tag = 0;
-            if Class::Packet.allows(now) {
+            if budget::is_first(self.flow, now) && Class::First.allows(now) {
+                self.tag |= tag::SAMPLED | tag::FIRST;
+            } else if Class::Packet.allows(now) {
                 self.tag |= tag::SAMPLED;
             }
             if self.is_flow != 0 && self.flags & (FLAG_MATCH_QUOTED | FLAG_NEIGHBOR_AUX) == 0 {

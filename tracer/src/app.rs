@@ -4,6 +4,7 @@
 mod cluster;
 mod diff;
 mod display;
+mod doctor;
 mod files;
 mod kept;
 mod merge;
@@ -27,6 +28,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::config::Depth;
 use crate::config::{Config, RecordTo, ScreenConfig};
 use crate::error::{Error, ExitStatus};
+use crate::filter::{Request, compile};
 use crate::host::machine;
 use crate::inventory::{self, list::Listed};
 use crate::render::style::{ASCII, UNICODE};
@@ -40,6 +42,7 @@ use crate::verdict::{Confidence, Outcome};
 pub use cluster::cluster;
 pub use diff::diff;
 use display::{Display, Progress};
+pub use doctor::doctor;
 use files::{Files, Wanted};
 use kept::KeptInputs;
 pub use merge::merge;
@@ -315,8 +318,13 @@ async fn run(
                             live.ask(redaction.questions(session.questions_of_checks()));
                         }
                         // With pseudonyms the addresses are not those of the machine.
-                        if config.rules && config.redact.is_none() {
-                            live.learned(session.learned());
+                        if config.redact.is_none() {
+                            if config.rules {
+                                live.learned(session.learned());
+                            }
+                            if !config.filter.one_way {
+                                expect(&mut live, &mut session);
+                            }
                         }
                     }
                     Part::Look => display.look(&session),
@@ -391,6 +399,22 @@ async fn run(
 }
 
 /// Shows a finished trace until the user quits or a signal arrives: either way the terminal is restored.
+/// Has what is expected to belong to the flows followed too.
+fn expect(live: &mut Live, session: &mut Session) {
+    for expr in session.expected() {
+        let request = Request {
+            expr,
+            one_way: true,
+            ..Request::default()
+        };
+        // The first who asked stand for those that the filter has no room for.
+        let room = compile(&request).is_ok_and(|compiled| live.also(compiled).is_ok());
+        if !room {
+            return;
+        }
+    }
+}
+
 async fn show_replay(display: &mut Display<'_>, kept: &mut KeptInputs) -> Result<(), Error> {
     let mut signals = Signals::listen()?;
     tokio::select! {

@@ -25,6 +25,7 @@ use crate::config::{
     ClusterConfig, Config, DEFAULT_BUDGET, DEFAULT_SNAPLEN, DiffConfig, Drawable, MAX_BUDGET,
     MIN_SNAPLEN, MergeConfig, ReplayConfig, Speed, Surroundings,
 };
+use crate::doctor::sample;
 use crate::error::Error;
 use crate::inventory::list::Listed;
 pub use clap_complete::Shell;
@@ -44,6 +45,8 @@ pub enum Invocation {
     Diff(DiffConfig),
     /// List what can be asked for by name.
     List(Option<Listed>, Option<PathBuf>),
+    /// Say whether a trace works here; as JSON.
+    Doctor(Box<Config>, bool),
     /// Print the JSON Schema of a document.
     Schema(Document),
     /// Print the manual of causes.
@@ -136,6 +139,9 @@ enum Command {
     Diff(DiffArgs),
     /// List what can be asked for by name, each with what to type for it. Needs the privileges of a trace
     List(ListArgs),
+    /// Say whether a trace works on this machine, what it would miss, and what to do: kernel, rights, hooks, namespaces, names,
+    /// and a few packets of its own, traced in a network namespace that it makes for them
+    Doctor(DoctorArgs),
     /// Print the JSON Schema of the report, of the lines of --output ndjson, or of a comparison
     Schema {
         /// Which document
@@ -164,6 +170,20 @@ pub struct ListArgs {
     /// Where the machine's files are mounted, for a tracer in a container
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub host_root: Option<PathBuf>,
+}
+
+/// What `tracer doctor` is told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DoctorArgs {
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where the machine's files are mounted, for a tracer in a container
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub host_root: Option<PathBuf>,
+    /// The kernel's types from this file: raw BTF, or a vmlinux with a .BTF section
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub btf: Option<PathBuf>,
 }
 
 /// A live trace of this machine.
@@ -516,12 +536,24 @@ fn invocation(cli: Cli, surroundings: Surroundings) -> Result<Invocation, Error>
         }
         Some(Command::Diff(args)) => Invocation::Diff(diff::config(args, surroundings)?),
         Some(Command::List(args)) => Invocation::List(args.what.map(Listed::from), args.host_root),
+        Some(Command::Doctor(args)) => doctor(args, surroundings)?,
         Some(Command::Schema { document }) => Invocation::Schema(document),
         Some(Command::Causes) => Invocation::Causes,
         Some(Command::Completions { shell }) => Invocation::Completions(shell),
         Some(Command::Keys) => Invocation::Keys,
         Some(Command::Man) => Invocation::Man,
     })
+}
+
+/// A trace of the packets that `tracer doctor` sends.
+fn doctor(args: DoctorArgs, surroundings: Surroundings) -> Result<Invocation, Error> {
+    let expression = format!("udp and host {} and port {}", sample::ADDRESS, sample::PORT);
+    let cli = Cli::try_parse_from(["tracer", "--output", "text", &expression]);
+    let mut traced = cli.map_err(|error| usage(&error))?.args;
+    traced.trace.host_root = args.host_root;
+    traced.trace.btf = args.btf;
+    let config = trace::config(traced, surroundings)?;
+    Ok(Invocation::Doctor(Box::new(config), args.json))
 }
 
 /// Writes the completions of a shell.

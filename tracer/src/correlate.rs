@@ -26,9 +26,12 @@ use tracer_common::event::{
     FLAG_BY_SOCKET, FLAG_MATCH_FORWARD, FLAG_MATCH_LEARNED, FLAG_MATCH_REPLY,
 };
 
+use tracer_common::stats::{HopCount, HopKey};
+
 use crate::host::Host;
-use crate::model::Counters;
-use crate::model::{Detail, Direction, Event, Fate, Joined, Journey, JourneyId, KtimeNs, Step};
+use crate::model::{
+    Detail, Direction, Event, Fate, Joined, Journey, JourneyId, KtimeNs, Losses, Step,
+};
 
 use beside::Beside;
 use delivery::Deliveries;
@@ -40,7 +43,7 @@ use open::Open;
 pub use path::{last_hop, rewritten};
 pub use sighting::Sighting;
 use summary::Keeping;
-pub use trace::{Settings, Trace};
+pub use trace::{Settings, Trace, Unfollowed};
 
 /// Folds events into a [`Trace`].
 #[derive(Clone, Debug)]
@@ -106,12 +109,17 @@ impl Correlator {
         self.trace.decode_errors += 1;
     }
 
-    /// Takes the kernel's counters in (cumulative: they replace the earlier ones).
-    pub fn counters(&mut self, at: KtimeNs, counters: &Counters, _host: &Host) {
+    /// Takes the kernel's counters in: all rows, which replace the earlier ones.
+    pub fn counters(
+        &mut self,
+        at: KtimeNs,
+        rows: impl Iterator<Item = (HopKey, HopCount)>,
+        losses: Losses,
+    ) {
         self.trace.now = self.trace.now.max(at);
-        self.trace.losses = counters.loss.clone();
-        self.flows
-            .counted(counters.hops.iter().filter_map(exact::meaning));
+        self.trace.losses = losses;
+        let rows = rows.filter_map(|row| exact::meaning(&row));
+        self.trace.unfollowed = self.flows.counted(rows);
     }
 
     /// Time passes: fates, paths and flows are brought up to date.
@@ -199,7 +207,10 @@ impl Correlator {
 
     /// Begins a journey, unless its flow cannot be kept.
     fn begin(&mut self, event: Event, host: &Host) -> Option<JourneyId> {
-        let known = self.flows.of_event(&event);
+        let known = self
+            .flows
+            .of_event(&event)
+            .or_else(|| self.flows.answered_elsewhere(&event, host, &mut self.trace));
         if known.is_none() && is_of_others(&event, host) {
             return None;
         }
@@ -234,6 +245,7 @@ impl Correlator {
             state.open.insert(id);
         }
         self.deliveries.born(&event, (flow, direction));
+        self.index.echo(id, flow, &event);
         self.index
             .open
             .insert(id, Open::new(id, flow, direction, &event));

@@ -33,6 +33,7 @@ pub mod nat_commands;
 pub mod needs;
 pub mod nfqueue;
 pub mod obstacle;
+pub mod other_address;
 pub mod other_way;
 pub mod overlay;
 pub mod owners;
@@ -41,6 +42,7 @@ mod questions;
 pub mod raising;
 pub mod readdress;
 pub mod recovered;
+pub mod redirected;
 pub mod remedy;
 pub mod route_commands;
 pub mod routers;
@@ -265,6 +267,10 @@ type Explain = fn(&View<'_>, &Found<'_>) -> Option<Candidate>;
 /// In this order, each with its name.
 const EXPLANATIONS: &[(&str, Explain)] = &[
     (
+        "a next hop that an ICMP redirect named",
+        redirected::followed,
+    ),
+    (
         "a default route where a route of its own is missing",
         missing_route::taken,
     ),
@@ -280,10 +286,20 @@ const EXPLANATIONS: &[(&str, Explain)] = &[
         "a private source that no rule translates",
         untranslated_source::kept,
     ),
+    (
+        "an answer from another address than was asked",
+        other_address::answered,
+    ),
     ("an answer that took another way", other_way::taken),
     ("an answer that takes another uplink", uplinks::parted),
     ("a service without an endpoint", service::without_endpoint),
 ];
+
+/// Expressions for packets that belong to the flows, and that the expression which was asked for may not name.
+#[must_use]
+pub fn expected(trace: &Trace, host: &Host) -> Vec<String> {
+    other_address::expected(trace, host)
+}
 
 /// The first explanation whose cause beats that of the verdict.
 fn explanation(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {

@@ -28,7 +28,7 @@ mod workloads;
 mod xfrm;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::model::{Device, KtimeNs, Mac, NetNs, Proto, Tuple};
 use facts::{
@@ -39,6 +39,7 @@ use facts::{
 };
 
 pub use firewall::{element_words, ipset_words, is_nft_name, nft_string};
+pub use workloads::{NameSource, sources as name_sources};
 
 /// What could not be read of the host, and why.
 struct Unreadable {
@@ -448,6 +449,14 @@ impl Host {
     #[must_use]
     pub fn is_local(&self, netns: NetNs, address: IpAddr) -> bool {
         self.owners(address).any(|device| device.netns == netns)
+    }
+
+    /// Whether an address is a broadcast of one of the namespace's networks, or of all.
+    #[must_use]
+    pub fn is_broadcast(&self, netns: NetNs, address: IpAddr) -> bool {
+        let all = address == IpAddr::V4(Ipv4Addr::BROADCAST);
+        let mut own = self.addresses_in(netns);
+        all || own.any(|a| prefix::is_last(a.address, a.prefix, address))
     }
 
     /// The interface that owns a MAC, by namespace if several do.

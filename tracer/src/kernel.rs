@@ -23,7 +23,7 @@ pub mod symbols;
 use std::path::PathBuf;
 use std::thread;
 
-use aya::maps::{Array, Map, MapError, PerCpuArray, PerCpuHashMap, RingBuf};
+use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::{Program, ProgramError};
 use aya::{Btf, Ebpf, EbpfError};
 use tracer_common::filter::RawFilter;
@@ -36,8 +36,8 @@ pub use reader::{Reader, Running};
 use crate::error::{Error, Kind};
 use crate::host::facts::{Probe, ProbeState};
 use crate::host::namespaces::NetnsFd;
-use crate::model::Counters;
 use crate::model::Device;
+use crate::model::{Counters, KtimeNs};
 use attach::Interfaces;
 use counters::{CounterMaps, FilterWriter};
 use expedite::Expedited;
@@ -174,7 +174,10 @@ impl Kernel {
         drop(typed);
         reasons::add_modules(&mut types).map_err(LayoutError::from)?;
         let counters = CounterMaps {
-            hops: PerCpuHashMap::try_from(take(&mut ebpf, names::HOPS)?)?,
+            hops: [
+                hash_map(&mut ebpf, names::HOPS)?,
+                hash_map(&mut ebpf, names::HOPS_REST)?,
+            ],
             stats: PerCpuArray::try_from(take(&mut ebpf, names::STATS)?)?,
         };
         let filter = FilterWriter::new(Array::try_from(take(&mut ebpf, names::FILTER_MAP)?)?);
@@ -247,12 +250,12 @@ impl Kernel {
         Ok(self.filter.write(filter)?)
     }
 
-    /// Everything counted so far.
+    /// What was counted so far; of the rows, those that changed at `since` (nanoseconds since boot) or later.
     ///
     /// # Errors
     /// When a map cannot be read.
-    pub fn counters(&self) -> Result<Counters, KernelError> {
-        let mut counters = self.counters.read()?;
+    pub fn counters(&self, since: KtimeNs) -> Result<Counters, KernelError> {
+        let mut counters = self.counters.read(since.0)?;
         counters.loss.missed = self.misses.read();
         Ok(counters)
     }
@@ -283,6 +286,13 @@ impl Drop for Kernel {
 
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, KernelError> {
     ebpf.take_map(name).ok_or(KernelError::NoMap(name))
+}
+
+fn hash_map(ebpf: &mut Ebpf, name: &'static str) -> Result<MapData, KernelError> {
+    match take(ebpf, name)? {
+        Map::HashMap(map) => Ok(map),
+        _ => Err(KernelError::NoMap(name)),
+    }
 }
 
 fn attach_tracepoint(

@@ -10,6 +10,7 @@ pub mod config;
 pub mod correlate;
 pub mod decode;
 pub mod diagnose;
+pub mod doctor;
 pub mod error;
 pub mod filter;
 pub mod foreign;

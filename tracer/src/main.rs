@@ -33,6 +33,7 @@ fn run(invocation: Invocation) -> Result<ExitStatus, Error> {
         Invocation::Cluster(config) => app::cluster(&config),
         Invocation::Diff(config) => app::diff(&config),
         Invocation::List(what, host_root) => app::list(what, host_root),
+        Invocation::Doctor(config, json) => app::doctor(&config, json),
         Invocation::Schema(document) => {
             let schema = match document {
                 Document::Report => render::json::schema(),

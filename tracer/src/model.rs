@@ -17,7 +17,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tracer_common::tuple::{FAMILY_V4, FAMILY_V6, PROTO_ARP, RawTuple};
 
-pub use counters::{Counters, Losses};
+pub use counters::{Counted, Counters, Losses};
 pub use release::Release;
 pub use sending::{Repeated, Segment, Sending};
 
@@ -745,6 +745,8 @@ pub struct Flow {
     pub journeys_seen: BTreeMap<Direction, u64>,
     /// Counts of fates by direction over all journeys (also those not kept).
     pub fates: BTreeMap<Direction, FateCounts>,
+    /// Where the kernel counted packets of a direction and no event told of them.
+    pub unseen: Vec<(Direction, Device, Side)>,
     /// What TCP acknowledged, by the direction of the acknowledgements, over all journeys (also those not kept).
     pub acked: BTreeMap<Direction, Acked>,
     /// What TCP sent and what of it was acknowledged, by the direction of the data, over all journeys.

@@ -176,6 +176,12 @@ pub struct TraceInfo {
     pub packets: u64,
     /// Flows that were seen; `flows` holds fewer when there were too many to keep.
     pub flows_seen: u64,
+    /// Flows that were asked for and only counted: the rate limit left out all their events, or they were lost.
+    #[serde(default)]
+    pub flows_counted: u64,
+    /// Packets of those flows, and of still more for which there was no counter each.
+    #[serde(default)]
+    pub packets_counted: u64,
     /// Events received.
     pub events: u64,
     /// What the trace could not see.
@@ -191,7 +197,7 @@ pub struct Completeness {
     pub thinned_events: u64,
     /// Times that a tracepoint's program could not run, for it was interrupted at work on that CPU.
     pub missed_events: u64,
-    /// Hop counters lost because the map was full.
+    /// Packets at hops that were counted together with those of other flows, since there was no counter for each.
     pub map_full: u64,
     /// Records that could not be decoded.
     pub decode_errors: u64,

@@ -12,7 +12,7 @@ use crate::decode;
 use crate::diagnose::{self, Diagnosis};
 use crate::host::Host;
 use crate::host::facts::{Fact, Question};
-use crate::model::Counters;
+use crate::model::Counted;
 use crate::model::{Detail, Event, JourneyId, KtimeNs, Tuple, TupleRole};
 use crate::report::{self, Report};
 use crate::source::{EndReason, Input};
@@ -37,13 +37,14 @@ pub struct Session {
     correlator: Correlator,
     settings: Settings,
     /// The kernel's counters as last read, and as they were when counting began again.
-    counted: Counters,
-    counted_before: Counters,
+    counted: Counted,
+    counted_before: Counted,
     /// `--interface`; empty: all.
     only_interfaces: Vec<Glob>,
     asked: HashSet<Question>,
     asked_of_checks: HashSet<Question>,
     learned: HashSet<Tuple>,
+    expected: HashSet<String>,
     /// The last tick that was heeded.
     ticked: Option<KtimeNs>,
     ended: Option<EndReason>,
@@ -63,12 +64,13 @@ impl Session {
             host: Host::default(),
             correlator: Correlator::new(settings.clone()),
             settings,
-            counted: Counters::default(),
-            counted_before: Counters::default(),
+            counted: Counted::default(),
+            counted_before: Counted::default(),
             only_interfaces: Vec::new(),
             asked: HashSet::new(),
             asked_of_checks: HashSet::new(),
             learned: HashSet::new(),
+            expected: HashSet::new(),
             ticked: None,
             ended: None,
         }
@@ -93,9 +95,10 @@ impl Session {
                 Err(_) => self.correlator.decode_error(),
             },
             Input::Counters(at, counters) => {
-                let since = counters.since(&self.counted_before);
-                self.correlator.counters(*at, &since, &self.host);
-                self.counted.clone_from(counters);
+                self.counted.update(counters);
+                let losses = self.counted.losses_since(&self.counted_before);
+                let rows = self.counted.rows_since(&self.counted_before);
+                self.correlator.counters(*at, rows, losses);
             }
             Input::Tick(at) => self.tick(*at),
             Input::End(at, reason) => {
@@ -165,6 +168,13 @@ impl Session {
             .flat_map(|(_, tuple)| [*tuple, tuple.reversed()])
             .collect();
         new.retain(|tuple| self.learned.insert(*tuple));
+        new
+    }
+
+    /// Expressions for what belongs to the flows and the one that was asked for does not name, each once.
+    pub fn expected(&mut self) -> Vec<String> {
+        let mut new = diagnose::expected(self.trace(), &self.host);
+        new.retain(|expression| self.expected.insert(expression.clone()));
         new
     }
 

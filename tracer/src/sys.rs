@@ -94,6 +94,26 @@ pub(crate) fn socket_option(
     Ok(usize::try_from(length).unwrap_or(0).min(value.len()))
 }
 
+/// Sets the loopback interface of the calling thread's network namespace up.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn raise_loopback() -> io::Result<()> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
+    // SAFETY: a structure of integers and addresses, for which zeros are values.
+    let mut request = unsafe { std::mem::zeroed::<libc::ifreq>() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: the request reads the structure and keeps no pointer to it; the descriptor is open.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// Most programs that one place is asked for.
 const MOST_PROGRAMS: usize = 64;
 
@@ -141,6 +161,66 @@ pub(crate) fn bpf_attached(target: u32, attach_type: u32) -> io::Result<Vec<u32>
     }
     let count = usize::try_from(attr.prog_cnt).unwrap_or(0);
     Ok(ids.into_iter().take(count).collect())
+}
+
+/// `union bpf_attr` of the batch commands (include/uapi/linux/bpf.h).
+#[repr(C)]
+struct BatchAttr {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+/// Reads the next entries of a BPF hash map from the place `from` on (`None`: its begin) into `keys` and `values`, whose
+/// items are as long as those of the map (BPF_MAP_LOOKUP_BATCH, since 5.6). How many were read, and the place behind them;
+/// `None` at the end.
+///
+/// # Errors
+/// What the kernel says; `ENOSPC` where there is no room for the entries of one bucket.
+pub(crate) fn bpf_read_batch<const K: usize, const V: usize>(
+    map: impl AsFd,
+    from: Option<u32>,
+    keys: &mut [[u8; K]],
+    values: &mut [[u8; V]],
+) -> io::Result<(usize, Option<u32>)> {
+    const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
+    let (place, mut next) = (from.unwrap_or_default(), 0u32);
+    let room = u32::try_from(keys.len().min(values.len())).unwrap_or(u32::MAX);
+    let mut attr = BatchAttr {
+        in_batch: from.map_or(0, |_| (&raw const place) as u64),
+        out_batch: (&raw mut next) as u64,
+        keys: keys.as_mut_ptr() as u64,
+        values: values.as_mut_ptr() as u64,
+        count: room,
+        map_fd: u32::try_from(map.as_fd().as_raw_fd()).unwrap_or(u32::MAX),
+        elem_flags: 0,
+        flags: 0,
+    };
+    // SAFETY: `attr` is the command's own structure, as long as it is said to be. The kernel writes at most `count` keys and
+    // values of the map's sizes, for which the caller's items have room, and one u32 that says where it stopped; all of
+    // them outlive the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_MAP_LOOKUP_BATCH,
+            &raw mut attr,
+            size_of::<BatchAttr>(),
+        )
+    };
+    let count = usize::try_from(attr.count).unwrap_or(0);
+    if result == 0 {
+        return Ok((count, Some(next)));
+    }
+    match io::Error::last_os_error() {
+        // the end; the last entries came with it
+        error if error.raw_os_error() == Some(libc::ENOENT) => Ok((count, None)),
+        error => Err(error),
+    }
 }
 
 /// Starts a child process that waits until the other end of the pipe `wait` is closed everywhere, writes `value` to the

@@ -194,15 +194,26 @@ const MODULES: &[Module] = &[
         ],
     ),
     (
+        "doctor",
+        &[
+            ("host", "probes and coverage, places of names"),
+            ("kernel", "rights and support, with what to do"),
+            ("model", "names from outside on a terminal"),
+            ("sys", "the loopback interface of its own namespace"),
+        ],
+    ),
+    (
         "app",
         &[
             ("compare", "tracer diff"),
             ("config", "what the run is to do"),
+            ("doctor", "tracer doctor"),
             ("error", "what a person meets"),
             ("filter", "another expression while the trace goes on"),
             ("host", "the clock, questions"),
             ("inventory", "tracer list; names in another expression"),
-            ("model", "times"),
+            ("kernel", "rights and support, for tracer doctor"),
+            ("model", "times, and what became of packets"),
             ("render", "outputs"),
             ("report", "the report, and the exit status from it"),
             ("restrict", "each thread keeps what it needs"),
@@ -230,6 +241,7 @@ const MODULES: &[Module] = &[
         "cli",
         &[
             ("config", "what the arguments become"),
+            ("doctor", "the packets that tracer doctor follows"),
             ("error", "what is refused, with what to write instead"),
             ("filter", "the expression"),
             ("inventory", "names in it; tracer list"),

@@ -77,7 +77,7 @@ fn by_current(hook: u8, socket: &Socket, sk: Ptr, filter: &RawFilter) -> Option<
     }
     remember_socket(sk);
     let class = if current.flags & SAMPLED != 0 {
-        Class::Packet
+        Class::of_packet(current.flags)
     } else {
         Class::Side
     };
@@ -132,7 +132,7 @@ pub(crate) fn sock_recv_length<A: Access>(args: Args<A>) {
 pub(crate) fn skb_copy_datagram_iovec<A: Access>(args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
     let mut seen = Seen::NONE;
-    if !seen.look_at_tagged::<A>(args.ptr(0), false, Way::Within, filter) {
+    if !seen.look_at_sampled::<A>(args.ptr(0), false, Way::Within, filter) {
         return;
     }
     if let Some(mut record) = seen.record(SKB_COPY_DATAGRAM_IOVEC, false) {

@@ -22,19 +22,21 @@ pub(crate) fn netif_receive_skb<A: Access>(args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
     let mut seen = Seen::NONE;
     let anyway = filter.look_at & LOOK_RECEIVED != 0;
-    if !seen.look_at_tagged::<A>(args.ptr(0), anyway, Way::In, filter) {
+    if !seen.look_at_sampled::<A>(args.ptr(0), anyway, Way::In, filter) {
         return;
     }
     seen.remember(filter);
     seen.followed
         .make_current(seen.skb, seen.device.netns, seen.now);
-    hop::<Probe>(
-        NETIF_RECEIVE_SKB,
-        &seen.followed,
-        seen.skb,
-        &seen.device,
-        seen.now,
-    );
+    if anyway {
+        hop::<Probe>(
+            NETIF_RECEIVE_SKB,
+            &seen.followed,
+            seen.skb,
+            &seen.device,
+            seen.now,
+        );
+    }
     if let Some(record) = seen.record(NETIF_RECEIVE_SKB, false) {
         record.send();
     }
@@ -46,17 +48,19 @@ pub(crate) fn net_dev_queue<A: Access>(args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
     let mut seen = Seen::NONE;
     let anyway = filter.look_at & LOOK_SENT != 0;
-    if !seen.look_at_tagged::<A>(args.ptr(0), anyway, Way::Out, filter) {
+    if !seen.look_at_sampled::<A>(args.ptr(0), anyway, Way::Out, filter) {
         return;
     }
     seen.remember(filter);
-    hop::<Probe>(
-        NET_DEV_QUEUE,
-        &seen.followed,
-        seen.skb,
-        &seen.device,
-        seen.now,
-    );
+    if anyway {
+        hop::<Probe>(
+            NET_DEV_QUEUE,
+            &seen.followed,
+            seen.skb,
+            &seen.device,
+            seen.now,
+        );
+    }
     if let Some(mut record) = seen.record(NET_DEV_QUEUE, false) {
         socket_of::<Probe>(&mut record, seen.skb);
         record.send();
@@ -70,18 +74,20 @@ pub(crate) fn net_dev_start_xmit<A: Access>(args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
     let mut seen = Seen::NONE;
     let anyway = filter.look_at & LOOK_SENT != 0 || tag::has_cut();
-    if !seen.look_at_tagged::<A>(args.ptr(0), anyway, Way::Out, filter) {
+    if !seen.look_at_sampled::<A>(args.ptr(0), anyway, Way::Out, filter) {
         return;
     }
     let known = seen.followed.is_tagged();
     seen.remember(filter);
-    hop::<Probe>(
-        NET_DEV_START_XMIT,
-        &seen.followed,
-        seen.skb,
-        &seen.device,
-        seen.now,
-    );
+    if anyway {
+        hop::<Probe>(
+            NET_DEV_START_XMIT,
+            &seen.followed,
+            seen.skb,
+            &seen.device,
+            seen.now,
+        );
+    }
     if known {
         return;
     }
@@ -108,7 +114,7 @@ pub(crate) fn net_dev_xmit<A: Access>(args: Args<A>) {
     }
     let now = now();
     let class = if tag.flags & tag::SAMPLED != 0 {
-        Class::Packet
+        Class::of_packet(tag.flags)
     } else {
         Class::Drop
     };

@@ -51,7 +51,8 @@ pub(crate) fn consume_skb<A: Access>(args: Args<A>) {
     let skb = args.ptr(0);
     let Some(filter) = maps::filter() else { return };
     let mut seen = Seen::NONE;
-    if !seen.look_at_tagged::<A>(skb, false, Way::Within, filter) {
+    if !seen.look_at_sampled::<A>(skb, false, Way::Within, filter) {
+        end(skb.plain());
         return;
     }
     if seen.followed.flags & FLAG_TAGGED == 0 {

@@ -87,7 +87,7 @@ pub(crate) fn retransmit_synack<A: Access>(args: Args<A>) {
 pub(crate) fn probe<A: Access>(args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
     let mut seen = Seen::NONE;
-    if !seen.look_at_tagged::<A>(args.ptr(1), false, Way::Within, filter) {
+    if !seen.look_at_sampled::<A>(args.ptr(1), false, Way::Within, filter) {
         return;
     }
     let sk = args.ptr(0).plain();

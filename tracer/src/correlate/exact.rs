@@ -31,6 +31,7 @@ pub(super) fn meaning(row: &(HopKey, HopCount)) -> Option<(Tuple, bool, Counted)
         },
         side,
         hook: key.hook,
+        asked: key.asked != 0,
         count: HookCount {
             packets: count.packets,
             bytes: count.bytes,

@@ -100,6 +100,7 @@ pub(super) fn judge(journey: &Journey, open: &Open, around: &Around<'_>) -> Judg
         End::Left(step) => Fate::Left { step },
         End::Consumed(step) => Fate::Consumed { step },
         End::GoesOn(_) | End::Silent(_) | End::Nothing if !settled => Fate::InFlight,
+        End::Silent(_) if open.answered => Fate::Delivered,
         End::GoesOn(step) | End::Silent(step) => silent(journey, step, around),
         End::Nothing => Fate::Vanished { step: last },
     };

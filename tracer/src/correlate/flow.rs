@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use crate::host::Host;
+use crate::host::prefix::is_many;
 use crate::model::{
-    Acked, Device, Direction, Event, FateCounts, Flow, FlowId, JourneyId, Path, Proto, Sending,
-    Side, Transport, Tuple, TupleRole,
+    Acked, Detail, Device, Direction, Event, FateCounts, Flow, FlowId, JourneyId, Path, Proto,
+    Sending, Side, Transport, Tuple, TupleRole,
 };
 use crate::uapi::tcp::{ACK, RST, SYN};
 
 use super::Trace;
 use super::kind::{is_echo_reply, is_echo_request};
 use super::path::{HookCount, PathState};
+use super::trace::Unfollowed;
 use super::unite::Union;
 
 /// Most tuples of one flow.
@@ -50,8 +52,13 @@ pub(super) struct Flows {
     pub(super) tuples: HashMap<Tuple, (FlowId, Direction)>,
     /// For fragments, which have no ports.
     pub(super) hosts: HashMap<(IpAddr, IpAddr, Proto), (FlowId, Direction)>,
+    /// By who asks over UDP (address and port) and the port that is asked: an answer may come from another address.
+    askers: HashMap<Asker, FlowId>,
     next: u32,
 }
+
+/// Address and port of who asks, and the port that is asked.
+type Asker = (IpAddr, u16, u16);
 
 /// The flow and direction of a packet.
 pub(super) type Membership = (FlowId, Direction);
@@ -88,6 +95,37 @@ impl Flows {
         self.hosts
             .get(&(tuple.src, tuple.dst, tuple.proto))
             .copied()
+    }
+
+    /// The flow that a datagram without one answers from another address than was asked: of the same host where it is sent,
+    /// or to the same port of the asker where it comes in. It is one of that flow from now on.
+    pub(super) fn answered_elsewhere(
+        &mut self,
+        event: &Event,
+        host: &Host,
+        trace: &mut Trace,
+    ) -> Option<Membership> {
+        let tuple = event.tuple.filter(|tuple| tuple.proto == Proto::Udp)?;
+        let netns = event.device?.netns;
+        let id = *self.askers.get(&(tuple.dst, tuple.dport, tuple.sport))?;
+        let flow = flow_mut(trace, id)?;
+        let asked = |own: &&(TupleRole, Tuple)| {
+            let (_, own) = own;
+            (own.src, own.sport, own.dport) == (tuple.dst, tuple.dport, tuple.sport)
+        };
+        let asked = flow.tuples.iter().find(asked).map(|(_, asked)| asked.dst)?;
+        let own = |address| host.is_local(netns, address);
+        let answers = match event.detail {
+            Detail::Egress => own(tuple.src) && own(asked),
+            Detail::Ingress => own(tuple.dst) && !own(asked),
+            _ => false,
+        };
+        if !answers || is_many(asked) || host.is_broadcast(netns, asked) {
+            return None;
+        }
+        add(flow, TupleRole::Reply, tuple);
+        self.index(tuple, id, Direction::Reply);
+        Some((id, Direction::Reply))
     }
 
     /// Begins a flow with the first packet seen of it. `None` when there is no room.
@@ -129,6 +167,7 @@ impl Flows {
             journeys_seen: BTreeMap::new(),
             fates: BTreeMap::new(),
             acked: BTreeMap::new(),
+            unseen: Vec::new(),
             sending: BTreeMap::new(),
             first: event.at,
             last: event.at,
@@ -145,6 +184,10 @@ impl Flows {
         };
         self.tuples.entry(tuple).or_insert((id, direction));
         self.tuples.entry(tuple.reversed()).or_insert((id, other));
+        if tuple.proto == Proto::Udp && direction == Direction::Forward {
+            self.askers
+                .insert((tuple.src, tuple.sport, tuple.dport), id);
+        }
         self.hosts
             .insert((tuple.src, tuple.dst, tuple.proto), (id, direction));
         self.hosts
@@ -214,18 +257,27 @@ impl Flows {
         self.states.remove(&id);
         self.tuples.retain(|_, (flow, _)| *flow != id);
         self.hosts.retain(|_, (flow, _)| *flow != id);
+        self.askers.retain(|_, flow| *flow != id);
         trace.flows.retain(|flow| flow.id != id);
         trace.journeys.retain(|_, journey| journey.flow != id);
         true
     }
 
-    /// Sorts the kernel's counters to the flows.
-    pub(super) fn counted(&mut self, rows: impl Iterator<Item = (Tuple, bool, Counted)>) {
+    /// Sorts the kernel's counters to the flows. What is left of them.
+    pub(super) fn counted(
+        &mut self,
+        rows: impl Iterator<Item = (Tuple, bool, Counted)>,
+    ) -> Unfollowed {
         for state in self.states.values_mut() {
             state.exact.clear();
         }
+        let mut rest = Rest::default();
         for (tuple, echo_reply, row) in rows {
-            let Some((id, mut direction)) = self.of(&tuple) else {
+            // later fragments know no ports
+            let portless = (tuple.sport, tuple.dport, tuple.icmp_id) == (0, 0, 0);
+            let hosts = || portless.then(|| self.of_hosts(&tuple)).flatten();
+            let Some((id, mut direction)) = self.of(&tuple).or_else(hosts) else {
+                rest.add(tuple, portless, &row);
                 continue;
             };
             if echo_reply && tuple.src == tuple.dst {
@@ -243,6 +295,41 @@ impl Flows {
                 state.dirty = true;
             }
         }
+        rest.sum()
+    }
+}
+
+/// Rows that are no flow's.
+#[derive(Default)]
+struct Rest {
+    /// By tuple: the most packets at one place.
+    flows: HashMap<Tuple, u64>,
+    /// Of flows without a row of their own, by place and hook.
+    crowded: HashMap<(Device, Side, u8), u64>,
+}
+
+impl Rest {
+    fn add(&mut self, tuple: Tuple, portless: bool, row: &Counted) {
+        if tuple.src.is_unspecified() && tuple.dst.is_unspecified() {
+            let at = (row.device, row.side, row.hook);
+            *self.crowded.entry(at).or_default() += row.count.packets;
+        } else if row.asked && !portless {
+            let most = self.flows.entry(tuple).or_default();
+            *most = row.count.packets.max(*most);
+        }
+    }
+
+    fn sum(self) -> Unfollowed {
+        // both directions of a flow are one
+        let begins = |tuple: &Tuple| {
+            let back = tuple.reversed();
+            !self.flows.contains_key(&back) || (tuple.src, tuple.sport) <= (back.src, back.sport)
+        };
+        Unfollowed {
+            flows: self.flows.keys().filter(|tuple| begins(tuple)).count() as u64,
+            packets: self.flows.values().sum(),
+            crowded: self.crowded.values().copied().max().unwrap_or(0),
+        }
     }
 }
 
@@ -252,6 +339,8 @@ pub(super) struct Counted {
     pub(super) device: Device,
     pub(super) side: Side,
     pub(super) hook: u8,
+    /// The tuple itself was asked for.
+    pub(super) asked: bool,
     pub(super) count: HookCount,
 }
 

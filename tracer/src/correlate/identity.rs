@@ -10,10 +10,12 @@ use std::net::IpAddr;
 use tracer_common::event::FLAG_BY_SOCKET;
 
 use crate::model::{
-    Detail, Direction, Event, Fingerprint, Joined, JourneyId, Proto, SkbAddr, Transport, Tuple,
+    Detail, Direction, Event, Fingerprint, FlowId, Joined, JourneyId, Proto, SkbAddr, Transport,
+    Tuple,
 };
 
 use super::flow::Flows;
+use super::kind::{is_echo_reply, is_echo_request};
 use super::noise;
 use super::open::{BranchKind, Open, place, segment};
 
@@ -30,6 +32,8 @@ pub(super) struct Index {
     prints: HashMap<Fingerprint, Vec<JourneyId>>,
     pieces: HashMap<Pieces, JourneyId>,
     segments: HashMap<Tuple, Vec<JourneyId>>,
+    /// Echo requests by flow and sequence number.
+    echoes: HashMap<(FlowId, u16), JourneyId>,
 }
 
 /// What fragments of one datagram have in common.
@@ -199,9 +203,26 @@ impl Index {
         Some(open)
     }
 
+    /// A journey begins: an echo request will be known by its number, and an echo reply, where it is made, says that its request
+    /// arrived. Of one that was put together of fragments no event tells.
+    pub(super) fn echo(&mut self, id: JourneyId, flow: FlowId, event: &Event) {
+        let Some(Transport::Icmp { seq, .. }) = event.packet.as_ref().map(|p| p.transport) else {
+            return;
+        };
+        if is_echo_request(event) {
+            self.echoes.insert((flow, seq), id);
+        } else if is_echo_reply(event) && matches!(event.detail, Detail::Egress) {
+            let request = self.echoes.remove(&(flow, seq));
+            if let Some(open) = request.and_then(|id| self.open.get_mut(&id)) {
+                open.answered = true;
+            }
+        }
+    }
+
     /// Forgets what points to journeys that are closed; the rest goes with each.
     pub(super) fn sweep(&mut self) {
         let open = &self.open;
+        self.echoes.retain(|_, id| open.contains_key(id));
         self.pieces.retain(|_, id| open.contains_key(id));
         self.skbs.retain(|_, (id, _)| open.contains_key(id));
     }

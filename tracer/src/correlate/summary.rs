@@ -149,6 +149,17 @@ fn show(flow: &mut Flow, state: &State, sums: Sums) {
     };
     flow.forward = sums.forward.path(exact(Direction::Forward));
     flow.reply = sums.reply.path(exact(Direction::Reply));
+    let seen = |direction, place: Place| {
+        let path = match direction {
+            Direction::Forward => &flow.forward,
+            _ => &flow.reply,
+        };
+        let mut hops = path.hops.iter();
+        hops.any(|hop| (hop.device, hop.side) == place)
+    };
+    let unseen = state.exact.keys().copied();
+    let unseen = unseen.filter(|(direction, device, side)| !seen(*direction, (*device, *side)));
+    flow.unseen = unseen.collect();
     flow.fates = sums.fates;
     flow.acked = sums.acked;
     flow.sending = sums.sending;

@@ -12,6 +12,8 @@ pub struct Trace {
     pub flows: Vec<Flow>,
     /// Flows seen in all, kept or not.
     pub flows_seen: u64,
+    /// What was counted of flows that are not among them.
+    pub unfollowed: Unfollowed,
     /// Journeys that are kept: all with a loss up to the bound, and a sample of the rest.
     pub journeys: BTreeMap<JourneyId, Journey>,
     /// Events that belong to no journey but may explain one, oldest first, bounded: neighbours, route lookups,
@@ -29,6 +31,17 @@ pub struct Trace {
     pub losses: Losses,
     /// Records that could not be decoded.
     pub decode_errors: u64,
+}
+
+/// What the kernel counted, and no event told of: the rate limit left them out, or the buffer was full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unfollowed {
+    /// Flows that were asked for, without those of `crowded`.
+    pub flows: u64,
+    /// Their packets.
+    pub packets: u64,
+    /// Packets of further flows, for which the kernel had no row each: the most at one hop.
+    pub crowded: u64,
 }
 
 impl Trace {

@@ -1,6 +1,6 @@
 //! What fails in the sender itself, before any packet exists: route lookups in its own context.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use crate::correlate::Trace;
 use crate::host::Host;
@@ -315,7 +315,7 @@ pub fn echo_sysctl(host: &Host, netns: NetNs, dst: IpAddr) -> &'static str {
     match (dst.is_ipv6(), dst.is_multicast()) {
         (true, true) => "net/ipv6/icmp/echo_ignore_multicast",
         (true, false) => "net/ipv6/icmp/echo_ignore_all",
-        (false, false) if !is_broadcast(host, netns, dst) => "net/ipv4/icmp_echo_ignore_all",
+        (false, false) if !host.is_broadcast(netns, dst) => "net/ipv4/icmp_echo_ignore_all",
         (false, _) => "net/ipv4/icmp_echo_ignore_broadcasts",
     }
 }
@@ -346,26 +346,4 @@ pub fn echo_ignored(host: &Host, (netns, dst): (NetNs, IpAddr), place: Place) ->
         shell.look("look first", command!["sysctl", dotted]),
         shell.change("let it answer", set(0)).undone_by(set(1)),
     ]))
-}
-
-/// Whether an address is that of a group, or of all on a link.
-#[must_use]
-pub fn is_many(address: IpAddr) -> bool {
-    address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST)
-}
-
-/// Whether an address is a broadcast of one of the namespace's networks.
-#[must_use]
-pub fn is_broadcast(host: &Host, netns: NetNs, address: IpAddr) -> bool {
-    let IpAddr::V4(asked) = address else {
-        return false;
-    };
-    let last = |own: IpAddr, prefix: u8| match own {
-        IpAddr::V4(v4) if prefix < 31 => {
-            let rest = u32::MAX.checked_shr(prefix.into()).unwrap_or(0);
-            u32::from(v4) | rest == u32::from(asked)
-        }
-        _ => false,
-    };
-    asked.is_broadcast() || host.addresses_in(netns).any(|a| last(a.address, a.prefix))
 }

@@ -38,6 +38,7 @@ static NOTHING: LazyLock<(Flow, Journey)> = LazyLock::new(|| {
         journeys_seen: BTreeMap::new(),
         fates: BTreeMap::new(),
         acked: Default::default(),
+        unseen: Vec::new(),
         sending: Default::default(),
         first: KtimeNs(0),
         last: KtimeNs(0),

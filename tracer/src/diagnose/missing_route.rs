@@ -179,8 +179,8 @@ impl<'a> Astray<'a> {
     }
 }
 
-/// The direction that did not come through; `None` where both did, or an answer did.
-fn failed(found: &Found<'_>) -> Option<Direction> {
+/// The direction that did not come through, with what is said before its summary; `None` where both did, or an answer did.
+pub fn failed(found: &Found<'_>) -> Option<(Direction, &'static str)> {
     let silent = match found.counts.forward.delivered {
         0 => Direction::Forward,
         _ => Direction::Reply,
@@ -188,14 +188,11 @@ fn failed(found: &Found<'_>) -> Option<Direction> {
     let direction = found.chosen().map_or(silent, |g| g.direction);
     let came = direction == Direction::Forward && found.counts.forward.delivered > 0
         || found.counts.reply.delivered > 0;
-    (!came).then_some(direction)
-}
-
-fn what(direction: Direction) -> &'static str {
-    match direction {
+    let what = match direction {
         Direction::Reply => "reply lost: ",
         _ => "",
-    }
+    };
+    (!came).then_some((direction, what))
 }
 
 fn who_makes_it(name: &str) -> Remedy {
@@ -221,7 +218,7 @@ pub fn question(view: &View<'_>) -> Option<Question> {
 pub fn taken(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
     let cause = found.verdict.cause.as_deref().and_then(by_code)?;
     ROUTE_MISSING.beats(cause)?;
-    let direction = failed(found)?;
+    let (direction, what) = failed(found)?;
     let host = view.host;
     let astray = Astray::of(view, direction)?;
     let route = astray.route(host).filter(|route| route.length == 0)?;
@@ -232,8 +229,7 @@ pub fn taken(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
         |gateway| gateway.to_string(),
     );
     let summary = format!(
-        "{}{name} has no route to {network}, which is behind {} ({right}): its default route takes {dst} to {gateway}",
-        what(direction),
+        "{what}{name} has no route to {network}, which is behind {} ({right}): its default route takes {dst} to {gateway}",
         astray.next_hop
     );
     let shell = Shell::of(host, Some(astray.from.netns));
@@ -264,15 +260,14 @@ pub fn taken(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
 pub fn misled(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
     let cause = found.verdict.cause.as_deref().and_then(by_code)?;
     ROUTE_WRONG_HOP.beats(cause)?;
-    let direction = failed(found)?;
+    let (direction, what) = failed(found)?;
     let host = view.host;
     let astray = Astray::of(view, direction)?;
     let route = astray.route(host).filter(|route| route.length > 0)?;
     let (netns, gateway) = (astray.from.netns, route.gateway?);
     let (name, right) = (host.namespace(netns), astray.machine(host));
     let summary = format!(
-        "{}the route {} of {name} takes {} to {gateway}, and it is behind {} ({right})",
-        what(direction),
+        "{what}the route {} of {name} takes {} to {gateway}, and it is behind {} ({right})",
         route_words(host, netns, route),
         astray.dst,
         astray.next_hop

@@ -11,7 +11,7 @@ use crate::uapi::rtnetlink::{RT_TABLE_LOCAL, RT_TABLE_MAIN};
 
 use super::remedy::{Command, Remedy, Shell, command, ip};
 use super::routing;
-use super::source_address::own_route;
+use super::source_address::{chosen, own_route};
 
 /// What to read before an address is taken away: routes towards the flow's destination, and the source that the kernel
 /// would choose.
@@ -54,7 +54,7 @@ pub fn remove(
         .iter()
         .filter(|a| !entry.secondary && a.secondary && same(a))
         .collect();
-    let chosen = chosen(host, device.netns, to);
+    let chosen = chosen(host, device.netns, to).and_then(|route| route.source);
     let left = all
         .iter()
         .filter(|a| a.address.is_ipv4() == address.is_ipv4() && a.address != address)
@@ -71,14 +71,6 @@ pub fn remove(
         chosen,
     };
     Some(removal.change(&Shell::of(host, Some(device.netns)), text))
-}
-
-/// The source of the kernel's own packets to an address, as it answered last.
-fn chosen(host: &Host, netns: NetNs, to: IpAddr) -> Option<IpAddr> {
-    let answers = host.routes.iter().rev().map(|r| &r.fact);
-    answers
-        .filter(|r| r.netns == netns && r.tuple.dst == to && r.tuple.src.is_unspecified())
-        .find_map(|r| r.result.as_ref().ok()?.source)
 }
 
 /// Routes towards an address through gateways of an interface.

@@ -1,9 +1,12 @@
 //! Commands that change routes and policy rules, each with what takes it back.
 
+use std::net::IpAddr;
+
 use crate::host::Host;
 use crate::host::facts::{PolicyRule, TableRoute};
-use crate::model::NetNs;
+use crate::model::{Device, NetNs};
 use crate::network::route::{route_spec, rule_words};
+use crate::uapi::rtnetlink::RT_TABLE_MAIN;
 
 use super::remedy::{Remedy, Shell, command, ip};
 
@@ -41,6 +44,70 @@ pub fn replace(
         Some(command![..ip, "route replace", ..spec.split(' ')])
     };
     Some(shell.change(text, words(after)?).undone_by(words(before)?))
+}
+
+/// Which way a route of one address leads.
+#[derive(Clone, Copy, Debug)]
+pub struct Way {
+    /// Through which interface.
+    pub device: Device,
+    /// By which router; `None`: the address is on the link.
+    pub gateway: Option<IpAddr>,
+    /// The source of what the host sends by it without one; `None`: as the kernel chooses.
+    pub source: Option<IpAddr>,
+}
+
+/// A route for one address alone, in the table of the route that is `used` for it now; the route that is for it alone
+/// already is replaced.
+#[must_use]
+pub fn towards(
+    shell: &Shell,
+    host: &Host,
+    (to, used): (IpAddr, Option<&TableRoute>),
+    way: &Way,
+    text: impl Into<String>,
+) -> Option<Remedy> {
+    let bits = if to.is_ipv6() { 128 } else { 32 };
+    let only = |route: &&TableRoute| {
+        let plain = route.paths.is_empty() && route.nexthop.is_none();
+        route.length == bits && plain
+    };
+    let netns = way.device.netns;
+    if let Some(before) = used.filter(only) {
+        let after = TableRoute {
+            gateway: way.gateway,
+            oif: Some(way.device.ifindex.0),
+            source: way.source.or(before.source),
+            flags: 0,
+            ..before.clone()
+        };
+        return replace(shell, (host, netns), (before, &after), text);
+    }
+    let option = |word: &str, value: Option<String>| {
+        value.map_or_else(Vec::new, |v| vec![word.to_owned(), v])
+    };
+    let name = host.interface(way.device);
+    let table = used.map(|route| route.table);
+    let table = table.filter(|table| *table != RT_TABLE_MAIN);
+    let route = |verb: &'static str| {
+        command![
+            ..ip(to.is_ipv6()),
+            "route",
+            verb,
+            to,
+            ..option("via", way.gateway.map(|g| g.to_string())),
+            "dev",
+            name,
+            ..option("src", way.source.map(|s| s.to_string())),
+            ..option("table", table.map(|t| t.to_string()))
+        ]
+    };
+    Some(
+        shell
+            .change(text, route("add"))
+            .undone_by(route("del"))
+            .scope(format!("all that this machine sends to {to}")),
+    )
 }
 
 /// A policy rule deleted.

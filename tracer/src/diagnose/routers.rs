@@ -8,11 +8,10 @@ use crate::model::{Detail, Device, Direction, Event, Journey, Mac, NetNs, Tuple}
 use crate::network::bridging::Cast;
 use crate::network::route::{Decision, Query, Tables, lookup};
 use crate::network::segment::Segment;
-use crate::uapi::rtnetlink::RT_TABLE_MAIN;
 
 use super::loss::tuple_of;
-use super::remedy::{Remedy, Shell, command, ip};
-use super::route_commands;
+use super::remedy::{Remedy, Shell};
+use super::route_commands::{self, Way};
 use super::translation;
 use super::view::View;
 use super::words;
@@ -100,46 +99,18 @@ impl<'a> Parting<'a> {
     pub fn change(&self, view: &View<'a>) -> Option<Remedy> {
         let router = address_of(view, self.came, self.from?)?;
         let asker = self.answered.dst;
-        let name = view.host.interface(self.came);
-        let host = view.host;
-        let shell = Shell::of(host, Some(self.netns()));
-        let text =
-            format!("send answers to {asker} back by the router from which its requests come");
-        let used = self.route(view);
-        let only = |route: &&TableRoute| {
-            let plain = route.paths.is_empty() && route.nexthop.is_none();
-            route.length == address_bits(asker) && plain
+        let way = Way {
+            device: self.came,
+            gateway: Some(router),
+            source: None,
         };
-        if let Some(before) = used.filter(only) {
-            let after = TableRoute {
-                gateway: Some(router),
-                oif: Some(self.came.ifindex.0),
-                flags: 0,
-                ..before.clone()
-            };
-            return route_commands::replace(&shell, (host, self.netns()), (before, &after), text);
-        }
-        let table = used.map(|route| route.table);
-        let table = table.filter(|table| *table != RT_TABLE_MAIN);
-        let table = table.map_or_else(Vec::new, |n| vec!["table".to_owned(), n.to_string()]);
-        let route = |verb: &'static str| {
-            command![
-                ..ip(asker.is_ipv6()),
-                "route",
-                verb,
-                asker,
-                "via",
-                router,
-                "dev",
-                &name,
-                ..&table
-            ]
-        };
-        Some(
-            shell
-                .change(text, route("add"))
-                .undone_by(route("del"))
-                .scope(format!("all that this machine sends to {asker}")),
+        let shell = Shell::of(view.host, Some(self.netns()));
+        route_commands::towards(
+            &shell,
+            view.host,
+            (asker, self.route(view)),
+            &way,
+            format!("send answers to {asker} back by the router from which its requests come"),
         )
     }
 
@@ -168,13 +139,6 @@ pub fn questions(view: &View<'_>) -> Vec<Question> {
             Question::RoutesTowards { netns, dst },
         ]
     })
-}
-
-fn address_bits(address: IpAddr) -> u8 {
-    match address {
-        IpAddr::V4(_) => 32,
-        IpAddr::V6(_) => 128,
-    }
 }
 
 /// A MAC that is one machine's.

@@ -34,7 +34,11 @@ pub(super) fn tell(meant: &[(&View<'_>, &Verdict)], overall: &mut Verdict) {
         .iter()
         .filter(|(_, verdict)| verdict.outcome == overall.outcome && verdict.cause == overall.cause)
         .count();
+    let unfollowed = meant
+        .first()
+        .is_some_and(|(view, _)| view.trace.unfollowed.packets > 0);
     overall.summary += &match meant.len() {
+        all if unfollowed => format!("; {alike} of {all} flows that were followed"),
         2 if alike == 2 => "; both flows".to_owned(),
         all if alike == all => format!("; all {all} flows"),
         all => format!("; {alike} of {all} flows"),

@@ -20,6 +20,7 @@ use super::view::{View, total};
 use super::words;
 
 pub use swallowed::SYN_COOKIES;
+pub use unanswered::error_seen;
 pub use unread::question as unread_question;
 pub use waiting::stuck_at;
 

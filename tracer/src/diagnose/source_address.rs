@@ -7,7 +7,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::host::Host;
-use crate::host::facts::{BaseChain, Question, Rule, TableRoute};
+use crate::host::facts::{BaseChain, Question, Route, Rule, TableRoute};
 use crate::host::prefix::is_private;
 use crate::model::{Device, Direction, Fate, NetNs, Tuple};
 use crate::verdict::{Confidence, Place};
@@ -53,7 +53,8 @@ impl Proof {
 }
 
 /// The packet as the kernel is asked for a source of its own choice.
-fn without_source(to: IpAddr, like: &Tuple) -> Tuple {
+#[must_use]
+pub fn without_source(to: IpAddr, like: &Tuple) -> Tuple {
     Tuple {
         src: match to {
             IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -73,13 +74,19 @@ pub fn own_route(netns: NetNs, to: IpAddr, like: &Tuple) -> Question {
     Question::route(netns, without_source(to, like), 0)
 }
 
-/// The source that the kernel would choose for its own packets to an address, as it answered.
+/// The route that the kernel chooses for its own packets to an address while they have no source, as it answered.
 #[must_use]
-pub fn preferred(view: &View<'_>, netns: NetNs, to: IpAddr) -> Option<IpAddr> {
-    let answers = view.host.routes.iter().rev().map(|r| &r.fact);
+pub fn chosen(host: &Host, netns: NetNs, to: IpAddr) -> Option<&Route> {
+    let answers = host.routes.iter().rev().map(|r| &r.fact);
     answers
         .filter(|r| r.netns == netns && r.tuple.dst == to && r.tuple.src.is_unspecified())
-        .find_map(|r| r.result.as_ref().ok()?.source)
+        .find_map(|r| r.result.as_ref().ok())
+}
+
+/// The source that it chooses then.
+#[must_use]
+pub fn preferred(view: &View<'_>, netns: NetNs, to: IpAddr) -> Option<IpAddr> {
+    chosen(view.host, netns, to)?.source
 }
 
 fn departed(view: &View<'_>) -> Option<Departure> {

@@ -5,6 +5,7 @@ mod commands;
 
 use crate::host::Host;
 use crate::host::facts::Question;
+use crate::host::prefix::is_many;
 use crate::model::{Detail, Device, Direction, Journey, NetNs, Tuple};
 use crate::uapi::if_arp::ARPHRD_LOOPBACK;
 use crate::verdict::{Confidence, Evidence, Outcome, Place};
@@ -12,7 +13,6 @@ use crate::verdict::{Confidence, Evidence, Outcome, Place};
 use super::Found;
 use super::candidate::{Candidate, evidence, place_on};
 use super::causes::{CONNTRACK_INVALID, NAT_ASYMMETRIC};
-use super::local::is_many;
 use super::loss::tuple_of;
 use super::stall::Stall;
 use super::translation;

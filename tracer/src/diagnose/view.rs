@@ -7,13 +7,13 @@ use tracer_common::event::FLAG_NEIGHBOR_AUX;
 
 use crate::correlate::Trace;
 use crate::host::Host;
+use crate::host::prefix::is_many;
 use crate::model::{
     Detail, Direction, Event, Fate, FateCounts, Flow, Journey, Proto, Side, Transport, Tuple,
 };
 use crate::uapi::if_packet::LOOPBACK;
 use crate::uapi::{icmp, icmpv6};
 
-use super::local::is_many;
 use super::loss::{Loss, is_reset};
 use super::recovered::{Arrived, first_packet};
 use super::silent::Counts;

@@ -23,10 +23,12 @@ use super::{
     packet_queues, policy, services, sockets, tables, workloads, xfrm,
 };
 use crate::model::{Device, IfIndex, Mac, NetNs, Proto, Tuple};
-use crate::uapi::rtnetlink::{ROUTE_TYPES, RTA_VIA};
+use crate::uapi::rtnetlink::{ROUTE_TYPES, RTA_VIA, RTM_F_CLONED};
 
 // Of linux/rtnetlink.h.
 const RTM_F_LOOKUP_TABLE: u32 = 0x1000;
+/// Of linux/in_route.h: the next hop was learned from an ICMP redirect.
+const RTCF_REDIRECTED: u32 = 0x4_0000;
 const RTA_UID: u16 = 25;
 const RTA_IP_PROTO: u16 = 27;
 const RTA_SPORT: u16 = 28;
@@ -266,7 +268,13 @@ fn routed_protocol(proto: Proto) -> Option<u8> {
 /// Reads RTM_NEWROUTE.
 pub(super) fn route_of(message: Message<'_>) -> Option<Route> {
     let (header, rest) = message.payload.split_first_chunk::<12>()?;
-    let [_, _, _, _, table, _, _, kind, ..] = *header;
+    let [family, _, _, _, table, _, _, kind, flags @ ..] = *header;
+    // IPv4 has a flag for redirects, and marks every answer as one of a cache; IPv6 marks what is in its cache
+    // (rt_fill_info, net/ipv4/route.c; rt6_fill_node, net/ipv6/route.c).
+    let cached = match i32::from(family) {
+        libc::AF_INET6 => RTM_F_CLONED,
+        _ => RTCF_REDIRECTED,
+    };
     let mut route = Route {
         kind: ROUTE_TYPES
             .get(usize::from(kind))
@@ -276,6 +284,7 @@ pub(super) fn route_of(message: Message<'_>) -> Option<Route> {
         source: None,
         table: table.into(),
         mtu: None,
+        learned: u32::from_ne_bytes(flags) & cached != 0,
     };
     for (kind, value) in attributes(rest) {
         match kind {

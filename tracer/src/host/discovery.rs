@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::namespaces::{NetnsFd, inode_of};
+use super::processes;
 use super::workloads::{Group, Workloads};
 use crate::model::NetNs;
 
@@ -90,16 +91,16 @@ impl Found {
     }
 
     fn processes(&mut self, depth: Depth) {
-        let own = std::process::id();
+        let own = Tracer::this();
         for process in numbers_in(Path::new("/proc")) {
             let directory = PathBuf::from(format!("/proc/{process}"));
             if let Some((netns, path)) = namespace_at(directory.join("ns/net")) {
                 let seen = self.see(netns, path);
                 seen.process = Some(seen.process.map_or(process, |p| p.min(process)));
             }
-            // Our own threads enter namespaces to read them, and our own descriptors hold them: neither says that
-            // a namespace is in use.
-            if process == own {
+            // Threads of a tracer enter namespaces to read them, and its descriptors hold them: neither says that a
+            // namespace is in use. Of two tracers each would keep for ever what the other one has.
+            if own.is_one(process, &directory) {
                 continue;
             }
             if depth >= Depth::Threads {
@@ -131,6 +132,37 @@ impl Found {
             }
         }
     }
+}
+
+/// How a tracer is known among the processes.
+struct Tracer {
+    process: u32,
+    program: Option<(u64, u64)>,
+}
+
+impl Tracer {
+    /// What tracers are called, those of other versions too.
+    const NAME: &str = "tracer";
+
+    fn this() -> Self {
+        Self {
+            process: std::process::id(),
+            program: program(Path::new("/proc/self")),
+        }
+    }
+
+    /// Whether a process is one, this one included.
+    fn is_one(&self, process: u32, directory: &Path) -> bool {
+        process == self.process
+            || processes::comm(Path::new("/proc"), process).starts_with(Self::NAME)
+            || self.program.is_some() && program(directory) == self.program
+    }
+}
+
+/// Device and inode of a process's program.
+fn program(directory: &Path) -> Option<(u64, u64)> {
+    let file = fs::metadata(directory.join("exe")).ok()?;
+    Some((file.dev(), file.ino()))
 }
 
 fn namespace_at(path: PathBuf) -> Option<(NetNs, PathBuf)> {

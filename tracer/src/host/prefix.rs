@@ -33,6 +33,24 @@ pub fn network(address: IpAddr, prefix: u8) -> IpAddr {
     }
 }
 
+/// Whether an address is that of a group, or of all on a link.
+#[must_use]
+pub fn is_many(address: IpAddr) -> bool {
+    address.is_multicast() || address == IpAddr::V4(Ipv4Addr::BROADCAST)
+}
+
+/// Whether an address of IPv4 is that of all in the network of an address.
+#[must_use]
+pub fn is_last(network: IpAddr, prefix: u8, address: IpAddr) -> bool {
+    match (network, address) {
+        (IpAddr::V4(own), IpAddr::V4(address)) if prefix < 31 => {
+            let rest = u32::MAX.checked_shr(prefix.into()).unwrap_or(0);
+            u32::from(own) | rest == u32::from(address)
+        }
+        _ => false,
+    }
+}
+
 /// Whether an address is of those that every owner of a network may give out: RFC 1918, RFC 6598's shared space, RFC 4193.
 #[must_use]
 pub fn is_private(address: IpAddr) -> bool {

@@ -150,6 +150,51 @@ impl Workloads {
     }
 }
 
+/// A place where names of pods and containers may be found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameSource {
+    /// Whose: `CNI plugins`.
+    pub of: &'static str,
+    /// The first of its files or directories that is there; where none is, where it was looked for.
+    pub path: PathBuf,
+    /// Whether it can be read; `None`: it is not there.
+    pub readable: Option<bool>,
+}
+
+/// Where names are looked for on this machine, and what is there.
+#[must_use]
+pub fn sources(host_root: Option<PathBuf>) -> Vec<NameSource> {
+    let places: [(&str, &[&str]); 5] = [
+        ("containerd", bundle::TASKS),
+        ("CNI plugins", &[cni::RESULTS, cni::NETWORKS]),
+        ("Docker", &[docker::CONTAINERS]),
+        ("Podman's and CRI-O's storage", &[storage::LIST]),
+        ("the kubelet", &[kubelet::PODS, kubelet::CONTAINERS]),
+    ];
+    let roots = Reader::new(host_root).roots();
+    let source = |(of, paths): &(&'static str, &[&str])| {
+        let all = || {
+            roots
+                .iter()
+                .flat_map(|root| paths.iter().map(move |path| root.join(path)))
+        };
+        let there = all().find(|path| path.exists());
+        let readable = there.as_deref().map(|path| {
+            if path.is_dir() {
+                fs::read_dir(path).is_ok()
+            } else {
+                fs::File::open(path).is_ok()
+            }
+        });
+        Some(NameSource {
+            of,
+            path: there.or_else(|| all().next())?,
+            readable,
+        })
+    };
+    places.iter().filter_map(source).collect()
+}
+
 /// The container or unit of a process; of none once it has ended.
 pub(super) fn of_process(netns: NetNs, pid: u32) -> ProcessOwner {
     let group = Group::of(pid);

@@ -1,12 +1,15 @@
 //! Reads what the programs counted, and writes the filter they match: the maps that are neither programs nor records.
 
-use aya::maps::{Array, MapData, MapError, PerCpuArray, PerCpuHashMap};
+use std::io;
+
+use aya::maps::{Array, MapData, MapError, PerCpuArray};
 use tracer_common::filter::{RawFilter, RawFilterPair};
 use tracer_common::hook::HOOKS;
 use tracer_common::stats::{HopCount, HopKey, KernelStats};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use crate::model::{Counters, Losses};
+use crate::sys::bpf_read_batch;
 
 // aya takes types that it knows to be plain: arrays of bytes are; zerocopy reads the contract's types out of them.
 type KeyBytes = [u8; size_of::<HopKey>()];
@@ -14,24 +17,26 @@ type CountBytes = [u8; size_of::<HopCount>()];
 type StatsBytes = [u8; size_of::<KernelStats>()];
 type FilterBytes = [u8; size_of::<RawFilterPair>()];
 
+/// Rows that are read by one system call.
+const BATCH: usize = 1024;
+
 /// The maps of counters.
 pub(super) struct CounterMaps {
-    pub(super) hops: PerCpuHashMap<MapData, KeyBytes, CountBytes>,
+    /// Hash maps of rows.
+    pub(super) hops: [MapData; 2],
     pub(super) stats: PerCpuArray<MapData, StatsBytes>,
 }
 
 impl CounterMaps {
-    /// Everything counted so far, summed over CPUs.
-    pub(super) fn read(&self) -> Result<Counters, MapError> {
+    /// What was counted so far: rows that changed at `since` (bpf_ktime_get_ns) or later, and all losses.
+    pub(super) fn read(&self, since: u64) -> Result<Counters, MapError> {
         let mut hops = Vec::new();
-        for entry in self.hops.iter() {
-            let (key, counts) = entry?;
-            let counts = counts
-                .iter()
-                .filter_map(|bytes| HopCount::read_from_bytes(bytes).ok());
-            if let Ok(key) = HopKey::read_from_bytes(&key) {
-                hops.push((key, sum(counts)));
-            }
+        for map in &self.hops {
+            rows(map, |row| {
+                if row.1.packets > 0 && row.1.last_ns >= since {
+                    hops.push(row);
+                }
+            })?;
         }
         let stats = self.stats.get(&0, 0)?;
         let each = stats
@@ -44,19 +49,38 @@ impl CounterMaps {
     }
 }
 
-/// One hop's counters on all CPUs. A CPU that saw nothing has zeros, which are no times.
-fn sum(counts: impl Iterator<Item = HopCount>) -> HopCount {
-    let mut total = HopCount::default();
-    for count in counts.filter(|count| count.packets > 0) {
-        total.first_ns = match total.packets {
-            0 => count.first_ns,
-            _ => total.first_ns.min(count.first_ns),
+/// All rows of a hash map.
+fn rows(map: &MapData, mut each: impl FnMut((HopKey, HopCount))) -> Result<(), MapError> {
+    let mut keys = vec![KeyBytes::new_zeroed(); BATCH];
+    let mut counts = vec![CountBytes::new_zeroed(); BATCH];
+    let mut place = None;
+    loop {
+        let read = match bpf_read_batch(map.fd(), place, &mut keys, &mut counts) {
+            // one bucket has more
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
+                let room = keys.len() * 2;
+                keys.resize(room, KeyBytes::new_zeroed());
+                counts.resize(room, CountBytes::new_zeroed());
+                continue;
+            }
+            Err(error) => return Err(failed(error)),
+            Ok(read) => read,
         };
-        total.last_ns = total.last_ns.max(count.last_ns);
-        total.packets = total.packets.saturating_add(count.packets);
-        total.bytes = total.bytes.saturating_add(count.bytes);
+        let (count, next) = read;
+        for (key, count) in keys.iter().zip(&counts).take(count) {
+            let key = HopKey::read_from_bytes(key).ok();
+            let row = key.zip(HopCount::read_from_bytes(count).ok());
+            row.into_iter().for_each(&mut each);
+        }
+        if next.is_none() {
+            return Ok(());
+        }
+        place = next;
     }
-    total
+}
+
+fn failed(error: io::Error) -> MapError {
+    MapError::IoError(error)
 }
 
 /// Losses of all CPUs; hooks that lost nothing are left out.
@@ -137,27 +161,6 @@ impl FilterWriter {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn count(packets: u64, first_ns: u64, last_ns: u64) -> HopCount {
-        HopCount {
-            packets,
-            bytes: packets * 100,
-            first_ns,
-            last_ns,
-        }
-    }
-
-    #[test]
-    fn a_hop_is_summed_over_cpus() {
-        let cpus = [
-            count(0, 0, 0),
-            count(2, 50, 70),
-            count(1, 40, 40),
-            count(0, 0, 0),
-        ];
-        assert_eq!(sum(cpus.into_iter()), count(3, 40, 70));
-        assert_eq!(sum(std::iter::empty()), HopCount::default());
-    }
 
     #[test]
     fn losses_are_named_by_hook_and_zeros_left_out() {

@@ -13,7 +13,6 @@ use aya::{Btf, Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
 use tracer_common::hook::{Attach, HOOKS, HookInfo};
 use tracer_common::layout::Layout;
 use tracer_common::names;
-use tracer_common::stats::{HopCount, HopKey};
 use zerocopy::IntoBytes;
 
 use super::LoadOptions;
@@ -22,12 +21,10 @@ use super::layout::{Tracepoint, Types};
 /// The programs, compiled by build.rs.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer"));
 
-/// Memory for the map of hop counters, all CPUs together.
-const HOPS_BYTES: usize = 8 << 20;
-/// Bounds of its number of entries.
-const HOPS_ENTRIES: (usize, usize) = (1024, 16384);
-/// What a hash map adds to each key.
-const HASH_ENTRY: usize = 64;
+/// Rows of hop counters, of some 150 bytes each: one for each flow, direction, interface and side.
+const HOPS_ENTRIES: u32 = 1 << 16;
+/// Rows for the flows that have none there: one for each protocol, interface and side.
+const HOPS_REST_ENTRIES: u32 = 1 << 12;
 /// Ring buffer: for each CPU, and its bounds. Rounded up to a power of two by aya.
 const EVENTS_BYTES: usize = 1 << 20;
 const EVENTS_BOUNDS: (usize, usize) = (4 << 20, 16 << 20);
@@ -49,8 +46,6 @@ pub(super) enum Variant {
 pub(super) fn object(layout: &Layout, options: &LoadOptions) -> Result<Ebpf, EbpfError> {
     let cpus = thread::available_parallelism().map_or(1, NonZero::get);
     let snaplen = u32::from(options.snaplen).next_multiple_of(8);
-    let entry = size_of::<HopKey>() + HASH_ENTRY + cpus * size_of::<HopCount>();
-    let hops = (HOPS_BYTES / entry).clamp(HOPS_ENTRIES.0, HOPS_ENTRIES.1);
     let events = (EVENTS_BYTES * cpus).clamp(EVENTS_BOUNDS.0, EVENTS_BOUNDS.1);
     // A refused program is loaded once more with a buffer for the log, which without any level is EINVAL and hides
     // what was wrong: so at least the statistics are asked for.
@@ -63,7 +58,8 @@ pub(super) fn object(layout: &Layout, options: &LoadOptions) -> Result<Ebpf, Ebp
         .override_global(names::LAYOUT, layout.as_bytes(), true)
         .override_global(names::SNAPLEN, &snaplen, true)
         .override_global(names::BUDGET, &options.budget, true)
-        .map_max_entries(names::HOPS, hops as u32)
+        .map_max_entries(names::HOPS, HOPS_ENTRIES)
+        .map_max_entries(names::HOPS_REST, HOPS_REST_ENTRIES)
         .map_max_entries(names::EVENTS, events as u32)
         .verifier_log_level(log)
         .load(OBJECT)

@@ -1,35 +1,41 @@
 //! What the kernel programs count: exact numbers of packets at each hop, and what was lost or not sent.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 use tracer_common::stats::{HopCount, HopKey};
-use zerocopy::IntoBytes;
 
-/// Sums over CPUs of what the kernel programs counted.
+/// What the kernel programs counted, as it is told from time to time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// One row for each hop and tuple.
+    /// One row for each hop and tuple, with all that was counted; those that did not change may be left out.
     pub hops: Vec<(HopKey, HopCount)>,
     /// Losses by place.
     pub loss: Losses,
 }
 
-impl Counters {
-    /// What was counted after `before`.
-    #[must_use]
-    pub fn since(&self, before: &Self) -> Self {
-        if before.hops.is_empty() && before.loss == Losses::default() {
-            return self.clone();
-        }
-        let known: BTreeMap<&[u8], &HopCount> = before
-            .hops
-            .iter()
-            .map(|(key, count)| (key.as_bytes(), count))
-            .collect();
-        let hops = self.hops.iter().filter_map(|(key, count)| {
-            let Some(old) = known.get(key.as_bytes()) else {
+/// All rows, each as it was told last.
+#[derive(Clone, Debug, Default)]
+pub struct Counted {
+    rows: HashMap<HopKey, HopCount>,
+    loss: Losses,
+}
+
+impl Counted {
+    /// Takes in what was told.
+    pub fn update(&mut self, counters: &Counters) {
+        self.rows.extend(counters.hops.iter().copied());
+        self.loss.clone_from(&counters.loss);
+    }
+
+    /// What was counted after `before`, by row.
+    pub fn rows_since<'a>(
+        &'a self,
+        before: &'a Self,
+    ) -> impl Iterator<Item = (HopKey, HopCount)> + 'a {
+        self.rows.iter().filter_map(|(key, count)| {
+            let Some(old) = before.rows.get(key) else {
                 return Some((*key, *count));
             };
             let new = HopCount {
@@ -39,19 +45,13 @@ impl Counters {
                 last_ns: count.last_ns,
             };
             (new.packets > 0).then_some((*key, new))
-        });
-        Self {
-            hops: hops.collect(),
-            loss: self.loss.since(&before.loss),
-        }
+        })
     }
-}
 
-impl AddAssign<&Self> for Counters {
-    /// Adds those of another machine, whose hops are others.
-    fn add_assign(&mut self, other: &Self) {
-        self.hops.extend_from_slice(&other.hops);
-        self.loss += &other.loss;
+    /// What was lost after `before`.
+    #[must_use]
+    pub fn losses_since(&self, before: &Self) -> Losses {
+        self.loss.since(&before.loss)
     }
 }
 

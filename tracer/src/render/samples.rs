@@ -190,6 +190,8 @@ fn report(expression: &str, packets: u64, verdict: Verdict, flows: Vec<FlowRepor
             duration_ms: 4_210,
             packets,
             flows_seen: flows.len() as u64,
+            flows_counted: 0,
+            packets_counted: 0,
             events: packets * 14,
             completeness: Completeness {
                 probes: ["kfree_skb", "neigh_update", "tc-ingress"]

@@ -110,11 +110,15 @@ fn header(page: &mut Page, report: &Report) {
     let between = format!(" {} ", page.marks.dot);
     let mut items = vec![format!("{} in {time}", counted(trace.packets, "packet"))];
     if report.flows.len() > 1 {
-        items.push(format!(
-            "{}: {}",
-            counted(trace.flows_seen, "flow"),
-            outcomes(report.flows.iter())
-        ));
+        let flows = match trace.flows_counted {
+            0 => counted(trace.flows_seen, "flow"),
+            more => format!(
+                "{} of {} followed",
+                count(trace.flows_seen),
+                counted(trace.flows_seen + more, "flow")
+            ),
+        };
+        items.push(format!("{flows}: {}", outcomes(report.flows.iter())));
     }
     items.extend(if report.nodes.is_empty() {
         vec![format!("{}, Linux {}", host.hostname, host.kernel)]

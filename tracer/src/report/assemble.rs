@@ -67,6 +67,8 @@ pub fn assemble(trace: &Trace, host: &Host, diagnosis: &Diagnosis) -> Report {
             duration_ms: clock.since_start(trace.now) / 1_000_000,
             packets: trace.packets,
             flows_seen: trace.flows_seen,
+            flows_counted: trace.unfollowed.flows,
+            packets_counted: trace.unfollowed.packets + trace.unfollowed.crowded,
             events: trace.events,
             completeness: completeness(trace, host),
         },

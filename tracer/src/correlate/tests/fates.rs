@@ -323,17 +323,28 @@ fn the_loss_of_an_error_is_not_the_loss_of_its_packet() {
 #[test]
 fn without_a_view_of_sockets_reception_by_the_owner_is_delivery() {
     let mut scene = Scene::new(PAIR);
-    let counters = crate::model::Counters {
-        hops: Vec::new(),
-        loss: crate::model::Losses {
-            thinned: vec![("sk_data_ready".to_owned(), 3)],
-            ..crate::model::Losses::default()
-        },
+    let losses = crate::model::Losses {
+        thinned: vec![("sk_data_ready".to_owned(), 3)],
+        ..crate::model::Losses::default()
     };
     scene
         .correlator
-        .counters(crate::model::KtimeNs(1), &counters, &scene.host);
+        .counters(crate::model::KtimeNs(1), std::iter::empty(), losses);
     scene.play("10 server/eth0 rx s1 udp 10.0.0.1:5000>10.0.0.2:53 id=1");
     scene.end();
     assert_eq!(scene.fates(), ["forward delivered"]);
+}
+
+#[test]
+fn a_fragmented_echo_request_arrived_when_its_reply_is_made() {
+    // a fragment's bytes are its payload alone: of this one type 8, code 0, and the number 0x7878
+    let asked = "10 client/eth0 egress  s1 icmp 10.0.0.1>10.0.0.2:7 seq=134217728 pay=40 frag=0+ id=9\n\
+         11 client/eth0 egress  s2 icmp 10.0.0.1>10.0.0.2:0 pay=40 frag=48 id=9\n\
+         12 server/eth0 ingress s1 icmp 10.0.0.1>10.0.0.2:7 seq=134217728 pay=40 frag=0+ id=9\n\
+         13 server/eth0 ingress s2 icmp 10.0.0.1>10.0.0.2:0 pay=40 frag=48 id=9\n";
+    let fates = |answer: &str| run(PAIR, &format!("{asked}{answer}")).fates();
+    let answer = "20 server/eth0 egress s3 icmp 10.0.0.2>10.0.0.1:7 reply n=30840 id=4";
+    assert_eq!(fates(answer), ["forward delivered", "reply vanished"]);
+    let another = "20 server/eth0 egress s3 icmp 10.0.0.2>10.0.0.1:7 reply n=4 id=4";
+    assert!(!fates(another).contains(&"forward delivered".to_owned()));
 }

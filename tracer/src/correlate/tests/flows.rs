@@ -444,3 +444,28 @@ fn what_a_node_follows_for_others_opens_no_flow_by_itself() {
     let hops = flows.first().unwrap().forward.hops.len();
     assert_eq!(hops, 3, "{:?}", scene.journeys());
 }
+
+#[test]
+fn a_datagram_from_another_address_of_the_host_that_was_asked_is_its_answer() {
+    let topology = &format!("{PAIR}\nserver/vip0 10.0.0.3");
+    let asked = "10 client/eth0 egress s1 udp 10.0.0.1:4000>10.0.0.2:53\n\
+         20 server/eth0 ingress s1 udp 10.0.0.1:4000>10.0.0.2:53\n";
+    let flows = |answer: &str| {
+        let scene = run(topology, &format!("{asked}{answer}"));
+        let last = scene.trace().journeys.values().next_back().unwrap();
+        (scene.trace().flows.len(), last.direction)
+    };
+    let other = "30 server/eth0 egress s2 udp 10.0.0.3:53>10.0.0.1:4000";
+    assert_eq!(flows(other), (1, Direction::Reply));
+    // as it comes in, where the server is not seen
+    let other = "30 client/eth0 ingress s2 udp 10.9.9.9:53>10.0.0.1:4000";
+    assert_eq!(flows(other), (1, Direction::Reply));
+    // from another port, from a host that was not asked, and over another protocol
+    for stranger in [
+        "30 server/eth0 egress s2 udp 10.0.0.3:54>10.0.0.1:4000",
+        "30 server/eth0 egress s2 udp 10.9.9.9:53>10.0.0.1:4000",
+        "30 server/eth0 egress s2 tcp 10.0.0.3:53>10.0.0.1:4000 A",
+    ] {
+        assert_eq!(flows(stranger).0, 2, "{stranger}");
+    }
+}

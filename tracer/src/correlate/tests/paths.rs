@@ -4,7 +4,8 @@ use tracer_common::hook;
 use tracer_common::stats::{HopCount, HopKey};
 
 use super::script::{Scene, raw_tuple, run, tuple};
-use crate::model::{Counters, Losses};
+use crate::correlate::Unfollowed;
+use crate::model::Losses;
 use crate::model::{Direction, KtimeNs};
 
 const CHAIN: &str = "
@@ -124,7 +125,8 @@ fn the_kernels_counters_are_the_numbers_of_the_path() {
             netns: device.netns.0,
             ifindex: device.ifindex.0,
             hook,
-            pad: [0; 7],
+            asked: 0,
+            pad: [0; 6],
         }
     };
     // the rate limit left out all events of the answers
@@ -138,21 +140,43 @@ fn the_kernels_counters_are_the_numbers_of_the_path() {
         first_ns: 10_000,
         last_ns: 900_000,
     };
-    let counters = Counters {
-        hops: vec![
-            (key("client/eth0", hook::TC_EGRESS), count(1000)),
-            (key("client/eth0", hook::NET_DEV_QUEUE), count(990)),
-            (key("router/ra", hook::NETIF_RECEIVE_SKB), count(700)),
-            (key("router/ra", hook::KFREE_SKB), count(5000)),
-            (answer, count(40)),
-        ],
-        loss: Losses::default(),
+    let fragments = HopKey {
+        tuple: raw_tuple(&tuple("udp", "10.0.1.2:0>10.0.2.2:0"), 0),
+        ..key("router/ra", hook::NETIF_RECEIVE_SKB)
     };
+    // of another flow no event came at all, and more flows than there are rows for were counted together
+    let other = |text: &str, place: &str| HopKey {
+        tuple: raw_tuple(&tuple("udp", text), 0),
+        asked: 1,
+        ..key(place, hook::TC_EGRESS)
+    };
+    let crowd = HopKey {
+        tuple: raw_tuple(&tuple("udp", "0.0.0.0:0>0.0.0.0:0"), 0),
+        ..key("client/eth0", hook::TC_EGRESS)
+    };
+    let rows = [
+        (key("client/eth0", hook::TC_EGRESS), count(1000)),
+        (key("client/eth0", hook::NET_DEV_QUEUE), count(990)),
+        (key("router/ra", hook::NETIF_RECEIVE_SKB), count(700)),
+        (fragments, count(30)),
+        (key("router/ra", hook::KFREE_SKB), count(5000)),
+        (answer, count(40)),
+        (other("10.0.1.2:6000>10.0.2.2:53", "client/eth0"), count(7)),
+        (other("10.0.1.2:6000>10.0.2.2:53", "router/rb"), count(5)),
+        (other("10.0.2.2:53>10.0.1.2:6000", "client/eth0"), count(6)),
+        (crowd, count(300)),
+    ];
     scene
         .correlator
-        .counters(KtimeNs(950_000), &counters, &scene.host);
+        .counters(KtimeNs(950_000), rows.into_iter(), Losses::default());
     scene.end();
-    assert_eq!(scene.paths().0, "client/eth0>*1000 >router/ra*700-1");
+    assert_eq!(scene.paths().0, "client/eth0>*1000 >router/ra*730-1");
+    let rest = Unfollowed {
+        flows: 1,
+        packets: 13,
+        crowded: 300,
+    };
+    assert_eq!(scene.trace().unfollowed, rest);
     let flow = scene.trace().flows.first().unwrap();
     assert_eq!(flow.packets.get(&Direction::Forward), Some(&1000));
     assert_eq!(flow.packets.get(&Direction::Reply), Some(&40));

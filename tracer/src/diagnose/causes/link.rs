@@ -65,10 +65,12 @@ family! {
         recognised: "OTHERHOST in `ip_rcv_core`, no other branch of the journey accepted. Both MACs are given. A
             flooded frame is judged where it should have arrived: at the owner of the next hop. Where a bridge's
             forwarding database has the MAC on another port than the one behind which it is, or as its own, the
-            entry is named; a sender with ARP turned off, which puts its own MAC on all frames; else the sender's
-            neighbour entry.",
+            entry is named; a sender with ARP turned off, which puts its own MAC on all frames. A destination that
+            changed between two observations although the source did not, or behind a right neighbour entry, was
+            written over: the rule (ebtables, nft) that has that MAC is named, else what stands on both interfaces.
+            Else the sender's neighbour entry.",
         confirm: "`ip neigh` at the sender, `bridge fdb show` on the way, `ip link` here.",
-        fix: "correct the neighbour or FDB entry; or, where the interface owns the next hop,
+        fix: "correct the neighbour or FDB entry, delete the rule; or, where the interface owns the next hop,
             `ip link set dev IF address MAC`.",
     };
 

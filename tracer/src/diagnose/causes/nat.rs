@@ -109,8 +109,10 @@ family! {
             been (`certain`; a firewall that considers it INVALID is `conntrack.invalid`), or left and was never
             acknowledged (`likely`). A segment is INVALID, and its entry not lost, where others of the connection
             are translated before and after it, or its numbers are far from those of the connection. A UDP server's
-            answer from another address is none of the flow's packets: with a socket bound to no address and a route
-            back that prefers another source than was asked, it is `likely`.",
+            answer from another address of its host is followed too, by the source that the kernel says it would take,
+            and counts as the flow's: `likely` where the asker refused it or it was lost on the way, else `possible`;
+            where none was seen, a socket bound to no address and a route back that prefers another source than was
+            asked are `likely`.",
         confirm: "`conntrack -L -d SERVICE` ([UNREPLIED]), `conntrack -S` (invalid); `ip route get CLIENT` on the
             server, `ip rule`; `sysctl net.bridge.bridge-nf-call-iptables`.",
         fix: "lead the answers through the translator (the backend's route,

@@ -73,6 +73,27 @@ family! {
             controller, a routing daemon).",
     };
 
+    /// An ICMP redirect led it to a router that does not pass it on.
+    ROUTE_REDIRECTED = Cause {
+        code: "route.redirected",
+        outcome: Outcome::Dropped,
+        hooks: &["route"],
+        beats: &[
+            Beats {
+                others: &["route.forwarding-disabled", "route.none", "remote.unanswered", "wire.lost", "neighbor.unresolved"],
+                why: "the routes name another router: the one that the redirect named is used in its place for as long as it is remembered",
+            },
+        ],
+        what: "The sender or a router once got an ICMP redirect, and gives packets for this destination to the router that
+            it named, in place of the next hop of its routes. That one does not pass them on (any more). What was
+            learned is kept for five minutes after its last use, longer than routes on which it rested.",
+        recognised: "the kernel, asked for the route, answers with a next hop that it learned (RTCF_REDIRECTED; for IPv6
+            a cached exception), the routes that were read name another one, and the packet did not come through:
+            `likely`.",
+        confirm: "`ip route get DESTINATION` says `redirected`; `ip route show cache`.",
+        fix: "`ip route flush cache`; and find out why the router sends its hosts there.",
+    };
+
     /// A blackhole route or policy rule matched.
     ROUTE_BLACKHOLE = Cause {
         code: "route.blackhole",

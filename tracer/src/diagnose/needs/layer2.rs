@@ -54,6 +54,14 @@ pub(super) fn about_sender(loss: &Loss<'_>, list: &mut Asked) {
             });
         }
     }
+    if let Some(rewritten) = l2::Rewritten::of(loss) {
+        list.push(Question::Chains {
+            netns: rewritten.netns(),
+        });
+        for device in rewritten.devices() {
+            list.device_state(loss.host, device);
+        }
+    }
 }
 
 /// A frame that was handed to a VXLAN device.

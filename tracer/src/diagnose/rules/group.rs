@@ -6,7 +6,7 @@ use crate::host::facts::OpenSocket;
 
 use super::super::candidate::Candidate;
 use super::super::causes::{MULTICAST, SOCKET_NONE, SOCKET_SILENT};
-use super::super::local::{echo_sysctl, is_broadcast};
+use super::super::local::echo_sysctl;
 use super::super::loss::Loss;
 use super::super::ports;
 use super::super::remedy::{Remedy, Shell, command, ip, sysctl, text};
@@ -74,7 +74,7 @@ fn join(loss: &Loss<'_>, group: IpAddr) -> Option<Remedy> {
 pub fn echo(loss: &Loss<'_>) -> Option<Candidate> {
     let dst = loss.dst()?;
     let netns = loss.netns()?;
-    let to_many = dst.is_multicast() || is_broadcast(loss.host, netns, dst);
+    let to_many = dst.is_multicast() || loss.host.is_broadcast(netns, dst);
     if loss.reason() != "INVALID_PROTO" || loss.function() != "icmp_rcv" || !to_many {
         return None;
     }
@@ -101,7 +101,7 @@ pub fn broadcast(loss: &Loss<'_>) -> Option<Candidate> {
     let tuple = loss.tuple()?;
     let netns = loss.netns()?;
     let heard = !loss.unnamed() || !WITHOUT_RECEIVER.contains(&loss.function());
-    if heard || !is_broadcast(loss.host, netns, tuple.dst) {
+    if heard || !loss.host.is_broadcast(netns, tuple.dst) {
         return None;
     }
     let shell = Shell::of(loss.host, Some(netns));

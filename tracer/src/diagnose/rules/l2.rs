@@ -1,6 +1,7 @@
 //! Frames that came to an interface with another MAC.
 
 mod misled;
+mod rewritten;
 
 use std::net::IpAddr;
 
@@ -24,6 +25,7 @@ use super::super::remedy::{Remedy, Shell, command, ip, text};
 use super::super::words;
 
 use misled::misled;
+pub(in super::super) use rewritten::Rewritten;
 
 /// The Ethernet header that the dropping interface saw: the inner one after decapsulation.
 pub(in super::super) fn frame(loss: &Loss<'_>) -> Option<Ethernet> {

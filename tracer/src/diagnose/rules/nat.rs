@@ -1,16 +1,15 @@
 //! Answers that do not come back through the translator: from an address that was never contacted, or to one that
 //! the translator no longer knows.
 
-use std::net::IpAddr;
-
 use crate::host::Host;
 use crate::host::facts::Question;
-use crate::model::{Device, Direction, IfIndex, NetNs, Proto, Transport, Tuple};
+use crate::model::{Direction, NetNs, Proto, Transport, Tuple};
 
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::NAT_ASYMMETRIC;
 use super::super::chain_commands::default_program;
 use super::super::loss::Loss;
+use super::super::other_address;
 use super::super::remedy::{Remedy, Shell, command, ip, sysctl, text};
 use super::super::routers::Parting;
 use super::super::translation::{self, Change};
@@ -144,7 +143,7 @@ fn other_address(loss: &Loss<'_>, asked: &Tuple, answer: &Tuple, head: &str) -> 
     );
     Some((
         summary,
-        answer_address(loss.host, server, asked, answer.src),
+        other_address::advice(loss.host, server, asked, answer.src),
         server.map(|ns| {
             format!(
                 "{} has both addresses: {} and {}",
@@ -154,70 +153,6 @@ fn other_address(loss: &Loss<'_>, asked: &Tuple, answer: &Tuple, head: &str) -> 
             )
         }),
     ))
-}
-
-/// How a UDP server is made to answer from the address that was asked, and not from the one `instead`.
-#[must_use]
-pub fn answer_address(
-    host: &Host,
-    server: Option<NetNs>,
-    asked: &Tuple,
-    instead: IpAddr,
-) -> Vec<Remedy> {
-    let shell = Shell::of(host, server);
-    let mut list = vec![
-        shell.look("is the server bound to 0.0.0.0 or [::]? then the kernel chooses the source of its answers", command!["ss -lunp sport =", format!(":{}", asked.dport)]),
-        shell.look("the source that it chooses", command![..ip(asked.dst.is_ipv6()), "route get", asked.src]),
-    ];
-    list.extend(server.and_then(|netns| prefer(host, netns, asked, instead)));
-    list.push(text(format!(
-        "bind the server to {} as well, or let it answer from the address that was asked (IP_PKTINFO)",
-        asked.dst
-    )));
-    list
-}
-
-/// A route to the asker alone that prefers the address that was asked, where the kernel has chosen the other one.
-fn prefer(host: &Host, netns: NetNs, asked: &Tuple, instead: IpAddr) -> Option<Remedy> {
-    let answers = host.routes.iter().rev().map(|r| &r.fact);
-    let route = answers
-        .filter(|r| r.netns == netns && r.tuple.dst == asked.src && r.tuple.src.is_unspecified())
-        .find_map(|r| r.result.as_ref().ok())
-        .filter(|route| route.source == Some(instead) && route.kind == "unicast")?;
-    let device = Device {
-        netns,
-        ifindex: IfIndex(route.oif?),
-    };
-    let name = host.interface(device);
-    let ip = ip(asked.src.is_ipv6());
-    let via = route
-        .gateway
-        .map_or_else(Vec::new, |g| vec!["via".to_owned(), g.to_string()]);
-    let change = Shell::of(host, Some(netns)).change(
-        format!(
-            "let this host prefer {} as its source towards the asker",
-            asked.dst
-        ),
-        command![
-            ..ip,
-            "route add",
-            asked.src,
-            ..via,
-            "dev",
-            name,
-            "src",
-            asked.dst
-        ],
-    );
-    let scope = format!(
-        "all that this host sends to {} of its own has that source",
-        asked.src
-    );
-    Some(
-        change
-            .undone_by(command![..ip, "route del", asked.src, "dev", name])
-            .scope(Some(scope)),
-    )
 }
 
 /// The answer took a way on which the translator is not.

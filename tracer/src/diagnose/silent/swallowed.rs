@@ -11,10 +11,10 @@ use crate::verdict::{Confidence, Outcome, Place};
 use super::super::candidate::{Candidate, place_on};
 use super::super::causes::{NAT_ASYMMETRIC, SOCKET_BACKLOG};
 use super::super::local;
+use super::super::other_address;
 use super::super::ports;
 use super::super::recovered::first_packet;
 use super::super::remedy::{Remedy, Shell, command, sysctl};
-use super::super::rules::nat;
 use super::super::rules::neighbor::{self, Unresolved};
 use super::super::source_address;
 use super::super::view::{View, last_seen, total};
@@ -299,7 +299,7 @@ pub(super) fn answered_with_another_address(view: &View<'_>, counts: &Counts) ->
             "could also be socket.unanswered: that the server answers at all was not seen"
                 .to_owned(),
         )
-        .advise(nat::answer_address(
+        .advise(other_address::advice(
             view.host,
             Some(socket.netns),
             &arrived,

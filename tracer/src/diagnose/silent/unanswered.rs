@@ -100,7 +100,7 @@ pub(super) fn unanswered(view: &View<'_>, counts: &Counts) -> Option<Silence> {
 }
 
 /// What an ICMP error said of the flow.
-fn error_seen(view: &View<'_>, tuple: &Tuple) -> Option<String> {
+pub fn error_seen(view: &View<'_>, tuple: &Tuple) -> Option<String> {
     view.journeys(Direction::Error).find_map(|j| {
         let packet = first_packet(j)?;
         let Transport::Icmp {

@@ -40,6 +40,10 @@ pub(super) fn vanished(view: &View<'_>, direction: Direction, counts: &Counts) -
     if works {
         return partly(view, direction);
     }
+    // What was counted further on went on: only its events are missing.
+    if view.flow.unseen.iter().any(|(way, ..)| *way == direction) {
+        return None;
+    }
     let journey = view.journeys(direction).find(|j| is_open(j))?;
     Some(Silence {
         candidate: explain(view, direction, journey, ""),

@@ -66,6 +66,7 @@ fn machine(addresses: &[(&str, u8, bool)], chosen: &str) -> Net {
             source: Some(ip(chosen)),
             table: RT_TABLE_MAIN,
             mtu: None,
+            learned: false,
         }),
     }));
     net

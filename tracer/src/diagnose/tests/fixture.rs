@@ -234,6 +234,7 @@ impl Net {
             journeys: Vec::new(),
             journeys_seen: Default::default(),
             acked: Default::default(),
+            unseen: Vec::new(),
             sending: Default::default(),
             fates: Default::default(),
             first: KtimeNs(self.clock),

@@ -2,8 +2,9 @@
 
 use super::fixture::{Net, Walk, device, dropped, echo, mac};
 use crate::host::facts::{
-    BridgeLink, BridgePort, Fact, FdbEntry, Forwarding, PortState, Question, Route, RouteAnswer,
-    Selectors, TunnelLink, VxlanLink,
+    BaseChain, BridgeLink, BridgePort, Chain, Fact, FdbEntry, FilterEngine, Forwarding, Missing,
+    Part, PortState, Question, Route, RouteAnswer, Rule, Ruleset, Selectors, Side, Statement,
+    TunnelLink, VxlanLink,
 };
 use crate::model::{Device, Direction, NetNs, Proto, Tunnel, TunnelKind, Tuple};
 use crate::verdict::Verdict;
@@ -321,6 +322,72 @@ fn a_flooded_frame_is_judged_where_it_should_have_arrived() {
 }
 
 #[test]
+fn a_mac_that_changes_on_a_bridge_is_told_with_the_rule_that_sets_it() {
+    let mut net = bridged(|_, _| {});
+    let base = BaseChain {
+        engine: FilterEngine::Nftables,
+        family: "bridge".to_owned(),
+        table: "nat".to_owned(),
+        chain: "PREROUTING".to_owned(),
+        hook: "PREROUTING".to_owned(),
+        priority: -300,
+        policy_drop: false,
+        rules: Some(2),
+        policy_packets: None,
+        kind: None,
+        devices: Vec::new(),
+        stops: Vec::new(),
+        more_stops: false,
+    };
+    let rule = |handle: u64, to: u8| Rule {
+        handle: Some(handle),
+        number: 1,
+        text: format!("ether daddr set {}", mac(to)),
+        whole: true,
+        parts: vec![Part::Do(Statement::SetMac(Side::Destination, mac(to)))],
+        ..Rule::default()
+    };
+    let ruleset = Ruleset {
+        chains: vec![Chain {
+            engine: base.engine,
+            family: base.family.clone(),
+            table: base.table.clone(),
+            name: base.chain.clone(),
+            rules: vec![rule(4, 0x55), rule(5, 0x77)],
+            missing: Missing::Nothing,
+        }],
+        base: vec![base],
+        sets: Vec::new(),
+    };
+    let flow = net.flow(echo("10.3.0.1", "10.3.0.2"));
+    net.packet(flow, Direction::Forward)
+        .bound_for(mac(2))
+        .leaves(device(LEFT, 2))
+        .enters(device(SWITCH, 1))
+        .bound_for(mac(0x77))
+        .leaves(device(SWITCH, 2))
+        .enters(device(RIGHT, 2))
+        .dies(
+            Some(device(RIGHT, 2)),
+            dropped("OTHERHOST", "ip_rcv_core", "ip_rcv"),
+        );
+    let asked = net.questions();
+    let chains = Question::Chains {
+        netns: NetNs(SWITCH),
+    };
+    assert!(asked.contains(&chains), "{asked:?}");
+    net.fact(Fact::Ruleset(NetNs(SWITCH), Box::new(ruleset)));
+    let verdict = net.verdict();
+    check(
+        &verdict,
+        "l2.wrong-destination-mac",
+        "its destination was changed from 02:00:00:00:00:02 to 02:00:00:00:00:77 on switch between p1 and p2, by rule (handle 5)",
+        "ip netns exec switch nft delete rule bridge nat PREROUTING handle 5",
+    );
+    assert!(!format!("{verdict:?}").contains("neigh replace"));
+}
+
+#[test]
 fn the_neighbour_entry_is_that_of_the_gateway() {
     let mut net = bridged(|_, _| {});
     net.fact(Fact::Route(RouteAnswer {
@@ -335,6 +402,7 @@ fn the_neighbour_entry_is_that_of_the_gateway() {
             source: None,
             table: 254,
             mtu: None,
+            learned: false,
         }),
     }));
     let flow = net.flow(echo("10.3.0.1", "10.9.0.9"));

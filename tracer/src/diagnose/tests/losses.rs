@@ -100,6 +100,7 @@ fn forward_policy_of_iptables_nft() {
             source: None,
             table: 254,
             mtu: None,
+            learned: false,
         }),
     }));
     let verdict = net.verdict();

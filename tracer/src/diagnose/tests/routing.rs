@@ -96,6 +96,7 @@ fn answer(net: &mut Net, ns: u32, dst: &str, result: Result<u32, u32>) {
         source: None,
         table: 254,
         mtu: None,
+        learned: false,
     });
     net.fact(Fact::Route(RouteAnswer {
         netns: NetNs(ns),
@@ -756,6 +757,64 @@ fn the_route_that_went_at_the_other_end_is_asked_for_where_nobody_can_be_asked()
         "ip netns exec server ip route add default via 10.2.0.1 dev eth0",
     ] {
         assert!(typed.contains(command), "{typed}");
+    }
+}
+
+/// A client whose kernel says that it learned another next hop than its routes name.
+fn is_redirected(learned: bool, answers: bool) -> Verdict {
+    let mut net = Net::with(&["client", "router", "server"]);
+    net.link(device(CLIENT, 2), "eth0", |_| {});
+    net.address(device(CLIENT, 2), "10.1.0.2", 24);
+    let asked = echo("10.1.0.2", "10.2.0.2");
+    let main = TableRoute {
+        gateway: "10.1.0.1".parse().ok(),
+        oif: Some(2),
+        ..TableRoute::new("unicast", 254, [0, 0, 0, 0].into(), 0)
+    };
+    let dst = IpAddr::from([10, 2, 0, 2]);
+    net.fact(Fact::RoutesTowards(NetNs(CLIENT), dst, vec![main]));
+    net.fact(Fact::Rules(NetNs(CLIENT), false, vec![lookup(32766, 254)]));
+    net.fact(Fact::Route(RouteAnswer {
+        netns: NetNs(CLIENT),
+        tuple: asked,
+        iif: 0,
+        with: Selectors::default(),
+        result: Ok(Route {
+            kind: "unicast".to_owned(),
+            oif: Some(2),
+            gateway: "10.1.0.254".parse().ok(),
+            source: None,
+            table: 254,
+            mtu: None,
+            learned,
+        }),
+    }));
+    let flow = net.flow(asked);
+    net.packet(flow, Direction::Forward)
+        .leaves(device(CLIENT, 2))
+        .goes_away();
+    if answers {
+        net.packet(flow, Direction::Reply)
+            .enters(device(CLIENT, 2))
+            .arrives(device(CLIENT, 2));
+    }
+    net.wait(1000);
+    net.verdict()
+}
+
+#[test]
+fn a_next_hop_that_a_redirect_named_is_told_where_it_does_not_lead_on() {
+    let verdict = is_redirected(true, false);
+    assert_eq!(verdict.cause.as_deref(), Some("route.redirected"));
+    assert!(
+        verdict.summary.contains("to 10.1.0.254"),
+        "{}",
+        verdict.summary
+    );
+    assert!(commands(&verdict).contains("ip netns exec client ip route flush cache"));
+    for (learned, answers) in [(true, true), (false, false)] {
+        let verdict = is_redirected(learned, answers);
+        assert_ne!(verdict.cause.as_deref(), Some("route.redirected"));
     }
 }
 

@@ -1,9 +1,12 @@
 //! Sockets on the port of a lost packet, and what refuses without a reason.
 #![expect(clippy::unwrap_used, reason = "a test's own mistakes may end it")]
 
-use crate::host::facts::{Fact, OpenSocket, PortSockets};
+use crate::diagnose::expected;
+use crate::host::facts::{
+    Fact, OpenSocket, PortSockets, Question, Route, RouteAnswer, Selectors, TableRoute,
+};
 use crate::model::{Direction, NetNs, Process, Proto};
-use crate::verdict::Verdict;
+use crate::verdict::{Confidence, Outcome, Verdict};
 
 use super::fixture::{Net, device, dropped, echo, ports, tcp};
 
@@ -140,4 +143,88 @@ fn a_stopped_process_that_does_not_read_is_let_go_on() {
         commands.ends_with(&["kill -CONT 77", "kill -STOP 77"]),
         "{commands:?}"
     );
+}
+
+/// A server over UDP with an address on each of two uplinks, of which the default route takes the first.
+fn two_uplinks() -> Net {
+    const BOX: u32 = 1;
+    let mut net = Net::with(&["box"]);
+    net.link(device(BOX, 1), "wan1", |_| {});
+    net.link(device(BOX, 2), "wan2", |_| {});
+    net.address(device(BOX, 1), "198.51.100.10", 25);
+    net.address(device(BOX, 2), "198.51.100.140", 25);
+    let default = TableRoute {
+        gateway: "198.51.100.1".parse().ok(),
+        oif: Some(1),
+        ..TableRoute::new("unicast", 254, "0.0.0.0".parse().unwrap(), 0)
+    };
+    let asker = "203.0.113.7".parse().unwrap();
+    net.fact(Fact::RoutesTowards(NetNs(BOX), asker, vec![default]));
+    let flow = net.flow(ports(
+        Proto::Udp,
+        "203.0.113.7",
+        4000,
+        "198.51.100.140",
+        5300,
+    ));
+    net.packet(flow, Direction::Forward)
+        .enters(device(BOX, 2))
+        .arrives(device(BOX, 2));
+    let asks = |q: &Question| matches!(q, Question::Route { tuple, .. } if tuple.dst == asker && tuple.src.is_unspecified());
+    assert!(net.questions().iter().any(asks));
+    net.fact(Fact::Route(RouteAnswer {
+        netns: NetNs(BOX),
+        tuple: ports(Proto::Udp, "0.0.0.0", 0, "203.0.113.7", 0),
+        iif: 0,
+        with: Selectors::default(),
+        result: Ok(Route {
+            kind: "unicast".to_owned(),
+            oif: Some(1),
+            gateway: "198.51.100.1".parse().ok(),
+            source: "198.51.100.10".parse().ok(),
+            table: 254,
+            mtu: None,
+            learned: false,
+        }),
+    }));
+    net
+}
+
+#[test]
+fn an_answer_from_another_address_is_followed_and_told() {
+    let mut net = two_uplinks();
+    assert_eq!(
+        expected(&net.trace, &net.host),
+        ["udp and src host 198.51.100.10 and src port 5300 and dst host 203.0.113.7"]
+    );
+    let flow = net.trace.flows[0].id;
+    net.packet(flow, Direction::Reply)
+        .becomes(ports(
+            Proto::Udp,
+            "198.51.100.10",
+            5300,
+            "203.0.113.7",
+            4000,
+        ))
+        .leaves(device(1, 1))
+        .goes_away();
+    assert!(expected(&net.trace, &net.host).is_empty());
+    let verdict = net.verdict();
+    assert_eq!(verdict.cause.as_deref(), Some("nat.asymmetric"));
+    assert_eq!(verdict.outcome, Outcome::Unanswered);
+    assert_eq!(verdict.confidence, Confidence::Possible);
+    assert!(
+        verdict
+            .summary
+            .contains("asked at 198.51.100.140 and answers from 198.51.100.10"),
+        "{}",
+        verdict.summary
+    );
+    // one from the address that was asked is as it should be
+    let mut net = two_uplinks();
+    let flow = net.trace.flows[0].id;
+    net.packet(flow, Direction::Reply)
+        .leaves(device(1, 1))
+        .goes_away();
+    assert_ne!(net.verdict().cause.as_deref(), Some("nat.asymmetric"));
 }

@@ -338,6 +338,7 @@ fn a_udp_server_that_prefers_another_source() {
                 source: source.parse().ok(),
                 table: 254,
                 mtu: None,
+                learned: false,
             }),
         }));
         assert_eq!(cause(&net.verdict()), Some(expected), "{source}");

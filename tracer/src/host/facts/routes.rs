@@ -53,6 +53,9 @@ pub struct Route {
     pub table: u32,
     /// Path MTU known for it.
     pub mtu: Option<u32>,
+    /// The kernel learned it by ICMP, in place of what its tables say: a redirect, for IPv6 also a path MTU.
+    #[serde(default)]
+    pub learned: bool,
 }
 
 /// A policy rule (ip-rule(8)). What is `None` is not asked for.

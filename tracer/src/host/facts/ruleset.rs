@@ -102,6 +102,8 @@ pub enum Statement {
     SetMark(NewValue),
     /// Sets the connection's mark.
     SetConnectionMark(NewValue),
+    /// Gives the frame another MAC.
+    SetMac(Side, Mac),
     /// Leaves it to no connection.
     NoTrack,
     /// Sets the zone of conntrack in which its connection is looked up; `None`: which one is not known.
@@ -171,6 +173,8 @@ pub enum Field {
     Family,
     /// ETH_P_*.
     EtherType,
+    /// ARPHRD_* of the interface.
+    LinkType(Side),
     /// Interface by name.
     Interface(Side),
     /// Port of a bridge by name, where IP sees what is bridged.

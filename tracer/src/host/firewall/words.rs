@@ -14,8 +14,16 @@ use crate::model::clean::is_unsayable;
 pub(super) enum Dialect {
     /// nft(8).
     Nft,
+    /// nft(8) in tables of whole frames (bridge, netdev): the frame's type tells the version of IP.
+    NftFrames,
     /// iptables(8), ip6tables(8).
     Iptables,
+}
+
+impl Dialect {
+    const fn is_nft(self) -> bool {
+        matches!(self, Self::Nft | Self::NftFrames)
+    }
 }
 
 /// Stands for what is not understood.
@@ -53,7 +61,7 @@ pub(super) fn rule<'a>(
     sets: impl Fn(&str) -> Option<&'a Set>,
 ) -> (String, bool) {
     let comment = comment.map(|text| match dialect {
-        Dialect::Nft => format!("comment {}", nft_string(text)),
+        Dialect::Nft | Dialect::NftFrames => format!("comment {}", nft_string(text)),
         Dialect::Iptables => format!("-m comment --comment {}", iptables_string(text)),
     });
     let mut said: Vec<String> = Vec::new();
@@ -129,7 +137,7 @@ fn conditions<'a>(
     sets: &impl Fn(&str) -> Option<&'a Set>,
 ) -> Vec<String> {
     match dialect {
-        Dialect::Nft => nft(tests, sets),
+        Dialect::Nft | Dialect::NftFrames => nft(dialect, tests, sets),
         Dialect::Iptables => tests.iter().flat_map(|test| iptables(test)).collect(),
     }
 }
@@ -140,7 +148,7 @@ fn done<'a>(
     statement: &Statement,
     sets: &impl Fn(&str) -> Option<&'a Set>,
 ) -> Option<String> {
-    let nft = dialect == Dialect::Nft;
+    let nft = dialect.is_nft();
     Some(match statement {
         Statement::Verdict(RuleVerdict::Continue) => return None,
         Statement::Verdict(given) => verdict(dialect, given),
@@ -193,6 +201,15 @@ fn done<'a>(
                 format!("-j CT --zone {zone}")
             }
         }
+        Statement::SetMac(side, mac) if nft => {
+            let side = match side {
+                Side::Source => "saddr",
+                Side::Destination => "daddr",
+            };
+            format!("ether {side} set {mac}")
+        }
+        Statement::SetMac(Side::Source, mac) => format!("-j snat --to-source {mac}"),
+        Statement::SetMac(Side::Destination, mac) => format!("-j dnat --to-destination {mac}"),
         Statement::NoTrack if nft => "notrack".to_owned(),
         Statement::NoTrack => "-j CT --notrack".to_owned(),
         Statement::Note(text) => text.clone(),
@@ -200,7 +217,7 @@ fn done<'a>(
 }
 
 fn verdict(dialect: Dialect, verdict: &RuleVerdict) -> String {
-    let nft = dialect == Dialect::Nft;
+    let nft = dialect.is_nft();
     let plain = |name: &str| {
         if nft {
             name.to_owned()
@@ -368,6 +385,7 @@ pub(super) fn field(field: &Field) -> String {
         Field::Protocol => "meta l4proto",
         Field::Family => "meta nfproto",
         Field::EtherType => "ether type",
+        Field::LinkType(side) => ends(*side, "meta iiftype", "meta oiftype"),
         Field::Interface(side) => ends(*side, "iifname", "oifname"),
         Field::BridgePort(side) => ends(*side, "physdev-in", "physdev-out"),
         Field::Bridge(side) => ends(*side, "meta ibrname", "meta obrname"),
@@ -453,7 +471,11 @@ fn braced(list: Vec<String>) -> String {
 }
 
 /// In nft's words. What a following test implies is left out, as nft itself does.
-fn nft<'a>(tests: &[&Test], sets: &impl Fn(&str) -> Option<&'a Set>) -> Vec<String> {
+fn nft<'a>(
+    dialect: Dialect,
+    tests: &[&Test],
+    sets: &impl Fn(&str) -> Option<&'a Set>,
+) -> Vec<String> {
     let mut parts = Vec::new();
     let mut transport = None;
     for (i, test) in tests.iter().enumerate() {
@@ -485,7 +507,7 @@ fn nft<'a>(tests: &[&Test], sets: &impl Fn(&str) -> Option<&'a Set>) -> Vec<Stri
                 let name = set_words(set, sets(set));
                 parts.push(format!("{} {unless}{name}", joined(fields, transport)));
             }
-            _ => parts.push(nft_one(test, transport)),
+            _ => parts.push(nft_one(dialect, test, transport)),
         }
     }
     parts
@@ -526,10 +548,13 @@ fn named_value(of: &Field, range: &(Value, Value)) -> String {
         (3, "other"),
     ];
     const OPERATIONS: [(u64, &str); 2] = [(1, "request"), (2, "reply")];
+    /// ARPHRD_*.
+    const LINKS: [(u64, &str); 3] = [(1, "ether"), (512, "ppp"), (772, "loopback")];
     let names: &[(u64, &str)] = match of {
         Field::AddressType(_) => &TYPES,
         Field::PacketType => &KINDS,
         Field::ArpOperation => &OPERATIONS,
+        Field::LinkType(_) => &LINKS,
         _ => &[],
     };
     let known = match range {
@@ -564,7 +589,7 @@ fn status(mask: u64) -> String {
     names.join(",")
 }
 
-fn nft_one(test: &Test, transport: Option<u8>) -> String {
+fn nft_one(dialect: Dialect, test: &Test, transport: Option<u8>) -> String {
     let unless = |not: &bool| if *not { "!= " } else { "" };
     match test {
         Test::Address { side, ranges, not } => {
@@ -590,8 +615,13 @@ fn nft_one(test: &Test, transport: Option<u8>) -> String {
             format!("meta l4proto {}{}", unless(not), protocol(*number))
         }
         Test::Version { v6, not } => {
-            let version = if *v6 { "ipv6" } else { "ipv4" };
-            format!("meta nfproto {}{version}", unless(not))
+            let version = match (dialect, v6) {
+                (Dialect::NftFrames, false) => "meta protocol {}ip",
+                (Dialect::NftFrames, true) => "meta protocol {}ip6",
+                (_, false) => "meta nfproto {}ipv4",
+                (_, true) => "meta nfproto {}ipv6",
+            };
+            version.replace("{}", unless(not))
         }
         Test::Interface { side, name, not } => {
             let what = match side {

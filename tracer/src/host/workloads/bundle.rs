@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Container, Part, Reader, Workloads, below, docker, of_labels};
 
 /// Where containerd's shims keep bundles: by itself, for k3s, for MicroK8s, for Docker's own containerd.
-const TASKS: [&str; 4] = [
+pub(super) const TASKS: &[&str] = &[
     "run/containerd/io.containerd.runtime.v2.task",
     "run/k3s/containerd/io.containerd.runtime.v2.task",
     "var/snap/microk8s/common/run/containerd/io.containerd.runtime.v2.task",

@@ -9,8 +9,8 @@ use super::{Container, Part, Reader, Workloads, pod_name};
 
 /// Where libcni keeps results (CacheDir of libcni/api.go), and host-local the addresses that it gave
 /// (defaultDataDir of plugins/ipam/host-local/backend/disk).
-const RESULTS: &str = "var/lib/cni/results";
-const NETWORKS: &str = "var/lib/cni/networks";
+pub(super) const RESULTS: &str = "var/lib/cni/results";
+pub(super) const NETWORKS: &str = "var/lib/cni/networks";
 /// The sandbox's own loopback interface is made by CNI too.
 const LOOPBACK: &str = "lo";
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::{Container, Part, Reader, Workloads, clean, of_labels};
 
 /// Below its data-root, which is this where daemon.json does not say otherwise.
-const CONTAINERS: &str = "var/lib/docker/containers";
+pub(super) const CONTAINERS: &str = "var/lib/docker/containers";
 const RECORD: &str = "config.v2.json";
 
 pub(super) fn read(reader: &mut Reader, root: &Path, found: &mut Workloads) {

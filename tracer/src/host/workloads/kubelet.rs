@@ -5,8 +5,8 @@ use std::path::Path;
 use super::{Container, Part, Reader, Workloads, clean, pod_name};
 
 /// Folders `NAMESPACE_POD_UID` and links `POD_NAMESPACE_CONTAINER-ID.log` (pkg/kubelet/kuberuntime/helpers.go and legacy.go).
-const PODS: &str = "var/log/pods";
-const CONTAINERS: &str = "var/log/containers";
+pub(super) const PODS: &str = "var/log/pods";
+pub(super) const CONTAINERS: &str = "var/log/containers";
 
 pub(super) fn read(reader: &mut Reader, root: &Path, found: &mut Workloads) {
     let pods = reader.names(&root.join(PODS));

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::{Container, Part, Reader, Workloads, clean, pod_name};
 
 /// With the overlay driver, which both take (store.go of containers/storage).
-const LIST: &str = "var/lib/containers/storage/overlay-containers/containers.json";
+pub(super) const LIST: &str = "var/lib/containers/storage/overlay-containers/containers.json";
 
 pub(super) fn read(reader: &mut Reader, root: &Path, found: &mut Workloads) {
     let parts = reader.file(&root.join(LIST), list);

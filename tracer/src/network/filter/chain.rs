@@ -377,7 +377,8 @@ impl<'a> One<'a, '_, '_> {
                 Some(states) if states & INVALID == 0 => {}
                 _ => self.state.zone = None,
             },
-            Statement::Note(_) => {}
+            // Further chains see the MAC that the frame came with: what they ask of it is rarely asked after that.
+            Statement::Note(_) | Statement::SetMac(..) => {}
         }
         if !met {
             let after = self.state.clone();

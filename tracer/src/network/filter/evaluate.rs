@@ -282,6 +282,8 @@ impl Evaluator<'_, '_> {
                 (_, false) => 0x0800,
                 (_, true) => 0x86dd,
             })),
+            // ARPHRD_ETHER, where it has a header of Ethernet
+            Field::LinkType(_) => known(self.packet.destination_mac.map(|_| 1_u32)),
             Field::Interface(side) => name(self.interface(*side).map(str::to_owned)),
             Field::BridgePort(side) => {
                 match end(*side, &self.packet.port_in, &self.packet.port_out) {

@@ -181,6 +181,7 @@ impl Net {
                 source: None,
                 table: 254,
                 mtu: None,
+                learned: false,
             }),
         }));
     }
@@ -326,6 +327,7 @@ fn a_filter_answers_only_where_its_route_leaves() {
                 source: None,
                 table: 254,
                 mtu: None,
+                learned: false,
             }),
         }));
         assert_eq!(net.asked("10.0.0.2").told(), told, "{oif}");

@@ -61,6 +61,11 @@ pub fn compare(host: &Host, answer: &RouteAnswer) -> Comparison {
     if agrees(&kernel, &facts, merged) {
         return Comparison::Agrees;
     }
+    if answer.result.as_ref().is_ok_and(|route| route.learned) {
+        return Comparison::Undecided(Unknown::because(
+            "its next hop was learned from an ICMP redirect, which no table tells",
+        ));
+    }
     Comparison::Differs {
         kernel: words(host, answer, &kernel),
         facts: words(host, answer, &facts),

@@ -498,6 +498,7 @@ fn a_difference_from_what_the_kernel_said_is_told() {
         source: None,
         table: RT_TABLE_MAIN,
         mtu: None,
+        learned: false,
     };
     assert_eq!(compare(&net.host, &told(Ok(by(WAN.0)))), Comparison::Agrees);
     let differs = |kernel: &str| Comparison::Differs {
@@ -508,6 +509,14 @@ fn a_difference_from_what_the_kernel_said_is_told() {
         compare(&net.host, &told(Ok(by(LAN.0)))),
         differs("unicast dev eth2 table main")
     );
+    let redirected = Route {
+        learned: true,
+        ..by(LAN.0)
+    };
+    assert!(matches!(
+        compare(&net.host, &told(Ok(redirected))),
+        Comparison::Undecided(_)
+    ));
     assert_eq!(
         compare(&net.host, &told(Err(113))),
         differs("host unreachable (EHOSTUNREACH)")

@@ -62,6 +62,14 @@ pub(crate) fn gaps(report: &Report) -> Vec<String> {
             count(kept)
         ));
     }
+    let trace = &report.trace;
+    if trace.packets_counted > 0 {
+        gaps.push(format!(
+            "{} of {} more were counted, and no event of them came",
+            counted(trace.packets_counted, "packet"),
+            counted(trace.flows_counted, "flow")
+        ));
+    }
     if complete.lost_events > 0 {
         gaps.push(format!(
             "{} lost, the buffer was full{}",
@@ -79,8 +87,8 @@ pub(crate) fn gaps(report: &Report) -> Vec<String> {
     let counters = [
         (
             complete.map_full,
-            "hop counter",
-            "did not fit: packet counts are too low",
+            "packet",
+            "at hops counted without a flow: too many flows for a counter each",
         ),
         (complete.decode_errors, "record", "could not be decoded"),
         (

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::assemble;
-use crate::correlate::Trace;
+use crate::correlate::{Trace, Unfollowed};
 use crate::diagnose::{Diagnosis, Judged};
 use crate::host::Host;
 use crate::host::facts::{
@@ -73,6 +73,7 @@ fn flow(id: u32, forward: Vec<Hop>) -> Flow {
         journeys: Vec::new(),
         journeys_seen: BTreeMap::new(),
         acked: BTreeMap::new(),
+        unseen: Vec::new(),
         sending: BTreeMap::new(),
         fates: BTreeMap::new(),
         first: KtimeNs(START),
@@ -303,6 +304,11 @@ fn trace() -> Trace {
         )]),
         beside: Vec::new(),
         packets: 3,
+        unfollowed: Unfollowed {
+            flows: 2,
+            packets: 9,
+            crowded: 4,
+        },
         flows_seen: 2,
         events: 9,
         drops: 0,

@@ -24,7 +24,7 @@ use crate::host::namespaces::{Namespaces, NetnsFd};
 use crate::host::watch::{HostChange, Watcher};
 use crate::kernel::nftrace::{self, RuleTracing};
 use crate::kernel::{Kernel, KernelError, LoadOptions, Running, Target};
-use crate::model::{Device, NetNs, Tuple};
+use crate::model::{Device, KtimeNs, NetNs, Tuple};
 use crate::restrict::{Role, restrict};
 use crate::source::Input;
 
@@ -99,6 +99,8 @@ pub(super) struct Control {
     rules: Option<RuleTracing>,
     progress: Progress,
     run: Run,
+    /// From when on rows of counters are read next.
+    counted: KtimeNs,
     to: mpsc::Sender<Message>,
 }
 
@@ -157,6 +159,7 @@ impl Control {
                 .then(|| RuleTracing::new(&config.filter.clauses)),
             progress,
             run,
+            counted: KtimeNs(0),
             to,
         };
         facts.extend(control.changed(changes)?);
@@ -299,9 +302,14 @@ impl Control {
         self.tell(vec![Fact::Run(Box::new(self.run.clone()))])
     }
 
-    fn send_counters(&self) -> Result<(), Exit> {
-        let counters = self.kernel.counters()?;
-        self.send(Input::Counters(machine::ktime()?, counters))
+    /// Rows that changed since they were read the last time; those of the second before too, as a program may add to a row
+    /// a little later than it read the clock.
+    fn send_counters(&mut self) -> Result<(), Exit> {
+        const MARGIN: u64 = 1_000_000_000;
+        let now = machine::ktime()?;
+        let counters = self.kernel.counters(self.counted)?;
+        self.counted = KtimeNs(now.0.saturating_sub(MARGIN));
+        self.send(Input::Counters(now, counters))
     }
 
     fn answer(&self, questions: &[Question]) -> Result<(), Exit> {

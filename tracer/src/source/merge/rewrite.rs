@@ -15,7 +15,7 @@ use crate::host::facts::{
     AddressOwner, CgroupProgram, Cgroups, Fact, Namespace, NodeClock, NodeId, OwnerKind, Probe,
     ProbeState, TracedNode,
 };
-use crate::model::Counters;
+use crate::model::{Counters, Losses};
 use crate::model::{KtimeNs, NetNs};
 use crate::source::Input;
 use crate::source::interface_filter::InterfaceFilter;
@@ -37,7 +37,7 @@ pub(super) struct Numbers {
     coverage: BTreeMap<NodeId, (u32, u32)>,
     programs: BTreeMap<NodeId, Cgroups>,
     owners: BTreeMap<(IpAddr, OwnerKind), NodeId>,
-    counters: BTreeMap<NodeId, Counters>,
+    losses: BTreeMap<NodeId, Losses>,
 }
 
 impl Numbers {
@@ -159,13 +159,17 @@ impl Numbers {
         })
     }
 
+    /// A node's rows, which are its own, and the losses of all.
     fn counters(&mut self, node: NodeId, counters: Counters) -> Counters {
-        self.counters.insert(node, counters);
-        let mut all = Counters::default();
-        for counters in self.counters.values() {
-            all += counters;
+        self.losses.insert(node, counters.loss);
+        let mut loss = Losses::default();
+        for losses in self.losses.values() {
+            loss += losses;
         }
-        all
+        Counters {
+            hops: counters.hops,
+            loss,
+        }
     }
 }
 

@@ -102,7 +102,8 @@ fn counters() -> impl Strategy<Value = Counters> {
                     netns,
                     ifindex: 7,
                     hook: 1,
-                    pad: [0; 7],
+                    asked: 0,
+                    pad: [0; 6],
                 },
                 HopCount {
                     packets,

@@ -425,6 +425,7 @@ impl Pseudonyms {
             source,
             table: _,
             mtu: _,
+            learned: _,
         } = route;
         self.hide_all(gateway.iter_mut().chain(source));
     }

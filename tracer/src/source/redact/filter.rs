@@ -140,6 +140,7 @@ impl Pseudonyms {
                 *text = self.rule(text);
             }
             Statement::Note(text) => *text = self.rule(text),
+            Statement::SetMac(_, mac) => *mac = self.addresses.mac(*mac),
             Statement::Reject(_)
             | Statement::SetMark(_)
             | Statement::SetConnectionMark(_)

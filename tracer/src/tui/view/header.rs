@@ -166,7 +166,7 @@ fn completeness(picture: &Picture<'_>) -> (Ink, String) {
     let gaps: Vec<String> = [
         (*lost_events, "lost"),
         (*thinned_events, "not sent"),
-        (*map_full, "uncounted"),
+        (*map_full, "counted without a flow"),
         (*decode_errors + *unreadable, "unreadable"),
         (failed, "probes failed"),
         (

@@ -12,7 +12,9 @@ use super::sets::Kinds;
 use super::statement;
 use super::verdict;
 use crate::host::facts::{Field, NewValue, Part, Side, Statement, Test, Value};
+use crate::host::links::mac_of;
 use crate::host::netlink::{attributes, be32_of, text_of, u32_of};
+use crate::model::Mac;
 
 /// NFPROTO_*.
 const FAMILY_IP: u8 = 2;
@@ -162,7 +164,7 @@ impl<'a> Reading<'a> {
         match name {
             "meta" if read.get(3).is_some() => self.set_meta(&read),
             "meta" => self.load(&read, 1, meta(&read)),
-            "payload" if read.get(5).is_some() => self.note("@… set …"),
+            "payload" if read.get(5).is_some() => self.write(&read),
             "payload" => self.load(&read, 1, self.payload(&read)),
             "ct" if read.get(4).is_some() => self.set_connection(&read),
             "ct" => self.load(&read, 1, Some(connection(&read))),
@@ -216,6 +218,25 @@ impl<'a> Reading<'a> {
         if let (Some(register), Some(loaded)) = (read.number(attribute), what) {
             self.registers.insert(slot(register), loaded);
         }
+    }
+
+    /// Writes into a header.
+    fn write(&mut self, read: &Attributes<'_>) {
+        let mac = self.set_mac(read);
+        match mac {
+            Some((side, mac)) => self.act(Statement::SetMac(side, mac)),
+            None => self.note("@… set …"),
+        }
+    }
+
+    /// A constant that is written over a MAC.
+    fn set_mac(&self, read: &Attributes<'_>) -> Option<(Side, Mac)> {
+        let length = usize::try_from(read.number(4)?).ok()?;
+        let Field::Mac(side) = self.field(read.number(2)?, read.number(3)?, length)? else {
+            return None;
+        };
+        let value = self.constant(read.number(5)?)?;
+        Some((side, mac_of(value.get(..6)?)?))
     }
 
     fn set_meta(&mut self, read: &Attributes<'_>) {
@@ -631,7 +652,7 @@ fn ethernet(offset: u32, length: usize) -> Option<Field> {
 
 fn meta(read: &Attributes<'_>) -> Option<Register> {
     /// NFT_META_* by number, bytes, and whether in the order of this machine's bytes.
-    static KEYS: [(u32, Field, usize, bool); 16] = [
+    static KEYS: [(u32, Field, usize, bool); 18] = [
         (0, Field::Length, 4, true),
         (1, Field::EtherType, 2, false),
         (3, Field::Mark, 4, true),
@@ -639,6 +660,8 @@ fn meta(read: &Attributes<'_>) -> Option<Register> {
         (5, Field::Interface(Side::Destination), 4, true),
         (6, Field::Interface(Side::Source), 16, false),
         (7, Field::Interface(Side::Destination), 16, false),
+        (8, Field::LinkType(Side::Source), 2, true),
+        (9, Field::LinkType(Side::Destination), 2, true),
         (10, Field::User, 4, true),
         (11, Field::Group, 4, true),
         (15, Field::Family, 1, false),

@@ -162,6 +162,8 @@ fn chains(list: Vec<Understood>, sets: &[Set]) -> Vec<Chain> {
         };
         let dialect = if words::is_iptables(&chain.family, &chain.table) {
             Dialect::Iptables
+        } else if matches!(chain.family.as_str(), "bridge" | "netdev") {
+            Dialect::NftFrames
         } else {
             Dialect::Nft
         };
@@ -450,6 +452,21 @@ mod tests {
     fn words_of(expressions: &[(u16, Vec<u8>)]) -> String {
         let rule = read(expressions);
         rule.text.replace(" comment \"why\"", "")
+    }
+
+    #[test]
+    fn a_mac_that_is_written_is_known() {
+        let written = |offset: u32| {
+            let place = [(5, be(1)), (2, be(0)), (3, be(offset)), (4, be(6))];
+            let mac = data(&[2, 0, 0, 0, 0, 7]);
+            words_of(&[
+                expression("immediate", &[(1, be(1)), (2, mac)]),
+                expression("payload", &place),
+            ])
+        };
+        assert!(written(0).starts_with("ether daddr set 02:00:00:00:00:07"));
+        assert!(written(6).starts_with("ether saddr set 02:00:00:00:00:07"));
+        assert!(written(8).contains("@… set …"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use crate::host::facts::{Field, NewValue, Part, RuleVerdict, Side, Statement, Test, Translation};
+use crate::host::links::mac_of;
 use crate::host::netlink::{address_of, text_of, u16_of, u32_of};
 
 /// What a target does. Those that only change the packet where no test can see it, or tell of it, lead to the next rule.
@@ -21,6 +22,7 @@ pub(in super::super) fn target((name, revision): (&str, u32), data: &[u8], v6: b
         // XT_CT_NOTRACK
         "CT" if data.first().is_some_and(|flags| flags & 1 != 0) => Some(Statement::NoTrack),
         "CT" => zone(data),
+        "dnat" | "snat" if data.len() >= 12 => return mac_translation(name, data),
         "LOG" => Some(Statement::Note(log(data))),
         "TPROXY" | "SYNPROXY" | "NETMAP" => {
             let unknown = Part::Test(Test::Other(format!("-j {name} …")));
@@ -30,6 +32,26 @@ pub(in super::super) fn target((name, revision): (&str, u32), data: &[u8], v6: b
     };
     let statement = known.unwrap_or_else(|| Statement::Note(format!("-j {name} …")));
     vec![Part::Do(statement)]
+}
+
+/// struct ebt_nat_info: MAC (6), two bytes of nothing, and the verdict that follows (EBT_ACCEPT -1, EBT_DROP -2,
+/// EBT_CONTINUE -3, EBT_RETURN -4); all but its lowest four bits are flags.
+fn mac_translation(name: &str, data: &[u8]) -> Vec<Part> {
+    let side = match name {
+        "snat" => Side::Source,
+        _ => Side::Destination,
+    };
+    let Some((mac, target)) = mac_of(&data[..6]).zip(data.get(8..).and_then(u32_of)) else {
+        return vec![Part::Do(Statement::Note(format!("-j {name} …")))];
+    };
+    let verdict = match target | !15 {
+        0xffff_fffe => RuleVerdict::Drop,
+        0xffff_fffd => RuleVerdict::Continue,
+        0xffff_fffc => RuleVerdict::Return,
+        _ => RuleVerdict::Accept,
+    };
+    let set = Part::Do(Statement::SetMac(side, mac));
+    vec![set, Part::Do(Statement::Verdict(verdict))]
 }
 
 /// struct xt_ct_target_info, a zone alone: flags, zone, events, helper. Zone 0 is that of everything else.
@@ -197,6 +219,7 @@ fn words(name: &str, addresses: Option<(IpAddr, IpAddr)>, ports: Option<(u16, u1
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Mac;
 
     fn only(name: &str, revision: u32, data: &[u8], v6: bool) -> Statement {
         match target((name, revision), data, v6).pop() {
@@ -213,6 +236,32 @@ mod tests {
         assert_eq!(said(&[6, 0, 0, 0], true), with("tcp-reset"));
         assert_eq!(said(&[3, 0, 0, 0], false), with(""));
         assert!(matches!(only("TRACE", 0, &[], false), Statement::Note(_)));
+    }
+
+    #[test]
+    fn a_bridge_translates_macs_and_says_what_follows() {
+        let mac = Mac([2, 0, 0, 0, 0, 7]);
+        let info = |verdict: i32| {
+            let mut data = vec![2, 0, 0, 0, 0, 7, 0, 0];
+            data.extend(verdict.to_ne_bytes());
+            data
+        };
+        let follows = |name: &str, verdict: i32| target((name, 0), &info(verdict), false);
+        let set = |side| Part::Do(Statement::SetMac(side, mac));
+        let then = |verdict| Part::Do(Statement::Verdict(verdict));
+        assert_eq!(
+            follows("dnat", -1),
+            [set(Side::Destination), then(RuleVerdict::Accept)]
+        );
+        // with a flag: NAT_ARP_BIT is turned off
+        assert_eq!(
+            follows("snat", -3 & !16),
+            [set(Side::Source), then(RuleVerdict::Continue)]
+        );
+        assert!(matches!(
+            only("dnat", 0, &[2, 0], false),
+            Statement::Note(_)
+        ));
     }
 
     #[test]
