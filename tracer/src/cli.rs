@@ -47,6 +47,8 @@ pub enum Invocation {
     List(Option<Listed>, Option<PathBuf>),
     /// Say whether a trace works here; as JSON.
     Doctor(Box<Config>, bool),
+    /// Send what the above traces.
+    DoctorSender,
     /// Print the JSON Schema of a document.
     Schema(Document),
     /// Print the manual of causes.
@@ -142,6 +144,9 @@ enum Command {
     /// Say whether a trace works on this machine, what it would miss, and what to do: kernel, rights, hooks, namespaces, names,
     /// and a few packets of its own, traced in a network namespace that it makes for them
     Doctor(DoctorArgs),
+    /// The packets that `tracer doctor` traces are sent by a process of their own
+    #[command(hide = true, name = sample::SENDER)]
+    DoctorSender,
     /// Print the JSON Schema of the report, of the lines of --output ndjson, or of a comparison
     Schema {
         /// Which document
@@ -537,6 +542,7 @@ fn invocation(cli: Cli, surroundings: Surroundings) -> Result<Invocation, Error>
         Some(Command::Diff(args)) => Invocation::Diff(diff::config(args, surroundings)?),
         Some(Command::List(args)) => Invocation::List(args.what.map(Listed::from), args.host_root),
         Some(Command::Doctor(args)) => doctor(args, surroundings)?,
+        Some(Command::DoctorSender) => Invocation::DoctorSender,
         Some(Command::Schema { document }) => Invocation::Schema(document),
         Some(Command::Causes) => Invocation::Causes,
         Some(Command::Completions { shell }) => Invocation::Completions(shell),

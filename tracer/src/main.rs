@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use tracer::app;
 use tracer::cli::{self, Document, Invocation};
 use tracer::diagnose::causes;
+use tracer::doctor::sample;
 use tracer::error::{Error, ExitStatus};
 use tracer::render;
 
@@ -34,6 +35,7 @@ fn run(invocation: Invocation) -> Result<ExitStatus, Error> {
         Invocation::Diff(config) => app::diff(&config),
         Invocation::List(what, host_root) => app::list(what, host_root),
         Invocation::Doctor(config, json) => app::doctor(&config, json),
+        Invocation::DoctorSender => app::print(|_| sample::serve()),
         Invocation::Schema(document) => {
             let schema = match document {
                 Document::Report => render::json::schema(),

@@ -54,10 +54,10 @@ pub fn doctor(config: &Config, json: bool) -> Result<ExitStatus, Error> {
 }
 
 async fn trace(config: &Config, found: &mut Examination) -> Result<(), Error> {
-    let sample = Sample::begin();
+    let mut sample = Sample::begin();
     let mut live = Live::start(config).await?;
     let ready = live.ready();
-    let sent = match &sample {
+    let sent = match &mut sample {
         Ok(sample) => sample.send().map_err(|error| error.to_string()),
         Err(error) => Err(format!("no network namespace of its own: {error}")),
     };

@@ -36,8 +36,8 @@ pub(super) struct Numbers {
     probes: BTreeMap<String, BTreeMap<NodeId, Probe>>,
     coverage: BTreeMap<NodeId, (u32, u32)>,
     programs: BTreeMap<NodeId, Cgroups>,
-    owners: BTreeMap<(IpAddr, OwnerKind), NodeId>,
     losses: BTreeMap<NodeId, Losses>,
+    owners: BTreeMap<(IpAddr, OwnerKind), NodeId>,
 }
 
 impl Numbers {
