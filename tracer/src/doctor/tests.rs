@@ -14,6 +14,10 @@ fn conditions() -> Conditions {
         memory: None,
         refused_setns: None,
         btf: true,
+        proc: true,
+        users_of_the_machine: true,
+        memory: None,
+        refused_setns: None,
         ring_buffer: Ok(true),
     }
 }
