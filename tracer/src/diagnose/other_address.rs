@@ -36,7 +36,7 @@ impl Request {
         if view.tuple()?.proto != Proto::Udp {
             return None;
         }
-        let delivered = |fate: &Fate| matches!(fate, Fate::Delivered { .. });
+        let delivered = |fate: &Fate| matches!(fate, Fate::Delivered);
         let journey = view
             .journeys(Direction::Forward)
             .find(|journey| delivered(&journey.fate))?;

@@ -197,7 +197,7 @@ fn an_answer_from_another_address_is_followed_and_told() {
         expected(&net.trace, &net.host),
         ["udp and src host 198.51.100.10 and src port 5300 and dst host 203.0.113.7"]
     );
-    let flow = net.trace.flows[0].id;
+    let flow = net.trace.flows.first().unwrap().id;
     net.packet(flow, Direction::Reply)
         .becomes(ports(
             Proto::Udp,
@@ -222,7 +222,7 @@ fn an_answer_from_another_address_is_followed_and_told() {
     );
     // one from the address that was asked is as it should be
     let mut net = two_uplinks();
-    let flow = net.trace.flows[0].id;
+    let flow = net.trace.flows.first().unwrap().id;
     net.packet(flow, Direction::Reply)
         .leaves(device(1, 1))
         .goes_away();

@@ -41,7 +41,11 @@ fn mac_translation(name: &str, data: &[u8]) -> Vec<Part> {
         "snat" => Side::Source,
         _ => Side::Destination,
     };
-    let Some((mac, target)) = mac_of(&data[..6]).zip(data.get(8..).and_then(u32_of)) else {
+    let Some((mac, target)) = data
+        .get(..6)
+        .and_then(mac_of)
+        .zip(data.get(8..).and_then(u32_of))
+    else {
         return vec![Part::Do(Statement::Note(format!("-j {name} …")))];
     };
     let verdict = match target | !15 {
