@@ -291,7 +291,7 @@ impl<'a> Watch<'a> {
                 }
             }
             // its command is about to end: that tells more
-            Message::Over(..) => {}
+            Message::Over(..) | Message::Silent(_) => {}
         }
     }
 

@@ -42,6 +42,8 @@ pub enum Message {
     Input(NodeId, Input),
     /// A line that a node's command wrote to its standard error.
     Said(NodeId, String),
+    /// Its standard error has ended.
+    Silent(NodeId),
     /// A node sends nothing any more; why, unless its recording came to its end.
     Over(NodeId, Option<RecordingError>),
 }
@@ -93,6 +95,7 @@ impl Cluster {
             Some(message) => {
                 match &message {
                     Message::Said(node, line) => self.of(*node, |node| node.said(line)),
+                    Message::Silent(node) => self.of(*node, Node::silent),
                     Message::Over(node, error) => self.of(*node, |node| node.over(error.as_ref())),
                     Message::Input(node, input) => {
                         self.teach(*node, input);

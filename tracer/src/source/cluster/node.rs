@@ -45,6 +45,8 @@ pub(super) struct Node {
     over: Option<Instant>,
     /// What was wrong with what it sent, else what it said last.
     last: Option<String>,
+    /// It says nothing any more.
+    silent: bool,
     gone: bool,
     /// This process ended it.
     killed: bool,
@@ -99,6 +101,7 @@ impl Node {
             stopped: None,
             over: None,
             last: None,
+            silent: false,
             gone: false,
             killed: false,
         })
@@ -122,6 +125,10 @@ impl Node {
         if !line.starts_with("tracer: ") && !line.starts_with("hint: ") {
             self.last = Some(line.to_owned());
         }
+    }
+
+    pub(super) fn silent(&mut self) {
+        self.silent = true;
     }
 
     pub(super) fn over(&mut self, error: Option<&RecordingError>) {
@@ -167,6 +174,10 @@ impl Node {
             return None;
         }
         let over = self.over?;
+        // its last line tells why; what it started may keep the descriptor
+        if !self.silent && now.duration_since(over) < SECOND {
+            return None;
+        }
         let status = match self.child.try_wait() {
             Ok(Some(status)) => status.to_string(),
             Ok(None) => {
@@ -260,6 +271,12 @@ fn listen(id: NodeId, from: impl Read, to: &Sender<Message>) {
 
 /// Passes lines on until there are no more, or nobody listens. Of a flood only some, and how many there were more.
 fn overhear(id: NodeId, stderr: ChildStderr, to: &Sender<Message>) {
+    pass_on(id, stderr, to);
+    // The loop may have left.
+    let _ = to.blocking_send(Message::Silent(id));
+}
+
+fn pass_on(id: NodeId, stderr: ChildStderr, to: &Sender<Message>) {
     let mut lines = BufReader::new(stderr);
     let mut line = Vec::new();
     let (mut second, mut told) = (Instant::now(), 0_usize);
