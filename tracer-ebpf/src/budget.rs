@@ -19,8 +19,8 @@ pub(crate) enum Class {
     Side = 2,
     /// Neighbours and XDP: rare on a healthy machine.
     Rare = 3,
-    /// The first packets of a flow in about a second: a bulk of others leaves them their share, so that what is said of small
-    /// flows rests on all of their packets.
+    /// The first packets of a flow in about a second: a reserve, so that what is said of small flows rests on all of their
+    /// packets, whatever bulk there is beside.
     First = 4,
 }
 
@@ -86,7 +86,8 @@ impl Class {
     fn share(self) -> u64 {
         let share = u64::from(BUDGET.get()) / 15;
         match self {
-            Self::Packet | Self::First => share / 2,
+            Self::Packet => share,
+            Self::First => share / 2,
             Self::Drop => share / 4 + 16,
             Self::Side => share / 2 + 16,
             Self::Rare => 64,
