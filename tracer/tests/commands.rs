@@ -413,7 +413,7 @@ fn what_is_advised_does_what_is_meant_whatever_things_are_called() {
         panic!("{error}");
     }
     assert!(
-        typed > 40 && renamed > 20,
+        typed > 200 && renamed > 100,
         "{renamed} of {typed} commands had such a name in them"
     );
 }
