@@ -234,6 +234,13 @@ impl Names {
         }
     }
 
+    /// The word with pseudonyms, as [`Names::back`] gives it: nft takes names with quotes and without.
+    fn plain(&self, word: &str) -> String {
+        self.given.keys().fold(word.to_owned(), |word, pseudonym| {
+            word.replace(&format!("\"{pseudonym}\""), pseudonym)
+        })
+    }
+
     /// The word as it was with pseudonyms. A setting of an interface with a dot in its name is written with slashes.
     fn back(&self, word: &str) -> String {
         let mut word = word.to_owned();
@@ -378,7 +385,11 @@ fn what_is_advised_does_what_is_meant_whatever_things_are_called() {
         let hostile: Vec<Input> = inputs.iter().map(|input| names.input(input)).collect();
         let meant: BTreeSet<Vec<Vec<String>>> = advised(inputs)
             .iter()
-            .map(|line| words(line).iter().map(|words| inside(words)).collect())
+            .map(|line| {
+                let plain =
+                    |words: &Vec<String>| inside(words).iter().map(|w| names.plain(w)).collect();
+                words(line).iter().map(plain).collect()
+            })
             .collect();
         for line in advised(&hostile) {
             let programs = words(&line);
