@@ -25,7 +25,6 @@ use std::collections::BTreeMap;
 use tracer_common::event::{
     FLAG_BY_SOCKET, FLAG_MATCH_FORWARD, FLAG_MATCH_LEARNED, FLAG_MATCH_REPLY,
 };
-
 use tracer_common::stats::{HopCount, HopKey};
 
 use crate::host::Host;

@@ -271,7 +271,10 @@ impl Examination {
     /// What to do now.
     fn conclusion(&self) -> String {
         let absent = self.names.iter().all(|names| names.state == "absent");
-        let mut text = if self.works {
+        let unseen = self.sample.state == "not followed";
+        let mut text = if self.works && unseen {
+            "\ntracer loads here, but did not see its own packets through: what it says of others may be incomplete\n".to_owned()
+        } else if self.works {
             "\ntracer works here: tracer EXPRESSION, or tracer list for what can be asked for by name\n".to_owned()
         } else {
             "\ntracer does not work here: see ✗ above\n".to_owned()

@@ -179,8 +179,10 @@ impl<'a> Astray<'a> {
     }
 }
 
-/// The direction that did not come through, with what is said before its summary; `None` where both did, or an answer did.
-pub fn failed(found: &Found<'_>) -> Option<(Direction, &'static str)> {
+/// The direction that did not come through, with what is said before its summary; `None` where both did, or an answer did, or
+/// where what was found goes further than this explanation.
+pub fn failed(found: &Found<'_>, by: &Cause) -> Option<(Direction, &'static str)> {
+    by.beats(found.verdict.cause.as_deref().and_then(by_code)?)?;
     let silent = match found.counts.forward.delivered {
         0 => Direction::Forward,
         _ => Direction::Reply,
@@ -216,9 +218,7 @@ pub fn question(view: &View<'_>) -> Option<Question> {
 /// The verdict's candidate, where a packet that took the default route did not come through.
 #[must_use]
 pub fn taken(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
-    let cause = found.verdict.cause.as_deref().and_then(by_code)?;
-    ROUTE_MISSING.beats(cause)?;
-    let (direction, what) = failed(found)?;
+    let (direction, what) = failed(found, &ROUTE_MISSING)?;
     let host = view.host;
     let astray = Astray::of(view, direction)?;
     let route = astray.route(host).filter(|route| route.length == 0)?;
@@ -258,9 +258,7 @@ pub fn taken(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
 /// The verdict's candidate, where a packet that a route of its own took to another machine did not come through.
 #[must_use]
 pub fn misled(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
-    let cause = found.verdict.cause.as_deref().and_then(by_code)?;
-    ROUTE_WRONG_HOP.beats(cause)?;
-    let (direction, what) = failed(found)?;
+    let (direction, what) = failed(found, &ROUTE_WRONG_HOP)?;
     let host = view.host;
     let astray = Astray::of(view, direction)?;
     let route = astray.route(host).filter(|route| route.length > 0)?;

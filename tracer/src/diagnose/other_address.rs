@@ -54,20 +54,20 @@ impl Request {
         self.came.netns
     }
 
-    /// The answer as the kernel routes it: without a source.
-    fn unsourced(&self) -> Tuple {
-        without_source(self.tuple.src, &self.tuple.reversed())
-    }
-
-    /// The answer, if it had the address that was asked as its source.
-    fn sourced(&self) -> Query {
-        Query::output(self.tuple.reversed(), 0)
-    }
-
     /// The source that the kernel gives to an answer that has none, where that is another address than was asked.
     fn other_source(&self, view: &View<'_>) -> Option<IpAddr> {
         preferred(view, self.netns(), self.tuple.src).filter(|source| *source != self.tuple.dst)
     }
+}
+
+/// How an answer is routed that has the address which was asked as its source.
+fn sourced(asked: &Tuple) -> Query {
+    Query::output(asked.reversed(), 0)
+}
+
+/// How one is routed that leaves its source to the kernel.
+fn unsourced(asked: &Tuple) -> Query {
+    Query::output(without_source(asked.src, &asked.reversed()), 0)
 }
 
 /// An answer that came from another address.
@@ -106,8 +106,8 @@ pub fn questions(view: &View<'_>, asked: &mut Asked) {
     }
     asked.push(own_route(netns, tuple.src, &tuple.reversed()));
     if Answer::of(view, &request).is_some() || request.other_source(view).is_some() {
-        asked.lookup(view.host, netns, &request.sourced());
-        asked.lookup(view.host, netns, &Query::output(request.unsourced(), 0));
+        asked.lookup(view.host, netns, &sourced(&tuple));
+        asked.lookup(view.host, netns, &unsourced(&tuple));
     }
 }
 
@@ -116,8 +116,9 @@ pub fn questions(view: &View<'_>, asked: &mut Asked) {
 #[must_use]
 pub fn expected(trace: &Trace, host: &Host) -> Vec<String> {
     let flows = trace.flows.iter().map(|flow| View { trace, host, flow });
-    let expected = flows.filter_map(|view| {
-        let request = Request::of(&view).filter(|_| view.seen(Direction::Reply) == 0)?;
+    let silent = flows.filter(|view| view.seen(Direction::Reply) == 0);
+    let expected = silent.filter_map(|view| {
+        let request = Request::of(&view)?;
         let source = request.other_source(&view)?;
         let Tuple { src, dport, .. } = request.tuple;
         Some(format!(
@@ -217,17 +218,11 @@ fn change(host: &Host, netns: NetNs, asked: &Tuple, instead: IpAddr) -> Option<R
         return None;
     }
     let tables = Tables::of(host, netns);
-    let route = |source: IpAddr| {
-        let tuple = Tuple {
-            src: source,
-            ..asked.reversed()
-        };
-        match lookup(&tables, &Query::output(tuple, 0)).decision {
-            Decision::Route { route, hops, .. } => Some((route, hops)),
-            _ => None,
-        }
+    let route = |query: &Query| match lookup(&tables, query).decision {
+        Decision::Route { route, hops, .. } => Some((route, hops)),
+        _ => None,
     };
-    let (_, hops) = route(asked.dst).unzip();
+    let (_, hops) = route(&sourced(asked)).unzip();
     let hop = hops.as_ref().and_then(|hops| hops.first());
     let way = Way {
         device: Device {
@@ -237,7 +232,7 @@ fn change(host: &Host, netns: NetNs, asked: &Tuple, instead: IpAddr) -> Option<R
         gateway: hop.map_or(chosen.gateway, |hop| hop.gateway),
         source: Some(asked.dst),
     };
-    let used = route(without_source(asked.src, asked).src).map(|(route, _)| route);
+    let used = route(&unsourced(asked)).map(|(route, _)| route);
     route_commands::towards(
         &Shell::of(host, Some(netns)),
         host,

@@ -12,7 +12,7 @@ use crate::verdict::{Confidence, Place};
 
 use super::Found;
 use super::candidate::{Candidate, place_on};
-use super::causes::{ROUTE_REDIRECTED, by_code};
+use super::causes::ROUTE_REDIRECTED;
 use super::missing_route::failed;
 use super::needs::Asked;
 use super::remedy::{Remedy, Shell, command, ip, text};
@@ -136,9 +136,7 @@ pub fn questions(view: &View<'_>, asked: &mut Asked) {
 /// The verdict's candidate, where a packet that was sent to a next hop learned by a redirect did not come through.
 #[must_use]
 pub fn followed(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
-    let cause = found.verdict.cause.as_deref().and_then(by_code)?;
-    ROUTE_REDIRECTED.beats(cause)?;
-    let (direction, what) = failed(found)?;
+    let (direction, what) = failed(found, &ROUTE_REDIRECTED)?;
     let host = view.host;
     let learned = Learned::of(view, direction)?;
     let (netns, dst) = (learned.at.netns(), learned.at.tuple.dst);

@@ -8,42 +8,37 @@ use crate::model::{Device, NetNs};
 use crate::network::route::{route_spec, rule_words};
 use crate::uapi::rtnetlink::RT_TABLE_MAIN;
 
-use super::remedy::{Remedy, Shell, command, ip};
+use super::remedy::{Command, Remedy, Shell, command, ip};
+
+/// What is done with a route; `None` where it has something that cannot be written.
+fn words(verb: &'static str, (host, netns): (&Host, NetNs), route: &TableRoute) -> Option<Command> {
+    let spec = route_spec(host, netns, route)?;
+    let ip = ip(route.prefix.is_ipv6());
+    Some(command![..ip, "route", verb, ..spec.split(' ')])
+}
 
 /// A route deleted; `None` where it has something that cannot be written.
 #[must_use]
 pub fn delete(
     shell: &Shell,
-    (host, netns): (&Host, NetNs),
+    place: (&Host, NetNs),
     route: &TableRoute,
     text: impl Into<String>,
 ) -> Option<Remedy> {
-    let spec = route_spec(host, netns, route)?;
-    let words = |verb: &'static str| {
-        command![
-            ..ip(route.prefix.is_ipv6()),
-            "route",
-            verb,
-            ..spec.split(' ')
-        ]
-    };
-    Some(shell.change(text, words("del")).undone_by(words("add")))
+    let (gone, back) = (words("del", place, route)?, words("add", place, route)?);
+    Some(shell.change(text, gone).undone_by(back))
 }
 
 /// A route replaced by another one of the same destination; `None` where one of them has something that cannot be written.
 #[must_use]
 pub fn replace(
     shell: &Shell,
-    (host, netns): (&Host, NetNs),
+    place: (&Host, NetNs),
     (before, after): (&TableRoute, &TableRoute),
     text: impl Into<String>,
 ) -> Option<Remedy> {
-    let words = |route: &TableRoute| {
-        let spec = route_spec(host, netns, route)?;
-        let ip = ip(route.prefix.is_ipv6());
-        Some(command![..ip, "route replace", ..spec.split(' ')])
-    };
-    Some(shell.change(text, words(after)?).undone_by(words(before)?))
+    let set = |route| words("replace", place, route);
+    Some(shell.change(text, set(after)?).undone_by(set(before)?))
 }
 
 /// Which way a route of one address leads.
@@ -72,40 +67,26 @@ pub fn towards(
         let plain = route.paths.is_empty() && route.nexthop.is_none();
         route.length == bits && plain
     };
-    let netns = way.device.netns;
-    if let Some(before) = used.filter(only) {
-        let after = TableRoute {
-            gateway: way.gateway,
-            oif: Some(way.device.ifindex.0),
-            source: way.source.or(before.source),
-            flags: 0,
-            ..before.clone()
-        };
-        return replace(shell, (host, netns), (before, &after), text);
+    let place = (host, way.device.netns);
+    let before = used.filter(only);
+    let table = used.map_or(RT_TABLE_MAIN, |route| route.table);
+    let like = before.cloned();
+    let like = like.unwrap_or_else(|| TableRoute::new("unicast", table, to, bits));
+    let route = TableRoute {
+        gateway: way.gateway,
+        oif: Some(way.device.ifindex.0),
+        source: way.source.or(like.source),
+        flags: 0,
+        ..like
+    };
+    if let Some(before) = before {
+        return replace(shell, place, (before, &route), text);
     }
-    let option = |word: &str, value: Option<String>| {
-        value.map_or_else(Vec::new, |v| vec![word.to_owned(), v])
-    };
-    let name = host.interface(way.device);
-    let table = used.map(|route| route.table);
-    let table = table.filter(|table| *table != RT_TABLE_MAIN);
-    let route = |verb: &'static str| {
-        command![
-            ..ip(to.is_ipv6()),
-            "route",
-            verb,
-            to,
-            ..option("via", way.gateway.map(|g| g.to_string())),
-            "dev",
-            name,
-            ..option("src", way.source.map(|s| s.to_string())),
-            ..option("table", table.map(|t| t.to_string()))
-        ]
-    };
+    let (add, back) = (words("add", place, &route)?, words("del", place, &route)?);
     Some(
         shell
-            .change(text, route("add"))
-            .undone_by(route("del"))
+            .change(text, add)
+            .undone_by(back)
             .scope(format!("all that this machine sends to {to}")),
     )
 }

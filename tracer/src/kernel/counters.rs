@@ -1,7 +1,5 @@
 //! Reads what the programs counted, and writes the filter they match: the maps that are neither programs nor records.
 
-use std::io;
-
 use aya::maps::{Array, MapData, MapError, PerCpuArray};
 use tracer_common::filter::{RawFilter, RawFilterPair};
 use tracer_common::hook::HOOKS;
@@ -63,7 +61,7 @@ fn rows(map: &MapData, mut each: impl FnMut((HopKey, HopCount))) -> Result<(), M
                 counts.resize(room, CountBytes::new_zeroed());
                 continue;
             }
-            Err(error) => return Err(failed(error)),
+            Err(error) => return Err(MapError::IoError(error)),
             Ok(read) => read,
         };
         let (count, next) = read;
@@ -77,10 +75,6 @@ fn rows(map: &MapData, mut each: impl FnMut((HopKey, HopCount))) -> Result<(), M
         }
         place = next;
     }
-}
-
-fn failed(error: io::Error) -> MapError {
-    MapError::IoError(error)
 }
 
 /// Losses of all CPUs; hooks that lost nothing are left out.

@@ -3,7 +3,7 @@
 
 use crate::host::Host;
 use crate::host::facts::{BaseChain, Chain, FilterRule, Rule, Ruleset, Side, Statement, Stop};
-use crate::model::{Detail, Device, Event, Mac, NetNs};
+use crate::model::{Device, Event, Mac, NetNs};
 
 use super::super::super::chain_commands::{rule_of, rule_words};
 use super::super::super::deletion;
@@ -56,10 +56,6 @@ impl Rewritten {
     fn at_sender(loss: &Loss<'_>, after: Mac) -> Option<Self> {
         let host = loss.host;
         let sender = sender(loss)?;
-        let routed = loss.steps().iter().find(|step| {
-            matches!(step.event.detail, Detail::Egress) && step.event.device == Some(sender)
-        });
-        routed?;
         let hop = next_hop(loss, sender)?;
         let before = host.neighbor(sender, hop)?.mac?;
         let meant = host
