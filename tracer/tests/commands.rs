@@ -10,6 +10,7 @@
     reason = "a test ends where something is not as it must be"
 )]
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -203,7 +204,10 @@ impl Names {
             let iptables = text.starts_with(['-', '!']);
             out.push_str(&match (is_rule && !self.raw, iptables, in_string) {
                 (true, true, true) => name.replace('\\', r"\\").replace('"', "\\\""),
-                (true, true, false) => shlex::try_quote(&name).unwrap().into_owned(),
+                // it takes no NUL, which no name in the kernel has
+                (true, true, false) => {
+                    shlex::try_quote(&name).map_or_else(|_| name.clone(), Cow::into_owned)
+                }
                 _ => name,
             });
             at = end;
