@@ -229,6 +229,8 @@ pub struct Packet {
     pub dont_fragment: bool,
     /// Set in fragments: offset in bytes and whether more follow.
     pub fragment: Option<Fragment>,
+    /// Identification of `tunnel`'s own packet, where that goes in fragments and this is in the first of them.
+    pub carrier_id: Option<u32>,
     /// What the transport header says.
     pub transport: Transport,
 }

@@ -342,11 +342,13 @@ fn related(open: &Open, event: &Event, flows: &Flows) -> bool {
 
 fn pieces(event: &Event) -> Option<Pieces> {
     let packet = event.packet.as_ref()?;
-    let tuple = packet.tuple?;
     // a datagram that may be cut later is found by its fingerprint; only fragments need this
-    packet.fragment?;
-    (packet.ip_id != 0).then_some(Pieces {
-        id: packet.ip_id,
+    let (id, tuple) = match packet.fragment {
+        Some(_) => (packet.ip_id, packet.tuple?),
+        None => (packet.carrier_id?, packet.tunnel?.outer),
+    };
+    (id != 0).then_some(Pieces {
+        id,
         src: tuple.src,
         dst: tuple.dst,
         proto: tuple.proto,
