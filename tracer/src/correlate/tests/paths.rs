@@ -126,7 +126,8 @@ fn the_kernels_counters_are_the_numbers_of_the_path() {
             ifindex: device.ifindex.0,
             hook,
             asked: 0,
-            pad: [0; 6],
+            reason: 0,
+            site: 0,
         }
     };
     // the rate limit left out all events of the answers
