@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use crate::host::Host;
 use crate::host::prefix::is_many;
 use crate::model::{
-    Acked, Detail, Device, Direction, DropSite, Event, FateCounts, Flow, FlowId, JourneyId, Path, Proto,
-    Sending, Side, Transport, Tuple, TupleRole,
+    Acked, Detail, Device, Direction, DropSite, Event, FateCounts, Flow, FlowId, JourneyId, Path,
+    Proto, Sending, Side, Transport, Tuple, TupleRole,
 };
 use crate::uapi::tcp::{ACK, RST, SYN};
 

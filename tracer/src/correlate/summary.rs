@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use crate::model::{
-    Acked, Direction, DropSite, Event, Fate, FateCounts, Fingerprint, Flow, FlowId, Journey, JourneyId,
-    KtimeNs, Path, Sending, Transport, Tuple, TupleRole,
+    Acked, Direction, DropSite, Event, Fate, FateCounts, Fingerprint, Flow, FlowId, Journey,
+    JourneyId, KtimeNs, Path, Sending, Transport, Tuple, TupleRole,
 };
 use crate::uapi::tcp;
 

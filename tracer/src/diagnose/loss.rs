@@ -11,8 +11,8 @@ use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::Link;
 use crate::model::{
-    Detail, Device, Direction, DropInfo, DropSite, Event, Fate, Flow, FlowId, Journey, JourneyId, KtimeNs,
-    NetNs, Path, Proto, Step, Transport, Tuple,
+    Detail, Device, Direction, DropInfo, DropSite, Event, Fate, Flow, FlowId, Journey, JourneyId,
+    KtimeNs, NetNs, Path, Proto, Step, Transport, Tuple,
 };
 use crate::network::links::peer_of;
 use crate::network::route::Query;
