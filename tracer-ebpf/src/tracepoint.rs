@@ -25,7 +25,7 @@ use tracer_common::tuple::RawTuple;
 use crate::budget::Class;
 use crate::emit::Record;
 use crate::kernel::{Access, Probe, Ptr, field, pin};
-use crate::maps::{HOPS, HOPS_REST, SNAPLEN, atomic_add, clear, count, stat};
+use crate::maps::{HOPS, HOPS_REST, SNAPLEN, atomic_add, clear, count, stat, wipe};
 use crate::packet::Memory;
 use crate::skb::{self, Device, Place};
 use crate::sock::Socket;
@@ -229,7 +229,7 @@ fn count_at<A: Access>(key: &mut HopKey, followed: &Followed, skb: Ptr, device: 
     // no room for one more flow: it is counted together with all others that have none
     stat(|stats| stats.map_full += packets);
     let (family, proto) = (key.tuple.family, key.tuple.proto);
-    key.tuple = RawTuple::NONE;
+    wipe(&mut key.tuple);
     key.tuple.family = family;
     key.tuple.proto = proto;
     add(&HOPS_REST, key, (packets, bytes), now);
@@ -245,14 +245,12 @@ fn add(
 ) -> bool {
     let mut row = rows.get_ptr_mut(key);
     if row.is_none() {
-        let empty = HopCount {
-            packets: 0,
-            bytes: 0,
-            first_ns: now,
-            last_ns: now,
-        };
+        let mut empty = MaybeUninit::uninit();
+        let empty: &mut HopCount = clear(&mut empty);
+        empty.first_ns = now;
+        empty.last_ns = now;
         // another CPU may have made it meanwhile
-        let _ = rows.insert(key, &empty, BPF_NOEXIST.into());
+        let _ = rows.insert(key, &*empty, BPF_NOEXIST.into());
         row = rows.get_ptr_mut(key);
     }
     let Some(row) = row else { return false };

@@ -382,9 +382,10 @@ pub(super) fn begins(event: &Event) -> bool {
             event.fingerprint.is_some() && event.flags & FLAG_BY_SOCKET == 0
         }
         Detail::Drop(info) => {
+            // The end of a copy says nothing of the packet: where it is all that is seen, the rest was not sent.
             matches!(
                 noise::of_drop(event, info, Direction::Forward),
-                noise::Meaning::Lost | noise::Meaning::AnswersOrLost | noise::Meaning::Copy
+                noise::Meaning::Lost | noise::Meaning::AnswersOrLost
             )
         }
         _ => false,
