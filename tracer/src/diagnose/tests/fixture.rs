@@ -353,6 +353,7 @@ fn packet(tuple: Tuple) -> Packet {
         ip_len: 84,
         dont_fragment: false,
         fragment: None,
+        carrier_id: None,
         transport: match tuple.proto {
             Proto::Icmp | Proto::Icmp6 => Transport::Icmp {
                 icmp_type: if tuple.proto == Proto::Icmp { 8 } else { 128 },
