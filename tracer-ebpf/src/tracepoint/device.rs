@@ -21,14 +21,14 @@ use crate::track::Way;
 pub(crate) fn netif_receive_skb<A: Access>(args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
     let mut seen = Seen::NONE;
-    let anyway = filter.look_at & LOOK_RECEIVED != 0;
-    if !seen.look_at_sampled::<A>(args.ptr(0), anyway, Way::In, filter) {
+    let anyway = maps::forget(u64::from(filter.look_at & LOOK_RECEIVED));
+    if !seen.look_at_sampled::<A>(args.ptr(0), anyway != 0, Way::In, filter) {
         return;
     }
     seen.remember(filter);
     seen.followed
         .make_current(seen.skb, seen.device.netns, seen.now);
-    if anyway {
+    if maps::forget(anyway) != 0 {
         hop::<Probe>(
             NETIF_RECEIVE_SKB,
             &seen.followed,
@@ -47,12 +47,12 @@ pub(crate) fn netif_receive_skb<A: Access>(args: Args<A>) {
 pub(crate) fn net_dev_queue<A: Access>(args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
     let mut seen = Seen::NONE;
-    let anyway = filter.look_at & LOOK_SENT != 0;
-    if !seen.look_at_sampled::<A>(args.ptr(0), anyway, Way::Out, filter) {
+    let anyway = maps::forget(u64::from(filter.look_at & LOOK_SENT));
+    if !seen.look_at_sampled::<A>(args.ptr(0), anyway != 0, Way::Out, filter) {
         return;
     }
     seen.remember(filter);
-    if anyway {
+    if maps::forget(anyway) != 0 {
         hop::<Probe>(
             NET_DEV_QUEUE,
             &seen.followed,
@@ -73,13 +73,13 @@ pub(crate) fn net_dev_queue<A: Access>(args: Args<A>) {
 pub(crate) fn net_dev_start_xmit<A: Access>(args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
     let mut seen = Seen::NONE;
-    let anyway = filter.look_at & LOOK_SENT != 0 || tag::has_cut();
-    if !seen.look_at_sampled::<A>(args.ptr(0), anyway, Way::Out, filter) {
+    let anyway = maps::forget(u64::from(filter.look_at & LOOK_SENT != 0 || tag::has_cut()));
+    if !seen.look_at_sampled::<A>(args.ptr(0), anyway != 0, Way::Out, filter) {
         return;
     }
     let known = seen.followed.is_tagged();
     seen.remember(filter);
-    if anyway {
+    if maps::forget(anyway) != 0 {
         hop::<Probe>(
             NET_DEV_START_XMIT,
             &seen.followed,

@@ -540,6 +540,12 @@ pub const SENDER_NEIGHBOR: Need = Need {
     ask: layer2::about_sender,
 };
 
+/// Who the sender took for its next hop, where another machine got the packet.
+pub const TAKEN: Need = Need {
+    what: "the sender's route and neighbour entry, and whether who took the frame answers for others",
+    ask: rules::l2::taken::questions,
+};
+
 /// To which remote end the tunnels on the way send the frame, and the route there.
 pub const TUNNEL: Need = Need {
     what: "forwarding databases of tunnels, and the route to the remote end",

@@ -289,6 +289,12 @@ pub const RULES: &[Rule] = &[
         l2::wrong_mac,
     ),
     rule!(
+        "a frame that another machine took",
+        &[&sites::ANYWHERE],
+        &[needs::TAKEN],
+        l2::taken::by_another,
+    ),
+    rule!(
         "a bridge that refuses",
         &[&sites::BRIDGE, &sites::TUNNEL_OUTPUT],
         &[needs::FRAME],

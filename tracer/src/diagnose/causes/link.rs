@@ -60,15 +60,23 @@ family! {
         code: "l2.wrong-destination-mac",
         outcome: Outcome::Dropped,
         hooks: &["device"],
-        beats: &[],
-        what: "The frame came to an interface with another MAC than it is for, and no other copy of it was taken.",
+        beats: &[
+            Beats {
+                others: &["route.*", "netfilter.*", "neighbor.unresolved", "ttl.expired"],
+                why: "who took the frame is not the sender's next hop: what it does with the packet is not at fault",
+            },
+        ],
+        what: "The frame came to an interface with another MAC than it is for, and no other copy of it was taken; or a
+            machine took it that is not the sender's next hop.",
         recognised: "OTHERHOST in `ip_rcv_core`, no other branch of the journey accepted. Both MACs are given. A
             flooded frame is judged where it should have arrived: at the owner of the next hop. Where a bridge's
             forwarding database has the MAC on another port than the one behind which it is, or as its own, the
             entry is named; a sender with ARP turned off, which puts its own MAC on all frames. A destination that
             changed between two observations although the source did not, or behind a right neighbour entry, was
             written over: the rule (ebtables, nft) that has that MAC is named, else what stands on both interfaces.
-            Else the sender's neighbour entry.",
+            Else the sender's neighbour entry. Where the packet was lost at or behind a machine that does not have
+            the address of the sender's next hop, and another interface of the segment has it: the address moved and
+            was not announced, somebody answers for it (proxy_arp), or the entry was typed.",
         confirm: "`ip neigh` at the sender, `bridge fdb show` on the way, `ip link` here.",
         fix: "correct the neighbour or FDB entry, delete the rule; or, where the interface owns the next hop,
             `ip link set dev IF address MAC`.",

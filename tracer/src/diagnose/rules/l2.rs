@@ -2,6 +2,7 @@
 
 mod misled;
 mod rewritten;
+pub mod taken;
 
 use std::net::IpAddr;
 
@@ -94,8 +95,12 @@ pub(in super::super) fn came_to(loss: &Loss<'_>, sender: Device) -> Option<Devic
 
 /// The neighbour whose MAC the sender put on the frame: the route's gateway, else the destination itself.
 pub(in super::super) fn next_hop(loss: &Loss<'_>, sender: Device) -> Option<IpAddr> {
-    let dst = loss.dst()?;
-    let route = loss.host.routes.iter().rev().find_map(|r| {
+    Some(hop_towards(loss.host, sender, loss.dst()?))
+}
+
+/// The same for a destination, as far as the route is known.
+fn hop_towards(host: &Host, sender: Device, dst: IpAddr) -> IpAddr {
+    let route = host.routes.iter().rev().find_map(|r| {
         let answer = &r.fact;
         let route = answer.result.as_ref().ok()?;
         let here = answer.netns == sender.netns
@@ -103,7 +108,7 @@ pub(in super::super) fn next_hop(loss: &Loss<'_>, sender: Device) -> Option<IpAd
             && route.oif == Some(sender.ifindex.0);
         here.then_some(route)
     });
-    Some(route.and_then(|r| r.gateway).unwrap_or(dst))
+    route.and_then(|r| r.gateway).unwrap_or(dst)
 }
 
 /// What is known of a frame that came to an interface with another MAC.

@@ -735,3 +735,33 @@ fn an_outer_packet_that_no_device_is_set_to_take_names_the_one_that_almost_is() 
         check(&net.verdict(), "tunnel.unknown", words, &command);
     }
 }
+
+#[test]
+fn a_frame_for_one_machine_that_another_took() {
+    let sent_to = |last: u8| {
+        let mut net = bridged(|_, _| {});
+        let flow = net.flow(ping());
+        let taker = device(u32::from(last), 2);
+        net.packet(flow, Direction::Forward)
+            .bound_for(mac(if last == RIGHT as u8 { 2 } else { 3 }))
+            .leaves(device(LEFT, 2))
+            .enters(device(SWITCH, 1))
+            .leaves(device(SWITCH, if last == RIGHT as u8 { 2 } else { 3 }))
+            .enters(taker)
+            .dies(
+                Some(taker),
+                dropped("IP_INADDRERRORS", "ip_error", "ip_rcv"),
+            );
+        net.sysctl(u32::from(last), "net/ipv4/ip_forward", "0");
+        net.verdict()
+    };
+    check(
+        &sent_to(THIRD as u8),
+        "l2.wrong-destination-mac",
+        "left/eth0 sends what is for 10.3.0.2 to 02:00:00:00:00:03, which is third/eth0; right/eth0 has 10.3.0.2",
+        "neigh replace 10.3.0.2 lladdr 02:00:00:00:00:02 dev eth0 nud reachable",
+    );
+    // who has the address took it: what it did with it is its own
+    let verdict = sent_to(RIGHT as u8);
+    assert_eq!(verdict.cause.as_deref(), Some("route.forwarding-disabled"));
+}

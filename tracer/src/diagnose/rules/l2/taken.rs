@@ -1,0 +1,246 @@
+//! A frame that another machine took than the one it was for: the sender's neighbour entry names the MAC of a living
+//! machine that does not have the address. It moved and was not announced, somebody answered for it by proxy ARP, or
+//! the entry was typed.
+
+use std::net::IpAddr;
+
+use crate::host::Host;
+use crate::host::facts::{Link, Question};
+use crate::model::{Detail, Device, Ethernet, Event, Mac, Tuple};
+use crate::network::neighbour::owners;
+use crate::uapi::neighbour::NUD_PERMANENT;
+use crate::verdict::{Confidence, Outcome};
+
+use super::super::super::candidate::{Candidate, Specificity, place_at};
+use super::super::super::causes::L2_WRONG_MAC;
+use super::super::super::loss::Loss;
+use super::super::super::needs::Asked;
+use super::super::super::remedy::{Remedy, Shell, command, ip, sysctl, text};
+use super::super::super::words;
+use super::{came_to, entry_words, hop_towards};
+
+/// A frame's way from the interface that addressed it to the one that took it.
+#[derive(Clone, Copy)]
+struct Crossing {
+    sender: Device,
+    taker: Device,
+    mac: Mac,
+    /// The packet as it was there.
+    tuple: Tuple,
+}
+
+/// Such a way to somebody who is not the next hop.
+struct Taken<'a> {
+    crossing: Crossing,
+    hop: IpAddr,
+    /// Who has that address on the sender's segment.
+    owner: &'a Link,
+    /// Its MAC.
+    right: Mac,
+}
+
+/// The ways of the packet from machine to machine, in their order. What goes inside a tunnel has its next hop there.
+fn crossings(loss: &Loss<'_>) -> Vec<Crossing> {
+    let seen = |event: &Event| -> Option<(Device, Ethernet, Tuple)> {
+        let packet = event.packet.as_ref().filter(|p| p.tunnel.is_none())?;
+        Some((event.device?, packet.ethernet?, packet.tuple?))
+    };
+    let mut sent: Option<(Device, Ethernet, Tuple)> = None;
+    let mut list = Vec::new();
+    for event in loss.steps().iter().map(|step| &step.event) {
+        let Some((device, frame, tuple)) = seen(event) else {
+            continue;
+        };
+        match event.detail {
+            // bridges pass a frame on as it is
+            Detail::Egress if !sent.is_some_and(|(_, known, _)| is_same(known, frame)) => {
+                sent = Some((device, frame, tuple));
+            }
+            Detail::Ingress => {
+                let own = loss.host.link(device).and_then(|link| link.mac);
+                let from = sent.filter(|(_, known, _)| is_same(*known, frame));
+                if let Some((sender, ..)) = from.filter(|_| own == Some(frame.dst))
+                    && sender.netns != device.netns
+                {
+                    list.push(Crossing {
+                        sender,
+                        taker: device,
+                        mac: frame.dst,
+                        tuple,
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+    list
+}
+
+fn is_same(a: Ethernet, b: Ethernet) -> bool {
+    (a.src, a.dst) == (b.src, b.dst)
+}
+
+impl<'a> Taken<'a> {
+    /// The first on the packet's way.
+    fn of(loss: &Loss<'a>) -> Option<Self> {
+        crossings(loss)
+            .into_iter()
+            .find_map(|crossing| Self::at(loss.host, crossing))
+    }
+
+    fn at(host: &'a Host, crossing: Crossing) -> Option<Self> {
+        let hop = hop_towards(host, crossing.sender, crossing.tuple.dst);
+        if host.is_local(crossing.taker.netns, hop) {
+            return None;
+        }
+        let owner = owners(host, crossing.sender, hop).into_iter().next()?;
+        let right = owner.mac.filter(|mac| *mac != crossing.mac)?;
+        Some(Self {
+            crossing,
+            hop,
+            owner,
+            right,
+        })
+    }
+
+    /// A sysctl by which the taker answers for addresses of others, where it is set.
+    fn proxy(&self, host: &Host) -> Option<String> {
+        proxies(host, self.crossing.taker).into_iter().find(|name| {
+            let key = (self.crossing.taker.netns, name.clone());
+            let read = host.sysctls.get(&key);
+            read.is_some_and(|value| value.fact.as_deref() == Some("1"))
+        })
+    }
+
+    /// The sender's entry corrected; as lasting as it was.
+    fn corrected(&self, host: &Host) -> Remedy {
+        let Crossing { sender, mac, .. } = self.crossing;
+        let entry = host.neighbor(sender, self.hop);
+        let by_hand = entry.is_some_and(|entry| entry.state & NUD_PERMANENT != 0);
+        let state: &[&str] = if by_hand { &[] } else { &["nud", "reachable"] };
+        let name = host.interface(sender);
+        let entry = |mac: Mac| {
+            let ip = ip(self.hop.is_ipv6());
+            command![
+                ..ip,
+                "neigh replace",
+                self.hop,
+                "lladdr",
+                mac,
+                "dev",
+                name,
+                ..state
+            ]
+        };
+        Shell::of(host, Some(sender.netns))
+            .change(
+                "give the sender's entry the MAC of who has the address",
+                entry(self.right),
+            )
+            .undone_by(entry(mac))
+    }
+}
+
+/// Settings by which an interface answers for addresses of others.
+fn proxies(host: &Host, device: Device) -> [String; 2] {
+    [host.interface(device), "all".to_owned()].map(|name| format!("net/ipv4/conf/{name}/proxy_arp"))
+}
+
+/// The sender's routes and entries, and whether who took a frame answers for others.
+pub(in super::super::super) fn questions(loss: &Loss<'_>, list: &mut Asked) {
+    let host = loss.host;
+    for Crossing {
+        sender,
+        taker,
+        tuple,
+        ..
+    } in crossings(loss)
+    {
+        if host.is_local(taker.netns, tuple.dst) {
+            continue;
+        }
+        let came_in = came_to(loss, sender).map_or(0, |device| device.ifindex.0);
+        list.push(Question::route(sender.netns, tuple, came_in));
+        let address = hop_towards(host, sender, tuple.dst);
+        if !host.is_local(taker.netns, address) {
+            list.push(Question::Neighbor {
+                device: sender,
+                address,
+            });
+            for name in proxies(host, taker) {
+                list.sysctl(taker.netns, name);
+            }
+        }
+    }
+}
+
+/// A machine that is not the next hop got the packet, and the packet was lost there or behind.
+pub fn by_another(loss: &Loss<'_>) -> Option<Candidate> {
+    let host = loss.host;
+    let taken = Taken::of(loss)?;
+    let Crossing {
+        sender, taker, mac, ..
+    } = taken.crossing;
+    let hop = taken.hop;
+    let [from, by, owner] = [sender, taker, taken.owner.device].map(|d| words::interface(host, d));
+    let summary = format!(
+        "wrong destination MAC on {} at {}: {from} sends what is for {hop} to {mac}, which is {by}; {owner} has {hop}",
+        host.namespace(taker.netns),
+        host.interface(taker),
+    );
+    let proxy = taken.proxy(host);
+    let shell = Shell::of(host, Some(sender.netns));
+    let took = Shell::of(host, Some(taker.netns));
+    let candidate = Candidate::new(&L2_WRONG_MAC, place_at(host, taker, "device"), summary)
+        .explains(Specificity::Linked)
+        .sure(if loss.netns() == Some(taker.netns) {
+            Confidence::Certain
+        } else {
+            Confidence::Likely
+        })
+        .leads_to(match loss.told() {
+            Some(_) => Outcome::Rejected,
+            None => Outcome::Dropped,
+        })
+        .because(
+            "neighbor",
+            entry_words(host, sender, hop).map(|entry| format!("the entry of {from} {entry}")),
+        )
+        .because(
+            "link",
+            format!("{hop} is on {owner} ({}), on the same segment", taken.right),
+        )
+        .because(
+            "sysctl",
+            proxy.as_ref().map(|name| {
+                format!(
+                    "{} = 1: it answers for addresses that it would send elsewhere",
+                    sysctl(name)
+                )
+            }),
+        )
+        .advise([
+            shell.look(
+                "look first: the neighbour entry that the sender uses",
+                command![
+                    ..ip(hop.is_ipv6()),
+                    "neigh show",
+                    hop,
+                    "dev",
+                    host.interface(sender)
+                ],
+            ),
+            taken.corrected(host),
+        ]);
+    let told = text(
+        "who takes an address over has to announce it (gratuitous ARP, unsolicited neighbour advertisement): until then all who know the old MAC send there",
+    );
+    Some(match proxy {
+        Some(name) => {
+            let set = |value: &str| command!["sysctl -w", format!("{}={value}", sysctl(&name))];
+            let quiet = took.change("and let it no longer answer for others", set("0"));
+            candidate.advise([quiet.undone_by(set("1"))])
+        }
+        None => candidate.advise([told]),
+    })
+}
