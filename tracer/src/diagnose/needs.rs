@@ -19,6 +19,7 @@ use super::readdress;
 use super::routing;
 use super::rules::neighbor::Unresolved;
 use super::rules::{self, conntrack, nat, netfilter, socket};
+use super::wireguard;
 
 mod layer2;
 
@@ -403,6 +404,12 @@ pub const IPVS: Need = Need {
             asked.sysctl(netns, rules::ipvs::EXPIRE);
         }
     },
+};
+
+/// Peers of all WireGuard devices: one that a packet was for may be on this machine too.
+pub const WIREGUARD: Need = Need {
+    what: "peers of WireGuard devices",
+    ask: |loss, asked| asked.extend(wireguard::questions(loss.host)),
 };
 
 /// Queues of packets that processes have open.

@@ -17,6 +17,7 @@ mod rule_trace;
 mod ruleset;
 mod sockets;
 mod tunnel;
+mod wireguard;
 mod xfrm;
 
 use std::net::IpAddr;
@@ -36,6 +37,7 @@ pub use routes::{NextHop, PolicyRule, Route, RouteAnswer, Selectors, TableRoute}
 pub use rule_trace::{RuleTrace, TracedPacket};
 pub use sockets::{Connection, LocalPorts, OpenSocket, PortSockets, PortUse};
 pub use tunnel::{TunnelLink, VxlanLink};
+pub use wireguard::{AllowedNet, WireGuard, WireGuardKey, WireGuardPeer};
 pub use xfrm::{XfrmDirection, XfrmPolicy};
 
 pub use conntrack::{ConntrackAnswer, ConntrackCounters, ConntrackEntry};
@@ -133,6 +135,8 @@ pub enum Fact {
     Ipvs(IpvsAnswer),
     /// Queues of packets that processes of a namespace have open (NFQUEUE).
     PacketQueues(NetNs, Vec<PacketQueue>),
+    /// Settings and peers of a WireGuard device.
+    WireGuard(Device, WireGuard),
     /// What nf_tables did with a packet whose rules are traced.
     RuleTrace(Box<RuleTrace>),
     /// Something could not be read.
@@ -276,6 +280,9 @@ pub struct Link {
     /// Number of a VLAN device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vlan: Option<u16>,
+    /// The tag of a VLAN device is a service tag (802.1ad), not one of 802.1Q.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub vlan_service: bool,
     /// Has an XDP program that runs in the stack, on what the driver passed up.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub generic_xdp: bool,
@@ -305,6 +312,7 @@ impl Link {
             macvlan: None,
             noarp: false,
             vlan: None,
+            vlan_service: false,
             generic_xdp: false,
         }
     }
@@ -595,6 +603,11 @@ pub enum Question {
         netns: NetNs,
         /// The packet.
         tuple: Tuple,
+    },
+    /// Answered by [`Fact::WireGuard`].
+    WireGuard {
+        /// The device.
+        device: Device,
     },
     /// Answered by [`Fact::PacketQueues`].
     PacketQueues {

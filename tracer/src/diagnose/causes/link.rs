@@ -122,6 +122,29 @@ family! {
             `ip link set dev IF type macvlan mode bridge`.",
     };
 
+    /// A frame has another VLAN tag than the one that is taken at the other end.
+    L2_VLAN = Cause {
+        code: "l2.vlan",
+        outcome: Outcome::Dropped,
+        hooks: &["device", "neighbor"],
+        beats: &[
+            Beats {
+                others: &["neighbor.unresolved", "l2.wrong-destination-mac", "l2.gone"],
+                why: "the frame or the question came with a tag that nobody takes: its MAC and the neighbour are not at fault",
+            },
+        ],
+        what: "The two ends of a link use different VLANs: a frame comes with a tag for which the interface has no VLAN
+            device (another number, or 802.1ad instead of 802.1Q), or without the tag that the VLAN device at the
+            other end wants.",
+        recognised: "a frame for the interface's own MAC is freed as OTHERHOST, and the VLAN devices and ports of
+            filtering bridges on its way gave it a tag that no VLAN device there takes; or ARP or neighbour discovery
+            is not answered, and the owner of the address is behind a VLAN device of another number.",
+        confirm: "`ip -d link show type vlan` at both ends; `bridge vlan show` on the way; `tcpdump -e vlan`.",
+        fix: "the same number at both ends: a VLAN device can only be made anew
+            (`ip link add link IF name IF.N type vlan id N`); or `bridge vlan add dev PORT vid N` with or without
+            `pvid untagged` at the port on the way.",
+    };
+
     /// The interface or its peer is down or gone.
     LINK_DOWN = Cause {
         code: "link.down",

@@ -26,6 +26,10 @@ const IFLA_BRPORT_NEIGH_SUPPRESS: u16 = 32;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 const IFLA_BRPORT_LOCKED: u16 = 39;
 const IFLA_MACVLAN_MODE: u16 = 1;
+const IFLA_VLAN_ID: u16 = 1;
+const IFLA_VLAN_PROTOCOL: u16 = 5;
+/// ETH_P_8021AD of linux/if_ether.h.
+const SERVICE_TAG: u16 = 0x88a8;
 
 pub(super) fn bridge_of(data: &[u8]) -> BridgeLink {
     let mut bridge = BridgeLink::default();
@@ -80,6 +84,16 @@ pub(super) fn macvlan_mode(data: &[u8]) -> Option<String> {
         .iter()
         .find(|(mode, _)| *mode == number)
         .map(|(_, name)| (*name).to_owned())
+}
+
+/// Number of a VLAN device, and whether its tag is a service tag (802.1ad).
+pub(super) fn vlan_of(data: &[u8]) -> (Option<u16>, bool) {
+    let number = |wanted: u16| {
+        let (_, value) = attributes(data).find(|(kind, _)| *kind == wanted)?;
+        u16_of(value)
+    };
+    let service = number(IFLA_VLAN_PROTOCOL).map(u16::from_be) == Some(SERVICE_TAG);
+    (number(IFLA_VLAN_ID), service)
 }
 
 pub(super) fn bond_of(data: &[u8]) -> BondLink {
