@@ -8,6 +8,7 @@ use crate::host::Host;
 use crate::host::facts::{Question, Selectors};
 use crate::model::{Device, NetNs, Proto, Tuple};
 use crate::network::links::{members, peer_of};
+use crate::network::sockets::{Wanted, accept_sysctl, vrf_of};
 use crate::network::route::{Decision, Query, Tables, Unknown, lookup};
 
 use super::device_state;
@@ -406,6 +407,12 @@ pub const IPVS: Need = Need {
     },
 };
 
+/// Whether the destination is a virtual address of IPVS.
+pub const VIRTUAL_ADDRESS: Need = Need {
+    what: "IPVS services on the packet's way",
+    ask: |loss, asked| asked.extend(rules::virtual_address::questions(loss)),
+};
+
 /// Peers of all WireGuard devices: one that a packet was for may be on this machine too.
 pub const WIREGUARD: Need = Need {
     what: "peers of WireGuard devices",
@@ -434,6 +441,15 @@ pub const SOCKETS: Need = Need {
     ask: |loss, asked| {
         if let (Some(netns), Some(tuple)) = (loss.netns(), loss.tuple()) {
             asked.extend(ports::question(netns, &tuple));
+            let came_in = loss.came_in().or(loss.device());
+            let wanted = Wanted {
+                netns,
+                tuple,
+                interface: came_in.map(|d| d.ifindex),
+            };
+            if let Some(name) = accept_sysctl(tuple.proto).filter(|_| vrf_of(loss.host, &wanted).is_some()) {
+                asked.sysctl(netns, name);
+            }
         }
     },
 };

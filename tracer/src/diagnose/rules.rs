@@ -30,6 +30,7 @@ pub mod route;
 pub mod socket;
 pub mod source;
 pub mod tunnel;
+pub mod virtual_address;
 pub mod vlan;
 pub mod window;
 
@@ -162,6 +163,17 @@ pub const RULES: &[Rule] = &[
             needs::GATEWAYS,
         ],
         route::lookup,
+    ),
+    rule!(
+        "a virtual address that a machine should have",
+        &[
+            &sites::NOT_OURS,
+            &sites::ROUTE_REFUSED,
+            &sites::NEIGHBOR_QUEUE,
+            &sites::FORWARD_LIMIT,
+        ],
+        &[needs::VIRTUAL_ADDRESS],
+        virtual_address::missing,
     ),
     rule!(
         "forwarding that is off",

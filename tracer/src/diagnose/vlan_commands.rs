@@ -132,13 +132,6 @@ fn give(host: &Host, port: &Link, vlan: u16, how: &'static [&'static str]) -> Re
     }
 }
 
-/// `VLAN 10`, `VLAN 10 (802.1ad)`.
-#[must_use]
-pub fn tag_words(tag: Tag) -> String {
-    let kind = if tag.service { " (802.1ad)" } else { "" };
-    format!("VLAN {}{kind}", tag.vlan)
-}
-
 /// A frame that comes to an interface with this outer tag, or without one, and the address for which it is.
 #[derive(Clone, Copy)]
 pub struct Mistagged<'a> {
@@ -223,7 +216,7 @@ impl<'a> Mistagged<'a> {
         let text = match self.tag {
             Some(tag) => format!(
                 "take {} here, with the address of {}",
-                tag_words(tag),
+                tag,
                 words::interface(host, holder.device)
             ),
             None => format!("take it without a tag: move the address from {}", holder.name),

@@ -274,6 +274,9 @@ pub struct Link {
     /// Mode of a macvlan (`private`, `vepa`, `bridge`, `passthru`, `source`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub macvlan: Option<String>,
+    /// Mode of an ipvlan (`l2`, `l3`, `l3s`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipvlan: Option<String>,
     /// Asks and answers no questions for neighbours (IFF_NOARP).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub noarp: bool,
@@ -289,6 +292,12 @@ pub struct Link {
 }
 
 impl Link {
+    /// Whether it is one end of a pair: what is sent into one comes out of the other.
+    #[must_use]
+    pub fn is_paired(&self) -> bool {
+        matches!(self.kind.as_str(), "veth" | "netkit")
+    }
+
     /// An interface of which nothing but this is known.
     #[must_use]
     pub fn new(device: Device, name: impl Into<String>) -> Self {
@@ -310,6 +319,7 @@ impl Link {
             bridge: None,
             port: None,
             macvlan: None,
+            ipvlan: None,
             noarp: false,
             vlan: None,
             vlan_service: false,

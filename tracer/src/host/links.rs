@@ -119,6 +119,7 @@ fn read_info(info: &[u8], link: &mut Link) {
         "bond" => link.bond = Some(Box::new(layer2::bond_of(data))),
         "team" => link.bond = Some(Box::default()),
         "macvlan" | "macvtap" => link.macvlan = layer2::macvlan_mode(data),
+        "ipvlan" | "ipvtap" => link.ipvlan = layer2::ipvlan_mode(data),
         "vlan" => {
             (link.vlan, link.vlan_service) = layer2::vlan_of(data);
         }

@@ -5,6 +5,7 @@
 //! Names and addresses are not looked at: two networks of one machine may use the same.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::bonding::{self, Choice};
@@ -34,6 +35,14 @@ impl Tag {
             vlan: device.vlan?,
             service: device.vlan_service,
         })
+    }
+}
+
+/// `VLAN 10`, `VLAN 10 (802.1ad)`.
+impl fmt::Display for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.service { " (802.1ad)" } else { "" };
+        write!(f, "VLAN {}{kind}", self.vlan)
     }
 }
 
@@ -334,7 +343,7 @@ impl<'a> Walk<'a> {
         let stop = self.down(stop, link);
         // What a parent sends goes out, and never to a macvlan on it.
         for upper in self.uppers(link) {
-            if upper.macvlan.is_some() {
+            if links::is_on_parent(upper) {
                 let apart = self.because(stop, Stop::Apart(link, upper));
                 self.go(
                     apart,
@@ -347,7 +356,7 @@ impl<'a> Walk<'a> {
             }
         }
         match link.kind.as_str() {
-            "veth" => match links::peer_of(self.host, link.device) {
+            "veth" | "netkit" => match links::peer_of(self.host, link.device) {
                 Some(peer) => self.go(
                     stop,
                     At {
@@ -372,6 +381,7 @@ impl<'a> Walk<'a> {
                 None => self.note(stop, Open::Unmodelled(link)),
             },
             "macvlan" | "macvtap" => self.leave_macvlan(stop, at),
+            "ipvlan" | "ipvtap" if links::is_on_parent(link) => self.leave_macvlan(stop, at),
             "vxlan" | "geneve" | "gretap" | "ip6gretap" => self.encapsulate(stop, link),
             "dummy" => {}
             "bond" | "team" => self.leave_bond(stop, at),
@@ -382,17 +392,16 @@ impl<'a> Walk<'a> {
     }
 
     /// A macvlan's broadcast goes to its siblings in bridge mode and out of the parent, whose own stack never gets it
-    /// (`macvlan_queue_xmit`, drivers/net/macvlan.c).
+    /// (`macvlan_queue_xmit`, drivers/net/macvlan.c); an ipvlan's to all siblings (`ipvlan_process_multicast`).
     fn leave_macvlan(&mut self, stop: Option<Stop<'a>>, at: At<'a>) {
         let Some(lower) = lower_of(self.host, at.link) else {
             return self.note(stop, Open::Unmodelled(at.link));
         };
-        let bridged = |l: &Link| l.macvlan.as_deref() == Some("bridge");
         for sibling in self.uppers(lower) {
-            if sibling.device == at.link.device || sibling.macvlan.is_none() {
+            if sibling.device == at.link.device || !links::is_on_parent(sibling) {
                 continue;
             }
-            let apart = !(bridged(at.link) && bridged(sibling));
+            let apart = !(links::is_switched(at.link) && links::is_switched(sibling));
             let stop = match apart {
                 true => self.because(stop, Stop::Apart(at.link, sibling)),
                 false => stop,
@@ -564,8 +573,9 @@ impl<'a> Walk<'a> {
                 continue;
             }
             match upper.macvlan.as_deref() {
-                Some("source") | None => self.note(stop, Open::Unmodelled(upper)),
-                Some(_) => self.go(stop, At { link: upper, ..at }),
+                None if !links::is_on_parent(upper) => self.note(stop, Open::Unmodelled(upper)),
+                Some("source") => self.note(stop, Open::Unmodelled(upper)),
+                _ => self.go(stop, At { link: upper, ..at }),
             }
         }
         let master = master_of(self.host, link);

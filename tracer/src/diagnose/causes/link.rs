@@ -108,17 +108,18 @@ family! {
                 why: "the request or its answer was kept back on the way: the neighbour cannot know",
             },
         ],
-        what: "A bridge did not pass it on: port state, isolation, lock, hairpin, flooding; or an interface is no
-            port of it. The same happens between macvlans of one parent that are not both in bridge mode, and
-            between a macvlan and its parent.",
+        what: "A bridge did not pass it on: port state, isolation, lock, hairpin, flooding, VLAN filtering; or an
+            interface is no port of it. The same happens between macvlans of one parent that are not both in bridge
+            mode, and between a macvlan, or an ipvlan of mode l2, and its parent.",
         recognised: "freed in `br_handle_frame_finish` and its relatives; BRIDGE_INGRESS_STP_STATE, NO_TX_TARGET. The
             kernel has one place for several: which it was is told by the ports' settings and the forwarding
             database, read beside the loss. A port that gets no copy of a flooded frame is skipped silently: then an
             ARP request (or a flooded frame) came into the bridge, the owner is behind another of its ports, and
             that port's settings keep it from there.",
-        confirm: "`bridge -d link show`, `bridge fdb show`; `ip -d link show` for the mode of a macvlan.",
+        confirm: "`bridge -d link show`, `bridge fdb show`, `bridge vlan show`; `ip -d link show` for the mode of a macvlan.",
         fix: "`bridge link set dev PORT isolated off` (or `hairpin on`, `flood on`, `bcast_flood on`, `locked off`,
-            `state forwarding`); `ip link set dev PORT master BRIDGE`;
+            `state forwarding`); `bridge vlan add dev PORT vid N`, with `pvid untagged` where the machine behind it
+            sends no tags; `ip link set dev PORT master BRIDGE`;
             `ip link set dev IF type macvlan mode bridge`.",
     };
 

@@ -14,7 +14,7 @@ use crate::verdict::Place;
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::L2_VLAN;
 use super::super::loss::Loss;
-use super::super::vlan_commands::{Mistagged, tag_words};
+use super::super::vlan_commands::Mistagged;
 use super::super::words;
 use super::l2;
 use super::link;
@@ -26,14 +26,14 @@ const HOOK: &str = "device";
 pub(super) fn mismatch(host: &Host, case: Mistagged<'_>, place: Place, what: &str) -> Candidate {
     let at = words::interface(host, case.link.device);
     let devices: Vec<String> = uppers(host, case.link)
-        .filter_map(|upper| Some(format!("{} ({})", upper.name, tag_words(Tag::of(upper)?))))
+        .filter_map(|upper| Some(format!("{} ({})", upper.name, Tag::of(upper)?)))
         .collect();
     let has = match devices.as_slice() {
         [] => "has no VLAN device".to_owned(),
         devices => format!("has {}", devices.join(", ")),
     };
     let why = match case.tag {
-        Some(tag) => format!("it comes to {at} with {}, and {at} {has}", tag_words(tag)),
+        Some(tag) => format!("it comes to {at} with {tag}, and {at} {has}"),
         None => format!("it comes to {at} without a VLAN tag, and {at} {has}"),
     };
     let holder = case.holder(host).map(|holder| {

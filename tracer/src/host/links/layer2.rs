@@ -26,6 +26,7 @@ const IFLA_BRPORT_NEIGH_SUPPRESS: u16 = 32;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 const IFLA_BRPORT_LOCKED: u16 = 39;
 const IFLA_MACVLAN_MODE: u16 = 1;
+const IFLA_IPVLAN_MODE: u16 = 1;
 const IFLA_VLAN_ID: u16 = 1;
 const IFLA_VLAN_PROTOCOL: u16 = 5;
 /// ETH_P_8021AD of linux/if_ether.h.
@@ -84,6 +85,14 @@ pub(super) fn macvlan_mode(data: &[u8]) -> Option<String> {
         .iter()
         .find(|(mode, _)| *mode == number)
         .map(|(_, name)| (*name).to_owned())
+}
+
+/// IPVLAN_MODE_* of linux/if_link.h, as ip-link(8) calls them.
+pub(super) fn ipvlan_mode(data: &[u8]) -> Option<String> {
+    const MODES: [&str; 3] = ["l2", "l3", "l3s"];
+    let (_, value) = attributes(data).find(|(kind, _)| *kind == IFLA_IPVLAN_MODE)?;
+    let name = MODES.get(usize::from(u16_of(value)?))?;
+    Some((*name).to_owned())
 }
 
 /// Number of a VLAN device, and whether its tag is a service tag (802.1ad).

@@ -368,6 +368,7 @@ impl Pseudonyms {
             bridge: _,
             port: _,
             macvlan: _,
+            ipvlan: _,
             noarp: _,
             vlan: _,
             vlan_service: _,
