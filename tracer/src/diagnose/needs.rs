@@ -8,8 +8,8 @@ use crate::host::Host;
 use crate::host::facts::{Question, Selectors};
 use crate::model::{Device, NetNs, Proto, Tuple};
 use crate::network::links::{members, peer_of};
-use crate::network::sockets::{Wanted, accept_sysctl, vrf_of};
 use crate::network::route::{Decision, Query, Tables, Unknown, lookup};
+use crate::network::sockets::{Wanted, accept_sysctl, vrf_of};
 
 use super::device_state;
 use super::gateways;
@@ -447,7 +447,9 @@ pub const SOCKETS: Need = Need {
                 tuple,
                 interface: came_in.map(|d| d.ifindex),
             };
-            if let Some(name) = accept_sysctl(tuple.proto).filter(|_| vrf_of(loss.host, &wanted).is_some()) {
+            if let Some(name) =
+                accept_sysctl(tuple.proto).filter(|_| vrf_of(loss.host, &wanted).is_some())
+            {
                 asked.sysctl(netns, name);
             }
         }

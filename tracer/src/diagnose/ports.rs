@@ -73,7 +73,9 @@ fn refuses(host: &Host, socket: &OpenSocket, wanted: &Wanted) -> Option<String> 
         Refusal::Vrf(ifindex) => {
             let netns = wanted.netns;
             let name = host.interface(Device { netns, ifindex });
-            format!("is bound to no interface, and takes nothing that comes in through the VRF {name}")
+            format!(
+                "is bound to no interface, and takes nothing that comes in through the VRF {name}"
+            )
         }
         Refusal::Family if !socket.local.is_unspecified() => {
             format!("listens on {} alone", socket.local)

@@ -171,6 +171,7 @@ pub const RULES: &[Rule] = &[
             &sites::ROUTE_REFUSED,
             &sites::NEIGHBOR_QUEUE,
             &sites::FORWARD_LIMIT,
+            &sites::TUNNEL_INPUT,
         ],
         &[needs::VIRTUAL_ADDRESS],
         virtual_address::missing,

@@ -158,7 +158,9 @@ fn tunnelled(view: &View<'_>, counts: &Counts) -> Option<Silence> {
     if total(&counts.reply) > 0 {
         ways = vec![Direction::Reply];
     }
-    let direction = ways.into_iter().find(|way| counts.of(*way).delivered == 0)?;
+    let direction = ways
+        .into_iter()
+        .find(|way| counts.of(*way).delivered == 0)?;
     let mut journeys = view.journeys(direction).filter(|j| !view.young(j));
     let candidate = journeys.find_map(|journey| wireguard::refused(view.host, journey))?;
     let fates = counts.of(direction);

@@ -24,11 +24,12 @@ pub fn admit(host: &Host, gap: &VlanGap<'_>) -> Vec<Remedy> {
     let shell = Shell::of(host, Some(gap.port.device.netns));
     let bridge = bridge_of(host, gap.port.device).map_or("", |bridge| bridge.name.as_str());
     let mut list = vec![shell.look("check first: VLANs of the ports", "bridge vlan show")];
-    list.extend(
-        (!bridge.is_empty()).then(|| {
-            shell.look("what kind of bridge it is", command!["ip -d link show dev", bridge])
-        }),
-    );
+    list.extend((!bridge.is_empty()).then(|| {
+        shell.look(
+            "what kind of bridge it is",
+            command!["ip -d link show dev", bridge],
+        )
+    }));
     list.extend(change(host, gap));
     list
 }
@@ -110,22 +111,40 @@ fn give(host: &Host, port: &Link, vlan: u16, how: &'static [&'static str]) -> Re
         // The bridge's own device is a port without a master.
         let own = (port.kind == "bridge").then_some("self");
         let how: Vec<&str> = how.to_vec();
-        command!["bridge vlan", verb, "dev", port.name, "vid", vlan, ..how, ..own]
+        command![
+            "bridge vlan",
+            verb,
+            "dev",
+            port.name,
+            "vid",
+            vlan,
+            ..how,
+            ..own
+        ]
     };
     let flags = |v: PortVlan| -> Vec<&'static str> {
         let words = [(v.pvid, "pvid"), (v.untagged, "untagged")];
-        words.into_iter().filter(|(on, _)| *on).map(|(_, word)| word).collect()
+        words
+            .into_iter()
+            .filter(|(on, _)| *on)
+            .map(|(_, word)| word)
+            .collect()
     };
     let text = match how {
         [] => format!("let {} take VLAN {vlan} with its tag", port.name),
-        _ => format!("make VLAN {vlan} the one of frames without a tag at {}", port.name),
+        _ => format!(
+            "make VLAN {vlan} the one of frames without a tag at {}",
+            port.name
+        ),
     };
     let change = Shell::of(host, Some(port.device.netns)).change(text, set("add", vlan, how));
     let change = match holds(&own, vlan) {
         Some(before) => change.undone_by(set("add", vlan, &flags(before))),
         None => change.undone_by(set("del", vlan, &[])),
     };
-    let moved = own.iter().find(|v| v.pvid && v.first != vlan && !how.is_empty());
+    let moved = own
+        .iter()
+        .find(|v| v.pvid && v.first != vlan && !how.is_empty());
     match moved {
         Some(before) => change.undone_by(set("add", before.first, &flags(*before))),
         None => change,
@@ -167,7 +186,10 @@ impl<'a> Mistagged<'a> {
     #[must_use]
     pub fn advice(&self, host: &'a Host) -> Vec<Remedy> {
         let shell = Shell::of(host, Some(self.link.device.netns));
-        let look = shell.look("look first: VLAN devices and their numbers", "ip -d link show type vlan");
+        let look = shell.look(
+            "look first: VLAN devices and their numbers",
+            "ip -d link show type vlan",
+        );
         let change = self.at_port(host).or_else(|| self.moved(host));
         [look].into_iter().chain(change).collect()
     }
@@ -207,19 +229,36 @@ impl<'a> Mistagged<'a> {
             let name = self.free_name(host, &lower, tag.vlan)?;
             let kind = tag.service.then_some(["protocol", "802.1ad"]);
             let kind = kind.into_iter().flatten();
-            commands.push(command!["ip link add link", lower, "name", name, "type vlan", ..kind, "id", tag.vlan]);
+            commands.push(command![
+                "ip link add link",
+                lower,
+                "name",
+                name,
+                "type vlan",
+                ..kind,
+                "id",
+                tag.vlan
+            ]);
             commands.push(command!["ip link set dev", name, "up"]);
             lower = name;
         }
-        let moved = [addressed("del", entry, &holder.name), addressed("add", entry, &lower)];
-        let made = tags.last().map(|tag| self.free_name(host, &self.link.name, tag.vlan));
+        let moved = [
+            addressed("del", entry, &holder.name),
+            addressed("add", entry, &lower),
+        ];
+        let made = tags
+            .last()
+            .map(|tag| self.free_name(host, &self.link.name, tag.vlan));
         let text = match self.tag {
             Some(tag) => format!(
                 "take {} here, with the address of {}",
                 tag,
                 words::interface(host, holder.device)
             ),
-            None => format!("take it without a tag: move the address from {}", holder.name),
+            None => format!(
+                "take it without a tag: move the address from {}",
+                holder.name
+            ),
         };
         let mut all = commands.into_iter().chain(moved);
         let change = shell.change(text, all.next()?);
@@ -245,9 +284,13 @@ impl<'a> Mistagged<'a> {
             let mut links = host.links().filter(|l| l.device.netns == netns);
             links.any(|l| l.name == *name && !host.is_gone(l.device))
         };
-        [format!("{lower}.{vlan}"), format!("vlan{vlan}"), format!("{lower}-{vlan}")]
-            .into_iter()
-            .find(|name| name.len() <= LONGEST && !taken(name))
+        [
+            format!("{lower}.{vlan}"),
+            format!("vlan{vlan}"),
+            format!("{lower}-{vlan}"),
+        ]
+        .into_iter()
+        .find(|name| name.len() <= LONGEST && !taken(name))
     }
 }
 

@@ -77,7 +77,8 @@ impl<'a> End<'a> {
 
     fn look(self, host: &Host) -> Remedy {
         let what = "look first: peers, endpoints, allowed ips, latest handshakes";
-        self.shell(host).look(what, command!["wg show", self.link.name])
+        self.shell(host)
+            .look(what, command!["wg show", self.link.name])
     }
 
     /// `wg set wg0 peer KEY …`.
@@ -93,7 +94,10 @@ impl<'a> End<'a> {
             what.extend(["endpoint".to_owned(), endpoint.to_string()]);
         }
         if peer.keepalive > 0 {
-            what.extend(["persistent-keepalive".to_owned(), peer.keepalive.to_string()]);
+            what.extend([
+                "persistent-keepalive".to_owned(),
+                peer.keepalive.to_string(),
+            ]);
         }
         what.extend(["allowed-ips".to_owned(), list(&peer.allowed)]);
         self.set_peer(key, &what)
@@ -122,9 +126,8 @@ impl<'a> End<'a> {
     }
 
     fn endpoint(self, host: &Host, peer: &WireGuardPeer, to: SocketAddr) -> Remedy {
-        let set = |to: SocketAddr| {
-            self.set_peer(peer.key, &["endpoint".to_owned(), to.to_string()])
-        };
+        let set =
+            |to: SocketAddr| self.set_peer(peer.key, &["endpoint".to_owned(), to.to_string()]);
         let change = self
             .shell(host)
             .change(format!("send to where the peer listens, {to}"), set(to));
@@ -188,14 +191,20 @@ pub fn unsent(loss: &Loss<'_>) -> Option<Candidate> {
         Some(peer) if peer.endpoint.is_none() => {
             let far = by_key(host, peer.key).and_then(|far| far.reached_from(host, end.link));
             (
-                format!("{name} knows no endpoint of the peer {} that has {dst}", peer.key),
+                format!(
+                    "{name} knows no endpoint of the peer {} that has {dst}",
+                    peer.key
+                ),
                 far.map(|to| end.endpoint(host, peer, to)),
             )
         }
         Some(_) => return None,
     };
     let otherwise = fix.is_none().then(|| {
-        text(format!("give the peer that {dst} is behind its allowed-ips and endpoint: wg set {} peer KEY …", end.link.name))
+        text(format!(
+            "give the peer that {dst} is behind its allowed-ips and endpoint: wg set {} peer KEY …",
+            end.link.name
+        ))
     });
     Some(
         Candidate::new(
@@ -204,7 +213,10 @@ pub fn unsent(loss: &Loss<'_>) -> Option<Candidate> {
             format!("WireGuard does not send it: {why}"),
         )
         .explains(Specificity::Fact)
-        .because("icmp", loss.told().map(|t| format!("the sender was told: {t}")))
+        .because(
+            "icmp",
+            loss.told().map(|t| format!("the sender was told: {t}")),
+        )
         .advise([end.look(host)])
         .advise(fix)
         .advise(otherwise),
@@ -402,7 +414,10 @@ impl<'a> Case<'a> {
             }
         };
         let stale = far.set.peer_for(src).map(|stale| {
-            format!("{src} belongs to its peer {}, which is another key", stale.key)
+            format!(
+                "{src} belongs to its peer {}, which is another key",
+                stale.key
+            )
         });
         Some(
             self.candidate(far, why)

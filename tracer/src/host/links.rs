@@ -14,9 +14,7 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 
 use super::facts::{InterfaceAddress, Link};
 use super::namespaces::{Namespaces, NetnsFd};
-use super::netlink::{
-    Message, Netlink, Request, address_of, attributes, i32_of, text_of, u32_of,
-};
+use super::netlink::{Message, Netlink, Request, address_of, attributes, i32_of, text_of, u32_of};
 use crate::model::{Device, IfIndex, Mac, NetNs};
 use crate::uapi::netdevice::{IFF_LOWER_UP, IFF_NOARP, IFF_UP};
 

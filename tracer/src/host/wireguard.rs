@@ -154,7 +154,10 @@ mod tests {
             .attribute(WGDEVICE_A_PEERS, &peers)
             .bytes();
         let device = device_of(messages(&bytes).next().unwrap()).unwrap();
-        assert_eq!((device.key, device.port), (Some(WireGuardKey([1; 32])), 51820));
+        assert_eq!(
+            (device.key, device.port),
+            (Some(WireGuardKey([1; 32])), 51820)
+        );
         let peer = device.peers.first().unwrap();
         assert_eq!(peer.key, WireGuardKey([3; 32]));
         assert_eq!(peer.endpoint, Some("192.0.2.9:51820".parse().unwrap()));

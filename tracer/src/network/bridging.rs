@@ -303,11 +303,7 @@ pub fn port_vlans(host: &Host, port: &Link) -> Vec<PortVlan> {
     all.filter(|v| v.port == number).copied().collect()
 }
 
-fn vlans_of<'a>(
-    host: &Host,
-    bridge: &Link,
-    port: &Link,
-) -> Result<Vec<PortVlan>, VlanFault<'a>> {
+fn vlans_of<'a>(host: &Host, bridge: &Link, port: &Link) -> Result<Vec<PortVlan>, VlanFault<'a>> {
     let read = host.port_vlans.get(&bridge.device);
     match read {
         Some(_) => Ok(port_vlans(host, port)),

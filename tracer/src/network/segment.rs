@@ -643,12 +643,7 @@ impl<'a> Walk<'a> {
     }
 
     /// To all other ports, and up to the bridge's own stack.
-    fn flood(
-        &mut self,
-        stop: Option<Stop<'a>>,
-        bridge: &'a Link,
-        at: At<'a>,
-    ) {
+    fn flood(&mut self, stop: Option<Stop<'a>>, bridge: &'a Link, at: At<'a>) {
         let from = at.link;
         let filters = bridge.bridge.is_some_and(|b| b.vlan_filtering);
         let tag = at.tag.map(|tag| tag.vlan);

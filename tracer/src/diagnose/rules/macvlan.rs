@@ -163,11 +163,25 @@ fn of_its_own(host: &Host, parent: &Link, child: &Link) -> Option<Remedy> {
         None => ("macvlan", "bridge"),
     };
     let start = kind.get(..1)?;
-    let name: String = format!("{start}v-{}", parent.name).chars().take(15).collect();
-    let add = command!["ip link add", name, "link", parent.name, "type", kind, "mode", mode];
+    let name: String = format!("{start}v-{}", parent.name)
+        .chars()
+        .take(15)
+        .collect();
+    let add = command![
+        "ip link add",
+        name,
+        "link",
+        parent.name,
+        "type",
+        kind,
+        "mode",
+        mode
+    ];
     let remedy = shell
         .change(
-            format!("give the host a {kind} of its own on the parent, and move the host's address to it"),
+            format!(
+                "give the host a {kind} of its own on the parent, and move the host's address to it"
+            ),
             add,
         )
         .and(addressed("del", moved, &parent.name))

@@ -138,7 +138,10 @@ fn accept_in_vrf(loss: &Loss<'_>, tuple: &Tuple) -> Option<Remedy> {
     let name = sysctl(accept_sysctl(tuple.proto)?);
     let set = |value: u8| command!["sysctl -w", format!("{name}={value}")];
     let change = Shell::of(loss.host, Some(netns)).change(
-        format!("let servers that are bound to no interface take {} from VRFs", tuple.proto),
+        format!(
+            "let servers that are bound to no interface take {} from VRFs",
+            tuple.proto
+        ),
         set(1),
     );
     Some(change.undone_by(set(0)).scope(format!(

@@ -1,5 +1,6 @@
 //! Virtual addresses of IPVS services that a machine should have and has not: the balancer itself, or a real server to
-//! which packets come as they are (direct routing, `ip_vs_dr_xmit` of net/netfilter/ipvs/ip_vs_xmit.c).
+//! which packets come as they are (direct routing and tunnels, `ip_vs_dr_xmit` and `ip_vs_tunnel_xmit` of
+//! net/netfilter/ipvs/ip_vs_xmit.c).
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -7,6 +8,7 @@ use std::net::IpAddr;
 use crate::host::Host;
 use crate::host::facts::{IpvsAnswer, IpvsDestination, Link, Question};
 use crate::model::{Device, IfIndex, NetNs};
+use crate::sites;
 use crate::uapi::if_arp::ARPHRD_LOOPBACK;
 
 use super::super::candidate::{Candidate, Specificity};
@@ -17,6 +19,11 @@ use super::super::words;
 
 /// Most namespaces that are asked for services.
 const FEW: usize = 4;
+/// Methods of IPVS that leave a packet's destination as it is, in words.
+const HANDED: [(&str, &str); 2] = [
+    ("Route", "by direct routing"),
+    ("Tunnel", "through a tunnel"),
+];
 /// Settings by which a real server keeps the address to itself, and what they are to be.
 const SILENCE: [(&str, u32); 2] = [
     ("net/ipv4/conf/all/arp_ignore", 1),
@@ -66,41 +73,88 @@ pub fn missing(loss: &Loss<'_>) -> Option<Candidate> {
         let count = service.destinations.len();
         return Some(
             proposal(loss, summary)
-                .because("service", format!("IPVS has the service with {count} destinations"))
+                .because(
+                    "service",
+                    format!("IPVS has the service with {count} destinations"),
+                )
                 .advise(given(host, netns, tuple.dst)),
         );
     }
     let here = |destination: &&IpvsDestination| {
-        destination.method == "Route" && host.is_local(netns, destination.address)
+        let method = HANDED.iter().any(|(name, _)| *name == destination.method);
+        method && host.is_local(netns, destination.address)
     };
-    let (balancer, destination) = passed(loss).into_iter().filter_map(answer).find_map(
-        |(at, service)| Some((at, service.destinations.iter().find(here)?)),
-    )?;
+    let (balancer, destination) = passed(loss)
+        .into_iter()
+        .filter_map(answer)
+        .find_map(|(at, service)| Some((at, service.destinations.iter().find(here)?)))?;
+    let how = HANDED.iter().find(|(name, _)| *name == destination.method);
+    let how = how.map_or("", |(_, how)| how);
+    let raised = unraised(loss, destination);
+    // What is not taken out of its tunnel is another rule's, where the device is not the one that IPVS needs.
+    if sites::TUNNEL_INPUT.is(loss.info) && raised.is_none() {
+        return None;
+    }
+    let lacks = match raised {
+        Some(link) => format!(
+            "{} is down and the address {} is missing",
+            link.name, tuple.dst
+        ),
+        None => format!("does not have the address {}", tuple.dst),
+    };
     let summary = format!(
-        "{} is a real server of the IPVS service {} on {}, by direct routing, and does not have the address {}",
+        "{} is a real server of the IPVS service {} on {}, {how}, and {lacks}",
         loss.namespace_words(),
         words::destination(&tuple),
         host.namespace(balancer),
-        tuple.dst
     );
     let why = format!(
-        "the service sends to {} by direct routing: packets come with their destination as it was",
+        "the service sends to {} {how}: packets come with their destination as it was",
         destination.address
     );
     Some(
         proposal(loss, summary)
             .because("service", why)
-            .advise(Some(quietly(host, netns, tuple.dst))),
+            .advise(Some(match raised {
+                Some(link) => out_of_tunnel(host, link, tuple.dst),
+                None => quietly(host, netns, tuple.dst),
+            })),
     )
+}
+
+/// The device of IP in IP that takes all tunnels that no other takes, where it is down and the packet came in one.
+fn unraised<'a>(loss: &Loss<'a>, destination: &IpvsDestination) -> Option<&'a Link> {
+    let (host, netns) = (loss.host, loss.netns()?);
+    let came = destination.method == "Tunnel" && sites::TUNNEL_INPUT.is(loss.info);
+    let any = |link: &&Link| {
+        let ends = link.tunnel.as_deref().map(|set| (set.local, set.remote));
+        link.device.netns == netns && link.kind == "ipip" && ends == Some((None, None))
+    };
+    host.links().filter(any).find(|link| came && !link.up)
+}
+
+/// The tunnel's device raised, with the address.
+fn out_of_tunnel(host: &Host, link: &Link, address: IpAddr) -> Remedy {
+    let state = |to: &'static str| command!["ip link set dev", link.name, to];
+    Shell::of(host, Some(link.device.netns))
+        .change("take packets out of their tunnel, and have the address", state("up"))
+        .and(add(address, &link.name, "add"))
+        .undone_by(add(address, &link.name, "del"))
+        .undone_by(state("down"))
+        .scope(format!(
+            "where the reverse-path filter is on, net.ipv4.conf.{}.rp_filter has to be 0, and that of all too",
+            link.name
+        ))
 }
 
 fn proposal(loss: &Loss<'_>, summary: String) -> Candidate {
     let shell = Shell::of(loss.host, loss.netns());
     Candidate::new(&NAT_VIRTUAL_ADDRESS, loss.place(Some("route")), summary)
         .explains(Specificity::Linked)
-        .advise([
-            shell.look("look first: who has the address", command![..ip(loss.v6()), "addr show"]),
-        ])
+        .advise([shell.look(
+            "look first: who has the address",
+            command![..ip(loss.v6()), "addr show"],
+        )])
 }
 
 fn add(address: IpAddr, name: &str, verb: &'static str) -> super::super::remedy::Command {
@@ -119,13 +173,20 @@ fn given(host: &Host, netns: NetNs, address: IpAddr) -> Option<Remedy> {
         .filter(own)
         .filter(|link| link.kind == "dummy")
         .collect();
-    let loopback = || host.links().filter(own).find(|l| l.arp_type == ARPHRD_LOOPBACK);
+    let loopback = || {
+        host.links()
+            .filter(own)
+            .find(|l| l.arp_type == ARPHRD_LOOPBACK)
+    };
     let link = match dummies.as_slice() {
         [only] => *only,
         _ => loopback()?,
     };
     let change = Shell::of(host, Some(netns)).change(
-        format!("give {} the address, so that the packet is taken in", link.name),
+        format!(
+            "give {} the address, so that the packet is taken in",
+            link.name
+        ),
         add(address, &link.name, "add"),
     );
     Some(change.undone_by(add(address, &link.name, "del")))
@@ -154,10 +215,15 @@ fn quietly(host: &Host, netns: NetNs, address: IpAddr) -> Remedy {
         .iter()
         .map(|(name, wanted, _)| set(name, &wanted.to_string()))
         .chain([address_last]);
-    let first = commands.next().unwrap_or_else(|| add(address, &name, "add"));
+    let first = commands
+        .next()
+        .unwrap_or_else(|| add(address, &name, "add"));
     let change = commands.fold(shell.change(text, first), Remedy::and);
     let change = change.undone_by(add(address, &name, "del"));
-    settings.iter().rev().fold(change, |change, (name, _, before)| {
-        change.undone_by(set(name, before))
-    })
+    settings
+        .iter()
+        .rev()
+        .fold(change, |change, (name, _, before)| {
+            change.undone_by(set(name, before))
+        })
 }

@@ -134,7 +134,9 @@ pub fn device_down(loss: &Loss<'_>) -> Option<Candidate> {
     let found = match down {
         true => Some(device),
         false => uppers(loss.host, loss.host.link(device)?)
-            .find(|upper| Tag::of(upper) == tags(loss.host, loss.steps()).last().copied() && !upper.up)
+            .find(|upper| {
+                Tag::of(upper) == tags(loss.host, loss.steps()).last().copied() && !upper.up
+            })
             .map(|upper| upper.device),
     };
     let function = loss.info.function.clone();

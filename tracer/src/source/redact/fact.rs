@@ -6,12 +6,12 @@ use std::net::IpAddr;
 use super::Pseudonyms;
 use super::names::Kind;
 use crate::host::facts::{
-    AddressOwner, BpfProgram, CgroupProgram, Cgroups, ConntrackAnswer, ConntrackEntry,
+    AddressOwner, AllowedNet, BpfProgram, CgroupProgram, Cgroups, ConntrackAnswer, ConntrackEntry,
     ContainerName, Fact, FdbEntry, Forwarding, GroupMember, InterfaceAddress, IpvsAnswer,
     IpvsDestination, IpvsService, Link, LocalPorts, MulticastPorts, Namespace, Neighbor, NextHop,
     OpenSocket, Owner, OwnerKind, PolicyRule, PortSockets, PortUse, Probe, ProcessOwner,
     ProxyNeighbors, Route, RouteAnswer, Run, TableRoute, TracedNode, TunnelLink, VxlanLink,
-    AllowedNet, WireGuard, WireGuardKey, WireGuardPeer, XfrmPolicy,
+    WireGuard, WireGuardKey, WireGuardPeer, XfrmPolicy,
 };
 use crate::model::{Mac, Process, Tuple};
 

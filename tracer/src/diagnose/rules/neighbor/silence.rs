@@ -258,9 +258,9 @@ impl<'a> Case<'a, '_> {
             Stop::Bridge(bridge, from, obstacle) => Some(self.kept_from(bridge, from, &obstacle)),
             Stop::Apart(from, to) => macvlan::apart(host, from, to),
             Stop::Tagged(link, tag) => Some(self.mistagged(link, tag)),
-            Stop::Down(vlan) if vlan.vlan.is_some() && vlan.device != self.who.device => {
-                Some(link::down(host, vlan.device, None, &ends(self.trace, self.who)))
-            }
+            Stop::Down(vlan) if vlan.vlan.is_some() && vlan.device != self.who.device => Some(
+                link::down(host, vlan.device, None, &ends(self.trace, self.who)),
+            ),
             // A link that carries nothing shows itself at the asker's own end.
             Stop::Down(_)
             | Stop::Gone(_)
