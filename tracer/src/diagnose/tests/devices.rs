@@ -206,9 +206,10 @@ fn tunnelled(near: Option<WireGuardPeer>, far: Option<WireGuardPeer>, comes: boo
     let walk = net
         .packet(flow, Direction::Forward)
         .leaves(device(NEAR, WG));
-    match comes {
-        true => walk.consumed(at, "wg_packet_rx_poll"),
-        false => walk.goes_away(),
+    if comes {
+        walk.consumed(at, "wg_packet_rx_poll");
+    } else {
+        walk.goes_away();
     }
     net.wait(2000);
     net.verdict()
