@@ -223,25 +223,7 @@ impl<'a> Mistagged<'a> {
             (None, _) => {}
         }
         let shell = Shell::of(host, Some(self.link.device.netns));
-        let mut lower = self.link.name.clone();
-        let mut commands = Vec::new();
-        for tag in tags.iter().rev() {
-            let name = self.free_name(host, &lower, tag.vlan)?;
-            let kind = tag.service.then_some(["protocol", "802.1ad"]);
-            let kind = kind.into_iter().flatten();
-            commands.push(command![
-                "ip link add link",
-                lower,
-                "name",
-                name,
-                "type vlan",
-                ..kind,
-                "id",
-                tag.vlan
-            ]);
-            commands.push(command!["ip link set dev", name, "up"]);
-            lower = name;
-        }
+        let (commands, lower) = self.made(host, &tags)?;
         let moved = [
             addressed("del", entry, &holder.name),
             addressed("add", entry, &lower),
@@ -275,6 +257,30 @@ impl<'a> Mistagged<'a> {
                     holder.name, holder.name
                 )),
         )
+    }
+
+    /// VLAN devices made one on the other, innermost tag first, and the name of the topmost.
+    fn made(&self, host: &Host, tags: &[Tag]) -> Option<(Vec<Command>, String)> {
+        let mut lower = self.link.name.clone();
+        let mut commands = Vec::new();
+        for tag in tags.iter().rev() {
+            let name = self.free_name(host, &lower, tag.vlan)?;
+            let kind = tag.service.then_some(["protocol", "802.1ad"]);
+            let kind = kind.into_iter().flatten();
+            commands.push(command![
+                "ip link add link",
+                lower,
+                "name",
+                name,
+                "type vlan",
+                ..kind,
+                "id",
+                tag.vlan
+            ]);
+            commands.push(command!["ip link set dev", name, "up"]);
+            lower = name;
+        }
+        Some((commands, lower))
     }
 
     /// A name that no interface of the namespace has.

@@ -27,8 +27,8 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Device, KtimeNs, Mac, NetNs, Process, Proto, Tuple};
 
 pub use layer2::{
-    BondLink, BondSlave, BridgeLink, BridgePort, FdbEntry, Forwarding, GroupMember, MulticastPorts,
-    PortState, PortVlan, PortVlans, ProxyNeighbors,
+    BondLink, BondSlave, BridgeLink, BridgePort, FdbEntry, Forwarding, GroupMember, IpvlanMode,
+    MulticastPorts, PortState, PortVlan, PortVlans, ProxyNeighbors,
 };
 pub use nodes::{ClockBasis, NodeClock, NodeId, TracedNode};
 pub use owners::{AddressOwner, ContainerName, Owner, OwnerKind, ProcessOwner};
@@ -274,9 +274,9 @@ pub struct Link {
     /// Mode of a macvlan (`private`, `vepa`, `bridge`, `passthru`, `source`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub macvlan: Option<String>,
-    /// Mode of an ipvlan (`l2`, `l3`, `l3s`).
+    /// Mode of an ipvlan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ipvlan: Option<String>,
+    pub ipvlan: Option<IpvlanMode>,
     /// Asks and answers no questions for neighbours (IFF_NOARP).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub noarp: bool,

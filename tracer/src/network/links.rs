@@ -1,7 +1,7 @@
 //! Links: the other end of one, what it stands on, and why it carries nothing.
 
 use crate::host::Host;
-use crate::host::facts::Link;
+use crate::host::facts::{IpvlanMode, Link};
 use crate::model::{Device, IfIndex};
 
 /// Other end of a veth or netkit.
@@ -51,7 +51,7 @@ pub fn is_upper(link: &Link) -> bool {
 /// a neighbour: a macvlan, or an ipvlan of mode l2 (`ipvlan_xmit_mode_l2`, drivers/net/ipvlan/ipvlan_core.c).
 #[must_use]
 pub fn is_on_parent(link: &Link) -> bool {
-    link.macvlan.is_some() || link.ipvlan.as_deref() == Some("l2")
+    link.macvlan.is_some() || link.ipvlan == Some(IpvlanMode::L2)
 }
 
 /// Whether its broadcasts go to its siblings without leaving: an ipvlan's always, a macvlan's in bridge mode.

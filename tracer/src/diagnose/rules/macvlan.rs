@@ -159,7 +159,7 @@ fn of_its_own(host: &Host, parent: &Link, child: &Link) -> Option<Remedy> {
     })?;
     // Both kinds cannot stand on one parent, nor ipvlans of two modes.
     let (kind, mode) = match &child.ipvlan {
-        Some(mode) => ("ipvlan", mode.as_str()),
+        Some(mode) => ("ipvlan", mode.name()),
         None => ("macvlan", "bridge"),
     };
     let start = kind.get(..1)?;

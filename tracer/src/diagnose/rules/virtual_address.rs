@@ -3,10 +3,10 @@
 //! net/netfilter/ipvs/ip_vs_xmit.c).
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::host::Host;
-use crate::host::facts::{IpvsAnswer, IpvsDestination, Link, Question};
+use crate::host::facts::{IpvsAnswer, IpvsDestination, IpvsService, Link, Question};
 use crate::model::{Device, IfIndex, NetNs};
 use crate::sites;
 use crate::uapi::if_arp::ARPHRD_LOOPBACK;
@@ -65,20 +65,7 @@ pub fn missing(loss: &Loss<'_>) -> Option<Candidate> {
         Some((at, read.service()?))
     };
     if let Some((_, service)) = answer(netns) {
-        let to = words::destination(&tuple);
-        let summary = format!(
-            "{} balances the IPVS service {to} and does not have its address: the packet is not taken in",
-            loss.namespace_words()
-        );
-        let count = service.destinations.len();
-        return Some(
-            proposal(loss, summary)
-                .because(
-                    "service",
-                    format!("IPVS has the service with {count} destinations"),
-                )
-                .advise(given(host, netns, tuple.dst)),
-        );
+        return Some(at_balancer(loss, service));
     }
     let here = |destination: &&IpvsDestination| {
         let method = HANDED.iter().any(|(name, _)| *name == destination.method);
@@ -120,6 +107,25 @@ pub fn missing(loss: &Loss<'_>) -> Option<Candidate> {
                 None => quietly(host, netns, tuple.dst),
             })),
     )
+}
+
+/// The balancer itself lacks the address.
+fn at_balancer(loss: &Loss<'_>, service: &IpvsService) -> Candidate {
+    let to = match service.port {
+        0 => service.address.to_string(),
+        port => SocketAddr::new(service.address, port).to_string(),
+    };
+    let summary = format!(
+        "{} balances the IPVS service {to}/{} and does not have its address: the packet is not taken in",
+        loss.namespace_words(),
+        service.proto
+    );
+    let count = service.destinations.len();
+    let read = format!("IPVS has the service with {count} destinations");
+    let netns = loss.netns();
+    proposal(loss, summary)
+        .because("service", read)
+        .advise(netns.and_then(|netns| given(loss.host, netns, service.address)))
 }
 
 /// The device of IP in IP that takes all tunnels that no other takes, where it is down and the packet came in one.

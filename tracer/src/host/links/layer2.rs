@@ -1,7 +1,7 @@
 //! What a link's message tells of bridges, bonds, macvlans and the interfaces that belong to them (below IFLA_INFO_DATA
 //! and IFLA_INFO_SLAVE_DATA).
 
-use crate::host::facts::{BondLink, BondSlave, BridgeLink, BridgePort, PortState};
+use crate::host::facts::{BondLink, BondSlave, BridgeLink, BridgePort, IpvlanMode, PortState};
 use crate::host::netlink::{attributes, u16_of, u32_of};
 use crate::uapi::if_link::{
     BOND_LINK_UP, BOND_MODES, BOND_STATE_ACTIVE, IFLA_BOND_ACTIVE_SLAVE, IFLA_BOND_MODE,
@@ -87,12 +87,10 @@ pub(super) fn macvlan_mode(data: &[u8]) -> Option<String> {
         .map(|(_, name)| (*name).to_owned())
 }
 
-/// IPVLAN_MODE_* of linux/if_link.h, as ip-link(8) calls them.
-pub(super) fn ipvlan_mode(data: &[u8]) -> Option<String> {
-    const MODES: [&str; 3] = ["l2", "l3", "l3s"];
+pub(super) fn ipvlan_mode(data: &[u8]) -> Option<IpvlanMode> {
+    const MODES: [IpvlanMode; 3] = [IpvlanMode::L2, IpvlanMode::L3, IpvlanMode::L3s];
     let (_, value) = attributes(data).find(|(kind, _)| *kind == IFLA_IPVLAN_MODE)?;
-    let name = MODES.get(usize::from(u16_of(value)?))?;
-    Some((*name).to_owned())
+    MODES.get(usize::from(u16_of(value)?)).copied()
 }
 
 /// Number of a VLAN device, and whether its tag is a service tag (802.1ad).

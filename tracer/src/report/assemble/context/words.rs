@@ -181,7 +181,7 @@ pub(super) fn link(link: &Link) -> String {
         words.push("no carrier".into());
     }
     words.extend(Tag::of(link).map(|tag| tag.to_string()));
-    words.extend(link.ipvlan.as_ref().map(|mode| format!("mode {mode}")));
+    words.extend(link.ipvlan.map(|mode| format!("mode {}", mode.name())));
     words.extend(link.macvlan.as_ref().map(|mode| format!("mode {mode}")));
     words.extend(Some(tunnel::words(link)).filter(|ends| !ends.is_empty()));
     if let Some(bond) = &link.bond {
