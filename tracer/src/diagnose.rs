@@ -64,6 +64,8 @@ pub mod untranslated_source;
 pub mod uplinks;
 pub mod view;
 pub mod visits;
+pub mod vlan_commands;
+pub mod wireguard;
 pub mod words;
 
 pub use checks::questions as questions_of_checks;

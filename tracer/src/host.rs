@@ -10,6 +10,7 @@ pub mod facts;
 mod fdb;
 pub(crate) mod firewall;
 pub(crate) mod foreign;
+mod generic;
 mod ipvs;
 pub(crate) mod links;
 pub mod machine;
@@ -24,6 +25,7 @@ mod services;
 pub mod sockets;
 pub(crate) mod tables;
 pub mod watch;
+mod wireguard;
 mod workloads;
 mod xfrm;
 
@@ -35,7 +37,7 @@ use facts::{
     AddressOwner, Cgroups, ConntrackAnswer, ConntrackCounters, DeviceState, Fact, Forwarding,
     InterfaceAddress, IpvsAnswer, Link, MulticastPorts, Namespace, Neighbor, NodeId, OpenSocket,
     Owner, OwnerKind, PacketQueue, PolicyRule, PortUse, PortVlan, Probe, ProbeState, ProcessOwner,
-    RouteAnswer, RuleTrace, Ruleset, Run, TableRoute, TracedNode, XfrmPolicy,
+    RouteAnswer, RuleTrace, Ruleset, Run, TableRoute, TracedNode, WireGuard, XfrmPolicy,
 };
 
 pub use firewall::{element_words, ipset_words, is_nft_name, nft_string};
@@ -126,6 +128,8 @@ pub struct Host {
     pub conntrack: BTreeMap<NetNs, Dated<ConntrackCounters>>,
     /// What IPVS has for a packet, by namespace.
     pub ipvs: BTreeMap<(NetNs, Tuple), Dated<IpvsAnswer>>,
+    /// Settings and peers of WireGuard devices.
+    pub wireguard: BTreeMap<Device, Dated<WireGuard>>,
     /// Queues of packets that processes have open, by namespace.
     pub packet_queues: BTreeMap<NetNs, Dated<Vec<PacketQueue>>>,
     /// A process inside each namespace that no file below /run/netns leads to.
@@ -204,6 +208,7 @@ impl Host {
             Fact::Conntrack(fact) => self.connections.push(at.of(fact)),
             Fact::ConntrackCounters(netns, it) => put(&mut self.conntrack, netns, at.of(it)),
             Fact::Ipvs(answer) => put(&mut self.ipvs, (answer.netns, answer.tuple), at.of(answer)),
+            Fact::WireGuard(device, it) => put(&mut self.wireguard, device, at.of(it)),
             Fact::PacketQueues(netns, list) => put(&mut self.packet_queues, netns, at.of(list)),
             Fact::DeviceState(device, it) => put(&mut self.device_states, device, at.of(it)),
             Fact::LocalPorts(it) => {

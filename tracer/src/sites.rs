@@ -183,7 +183,7 @@ sites! {
         unnamed(&["ip_rcv_core", "ip_rcv", "ip6_rcv_core", "ipv6_rcv"]),
     ];
     BRIDGE: "a bridge does not pass a frame on (net/bridge)", [
-        functions(&["br_*", "__br_forward"]),
+        functions(&["br_*", "__br_forward", "__allowed_ingress"]),
         reasons(&[
             "BRIDGE_INGRESS_STP_STATE",
             "BRIDGE_NON_FORWARDING_STATE",
@@ -193,6 +193,7 @@ sites! {
             "MAC_INVALID_SOURCE",
         ]),
     ];
+    VLAN_DEVICE: "a VLAN device does not take a frame (vlan_do_receive)", [functions(&["vlan_do_receive"])];
     TC: "a tc program or action refuses it (sch_handle_ingress, sch_handle_egress, both inlined)", [
         reasons(&["TC_INGRESS", "TC_EGRESS"]),
         at(&[NO_REASONS], &[TC_INGRESS, TC_EGRESS]),
@@ -247,6 +248,7 @@ sites! {
         reasons(&["VXLAN_ENTRY_EXISTS", "VXLAN_NO_REMOTE"]),
         functions(&["vxlan_xmit*", "geneve_xmit"]),
     ];
+    WIREGUARD_OUTPUT: "a WireGuard device has no peer for it, or no endpoint of that peer (wg_xmit)", [functions(&["wg_xmit"])];
     TUNNEL_SOURCE: "a tunnel gets a frame with its own source MAC (vxlan_set_mac)", [reasons(&["LOCAL_MAC"])];
     TO_MANY: "a multicast or broadcast that nobody takes", [
         unnamed(&[

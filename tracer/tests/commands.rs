@@ -29,7 +29,7 @@ use tracer::source::recording::Reader;
 use tracer::source::redact::{Key, Redactor};
 
 /// All that advice starts.
-const PROGRAMS: [&str; 27] = [
+const PROGRAMS: [&str; 28] = [
     "arptables",
     "bpftool",
     "bridge",
@@ -57,6 +57,7 @@ const PROGRAMS: [&str; 27] = [
     "sysctl",
     "systemctl",
     "tc",
+    "wg",
 ];
 /// What feeds another program, which is started in its stead here.
 const FEEDER: &str = "xargs";

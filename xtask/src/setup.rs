@@ -21,7 +21,7 @@ const DENY: Tool = ("cargo-deny", "0.20.2", &["--debug"]);
 const OF_DEMO: [&str; 5] = ["bridge", "ip", "iptables-nft", "ping", "sysctl"];
 
 /// Programs that labs and tests use, and the Debian package of each.
-const PROGRAMS: [(&str, &str); 20] = [
+const PROGRAMS: [(&str, &str); 21] = [
     ("arptables-nft", "iptables"),
     ("bridge", "iproute2"),
     ("conntrack", "conntrack"),
@@ -42,6 +42,7 @@ const PROGRAMS: [(&str, &str); 20] = [
     ("tc", "iproute2"),
     ("tcpdump", "tcpdump"),
     ("tshark", "tshark"),
+    ("wg", "wireguard-tools"),
 ];
 
 /// Installs all that is missing.

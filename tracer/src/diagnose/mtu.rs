@@ -119,7 +119,7 @@ pub fn underlay<'a>(host: &'a Host, link: &Link) -> Option<&'a Link> {
 /// underlay leaves. Of a wire nobody here knows.
 fn room(host: &Host, link: &Link) -> Option<u32> {
     match (link.kind.as_str(), &link.vxlan) {
-        ("veth", _) if peer_of(host, link.device).is_some() => Some(u32::MAX),
+        ("veth" | "netkit", _) if peer_of(host, link.device).is_some() => Some(u32::MAX),
         (_, Some(vxlan)) => Some(underlay(host, link)?.mtu.saturating_sub(overhead(vxlan))),
         _ => None,
     }

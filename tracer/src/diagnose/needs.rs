@@ -9,6 +9,7 @@ use crate::host::facts::{Question, Selectors};
 use crate::model::{Device, NetNs, Proto, Tuple};
 use crate::network::links::{members, peer_of};
 use crate::network::route::{Decision, Query, Tables, Unknown, lookup};
+use crate::network::sockets::{Wanted, accept_sysctl, vrf_of};
 
 use super::device_state;
 use super::gateways;
@@ -19,6 +20,7 @@ use super::readdress;
 use super::routing;
 use super::rules::neighbor::Unresolved;
 use super::rules::{self, conntrack, nat, netfilter, socket};
+use super::wireguard;
 
 mod layer2;
 
@@ -405,6 +407,18 @@ pub const IPVS: Need = Need {
     },
 };
 
+/// Whether the destination is a virtual address of IPVS.
+pub const VIRTUAL_ADDRESS: Need = Need {
+    what: "IPVS services on the packet's way",
+    ask: |loss, asked| asked.extend(rules::virtual_address::questions(loss)),
+};
+
+/// Peers of all WireGuard devices: one that a packet was for may be on this machine too.
+pub const WIREGUARD: Need = Need {
+    what: "peers of WireGuard devices",
+    ask: |loss, asked| asked.extend(wireguard::questions(loss.host)),
+};
+
 /// Queues of packets that processes have open.
 pub const QUEUES: Need = Need {
     what: "queues of packets for processes (NFQUEUE)",
@@ -427,6 +441,17 @@ pub const SOCKETS: Need = Need {
     ask: |loss, asked| {
         if let (Some(netns), Some(tuple)) = (loss.netns(), loss.tuple()) {
             asked.extend(ports::question(netns, &tuple));
+            let came_in = loss.came_in().or(loss.device());
+            let wanted = Wanted {
+                netns,
+                tuple,
+                interface: came_in.map(|d| d.ifindex),
+            };
+            if let Some(name) =
+                accept_sysctl(tuple.proto).filter(|_| vrf_of(loss.host, &wanted).is_some())
+            {
+                asked.sysctl(netns, name);
+            }
         }
     },
 };

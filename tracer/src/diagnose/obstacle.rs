@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use crate::host::Host;
 use crate::host::facts::Link;
 use crate::model::Mac;
-use crate::network::bridging::{Obstacle, bridge_of};
+use crate::network::bridging::{Obstacle, VlanGap, bridge_of};
 use crate::network::links::peer_of;
 
 use super::layer2_commands::fdb_anywhere;
 use super::remedy::{Remedy, Shell, command, text};
+use super::vlan_commands;
 use super::words;
 
 impl Obstacle<'_> {
@@ -54,12 +55,7 @@ impl Obstacle<'_> {
                 )
             }
             Self::LinkDown(port) => super::rules::link::down_words(host, port.device),
-            Self::Vlan(port, Some(vlan)) => {
-                format!("port {} does not belong to VLAN {vlan}", port.name)
-            }
-            Self::Vlan(port, None) => {
-                format!("port {} takes no frames without a VLAN tag", port.name)
-            }
+            Self::Vlan(gap) => outside(gap),
             Self::Elsewhere(port, mac) => {
                 format!("the bridge has {mac} on another port than {}", port.name)
             }
@@ -96,9 +92,7 @@ impl Obstacle<'_> {
             Self::Snooping(port, group) => snooping(host, port, *group),
             Self::NoPort(end, bridge) => not_attached(host, end, bridge),
             Self::LinkDown(port) => super::rules::link::down_advice(host, port.device, &[]),
-            Self::Vlan(port, _) => {
-                vec![shell(port).look("check first: VLANs of the ports", "bridge vlan show")]
-            }
+            Self::Vlan(gap) => vlan_commands::admit(host, gap),
             Self::Elsewhere(port, mac) => vec![shell(port).look(
                 "check first: the bridge's entry for the MAC",
                 fdb_anywhere(*mac),
@@ -120,7 +114,7 @@ impl Obstacle<'_> {
             | Self::Isolated(_, port)
             | Self::Flood(port, _)
             | Self::Snooping(port, _)
-            | Self::Vlan(port, _)
+            | Self::Vlan(VlanGap { port, .. })
             | Self::Elsewhere(port, _) => port,
             Self::BridgeDown(_) | Self::NoPort(..) | Self::LinkDown(_) | Self::LinkLocal(_) => {
                 return None;
@@ -134,6 +128,22 @@ impl Obstacle<'_> {
             bridge_of(host, port.device).map_or("a bridge", |b| b.name.as_str()),
             behind.unwrap_or_default()
         ))
+    }
+}
+
+fn outside(gap: &VlanGap<'_>) -> String {
+    let port = &gap.port.name;
+    match (gap.vlan, gap.entry) {
+        (None, _) => format!("port {port} takes no frames without a VLAN tag"),
+        (Some(vlan), true) => {
+            format!("it comes with the tag of VLAN {vlan}, to which port {port} does not belong")
+        }
+        (Some(vlan), false) => {
+            let came = gap.other.map_or_else(String::new, |other| {
+                format!(", in which it came in at {}", other.name)
+            });
+            format!("port {port} does not belong to VLAN {vlan}{came}")
+        }
     }
 }
 

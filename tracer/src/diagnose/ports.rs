@@ -70,6 +70,13 @@ fn refuses(host: &Host, socket: &OpenSocket, wanted: &Wanted) -> Option<String> 
             let name = host.interface(Device { netns, ifindex });
             format!("is bound to interface {name} alone")
         }
+        Refusal::Vrf(ifindex) => {
+            let netns = wanted.netns;
+            let name = host.interface(Device { netns, ifindex });
+            format!(
+                "is bound to no interface, and takes nothing that comes in through the VRF {name}"
+            )
+        }
         Refusal::Family if !socket.local.is_unspecified() => {
             format!("listens on {} alone", socket.local)
         }

@@ -23,7 +23,7 @@ use super::translator;
 use super::untranslated_source;
 use super::uplinks::Detour;
 use super::view::{View, last_seen, total};
-use super::{local, local_ports, missing_route, other_address, redirected, routers};
+use super::{local, local_ports, missing_route, other_address, redirected, routers, wireguard};
 
 /// Journeys of a direction that are looked at for what became of them.
 const FEW: usize = 4;
@@ -79,6 +79,9 @@ fn about_flow(view: &View<'_>, list: &mut Asked) {
     }
     if reply.delivered == 0 {
         other_address::questions(view, list);
+    }
+    if unanswered {
+        list.extend(wireguard::asked(view));
     }
     list.extend(ends::questions(view));
     list.extend(unread_question(view, &Counts { forward, reply }));

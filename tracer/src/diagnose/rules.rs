@@ -30,11 +30,14 @@ pub mod route;
 pub mod socket;
 pub mod source;
 pub mod tunnel;
+pub mod virtual_address;
+pub mod vlan;
 pub mod window;
 
 use super::candidate::Candidate;
 use super::loss::Loss;
 use super::needs::{self, Need};
+use super::wireguard;
 use crate::sites::{self, Site};
 
 pub use route::forwarding_sysctls;
@@ -160,6 +163,18 @@ pub const RULES: &[Rule] = &[
             needs::GATEWAYS,
         ],
         route::lookup,
+    ),
+    rule!(
+        "a virtual address that a machine should have",
+        &[
+            &sites::NOT_OURS,
+            &sites::ROUTE_REFUSED,
+            &sites::NEIGHBOR_QUEUE,
+            &sites::FORWARD_LIMIT,
+            &sites::TUNNEL_INPUT,
+        ],
+        &[needs::VIRTUAL_ADDRESS],
+        virtual_address::missing,
     ),
     rule!(
         "forwarding that is off",
@@ -295,6 +310,18 @@ pub const RULES: &[Rule] = &[
         l2::taken::by_another,
     ),
     rule!(
+        "a VLAN tag that nobody takes",
+        &[&sites::OTHER_HOST],
+        &[needs::FRAME, needs::SENDER_NEIGHBOR],
+        vlan::untaken,
+    ),
+    rule!(
+        "a VLAN device that is down",
+        &[&sites::VLAN_DEVICE],
+        &[needs::LEFT_ROUTES],
+        vlan::device_down,
+    ),
+    rule!(
         "a bridge that refuses",
         &[&sites::BRIDGE, &sites::TUNNEL_OUTPUT],
         &[needs::FRAME],
@@ -355,6 +382,12 @@ pub const RULES: &[Rule] = &[
         &[&sites::TUNNEL_OUTPUT],
         &[],
         tunnel::no_remote,
+    ),
+    rule!(
+        "a WireGuard device that has nobody to send it to",
+        &[&sites::WIREGUARD_OUTPUT],
+        &[needs::WIREGUARD],
+        wireguard::unsent,
     ),
     rule!(
         "a tunnel whose remote end is its own host",

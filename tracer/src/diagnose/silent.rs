@@ -17,6 +17,7 @@ use super::candidate::{Candidate, evidence, place_on};
 use super::nfqueue;
 use super::remedy;
 use super::view::{View, total};
+use super::wireguard;
 use super::words;
 
 pub use swallowed::SYN_COOKIES;
@@ -77,6 +78,11 @@ const SYMPTOMS: &[Symptom] = &[
         name: "a packet that waits in the queue of a process",
         before: "the kernel counts it there, and TCP's segments are else taken to have arrived",
         propose: queued,
+    },
+    Symptom {
+        name: "a packet in a WireGuard tunnel whose other end does not take it",
+        before: "keys, allowed addresses and endpoints of both ends tell why",
+        propose: tunnelled,
     },
     Symptom {
         name: "an answer that could not be sent",
@@ -144,6 +150,26 @@ fn queued(view: &View<'_>, counts: &Counts) -> Option<Silence> {
     let mut candidate = journeys.find_map(|journey| nfqueue::waits(view.host, journey))?;
     candidate.summary = format!("vanished: {}", candidate.summary);
     Some(Silence::of_requests(view, candidate))
+}
+
+/// Packets that were handed to a WireGuard device, of which none arrived.
+fn tunnelled(view: &View<'_>, counts: &Counts) -> Option<Silence> {
+    let mut ways = vec![Direction::Forward];
+    if total(&counts.reply) > 0 {
+        ways = vec![Direction::Reply];
+    }
+    let direction = ways
+        .into_iter()
+        .find(|way| counts.of(*way).delivered == 0)?;
+    let mut journeys = view.journeys(direction).filter(|j| !view.young(j));
+    let candidate = journeys.find_map(|journey| wireguard::refused(view.host, journey))?;
+    let fates = counts.of(direction);
+    Some(Silence {
+        candidate,
+        direction,
+        affected: fates.left + fates.vanished + fates.consumed,
+        cause_known: true,
+    })
 }
 
 /// What each symptom proposes, in the order in which they are looked at.

@@ -20,7 +20,7 @@ use super::netlink::{
 };
 use super::{
     Unreadable, bridge_tables, cgroups, conntrack, device_state, fdb, firewall, ipvs,
-    packet_queues, policy, services, sockets, tables, workloads, xfrm,
+    packet_queues, policy, services, sockets, tables, wireguard, workloads, xfrm,
 };
 use crate::model::{Device, IfIndex, Mac, NetNs, Proto, Tuple};
 use crate::uapi::rtnetlink::{ROUTE_TYPES, RTA_VIA, RTM_F_CLONED};
@@ -90,6 +90,10 @@ fn subject(question: &Question) -> Option<(NetNs, String)> {
         }
         Question::Conntrack { netns, tuple, .. } => (*netns, format!("connection of {tuple}")),
         Question::Ipvs { netns, tuple } => (*netns, format!("IPVS services of {}", tuple.dst)),
+        Question::WireGuard { device } => (
+            device.netns,
+            format!("WireGuard peers of interface {}", device.ifindex.0),
+        ),
         Question::PacketQueues { netns } => {
             (*netns, String::from("queues of packets for processes"))
         }
@@ -140,6 +144,7 @@ fn read(question: &Question, netns: NetNs, namespaces: &Namespaces) -> io::Resul
             Fact::Conntrack(conntrack::entry(netns, *tuple, *zone)?)
         }
         Question::Ipvs { tuple, .. } => Fact::Ipvs(ipvs::read(netns, *tuple)?),
+        Question::WireGuard { device } => Fact::WireGuard(*device, wireguard::read(*device)?),
         Question::PacketQueues { .. } => Fact::PacketQueues(netns, packet_queues::read()?),
         Question::ConntrackCounters { .. } => {
             Fact::ConntrackCounters(netns, conntrack::counters()?)

@@ -27,6 +27,11 @@ const TCA_STATS_QUEUE: u16 = 3;
 const TCA_ACT_KIND: u16 = 1;
 const TCA_ACT_OPTIONS: u16 = 2;
 /// linux/pkt_sched.h
+const TCA_NETEM_ECN: u16 = 7;
+const TCA_NETEM_PAD: u16 = 9;
+const TCA_NETEM_LATENCY64: u16 = 10;
+const TCA_NETEM_JITTER64: u16 = 11;
+const TCA_NETEM_PRNG_SEED: u16 = 14;
 const TCA_TBF_PARMS: u16 = 1;
 /// TCA_MIRRED_PARMS, TCA_GACT_PARMS and their relatives: all begin with `tc_gen`, whose third word is the verdict.
 const TCA_ACT_PARMS: u16 = 2;
@@ -321,6 +326,7 @@ fn settings(kind: &str, options: &[u8]) -> Option<String> {
         "pfifo" => Some(format!("limit {}", u32_of(options)?)),
         "bfifo" => Some(format!("limit {}b", u32_of(options)?)),
         "tbf" => tbf(options),
+        "netem" => netem(options),
         _ => None,
     }
 }
@@ -336,6 +342,41 @@ fn tbf(options: &[u8]) -> Option<String> {
     }
     let burst = (u64::from(buffer) * 64 * u64::from(rate)).div_ceil(1_000_000_000);
     Some(format!("rate {rate}bps burst {burst}b limit {limit}b"))
+}
+
+/// struct tc_netem_qopt (latency, limit, loss, gap, duplicate, jitter), then attributes. Only what delays, loses and
+/// doubles by chance is read: of all else there must be none.
+fn netem(options: &[u8]) -> Option<String> {
+    /// sizeof(struct tc_netem_qopt).
+    const BASIC: usize = 24;
+    let word = |at: usize| u32_of(options.get(at * 4..)?);
+    let (limit, loss, gap, duplicate) = (word(1)?, word(2)?, word(3)?, word(4)?);
+    let (mut delay, mut jitter) = (0u64, 0u64);
+    for (kind, value) in attributes(options.get(BASIC..)?) {
+        let wide = || value.first_chunk().map(|b| u64::from_ne_bytes(*b));
+        match kind {
+            TCA_NETEM_LATENCY64 => delay = wide()?,
+            TCA_NETEM_JITTER64 => jitter = wide()?,
+            TCA_NETEM_ECN | TCA_NETEM_PAD | TCA_NETEM_PRNG_SEED => {}
+            _ if value.iter().all(|byte| *byte == 0) => {}
+            _ => return None,
+        }
+    }
+    if gap != 0 {
+        return None;
+    }
+    let percent = |share: u32| f64::from(share) * 100.0 / f64::from(u32::MAX);
+    let micros = |ns: u64| ns.div_ceil(1000);
+    let mut words = format!("limit {limit}");
+    if delay > 0 {
+        words += &format!(" delay {}us {}us", micros(delay), micros(jitter));
+    }
+    for (word, share) in [("loss", loss), ("duplicate", duplicate)] {
+        if share > 0 {
+            words += &format!(" {word} {}%", (percent(share) * 1e4).round() / 1e4);
+        }
+    }
+    Some(words)
 }
 
 fn statistics(qdisc: &mut Qdisc, value: &[u8]) {
@@ -460,5 +501,18 @@ mod tests {
             Some("limit 1500b")
         );
         assert_eq!(settings("htb", &[0; 40]), None);
+        let basic = [0u32, 1000, u32::MAX / 4, 0, 0, 0];
+        let basic: Vec<u8> = basic.iter().flat_map(|w| w.to_ne_bytes()).collect();
+        let with = |kind: u16, value: &[u8]| {
+            let more = Request::one(0, &[]).attribute(kind, value);
+            [basic.as_slice(), more.payload()].concat()
+        };
+        let delayed = with(TCA_NETEM_LATENCY64, &20_000_000u64.to_ne_bytes());
+        assert_eq!(
+            settings("netem", &delayed).as_deref(),
+            Some("limit 1000 delay 20000us 0us loss 25%")
+        );
+        let correlated = with(1, &[1; 12]);
+        assert_eq!(settings("netem", &correlated), None);
     }
 }

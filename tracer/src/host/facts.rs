@@ -17,6 +17,7 @@ mod rule_trace;
 mod ruleset;
 mod sockets;
 mod tunnel;
+mod wireguard;
 mod xfrm;
 
 use std::net::IpAddr;
@@ -26,8 +27,8 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Device, KtimeNs, Mac, NetNs, Process, Proto, Tuple};
 
 pub use layer2::{
-    BondLink, BondSlave, BridgeLink, BridgePort, FdbEntry, Forwarding, GroupMember, MulticastPorts,
-    PortState, PortVlan, PortVlans, ProxyNeighbors,
+    BondLink, BondSlave, BridgeLink, BridgePort, FdbEntry, Forwarding, GroupMember, IpvlanMode,
+    MulticastPorts, PortState, PortVlan, PortVlans, ProxyNeighbors,
 };
 pub use nodes::{ClockBasis, NodeClock, NodeId, TracedNode};
 pub use owners::{AddressOwner, ContainerName, Owner, OwnerKind, ProcessOwner};
@@ -36,6 +37,7 @@ pub use routes::{NextHop, PolicyRule, Route, RouteAnswer, Selectors, TableRoute}
 pub use rule_trace::{RuleTrace, TracedPacket};
 pub use sockets::{Connection, LocalPorts, OpenSocket, PortSockets, PortUse};
 pub use tunnel::{TunnelLink, VxlanLink};
+pub use wireguard::{AllowedNet, WireGuard, WireGuardKey, WireGuardPeer};
 pub use xfrm::{XfrmDirection, XfrmPolicy};
 
 pub use conntrack::{ConntrackAnswer, ConntrackCounters, ConntrackEntry};
@@ -133,6 +135,8 @@ pub enum Fact {
     Ipvs(IpvsAnswer),
     /// Queues of packets that processes of a namespace have open (NFQUEUE).
     PacketQueues(NetNs, Vec<PacketQueue>),
+    /// Settings and peers of a WireGuard device.
+    WireGuard(Device, WireGuard),
     /// What nf_tables did with a packet whose rules are traced.
     RuleTrace(Box<RuleTrace>),
     /// Something could not be read.
@@ -270,18 +274,30 @@ pub struct Link {
     /// Mode of a macvlan (`private`, `vepa`, `bridge`, `passthru`, `source`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub macvlan: Option<String>,
+    /// Mode of an ipvlan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipvlan: Option<IpvlanMode>,
     /// Asks and answers no questions for neighbours (IFF_NOARP).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub noarp: bool,
     /// Number of a VLAN device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vlan: Option<u16>,
+    /// The tag of a VLAN device is a service tag (802.1ad), not one of 802.1Q.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub vlan_service: bool,
     /// Has an XDP program that runs in the stack, on what the driver passed up.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub generic_xdp: bool,
 }
 
 impl Link {
+    /// Whether it is one end of a pair: what is sent into one comes out of the other.
+    #[must_use]
+    pub fn is_paired(&self) -> bool {
+        matches!(self.kind.as_str(), "veth" | "netkit")
+    }
+
     /// An interface of which nothing but this is known.
     #[must_use]
     pub fn new(device: Device, name: impl Into<String>) -> Self {
@@ -303,8 +319,10 @@ impl Link {
             bridge: None,
             port: None,
             macvlan: None,
+            ipvlan: None,
             noarp: false,
             vlan: None,
+            vlan_service: false,
             generic_xdp: false,
         }
     }
@@ -595,6 +613,11 @@ pub enum Question {
         netns: NetNs,
         /// The packet.
         tuple: Tuple,
+    },
+    /// Answered by [`Fact::WireGuard`].
+    WireGuard {
+        /// The device.
+        device: Device,
     },
     /// Answered by [`Fact::PacketQueues`].
     PacketQueues {

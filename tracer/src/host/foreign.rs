@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::netlink::{Message, messages};
 use super::{
     answers, bridge_tables, cgroups, conntrack, device_state, discovery, fdb, firewall, links,
-    packet_queues, policy, sockets, tables, workloads, xfrm,
+    packet_queues, policy, sockets, tables, wireguard, workloads, xfrm,
 };
 use crate::model::NetNs;
 
@@ -43,6 +43,7 @@ fn message(message: Message<'_>) {
     device_state::filter(message, "ingress", &programs);
     device_state::qdisc(message, ifindex);
     policy::rule_of(message);
+    wireguard::device_of(message);
     firewall::foreign::message(message);
 }
 

@@ -14,9 +14,7 @@ use netlink_sys::protocols::NETLINK_ROUTE;
 
 use super::facts::{InterfaceAddress, Link};
 use super::namespaces::{Namespaces, NetnsFd};
-use super::netlink::{
-    Message, Netlink, Request, address_of, attributes, i32_of, text_of, u16_of, u32_of,
-};
+use super::netlink::{Message, Netlink, Request, address_of, attributes, i32_of, text_of, u32_of};
 use crate::model::{Device, IfIndex, Mac, NetNs};
 use crate::uapi::netdevice::{IFF_LOWER_UP, IFF_NOARP, IFF_UP};
 
@@ -29,7 +27,6 @@ const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
-const IFLA_VLAN_ID: u16 = 1;
 const IFLA_XDP_ATTACHED: u16 = 2;
 const NETNSA_NSID: u16 = 1;
 const NETNSA_FD: u16 = 3;
@@ -120,10 +117,9 @@ fn read_info(info: &[u8], link: &mut Link) {
         "bond" => link.bond = Some(Box::new(layer2::bond_of(data))),
         "team" => link.bond = Some(Box::default()),
         "macvlan" | "macvtap" => link.macvlan = layer2::macvlan_mode(data),
+        "ipvlan" | "ipvtap" => link.ipvlan = layer2::ipvlan_mode(data),
         "vlan" => {
-            link.vlan = attributes(data)
-                .find(|(kind, _)| *kind == IFLA_VLAN_ID)
-                .and_then(|(_, value)| u16_of(value));
+            (link.vlan, link.vlan_service) = layer2::vlan_of(data);
         }
         kind => link.tunnel = tunnels::tunnel_of(kind, data).map(Box::new),
     }

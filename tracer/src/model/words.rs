@@ -104,7 +104,11 @@ impl Tunnel {
     /// `vxlan push vni 42 192.0.2.1 > 192.0.2.2`. The source port of UDP tunnels is a hash of the inner headers
     /// and differs from packet to packet: ports are not shown.
     fn write(&self, verb: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.kind)?;
+        // IPv6 straight in IPv4 is what devices of kind sit send
+        match (self.kind, self.outer.proto, self.outer.dst) {
+            (TunnelKind::IpIp, Proto::Other(41), IpAddr::V4(_)) => f.write_str("sit")?,
+            (kind, ..) => write!(f, "{kind}")?,
+        }
         if !verb.is_empty() {
             write!(f, " {verb}")?;
         }
@@ -270,6 +274,8 @@ mod tests {
             id: None,
             ..tunnel
         };
+        let outer = tuple(Proto::Other(41), ("192.0.2.1", 0), ("192.0.2.2", 0), 0);
+        let six = Tunnel { outer, ..bare };
         let cases = [
             (
                 Rewrite::Dnat {
@@ -291,6 +297,7 @@ mod tests {
             ),
             (Rewrite::Pop(keyed), "gre pop key 9 192.0.2.1 > 192.0.2.2"),
             (Rewrite::Push(bare), "ipip push 192.0.2.1 > 192.0.2.2"),
+            (Rewrite::Push(six), "sit push 192.0.2.1 > 192.0.2.2"),
             (Rewrite::Ttl(1), "ttl -1"),
         ];
         for (rewrite, text) in cases {

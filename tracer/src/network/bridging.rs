@@ -55,12 +55,25 @@ pub enum Obstacle<'a> {
     NoPort(&'a Link, &'a Link),
     /// The port, or what is behind it, is down.
     LinkDown(&'a Link),
-    /// The port does not belong to the VLAN; without one: it takes no frames without a tag.
-    Vlan(&'a Link, Option<u16>),
+    /// The port does not belong to the frame's VLAN.
+    Vlan(VlanGap<'a>),
     /// The bridge has the MAC on another port than the one to which the frame should go.
     Elsewhere(&'a Link, Mac),
     /// A link-local group that the bridge keeps to itself (`group_fwd_mask`).
     LinkLocal(&'a Link),
+}
+
+/// A VLAN to which a port of a bridge does not belong.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct VlanGap<'a> {
+    /// The port, or the bridge as its own port.
+    pub port: &'a Link,
+    /// The VLAN; `None`: the port takes no frames without a tag.
+    pub vlan: Option<u16>,
+    /// The frame came in there; false: it should go out there.
+    pub entry: bool,
+    /// The port at the other end of its way through the bridge, where it is known.
+    pub other: Option<&'a Link>,
 }
 
 /// The bridge that a device is, or is a port of.
@@ -239,7 +252,12 @@ pub fn vlan_in<'a>(
     });
     match found.next() {
         Some(vlan) => Ok(tag.unwrap_or(vlan.first)),
-        None => Err(VlanFault::Obstacle(Obstacle::Vlan(from, tag))),
+        None => Err(VlanFault::Obstacle(Obstacle::Vlan(VlanGap {
+            port: from,
+            vlan: tag,
+            entry: true,
+            other: None,
+        }))),
     }
 }
 
@@ -250,13 +268,19 @@ pub fn vlan_in<'a>(
 pub fn vlan_out<'a>(
     host: &'a Host,
     bridge: &Link,
+    from: &'a Link,
     to: &'a Link,
     vlan: u16,
 ) -> Result<Option<u16>, VlanFault<'a>> {
     let vlans = vlans_of(host, bridge, to)?;
     match vlans.iter().find(|v| (v.first..=v.last).contains(&vlan)) {
         Some(entry) => Ok((!entry.untagged).then_some(vlan)),
-        None => Err(VlanFault::Obstacle(Obstacle::Vlan(to, Some(vlan)))),
+        None => Err(VlanFault::Obstacle(Obstacle::Vlan(VlanGap {
+            port: to,
+            vlan: Some(vlan),
+            entry: false,
+            other: Some(from),
+        }))),
     }
 }
 
@@ -269,22 +293,24 @@ pub enum VlanFault<'a> {
     Unread(Question),
 }
 
-fn vlans_of<'a>(
-    host: &Host,
-    bridge: &Link,
-    port: &'a Link,
-) -> Result<Vec<PortVlan>, VlanFault<'a>> {
-    let read = host.port_vlans.get(&bridge.device);
-    let read = read.ok_or(VlanFault::Unread(Question::PortVlans {
-        bridge: bridge.device,
-    }))?;
+/// The VLANs of a port, as far as they were read.
+#[must_use]
+pub fn port_vlans(host: &Host, port: &Link) -> Vec<PortVlan> {
+    let bridge = bridge_of(host, port.device);
+    let read = bridge.and_then(|bridge| host.port_vlans.get(&bridge.device));
     let number = port.device.ifindex.0;
-    Ok(read
-        .fact
-        .iter()
-        .filter(|v| v.port == number)
-        .copied()
-        .collect())
+    let all = read.into_iter().flat_map(|read| &read.fact);
+    all.filter(|v| v.port == number).copied().collect()
+}
+
+fn vlans_of<'a>(host: &Host, bridge: &Link, port: &Link) -> Result<Vec<PortVlan>, VlanFault<'a>> {
+    let read = host.port_vlans.get(&bridge.device);
+    match read {
+        Some(_) => Ok(port_vlans(host, port)),
+        None => Err(VlanFault::Unread(Question::PortVlans {
+            bridge: bridge.device,
+        })),
+    }
 }
 
 /// Where a frame goes that a bridge has got.

@@ -1,14 +1,14 @@
 //! Links: the other end of one, what it stands on, and why it carries nothing.
 
 use crate::host::Host;
-use crate::host::facts::Link;
+use crate::host::facts::{IpvlanMode, Link};
 use crate::model::{Device, IfIndex};
 
-/// Other end of a veth.
+/// Other end of a veth or netkit.
 #[must_use]
 pub fn peer_of(host: &Host, device: Device) -> Option<&Link> {
     let link = host.link(device)?;
-    (link.kind == "veth")
+    link.is_paired()
         .then(|| link.peer.and_then(|p| host.link(p)))
         .flatten()
 }
@@ -45,6 +45,19 @@ pub fn is_upper(link: &Link) -> bool {
         link.kind.as_str(),
         "vlan" | "macvlan" | "macvtap" | "ipvlan" | "ipvtap" | "macsec"
     )
+}
+
+/// Whether a device shares its parent's segment with its siblings and sends to its parent's stack nothing that asks for
+/// a neighbour: a macvlan, or an ipvlan of mode l2 (`ipvlan_xmit_mode_l2`, drivers/net/ipvlan/ipvlan_core.c).
+#[must_use]
+pub fn is_on_parent(link: &Link) -> bool {
+    link.macvlan.is_some() || link.ipvlan == Some(IpvlanMode::L2)
+}
+
+/// Whether its broadcasts go to its siblings without leaving: an ipvlan's always, a macvlan's in bridge mode.
+#[must_use]
+pub fn is_switched(link: &Link) -> bool {
+    link.macvlan.as_deref().unwrap_or("bridge") == "bridge"
 }
 
 /// Devices that stand on an interface and still exist.

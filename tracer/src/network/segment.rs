@@ -5,6 +5,7 @@
 //! Names and addresses are not looked at: two networks of one machine may use the same.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::bonding::{self, Choice};
@@ -16,6 +17,34 @@ use super::tunnel::{self, End, Remote};
 use crate::host::Host;
 use crate::host::facts::{Link, Question, VxlanLink};
 use crate::model::{Device, IfIndex, Mac};
+
+/// A VLAN tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tag {
+    /// Number.
+    pub vlan: u16,
+    /// A service tag (802.1ad), not one of 802.1Q.
+    pub service: bool,
+}
+
+impl Tag {
+    /// The one with which a VLAN device sends, and which alone it takes (vlan_do_receive, net/8021q/vlan_core.c).
+    #[must_use]
+    pub fn of(device: &Link) -> Option<Self> {
+        Some(Self {
+            vlan: device.vlan?,
+            service: device.vlan_service,
+        })
+    }
+}
+
+/// `VLAN 10`, `VLAN 10 (802.1ad)`.
+impl fmt::Display for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.service { " (802.1ad)" } else { "" };
+        write!(f, "VLAN {}{kind}", self.vlan)
+    }
+}
 
 /// A frame that is flooded.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +84,8 @@ pub enum Stop<'a> {
     Apart(&'a Link, &'a Link),
     /// The bond takes nothing at this slave, which is a backup.
     Backup(&'a Link, &'a Link),
+    /// It comes to the interface with this outer tag (or without one), and what should take it takes another.
+    Tagged(&'a Link, Option<Tag>),
 }
 
 /// Where facts end.
@@ -110,6 +141,7 @@ impl<'a> Segment<'a> {
                 link: from,
                 side: Side::Out,
                 tag: None,
+                inner: None,
             },
         );
         walk.run();
@@ -188,7 +220,9 @@ enum Side {
 struct At<'a> {
     link: &'a Link,
     side: Side,
-    tag: Option<u16>,
+    tag: Option<Tag>,
+    /// The tag within that one (802.1Q in 802.1ad).
+    inner: Option<Tag>,
 }
 
 /// A walk over all ways at once, open ones first: what is reached at all is reached without a reason against it if
@@ -201,7 +235,7 @@ struct Walk<'a> {
     found: Segment<'a>,
     open: VecDeque<At<'a>>,
     stopped: VecDeque<(Stop<'a>, At<'a>)>,
-    known: BTreeSet<(Device, Side, Option<u16>)>,
+    known: BTreeSet<(Device, Side, Option<Tag>, Option<Tag>)>,
     /// A walk of [`are_alike`].
     nested: bool,
 }
@@ -256,7 +290,7 @@ impl<'a> Walk<'a> {
                     None => return,
                 },
             };
-            let key = (at.link.device, at.side, at.tag);
+            let key = (at.link.device, at.side, at.tag, at.inner);
             if !self.known.insert(key) {
                 continue;
             }
@@ -309,7 +343,7 @@ impl<'a> Walk<'a> {
         let stop = self.down(stop, link);
         // What a parent sends goes out, and never to a macvlan on it.
         for upper in self.uppers(link) {
-            if upper.macvlan.is_some() {
+            if links::is_on_parent(upper) {
                 let apart = self.because(stop, Stop::Apart(link, upper));
                 self.go(
                     apart,
@@ -322,7 +356,7 @@ impl<'a> Walk<'a> {
             }
         }
         match link.kind.as_str() {
-            "veth" => match links::peer_of(self.host, link.device) {
+            "veth" | "netkit" => match links::peer_of(self.host, link.device) {
                 Some(peer) => self.go(
                     stop,
                     At {
@@ -333,19 +367,21 @@ impl<'a> Walk<'a> {
                 ),
                 None => self.note(stop, Open::Peer(link)),
             },
-            "bridge" => self.flood(stop, link, link, at.tag),
-            "vlan" if at.tag.is_none() => match lower_of(self.host, link) {
+            "bridge" => self.flood(stop, link, at),
+            "vlan" if at.inner.is_none() => match lower_of(self.host, link) {
                 Some(lower) => self.go(
                     stop,
                     At {
                         link: lower,
                         side: Side::Out,
-                        tag: link.vlan,
+                        tag: Tag::of(link),
+                        inner: at.tag,
                     },
                 ),
                 None => self.note(stop, Open::Unmodelled(link)),
             },
             "macvlan" | "macvtap" => self.leave_macvlan(stop, at),
+            "ipvlan" | "ipvtap" if links::is_on_parent(link) => self.leave_macvlan(stop, at),
             "vxlan" | "geneve" | "gretap" | "ip6gretap" => self.encapsulate(stop, link),
             "dummy" => {}
             "bond" | "team" => self.leave_bond(stop, at),
@@ -356,17 +392,16 @@ impl<'a> Walk<'a> {
     }
 
     /// A macvlan's broadcast goes to its siblings in bridge mode and out of the parent, whose own stack never gets it
-    /// (`macvlan_queue_xmit`, drivers/net/macvlan.c).
+    /// (`macvlan_queue_xmit`, drivers/net/macvlan.c); an ipvlan's to all siblings (`ipvlan_process_multicast`).
     fn leave_macvlan(&mut self, stop: Option<Stop<'a>>, at: At<'a>) {
         let Some(lower) = lower_of(self.host, at.link) else {
             return self.note(stop, Open::Unmodelled(at.link));
         };
-        let bridged = |l: &Link| l.macvlan.as_deref() == Some("bridge");
         for sibling in self.uppers(lower) {
-            if sibling.device == at.link.device || sibling.macvlan.is_none() {
+            if sibling.device == at.link.device || !links::is_on_parent(sibling) {
                 continue;
             }
-            let apart = !(bridged(at.link) && bridged(sibling));
+            let apart = !(links::is_switched(at.link) && links::is_switched(sibling));
             let stop = match apart {
                 true => self.because(stop, Stop::Apart(at.link, sibling)),
                 false => stop,
@@ -428,6 +463,7 @@ impl<'a> Walk<'a> {
                         link: end,
                         side: Side::In,
                         tag: None,
+                        inner: None,
                     },
                 );
             }
@@ -449,6 +485,7 @@ impl<'a> Walk<'a> {
                                 link: end,
                                 side: Side::In,
                                 tag: None,
+                                inner: None,
                             },
                         );
                     }
@@ -519,13 +556,14 @@ impl<'a> Walk<'a> {
         // A tag is looked at before anything else (vlan_do_receive in __netif_receive_skb_core, net/core/dev.c).
         if at.tag.is_some() {
             let mut uppers = self.uppers(link).into_iter();
-            if let Some(vlan) = uppers.find(|l| l.vlan.is_some() && l.vlan == at.tag) {
+            if let Some(vlan) = uppers.find(|l| Tag::of(l) == at.tag) {
                 return self.go(
                     stop,
                     At {
                         link: vlan,
                         side: Side::In,
-                        tag: None,
+                        tag: at.inner,
+                        inner: None,
                     },
                 );
             }
@@ -535,8 +573,9 @@ impl<'a> Walk<'a> {
                 continue;
             }
             match upper.macvlan.as_deref() {
-                Some("source") | None => self.note(stop, Open::Unmodelled(upper)),
-                Some(_) => self.go(stop, At { link: upper, ..at }),
+                None if !links::is_on_parent(upper) => self.note(stop, Open::Unmodelled(upper)),
+                Some("source") => self.note(stop, Open::Unmodelled(upper)),
+                _ => self.go(stop, At { link: upper, ..at }),
             }
         }
         let master = master_of(self.host, link);
@@ -549,8 +588,35 @@ impl<'a> Walk<'a> {
                 };
                 self.go(stop, At { link: bond, ..at });
             }
-            _ if at.tag.is_none() => self.arrive(stop, link),
-            _ => {}
+            _ => self.end_with(stop, at),
+        }
+    }
+
+    /// The stack gets what has no tag. Devices of other VLANs, and the stack where there is a tag, would be reached but
+    /// for the tag.
+    fn end_with(&mut self, stop: Option<Stop<'a>>, at: At<'a>) {
+        let link = at.link;
+        let kept = Stop::Tagged(link, at.tag);
+        if at.tag.is_none() {
+            self.arrive(stop, link);
+        }
+        let vlans = self.uppers(link).into_iter().filter(|l| l.vlan.is_some());
+        let vlans: Vec<&Link> = vlans.collect();
+        if at.tag.is_some() {
+            let stop = self.because(stop, kept);
+            self.arrive(stop, link);
+        }
+        for vlan in vlans {
+            let stop = stop.or(Some(kept));
+            self.go(
+                stop,
+                At {
+                    link: vlan,
+                    side: Side::In,
+                    tag: None,
+                    inner: None,
+                },
+            );
         }
     }
 
@@ -573,18 +639,14 @@ impl<'a> Walk<'a> {
             let device = bridge.device;
             self.ask(stop, Question::Forwarding { device, mac });
         }
-        self.flood(stop, bridge, at.link, at.tag);
+        self.flood(stop, bridge, at);
     }
 
     /// To all other ports, and up to the bridge's own stack.
-    fn flood(
-        &mut self,
-        stop: Option<Stop<'a>>,
-        bridge: &'a Link,
-        from: &'a Link,
-        tag: Option<u16>,
-    ) {
+    fn flood(&mut self, stop: Option<Stop<'a>>, bridge: &'a Link, at: At<'a>) {
+        let from = at.link;
         let filters = bridge.bridge.is_some_and(|b| b.vlan_filtering);
+        let tag = at.tag.map(|tag| tag.vlan);
         let (vlan, stop) = match filters {
             true => match bridging::vlan_in(self.host, bridge, from, tag) {
                 Ok(vlan) => (Some(vlan), stop),
@@ -600,7 +662,7 @@ impl<'a> Walk<'a> {
             .into_iter()
             .filter(|p| p.device != from.device || p.port.is_some_and(|s| s.hairpin));
         for to in ports {
-            let (tag, mut stop) = self.out_of(stop, (bridge, from), to, (vlan, tag));
+            let (tag, mut stop) = self.out_of(stop, (bridge, at), to, vlan);
             let obstacle = self
                 .towards(bridge, from, to, target)
                 .or_else(|| self.snooped(stop, bridge, to));
@@ -620,17 +682,19 @@ impl<'a> Walk<'a> {
                     link: to,
                     side: Side::Out,
                     tag,
+                    ..at
                 },
             );
         }
         if from.device != bridge.device {
-            let (tag, stop) = self.out_of(stop, (bridge, from), bridge, (vlan, tag));
+            let (tag, stop) = self.out_of(stop, (bridge, at), bridge, vlan);
             self.go(
                 stop,
                 At {
                     link: bridge,
                     side: Side::In,
                     tag,
+                    ..at
                 },
             );
         }
@@ -700,16 +764,17 @@ impl<'a> Walk<'a> {
     fn out_of(
         &mut self,
         stop: Option<Stop<'a>>,
-        (bridge, from): (&'a Link, &'a Link),
+        (bridge, at): (&'a Link, At<'a>),
         to: &'a Link,
-        (vlan, tag): (Option<u16>, Option<u16>),
-    ) -> (Option<u16>, Option<Stop<'a>>) {
+        vlan: Option<u16>,
+    ) -> (Option<Tag>, Option<Stop<'a>>) {
         let Some(vlan) = vlan else {
-            return (tag, stop);
+            return (at.tag, stop);
         };
-        match bridging::vlan_out(self.host, bridge, to, vlan) {
-            Ok(tag) => (tag, stop),
-            Err(fault) => (tag, self.fault(stop, (bridge, from), fault)),
+        let service = at.tag.is_some_and(|tag| tag.service);
+        match bridging::vlan_out(self.host, bridge, at.link, to, vlan) {
+            Ok(tag) => (tag.map(|vlan| Tag { vlan, service }), stop),
+            Err(fault) => (at.tag, self.fault(stop, (bridge, at.link), fault)),
         }
     }
 

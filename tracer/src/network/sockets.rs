@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::links::master_of;
 use crate::host::Host;
-use crate::host::facts::OpenSocket;
-use crate::model::{Device, IfIndex, NetNs, Tuple};
+use crate::host::facts::{Link, OpenSocket};
+use crate::model::{Device, IfIndex, NetNs, Proto, Tuple};
 
 /// A packet for a local port.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +25,9 @@ pub enum Refusal {
     Address(IpAddr),
     /// It is bound to another interface.
     Interface(IfIndex),
+    /// It is bound to no interface, and what comes in through a VRF is only for those that are (`tcp_l3mdev_accept`,
+    /// `udp_l3mdev_accept`).
+    Vrf(IfIndex),
     /// It takes the other family alone.
     Family,
     /// It is connected to somebody else.
@@ -53,16 +56,49 @@ pub fn refusal(host: &Host, socket: &OpenSocket, wanted: &Wanted) -> Option<Refu
     if !bound.is_unspecified() && bound != tuple.dst {
         return Some(Refusal::Address(bound));
     }
-    let own = socket.interface.map(IfIndex)?;
     let came = wanted.interface?;
-    (own != came && master(host, wanted.netns, came) != Some(own))
-        .then_some(Refusal::Interface(own))
+    let master = master(host, wanted.netns, came);
+    match socket.interface.map(IfIndex) {
+        None => {
+            let vrf = vrf_of(host, wanted)?;
+            (accepts(host, wanted) == Some(false)).then_some(Refusal::Vrf(vrf.device.ifindex))
+        }
+        Some(own) => (own != came && master.map(|m| m.device.ifindex) != Some(own))
+            .then_some(Refusal::Interface(own)),
+    }
 }
 
 /// The bridge, bond or VRF to which an interface hands what came in.
-fn master(host: &Host, netns: NetNs, ifindex: IfIndex) -> Option<IfIndex> {
-    let link = host.link(Device { netns, ifindex })?;
-    master_of(host, link).map(|master| master.device.ifindex)
+fn master(host: &Host, netns: NetNs, ifindex: IfIndex) -> Option<&Link> {
+    master_of(host, host.link(Device { netns, ifindex })?)
+}
+
+/// The VRF through which a packet came in.
+#[must_use]
+pub fn vrf_of<'a>(host: &'a Host, wanted: &Wanted) -> Option<&'a Link> {
+    let (netns, ifindex) = (wanted.netns, wanted.interface?);
+    let own = host.link(Device { netns, ifindex })?;
+    [Some(own), master(host, netns, ifindex)]
+        .into_iter()
+        .flatten()
+        .find(|link| link.kind == "vrf")
+}
+
+/// The sysctl that lets sockets that are bound to no interface take what comes in through a VRF.
+#[must_use]
+pub fn accept_sysctl(proto: Proto) -> Option<&'static str> {
+    match proto {
+        Proto::Tcp => Some("net/ipv4/tcp_l3mdev_accept"),
+        Proto::Udp => Some("net/ipv4/udp_l3mdev_accept"),
+        _ => None,
+    }
+}
+
+/// Whether it does; `None` where it was not read (inet_sk_bound_dev_eq, include/net/inet_sock.h).
+fn accepts(host: &Host, wanted: &Wanted) -> Option<bool> {
+    let name = accept_sysctl(wanted.tuple.proto)?;
+    let read = host.sysctls.get(&(wanted.netns, name.to_owned()))?;
+    Some(read.fact.as_deref()? != "0")
 }
 
 /// `::ffff:0.0.0.0` is bound to any IPv4 address.
@@ -78,7 +114,6 @@ fn any_or(mapped: Ipv4Addr, wanted: Ipv4Addr) -> Ipv4Addr {
 #[expect(clippy::unwrap_used, reason = "the texts are below")]
 mod tests {
     use super::*;
-    use crate::model::Proto;
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()

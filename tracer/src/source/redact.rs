@@ -39,6 +39,7 @@ struct Pseudonyms {
     names: Names,
     vocabulary: Vocabulary,
     prints: Hasher,
+    keys: Hasher,
 }
 
 /// Replaces what must not be seen.
@@ -58,6 +59,7 @@ impl Redactor {
                 names: Names::new(key),
                 vocabulary: Vocabulary::default(),
                 prints: key.hasher(b"fingerprint"),
+                keys: key.hasher(b"wireguard"),
             },
             interfaces: InterfaceFilter::default(),
         }
@@ -123,6 +125,7 @@ impl Redactor {
             | Question::ChainsAgain { .. }
             | Question::ConntrackCounters { .. }
             | Question::PacketQueues { .. }
+            | Question::WireGuard { .. }
             | Question::PortVlans { .. }
             | Question::MulticastPorts { .. }
             | Question::ProxyNeighbors { .. }

@@ -116,18 +116,42 @@ family! {
                 why: "the request or its answer was kept back on the way: the neighbour cannot know",
             },
         ],
-        what: "A bridge did not pass it on: port state, isolation, lock, hairpin, flooding; or an interface is no
-            port of it. The same happens between macvlans of one parent that are not both in bridge mode, and
-            between a macvlan and its parent.",
+        what: "A bridge did not pass it on: port state, isolation, lock, hairpin, flooding, VLAN filtering; or an
+            interface is no port of it. The same happens between macvlans of one parent that are not both in bridge
+            mode, and between a macvlan, or an ipvlan of mode l2, and its parent.",
         recognised: "freed in `br_handle_frame_finish` and its relatives; BRIDGE_INGRESS_STP_STATE, NO_TX_TARGET. The
             kernel has one place for several: which it was is told by the ports' settings and the forwarding
             database, read beside the loss. A port that gets no copy of a flooded frame is skipped silently: then an
             ARP request (or a flooded frame) came into the bridge, the owner is behind another of its ports, and
             that port's settings keep it from there.",
-        confirm: "`bridge -d link show`, `bridge fdb show`; `ip -d link show` for the mode of a macvlan.",
+        confirm: "`bridge -d link show`, `bridge fdb show`, `bridge vlan show`; `ip -d link show` for the mode of a macvlan.",
         fix: "`bridge link set dev PORT isolated off` (or `hairpin on`, `flood on`, `bcast_flood on`, `locked off`,
-            `state forwarding`); `ip link set dev PORT master BRIDGE`;
+            `state forwarding`); `bridge vlan add dev PORT vid N`, with `pvid untagged` where the machine behind it
+            sends no tags; `ip link set dev PORT master BRIDGE`;
             `ip link set dev IF type macvlan mode bridge`.",
+    };
+
+    /// A frame has another VLAN tag than the one that is taken at the other end.
+    L2_VLAN = Cause {
+        code: "l2.vlan",
+        outcome: Outcome::Dropped,
+        hooks: &["device", "neighbor"],
+        beats: &[
+            Beats {
+                others: &["neighbor.unresolved", "l2.wrong-destination-mac", "l2.gone"],
+                why: "the frame or the question came with a tag that nobody takes: its MAC and the neighbour are not at fault",
+            },
+        ],
+        what: "The two ends of a link use different VLANs: a frame comes with a tag for which the interface has no VLAN
+            device (another number, or 802.1ad instead of 802.1Q), or without the tag that the VLAN device at the
+            other end wants.",
+        recognised: "a frame for the interface's own MAC is freed as OTHERHOST, and the VLAN devices and ports of
+            filtering bridges on its way gave it a tag that no VLAN device there takes; or ARP or neighbour discovery
+            is not answered, and the owner of the address is behind a VLAN device of another number.",
+        confirm: "`ip -d link show type vlan` at both ends; `bridge vlan show` on the way; `tcpdump -e vlan`.",
+        fix: "the same number at both ends: a VLAN device can only be made anew
+            (`ip link add link IF name IF.N type vlan id N`); or `bridge vlan add dev PORT vid N` with or without
+            `pvid untagged` at the port on the way.",
     };
 
     /// The interface or its peer is down or gone.

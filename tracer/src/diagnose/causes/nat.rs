@@ -122,4 +122,36 @@ family! {
             For INVALID segments: `net.netfilter.nf_conntrack_tcp_be_liberal=1`, or a rule that drops what is
             INVALID.",
     };
+
+    /// A machine does not have the virtual address of an IPVS service that it should have.
+    NAT_VIRTUAL_ADDRESS = Cause {
+        code: "nat.virtual-address",
+        outcome: Outcome::Dropped,
+        hooks: &["route"],
+        beats: &[
+            Beats {
+                others: &[
+                    "route.forwarding-disabled",
+                    "route.none",
+                    "route.unreachable",
+                    "neighbor.unresolved",
+                    "ttl.expired",
+                    "nat.no-backend",
+                    "tunnel.unknown",
+                ],
+                why: "the packet had arrived: this machine is to take it in, not to pass it on",
+            },
+        ],
+        what: "A packet for the virtual address of an IPVS service came to a machine that should have the address and has
+            not: the balancer itself (kube-proxy's `kube-ipvs0` lacks it), or a real server to which the service
+            sends by direct routing or through a tunnel.",
+        recognised: "the packet is not for this namespace, has no route or goes round, IPVS has a service for its
+            destination here, or in a namespace that it passed, with a destination by direct routing or tunnel that
+            is an address of this namespace. A tunnel's packet that is not taken out counts where the device for it
+            (`tunl0`) is down.",
+        confirm: "`ipvsadm -Ln` at the balancer, `ip addr show` here.",
+        fix: "`ip addr add ADDRESS/32 dev kube-ipvs0` at the balancer. At a real server `ip addr add ADDRESS/32 dev lo`,
+            with `net.ipv4.conf.all.arp_ignore=1` and `arp_announce=2` so that it does not answer for the address.
+            Never forwarding: the packet would go back to the balancer.",
+    };
 }

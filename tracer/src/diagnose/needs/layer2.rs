@@ -24,6 +24,11 @@ pub(super) fn about_frame(loss: &Loss<'_>, list: &mut Asked) {
         list.push(Question::Link {
             device: bridge.device,
         });
+        if bridge.bridge.is_some_and(|b| b.vlan_filtering) {
+            list.push(Question::PortVlans {
+                bridge: bridge.device,
+            });
+        }
         for mac in frame.iter().flat_map(|f| [f.dst, f.src]) {
             list.push(Question::Forwarding {
                 device: bridge.device,

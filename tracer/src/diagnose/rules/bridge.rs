@@ -1,9 +1,10 @@
 //! Frames that a bridge does not pass on.
 
 use crate::host::facts::{Link, PortState};
-use crate::model::{Device, Mac};
+use crate::model::{Detail, Device, Mac, Step};
 use crate::network::bridging::{
-    self, Cast, Obstacle, at_entry, bridge_of, learned_port, towards, true_way, way_to,
+    self, Cast, Obstacle, VlanFault, VlanGap, at_entry, bridge_of, learned_port, towards, true_way,
+    vlan_in, vlan_out, way_to,
 };
 use crate::uapi::if_arp::ARPHRD_ETHER;
 
@@ -14,6 +15,7 @@ use super::super::loss::Loss;
 use super::super::remedy::{Shell, command, text};
 use super::l2;
 use super::link;
+use super::vlan;
 
 /// `where.hook` of this family.
 pub(super) const HOOK: &str = "bridge";
@@ -61,6 +63,21 @@ const ROWS: &[(&str, &str, &str)] = &[
         "its VLAN is not allowed on the port",
     ),
     ("VLAN_FILTER", "", "its VLAN is not allowed on the port"),
+    (
+        "NOT_SPECIFIED",
+        "br_allowed_ingress",
+        "its VLAN is not allowed on the port",
+    ),
+    (
+        "NOT_SPECIFIED",
+        "__allowed_ingress",
+        "its VLAN is not allowed on the port",
+    ),
+    (
+        "NOT_SPECIFIED",
+        "br_handle_vlan",
+        "its VLAN is not allowed on the port",
+    ),
     (
         "NOT_SPECIFIED",
         "br_handle_frame_finish",
@@ -255,11 +272,44 @@ fn obstacle<'a>(loss: &Loss<'a>) -> Option<Obstacle<'a>> {
     let to: &Link = learned
         .or_else(|| true_way(host, bridge, mac))
         .or_else(owner)?;
+    if let Some(gap) = outside_vlan(loss, bridge, (from, to)) {
+        return Some(Obstacle::Vlan(gap));
+    }
     let cast = match Cast::of(mac) {
         Cast::Unknown if learned.is_some() && loss.reason() != "NO_TX_TARGET" => Cast::Known,
         other => other,
     };
     towards(host, bridge, from, to, cast)
+}
+
+/// The port that does not belong to the VLAN of the frame, where the bridge filters VLANs.
+fn outside_vlan<'a>(
+    loss: &Loss<'a>,
+    bridge: &'a Link,
+    (from, to): (&'a Link, &'a Link),
+) -> Option<VlanGap<'a>> {
+    let host = loss.host;
+    if !bridge.bridge.is_some_and(|b| b.vlan_filtering) {
+        return None;
+    }
+    let before = loss.steps().iter().take_while(|step| {
+        let here = step.event.device == Some(from.device);
+        let inwards = matches!(step.event.detail, Detail::Ingress);
+        !(here && inwards == (from.device != bridge.device))
+    });
+    let before: Vec<Step> = before.cloned().collect();
+    let tag = vlan::tags(host, &before).last().map(|tag| tag.vlan);
+    let gap = |fault| match fault {
+        VlanFault::Obstacle(Obstacle::Vlan(gap)) => Some(VlanGap {
+            other: gap.other.or(Some(to)),
+            ..gap
+        }),
+        _ => None,
+    };
+    match vlan_in(host, bridge, from, tag) {
+        Err(fault) => gap(fault),
+        Ok(vlan) => vlan_out(host, bridge, from, to, vlan).err().and_then(gap),
+    }
 }
 
 /// Bridges that the packet came into before it was lost, with the port, or the bridge's own device.
@@ -268,7 +318,7 @@ pub(super) fn entered<'a>(loss: &Loss<'a>) -> impl Iterator<Item = (&'a Link, &'
     loss.steps().iter().filter_map(move |step| {
         let device: Device = step.event.device?;
         let bridge = bridge_of(host, device)?;
-        let inwards = matches!(step.event.detail, crate::model::Detail::Ingress);
+        let inwards = matches!(step.event.detail, Detail::Ingress);
         let from = host.link(device)?;
         ((device == bridge.device) != inwards).then_some((bridge, from))
     })

@@ -7,7 +7,7 @@ use crate::host::Host;
 use crate::host::facts::Link;
 use crate::model::{Detail, Device, DropInfo, Event};
 use crate::network::bridging;
-use crate::network::links::peer_of;
+use crate::network::links::{members, peer_of};
 use crate::verdict::{Confidence, Place};
 
 use super::super::candidate::{Candidate, Specificity, place_at};
@@ -42,6 +42,9 @@ pub fn down_words(host: &Host, device: Device) -> String {
         (Some(own), None) if own.kind == "bridge" => {
             format!("{place}: no carrier, {}", portless_words(host, own))
         }
+        (Some(own), None) if is_bond(own) => {
+            format!("{place}: no carrier, {}", slaves_words(host, own))
+        }
         (_, Some(peer)) if !peer.up => format!(
             "{place}: no carrier, its peer {} is down",
             words::interface(host, peer.device)
@@ -72,6 +75,43 @@ fn portless_words(host: &Host, bridge: &Link) -> String {
     }
 }
 
+fn is_bond(link: &Link) -> bool {
+    link.bond.is_some()
+}
+
+/// Why a bond or team has no carrier: none of its slaves has one.
+fn slaves_words(host: &Host, bond: &Link) -> String {
+    let slaves: Vec<String> = members(host, bond)
+        .map(|slave| match peer_of(host, slave.device) {
+            _ if !slave.up => format!("{} is down", slave.name),
+            Some(peer) if !peer.up => format!(
+                "the peer of {}, {}, is down",
+                slave.name,
+                words::interface(host, peer.device)
+            ),
+            _ if !slave.carrier => format!("{} has no carrier", slave.name),
+            _ => format!("{} is not used", slave.name),
+        })
+        .collect();
+    match slaves.is_empty() {
+        true => "it has no slave".to_owned(),
+        false => format!("no slave of it carries anything: {}", slaves.join(", ")),
+    }
+}
+
+/// The first slave that can be raised, at the end that is down.
+fn raised_slave(host: &Host, bond: &Link, ends: &[IpAddr]) -> Remedy {
+    let raised = members(host, bond).find_map(|slave| {
+        let (down, what) = match peer_of(host, slave.device) {
+            _ if !slave.up => (slave, "raise a slave"),
+            Some(peer) if !peer.up => (peer, "raise the other end of a slave"),
+            _ => return None,
+        };
+        Some(raising::raise(host, down, what, ends))
+    });
+    raised.unwrap_or_else(|| text("repair the cables of its slaves, or what is behind them"))
+}
+
 /// How to raise it, for the traffic between these addresses.
 #[must_use]
 pub fn down_advice(host: &Host, device: Device, ends: &[IpAddr]) -> Vec<Remedy> {
@@ -92,6 +132,10 @@ pub fn down_advice(host: &Host, device: Device, ends: &[IpAddr]) -> Vec<Remedy> 
         (Some(own), None) if own.kind == "bridge" => {
             list.push(shell.look("its ports and their states", "bridge -d link show"));
             list.extend(open_port(host, own, ends));
+        }
+        (Some(own), None) if is_bond(own) => {
+            list.push(shell.look("its slaves and their states", command!["ip -d link show master", own.name]));
+            list.push(raised_slave(host, own, ends));
         }
         (_, Some(peer)) => list.push(up(peer, "raise the other end")),
         (Some(own), None) if own.kind == "tun" => {

@@ -7,6 +7,7 @@ use crate::host::Host;
 use crate::host::facts::{InterfaceAddress, Link};
 use crate::host::prefix::holds;
 use crate::model::{Detail, Journey, Mac, Step};
+use crate::network::links::{is_on_parent, is_switched};
 use crate::uapi::neighbour::NUD_PERMANENT;
 use crate::verdict::Confidence;
 
@@ -55,15 +56,16 @@ pub fn kept_apart(host: &Host, journey: &Journey) -> Option<Candidate> {
     let (sender, mac) = sent
         .iter()
         .find(|(link, _)| link.macvlan.is_some())
-        .or(sent.first())?;
+        .or(sent.first())
+        // all ipvlans of a parent have its MAC, which tells none of them
+        .filter(|(link, _)| link.ipvlan.is_none())?;
     host.by_mac(*mac).find_map(|end| apart(host, sender, end))
 }
 
 /// Why two ends on one parent do not reach each other (`macvlan_queue_xmit`, drivers/net/macvlan.c: only bridge mode
 /// at both ends is switched within the parent).
 pub(super) fn apart(host: &Host, sender: &Link, end: &Link) -> Option<Candidate> {
-    let is = |mode: &Option<String>, name: &str| mode.as_deref() == Some(name);
-    let lower = |link: &Link| link.macvlan.as_ref().and(link.peer);
+    let lower = |link: &Link| link.peer.filter(|_| is_on_parent(link));
     let siblings = lower(sender).is_some() && lower(sender) == lower(end);
     let (from, to) = (
         words::interface(host, sender.device),
@@ -71,9 +73,7 @@ pub(super) fn apart(host: &Host, sender: &Link, end: &Link) -> Option<Candidate>
     );
     let name_of = |link: &Link| words::interface(host, link.device);
     if siblings {
-        let closed = [sender, end]
-            .into_iter()
-            .find(|l| !is(&l.macvlan, "bridge"))?;
+        let closed = [sender, end].into_iter().find(|l| !is_switched(l))?;
         let mode = closed.macvlan.clone()?;
         let switch = if mode == "vepa" {
             "the switch outside would have to send the frame back"
@@ -104,8 +104,8 @@ pub(super) fn apart(host: &Host, sender: &Link, end: &Link) -> Option<Candidate>
             host,
             sender,
             format!(
-                "macvlan and its parent do not see each other: {from} sends to {to}, and what either sends leaves through the parent {}",
-                parent.name
+                "{} and its parent do not see each other: {from} sends to {to}, and what either sends leaves through the parent {}",
+                child.kind, parent.name
             ),
         )
         .advise([
@@ -157,17 +157,31 @@ fn of_its_own(host: &Host, parent: &Link, child: &Link) -> Option<Remedy> {
             .iter()
             .any(|net| holds(net.address, net.prefix, a.address))
     })?;
-    let name: String = format!("mv-{}", parent.name).chars().take(15).collect();
+    // Both kinds cannot stand on one parent, nor ipvlans of two modes.
+    let (kind, mode) = match &child.ipvlan {
+        Some(mode) => ("ipvlan", mode.name()),
+        None => ("macvlan", "bridge"),
+    };
+    let start = kind.get(..1)?;
+    let name: String = format!("{start}v-{}", parent.name)
+        .chars()
+        .take(15)
+        .collect();
     let add = command![
         "ip link add",
         name,
         "link",
         parent.name,
-        "type macvlan mode bridge"
+        "type",
+        kind,
+        "mode",
+        mode
     ];
     let remedy = shell
         .change(
-            "give the host a macvlan of its own on the parent, and move the host's address to it",
+            format!(
+                "give the host a {kind} of its own on the parent, and move the host's address to it"
+            ),
             add,
         )
         .and(addressed("del", moved, &parent.name))

@@ -45,10 +45,13 @@ pub fn qdisc(loss: &Loss<'_>) -> Option<Candidate> {
     let mut candidate = Candidate::new(
         &QDISC_FULL,
         loss.place_at_device("qdisc"),
-        format!(
-            "queue full or shaped (qdisc {kind}{inner}){}",
-            loss.at_words()
-        ),
+        match full.filter(|q| q.kind == "netem").or(netem(kind, qdiscs)) {
+            Some(netem) => format!("{}{}", on_purpose(netem), loss.at_words()),
+            None => format!(
+                "queue full or shaped (qdisc {kind}{inner}){}",
+                loss.at_words()
+            ),
+        },
     )
     .explains(specificity)
     .sure(confidence)
@@ -77,6 +80,23 @@ pub fn qdisc(loss: &Loss<'_>) -> Option<Candidate> {
         candidate = candidate.advise([without_shaper(&shell, &name, qdiscs)]);
     }
     Some(candidate)
+}
+
+/// The discipline that loses packets by chance, where it is the interface's own.
+fn netem<'a>(kind: &str, qdiscs: &'a [Qdisc]) -> Option<&'a Qdisc> {
+    let root = qdiscs.iter().find(|q| q.parent == "root");
+    root.filter(|q| kind == "netem" && q.kind == "netem")
+}
+
+/// What netem does with packets, which is a test's doing and no want of room.
+fn on_purpose(netem: &Qdisc) -> String {
+    match &netem.settings {
+        Some(settings) if settings.contains(" loss ") => {
+            format!("netem discards packets on purpose ({settings})")
+        }
+        Some(settings) => format!("the queue of netem is full ({settings})"),
+        None => "netem discards packets: by its settings, or for want of room".to_owned(),
+    }
 }
 
 /// What tells that it was the queue: the reason; without one (before 5.17) its counter, or, where that was not read, that

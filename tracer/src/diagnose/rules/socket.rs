@@ -3,7 +3,7 @@
 use crate::host::facts::OpenSocket;
 use crate::model::{Detail, Event, Proto, Transport, Tuple};
 use crate::network::reach;
-use crate::network::sockets::Wanted;
+use crate::network::sockets::{Refusal, Wanted, accept_sysctl, refusal, vrf_of};
 use crate::sites;
 use crate::uapi::icmpv6;
 use crate::uapi::tcp::{ACK, SYN};
@@ -14,7 +14,7 @@ use super::super::causes::{SOCKET_BACKLOG, SOCKET_BUFFER, SOCKET_NONE, SOCKET_RE
 use super::super::local;
 use super::super::loss::{Loss, is_reset};
 use super::super::ports;
-use super::super::remedy::{Remedy, Shell, command, text};
+use super::super::remedy::{Remedy, Shell, command, sysctl, text};
 use super::super::words;
 
 /// `where.hook` of this family.
@@ -60,7 +60,9 @@ pub fn none(loss: &Loss<'_>) -> Option<Candidate> {
         "icmp",
         told.map(|t| format!("{t} was sent back in the same call")),
     )
-    .advise([listing(loss, &tuple), near.advice(&tuple)]);
+    .advise([listing(loss, &tuple)])
+    .advise(accept_in_vrf(loss, &tuple))
+    .advise([near.advice(&tuple)]);
     Some(with_sockets(candidate, loss, &tuple, &near))
 }
 
@@ -121,6 +123,31 @@ impl Near {
             ),
         }
     }
+}
+
+/// What came in through a VRF, and a server listens that is bound to no interface.
+fn accept_in_vrf(loss: &Loss<'_>, tuple: &Tuple) -> Option<Remedy> {
+    let netns = loss.netns()?;
+    let wanted = Wanted {
+        netns,
+        tuple: *tuple,
+        interface: loss.came_in().or(loss.device()).map(|d| d.ifindex),
+    };
+    let mut sockets = ports::on_port(loss.host, netns, tuple)?.iter();
+    sockets.find(|socket| matches!(refusal(loss.host, socket, &wanted), Some(Refusal::Vrf(_))))?;
+    let name = sysctl(accept_sysctl(tuple.proto)?);
+    let set = |value: u8| command!["sysctl -w", format!("{name}={value}")];
+    let change = Shell::of(loss.host, Some(netns)).change(
+        format!(
+            "let servers that are bound to no interface take {} from VRFs",
+            tuple.proto
+        ),
+        set(1),
+    );
+    Some(change.undone_by(set(0)).scope(format!(
+        "for all servers of the namespace; or start this one in the VRF alone: ip vrf exec {} COMMAND",
+        vrf_of(loss.host, &wanted)?.name
+    )))
 }
 
 /// How to see who listens.

@@ -133,6 +133,30 @@ impl PortState {
     }
 }
 
+/// How an ipvlan passes packets on (IPVLAN_MODE_* of linux/if_link.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IpvlanMode {
+    /// By MAC, as a switch.
+    L2,
+    /// By the routes of its parent's namespace.
+    L3,
+    /// The same, through the packet filters of that namespace.
+    L3s,
+}
+
+impl IpvlanMode {
+    /// As ip-link(8) calls it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::L2 => "l2",
+            Self::L3 => "l3",
+            Self::L3s => "l3s",
+        }
+    }
+}
+
 /// A bond's settings, or a team's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BondLink {

@@ -10,6 +10,7 @@ impl Fact {
             Self::Link(Link { device, .. })
             | Self::LinkGone(device)
             | Self::Addresses(device, _)
+            | Self::WireGuard(device, _)
             | Self::DeviceState(device, _) => Some(&mut device.netns),
             Self::Neighbor(entry) => Some(&mut entry.device.netns),
             Self::Forwarding(answer) => Some(&mut answer.device.netns),

@@ -1,7 +1,7 @@
 //! What a link's message tells of bridges, bonds, macvlans and the interfaces that belong to them (below IFLA_INFO_DATA
 //! and IFLA_INFO_SLAVE_DATA).
 
-use crate::host::facts::{BondLink, BondSlave, BridgeLink, BridgePort, PortState};
+use crate::host::facts::{BondLink, BondSlave, BridgeLink, BridgePort, IpvlanMode, PortState};
 use crate::host::netlink::{attributes, u16_of, u32_of};
 use crate::uapi::if_link::{
     BOND_LINK_UP, BOND_MODES, BOND_STATE_ACTIVE, IFLA_BOND_ACTIVE_SLAVE, IFLA_BOND_MODE,
@@ -26,6 +26,11 @@ const IFLA_BRPORT_NEIGH_SUPPRESS: u16 = 32;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 const IFLA_BRPORT_LOCKED: u16 = 39;
 const IFLA_MACVLAN_MODE: u16 = 1;
+const IFLA_IPVLAN_MODE: u16 = 1;
+const IFLA_VLAN_ID: u16 = 1;
+const IFLA_VLAN_PROTOCOL: u16 = 5;
+/// ETH_P_8021AD of linux/if_ether.h.
+const SERVICE_TAG: u16 = 0x88a8;
 
 pub(super) fn bridge_of(data: &[u8]) -> BridgeLink {
     let mut bridge = BridgeLink::default();
@@ -80,6 +85,22 @@ pub(super) fn macvlan_mode(data: &[u8]) -> Option<String> {
         .iter()
         .find(|(mode, _)| *mode == number)
         .map(|(_, name)| (*name).to_owned())
+}
+
+pub(super) fn ipvlan_mode(data: &[u8]) -> Option<IpvlanMode> {
+    const MODES: [IpvlanMode; 3] = [IpvlanMode::L2, IpvlanMode::L3, IpvlanMode::L3s];
+    let (_, value) = attributes(data).find(|(kind, _)| *kind == IFLA_IPVLAN_MODE)?;
+    MODES.get(usize::from(u16_of(value)?)).copied()
+}
+
+/// Number of a VLAN device, and whether its tag is a service tag (802.1ad).
+pub(super) fn vlan_of(data: &[u8]) -> (Option<u16>, bool) {
+    let number = |wanted: u16| {
+        let (_, value) = attributes(data).find(|(kind, _)| *kind == wanted)?;
+        u16_of(value)
+    };
+    let service = number(IFLA_VLAN_PROTOCOL).map(u16::from_be) == Some(SERVICE_TAG);
+    (number(IFLA_VLAN_ID), service)
 }
 
 pub(super) fn bond_of(data: &[u8]) -> BondLink {

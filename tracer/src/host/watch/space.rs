@@ -178,7 +178,7 @@ impl Space {
     /// [`Self::set_peer`] for a veth whose other end said so.
     pub(super) fn set_veth_peer(&mut self, ifindex: IfIndex, peer: Device) {
         let here = self.interfaces.get(&ifindex.0);
-        if here.is_some_and(|i| i.link.kind == "veth") {
+        if here.is_some_and(|i| i.link.is_paired()) {
             self.set_peer(ifindex, peer);
         }
     }
@@ -188,7 +188,7 @@ impl Space {
         self.changed_links
             .iter()
             .filter_map(|ifindex| self.interfaces.get(ifindex))
-            .filter(|i| i.link.kind == "veth")
+            .filter(|i| i.link.is_paired())
             .filter_map(|i| Some((i.link.device, i.link.peer?)))
             .collect()
     }

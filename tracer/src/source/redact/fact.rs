@@ -6,12 +6,12 @@ use std::net::IpAddr;
 use super::Pseudonyms;
 use super::names::Kind;
 use crate::host::facts::{
-    AddressOwner, BpfProgram, CgroupProgram, Cgroups, ConntrackAnswer, ConntrackEntry,
+    AddressOwner, AllowedNet, BpfProgram, CgroupProgram, Cgroups, ConntrackAnswer, ConntrackEntry,
     ContainerName, Fact, FdbEntry, Forwarding, GroupMember, InterfaceAddress, IpvsAnswer,
     IpvsDestination, IpvsService, Link, LocalPorts, MulticastPorts, Namespace, Neighbor, NextHop,
     OpenSocket, Owner, OwnerKind, PolicyRule, PortSockets, PortUse, Probe, ProcessOwner,
     ProxyNeighbors, Route, RouteAnswer, Run, TableRoute, TracedNode, TunnelLink, VxlanLink,
-    XfrmPolicy,
+    WireGuard, WireGuardKey, WireGuardPeer, XfrmPolicy,
 };
 use crate::model::{Mac, Process, Tuple};
 
@@ -57,6 +57,7 @@ impl Pseudonyms {
             Fact::Conntrack(answer) => self.conntrack_answer(answer),
             Fact::RuleTrace(trace) => self.rule_trace(trace),
             Fact::Ipvs(answer) => self.ipvs(answer),
+            Fact::WireGuard(_, device) => self.wireguard(device),
             Fact::PacketQueues(_, queues) => {
                 let holders = queues.iter_mut().flat_map(|queue| &mut queue.holders);
                 holders.for_each(|holder| self.process(&mut holder.process));
@@ -176,6 +177,42 @@ impl Pseudonyms {
         }
         for (address, _) in connections {
             self.hide(address);
+        }
+    }
+
+    fn wireguard(&mut self, device: &mut WireGuard) {
+        let WireGuard {
+            key,
+            port: _,
+            peers,
+        } = device;
+        key.iter_mut().for_each(|key| self.wireguard_key(key));
+        for peer in peers {
+            let WireGuardPeer {
+                key,
+                endpoint,
+                keepalive: _,
+                handshake: _,
+                preshared: _,
+                allowed,
+            } = peer;
+            self.wireguard_key(key);
+            if let Some(endpoint) = endpoint {
+                endpoint.set_ip(self.addresses.address(endpoint.ip()));
+            }
+            for AllowedNet { address, prefix } in allowed {
+                self.hide_network(address, *prefix);
+            }
+        }
+    }
+
+    /// A public key tells who somebody is: another one stands for it, the same each time.
+    fn wireguard_key(&mut self, key: &mut WireGuardKey) {
+        let original = key.0;
+        for (part, bytes) in (0u8..).zip(key.0.chunks_mut(8)) {
+            let mut seed = original.to_vec();
+            seed.push(part);
+            bytes.copy_from_slice(&self.keys.hash(&seed).to_ne_bytes());
         }
     }
 
@@ -331,8 +368,10 @@ impl Pseudonyms {
             bridge: _,
             port: _,
             macvlan: _,
+            ipvlan: _,
             noarp: _,
             vlan: _,
+            vlan_service: _,
             generic_xdp: _,
         } = link;
         self.rename(Kind::Interface, name);

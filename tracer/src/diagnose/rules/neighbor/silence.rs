@@ -14,7 +14,7 @@ use crate::network::bridging::{Obstacle, bridge_of, way_to};
 use crate::network::links::{members, peer_of};
 use crate::network::neighbour::{Answer, Ask, Silence, Silent, answer, owners_at};
 use crate::network::route::Query;
-use crate::network::segment::Stop;
+use crate::network::segment::{Stop, Tag};
 use crate::network::settings::{Combined, Setting, conf, setting};
 use crate::verdict::{Confidence, Outcome};
 
@@ -23,8 +23,9 @@ use super::super::super::causes::{NEIGHBOR_UNRESOLVED, ROUTE_MARTIAN, SOCKET_SIL
 use super::super::super::readdress;
 use super::super::super::remedy::{Shell, command, ip, sysctl, text};
 use super::super::super::routing::holds;
+use super::super::super::vlan_commands::Mistagged;
 use super::super::super::words;
-use super::super::{flooded, macvlan, ready, source};
+use super::super::{flooded, link, macvlan, ready, source, vlan};
 use super::{Unresolved, is_asked_for, question_evidence, question_words, senders, unresolved_in};
 
 /// Most neighbours that are asked about.
@@ -256,6 +257,10 @@ impl<'a> Case<'a, '_> {
         match stop {
             Stop::Bridge(bridge, from, obstacle) => Some(self.kept_from(bridge, from, &obstacle)),
             Stop::Apart(from, to) => macvlan::apart(host, from, to),
+            Stop::Tagged(link, tag) => Some(self.mistagged(link, tag)),
+            Stop::Down(vlan) if vlan.vlan.is_some() && vlan.device != self.who.device => Some(
+                link::down(host, vlan.device, None, &ends(self.trace, self.who)),
+            ),
             // A link that carries nothing shows itself at the asker's own end.
             Stop::Down(_)
             | Stop::Gone(_)
@@ -267,6 +272,20 @@ impl<'a> Case<'a, '_> {
             | Stop::NoDevice(..)
             | Stop::Backup(..) => None,
         }
+    }
+
+    /// The question, or its answer, has another VLAN tag than the one that is taken where it comes to.
+    fn mistagged(self, link: &Link, tag: Option<Tag>) -> Candidate {
+        let (host, who) = (self.host, self.who);
+        let answer = link.device.netns == who.device.netns;
+        let asker = ask(self.trace, host, who).source;
+        let (what, address) = match asker.filter(|_| answer) {
+            Some(asker) => (format!("the answer about {}", who.address), asker),
+            None => (format!("the question for {}", who.address), who.address),
+        };
+        let case = Mistagged { link, tag, address };
+        let place = place_at(host, who.device, "neighbor");
+        vlan::mismatch(host, case, place, &what)
     }
 
     fn kept_from(self, bridge: &Link, from: &Link, obstacle: &Obstacle<'_>) -> Candidate {

@@ -9,6 +9,7 @@ use crate::host::facts::{
     OpenSocket, Route, RouteAnswer, Rule,
 };
 use crate::model::{Device, IfIndex, NetNs};
+use crate::network::segment::Tag;
 use crate::network::tunnel;
 use crate::uapi::neighbour;
 
@@ -179,6 +180,8 @@ pub(super) fn link(link: &Link) -> String {
     if !link.carrier {
         words.push("no carrier".into());
     }
+    words.extend(Tag::of(link).map(|tag| tag.to_string()));
+    words.extend(link.ipvlan.map(|mode| format!("mode {}", mode.name())));
     words.extend(link.macvlan.as_ref().map(|mode| format!("mode {mode}")));
     words.extend(Some(tunnel::words(link)).filter(|ends| !ends.is_empty()));
     if let Some(bond) = &link.bond {
