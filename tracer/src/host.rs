@@ -11,6 +11,7 @@ mod fdb;
 pub(crate) mod firewall;
 pub(crate) mod foreign;
 mod ipvs;
+mod ovs;
 pub(crate) mod links;
 pub mod machine;
 pub mod namespaces;
@@ -34,7 +35,7 @@ use crate::model::{Device, KtimeNs, Mac, NetNs, Proto, Tuple};
 use facts::{
     AddressOwner, Cgroups, ConntrackAnswer, ConntrackCounters, DeviceState, Fact, Forwarding,
     InterfaceAddress, IpvsAnswer, Link, MulticastPorts, Namespace, Neighbor, NodeId, OpenSocket,
-    Owner, OwnerKind, PacketQueue, PolicyRule, PortUse, PortVlan, Probe, ProbeState, ProcessOwner,
+    OvsAnswer, Owner, OwnerKind, PacketQueue, PolicyRule, PortUse, PortVlan, Probe, ProbeState, ProcessOwner,
     RouteAnswer, RuleTrace, Ruleset, Run, TableRoute, TracedNode, XfrmPolicy,
 };
 
@@ -126,6 +127,8 @@ pub struct Host {
     pub conntrack: BTreeMap<NetNs, Dated<ConntrackCounters>>,
     /// What IPVS has for a packet, by namespace.
     pub ipvs: BTreeMap<(NetNs, Tuple), Dated<IpvsAnswer>>,
+    /// What Open vSwitch has for a packet, by the port to which it came.
+    pub ovs: BTreeMap<(Device, Tuple), Dated<OvsAnswer>>,
     /// Queues of packets that processes have open, by namespace.
     pub packet_queues: BTreeMap<NetNs, Dated<Vec<PacketQueue>>>,
     /// A process inside each namespace that no file below /run/netns leads to.
@@ -204,6 +207,10 @@ impl Host {
             Fact::Conntrack(fact) => self.connections.push(at.of(fact)),
             Fact::ConntrackCounters(netns, it) => put(&mut self.conntrack, netns, at.of(it)),
             Fact::Ipvs(answer) => put(&mut self.ipvs, (answer.netns, answer.tuple), at.of(answer)),
+            Fact::Ovs(answer) => {
+                let key = (answer.device, answer.flow.tuple);
+                put(&mut self.ovs, key, at.of(*answer));
+            }
             Fact::PacketQueues(netns, list) => put(&mut self.packet_queues, netns, at.of(list)),
             Fact::DeviceState(device, it) => put(&mut self.device_states, device, at.of(it)),
             Fact::LocalPorts(it) => {

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 
-use super::facts::{Fact, Neighbor, Question, Route, RouteAnswer, Selectors};
+use super::facts::{Fact, Neighbor, OvsFlow, Question, Route, RouteAnswer, Selectors};
 use super::links::{self, Peers, mac_of};
 use super::namespaces::Namespaces;
 use super::netlink::{
@@ -20,7 +20,7 @@ use super::netlink::{
 };
 use super::{
     Unreadable, bridge_tables, cgroups, conntrack, device_state, fdb, firewall, ipvs,
-    packet_queues, policy, services, sockets, tables, workloads, xfrm,
+    ovs, packet_queues, policy, services, sockets, tables, workloads, xfrm,
 };
 use crate::model::{Device, IfIndex, Mac, NetNs, Proto, Tuple};
 use crate::uapi::rtnetlink::{ROUTE_TYPES, RTA_VIA, RTM_F_CLONED};
@@ -90,6 +90,10 @@ fn subject(question: &Question) -> Option<(NetNs, String)> {
         }
         Question::Conntrack { netns, tuple, .. } => (*netns, format!("connection of {tuple}")),
         Question::Ipvs { netns, tuple } => (*netns, format!("IPVS services of {}", tuple.dst)),
+        Question::Ovs { device, .. } => (
+            device.netns,
+            format!("Open vSwitch's port {}", device.ifindex.0),
+        ),
         Question::PacketQueues { netns } => {
             (*netns, String::from("queues of packets for processes"))
         }
@@ -117,6 +121,7 @@ fn read(question: &Question, netns: NetNs, namespaces: &Namespaces) -> io::Resul
     let fact = match question {
         Question::Chains { .. } | Question::ChainsAgain { .. } => return Ok(chains(netns)),
         Question::Link { device } => return link(*device, namespaces),
+        Question::Ovs { device, flow } => return virtual_switch(*device, *flow),
         Question::Cgroups | Question::Cgroup { .. } => return Ok(Vec::new()),
         Question::Route {
             tuple, iif, with, ..
@@ -172,6 +177,15 @@ fn chains(netns: NetNs) -> Vec<Fact> {
         facts.push(Fact::Ruleset(netns, Box::new(ruleset)));
     }
     facts
+}
+
+/// What Open vSwitch has for a packet, and what of that could not be read.
+fn virtual_switch(device: Device, flow: OvsFlow) -> io::Result<Vec<Fact>> {
+    let (answer, missing) = ovs::read(device, flow)?;
+    let missing = missing
+        .into_iter()
+        .map(|Unreadable { what, why }| unread(device.netns, &what, &why));
+    Ok(missing.chain([Fact::Ovs(Box::new(answer))]).collect())
 }
 
 /// Asks for the route of a packet in the calling thread's namespace: by its own addresses and ports, as policy rules

@@ -7,6 +7,7 @@
 mod conntrack;
 mod filter;
 mod ipvs;
+mod ovs;
 mod layer2;
 mod moved;
 mod nodes;
@@ -41,6 +42,7 @@ pub use xfrm::{XfrmDirection, XfrmPolicy};
 pub use conntrack::{ConntrackAnswer, ConntrackCounters, ConntrackEntry};
 pub use filter::{BaseChain, FilterEngine, FilterRule, Side, Stop, Test};
 pub use ipvs::{IpvsAnswer, IpvsDestination, IpvsService};
+pub use ovs::{OvsAnswer, OvsBridge, OvsDatapath, OvsFlow, OvsPort, OvsStep, OvsTrace};
 pub use ruleset::{
     Chain, Element, Field, Missing, NewValue, Part, Rule, RuleVerdict, Ruleset, Set, Statement,
     Translation, Value,
@@ -131,6 +133,8 @@ pub enum Fact {
     ConntrackCounters(NetNs, ConntrackCounters),
     /// What IPVS has for a packet.
     Ipvs(IpvsAnswer),
+    /// What Open vSwitch has for a packet.
+    Ovs(Box<OvsAnswer>),
     /// Queues of packets that processes of a namespace have open (NFQUEUE).
     PacketQueues(NetNs, Vec<PacketQueue>),
     /// What nf_tables did with a packet whose rules are traced.
@@ -595,6 +599,13 @@ pub enum Question {
         netns: NetNs,
         /// The packet.
         tuple: Tuple,
+    },
+    /// Answered by [`Fact::Ovs`].
+    Ovs {
+        /// The interface of the port to which the packet came.
+        device: Device,
+        /// The packet.
+        flow: OvsFlow,
     },
     /// Answered by [`Fact::PacketQueues`].
     PacketQueues {
