@@ -382,7 +382,10 @@ pub(super) fn begins(event: &Event) -> bool {
         Detail::Drop(info) => {
             matches!(
                 noise::of_drop(event, info, Direction::Forward),
-                noise::Meaning::Lost | noise::Meaning::AnswersOrLost | noise::Meaning::Copy
+                noise::Meaning::Lost
+                    | noise::Meaning::AnswersOrLost
+                    | noise::Meaning::Copy
+                    | noise::Meaning::Unsent
             )
         }
         _ => false,

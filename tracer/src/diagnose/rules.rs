@@ -23,6 +23,7 @@ pub mod nat;
 pub mod neighbor;
 pub mod netfilter;
 pub mod other;
+pub mod ovs;
 pub mod queue;
 pub mod ready;
 pub mod refusal;
@@ -125,6 +126,12 @@ pub const RULES: &[Rule] = &[
         ipvs::without_destination,
     ),
     rule!(
+        "Open vSwitch",
+        &[&sites::OPENVSWITCH],
+        &[needs::OPENVSWITCH],
+        ovs::ended,
+    ),
+    rule!(
         "a full table of connections",
         &[&sites::FILTERED],
         FILTER,
@@ -212,7 +219,7 @@ pub const RULES: &[Rule] = &[
     rule!(
         "a neighbour that does not answer",
         &[&sites::NEIGHBOR_QUEUE],
-        &[needs::NEIGHBOR],
+        &[needs::NEIGHBOR, needs::OPENVSWITCH],
         neighbor::unresolved,
     ),
     rule!(
@@ -285,7 +292,7 @@ pub const RULES: &[Rule] = &[
     rule!(
         "a frame with the wrong MAC",
         &[&sites::OTHER_HOST],
-        &[needs::FRAME, needs::SENDER_NEIGHBOR],
+        &[needs::FRAME, needs::SENDER_NEIGHBOR, needs::OPENVSWITCH],
         l2::wrong_mac,
     ),
     rule!(

@@ -21,7 +21,7 @@ use crate::model::{Device, NetNs, Process};
 const DAEMON: &str = "ovs-vswitchd";
 const DATABASE: &str = "ovsdb-server";
 /// Where their sockets are, from their own root.
-const DIRECTORY: &str = "run/openvswitch";
+const DIRECTORY: [&str; 2] = ["run", "openvswitch"];
 /// What conntrack may say of a packet, as `--ct-next` takes it: the first is what is assumed without it.
 const STATES: [&str; 3] = ["trk,new", "trk,est", "trk,inv"];
 
@@ -52,7 +52,7 @@ pub(super) fn read(device: Device, flow: OvsFlow) -> io::Result<(OvsAnswer, Vec<
         Ok(found) => answer.datapath = found,
         Err(error) => note("datapath", &error),
     }
-    match database() {
+    match database(device.netns) {
         Some(Ok(bridges)) => answer.bridges = bridges,
         Some(Err(error)) => note("database", &error),
         None => {}
@@ -64,7 +64,7 @@ pub(super) fn read(device: Device, flow: OvsFlow) -> io::Result<(OvsAnswer, Vec<
             Err(error) => note("ports", &error),
         }
         if let Some((bridge, port)) = answer.port(&name).filter(|(_, port)| port.number != 0) {
-            let words = text::flow_words(port.number, &flow);
+            let words = flow.words(&port.number.to_string());
             match traces(&control, &bridge.name, &words) {
                 Ok(traces) => answer.traces = traces,
                 Err(error) => note("trace", &error),
@@ -79,16 +79,18 @@ fn is_stopped(daemon: &Holder) -> bool {
     matches!(daemon.state, Some('T' | 't'))
 }
 
+/// Whether a process runs in a namespace.
+fn is_in(netns: NetNs, pid: u32) -> bool {
+    let found = fs::metadata(format!("/proc/{pid}/ns/net"));
+    found.is_ok_and(|found| found.ino() == u64::from(netns.0))
+}
+
 /// Daemons of a namespace: the datapath is that of the namespace in which they run.
 fn daemons(netns: NetNs) -> Vec<Holder> {
     let proc = Path::new("/proc");
-    let here = |pid: &u32| {
-        fs::metadata(proc.join(format!("{pid}/ns/net")))
-            .is_ok_and(|found| found.ino() == u64::from(netns.0))
-    };
     processes::named(DAEMON)
         .into_iter()
-        .filter(here)
+        .filter(|pid| is_in(netns, *pid))
         .map(|pid| Holder {
             process: Process {
                 pid,
@@ -99,28 +101,39 @@ fn daemons(netns: NetNs) -> Vec<Holder> {
         .collect()
 }
 
-/// The directory of a process's sockets, whatever its root is.
-fn directory(pid: u32) -> PathBuf {
-    Path::new("/proc").join(format!("{pid}/root/{DIRECTORY}"))
+/// A socket in the directory of a process, whatever its root is. None that is reached by a link: that would lead from the
+/// root of this process, so that a container could name a socket of the host.
+fn socket(pid: u32, name: &str) -> Option<PathBuf> {
+    let mut path = PathBuf::from(format!("/proc/{pid}/root"));
+    for part in DIRECTORY.into_iter().chain([name]) {
+        path.push(part);
+        if fs::symlink_metadata(&path).ok()?.file_type().is_symlink() {
+            return None;
+        }
+    }
+    Some(path)
 }
 
 /// The control socket of a daemon, which is called by its number in its own namespace of processes.
 fn control(pid: u32) -> Option<PathBuf> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    let numbers = status
+        .lines()
+        .find_map(|line| line.strip_prefix("NSpid:"))?;
     let inner = numbers.split_whitespace().next_back()?;
-    let socket = directory(pid).join(format!("{DAEMON}.{inner}.ctl"));
-    socket.exists().then_some(socket)
+    socket(pid, &format!("{DAEMON}.{inner}.ctl"))
 }
 
-/// Bridges of the database, where its socket is found: beside it, or beside the daemon.
-fn database() -> Option<io::Result<Vec<OvsBridge>>> {
-    let holders = [DATABASE, DAEMON].map(processes::named);
-    let socket = holders
-        .into_iter()
-        .flatten()
-        .map(|pid| directory(pid).join("db.sock"))
-        .find(|socket| socket.exists())?;
+/// Bridges of the database, where its socket is found: beside a daemon of the namespace, or a database there; a database
+/// elsewhere only where it is the only one of the machine.
+fn database(netns: NetNs) -> Option<io::Result<Vec<OvsBridge>>> {
+    let all = processes::named(DATABASE);
+    let only = all.first().copied().filter(|_| all.len() == 1);
+    let daemons = processes::named(DAEMON).into_iter();
+    let near = daemons.chain(all).filter(|pid| is_in(netns, *pid));
+    let socket = near
+        .chain(only)
+        .find_map(|pid| socket(pid, "db.sock"))?;
     Some(database::bridges(&socket))
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Holder;
-use crate::model::{Device, Mac, Tuple};
+use crate::model::{Device, Mac, Proto, Tuple};
 
 /// The headers of a packet as Open vSwitch looks at them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -117,6 +117,54 @@ pub struct OvsStep {
     pub remarks: Vec<String>,
 }
 
+impl OvsFlow {
+    /// A packet as `ofproto/trace` takes it: `in_port=3,icmp,dl_src=…`.
+    #[must_use]
+    pub fn words(&self, port: &str) -> String {
+        let Tuple {
+            proto, src, dst, ..
+        } = self.tuple;
+        let v6 = dst.is_ipv6();
+        let mut words = vec![format!("in_port={port}")];
+        if let Some((from, to)) = self.macs {
+            words.push(format!("dl_src={from},dl_dst={to}"));
+        }
+        words.extend(self.vlan.map(|vlan| format!("dl_vlan={vlan}")));
+        let kind = match proto {
+            Proto::Arp => "arp",
+            Proto::Tcp if v6 => "tcp6",
+            Proto::Udp if v6 => "udp6",
+            Proto::Sctp if v6 => "sctp6",
+            Proto::Tcp => "tcp",
+            Proto::Udp => "udp",
+            Proto::Sctp => "sctp",
+            Proto::Icmp6 => "icmp6",
+            Proto::Icmp => "icmp",
+            Proto::Other(_) if v6 => "ipv6",
+            Proto::Other(_) => "ip",
+        };
+        words.push(kind.to_owned());
+        match proto {
+            Proto::Arp => words.push(format!("arp_spa={src},arp_tpa={dst}")),
+            _ if v6 => words.push(format!("ipv6_src={src},ipv6_dst={dst},nw_ttl={}", self.ttl)),
+            _ => words.push(format!("nw_src={src},nw_dst={dst},nw_ttl={}", self.ttl)),
+        }
+        match (proto, self.kind) {
+            (Proto::Tcp | Proto::Udp | Proto::Sctp, _) => words.push(format!(
+                "tp_src={},tp_dst={}",
+                self.tuple.sport, self.tuple.dport
+            )),
+            (Proto::Icmp | Proto::Icmp6, Some((kind, code))) => {
+                words.push(format!("icmp_type={kind},icmp_code={code}"));
+            }
+            (Proto::Arp, Some((operation, _))) => words.push(format!("arp_op={operation}")),
+            (Proto::Other(number), _) => words.push(format!("nw_proto={number}")),
+            _ => {}
+        }
+        words.join(",")
+    }
+}
+
 impl OvsAnswer {
     /// The bridge that has the port, and the port.
     #[must_use]
@@ -149,5 +197,34 @@ impl OvsTrace {
     #[must_use]
     pub fn drops(&self) -> bool {
         self.output == "drop"
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "addresses are written below")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_is_told_with_all_its_headers() {
+        let flow = OvsFlow {
+            tuple: Tuple {
+                proto: Proto::Tcp,
+                src: "fd00::1".parse().unwrap(),
+                sport: 4711,
+                dst: "fd00::2".parse().unwrap(),
+                dport: 443,
+                icmp_id: 0,
+            },
+            macs: Some((Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2]))),
+            vlan: None,
+            kind: None,
+            ttl: 63,
+        };
+        assert_eq!(
+            flow.words("3"),
+            "in_port=3,dl_src=02:00:00:00:00:01,dl_dst=02:00:00:00:00:02,tcp6,\
+             ipv6_src=fd00::1,ipv6_dst=fd00::2,nw_ttl=63,tp_src=4711,tp_dst=443"
+        );
     }
 }

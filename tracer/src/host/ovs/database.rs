@@ -16,7 +16,10 @@ pub(super) fn bridges(socket: &Path) -> io::Result<Vec<OvsBridge>> {
     let select = |table, columns: &[&str]| json!({"op": "select", "table": table, "where": [], "columns": columns});
     let request = json!([
         "Open_vSwitch",
-        select("Bridge", &["name", "fail_mode", "protocols", "controller", "ports"]),
+        select(
+            "Bridge",
+            &["name", "fail_mode", "protocols", "controller", "ports"]
+        ),
         select("Port", &["_uuid", "name", "tag", "trunks", "interfaces"]),
         select("Interface", &["_uuid", "name", "type", "options", "ofport"]),
     ]);
@@ -56,11 +59,20 @@ fn port_of(port: &Value, interface: &Value) -> OvsPort {
     let kind = text(interface, "type");
     OvsPort {
         name: text(interface, "name"),
-        number: set(interface.get("ofport")).iter().find_map(number).unwrap_or(0),
+        number: set(interface.get("ofport"))
+            .iter()
+            .find_map(number)
+            .unwrap_or(0),
         datapath: None,
-        kind: if kind.is_empty() { "system".to_owned() } else { kind },
+        kind: if kind.is_empty() {
+            "system".to_owned()
+        } else {
+            kind
+        },
         options: map(interface.get("options")),
-        tag: set(port.get("tag")).iter().find_map(|value| value.parse().ok()),
+        tag: set(port.get("tag"))
+            .iter()
+            .find_map(|value| value.parse().ok()),
         trunks: set(port.get("trunks"))
             .iter()
             .filter_map(|value| value.parse().ok())
@@ -106,7 +118,9 @@ fn set(value: Option<&Value>) -> Vec<String> {
 
 /// `["map",[[key,value],…]]`.
 fn map(value: Option<&Value>) -> Vec<(String, String)> {
-    let pairs = value.and_then(|value| value.get(1)).and_then(Value::as_array);
+    let pairs = value
+        .and_then(|value| value.get(1))
+        .and_then(Value::as_array);
     let pair = |pair: &Value| Some((atom(pair.get(0)?)?, atom(pair.get(1)?)?));
     pairs.into_iter().flatten().filter_map(pair).collect()
 }
@@ -131,7 +145,10 @@ mod tests {
         assert_eq!(bridge.protocols, ["OpenFlow13"]);
         assert!(!bridge.controlled);
         let [access, tunnel] = bridge.ports.try_into().unwrap();
-        assert_eq!((access.kind.as_str(), access.number, access.tag), ("system", 6, Some(20)));
+        assert_eq!(
+            (access.kind.as_str(), access.number, access.tag),
+            ("system", 6, Some(20))
+        );
         assert_eq!((tunnel.number, tunnel.trunks.as_slice()), (0, &[5, 6][..]));
         assert_eq!(tunnel.option("remote_ip"), Some("172.21.9.2"));
         assert_eq!(of_answer(&json!("nonsense")), []);

@@ -1,53 +1,7 @@
 //! What ovs-vswitchd writes for people: `dpif/show` and `ofproto/trace` (ofproto/ofproto-dpif.c and
 //! ofproto/ofproto-dpif-trace.c of Open vSwitch 2.10 to 3.1).
 
-use crate::host::facts::{OvsBridge, OvsFlow, OvsPort, OvsStep, OvsTrace};
-use crate::model::{Proto, Tuple};
-
-/// A packet as `ofproto/trace` takes it: `in_port=3,icmp,dl_src=…`.
-pub(super) fn flow_words(port: u32, flow: &OvsFlow) -> String {
-    let Tuple {
-        proto, src, dst, ..
-    } = flow.tuple;
-    let v6 = dst.is_ipv6();
-    let mut words = vec![format!("in_port={port}")];
-    if let Some((from, to)) = flow.macs {
-        words.push(format!("dl_src={from},dl_dst={to}"));
-    }
-    words.extend(flow.vlan.map(|vlan| format!("dl_vlan={vlan}")));
-    let kind = match proto {
-        Proto::Arp => "arp",
-        Proto::Tcp if v6 => "tcp6",
-        Proto::Udp if v6 => "udp6",
-        Proto::Sctp if v6 => "sctp6",
-        Proto::Tcp => "tcp",
-        Proto::Udp => "udp",
-        Proto::Sctp => "sctp",
-        Proto::Icmp6 => "icmp6",
-        Proto::Icmp => "icmp",
-        Proto::Other(_) if v6 => "ipv6",
-        Proto::Other(_) => "ip",
-    };
-    words.push(kind.to_owned());
-    match proto {
-        Proto::Arp => words.push(format!("arp_spa={src},arp_tpa={dst}")),
-        _ if v6 => words.push(format!("ipv6_src={src},ipv6_dst={dst},nw_ttl={}", flow.ttl)),
-        _ => words.push(format!("nw_src={src},nw_dst={dst},nw_ttl={}", flow.ttl)),
-    }
-    match (proto, flow.kind) {
-        (Proto::Tcp | Proto::Udp | Proto::Sctp, _) => words.push(format!(
-            "tp_src={},tp_dst={}",
-            flow.tuple.sport, flow.tuple.dport
-        )),
-        (Proto::Icmp | Proto::Icmp6, Some((kind, code))) => {
-            words.push(format!("icmp_type={kind},icmp_code={code}"));
-        }
-        (Proto::Arp, Some((operation, _))) => words.push(format!("arp_op={operation}")),
-        (Proto::Other(number), _) => words.push(format!("nw_proto={number}")),
-        _ => {}
-    }
-    words.join(",")
-}
+use crate::host::facts::{OvsBridge, OvsPort, OvsStep, OvsTrace};
 
 /// Bridges and ports of `dpif/show`: datapaths at the left, bridges below them, and below these
 /// `if2a41 3/5: (system)`, `int-ext 2/none: (patch: peer=ext-int)`.
@@ -121,7 +75,9 @@ pub(super) fn trace(assumed: &str, text: &str) -> OvsTrace {
         } else if let (Some(step), true, false) = (found.steps.last_mut(), within, said.is_empty())
         {
             match said.strip_prefix("-> ").or(said.strip_prefix(">> ")) {
-                Some(remark) => step.remarks.push(remark.trim_end_matches(" <<<<").to_owned()),
+                Some(remark) => step
+                    .remarks
+                    .push(remark.trim_end_matches(" <<<<").to_owned()),
                 None => step.actions.push(said.to_owned()),
             }
         }
@@ -162,10 +118,9 @@ fn step_of(line: &str, bridge: &str) -> Option<OvsStep> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "addresses are written below")]
+#[expect(clippy::unwrap_used, reason = "the text is written below")]
 mod tests {
     use super::*;
-    use crate::model::Mac;
 
     const SHOWN: &str = "system@ovs-system: hit:0 missed:0
   br-ext:
@@ -179,7 +134,10 @@ mod tests {
     #[test]
     fn bridges_are_read_with_their_ports() {
         let [outer, inner] = bridges(SHOWN).try_into().unwrap();
-        assert_eq!((outer.name.as_str(), inner.name.as_str()), ("br-ext", "br-int"));
+        assert_eq!(
+            (outer.name.as_str(), inner.name.as_str()),
+            ("br-ext", "br-int")
+        );
         let told: Vec<_> = outer
             .ports
             .iter()
@@ -245,7 +203,13 @@ Datapath actions: drop
             .iter()
             .map(|s| {
                 let actions = s.actions.join(";");
-                (s.bridge.as_str(), s.table, s.matched.as_deref(), s.priority, actions)
+                (
+                    s.bridge.as_str(),
+                    s.table,
+                    s.matched.as_deref(),
+                    s.priority,
+                    actions,
+                )
             })
             .collect();
         let row = |bridge, table, matched, priority, actions: &str| {
@@ -265,28 +229,5 @@ Datapath actions: drop
         };
         assert_eq!(first.cookie.as_deref(), Some("0x77"));
         assert_eq!(last.remarks, ["Nonexistent output port"]);
-    }
-
-    #[test]
-    fn a_packet_is_told_with_all_its_headers() {
-        let flow = OvsFlow {
-            tuple: Tuple {
-                proto: Proto::Tcp,
-                src: "fd00::1".parse().unwrap(),
-                sport: 4711,
-                dst: "fd00::2".parse().unwrap(),
-                dport: 443,
-                icmp_id: 0,
-            },
-            macs: Some((Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 2]))),
-            vlan: None,
-            kind: None,
-            ttl: 63,
-        };
-        assert_eq!(
-            flow_words(3, &flow),
-            "in_port=3,dl_src=02:00:00:00:00:01,dl_dst=02:00:00:00:00:02,tcp6,\
-             ipv6_src=fd00::1,ipv6_dst=fd00::2,nw_ttl=63,tp_src=4711,tp_dst=443"
-        );
     }
 }
