@@ -2,6 +2,7 @@
 //! their end. Rules for losses ([`super::rules::ovs`]) and for silence ([`super::silent`]) share it.
 
 mod advice;
+mod mtu;
 mod tunnel;
 
 use crate::host::Host;
@@ -127,6 +128,8 @@ struct Scene<'a> {
     host: &'a Host,
     device: Device,
     answer: &'a OvsAnswer,
+    /// Bytes of the packet, from its IP header on, where they were captured.
+    length: Option<u32>,
     /// What the kernel said of its end; `None` where it said nothing.
     info: Option<&'a DropInfo>,
 }
@@ -139,6 +142,7 @@ impl<'a> Scene<'a> {
             host,
             device,
             answer: &host.ovs.get(&key)?.fact,
+            length: event.packet.as_ref().map(|packet| packet.ip_len),
             info,
         })
     }
@@ -211,6 +215,17 @@ pub fn explain(host: &Host, steps: &[Step], info: Option<&DropInfo>) -> Option<C
     match (info, reason) {
         (Some(info), _) if is_upcall(info) => Some(upcall(&scene)),
         (None, _) if is_idle(&scene) => Some(upcall(&scene).sure(Confidence::Likely)),
+        (Some(info), _) if info.function.as_deref() == Some(mtu::FUNCTION) => {
+            Some(mtu::exceeded(&scene, scene.length?))
+        }
+        // Before 6.6 a meter ends packets without a word.
+        (None, _)
+            if scene
+                .trace()
+                .is_some_and(|(trace, _)| trace.output.contains("meter(")) =>
+        {
+            Some(metered(&scene).sure(Confidence::Likely))
+        }
         (Some(_), "OVS_DROP_METER") => Some(metered(&scene)),
         (Some(_), "OVS_DROP_CONNTRACK") => Some(advice::conntrack(&scene)),
         _ => by_trace(&scene).or_else(|| by_reason(&scene, reason)),

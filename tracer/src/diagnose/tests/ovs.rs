@@ -1,6 +1,6 @@
 //! Packets at ports of Open vSwitch: what the kernel says of their end, and what its daemon would do with them.
 
-use super::fixture::{Net, Walk, device, dropped, echo, mac};
+use super::fixture::{Net, device, dropped, echo, mac};
 use crate::host::facts::{
     Fact, Holder, OvsAnswer, OvsBridge, OvsFlow, OvsPort, OvsStep, OvsTrace, Question,
 };
@@ -90,7 +90,7 @@ fn trace(assumed: &str, steps: &[OvsStep], output: &str) -> OvsTrace {
 
 /// Echo requests that come to the port and end so; what Open vSwitch then has for them.
 fn lost(
-    end: impl Fn(Walk<'_>),
+    end: Option<DropInfo>,
     bridges: Vec<OvsBridge>,
     daemons: Vec<Holder>,
     traces: Vec<OvsTrace>,
@@ -98,11 +98,15 @@ fn lost(
     let mut net = node();
     let flow = net.flow(ping());
     for _ in 0..3 {
-        end(net
+        let came = net
             .packet(flow, Direction::Forward)
             .bound_for(mac(2))
             .leaves(device(POD, 2))
-            .enters(device(NODE, 1)));
+            .enters(device(NODE, 1));
+        match &end {
+            Some(info) => came.dies(Some(device(NODE, 1)), info.clone()),
+            None => came.vanishes(),
+        };
     }
     net.wait(2000);
     let asked: Vec<OvsFlow> = net
@@ -151,9 +155,7 @@ fn a_rule_that_drops_is_named_and_can_be_written_again() {
         ..step(5, Some("icmp,nw_dst=10.3.0.2"), &["drop"])
     };
     let drops = trace("", &[step(0, Some("ip"), &["resubmit(,5)"]), rule], "drop");
-    let at_drop = |walk: Walk<'_>| walk.dies(Some(device(NODE, 1)), last_action());
-    let ends: [&dyn Fn(Walk<'_>); 2] = [&at_drop, &|walk| walk.vanishes()];
-    for end in ends {
+    for end in [Some(last_action()), None] {
         let verdict = lost(end, switch(), vec![daemon('S')], vec![drops.clone()]);
         assert_eq!(verdict.cause.as_deref(), Some("ovs.flow-drop"));
         assert_eq!(verdict.outcome, Outcome::Dropped);
@@ -180,12 +182,7 @@ fn a_rule_that_drops_is_named_and_can_be_written_again() {
 #[test]
 fn what_the_daemon_would_send_on_did_not_end_there() {
     let passes = trace("", &[step(0, Some(""), &["NORMAL"])], "4");
-    let verdict = lost(
-        |walk| walk.vanishes(),
-        switch(),
-        vec![daemon('S')],
-        vec![passes],
-    );
+    let verdict = lost(None, switch(), vec![daemon('S')], vec![passes]);
     assert!(
         !verdict
             .cause
@@ -203,7 +200,7 @@ fn a_table_without_a_rule_gets_one_for_the_flow_and_its_answers() {
     ] {
         let misses = trace("", &[step(0, Some("ip"), &["resubmit(,9)"]), last], "drop");
         let verdict = lost(
-            |walk| walk.dies(Some(device(NODE, 1)), last_action()),
+            Some(last_action()),
             switch(),
             vec![daemon('S')],
             vec![misses],
@@ -231,7 +228,7 @@ fn a_pipeline_that_does_more_than_switch_gets_no_made_up_rule() {
         "drop",
     );
     let verdict = lost(
-        |walk| walk.dies(Some(device(NODE, 1)), last_action()),
+        Some(last_action()),
         switch(),
         vec![daemon('S')],
         vec![misses],
@@ -247,8 +244,7 @@ fn a_daemon_that_is_gone_or_stopped_is_told() {
         "ovs_dp_process_packet",
         "ovs_vport_receive",
     );
-    let dies = |walk: Walk<'_>| walk.dies(Some(device(NODE, 1)), refused.clone());
-    let gone = lost(dies, switch(), Vec::new(), Vec::new());
+    let gone = lost(Some(refused), switch(), Vec::new(), Vec::new());
     assert_eq!(gone.cause.as_deref(), Some("ovs.upcall-lost"));
     assert!(gone.summary.contains("does not run"), "{}", gone.summary);
     assert!(
@@ -256,12 +252,7 @@ fn a_daemon_that_is_gone_or_stopped_is_told() {
             .iter()
             .any(|c| c.contains("ovs-vswitchd --pidfile"))
     );
-    let stopped = lost(
-        |walk| walk.vanishes(),
-        switch(),
-        vec![daemon('T')],
-        Vec::new(),
-    );
+    let stopped = lost(None, switch(), vec![daemon('T')], Vec::new());
     assert_eq!(stopped.cause.as_deref(), Some("ovs.upcall-lost"));
     assert!(
         commands(&stopped, AdviceKind::Change)
@@ -290,12 +281,7 @@ fn conntracks_answer_is_the_kernels() {
         ct_attached: Some(false),
         ..last_action()
     };
-    let verdict = lost(
-        |walk| walk.dies(Some(device(NODE, 1)), info.clone()),
-        switch(),
-        vec![daemon('S')],
-        traces,
-    );
+    let verdict = lost(Some(info), switch(), vec![daemon('S')], traces);
     assert_eq!(
         verdict.cause.as_deref(),
         Some("ovs.ct"),
@@ -329,7 +315,7 @@ fn a_patch_port_gets_the_other_end_that_names_it() {
     ];
     let nowhere = trace("", &[step(0, Some("ip"), &["output:2"])], "drop");
     let verdict = lost(
-        |walk| walk.dies(Some(device(NODE, 1)), last_action()),
+        Some(last_action()),
         bridges,
         vec![daemon('S')],
         vec![nowhere],
@@ -348,7 +334,7 @@ fn a_patch_port_gets_the_other_end_that_names_it() {
 #[test]
 fn without_the_daemons_word_the_kernels_stands() {
     let verdict = lost(
-        |walk| walk.dies(Some(device(NODE, 1)), last_action()),
+        Some(last_action()),
         Vec::new(),
         vec![daemon('S')],
         Vec::new(),
