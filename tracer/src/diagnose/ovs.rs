@@ -5,12 +5,16 @@ mod advice;
 mod mtu;
 mod tunnel;
 
+use std::net::IpAddr;
+
+use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::{
     Holder, Link, OvsAnswer, OvsBridge, OvsFlow, OvsPort, OvsStep, OvsTrace, Question,
 };
-use crate::model::{Detail, Device, DropInfo, Event, Step, Transport};
+use crate::model::{Detail, Device, DropInfo, Event, Proto, Step, Transport};
 use crate::network::walk::Check;
+use crate::uapi::icmpv6;
 use crate::verdict::{Confidence, Outcome};
 
 use super::candidate::{Candidate, Specificity, place_at};
@@ -64,16 +68,26 @@ fn last_entrance<'a>(host: &Host, steps: &'a [Step]) -> Option<(Device, &'a Even
 /// The packet as Open vSwitch looks at it: of a tunnel the outer headers.
 fn flow_of(event: &Event) -> Option<OvsFlow> {
     let packet = event.packet.as_ref()?;
+    let outer = packet.tunnel.map(|tunnel| tunnel.outer);
+    let tuple = outer.or(event.tuple).or(packet.tuple)?;
     let kind = match packet.transport {
         Transport::Icmp {
             icmp_type, code, ..
         } => Some((icmp_type, code)),
-        Transport::Neighbor { answer, .. } => Some((if answer { 2 } else { 1 }, 0)),
+        Transport::Neighbor { answer, .. } if tuple.proto == Proto::Arp => {
+            Some((if answer { 2 } else { 1 }, 0))
+        }
+        Transport::Neighbor { answer, .. } => {
+            let (asks, tells) = (
+                icmpv6::NEIGHBOUR_SOLICITATION,
+                icmpv6::NEIGHBOUR_ADVERTISEMENT,
+            );
+            Some((if answer { tells } else { asks }, 0))
+        }
         _ => None,
     };
-    let outer = packet.tunnel.map(|tunnel| tunnel.outer);
     Some(OvsFlow {
-        tuple: outer.or(event.tuple).or(packet.tuple)?,
+        tuple,
         macs: packet.ethernet.map(|frame| (frame.src, frame.dst)),
         vlan: packet.vlans.first().copied(),
         kind: kind.filter(|_| outer.is_none()),
@@ -137,6 +151,15 @@ struct Scene<'a> {
 impl<'a> Scene<'a> {
     fn of(host: &'a Host, steps: &'a [Step], info: Option<&'a DropInfo>) -> Option<Self> {
         let (device, event) = last_entrance(host, steps)?;
+        Self::at(host, device, event, info)
+    }
+
+    fn at(
+        host: &'a Host,
+        device: Device,
+        event: &'a Event,
+        info: Option<&'a DropInfo>,
+    ) -> Option<Self> {
         let key = (device, flow_of(event)?.tuple);
         Some(Self {
             host,
@@ -210,13 +233,17 @@ fn is_upcall(info: &DropInfo) -> bool {
 /// Why a packet that came to a port went no further. Without a word of the kernel, only what the daemon or its absence tells.
 #[must_use]
 pub fn explain(host: &Host, steps: &[Step], info: Option<&DropInfo>) -> Option<Candidate> {
-    let scene = Scene::of(host, steps, info)?;
+    judge(&Scene::of(host, steps, info)?)
+}
+
+fn judge(scene: &Scene<'_>) -> Option<Candidate> {
+    let info = scene.info;
     let reason = info.and_then(|info| info.reason.as_deref()).unwrap_or("");
     match (info, reason) {
-        (Some(info), _) if is_upcall(info) => Some(upcall(&scene)),
-        (None, _) if is_idle(&scene) => Some(upcall(&scene).sure(Confidence::Likely)),
+        (Some(info), _) if is_upcall(info) => Some(upcall(scene)),
+        (None, _) if is_idle(scene) => Some(upcall(scene).sure(Confidence::Likely)),
         (Some(info), _) if info.function.as_deref() == Some(mtu::FUNCTION) => {
-            Some(mtu::exceeded(&scene, scene.length?))
+            Some(mtu::exceeded(scene, scene.length?))
         }
         // Before 6.6 a meter ends packets without a word.
         (None, _)
@@ -224,11 +251,11 @@ pub fn explain(host: &Host, steps: &[Step], info: Option<&DropInfo>) -> Option<C
                 .trace()
                 .is_some_and(|(trace, _)| trace.output.contains("meter(")) =>
         {
-            Some(metered(&scene).sure(Confidence::Likely))
+            Some(metered(scene).sure(Confidence::Likely))
         }
-        (Some(_), "OVS_DROP_METER") => Some(metered(&scene)),
-        (Some(_), "OVS_DROP_CONNTRACK") => Some(advice::conntrack(&scene)),
-        _ => by_trace(&scene).or_else(|| by_reason(&scene, reason)),
+        (Some(_), "OVS_DROP_METER") => Some(metered(scene)),
+        (Some(_), "OVS_DROP_CONNTRACK") => Some(advice::conntrack(scene)),
+        _ => by_trace(scene).or_else(|| by_reason(scene, reason)),
     }
 }
 
@@ -411,6 +438,48 @@ fn by_reason(scene: &Scene<'_>, reason: &str) -> Option<Candidate> {
     Some(candidate.advise([text(
         "which rule it is cannot be told: ovs-vswitchd did not say that it drops packets like it",
     )]))
+}
+
+/// Questions for a neighbour that came into Open vSwitch, and their answers.
+fn of_neighbor<'a>(
+    trace: &'a Trace,
+    host: &'a Host,
+    address: IpAddr,
+) -> impl Iterator<Item = (Device, &'a Event)> {
+    let steps = trace.journeys.values().flat_map(|journey| &journey.steps);
+    steps
+        .map(|step| &step.event)
+        .chain(&trace.beside)
+        .filter(move |event| {
+            let packet = event.packet.as_ref().map(|packet| packet.transport);
+            matches!(packet, Some(Transport::Neighbor { target, .. }) if target == address)
+        })
+        .filter_map(|event| Some((entrance(host, event)?, event)))
+}
+
+/// What to ask about questions for a neighbour that came into Open vSwitch.
+pub fn questions_of_neighbor(trace: &Trace, host: &Host, address: IpAddr) -> Vec<Question> {
+    let found = of_neighbor(trace, host, address);
+    let asked = found.filter_map(|(device, event)| {
+        let flow = flow_of(event)?;
+        Some(Question::Ovs { device, flow })
+    });
+    asked.take(FEW).collect()
+}
+
+/// Open vSwitch does not pass on the question for a neighbour, or the answer: the first cause of all that waits for it.
+#[must_use]
+pub fn of_question(trace: &Trace, host: &Host, address: IpAddr) -> Option<Candidate> {
+    let question = if address.is_ipv6() {
+        "neighbour discovery"
+    } else {
+        "ARP"
+    };
+    of_neighbor(trace, host, address).find_map(|(device, event)| {
+        let mut candidate = judge(&Scene::at(host, device, event, None)?)?;
+        candidate.summary = format!("{question} for {address}: {}", candidate.summary);
+        Some(candidate.sure(Confidence::Likely))
+    })
 }
 
 /// A packet that came to a port, of which nothing more was seen, and which the kernel said nothing about (6.1 and older end

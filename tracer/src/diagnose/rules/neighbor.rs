@@ -398,6 +398,9 @@ pub enum Story {
 /// What is known of a neighbour that does not answer. `routed`: the packet for which it was asked, as routing saw it.
 #[must_use]
 pub fn story(trace: &Trace, host: &Host, who: Unresolved, routed: Option<Query>) -> Story {
+    if let Some(first_cause) = ovs::of_question(trace, host, who.address) {
+        return Story::Explained(first_cause);
+    }
     let told = answer(host, silence::ask(trace, host, who));
     match silence::explained(trace, host, who, &told) {
         Some(candidate) => Story::Explained(candidate),
