@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::hook::HOOK_COUNT;
 use crate::tuple::RawTuple;
 
-/// Key of the hash maps `HOPS` and `HOPS_REST`: one hop of one tuple.
+/// Key of the hash maps `HOPS` and `HOPS_REST`: one hop of one tuple, or one place where its packets were dropped.
 #[derive(
     Clone,
     Copy,
@@ -32,10 +32,26 @@ pub struct HopKey {
     pub hook: u8,
     /// 1: the tuple itself is one that was asked for, and not only what such a packet became.
     pub asked: u8,
-    /// Zero.
-    pub pad: [u8; 6],
+    /// Of `kfree_skb`, whose rows count what no event was sent of: [`short_reason`]. Else zero.
+    pub reason: u16,
+    /// The same: [`site`].
+    pub site: u32,
 }
 const _: () = assert!(size_of::<HopKey>() == 56);
+
+/// A place of the kernel's code by its low half: text and modules lie within 4 GiB.
+#[inline(always)]
+#[must_use]
+pub const fn site(location: u64) -> u32 {
+    location as u32
+}
+
+/// A drop reason with its subsystem in the upper four bits.
+#[inline(always)]
+#[must_use]
+pub const fn short_reason(reason: u32) -> u16 {
+    ((reason >> 16) as u16) << 12 | reason as u16 & 0xfff
+}
 
 /// Value of the maps.
 #[derive(

@@ -102,15 +102,21 @@ pub(crate) fn forget(value: u64) -> u64 {
 /// old verifiers many times as much.
 #[inline(always)]
 pub(crate) fn clear<T>(value: &mut MaybeUninit<T>) -> &mut T {
-    const { assert!(size_of::<T>().is_multiple_of(4) && align_of::<T>() >= 4) };
-    let words: *mut u32 = value.as_mut_ptr().cast();
-    let zero = forget(0) as u32;
-    for word in 0..size_of::<T>() / 4 {
-        // SAFETY: inside `value`.
-        unsafe { words.add(word).write_volatile(zero) };
-    }
+    wipe(value);
     // SAFETY: all types here are integers, for which zero is a value.
     unsafe { value.assume_init_mut() }
+}
+
+/// The same for a value that there is.
+#[inline(always)]
+pub(crate) fn wipe<T>(value: &mut T) {
+    const { assert!(size_of::<T>().is_multiple_of(4) && align_of::<T>() >= 4) };
+    let words: *mut u32 = core::ptr::from_mut(value).cast();
+    let zero = forget(0) as u32;
+    for word in 0..size_of::<T>() / 4 {
+        // SAFETY: inside `value`, whose words are integers.
+        unsafe { words.add(word).write_volatile(zero) };
+    }
 }
 
 /// [`forget`] for all words of `value`, which stays in memory.

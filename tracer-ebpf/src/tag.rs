@@ -273,6 +273,59 @@ pub(crate) fn cpu() -> u32 {
     unsafe { aya_ebpf::helpers::generated::bpf_get_smp_processor_id() }
 }
 
+/// The first fragment of a tunnel's packet that a CPU looked at last.
+#[repr(C)]
+struct Carrier {
+    skb: u64,
+    tuple: RawTuple,
+    datagram: u32,
+}
+
+static CARRIERS: Shared<[Carrier; CPUS]> = Shared::new(
+    [const {
+        Carrier {
+            skb: 0,
+            tuple: RawTuple::NONE,
+            datagram: 0,
+        }
+    }; CPUS],
+);
+
+#[inline(always)]
+fn carrier() -> *mut Carrier {
+    // SAFETY: the index is below CPUS.
+    unsafe {
+        let cpu = cpu() as usize & (CPUS - 1);
+        CARRIERS.as_ptr().cast::<Carrier>().add(cpu)
+    }
+}
+
+/// Notes that a packet's tunnel goes in fragments, until it is known whether the packet is followed.
+#[inline(always)]
+pub(crate) fn note_carrier(skb: Ptr, tuple: &RawTuple, datagram: u32) {
+    let carrier = carrier();
+    // SAFETY: a static; an interrupt between the two calls leaves another skb in it, and nothing is learned.
+    unsafe {
+        (&raw mut (*carrier).skb).write_volatile(0);
+        (&raw mut (*carrier).tuple).write_volatile(*tuple);
+        (&raw mut (*carrier).datagram).write_volatile(datagram);
+        (&raw mut (*carrier).skb).write_volatile(skb.0);
+    }
+}
+
+/// Learns, of a followed packet, the later fragments of the tunnel's packet around it.
+#[inline(always)]
+pub(crate) fn learn_carrier(skb: Ptr, filter: &RawFilter) {
+    let carrier = carrier();
+    // SAFETY: as in `note_carrier`.
+    unsafe {
+        if (&raw const (*carrier).skb).read_volatile() == skb.0 {
+            (&raw mut (*carrier).skb).write_volatile(0);
+            learn(&(*carrier).tuple, (*carrier).datagram, filter);
+        }
+    }
+}
+
 /// When each CPU last freed a packet of ours that it had cut into segments. See [`has_cut`].
 static CUT: Shared<[u64; CPUS]> = Shared::new([0; CPUS]);
 /// Whether any CPU ever did.

@@ -18,13 +18,14 @@ use tracer_common::event::{
     FLAG_BY_SOCKET, FLAG_MATCH_FORWARD, FLAG_MATCH_LEARNED, FLAG_MATCH_REPLY,
 };
 use tracer_common::filter::{Asked, RawFilter};
-use tracer_common::stats::{HopCount, HopKey};
+use tracer_common::hook::KFREE_SKB;
+use tracer_common::stats::{HopCount, HopKey, short_reason, site};
 use tracer_common::tuple::RawTuple;
 
 use crate::budget::Class;
 use crate::emit::Record;
 use crate::kernel::{Access, Probe, Ptr, field, pin};
-use crate::maps::{HOPS, HOPS_REST, SNAPLEN, atomic_add, clear, count, stat};
+use crate::maps::{HOPS, HOPS_REST, SNAPLEN, atomic_add, clear, count, stat, wipe};
 use crate::packet::Memory;
 use crate::skb::{self, Device, Place};
 use crate::sock::Socket;
@@ -117,6 +118,17 @@ impl Seen {
                 .is_own(self.skb, self.stage(), filter, self.now)
     }
 
+    /// Counts a drop of which no event is sent.
+    #[inline(always)]
+    pub(crate) fn count_drop(&self, location: u64, reason: u32) {
+        let mut key = MaybeUninit::uninit();
+        let key: &mut HopKey = clear(&mut key);
+        key.hook = KFREE_SKB;
+        key.reason = short_reason(reason);
+        key.site = site(location);
+        count_at::<Probe>(key, &self.followed, self.skb, &self.device, self.now);
+    }
+
     #[inline(always)]
     fn stage(&self) -> (Way, u32) {
         (self.way, self.device.number())
@@ -196,14 +208,20 @@ pub(crate) fn open(hook: u8, followed: &Followed, now: u64, drop: bool) -> Optio
 /// Counts the packet at its hop.
 #[inline(always)]
 pub(crate) fn hop<A: Access>(hook: u8, followed: &Followed, skb: Ptr, device: &Device, now: u64) {
-    let packets = skb::segments::<A>(skb);
-    let bytes = u64::from(field!(A, u32, skb, skb_len));
     let mut key = MaybeUninit::uninit();
     let key: &mut HopKey = clear(&mut key);
+    key.hook = hook;
+    count_at::<A>(key, followed, skb, device, now);
+}
+
+/// Counts the packet in the row of `key`, which says what is counted there.
+#[inline(always)]
+fn count_at<A: Access>(key: &mut HopKey, followed: &Followed, skb: Ptr, device: &Device, now: u64) {
+    let packets = skb::segments::<A>(skb);
+    let bytes = u64::from(field!(A, u32, skb, skb_len));
     key.tuple = followed.tuple;
     key.netns = device.netns;
     key.ifindex = device.ifindex;
-    key.hook = hook;
     key.asked = u8::from(followed.flags & (FLAG_MATCH_FORWARD | FLAG_MATCH_REPLY) != 0);
     if add(&HOPS, key, (packets, bytes), now) {
         return;
@@ -211,7 +229,7 @@ pub(crate) fn hop<A: Access>(hook: u8, followed: &Followed, skb: Ptr, device: &D
     // no room for one more flow: it is counted together with all others that have none
     stat(|stats| stats.map_full += packets);
     let (family, proto) = (key.tuple.family, key.tuple.proto);
-    key.tuple = RawTuple::NONE;
+    wipe(&mut key.tuple);
     key.tuple.family = family;
     key.tuple.proto = proto;
     add(&HOPS_REST, key, (packets, bytes), now);
@@ -227,14 +245,12 @@ fn add(
 ) -> bool {
     let mut row = rows.get_ptr_mut(key);
     if row.is_none() {
-        let empty = HopCount {
-            packets: 0,
-            bytes: 0,
-            first_ns: now,
-            last_ns: now,
-        };
+        let mut empty = MaybeUninit::uninit();
+        let empty: &mut HopCount = clear(&mut empty);
+        empty.first_ns = now;
+        empty.last_ns = now;
         // another CPU may have made it meanwhile
-        let _ = rows.insert(key, &empty, BPF_NOEXIST.into());
+        let _ = rows.insert(key, &*empty, BPF_NOEXIST.into());
         row = rows.get_ptr_mut(key);
     }
     let Some(row) = row else { return false };

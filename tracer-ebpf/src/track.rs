@@ -117,6 +117,9 @@ pub(crate) fn follow<B: Bytes>(
         } else if inside != 0 {
             break;
         } else if let Some(inner) = header.inner(bytes, filter) {
+            if header.datagram != 0 {
+                tag::note_carrier(skb, &header.tuple, header.datagram);
+            }
             inside = FLAG_MATCH_INNER;
             link = inner;
         } else {
@@ -268,7 +271,7 @@ impl Followed {
     }
 
     /// Tags the packet; a new one after deciding whether its events are sent. Learns from one that was rewritten, and
-    /// from a first fragment which later ones belong to it.
+    /// from a first fragment, its own or that of the tunnel's packet around it, which later ones belong to it.
     #[inline(always)]
     pub(crate) fn remember(
         &mut self,
@@ -279,6 +282,8 @@ impl Followed {
     ) {
         if self.datagram != 0 && self.is_flow != 0 {
             tag::learn(&self.tuple, self.datagram, filter);
+        } else if self.flags & FLAG_MATCH_INNER != 0 {
+            tag::learn_carrier(skb, filter);
         }
         if !self.is_tagged() {
             self.tag = 0;

@@ -5,6 +5,7 @@
 mod beside;
 mod closing;
 mod delivery;
+mod drops;
 mod exact;
 mod fate;
 mod flow;
@@ -29,7 +30,7 @@ use tracer_common::stats::{HopCount, HopKey};
 
 use crate::host::Host;
 use crate::model::{
-    Detail, Direction, Event, Fate, Joined, Journey, JourneyId, KtimeNs, Losses, Step,
+    Detail, Direction, DropSite, Event, Fate, Joined, Journey, JourneyId, KtimeNs, Losses, Step,
 };
 
 use beside::Beside;
@@ -309,6 +310,9 @@ impl Correlator {
         }
         if let Some(state) = self.flows.states.get_mut(&member.0) {
             state.dirty = true;
+            if let Some(site) = DropSite::of(member.1, &event) {
+                state.drops.tell(site);
+            }
         }
         if let Some(journey) = self.trace.journeys.get_mut(&id) {
             insert(journey, placed, event, self.settings.steps);

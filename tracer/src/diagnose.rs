@@ -236,7 +236,7 @@ impl<'a> Found<'a> {
             forward: view.counts(Direction::Forward, &losses),
             reply: view.counts(Direction::Reply, &losses),
         };
-        let groups = groups::of(&losses.lost);
+        let groups = groups::of(&losses);
         let incidental: Vec<bool> = groups
             .iter()
             .map(|g| g.is_incidental(&counts.forward, &counts.reply))

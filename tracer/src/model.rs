@@ -15,6 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tracer_common::stats::short_reason;
 use tracer_common::tuple::{FAMILY_V4, FAMILY_V6, PROTO_ARP, RawTuple};
 
 pub use counters::{Counted, Counters, Losses};
@@ -229,6 +230,8 @@ pub struct Packet {
     pub dont_fragment: bool,
     /// Set in fragments: offset in bytes and whether more follow.
     pub fragment: Option<Fragment>,
+    /// Identification of `tunnel`'s own packet, where that goes in fragments and this is in the first of them.
+    pub carrier_id: Option<u32>,
     /// What the transport header says.
     pub transport: Transport,
 }
@@ -344,6 +347,8 @@ pub struct Frame {
 pub struct DropInfo {
     /// Number as the kernel gave it.
     pub reason_code: u32,
+    /// [`tracer_common::stats::site`] of the place that freed it.
+    pub site: u32,
     /// Its name without SKB_DROP_REASON_ (`NETFILTER_DROP`); `None` on kernels without reasons.
     pub reason: Option<String>,
     /// The freeing function, cleaned as in [`Frame`].
@@ -745,6 +750,8 @@ pub struct Flow {
     pub journeys_seen: BTreeMap<Direction, u64>,
     /// Counts of fates by direction over all journeys (also those not kept).
     pub fates: BTreeMap<Direction, FateCounts>,
+    /// Packets that were dropped, by where and why, over all journeys and those that were only counted.
+    pub drops: BTreeMap<DropSite, u64>,
     /// Where the kernel counted packets of a direction and no event told of them.
     pub unseen: Vec<(Direction, Device, Side)>,
     /// What TCP acknowledged, by the direction of the acknowledgements, over all journeys (also those not kept).
@@ -755,6 +762,35 @@ pub struct Flow {
     pub first: KtimeNs,
     /// Last event.
     pub last: KtimeNs,
+}
+
+/// One place of the kernel that drops packets of a flow for one reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DropSite {
+    /// Direction of the packets.
+    pub direction: Direction,
+    /// The packet's device there, where it had one.
+    pub device: Option<Device>,
+    /// [`tracer_common::stats::short_reason`].
+    pub reason: u16,
+    /// [`tracer_common::stats::site`].
+    pub site: u32,
+}
+
+impl DropSite {
+    /// That of a drop's event; `None` for others.
+    #[must_use]
+    pub fn of(direction: Direction, event: &Event) -> Option<Self> {
+        let Detail::Drop(info) = &event.detail else {
+            return None;
+        };
+        Some(Self {
+            direction,
+            device: event.device,
+            reason: short_reason(info.reason_code),
+            site: info.site,
+        })
+    }
 }
 
 /// The highest acknowledgement numbers of one direction of a TCP connection, each with the time of the last segment

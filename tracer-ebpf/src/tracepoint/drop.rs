@@ -20,6 +20,11 @@ pub(crate) fn kfree_skb<A: Access>(args: Args<A>) {
     if !seen.look::<A>(skb, Way::Within, filter) {
         return;
     }
+    let reason = match offset!(kfree_skb_reason) {
+        Some(number) => args.value(number) as u32,
+        None => 0,
+    };
+    let location = args.ptr(1).plain().0;
     // a packet of ours that no hook saw before it died was never tagged: its drop is sent all the same
     if let Some(mut record) = seen.record(KFREE_SKB, true) {
         let rx_sk = match offset!(kfree_skb_rx_sk) {
@@ -35,12 +40,12 @@ pub(crate) fn kfree_skb<A: Access>(args: Args<A>) {
         if event.known & KNOWN_SK != 0 && !is_small(event.sk_state) {
             event.arg1 = cgroup::<Probe>(Ptr(event.sk));
         }
-        record.event().location = args.ptr(1).plain().0;
-        if let Some(number) = offset!(kfree_skb_reason) {
-            record.event().reason = args.value(number) as u32;
-        }
+        record.event().location = location;
+        record.event().reason = reason;
         record.stack(args.ctx);
         record.send();
+    } else {
+        seen.count_drop(location, reason);
     }
     end(seen.skb);
 }

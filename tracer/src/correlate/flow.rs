@@ -6,12 +6,14 @@ use std::net::IpAddr;
 use crate::host::Host;
 use crate::host::prefix::is_many;
 use crate::model::{
-    Acked, Detail, Device, Direction, Event, FateCounts, Flow, FlowId, JourneyId, Path, Proto,
-    Sending, Side, Transport, Tuple, TupleRole,
+    Acked, Detail, Device, Direction, DropSite, Event, FateCounts, Flow, FlowId, JourneyId, Path,
+    Proto, Sending, Side, Transport, Tuple, TupleRole,
 };
 use crate::uapi::tcp::{ACK, RST, SYN};
 
 use super::Trace;
+use super::drops::Drops;
+use super::exact::What;
 use super::kind::{is_echo_reply, is_echo_request};
 use super::path::{HookCount, PathState};
 use super::trace::Unfollowed;
@@ -39,10 +41,38 @@ pub(super) struct State {
     pub(super) sending: BTreeMap<Direction, Sending>,
     /// Kernel's counters by direction, place and hook.
     pub(super) exact: BTreeMap<(Direction, Device, Side), BTreeMap<u8, HookCount>>,
+    /// Drops, by where and why.
+    pub(super) drops: Drops,
     /// Closed healthy journeys that are kept.
     pub(super) kept_healthy: BTreeMap<Direction, usize>,
     /// Something changed since the last tick.
     pub(super) dirty: bool,
+}
+
+impl State {
+    /// Takes in what the kernel counted.
+    fn count(&mut self, direction: Direction, what: What) {
+        self.dirty = true;
+        match what {
+            What::Passed(row) => {
+                let place = (direction, row.device, row.side);
+                let hooks = self.exact.entry(place).or_default();
+                let sum = hooks.entry(row.hook).or_default();
+                sum.packets += row.count.packets;
+                sum.bytes += row.count.bytes;
+                sum.last = sum.last.max(row.count.last);
+            }
+            What::Dropped(row) => {
+                let site = DropSite {
+                    direction,
+                    device: row.device,
+                    reason: row.reason,
+                    site: row.site,
+                };
+                self.drops.count(site, row.packets);
+            }
+        }
+    }
 }
 
 /// All flows by tuple.
@@ -167,6 +197,7 @@ impl Flows {
             journeys_seen: BTreeMap::new(),
             fates: BTreeMap::new(),
             acked: BTreeMap::new(),
+            drops: BTreeMap::new(),
             unseen: Vec::new(),
             sending: BTreeMap::new(),
             first: event.at,
@@ -266,33 +297,28 @@ impl Flows {
     /// Sorts the kernel's counters to the flows. What is left of them.
     pub(super) fn counted(
         &mut self,
-        rows: impl Iterator<Item = (Tuple, bool, Counted)>,
+        rows: impl Iterator<Item = (Tuple, bool, What)>,
     ) -> Unfollowed {
         for state in self.states.values_mut() {
             state.exact.clear();
+            state.drops.recount();
         }
         let mut rest = Rest::default();
-        for (tuple, echo_reply, row) in rows {
+        for (tuple, echo_reply, what) in rows {
             // later fragments know no ports
             let portless = (tuple.sport, tuple.dport, tuple.icmp_id) == (0, 0, 0);
             let hosts = || portless.then(|| self.of_hosts(&tuple)).flatten();
             let Some((id, mut direction)) = self.of(&tuple).or_else(hosts) else {
-                rest.add(tuple, portless, &row);
+                if let What::Passed(row) = what {
+                    rest.add(tuple, portless, &row);
+                }
                 continue;
             };
             if echo_reply && tuple.src == tuple.dst {
                 direction = Direction::Reply;
             }
             if let Some(state) = self.states.get_mut(&id) {
-                let hooks = state
-                    .exact
-                    .entry((direction, row.device, row.side))
-                    .or_default();
-                let sum = hooks.entry(row.hook).or_default();
-                sum.packets += row.count.packets;
-                sum.bytes += row.count.bytes;
-                sum.last = sum.last.max(row.count.last);
-                state.dirty = true;
+                state.count(direction, what);
             }
         }
         rest.sum()
@@ -342,6 +368,16 @@ pub(super) struct Counted {
     /// The tuple itself was asked for.
     pub(super) asked: bool,
     pub(super) count: HookCount,
+}
+
+/// Drops of which no event was sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Dropped {
+    pub(super) device: Option<Device>,
+    /// As in [`DropSite`].
+    pub(super) reason: u16,
+    pub(super) site: u32,
+    pub(super) packets: u64,
 }
 
 /// The flow of that number, to change it.

@@ -342,11 +342,13 @@ fn related(open: &Open, event: &Event, flows: &Flows) -> bool {
 
 fn pieces(event: &Event) -> Option<Pieces> {
     let packet = event.packet.as_ref()?;
-    let tuple = packet.tuple?;
     // a datagram that may be cut later is found by its fingerprint; only fragments need this
-    packet.fragment?;
-    (packet.ip_id != 0).then_some(Pieces {
-        id: packet.ip_id,
+    let (id, tuple) = match packet.fragment {
+        Some(_) => (packet.ip_id, packet.tuple?),
+        None => (packet.carrier_id?, packet.tunnel?.outer),
+    };
+    (id != 0).then_some(Pieces {
+        id,
         src: tuple.src,
         dst: tuple.dst,
         proto: tuple.proto,
@@ -380,12 +382,10 @@ pub(super) fn begins(event: &Event) -> bool {
             event.fingerprint.is_some() && event.flags & FLAG_BY_SOCKET == 0
         }
         Detail::Drop(info) => {
+            // The end of a copy says nothing of the packet: where it is all that is seen, the rest was not sent.
             matches!(
                 noise::of_drop(event, info, Direction::Forward),
-                noise::Meaning::Lost
-                    | noise::Meaning::AnswersOrLost
-                    | noise::Meaning::Copy
-                    | noise::Meaning::Unsent
+                noise::Meaning::Lost | noise::Meaning::AnswersOrLost
             )
         }
         _ => false,

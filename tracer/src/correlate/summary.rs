@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use crate::model::{
-    Acked, Direction, Event, Fate, FateCounts, Fingerprint, Flow, FlowId, Journey, JourneyId,
-    KtimeNs, Path, Sending, Transport, Tuple, TupleRole,
+    Acked, Direction, DropSite, Event, Fate, FateCounts, Fingerprint, Flow, FlowId, Journey,
+    JourneyId, KtimeNs, Path, Sending, Transport, Tuple, TupleRole,
 };
 use crate::uapi::tcp;
 
@@ -43,6 +43,7 @@ pub(super) fn fold(trace: &mut Trace, flows: &mut Flows, open: &Open, judged: &J
     state.dirty = true;
     count(state.fates.entry(open.direction).or_default(), &judged.fate);
     if let Some(journey) = trace.journeys.get(&open.id) {
+        state.drops.close(journey, judged);
         note_acknowledgement(&mut state.acked, journey, &judged.fate);
         progress::note(&mut state.sending, journey, &judged.fate);
     }
@@ -104,6 +105,7 @@ struct Sums {
     forward: PathState,
     reply: PathState,
     fates: BTreeMap<Direction, FateCounts>,
+    drops: BTreeMap<DropSite, u64>,
     acked: BTreeMap<Direction, Acked>,
     sending: BTreeMap<Direction, Sending>,
 }
@@ -118,6 +120,7 @@ fn sums(
         forward: state.forward.clone(),
         reply: state.reply.clone(),
         fates: state.fates.clone(),
+        drops: BTreeMap::new(),
         acked: state.acked.clone(),
         sending: state.sending.clone(),
     };
@@ -136,6 +139,9 @@ fn sums(
             Direction::Error => {}
         }
     }
+    let open = state.open.iter();
+    let open = open.filter_map(|id| Some((trace.journeys.get(id)?, judged.get(id)?)));
+    sums.drops = state.drops.sum(open, &mut sums.fates);
     sums
 }
 
@@ -161,6 +167,7 @@ fn show(flow: &mut Flow, state: &State, sums: Sums) {
     let unseen = unseen.filter(|(direction, device, side)| !seen(*direction, (*device, *side)));
     flow.unseen = unseen.collect();
     flow.fates = sums.fates;
+    flow.drops = sums.drops;
     flow.acked = sums.acked;
     flow.sending = sums.sending;
     flow.packets = flow

@@ -101,6 +101,7 @@ impl State {
             sending,
             // counted again with the next counters
             exact: _,
+            drops,
             kept_healthy,
             dirty: _,
         } = other;
@@ -112,6 +113,7 @@ impl State {
         self.forward.absorb(forward);
         self.reply.absorb(reply);
         self.open.extend(open);
+        self.drops.absorb(drops, union);
         each(&mut self.fates, fates, union, |to, from| *to += from);
         each(&mut self.acked, acked, union, |to, from| to.absorb(&from));
         each(&mut self.sending, sending, union, |to, from| {

@@ -2,6 +2,7 @@
 
 use tracer_common::event::{KNOWN_CT, KNOWN_DEV, KNOWN_DST, RawEvent};
 use tracer_common::hook;
+use tracer_common::stats::site;
 
 use crate::host::Host;
 use crate::model::{Detail, DropInfo, FibEvent, Frame, Mac, NeighborEvent, raw_address};
@@ -104,6 +105,7 @@ fn drop_info(raw: &RawEvent, stack: &[u8], host: &Host) -> DropInfo {
     };
     DropInfo {
         reason_code: raw.reason,
+        site: site(raw.location),
         reason: host
             .drop_reason(raw.reason)
             .map(|name| name.trim_start_matches("SKB_DROP_REASON_").to_owned()),

@@ -75,6 +75,7 @@ fn packet(
         ip_len: layer.ip_len,
         dont_fragment: layer.dont_fragment,
         fragment: layer.fragment,
+        carrier_id: layer.carrier_id,
         transport: layer.transport,
     }
 }

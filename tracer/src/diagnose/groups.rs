@@ -1,7 +1,9 @@
 //! Losses of a flow by cause and place, and which of them is the verdict.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::host::Host;
-use crate::model::{Device, Direction, FateCounts, KtimeNs, Proto, Transport};
+use crate::model::{Device, Direction, DropSite, FateCounts, KtimeNs, Proto, Transport};
 use crate::uapi::{icmp, icmpv6};
 use crate::verdict::{Affected, Confidence, Evidence, Outcome, Place, Verdict};
 
@@ -12,7 +14,7 @@ use super::loss::Loss;
 use super::recovered::first_packet;
 use super::remedy;
 use super::rules::RULES;
-use super::view::{View, total};
+use super::view::{Losses, View, total};
 use super::words;
 
 /// How many losses that look the same are looked at closely.
@@ -32,6 +34,8 @@ pub struct Group<'a> {
     pub count: u64,
     first: KtimeNs,
     last: KtimeNs,
+    /// How many of them at each place and reason.
+    sites: BTreeMap<DropSite, u64>,
 }
 
 /// A group as the report tells it.
@@ -89,7 +93,33 @@ struct Kind<'a> {
 
 /// All groups of a flow.
 #[must_use]
-pub fn of<'a>(losses: &[Loss<'a>]) -> Vec<Group<'a>> {
+pub fn of<'a>(losses: &Losses<'a>) -> Vec<Group<'a>> {
+    let mut groups = kept(&losses.lost);
+    count_all(&mut groups, &losses.recovered);
+    groups
+}
+
+/// Adds the losses that were counted and not kept: they belong to the group that has all the kept ones of their place
+/// and reason. `recovered` are no losses, and were counted too.
+fn count_all(groups: &mut [Group<'_>], recovered: &[Loss<'_>]) {
+    let recovered: BTreeSet<DropSite> = recovered.iter().filter_map(Loss::site).collect();
+    let mut shares: BTreeMap<DropSite, usize> = BTreeMap::new();
+    for site in groups.iter().flat_map(|group| group.sites.keys()) {
+        *shares.entry(*site).or_default() += 1;
+    }
+    for group in groups {
+        let flow = group.example.flow;
+        for (site, kept) in &group.sites {
+            if shares.get(site) == Some(&1) && !recovered.contains(site) {
+                let all = flow.drops.get(site).copied().unwrap_or_default();
+                group.count += all.saturating_sub(*kept);
+            }
+        }
+    }
+}
+
+/// Groups of the losses that are kept.
+fn kept<'a>(losses: &[Loss<'a>]) -> Vec<Group<'a>> {
     let mut groups: Vec<Group<'a>> = Vec::new();
     let mut kinds: Vec<Kind<'a>> = Vec::new();
     for loss in losses {
@@ -98,8 +128,7 @@ pub fn of<'a>(losses: &[Loss<'a>]) -> Vec<Group<'a>> {
         if let Some(kind) = known {
             if kind.looked_at >= LOOKED_AT {
                 if let Some(group) = groups.get_mut(kind.group) {
-                    group.count += 1;
-                    group.last = group.last.max(loss.event.at);
+                    group.add(loss);
                 }
                 continue;
             }
@@ -180,8 +209,7 @@ fn join<'a>(groups: &mut Vec<Group<'a>>, loss: &Loss<'a>, candidate: Candidate) 
                     && (beats(&g.candidate, &candidate) || beats(&candidate, &g.candidate)))
     });
     if let Some((at, group)) = found.and_then(|at| Some((at, groups.get_mut(at)?))) {
-        group.count += 1;
-        group.last = group.last.max(loss.event.at);
+        group.add(loss);
         let better = beats(&candidate, &group.candidate)
             || candidate.cause == group.candidate.cause
                 && candidate.specificity > group.candidate.specificity;
@@ -191,18 +219,30 @@ fn join<'a>(groups: &mut Vec<Group<'a>>, loss: &Loss<'a>, candidate: Candidate) 
         }
         return at;
     }
-    groups.push(Group {
+    let mut group = Group {
         direction: loss.journey.direction,
         candidate,
         example: *loss,
-        count: 1,
+        count: 0,
         first: loss.event.at,
         last: loss.event.at,
-    });
+        sites: BTreeMap::new(),
+    };
+    group.add(loss);
+    groups.push(group);
     groups.len() - 1
 }
 
 impl Group<'_> {
+    /// One more.
+    fn add(&mut self, loss: &Loss<'_>) {
+        self.count += 1;
+        self.last = self.last.max(loss.event.at);
+        if let Some(site) = loss.site() {
+            *self.sites.entry(site).or_default() += 1;
+        }
+    }
+
     /// The flow did well in spite of it: what came after its end, or answers that nobody waited for any more.
     #[must_use]
     pub fn is_incidental(&self, forward: &FateCounts, reply: &FateCounts) -> bool {
@@ -400,7 +440,7 @@ fn alone(view: &View<'_>, group: &Group<'_>) -> bool {
         .journeys(group.direction)
         .filter(|j| matches!(j.fate, crate::model::Fate::Dropped { .. }))
         .count() as u64;
-    kept == group.count
+    kept == group.sites.values().sum::<u64>()
 }
 
 /// What the kernel said.

@@ -11,8 +11,8 @@ use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::Link;
 use crate::model::{
-    Detail, Device, Direction, DropInfo, Event, Fate, Flow, FlowId, Journey, JourneyId, KtimeNs,
-    NetNs, Path, Proto, Step, Transport, Tuple,
+    Detail, Device, Direction, DropInfo, DropSite, Event, Fate, Flow, FlowId, Journey, JourneyId,
+    KtimeNs, NetNs, Path, Proto, Step, Transport, Tuple,
 };
 use crate::network::links::peer_of;
 use crate::network::route::Query;
@@ -38,6 +38,7 @@ static NOTHING: LazyLock<(Flow, Journey)> = LazyLock::new(|| {
         journeys_seen: BTreeMap::new(),
         fates: BTreeMap::new(),
         acked: Default::default(),
+        drops: BTreeMap::new(),
         unseen: Vec::new(),
         sending: Default::default(),
         first: KtimeNs(0),
@@ -113,6 +114,12 @@ impl<'a> Loss<'a> {
             }),
             _ => None,
         }
+    }
+
+    /// Where and why, as it is counted.
+    #[must_use]
+    pub fn site(&self) -> Option<DropSite> {
+        DropSite::of(self.journey.direction, self.event)
     }
 
     /// The reason's name; `NOT_SPECIFIED` where the kernel gives none.

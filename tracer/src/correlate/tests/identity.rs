@@ -415,6 +415,35 @@ fn the_loss_of_one_fragment_is_the_loss_of_the_packet() {
 }
 
 #[test]
+fn the_loss_of_a_later_fragment_of_the_tunnels_packet_is_the_loss_of_what_is_inside() {
+    let network = "
+        n1/pa 10.1.0.1 = a/eth0 10.1.0.2
+        n1/vx - vxlan
+        n1/eth0 192.0.2.1 = mid/e1 192.0.2.9
+    ";
+    let inner = "udp 10.1.0.2:5000>10.2.0.2:53 id=7";
+    let outer = "vxlan=42:192.0.2.1:4000>192.0.2.2:8472";
+    let later = "udp 192.0.2.1:4000>192.0.2.2:8472 id=7 frag=1376";
+    let scene = run(
+        network,
+        &format!(
+            "
+        10 a/eth0  egress s1 {inner}
+        20 n1/pa   rx     s1 {inner}
+        30 n1/vx   egress s1 {inner} ttl=63
+        40 n1/eth0 egress s1 {inner} ttl=63 {outer} frag=0+
+        41 n1/eth0 egress s2 {later}
+        50 mid/e1  rx     s1 {inner} ttl=63 {outer} frag=0+
+        51 mid/e1  rx     s2 {later}
+        52 mid/e1  drop:NETFILTER_DROP@nft_do_chain s2 {later}
+        "
+        ),
+    );
+    assert_eq!(scene.fates(), ["forward dropped"]);
+    assert_eq!(scene.trace().flows.len(), 1);
+}
+
+#[test]
 fn a_routing_loop_is_one_packet_with_bounded_steps() {
     let network = "a/eth0 10.0.0.1 = b/eth0 10.0.0.2";
     let mut script = String::new();
@@ -502,6 +531,20 @@ fn a_frame_that_nobody_took_was_lost() {
         ),
     );
     assert_eq!(scene.fates(), ["forward dropped"]);
+}
+
+#[test]
+fn the_end_of_a_copy_alone_is_no_packet() {
+    // the rate limit left out all that the packet did
+    let network = "
+        a/eth0 10.0.0.1 = sw/pa
+        c/eth0 10.0.0.3 = sw/pc
+    ";
+    let scene = run(
+        network,
+        "22 c/eth0 drop:OTHERHOST@ip_rcv_core s1 udp 10.0.0.1:5000>10.0.0.2:53 id=7 pt=3",
+    );
+    assert_eq!(scene.trace().packets, 0);
 }
 
 #[test]

@@ -1,12 +1,11 @@
 //! Hops in order, exact numbers, forks and latency.
 
 use tracer_common::hook;
-use tracer_common::stats::{HopCount, HopKey};
+use tracer_common::stats::{HopCount, HopKey, short_reason};
 
 use super::script::{Scene, raw_tuple, run, tuple};
 use crate::correlate::Unfollowed;
-use crate::model::Losses;
-use crate::model::{Direction, KtimeNs};
+use crate::model::{Direction, DropInfo, KtimeNs, Losses};
 
 const CHAIN: &str = "
     client/eth0 10.0.1.2 = router/ra 10.0.1.1
@@ -126,7 +125,8 @@ fn the_kernels_counters_are_the_numbers_of_the_path() {
             ifindex: device.ifindex.0,
             hook,
             asked: 0,
-            pad: [0; 6],
+            reason: 0,
+            site: 0,
         }
     };
     // the rate limit left out all events of the answers
@@ -181,6 +181,59 @@ fn the_kernels_counters_are_the_numbers_of_the_path() {
     assert_eq!(flow.packets.get(&Direction::Forward), Some(&1000));
     assert_eq!(flow.packets.get(&Direction::Reply), Some(&40));
     assert_eq!(flow.forward.hops.first().unwrap().bytes, 100_000);
+}
+
+#[test]
+fn drops_of_which_no_event_was_sent_are_counted_with_those_of_the_same_place() {
+    let udp = "udp 10.0.1.2:5000>10.0.2.2:53";
+    let mut scene = Scene::new(CHAIN);
+    scene.play(&format!(
+        "
+        10 client/eth0 egress s1 {udp} id=1
+        20 router/ra   rx     s1 {udp} id=1
+        30 router/ra   drop:NETFILTER_DROP@nft_do_chain s1 {udp} id=1
+        40 client/eth0 egress s2 {udp} id=2
+        50 router/ra   rx     s2 {udp} id=2
+        60 router/ra   drop:NO_SOCKET@__udp4_lib_rcv s2 {udp} id=2
+        "
+    ));
+    let (device, drops) = (scene.device("router/ra"), scene.drops());
+    let [filter, socket] = drops.as_slice() else {
+        panic!("{drops:?}");
+    };
+    let row = |info: &DropInfo, packets| {
+        let key = HopKey {
+            tuple: raw_tuple(&tuple("udp", "10.0.1.2:5000>10.0.2.2:53"), 0),
+            netns: device.netns.0,
+            ifindex: device.ifindex.0,
+            hook: hook::KFREE_SKB,
+            asked: 1,
+            reason: short_reason(info.reason_code),
+            site: info.site,
+        };
+        let count = HopCount {
+            packets,
+            ..HopCount::default()
+        };
+        (key, count)
+    };
+    // of a place without an event it is not known what its drops were
+    let silent = DropInfo {
+        site: 99,
+        ..filter.clone()
+    };
+    let rows = [row(filter, 500), row(socket, 20), row(&silent, 7000)];
+    let rows = || rows.into_iter();
+    for _ in 0..2 {
+        scene
+            .correlator
+            .counters(KtimeNs(950_000), rows(), Losses::default());
+    }
+    scene.end();
+    let flow = scene.trace().flows.first().unwrap();
+    let fates = flow.fates.get(&Direction::Forward).unwrap();
+    assert_eq!(fates.dropped, 2 + 520);
+    assert_eq!(flow.drops.values().copied().collect::<Vec<_>>(), [501, 21]);
 }
 
 #[test]

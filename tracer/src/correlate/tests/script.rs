@@ -16,7 +16,7 @@
 //! `consume@FUNCTION`, `probe`, `ready`, `read:LENGTH`, `copy:LENGTH`, `reset`, `icmp_send:TYPE`, `fib:ERROR`,
 //! `neigh:STATE`, `retransmit`. Settings: `id ttl head cpu n` (sequence number of echoes), `pay` (payload bytes),
 //! `seq ack`, TCP flags by letters, `frag=OFFSET` (`+` behind it: more follow), `type code` and `quote=TUPLE` of ICMP
-//! errors, `vxlan=VNI:TUPLE`, `segs`, `pt` (pkt_type), `clone`, `iif`, `reply` (echo), `aux`, `learned`, `was=TUPLE` (before translation, as conntrack tells). Everything goes through
+//! errors, `vxlan=VNI:TUPLE` (whose packet `frag` is then about), `segs`, `pt` (pkt_type), `clone`, `iif`, `reply` (echo), `aux`, `learned`, `was=TUPLE` (before translation, as conntrack tells). Everything goes through
 //! the decoder.
 
 use std::collections::BTreeMap;
@@ -38,8 +38,8 @@ use crate::decode::packet::build::{self, Ip, Tcp};
 use crate::host::Host;
 use crate::host::facts::{Fact, InterfaceAddress, Link};
 use crate::model::{
-    Detail, Device, Direction, Fate, IfIndex, Joined, Journey, KtimeNs, NetNs, Path, Proto, Side,
-    Tuple,
+    Detail, Device, Direction, DropInfo, Fate, IfIndex, Joined, Journey, KtimeNs, NetNs, Path,
+    Proto, Side, Tuple,
 };
 
 /// A network and a correlator that is fed by scripts.
@@ -162,6 +162,17 @@ impl Scene {
 
     pub(super) fn trace(&self) -> &Trace {
         self.correlator.trace()
+    }
+
+    /// What the drops of all packets told, in their order.
+    pub(super) fn drops(&self) -> Vec<DropInfo> {
+        let packets = self.trace().journeys.values();
+        let steps = packets.flat_map(|journey| &journey.steps);
+        let told = steps.filter_map(|step| match &step.event.detail {
+            Detail::Drop(info) => Some(DropInfo::clone(info)),
+            _ => None,
+        });
+        told.collect()
     }
 
     pub(super) fn device(&self, name: &str) -> Device {
@@ -457,7 +468,14 @@ impl Spec {
             }
             _ => build::udp(tuple, payload),
         };
-        let packet = build::ip(tuple, self.fields, &inside);
+        // inside a tunnel the fragment is the tunnel's packet
+        let mut fields = self.fields;
+        let carrier = Ip {
+            fragment: self.vxlan.and_then(|_| fields.fragment.take()),
+            id: self.fields.id,
+            ..Ip::default()
+        };
+        let packet = build::ip(tuple, fields, &inside);
         let frame = build::frame(ethertype(tuple), &[], &packet);
         match self.vxlan {
             Some((vni, outer)) => {
@@ -465,7 +483,7 @@ impl Spec {
                 build::frame(
                     ethertype(&outer),
                     &[],
-                    &build::ip(&outer, Ip::default(), &datagram),
+                    &build::ip(&outer, carrier, &datagram),
                 )
             }
             None => frame,

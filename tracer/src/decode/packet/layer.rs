@@ -24,6 +24,8 @@ pub(crate) struct Layer {
     pub(super) ip_len: u32,
     pub(super) dont_fragment: bool,
     pub(super) fragment: Option<Fragment>,
+    /// Identification of the tunnel's packet around it, where that goes in fragments.
+    pub(super) carrier_id: Option<u32>,
     pub(super) transport: Transport,
     /// Where the transport header begins.
     at: usize,
@@ -79,6 +81,7 @@ fn descend(bytes: &[u8], outer: &Layer, followed: Option<&Tuple>, depth: usize) 
             if let Some(deeper) = descend(bytes, &layer, followed, depth - 1) {
                 return Some(deeper);
             }
+            layer.carrier_id = outer.fragment.map(|_| outer.ip_id);
             // IPv6 in IPv6 leaves no room for ports and identifiers in a short capture: the kernel has seen them.
             let cut = bytes.len() < layer.at + PORTS;
             if let Some(wanted) = followed.filter(|wanted| cut && same_ends(wanted, &inner)) {
@@ -110,6 +113,7 @@ fn read(bytes: &[u8], protocol: u16, at: usize, skb_len: u32) -> Layer {
                     ip_len: ip.len,
                     dont_fragment: ip.dont_fragment,
                     fragment: ip.fragment,
+                    carrier_id: None,
                     transport,
                     at: ip.at,
                 }
@@ -128,6 +132,7 @@ fn unknown(at: usize) -> Layer {
         ip_len: 0,
         dont_fragment: false,
         fragment: None,
+        carrier_id: None,
         transport: Transport::Other,
         at,
     }

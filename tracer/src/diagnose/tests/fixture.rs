@@ -98,6 +98,7 @@ fn frames(stack: &str) -> Vec<Frame> {
 pub(super) fn dropped(reason: &str, function: &str, stack: &str) -> DropInfo {
     DropInfo {
         reason_code: 2,
+        site: 0,
         reason: (!reason.is_empty()).then(|| reason.to_owned()),
         function: Some(function.to_owned()),
         stack: frames(stack),
@@ -234,6 +235,7 @@ impl Net {
             journeys: Vec::new(),
             journeys_seen: Default::default(),
             acked: Default::default(),
+            drops: Default::default(),
             unseen: Vec::new(),
             sending: Default::default(),
             fates: Default::default(),
@@ -351,6 +353,7 @@ fn packet(tuple: Tuple) -> Packet {
         ip_len: 84,
         dont_fragment: false,
         fragment: None,
+        carrier_id: None,
         transport: match tuple.proto {
             Proto::Icmp | Proto::Icmp6 => Transport::Icmp {
                 icmp_type: if tuple.proto == Proto::Icmp { 8 } else { 128 },

@@ -73,6 +73,7 @@ fn flow(id: u32, forward: Vec<Hop>) -> Flow {
         journeys: Vec::new(),
         journeys_seen: BTreeMap::new(),
         acked: BTreeMap::new(),
+        drops: BTreeMap::new(),
         unseen: Vec::new(),
         sending: BTreeMap::new(),
         fates: BTreeMap::new(),
@@ -246,6 +247,7 @@ fn dropped() -> Event {
         Some(ROUTER),
         Detail::Drop(Box::new(DropInfo {
             reason_code: 12,
+            site: 0,
             reason: Some("NETFILTER_DROP".into()),
             function: Some("nft_do_chain".into()),
             stack: vec![

@@ -103,7 +103,8 @@ fn counters() -> impl Strategy<Value = Counters> {
                     ifindex: 7,
                     hook: 1,
                     asked: 0,
-                    pad: [0; 6],
+                    reason: 0,
+                    site: 0,
                 },
                 HopCount {
                     packets,
