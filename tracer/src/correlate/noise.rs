@@ -237,6 +237,12 @@ const ENDS: &[Row] = &[
         why: "its data goes on in other buffers",
     },
     Row {
+        site: &sites::OPENVSWITCH,
+        when: always,
+        meaning: Meaning::GoesOn,
+        why: "what no flow of Open vSwitch matches is copied to its daemon, which sends what it makes of it in another buffer",
+    },
+    Row {
         site: &sites::ECHO_INPUT,
         when: is_echo_request,
         meaning: Meaning::Answers,
