@@ -11,11 +11,11 @@ mod fdb;
 pub(crate) mod firewall;
 pub(crate) mod foreign;
 mod ipvs;
-mod ovs;
 pub(crate) mod links;
 pub mod machine;
 pub mod namespaces;
 pub(crate) mod netlink;
+mod ovs;
 pub mod owners;
 mod packet_queues;
 mod policy;
@@ -35,8 +35,8 @@ use crate::model::{Device, KtimeNs, Mac, NetNs, Proto, Tuple};
 use facts::{
     AddressOwner, Cgroups, ConntrackAnswer, ConntrackCounters, DeviceState, Fact, Forwarding,
     InterfaceAddress, IpvsAnswer, Link, MulticastPorts, Namespace, Neighbor, NodeId, OpenSocket,
-    OvsAnswer, Owner, OwnerKind, PacketQueue, PolicyRule, PortUse, PortVlan, Probe, ProbeState, ProcessOwner,
-    RouteAnswer, RuleTrace, Ruleset, Run, TableRoute, TracedNode, XfrmPolicy,
+    OvsAnswer, Owner, OwnerKind, PacketQueue, PolicyRule, PortUse, PortVlan, Probe, ProbeState,
+    ProcessOwner, RouteAnswer, RuleTrace, Ruleset, Run, TableRoute, TracedNode, XfrmPolicy,
 };
 
 pub use firewall::{element_words, ipset_words, is_nft_name, nft_string};

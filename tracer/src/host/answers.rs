@@ -19,8 +19,8 @@ use super::netlink::{
     Message, Netlink, Request, address_bytes, address_of, attributes, family_of, u16_of, u32_of,
 };
 use super::{
-    Unreadable, bridge_tables, cgroups, conntrack, device_state, fdb, firewall, ipvs,
-    ovs, packet_queues, policy, services, sockets, tables, workloads, xfrm,
+    Unreadable, bridge_tables, cgroups, conntrack, device_state, fdb, firewall, ipvs, ovs,
+    packet_queues, policy, services, sockets, tables, workloads, xfrm,
 };
 use crate::model::{Device, IfIndex, Mac, NetNs, Proto, Tuple};
 use crate::uapi::rtnetlink::{ROUTE_TYPES, RTA_VIA, RTM_F_CLONED};

@@ -7,10 +7,10 @@
 mod conntrack;
 mod filter;
 mod ipvs;
-mod ovs;
 mod layer2;
 mod moved;
 mod nodes;
+mod ovs;
 mod owners;
 mod queues;
 mod routes;

@@ -131,9 +131,7 @@ fn database(netns: NetNs) -> Option<io::Result<Vec<OvsBridge>>> {
     let only = all.first().copied().filter(|_| all.len() == 1);
     let daemons = processes::named(DAEMON).into_iter();
     let near = daemons.chain(all).filter(|pid| is_in(netns, *pid));
-    let socket = near
-        .chain(only)
-        .find_map(|pid| socket(pid, "db.sock"))?;
+    let socket = near.chain(only).find_map(|pid| socket(pid, "db.sock"))?;
     Some(database::bridges(&socket))
 }
 

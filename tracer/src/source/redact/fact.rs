@@ -9,10 +9,9 @@ use crate::host::facts::{
     AddressOwner, BpfProgram, CgroupProgram, Cgroups, ConntrackAnswer, ConntrackEntry,
     ContainerName, Fact, FdbEntry, Forwarding, GroupMember, InterfaceAddress, IpvsAnswer,
     IpvsDestination, IpvsService, Link, LocalPorts, MulticastPorts, Namespace, Neighbor, NextHop,
-    OpenSocket, OvsAnswer, OvsBridge,
-    OvsDatapath, OvsFlow, OvsPort, OvsStep, OvsTrace, Owner, OwnerKind, PolicyRule, PortSockets, PortUse, Probe, ProcessOwner,
-    ProxyNeighbors, Route, RouteAnswer, Run, TableRoute, TracedNode, TunnelLink, VxlanLink,
-    XfrmPolicy,
+    OpenSocket, OvsAnswer, OvsBridge, OvsDatapath, OvsFlow, OvsPort, OvsStep, OvsTrace, Owner,
+    OwnerKind, PolicyRule, PortSockets, PortUse, Probe, ProcessOwner, ProxyNeighbors, Route,
+    RouteAnswer, Run, TableRoute, TracedNode, TunnelLink, VxlanLink, XfrmPolicy,
 };
 use crate::model::{Mac, Process, Tuple};
 
