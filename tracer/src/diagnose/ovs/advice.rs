@@ -465,10 +465,12 @@ pub fn rewrites(action: &str) -> bool {
 
 /// A frame that came to another machine than it was for, by a rule that names the port or the MAC. The rule is added to what
 /// is known.
-#[must_use]
-pub fn misdirected(loss: &Loss<'_>, candidate: Candidate) -> Result<Candidate, Candidate> {
+///
+/// # Errors
+/// The candidate as it was, where no rule of Open vSwitch did it.
+pub fn misdirected(loss: &Loss<'_>, candidate: Candidate) -> Result<Candidate, Box<Candidate>> {
     let Some((scene, trace, step)) = misdirecting(loss) else {
-        return Err(candidate);
+        return Err(Box::new(candidate));
     };
     let what = match step.actions.iter().any(|action| rewrites(action)) {
         true => "gave it this MAC",

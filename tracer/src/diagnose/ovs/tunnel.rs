@@ -13,15 +13,17 @@ use super::super::words;
 use super::Scene;
 
 /// Nobody is at the remote end of a tunnel port by which the packet left.
-#[must_use]
+///
+/// # Errors
+/// The candidate as it was, where no tunnel port has that remote end.
 pub fn wrong_remote(
     host: &Host,
     steps: &[Step],
     (netns, remote): (NetNs, IpAddr),
     candidate: Candidate,
-) -> Result<Candidate, Candidate> {
+) -> Result<Candidate, Box<Candidate>> {
     let Some(scene) = Scene::of(host, steps, None).filter(|it| it.device.netns == netns) else {
-        return Err(candidate);
+        return Err(Box::new(candidate));
     };
     let to =
         |port: &&OvsPort| port.option("remote_ip").and_then(|end| end.parse().ok()) == Some(remote);
@@ -31,7 +33,7 @@ pub fn wrong_remote(
         .iter()
         .flat_map(|bridge| bridge.ports.iter().map(move |port| (bridge, port)));
     let Some((bridge, port)) = ports.find(|(_, port)| to(port)) else {
-        return Err(candidate);
+        return Err(Box::new(candidate));
     };
     let mut candidate = candidate;
     candidate.summary += &format!(

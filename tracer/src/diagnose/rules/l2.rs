@@ -212,7 +212,7 @@ pub fn wrong_mac(loss: &Loss<'_>) -> Option<Candidate> {
     let candidate = Candidate::new(&L2_WRONG_MAC, place, summary).explains(Specificity::Fact);
     let mut candidate = match ovs::misdirected(loss, candidate) {
         Ok(found) => return Some(found),
-        Err(candidate) => candidate,
+        Err(candidate) => *candidate,
     };
     if let Some(mac) = found.carries.filter(|_| nobody) {
         candidate = candidate.because("link", format!("no interface on the way has {mac}"));

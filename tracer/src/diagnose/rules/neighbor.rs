@@ -490,8 +490,9 @@ pub fn unresolved(loss: &Loss<'_>) -> Option<Candidate> {
     let netns = who.device.netns;
     let found = ovs::wrong_remote(loss.host, loss.steps(), (netns, who.address), candidate);
     Some(match (found, tunnel::outer_of(loss)) {
-        (Ok(candidate), _) | (Err(candidate), None) => candidate,
-        (Err(candidate), Some((device, remote))) => remote_end(loss, candidate, device, remote),
+        (Ok(candidate), _) => candidate,
+        (Err(candidate), None) => *candidate,
+        (Err(candidate), Some((device, remote))) => remote_end(loss, *candidate, device, remote),
     })
 }
 

@@ -129,7 +129,8 @@ fn port_of(message: Message<'_>) -> Option<(String, Vec<u32>)> {
 }
 
 fn numbers(value: &[u8]) -> Vec<u32> {
-    value.chunks_exact(4).filter_map(u32_of).collect()
+    let (words, _) = value.as_chunks();
+    words.iter().map(|word| u32::from_ne_bytes(*word)).collect()
 }
 
 /// Whether one of the sockets is there, and what did not fit into them: sk, protocol, port id, groups, rmem, wmem, dump,
