@@ -363,7 +363,7 @@ pub fn is_loss(event: &Event, direction: Direction) -> Option<bool> {
         Detail::Drop(_) if noise::is_no_packet(event) => Some(false),
         Detail::Drop(info) => match noise::of_drop(event, info, direction) {
             Meaning::Lost => Some(true),
-            Meaning::Copy | Meaning::Answers | Meaning::AnswersOrLost => None,
+            Meaning::Copy | Meaning::Unsent | Meaning::Answers | Meaning::AnswersOrLost => None,
             Meaning::Nothing | Meaning::Arrived | Meaning::GoesOn | Meaning::Ended => Some(false),
         },
         _ => Some(false),

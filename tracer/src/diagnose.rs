@@ -36,6 +36,7 @@ pub mod obstacle;
 pub mod other_address;
 pub mod other_way;
 pub mod overlay;
+pub mod ovs;
 pub mod owners;
 pub mod ports;
 mod questions;

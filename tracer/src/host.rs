@@ -16,6 +16,7 @@ pub(crate) mod links;
 pub mod machine;
 pub mod namespaces;
 pub(crate) mod netlink;
+mod ovs;
 pub mod owners;
 mod packet_queues;
 mod policy;
@@ -36,8 +37,9 @@ use crate::model::{Device, KtimeNs, Mac, NetNs, Proto, Tuple};
 use facts::{
     AddressOwner, Cgroups, ConntrackAnswer, ConntrackCounters, DeviceState, Fact, Forwarding,
     InterfaceAddress, IpvsAnswer, Link, MulticastPorts, Namespace, Neighbor, NodeId, OpenSocket,
-    Owner, OwnerKind, PacketQueue, PolicyRule, PortUse, PortVlan, Probe, ProbeState, ProcessOwner,
-    RouteAnswer, RuleTrace, Ruleset, Run, TableRoute, TracedNode, WireGuard, XfrmPolicy,
+    OvsAnswer, Owner, OwnerKind, PacketQueue, PolicyRule, PortUse, PortVlan, Probe, ProbeState,
+    ProcessOwner, RouteAnswer, RuleTrace, Ruleset, Run, TableRoute, TracedNode, WireGuard,
+    XfrmPolicy,
 };
 
 pub use firewall::{element_words, ipset_words, is_nft_name, nft_string};
@@ -130,6 +132,8 @@ pub struct Host {
     pub ipvs: BTreeMap<(NetNs, Tuple), Dated<IpvsAnswer>>,
     /// Settings and peers of WireGuard devices.
     pub wireguard: BTreeMap<Device, Dated<WireGuard>>,
+    /// What Open vSwitch has for a packet, by the port to which it came.
+    pub ovs: BTreeMap<(Device, Tuple), Dated<OvsAnswer>>,
     /// Queues of packets that processes have open, by namespace.
     pub packet_queues: BTreeMap<NetNs, Dated<Vec<PacketQueue>>>,
     /// A process inside each namespace that no file below /run/netns leads to.
@@ -209,6 +213,10 @@ impl Host {
             Fact::ConntrackCounters(netns, it) => put(&mut self.conntrack, netns, at.of(it)),
             Fact::Ipvs(answer) => put(&mut self.ipvs, (answer.netns, answer.tuple), at.of(answer)),
             Fact::WireGuard(device, it) => put(&mut self.wireguard, device, at.of(it)),
+            Fact::Ovs(answer) => {
+                let key = (answer.device, answer.flow.tuple);
+                put(&mut self.ovs, key, at.of(*answer));
+            }
             Fact::PacketQueues(netns, list) => put(&mut self.packet_queues, netns, at.of(list)),
             Fact::DeviceState(device, it) => put(&mut self.device_states, device, at.of(it)),
             Fact::LocalPorts(it) => {

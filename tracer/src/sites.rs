@@ -250,6 +250,23 @@ sites! {
     ];
     WIREGUARD_OUTPUT: "a WireGuard device has no peer for it, or no endpoint of that peer (wg_xmit)", [functions(&["wg_xmit"])];
     TUNNEL_SOURCE: "a tunnel gets a frame with its own source MAC (vxlan_set_mac)", [reasons(&["LOCAL_MAC"])];
+    OPENVSWITCH: "Open vSwitch ends a packet's way: a flow without an output, or no flow and nobody to ask (net/openvswitch)", [
+        functions(&[
+            "ovs_*",
+            "do_execute_actions",
+            "clone_execute",
+            "execute_recirc",
+            "process_deferred_actions",
+            "do_output",
+            "internal_dev_recv",
+            "netdev_port_receive",
+            "netdev_frame_hook",
+        ]),
+    ];
+    SWITCH_PORT_DOWN: "a port of Open vSwitch that is down gets a copy (do_output, inlined; internal_dev_recv): normal where it is one of many", [
+        at(&["DEV_READY"], &["do_execute_actions", "do_output"]),
+        unnamed(&["internal_dev_recv", "do_output"]),
+    ];
     TO_MANY: "a multicast or broadcast that nobody takes", [
         unnamed(&[
             "ip_rcv_finish_core",

@@ -29,7 +29,7 @@ use tracer::source::recording::Reader;
 use tracer::source::redact::{Key, Redactor};
 
 /// All that advice starts.
-const PROGRAMS: [&str; 28] = [
+const PROGRAMS: [&str; 34] = [
     "arptables",
     "bpftool",
     "bridge",
@@ -50,6 +50,12 @@ const PROGRAMS: [&str; 28] = [
     "nft",
     "nsenter",
     "nstat",
+    "ovs-appctl",
+    "ovs-dpctl",
+    "ovs-ofctl",
+    "ovs-vsctl",
+    "ovs-vswitchd",
+    "pgrep",
     "ping",
     "ps",
     "sed",

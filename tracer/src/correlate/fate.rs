@@ -50,6 +50,7 @@ enum End {
     Arrived,
     Lost(usize),
     Copy(usize),
+    Unsent(usize),
     Consumed(usize),
     GoesOn(usize),
     Left(usize),
@@ -96,7 +97,7 @@ pub(super) fn judge(journey: &Journey, open: &Open, around: &Around<'_>) -> Judg
     let last = journey.steps.len().saturating_sub(1);
     let fate = match end {
         End::Arrived => Fate::Delivered,
-        End::Lost(step) | End::Copy(step) => Fate::Dropped { step },
+        End::Lost(step) | End::Copy(step) | End::Unsent(step) => Fate::Dropped { step },
         End::Left(step) => Fate::Left { step },
         End::Consumed(step) => Fate::Consumed { step },
         End::GoesOn(_) | End::Silent(_) | End::Nothing if !settled => Fate::InFlight,
@@ -149,7 +150,8 @@ fn rank(journey: &Journey, kind: BranchKind, end: End) -> u8 {
         (End::Consumed(_), _) => 7,
         (End::Copy(_), _) => 8,
         (End::GoesOn(_), _) => CARRIED_ON,
-        (End::Nothing, _) => 10,
+        (End::Unsent(_), _) => 10,
+        (End::Nothing, _) => 11,
     }
 }
 
@@ -174,6 +176,7 @@ fn ends(journey: &Journey, open: &Open, around: &Around<'_>) -> Vec<End> {
             }
             Some(Meaning::Lost | Meaning::AnswersOrLost) => *end = End::Lost(number),
             Some(Meaning::Copy) => *end = End::Copy(number),
+            Some(Meaning::Unsent) => *end = End::Unsent(number),
             Some(Meaning::Arrived) => *end = End::Arrived,
             Some(Meaning::Ended | Meaning::Answers) if *end != End::Arrived => {
                 *end = End::Consumed(number);

@@ -23,6 +23,8 @@ pub(super) enum Meaning {
     Arrived,
     /// A flooded copy that this port is not the addressee of: a loss only when no other copy was taken.
     Copy,
+    /// A copy for a port that takes nothing: a loss only when there is no other one.
+    Unsent,
     /// It came to the code that answers it: arrived when the answer was built just before.
     Answers,
     /// As `Answers`, but a loss when no answer was built.
@@ -103,6 +105,12 @@ const DROPS: &[Row] = &[
         when: for_other_host,
         meaning: Meaning::Copy,
         why: "the same before OTHERHOST existed (5.17)",
+    },
+    Row {
+        site: &sites::SWITCH_PORT_DOWN,
+        when: always,
+        meaning: Meaning::Unsent,
+        why: "Open vSwitch floods to the bridge's own port too, which mostly is down",
     },
     Row {
         site: &sites::RESET_AT_TCP,
@@ -227,6 +235,12 @@ const ENDS: &[Row] = &[
         when: always,
         meaning: Meaning::GoesOn,
         why: "its data goes on in other buffers",
+    },
+    Row {
+        site: &sites::OPENVSWITCH,
+        when: always,
+        meaning: Meaning::GoesOn,
+        why: "what no flow of Open vSwitch matches is copied to its daemon, which sends what it makes of it in another buffer",
     },
     Row {
         site: &sites::ECHO_INPUT,

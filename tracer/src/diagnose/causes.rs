@@ -23,6 +23,7 @@ mod program;
 mod rest;
 mod route;
 mod socket;
+mod switch;
 mod tunnel;
 
 pub use link::*;
@@ -33,6 +34,7 @@ pub use program::*;
 pub use rest::*;
 pub use route::*;
 pub use socket::*;
+pub use switch::*;
 pub use tunnel::*;
 
 use crate::verdict::Outcome;
@@ -47,6 +49,7 @@ static FAMILIES: &[&Family] = &[
     &route::FAMILY,
     &link::FAMILY,
     &tunnel::FAMILY,
+    &switch::FAMILY,
     &program::FAMILY,
     &socket::FAMILY,
     &nat::FAMILY,

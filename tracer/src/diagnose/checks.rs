@@ -24,6 +24,7 @@ use crate::uapi::{icmp, icmpv6};
 use super::causes::NETFILTER_HOOKS;
 use super::hooks;
 use super::loss::Loss;
+use super::ovs;
 use super::rules::netfilter;
 use super::traced;
 use super::view::View;
@@ -213,6 +214,11 @@ impl<'a> Way<'a> {
             traced: false,
         });
         let mut all: Vec<Passed> = facts.collect();
+        let switched = self.from.map(|from| ovs::checks(view.host, from.event));
+        all.extend(switched.into_iter().flatten().map(|check| Passed {
+            check,
+            traced: false,
+        }));
         if let Some(leg) = &leg {
             self.take_told(view, leg, &mut all);
         }

@@ -15,6 +15,7 @@ use super::device_state;
 use super::gateways;
 use super::local;
 use super::loss::Loss;
+use super::ovs;
 use super::ports;
 use super::readdress;
 use super::routing;
@@ -417,6 +418,12 @@ pub const VIRTUAL_ADDRESS: Need = Need {
 pub const WIREGUARD: Need = Need {
     what: "peers of WireGuard devices",
     ask: |loss, asked| asked.extend(wireguard::questions(loss.host)),
+};
+
+/// What Open vSwitch has for a packet that came to one of its ports.
+pub const OPENVSWITCH: Need = Need {
+    what: "bridges of Open vSwitch, its daemon, and what that would do with the packet",
+    ask: |loss, asked| asked.extend(ovs::questions(loss.host, loss.steps())),
 };
 
 /// Queues of packets that processes have open.

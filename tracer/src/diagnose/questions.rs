@@ -12,6 +12,7 @@ use super::groups;
 use super::loss::Loss;
 use super::needs::{Asked, about_neighbor};
 use super::nfqueue;
+use super::ovs;
 use super::ports;
 use super::rules::neighbor::{Unresolved, silence};
 use super::rules::{ALWAYS, RULES, ipsec, netfilter, ready};
@@ -161,6 +162,7 @@ fn about_missing(view: &View<'_>, direction: Direction, list: &mut Asked) {
             continue;
         };
         list.extend(nfqueue::questions(device.netns));
+        list.extend(ovs::questions(view.host, &journey.steps));
         list.device_state(view.host, device);
         if let Some(peer) = peer_of(view.host, device) {
             list.device_state(view.host, peer.device);

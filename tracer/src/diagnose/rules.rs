@@ -23,6 +23,7 @@ pub mod nat;
 pub mod neighbor;
 pub mod netfilter;
 pub mod other;
+pub mod ovs;
 pub mod queue;
 pub mod ready;
 pub mod refusal;
@@ -128,6 +129,12 @@ pub const RULES: &[Rule] = &[
         ipvs::without_destination,
     ),
     rule!(
+        "Open vSwitch",
+        &[&sites::OPENVSWITCH],
+        &[needs::OPENVSWITCH],
+        ovs::ended,
+    ),
+    rule!(
         "a full table of connections",
         &[&sites::FILTERED],
         FILTER,
@@ -227,7 +234,7 @@ pub const RULES: &[Rule] = &[
     rule!(
         "a neighbour that does not answer",
         &[&sites::NEIGHBOR_QUEUE],
-        &[needs::NEIGHBOR],
+        &[needs::NEIGHBOR, needs::OPENVSWITCH],
         neighbor::unresolved,
     ),
     rule!(
@@ -300,7 +307,7 @@ pub const RULES: &[Rule] = &[
     rule!(
         "a frame with the wrong MAC",
         &[&sites::OTHER_HOST],
-        &[needs::FRAME, needs::SENDER_NEIGHBOR],
+        &[needs::FRAME, needs::SENDER_NEIGHBOR, needs::OPENVSWITCH],
         l2::wrong_mac,
     ),
     rule!(

@@ -8,6 +8,7 @@ mod fixture;
 mod layer2;
 mod losses;
 mod nodes;
+mod ovs;
 mod programs;
 mod progress;
 mod remedies;

@@ -12,14 +12,14 @@ use std::path::Path;
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 
-use super::facts::{Fact, Neighbor, Question, Route, RouteAnswer, Selectors};
+use super::facts::{Fact, Neighbor, OvsFlow, Question, Route, RouteAnswer, Selectors};
 use super::links::{self, Peers, mac_of};
 use super::namespaces::Namespaces;
 use super::netlink::{
     Message, Netlink, Request, address_bytes, address_of, attributes, family_of, u16_of, u32_of,
 };
 use super::{
-    Unreadable, bridge_tables, cgroups, conntrack, device_state, fdb, firewall, ipvs,
+    Unreadable, bridge_tables, cgroups, conntrack, device_state, fdb, firewall, ipvs, ovs,
     packet_queues, policy, services, sockets, tables, wireguard, workloads, xfrm,
 };
 use crate::model::{Device, IfIndex, Mac, NetNs, Proto, Tuple};
@@ -94,6 +94,10 @@ fn subject(question: &Question) -> Option<(NetNs, String)> {
             device.netns,
             format!("WireGuard peers of interface {}", device.ifindex.0),
         ),
+        Question::Ovs { device, .. } => (
+            device.netns,
+            format!("Open vSwitch's port {}", device.ifindex.0),
+        ),
         Question::PacketQueues { netns } => {
             (*netns, String::from("queues of packets for processes"))
         }
@@ -121,6 +125,7 @@ fn read(question: &Question, netns: NetNs, namespaces: &Namespaces) -> io::Resul
     let fact = match question {
         Question::Chains { .. } | Question::ChainsAgain { .. } => return Ok(chains(netns)),
         Question::Link { device } => return link(*device, namespaces),
+        Question::Ovs { device, flow } => return virtual_switch(*device, *flow),
         Question::Cgroups | Question::Cgroup { .. } => return Ok(Vec::new()),
         Question::Route {
             tuple, iif, with, ..
@@ -177,6 +182,15 @@ fn chains(netns: NetNs) -> Vec<Fact> {
         facts.push(Fact::Ruleset(netns, Box::new(ruleset)));
     }
     facts
+}
+
+/// What Open vSwitch has for a packet, and what of that could not be read.
+fn virtual_switch(device: Device, flow: OvsFlow) -> io::Result<Vec<Fact>> {
+    let (answer, missing) = ovs::read(device, flow)?;
+    let missing = missing
+        .into_iter()
+        .map(|Unreadable { what, why }| unread(device.netns, &what, &why));
+    Ok(missing.chain([Fact::Ovs(Box::new(answer))]).collect())
 }
 
 /// Asks for the route of a packet in the calling thread's namespace: by its own addresses and ports, as policy rules

@@ -10,6 +10,7 @@ mod ipvs;
 mod layer2;
 mod moved;
 mod nodes;
+mod ovs;
 mod owners;
 mod queues;
 mod routes;
@@ -43,6 +44,7 @@ pub use xfrm::{XfrmDirection, XfrmPolicy};
 pub use conntrack::{ConntrackAnswer, ConntrackCounters, ConntrackEntry};
 pub use filter::{BaseChain, FilterEngine, FilterRule, Side, Stop, Test};
 pub use ipvs::{IpvsAnswer, IpvsDestination, IpvsService};
+pub use ovs::{OvsAnswer, OvsBridge, OvsDatapath, OvsFlow, OvsPort, OvsStep, OvsTrace};
 pub use ruleset::{
     Chain, Element, Field, Missing, NewValue, Part, Rule, RuleVerdict, Ruleset, Set, Statement,
     Translation, Value,
@@ -133,6 +135,8 @@ pub enum Fact {
     ConntrackCounters(NetNs, ConntrackCounters),
     /// What IPVS has for a packet.
     Ipvs(IpvsAnswer),
+    /// What Open vSwitch has for a packet.
+    Ovs(Box<OvsAnswer>),
     /// Queues of packets that processes of a namespace have open (NFQUEUE).
     PacketQueues(NetNs, Vec<PacketQueue>),
     /// Settings and peers of a WireGuard device.
@@ -618,6 +622,13 @@ pub enum Question {
     WireGuard {
         /// The device.
         device: Device,
+    },
+    /// Answered by [`Fact::Ovs`].
+    Ovs {
+        /// The interface of the port to which the packet came.
+        device: Device,
+        /// The packet.
+        flow: OvsFlow,
     },
     /// Answered by [`Fact::PacketQueues`].
     PacketQueues {

@@ -112,6 +112,17 @@ impl Redactor {
                     ..*tuple
                 };
             }
+            Question::Ovs { flow, .. } => {
+                flow.tuple = Tuple {
+                    src: addresses.original(flow.tuple.src),
+                    dst: addresses.original(flow.tuple.dst),
+                    ..flow.tuple
+                };
+                if let Some((from, to)) = &mut flow.macs {
+                    *from = addresses.original_mac(*from);
+                    *to = addresses.original_mac(*to);
+                }
+            }
             Question::Neighbor { address, .. }
             | Question::RoutesTowards { dst: address, .. }
             | Question::LocalPorts { dst: address, .. } => {

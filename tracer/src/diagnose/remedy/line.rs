@@ -117,11 +117,43 @@ fn is_as_meant(words: &[String]) -> bool {
         "nft" => is_one_of_nft(arguments),
         "ipset" => is_one_of_ipset(arguments),
         "sysctl" => arguments.iter().all(|word| is_one_setting(word)),
+        program if program.starts_with("ovs-") => is_one_of_ovs(arguments),
         "ebtables" | "arptables" => is_one_of_iptables(arguments),
         program if program.starts_with("iptables") || program.starts_with("ip6tables") => {
             is_one_of_iptables(arguments)
         }
         _ => true,
+    }
+}
+
+/// Programs of Open vSwitch take names with `:` for addresses of other switches, read values and rules as their own
+/// languages, and `--` as the end of a command.
+fn is_one_of_ovs(arguments: &[&str]) -> bool {
+    let only = |word: &str, more: &str| {
+        let known = |c: char| c.is_ascii_alphanumeric() || more.contains(c);
+        !word.is_empty() && !word.starts_with('-') && word.chars().all(known)
+    };
+    let is_name = |word: &str| only(word, "_.-");
+    let is_rule =
+        |word: &str| only(word, "_.-+=,:/()[]<>|\"*") && word.matches("actions=").count() <= 1;
+    let is_setting = |word: &str| {
+        let parts = word.split_once('=');
+        parts.is_some_and(|(key, value)| only(key, "_:") && only(value, "_.-:"))
+    };
+    let arguments = match arguments {
+        ["-O", version, rest @ ..] if only(version, "") => rest,
+        all => all,
+    };
+    match arguments {
+        [] | ["show" | "exit" | "dpctl/dump-conntrack"] | ["--pidfile", "--detach"] => true,
+        ["get", "interface", name, "options"] => is_name(name),
+        ["set", "interface" | "port", name, setting] => is_name(name) && is_setting(setting),
+        ["ofproto/trace", bridge, flow] => is_name(bridge) && is_rule(flow),
+        ["dump-flows" | "meter-stats", bridge] => is_name(bridge),
+        ["add-flow", bridge, rule] | ["--strict", "del-flows" | "mod-flows", bridge, rule] => {
+            is_name(bridge) && is_rule(rule)
+        }
+        _ => false,
     }
 }
 

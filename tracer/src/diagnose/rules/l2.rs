@@ -22,6 +22,7 @@ use super::super::causes::L2_WRONG_MAC;
 use super::super::layer2_commands::{fdb_of_bridge, fdb_of_tunnel, set_mac};
 use super::super::loss::Loss;
 use super::super::overlay;
+use super::super::ovs;
 use super::super::remedy::{Remedy, Shell, command, ip, text};
 use super::super::words;
 
@@ -213,7 +214,11 @@ pub fn wrong_mac(loss: &Loss<'_>) -> Option<Candidate> {
         function: loss.info.function.clone(),
         ..place_at(host, found.here, "device")
     };
-    let mut candidate = Candidate::new(&L2_WRONG_MAC, place, summary).explains(Specificity::Fact);
+    let candidate = Candidate::new(&L2_WRONG_MAC, place, summary).explains(Specificity::Fact);
+    let mut candidate = match ovs::misdirected(loss, candidate) {
+        Ok(found) => return Some(found),
+        Err(candidate) => *candidate,
+    };
     if let Some(mac) = found.carries.filter(|_| nobody) {
         candidate = candidate.because("link", format!("no interface on the way has {mac}"));
     } else if let Some(mac) = found.carries {

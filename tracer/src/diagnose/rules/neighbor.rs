@@ -20,6 +20,7 @@ use super::super::causes::NEIGHBOR_UNRESOLVED;
 use super::super::local;
 use super::super::loss::{Loss, apart};
 use super::super::overlay;
+use super::super::ovs;
 use super::super::remedy::{Remedy, Shell, command, ip, text};
 use super::super::translation;
 use super::super::words;
@@ -397,6 +398,9 @@ pub enum Story {
 /// What is known of a neighbour that does not answer. `routed`: the packet for which it was asked, as routing saw it.
 #[must_use]
 pub fn story(trace: &Trace, host: &Host, who: Unresolved, routed: Option<Query>) -> Story {
+    if let Some(first_cause) = ovs::of_question(trace, host, who.address) {
+        return Story::Explained(first_cause);
+    }
     let told = answer(host, silence::ask(trace, host, who));
     match silence::explained(trace, host, who, &told) {
         Some(candidate) => Story::Explained(candidate),
@@ -483,10 +487,13 @@ pub fn unresolved(loss: &Loss<'_>) -> Option<Candidate> {
             who.address
         );
     }
-    if let Some((device, remote)) = tunnel::outer_of(loss) {
-        candidate = remote_end(loss, candidate, device, remote);
-    }
-    Some(candidate)
+    let netns = who.device.netns;
+    let found = ovs::wrong_remote(loss.host, loss.steps(), (netns, who.address), candidate);
+    Some(match (found, tunnel::outer_of(loss)) {
+        (Ok(candidate), _) => candidate,
+        (Err(candidate), None) => *candidate,
+        (Err(candidate), Some((device, remote))) => remote_end(loss, *candidate, device, remote),
+    })
 }
 
 /// The packet waited inside its tunnel: nobody is at the remote end to which the tunnel sends it.

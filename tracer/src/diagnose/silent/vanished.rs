@@ -9,6 +9,7 @@ use super::super::candidate::{Candidate, evidence, place_at};
 use super::super::causes::{FRAGMENT, KERNEL_OTHER, XDP_DROP};
 use super::super::device_state;
 use super::super::nfqueue;
+use super::super::ovs;
 use super::super::recovered::first_packet;
 use super::super::remedy::{Shell, command, text};
 use super::super::rules::macvlan;
@@ -193,6 +194,7 @@ pub(super) fn known(view: &View<'_>, journey: &Journey) -> bool {
         || macvlan::kept_apart(view.host, journey).is_some()
         || nfqueue::waits(view.host, journey).is_some()
         || unassembled(view, journey).is_some()
+        || ovs::vanished(view.host, &journey.steps).is_some()
 }
 
 pub(super) fn explain(
@@ -205,6 +207,9 @@ pub(super) fn explain(
         return candidate.leads_to(Outcome::Vanished);
     }
     if let Some(candidate) = unassembled(view, journey) {
+        return candidate;
+    }
+    if let Some(candidate) = ovs::vanished(view.host, &journey.steps) {
         return candidate;
     }
     let what = match direction {

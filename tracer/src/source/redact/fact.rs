@@ -9,9 +9,10 @@ use crate::host::facts::{
     AddressOwner, AllowedNet, BpfProgram, CgroupProgram, Cgroups, ConntrackAnswer, ConntrackEntry,
     ContainerName, Fact, FdbEntry, Forwarding, GroupMember, InterfaceAddress, IpvsAnswer,
     IpvsDestination, IpvsService, Link, LocalPorts, MulticastPorts, Namespace, Neighbor, NextHop,
-    OpenSocket, Owner, OwnerKind, PolicyRule, PortSockets, PortUse, Probe, ProcessOwner,
-    ProxyNeighbors, Route, RouteAnswer, Run, TableRoute, TracedNode, TunnelLink, VxlanLink,
-    WireGuard, WireGuardKey, WireGuardPeer, XfrmPolicy,
+    OpenSocket, OvsAnswer, OvsBridge, OvsDatapath, OvsFlow, OvsPort, OvsStep, OvsTrace, Owner,
+    OwnerKind, PolicyRule, PortSockets, PortUse, Probe, ProcessOwner, ProxyNeighbors, Route,
+    RouteAnswer, Run, TableRoute, TracedNode, TunnelLink, VxlanLink, WireGuard, WireGuardKey,
+    WireGuardPeer, XfrmPolicy,
 };
 use crate::model::{Mac, Process, Tuple};
 
@@ -58,6 +59,7 @@ impl Pseudonyms {
             Fact::RuleTrace(trace) => self.rule_trace(trace),
             Fact::Ipvs(answer) => self.ipvs(answer),
             Fact::WireGuard(_, device) => self.wireguard(device),
+            Fact::Ovs(answer) => self.ovs(answer),
             Fact::PacketQueues(_, queues) => {
                 let holders = queues.iter_mut().flat_map(|queue| &mut queue.holders);
                 holders.for_each(|holder| self.process(&mut holder.process));
@@ -146,6 +148,101 @@ impl Pseudonyms {
         } = entry;
         self.hide(address);
         mac.iter_mut().for_each(|mac| self.hide_mac(mac));
+    }
+
+    fn ovs(&mut self, answer: &mut OvsAnswer) {
+        let OvsAnswer {
+            device: _,
+            flow,
+            bridges,
+            daemons,
+            datapath,
+            traces,
+        } = answer;
+        let OvsFlow {
+            tuple,
+            macs,
+            vlan: _,
+            kind: _,
+            ttl: _,
+        } = flow;
+        self.tuple(tuple);
+        if let Some((from, to)) = macs {
+            self.hide_mac(from);
+            self.hide_mac(to);
+        }
+        for bridge in bridges {
+            self.ovs_bridge(bridge);
+        }
+        for daemon in daemons {
+            self.process(&mut daemon.process);
+        }
+        if let Some(OvsDatapath {
+            name,
+            missed: _,
+            lost: _,
+            listened: _,
+            overflowed: _,
+        }) = datapath
+        {
+            self.rename(Kind::Interface, name);
+        }
+        for trace in traces {
+            self.ovs_trace(trace);
+        }
+    }
+
+    fn ovs_bridge(&mut self, bridge: &mut OvsBridge) {
+        let OvsBridge {
+            name,
+            fail_mode: _,
+            protocols: _,
+            controlled: _,
+            ports,
+        } = bridge;
+        self.rename(Kind::Interface, name);
+        for port in ports {
+            let OvsPort {
+                name,
+                number: _,
+                datapath: _,
+                kind: _,
+                options,
+                tag: _,
+                trunks: _,
+            } = port;
+            self.rename(Kind::Interface, name);
+            for (key, value) in options {
+                match key.as_str() {
+                    "peer" => self.rename(Kind::Interface, value),
+                    _ => *value = self.told(value),
+                }
+            }
+        }
+    }
+
+    fn ovs_trace(&mut self, trace: &mut OvsTrace) {
+        let OvsTrace {
+            assumed: _,
+            steps,
+            output,
+        } = trace;
+        for step in steps {
+            let OvsStep {
+                bridge,
+                table: _,
+                matched,
+                priority: _,
+                cookie: _,
+                actions,
+                remarks,
+            } = step;
+            self.rename(Kind::Interface, bridge);
+            for text in matched.iter_mut().chain(actions).chain(remarks) {
+                *text = self.told(text);
+            }
+        }
+        *output = self.told(output);
     }
 
     fn ipvs(&mut self, answer: &mut IpvsAnswer) {
