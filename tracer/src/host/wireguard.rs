@@ -29,7 +29,7 @@ const WGALLOWEDIP_A_CIDR_MASK: u16 = 3;
 /// # Errors
 /// Those of netlink; ENODEV or EOPNOTSUPP where it is no WireGuard device.
 pub(super) fn read(device: Device) -> io::Result<WireGuard> {
-    let (mut socket, family) = generic::open("wireguard")?;
+    let (mut socket, [family]) = generic::open(["wireguard"])?.ok_or(io::ErrorKind::NotFound)?;
     let request = Request::all(family, &[WG_CMD_GET_DEVICE, 1, 0, 0])
         .attribute(WGDEVICE_A_IFINDEX, &device.ifindex.0.to_ne_bytes());
     let mut parts = socket.ask(&request, device_of)?.into_iter();

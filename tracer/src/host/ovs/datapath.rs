@@ -7,13 +7,9 @@ use std::io;
 use netlink_sys::protocols::NETLINK_GENERIC;
 
 use crate::host::facts::OvsDatapath;
-use crate::host::netlink::{Message, Netlink, Request, attributes, text_of, u16_of, u32_of};
+use crate::host::generic;
+use crate::host::netlink::{Message, Netlink, Request, attributes, text_of, u32_of};
 
-// Of linux/genetlink.h: the controller of families.
-const GENL_ID_CTRL: u16 = 16;
-const CTRL_CMD_GETFAMILY: u8 = 3;
-const CTRL_ATTR_FAMILY_ID: u16 = 1;
-const CTRL_ATTR_FAMILY_NAME: u16 = 2;
 // Of linux/openvswitch.h.
 const OVS_CMD_GET: u8 = 3;
 const OVS_DP_ATTR_NAME: u16 = 1;
@@ -32,11 +28,8 @@ const SOCKETS: &str = "/proc/thread-self/net/netlink";
 /// # Errors
 /// Those of the netlink socket.
 pub(super) fn of_port(name: &str) -> io::Result<Option<OvsDatapath>> {
-    let mut socket = Netlink::open(NETLINK_GENERIC)?;
-    let (Some(datapaths), Some(ports)) = (
-        family(&mut socket, "ovs_datapath")?,
-        family(&mut socket, "ovs_vport")?,
-    ) else {
+    let Some((mut socket, [datapaths, ports])) = generic::open(["ovs_datapath", "ovs_vport"])?
+    else {
         return Ok(None);
     };
     for (number, datapath, per_cpu) in socket.ask(&list(datapaths, 0), datapath_of)? {
@@ -58,24 +51,6 @@ pub(super) fn of_port(name: &str) -> io::Result<Option<OvsDatapath>> {
         }));
     }
     Ok(None)
-}
-
-/// The number of a family; `None` where its module is not loaded.
-fn family(socket: &mut Netlink, name: &str) -> io::Result<Option<u16>> {
-    let mut text = name.as_bytes().to_vec();
-    text.push(0);
-    let request = Request::one(GENL_ID_CTRL, &[CTRL_CMD_GETFAMILY, 1, 0, 0])
-        .attribute(CTRL_ATTR_FAMILY_NAME, &text);
-    let number = |message: Message<'_>| {
-        attributes(message.payload.get(4..)?)
-            .find(|(kind, _)| *kind == CTRL_ATTR_FAMILY_ID)
-            .and_then(|(_, value)| u16_of(value))
-    };
-    match socket.ask(&request, number) {
-        Ok(found) => Ok(found.into_iter().next()),
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 /// All objects of a family: command, version, then the datapath's number (0: any).
