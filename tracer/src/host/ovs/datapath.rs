@@ -8,7 +8,7 @@ use netlink_sys::protocols::NETLINK_GENERIC;
 
 use crate::host::facts::OvsDatapath;
 use crate::host::generic;
-use crate::host::netlink::{Message, Netlink, Request, attributes, text_of, u32_of};
+use crate::host::netlink::{Message, Request, attributes, text_of, u32_of};
 
 // Of linux/openvswitch.h.
 const OVS_CMD_GET: u8 = 3;
