@@ -112,8 +112,26 @@ impl<'a> Taken<'a> {
         })
     }
 
-    /// The sender's entry corrected; as lasting as it was.
-    fn corrected(&self, host: &Host) -> Remedy {
+    /// Why the entry is wrong: a setting of the taker, else what was not announced.
+    fn why(&self, host: &Host, candidate: Candidate) -> Candidate {
+        let Some(name) = self.proxy(host) else {
+            return candidate.advise([text(
+                "who takes an address over has to announce it (gratuitous ARP, unsolicited neighbour advertisement): until then all who know the old MAC send there",
+            )]);
+        };
+        let set = |value: &str| command!["sysctl -w", format!("{}={value}", sysctl(&name))];
+        let quiet = Shell::of(host, Some(self.crossing.taker.netns))
+            .change("and let it no longer answer for others", set("0"))
+            .undone_by(set("1"));
+        let why = format!(
+            "{} = 1: it answers for addresses that it would send elsewhere",
+            sysctl(&name)
+        );
+        candidate.because("sysctl", why).advise([quiet])
+    }
+
+    /// The sender's entry, to look at and corrected; as lasting as it was.
+    fn entry(&self, host: &Host) -> [Remedy; 2] {
         let Crossing { sender, mac, .. } = self.crossing;
         let entry = host.neighbor(sender, self.hop);
         let by_hand = entry.is_some_and(|entry| entry.state & NUD_PERMANENT != 0);
@@ -132,12 +150,19 @@ impl<'a> Taken<'a> {
                 ..state
             ]
         };
-        Shell::of(host, Some(sender.netns))
-            .change(
-                "give the sender's entry the MAC of who has the address",
-                entry(self.right),
-            )
-            .undone_by(entry(mac))
+        let ip = ip(self.hop.is_ipv6());
+        let shell = Shell::of(host, Some(sender.netns));
+        let change = shell.change(
+            "give the sender's entry the MAC of who has the address",
+            entry(self.right),
+        );
+        [
+            shell.look(
+                "look first: the neighbour entry that the sender uses",
+                command![..ip, "neigh show", self.hop, "dev", name],
+            ),
+            change.undone_by(entry(mac)),
+        ]
     }
 }
 
@@ -188,9 +213,6 @@ pub fn by_another(loss: &Loss<'_>) -> Option<Candidate> {
         host.namespace(taker.netns),
         host.interface(taker),
     );
-    let proxy = taken.proxy(host);
-    let shell = Shell::of(host, Some(sender.netns));
-    let took = Shell::of(host, Some(taker.netns));
     let candidate = Candidate::new(&L2_WRONG_MAC, place_at(host, taker, "device"), summary)
         .explains(Specificity::Linked)
         .sure(if loss.netns() == Some(taker.netns) {
@@ -210,37 +232,6 @@ pub fn by_another(loss: &Loss<'_>) -> Option<Candidate> {
             "link",
             format!("{hop} is on {owner} ({}), on the same segment", taken.right),
         )
-        .because(
-            "sysctl",
-            proxy.as_ref().map(|name| {
-                format!(
-                    "{} = 1: it answers for addresses that it would send elsewhere",
-                    sysctl(name)
-                )
-            }),
-        )
-        .advise([
-            shell.look(
-                "look first: the neighbour entry that the sender uses",
-                command![
-                    ..ip(hop.is_ipv6()),
-                    "neigh show",
-                    hop,
-                    "dev",
-                    host.interface(sender)
-                ],
-            ),
-            taken.corrected(host),
-        ]);
-    let told = text(
-        "who takes an address over has to announce it (gratuitous ARP, unsolicited neighbour advertisement): until then all who know the old MAC send there",
-    );
-    Some(match proxy {
-        Some(name) => {
-            let set = |value: &str| command!["sysctl -w", format!("{}={value}", sysctl(&name))];
-            let quiet = took.change("and let it no longer answer for others", set("0"));
-            candidate.advise([quiet.undone_by(set("1"))])
-        }
-        None => candidate.advise([told]),
-    })
+        .advise(taken.entry(host));
+    Some(taken.why(host, candidate))
 }
