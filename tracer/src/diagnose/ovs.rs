@@ -348,10 +348,34 @@ fn rule_words(step: &OvsStep) -> String {
     }
 }
 
+/// Whether nobody gets the packet: it is dropped, or goes to nothing but bridges' own ports that are down, as a switch sends
+/// what it knows no other port for.
+fn comes_to_nothing(scene: &Scene<'_>, trace: &OvsTrace) -> bool {
+    let host = scene.host;
+    let idle = |number: &u32| {
+        let bridges = scene.answer.bridges.iter();
+        let mut own = bridges.flat_map(|bridge| {
+            let ports = bridge.ports.iter();
+            ports.filter(|port| port.name == bridge.name)
+        });
+        own.any(|port| {
+            let mut links = host
+                .links()
+                .filter(|l| l.device.netns == scene.device.netns);
+            port.datapath == Some(*number) && links.any(|l| l.name == port.name && !l.up)
+        })
+    };
+    let outputs = trace.outputs();
+    trace.drops() || outputs.is_some_and(|to| !to.is_empty() && to.iter().all(idle))
+}
+
 /// What the daemon says of packets like it.
 fn by_trace(scene: &Scene<'_>) -> Option<Candidate> {
     let (trace, sure) = scene.trace()?;
-    let step = trace.steps.last().filter(|_| trace.drops())?;
+    let step = trace
+        .steps
+        .last()
+        .filter(|_| comes_to_nothing(scene, trace))?;
     let ends = step.actions.iter().all(|action| action == "drop");
     let refuses_rest = ends && step.matched.as_deref() == Some("");
     let invalid = step.matched.as_deref().is_some_and(|m| m.contains("+inv"));

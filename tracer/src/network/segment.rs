@@ -588,6 +588,8 @@ impl<'a> Walk<'a> {
                 };
                 self.go(stop, At { link: bond, ..at });
             }
+            // its rules, or its daemon, say where to
+            Some((datapath, "openvswitch")) => self.note(stop, Open::Unmodelled(datapath)),
             _ => self.end_with(stop, at),
         }
     }

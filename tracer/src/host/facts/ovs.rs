@@ -149,13 +149,20 @@ impl OvsFlow {
             _ if v6 => words.push(format!("ipv6_src={src},ipv6_dst={dst},nw_ttl={}", self.ttl)),
             _ => words.push(format!("nw_src={src},nw_dst={dst},nw_ttl={}", self.ttl)),
         }
+        // exact flows know the fields by their protocol's names alone
+        let ports = |name: &str| {
+            let Tuple { sport, dport, .. } = self.tuple;
+            format!("{name}_src={sport},{name}_dst={dport}")
+        };
         match (proto, self.kind) {
-            (Proto::Tcp | Proto::Udp | Proto::Sctp, _) => words.push(format!(
-                "tp_src={},tp_dst={}",
-                self.tuple.sport, self.tuple.dport
-            )),
-            (Proto::Icmp | Proto::Icmp6, Some((kind, code))) => {
+            (Proto::Tcp, _) => words.push(ports("tcp")),
+            (Proto::Udp, _) => words.push(ports("udp")),
+            (Proto::Sctp, _) => words.push(ports("sctp")),
+            (Proto::Icmp, Some((kind, code))) => {
                 words.push(format!("icmp_type={kind},icmp_code={code}"));
+            }
+            (Proto::Icmp6, Some((kind, code))) => {
+                words.push(format!("icmpv6_type={kind},icmpv6_code={code}"));
             }
             (Proto::Arp, Some((operation, _))) => words.push(format!("arp_op={operation}")),
             (Proto::Other(number), _) => words.push(format!("nw_proto={number}")),
@@ -198,12 +205,58 @@ impl OvsTrace {
     pub fn drops(&self) -> bool {
         self.output == "drop"
     }
+
+    /// The datapath's ports to which it is sent; `None` where more than that, and than changes of its headers, is done
+    /// with it (`ct`, `recirc`, `userspace`, `clone`…).
+    #[must_use]
+    pub fn outputs(&self) -> Option<Vec<u32>> {
+        let mut depth = 0_u32;
+        let parts = self.output.split(|c| {
+            match c {
+                '(' => depth += 1,
+                ')' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            c == ',' && depth == 0
+        });
+        let mut ports = Vec::new();
+        for part in parts {
+            let changes = ["push_", "pop_", "set("];
+            if !changes.iter().any(|word| part.starts_with(word)) {
+                ports.push(part.parse().ok()?);
+            }
+        }
+        Some(ports)
+    }
 }
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "addresses are written below")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_a_packet_is_sent() {
+        let of = |output: &str| {
+            let trace = OvsTrace {
+                assumed: String::new(),
+                steps: Vec::new(),
+                output: output.to_owned(),
+            };
+            trace.outputs()
+        };
+        assert_eq!(of("3"), Some(vec![3]));
+        assert_eq!(
+            of("push_vlan(vid=110,pcp=0),100,pop_vlan,4"),
+            Some(vec![100, 4])
+        );
+        assert_eq!(
+            of("set(eth(src=02:00:00:00:00:01,dst=02:00:00:00:00:02)),7"),
+            Some(vec![7])
+        );
+        assert_eq!(of("ct(zone=1),recirc(0x2)"), None);
+        assert_eq!(of("drop"), None);
+    }
 
     #[test]
     fn a_packet_is_told_with_all_its_headers() {
@@ -224,7 +277,7 @@ mod tests {
         assert_eq!(
             flow.words("3"),
             "in_port=3,dl_src=02:00:00:00:00:01,dl_dst=02:00:00:00:00:02,tcp6,\
-             ipv6_src=fd00::1,ipv6_dst=fd00::2,nw_ttl=63,tp_src=4711,tp_dst=443"
+             ipv6_src=fd00::1,ipv6_dst=fd00::2,nw_ttl=63,tcp_src=4711,tcp_dst=443"
         );
     }
 }
