@@ -239,12 +239,12 @@ pub fn explain(host: &Host, steps: &[Step], info: Option<&DropInfo>) -> Option<C
 fn judge(scene: &Scene<'_>) -> Option<Candidate> {
     let info = scene.info;
     let reason = info.and_then(|info| info.reason.as_deref()).unwrap_or("");
+    if let Some(too_big) = info.and_then(|info| mtu::exceeded(scene, info)) {
+        return Some(too_big);
+    }
     match (info, reason) {
         (Some(info), _) if is_upcall(info) => Some(upcall(scene)),
         (None, _) if is_idle(scene) => Some(upcall(scene).sure(Confidence::Likely)),
-        (Some(info), _) if info.function.as_deref() == Some(mtu::FUNCTION) => {
-            Some(mtu::exceeded(scene, scene.length?))
-        }
         // Before 6.6 a meter ends packets without a word.
         (None, _)
             if scene

@@ -2,19 +2,31 @@
 //! net/openvswitch/vport.c).
 
 use crate::host::facts::Link;
+use crate::model::DropInfo;
 use crate::network::links::peer_of;
-use crate::verdict::Place;
+use crate::verdict::{Confidence, Place};
 
 use super::super::candidate::{Candidate, place_at};
 use super::super::causes::MTU_EXCEEDED;
 use super::super::remedy::{Remedy, Shell, command};
 use super::{KIND, Scene};
 
-/// Where it is dropped.
-pub(super) const FUNCTION: &str = "ovs_vport_send";
+/// Where it is dropped, and the function into which that may be compiled: there, other drops without a reason are too.
+const FUNCTION: &str = "ovs_vport_send";
+const AROUND: &str = "do_execute_actions";
 
-/// A packet of so many bytes that a port does not take.
-pub(super) fn exceeded(scene: &Scene<'_>, length: u32) -> Candidate {
+/// A packet that a port does not take.
+pub(super) fn exceeded(scene: &Scene<'_>, info: &DropInfo) -> Option<Candidate> {
+    let length = scene.length?;
+    let unnamed = info
+        .reason
+        .as_deref()
+        .is_none_or(|it| it == "NOT_SPECIFIED");
+    let sure = match info.function.as_deref() {
+        Some(FUNCTION) => true,
+        Some(AROUND) if unnamed => false,
+        _ => return None,
+    };
     let netns = scene.device.netns;
     let ports = scene.answer.bridges.iter().flat_map(|bridge| &bridge.ports);
     let links = ports.filter_map(|port| {
@@ -25,6 +37,9 @@ pub(super) fn exceeded(scene: &Scene<'_>, length: u32) -> Candidate {
     let mut small =
         links.filter(|link| link.mtu < length && link.device != scene.device && link.kind != KIND);
     let only = small.next().filter(|_| small.next().is_none());
+    if only.is_none() && !sure {
+        return None;
+    }
     let to = only.map_or_else(
         || "the port to which Open vSwitch sends it".to_owned(),
         |link| format!("port {} (MTU {})", link.name, link.mtu),
@@ -40,10 +55,14 @@ pub(super) fn exceeded(scene: &Scene<'_>, length: u32) -> Candidate {
             "device",
         )
     };
-    candidate
+    if !sure {
+        candidate.confidence = Confidence::Likely;
+    }
+    let candidate = candidate
         .advise(scene.look())
         .advise([scene.shell().look("MTUs of the ports", "ip -br link")])
-        .advise(only.map(|link| raise(scene, link, length)))
+        .advise(only.map(|link| raise(scene, link, length)));
+    Some(candidate)
 }
 
 /// The MTU of the port, and of the other end of its veth, raised to what is sent.
