@@ -288,7 +288,7 @@ pub struct TraceArgs {
     /// BTF type information of this kernel, where it does not provide any [default: /sys/kernel/btf/vmlinux]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Limits")]
     pub btf: Option<PathBuf>,
-    /// Text with every check between hops, and more about probes on stderr; -vv also shows the kernel programs' log in debug builds
+    /// Text with every check between hops, and more about probes on stderr
     #[arg(short, long, action = clap::ArgAction::Count, help_heading = None)]
     pub verbose: u8,
 }
