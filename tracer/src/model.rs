@@ -377,6 +377,16 @@ pub struct DropInfo {
     pub cgroup: Option<u64>,
 }
 
+impl DropInfo {
+    /// The kernel said no more than that it dropped it.
+    #[must_use]
+    pub fn is_unnamed(&self) -> bool {
+        self.reason
+            .as_deref()
+            .is_none_or(|reason| reason == "NOT_SPECIFIED")
+    }
+}
+
 /// The hook's own part of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Detail {

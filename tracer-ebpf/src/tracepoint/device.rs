@@ -21,6 +21,7 @@ use crate::track::Way;
 pub(crate) fn netif_receive_skb<A: Access>(args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
     let mut seen = Seen::NONE;
+    // forgotten, or the verifier walks all that follows twice
     let anyway = maps::forget(u64::from(filter.look_at & LOOK_RECEIVED));
     if !seen.look_at_sampled::<A>(args.ptr(0), anyway != 0, Way::In, filter) {
         return;

@@ -131,7 +131,7 @@ impl<'a> Loss<'a> {
     /// The kernel said no more than that it dropped it.
     #[must_use]
     pub fn unnamed(&self) -> bool {
-        self.reason() == "NOT_SPECIFIED"
+        self.info.is_unnamed()
     }
 
     /// The freeing function; empty where unknown.

@@ -13,6 +13,7 @@ use crate::host::facts::{
     Holder, Link, OvsAnswer, OvsBridge, OvsFlow, OvsPort, OvsStep, OvsTrace, Question,
 };
 use crate::model::{Detail, Device, DropInfo, Event, Proto, Step, Transport};
+use crate::network::links::master_of;
 use crate::network::walk::Check;
 use crate::uapi::icmpv6;
 use crate::verdict::{Confidence, Outcome};
@@ -49,14 +50,7 @@ pub fn entrance(host: &Host, event: &Event) -> Option<Device> {
 }
 
 fn is_port(host: &Host, link: &Link) -> bool {
-    link.kind != KIND
-        && link.master.is_some_and(|master| {
-            host.links().any(|other| {
-                other.device.netns == link.device.netns
-                    && other.device.ifindex.0 == master
-                    && other.kind == KIND
-            })
-        })
+    link.kind != KIND && master_of(host, link).is_some_and(|master| master.kind == KIND)
 }
 
 /// The last entrance among steps, and the event.
@@ -226,8 +220,7 @@ impl<'a> Scene<'a> {
 /// Whether the kernel could not hand a packet to the daemon: it frees it where it would have looked for a flow
 /// (`ovs_dp_process_packet`, net/openvswitch/datapath.c).
 fn is_upcall(info: &DropInfo) -> bool {
-    let reason = info.reason.as_deref().unwrap_or("NOT_SPECIFIED");
-    info.function.as_deref() == Some("ovs_dp_process_packet") && reason == "NOT_SPECIFIED"
+    info.function.as_deref() == Some("ovs_dp_process_packet") && info.is_unnamed()
 }
 
 /// Why a packet that came to a port went no further. Without a word of the kernel, only what the daemon or its absence tells.

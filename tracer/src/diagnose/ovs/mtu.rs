@@ -18,13 +18,9 @@ const AROUND: &str = "do_execute_actions";
 /// A packet that a port does not take.
 pub(super) fn exceeded(scene: &Scene<'_>, info: &DropInfo) -> Option<Candidate> {
     let length = scene.length?;
-    let unnamed = info
-        .reason
-        .as_deref()
-        .is_none_or(|it| it == "NOT_SPECIFIED");
     let sure = match info.function.as_deref() {
         Some(FUNCTION) => true,
-        Some(AROUND) if unnamed => false,
+        Some(AROUND) if info.is_unnamed() => false,
         _ => return None,
     };
     let netns = scene.device.netns;
