@@ -6,7 +6,7 @@ use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::Link;
 use crate::model::{Detail, Device, Mac, Transport};
-use crate::network::bridging::learned_port;
+use crate::network::bridging::{bridge_of, learned_port, way_to};
 use crate::network::links::peer_of;
 use crate::network::neighbour;
 use crate::verdict::{Confidence, Outcome};
@@ -199,7 +199,7 @@ pub fn mac(loss: &Loss<'_>) -> Option<Candidate> {
         "fdb",
         moved.map(|(bridge, port)| format!("{} has {mac} on port {}", bridge.name, port.name)),
     );
-    Some(candidate.advise(one_of_its_own(host, thief, mac, moved)))
+    Some(candidate.advise(one_of_its_own(host, thief, mac, moved, owner)))
 }
 
 /// Another MAC for the interface. The bridge that has the old one at its port has it there until the owner sends something.
@@ -208,6 +208,7 @@ fn one_of_its_own(
     thief: Device,
     mac: Mac,
     moved: Option<(&Link, &Link)>,
+    owner: &Link,
 ) -> Vec<Remedy> {
     let shell = Shell::of(host, Some(thief.netns));
     let name = host.interface(thief);
@@ -222,10 +223,25 @@ fn one_of_its_own(
         return vec![look, change];
     };
     let at_bridge = Shell::of(host, Some(bridge.device.netns));
-    let forget = command!["bridge fdb del", mac, "dev", port.name, "master"];
+    // The owner may have spoken meanwhile, and its entry is another then: deleting would fail, replacing does not.
+    let right = way_to(host, bridge, owner)
+        .filter(|port| bridge_of(host, port.device).is_some_and(|b| b.device == bridge.device));
+    let entry = match right {
+        Some(right) => {
+            command![
+                "bridge fdb replace",
+                mac,
+                "dev",
+                right.name,
+                "master",
+                "dynamic"
+            ]
+        }
+        None => command!["bridge fdb del", mac, "dev", port.name, "master"],
+    };
     vec![
         look,
-        change.and_in(&at_bridge, forget),
+        change.and_in(&at_bridge, entry),
         at_bridge.look(
             "on which port the bridge has it now",
             fdb_of_bridge(&bridge.name, mac),
