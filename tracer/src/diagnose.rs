@@ -8,6 +8,7 @@
 // Rules are read one at a time: each of their functions fits a screen (clippy.toml).
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
+pub mod advertisements;
 pub mod arbitration;
 mod asked;
 mod backends;

@@ -1,5 +1,6 @@
 //! What is known of the host: [`Host`] folds [`Fact`]s into one place; the modules below read them.
 
+mod advertisements;
 pub mod answers;
 mod bridge_tables;
 mod cgroups;
@@ -35,11 +36,11 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::model::{Device, KtimeNs, Mac, NetNs, Proto, Tuple};
 use facts::{
-    AddressOwner, Cgroups, ConntrackAnswer, ConntrackCounters, DeviceState, Fact, Forwarding,
-    InterfaceAddress, IpvsAnswer, Link, MulticastPorts, Namespace, Neighbor, NodeId, OpenSocket,
-    OvsAnswer, Owner, OwnerKind, PacketQueue, PolicyRule, PortUse, PortVlan, Probe, ProbeState,
-    ProcessOwner, RouteAnswer, RuleTrace, Ruleset, Run, TableRoute, TracedNode, WireGuard,
-    XfrmPolicy,
+    AddressOwner, Advertised, Cgroups, ConntrackAnswer, ConntrackCounters, DeviceState, Fact,
+    Forwarding, InterfaceAddress, IpvsAnswer, Link, MulticastPorts, Namespace, Neighbor, NodeId,
+    OpenSocket, OvsAnswer, Owner, OwnerKind, PacketQueue, PolicyRule, PortUse, PortVlan, Probe,
+    ProbeState, ProcessOwner, RouteAnswer, RuleTrace, Ruleset, Run, TableRoute, TracedNode,
+    WireGuard, XfrmPolicy,
 };
 
 pub use firewall::{element_words, ipset_words, is_nft_name, nft_string};
@@ -136,6 +137,8 @@ pub struct Host {
     pub ovs: BTreeMap<(Device, Tuple), Dated<OvsAnswer>>,
     /// Queues of packets that processes have open, by namespace.
     pub packet_queues: BTreeMap<NetNs, Dated<Vec<PacketQueue>>>,
+    /// Interfaces that got router advertisements, by namespace.
+    pub advertisements: BTreeMap<NetNs, Dated<Vec<Advertised>>>,
     /// A process inside each namespace that no file below /run/netns leads to.
     pub processes: BTreeMap<NetNs, u32>,
     /// What could not be read: (what, why).
@@ -217,6 +220,7 @@ impl Host {
                 let key = (answer.device, answer.flow.tuple);
                 put(&mut self.ovs, key, at.of(*answer));
             }
+            Fact::Advertisements(netns, list) => put(&mut self.advertisements, netns, at.of(list)),
             Fact::PacketQueues(netns, list) => put(&mut self.packet_queues, netns, at.of(list)),
             Fact::DeviceState(device, it) => put(&mut self.device_states, device, at.of(it)),
             Fact::LocalPorts(it) => {

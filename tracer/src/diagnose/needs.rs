@@ -11,6 +11,7 @@ use crate::network::links::{members, peer_of};
 use crate::network::route::{Decision, Query, Tables, Unknown, lookup};
 use crate::network::sockets::{Wanted, accept_sysctl, vrf_of};
 
+use super::advertisements;
 use super::device_state;
 use super::gateways;
 use super::local;
@@ -363,6 +364,16 @@ pub const GATEWAYS: Need = Need {
     ask: |loss, asked| {
         if let (Some(netns), Some(tuple)) = (loss.netns(), loss.tuple()) {
             gateways::ask(loss.host, netns, tuple, asked);
+        }
+    },
+};
+
+/// Router advertisements that brought no route.
+pub const ADVERTISEMENTS: Need = Need {
+    what: "router advertisements that the namespace got, where it has no route",
+    ask: |loss, asked| {
+        if let Some(netns) = loss.netns() {
+            advertisements::ask(netns, loss.v6(), asked);
         }
     },
 };

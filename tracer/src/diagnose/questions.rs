@@ -6,6 +6,7 @@ use crate::host::facts::Question;
 use crate::model::{Detail, Direction, Fate, Proto};
 use crate::network::links::peer_of;
 
+use super::advertisements;
 use super::ends;
 use super::gateways;
 use super::groups;
@@ -111,6 +112,7 @@ fn about_failure(host: &Host, failure: &local::Failure, list: &mut Asked) {
     }
     list.push(Question::route(netns, failure.tuple, 0));
     gateways::ask(host, netns, failure.tuple, list);
+    advertisements::ask(netns, failure.dst.is_ipv6(), list);
     let links = host.links().filter(|l| l.device.netns == netns);
     list.extend(links.map(|link| Question::Link {
         device: link.device,

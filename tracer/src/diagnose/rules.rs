@@ -168,6 +168,7 @@ pub const RULES: &[Rule] = &[
             needs::WAYS,
             needs::OWNERS_WAY_BACK,
             needs::GATEWAYS,
+            needs::ADVERTISEMENTS,
         ],
         route::lookup,
     ),

@@ -19,8 +19,8 @@ use super::netlink::{
     Message, Netlink, Request, address_bytes, address_of, attributes, family_of, u16_of, u32_of,
 };
 use super::{
-    Unreadable, bridge_tables, cgroups, conntrack, device_state, fdb, firewall, ipvs, ovs,
-    packet_queues, policy, services, sockets, tables, wireguard, workloads, xfrm,
+    Unreadable, advertisements, bridge_tables, cgroups, conntrack, device_state, fdb, firewall,
+    ipvs, ovs, packet_queues, policy, services, sockets, tables, wireguard, workloads, xfrm,
 };
 use crate::model::{Device, IfIndex, Mac, NetNs, Proto, Tuple};
 use crate::uapi::rtnetlink::{ROUTE_TYPES, RTA_VIA, RTM_F_CLONED};
@@ -98,6 +98,7 @@ fn subject(question: &Question) -> Option<(NetNs, String)> {
             device.netns,
             format!("Open vSwitch's port {}", device.ifindex.0),
         ),
+        Question::Advertisements { netns } => (*netns, String::from("router advertisements")),
         Question::PacketQueues { netns } => {
             (*netns, String::from("queues of packets for processes"))
         }
@@ -150,6 +151,7 @@ fn read(question: &Question, netns: NetNs, namespaces: &Namespaces) -> io::Resul
         }
         Question::Ipvs { tuple, .. } => Fact::Ipvs(ipvs::read(netns, *tuple)?),
         Question::WireGuard { device } => Fact::WireGuard(*device, wireguard::read(*device)?),
+        Question::Advertisements { .. } => Fact::Advertisements(netns, advertisements::read()?),
         Question::PacketQueues { .. } => Fact::PacketQueues(netns, packet_queues::read()?),
         Question::ConntrackCounters { .. } => {
             Fact::ConntrackCounters(netns, conntrack::counters()?)

@@ -34,7 +34,7 @@ pub use layer2::{
 pub use nodes::{ClockBasis, NodeClock, NodeId, TracedNode};
 pub use owners::{AddressOwner, ContainerName, Owner, OwnerKind, ProcessOwner};
 pub use queues::PacketQueue;
-pub use routes::{NextHop, PolicyRule, Route, RouteAnswer, Selectors, TableRoute};
+pub use routes::{Advertised, NextHop, PolicyRule, Route, RouteAnswer, Selectors, TableRoute};
 pub use rule_trace::{RuleTrace, TracedPacket};
 pub use sockets::{Connection, LocalPorts, OpenSocket, PortSockets, PortUse};
 pub use tunnel::{TunnelLink, VxlanLink};
@@ -139,6 +139,8 @@ pub enum Fact {
     Ovs(Box<OvsAnswer>),
     /// Queues of packets that processes of a namespace have open (NFQUEUE).
     PacketQueues(NetNs, Vec<PacketQueue>),
+    /// Interfaces of a namespace that got router advertisements.
+    Advertisements(NetNs, Vec<Advertised>),
     /// Settings and peers of a WireGuard device.
     WireGuard(Device, WireGuard),
     /// What nf_tables did with a packet whose rules are traced.
@@ -632,6 +634,11 @@ pub enum Question {
     },
     /// Answered by [`Fact::PacketQueues`].
     PacketQueues {
+        /// Where.
+        netns: NetNs,
+    },
+    /// Answered by [`Fact::Advertisements`].
+    Advertisements {
         /// Where.
         netns: NetNs,
     },

@@ -136,6 +136,7 @@ impl Redactor {
             | Question::ChainsAgain { .. }
             | Question::ConntrackCounters { .. }
             | Question::PacketQueues { .. }
+            | Question::Advertisements { .. }
             | Question::WireGuard { .. }
             | Question::PortVlans { .. }
             | Question::MulticastPorts { .. }

@@ -12,6 +12,7 @@ use crate::network::route::{
     self, Decision, Query, Tables, errno_words, lookup, route_words, rule_words,
 };
 
+use super::super::advertisements::Ignored;
 use super::super::causes::{Cause, ROUTE_BLACKHOLE, ROUTE_NONE, ROUTE_PROHIBIT, ROUTE_UNREACHABLE};
 use super::super::gateways;
 use super::super::remedy::{Remedy, Shell, command, ip, text};
@@ -75,7 +76,10 @@ impl<'a> Refusal<'a> {
                 "{kind} route for {dst} ({})",
                 route_words(self.host, netns, route)
             ),
-            _ if self.cause == &ROUTE_NONE => format!("no route to {dst}"),
+            _ if self.cause == &ROUTE_NONE => match self.ignored() {
+                Some(ignored) => format!("no route to {dst} ({})", ignored.words()),
+                None => format!("no route to {dst}"),
+            },
             _ => format!("{kind} route for {dst}"),
         }
     }
@@ -95,8 +99,14 @@ impl<'a> Refusal<'a> {
                 rule.priority,
                 rule_words(rule)
             )),
-            _ => None,
+            _ => self.ignored().map(|ignored| ignored.evidence()),
         }
+    }
+
+    /// The interface that ignores router advertisements, where the route is missing that would come with them.
+    fn ignored(&self) -> Option<Ignored<'a>> {
+        let netns = self.netns.filter(|_| self.query.tuple.dst.is_ipv6())?;
+        Ignored::only(self.host, netns).filter(|_| self.cause == &ROUTE_NONE && self.by.is_none())
     }
 
     /// What to look at and to change. `iif`: source and interface of a packet that came in.
@@ -188,6 +198,9 @@ impl<'a> Refusal<'a> {
             let words = |act: &str| command![..ip, "route", act, ..way.split(' ')];
             shell.change(text, words("add")).undone_by(words("del"))
         };
+        if let Some(ignored) = self.ignored() {
+            return vec![look, ignored.taken(shell)];
+        }
         let way = self.netns.and_then(|netns| way_to(self.host, netns, dst));
         if let Some(way) = way {
             let text = format!("add the missing route: {dst} is there");

@@ -1,7 +1,7 @@
 //! Flows whose packets the kernel dropped.
 
 use super::fixture::{Net, device, dropped, echo, mac, ports, tcp};
-use crate::host::facts::{Fact, FilterEngine, Question, Route, RouteAnswer, Selectors};
+use crate::host::facts::{Advertised, Fact, FilterEngine, Question, Route, RouteAnswer, Selectors};
 use crate::model::{Detail, Direction, KtimeNs, NetNs, Proto, Tuple};
 use crate::verdict::{Confidence, Outcome, Verdict};
 
@@ -269,6 +269,38 @@ fn no_route_on_the_router() {
         );
         assert_eq!(hook(&verdict), Some("route"));
         assert!(commands(&verdict).contains("route get"));
+    }
+}
+
+#[test]
+fn a_route_that_router_advertisements_should_have_brought() {
+    let said = |accept: u32, forwards: bool, uplinks: u32| {
+        let mut net = routed();
+        let mut info = dropped("IP_INNOROUTES", "ip6_pkt_discard", "dst_input");
+        info.dst_error = Some(101);
+        let advertised = |ifindex| Advertised {
+            ifindex,
+            received: 3,
+            accept,
+            forwards,
+        };
+        let list = (3..3 + uplinks).map(advertised).collect();
+        net.fact(Fact::Advertisements(NetNs(ROUTER), list));
+        dies_at_west(&mut net, ping6(), info);
+        net.verdict()
+    };
+    let ignored = said(1, true, 1);
+    assert_eq!(ignored.cause.as_deref(), Some("route.none"));
+    assert!(
+        ignored
+            .summary
+            .contains("(east ignores router advertisements)"),
+        "{ignored:?}"
+    );
+    assert!(commands(&ignored).contains("net.ipv6.conf.east.accept_ra=2"));
+    assert!(commands(&said(0, false, 1)).contains("net.ipv6.conf.east.accept_ra=1"));
+    for other in [said(2, true, 1), said(1, false, 1), said(1, true, 2)] {
+        assert!(!commands(&other).contains("accept_ra"), "{other:?}");
     }
 }
 

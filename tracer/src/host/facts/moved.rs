@@ -34,6 +34,7 @@ impl Fact {
             | Self::Chains(netns, _)
             | Self::Ruleset(netns, _)
             | Self::ConntrackCounters(netns, _)
+            | Self::Advertisements(netns, _)
             | Self::PacketQueues(netns, _) => Some(netns),
             Self::Run(_)
             | Self::Node(_)

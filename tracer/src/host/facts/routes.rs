@@ -255,3 +255,24 @@ impl Question {
         }
     }
 }
+
+/// An interface that got router advertisements, and what decides whether they are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Advertised {
+    /// Which.
+    pub ifindex: u32,
+    /// How many, since it exists (`Icmp6InRouterAdvertisements`).
+    pub received: u64,
+    /// `accept_ra` of the interface.
+    pub accept: u32,
+    /// `forwarding` of the interface.
+    pub forwards: bool,
+}
+
+impl Advertised {
+    /// Whether they are taken (ipv6_accept_ra, include/net/ipv6.h).
+    #[must_use]
+    pub fn is_taken(&self) -> bool {
+        self.accept == 2 || self.accept != 0 && !self.forwards
+    }
+}

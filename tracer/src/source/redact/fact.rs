@@ -78,6 +78,7 @@ impl Pseudonyms {
                 covered: _,
                 total: _,
             }
+            | Fact::Advertisements(_, _)
             | Fact::ConntrackCounters(_, _) => {}
         }
     }
