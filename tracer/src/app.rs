@@ -19,7 +19,6 @@ mod stdin;
 mod work;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -29,7 +28,7 @@ use crate::config::Depth;
 use crate::config::{Config, RecordTo, ScreenConfig};
 use crate::error::{Error, ExitStatus};
 use crate::filter::{Request, compile};
-use crate::host::machine;
+use crate::host::{NamePlaces, machine};
 use crate::inventory::{self, list::Listed};
 use crate::render::style::{ASCII, UNICODE};
 use crate::report::Report;
@@ -156,9 +155,9 @@ pub fn print(
 ///
 /// # Errors
 /// When namespaces cannot be read, or the standard output takes nothing.
-pub fn list(what: Option<Listed>, host_root: Option<PathBuf>) -> Result<ExitStatus, Error> {
+pub fn list(what: Option<Listed>, places: NamePlaces) -> Result<ExitStatus, Error> {
     confine(Role::Machine, 0);
-    let text = inventory::list::list(what, host_root)
+    let text = inventory::list::list(what, places)
         .map_err(|error| Error::runtime("cannot read the machine's namespaces").caused_by(error))?;
     print(|out| out.write_all(text.as_bytes()))
 }

@@ -5,6 +5,7 @@ mod cluster;
 mod diff;
 mod duration;
 mod merge;
+mod names;
 mod output;
 mod trace;
 
@@ -27,6 +28,7 @@ use crate::config::{
 };
 use crate::doctor::sample;
 use crate::error::Error;
+use crate::host::NamePlaces;
 use crate::inventory::list::Listed;
 pub use clap_complete::Shell;
 
@@ -44,7 +46,7 @@ pub enum Invocation {
     /// Hold two traces against each other.
     Diff(DiffConfig),
     /// List what can be asked for by name.
-    List(Option<Listed>, Option<PathBuf>),
+    List(Option<Listed>, NamePlaces),
     /// Say whether a trace works here; as JSON.
     Doctor(Box<Config>, bool),
     /// Send what the above traces.
@@ -166,15 +168,37 @@ enum Command {
     Man,
 }
 
+/// Where names are found.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Where to look")]
+pub struct NameArgs {
+    /// Where the machine's files are mounted, for a tracer in a container: pods and containers are named from what lies below
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub host_root: Option<PathBuf>,
+    /// Lists of names.
+    #[command(flatten)]
+    pub lists: ListedNames,
+}
+
+/// Lists of names.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Where to look")]
+pub struct ListedNames {
+    /// Names of all nodes' pods, services and nodes, as `kubectl get pods,services,endpointslices,nodes -A -o json` wrote them;
+    /// may be repeated
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub names: Vec<PathBuf>,
+}
+
 /// What can be asked for.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ListArgs {
     /// Which [default: all]
     #[arg(value_enum)]
     pub what: Option<ListChoice>,
-    /// Where the machine's files are mounted, for a tracer in a container
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub host_root: Option<PathBuf>,
+    /// Where names are found.
+    #[command(flatten)]
+    pub names: NameArgs,
 }
 
 /// What `tracer doctor` is told.
@@ -183,9 +207,9 @@ pub struct DoctorArgs {
     /// As JSON
     #[arg(long)]
     pub json: bool,
-    /// Where the machine's files are mounted, for a tracer in a container
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub host_root: Option<PathBuf>,
+    /// Where names are found.
+    #[command(flatten)]
+    pub names: NameArgs,
     /// The kernel's types from this file: raw BTF, or a vmlinux with a .BTF section
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub btf: Option<PathBuf>,
@@ -249,9 +273,9 @@ pub struct TraceArgs {
     /// Trace only in this network namespace; may be repeated [default: all]
     #[arg(long, value_name = "NAME", help_heading = "Where to look")]
     pub netns: Vec<String>,
-    /// Where the machine's files are mounted, for a tracer in a container: pods and containers are named from what lies below
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Where to look")]
-    pub host_root: Option<PathBuf>,
+    /// Where names are found.
+    #[command(flatten)]
+    pub names: NameArgs,
     /// Trace only on interfaces whose name matches (* ? [a-c]); may be repeated [default: all]
     #[arg(short, long, value_name = "GLOB", help_heading = "Where to look")]
     pub interface: Vec<String>,
@@ -422,6 +446,9 @@ pub struct ReplayArgs {
     /// it and go back to the start
     #[arg(long, value_name = "N", default_value = "max", value_parser = str::parse::<Speed>)]
     pub speed: Speed,
+    /// Lists of names.
+    #[command(flatten)]
+    pub names: ListedNames,
     /// The report.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -445,6 +472,9 @@ pub struct MergeArgs {
     /// Recordings written by --record, one per node; NAME= names the node [default: its host name]
     #[arg(value_name = "[NAME=]FILE", required = true, value_hint = ValueHint::FilePath)]
     pub files: Vec<String>,
+    /// Lists of names.
+    #[command(flatten)]
+    pub names: ListedNames,
     /// The report.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -540,7 +570,9 @@ fn invocation(cli: Cli, surroundings: Surroundings) -> Result<Invocation, Error>
             Invocation::Cluster(Box::new(cluster::config(*args, surroundings)?))
         }
         Some(Command::Diff(args)) => Invocation::Diff(diff::config(args, surroundings)?),
-        Some(Command::List(args)) => Invocation::List(args.what.map(Listed::from), args.host_root),
+        Some(Command::List(args)) => {
+            Invocation::List(args.what.map(Listed::from), names::places(args.names)?)
+        }
         Some(Command::Doctor(args)) => doctor(args, surroundings)?,
         Some(Command::DoctorSender) => Invocation::DoctorSender,
         Some(Command::Schema { document }) => Invocation::Schema(document),
@@ -556,7 +588,7 @@ fn doctor(args: DoctorArgs, surroundings: Surroundings) -> Result<Invocation, Er
     let expression = format!("udp and host {} and port {}", sample::ADDRESS, sample::PORT);
     let cli = Cli::try_parse_from(["tracer", "--output", "text", &expression]);
     let mut traced = cli.map_err(|error| usage(&error))?.args;
-    traced.trace.host_root = args.host_root;
+    traced.trace.names = args.names;
     traced.trace.btf = args.btf;
     let config = trace::config(traced, surroundings)?;
     Ok(Invocation::Doctor(Box::new(config), args.json))

@@ -13,6 +13,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::filter::Compiled;
+use crate::host::NamePlaces;
+use crate::host::facts::AddressOwner;
 pub use cluster::{ClusterConfig, NodeCommand};
 pub use diff::DiffConfig;
 pub use glob::Glob;
@@ -46,8 +48,8 @@ pub struct Config {
     pub filter: Compiled,
     /// Names of the namespaces to look at; empty: all.
     pub only_netns: Vec<String>,
-    /// Where the machine's files are found too, for names.
-    pub host_root: Option<PathBuf>,
+    /// Where names are looked for.
+    pub names: NamePlaces,
     /// Interfaces to look at; empty: all.
     pub only_interfaces: Vec<Glob>,
     /// End after this time.
@@ -79,6 +81,8 @@ pub struct Config {
 /// A replay.
 #[derive(Clone, Debug)]
 pub struct ReplayConfig {
+    /// Whose addresses are, beside what the recording tells.
+    pub names: Vec<AddressOwner>,
     /// Write every proposal behind the report, and why it does or does not stand.
     pub explain: bool,
     /// The recording.

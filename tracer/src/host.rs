@@ -13,6 +13,7 @@ pub(crate) mod firewall;
 pub(crate) mod foreign;
 mod generic;
 mod ipvs;
+pub mod kubectl;
 pub(crate) mod links;
 pub mod machine;
 pub mod namespaces;
@@ -44,7 +45,7 @@ use facts::{
 };
 
 pub use firewall::{element_words, ipset_words, is_nft_name, nft_string};
-pub use workloads::{NameSource, sources as name_sources};
+pub use workloads::{NamePlaces, NameSource, sources as name_sources};
 
 /// What could not be read of the host, and why.
 struct Unreadable {

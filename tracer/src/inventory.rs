@@ -6,13 +6,12 @@ pub mod list;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
 
-use crate::filter::{Directory, End, Named, Unknown};
-use crate::host::Host;
+use crate::filter::{Directory, End, Named, NoDirectory, Unknown};
 use crate::host::answers::answer;
-use crate::host::facts::{Fact, OwnerKind, Question};
+use crate::host::facts::{AddressOwner, Fact, OwnerKind, Question};
 use crate::host::watch::{HostChange, Watcher};
+use crate::host::{Host, NamePlaces};
 use crate::host::{processes, sockets};
 use crate::model::{KtimeNs, NetNs};
 
@@ -30,8 +29,8 @@ impl Inventory {
     ///
     /// # Errors
     /// When /proc cannot be read.
-    fn read(host_root: Option<PathBuf>, with_rules: impl Fn(&str) -> bool) -> io::Result<Self> {
-        let (watcher, changes) = Watcher::new(host_root)?;
+    fn read(places: NamePlaces, with_rules: impl Fn(&str) -> bool) -> io::Result<Self> {
+        let (watcher, changes) = Watcher::new(places)?;
         let mut host = Host::default();
         let mut apply = |fact: Fact| host.apply(KtimeNs(0), fact);
         changes.iter().map(HostChange::fact).for_each(&mut apply);
@@ -51,7 +50,8 @@ impl Inventory {
     }
 
     /// Addresses of what is called so: those of its interfaces, else those that files and rules tell.
-    fn addresses(&self, words: &str) -> BTreeSet<IpAddr> {
+    fn addresses(&self, kind: OwnerKind, name: &str) -> BTreeSet<IpAddr> {
+        let words = format!("{}{name}", kind.words());
         let mut namespaces = self.host.namespaces();
         let inside = namespaces.find(|(_, name)| *name == words);
         let own: BTreeSet<IpAddr> = inside
@@ -61,7 +61,7 @@ impl Inventory {
             return own;
         }
         let told = self.host.owned_addresses();
-        told.filter(|(_, owner)| owner.to_string() == words)
+        told.filter(|(_, owner)| owner.kind == kind && owner.name == name)
             .map(|(address, _)| address)
             .collect()
     }
@@ -120,7 +120,7 @@ impl Inventory {
                 hint: known(),
             }),
             [only] => {
-                let addresses = self.addresses(&format!("{}{only}", kind.words()));
+                let addresses = self.addresses(kind, only);
                 let ends: Vec<End> = addresses.into_iter().map(End::from).collect();
                 if ends.is_empty() {
                     return Err(Unknown {
@@ -201,15 +201,15 @@ fn list_word(kind: OwnerKind) -> &'static str {
 /// This machine's names, read when the first one is asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Machine {
-    /// Where its files are found too.
-    pub host_root: Option<PathBuf>,
+    /// Where its names are found.
+    pub names: NamePlaces,
 }
 
 impl Directory for Machine {
     fn find(&self, named: Named, name: &str) -> Result<Vec<End>, Unknown> {
         let services = named == Named::Service;
-        let root = self.host_root.clone();
-        let inventory = Inventory::read(root, |place| services && may_have_services(place));
+        let places = self.names.clone();
+        let inventory = Inventory::read(places, |place| services && may_have_services(place));
         let inventory = inventory.map_err(|error| Unknown {
             message: format!("names cannot be looked up: {error}"),
             hint: "give addresses, or run as root".to_owned(),
@@ -236,6 +236,36 @@ impl Directory for Machine {
                 }),
             },
         }
+    }
+}
+
+/// The names of lists, where other machines are traced.
+#[derive(Debug)]
+pub struct Told(Inventory);
+
+impl Told {
+    /// Of these owners of addresses.
+    #[must_use]
+    pub fn new(names: Vec<AddressOwner>) -> Self {
+        let mut host = Host::default();
+        host.apply(KtimeNs(0), Fact::Owners(names));
+        Self(Inventory { host })
+    }
+}
+
+impl Directory for Told {
+    fn find(&self, named: Named, name: &str) -> Result<Vec<End>, Unknown> {
+        let kind = match named {
+            Named::Pod => OwnerKind::Pod,
+            Named::Service => OwnerKind::Service,
+            Named::Container | Named::Process | Named::Pid => {
+                return NoDirectory.find(named, name);
+            }
+        };
+        if self.0.names(kind).is_empty() {
+            return NoDirectory.find(named, name);
+        }
+        self.0.ends((named, kind), name)
     }
 }
 

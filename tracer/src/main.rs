@@ -33,7 +33,7 @@ fn run(invocation: Invocation) -> Result<ExitStatus, Error> {
         Invocation::Merge(config) => app::merge(&config),
         Invocation::Cluster(config) => app::cluster(&config),
         Invocation::Diff(config) => app::diff(&config),
-        Invocation::List(what, host_root) => app::list(what, host_root),
+        Invocation::List(what, places) => app::list(what, places),
         Invocation::Doctor(config, json) => app::doctor(&config, json),
         Invocation::DoctorSender => app::print(|_| sample::serve()),
         Invocation::Schema(document) => {

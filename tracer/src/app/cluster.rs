@@ -66,7 +66,8 @@ async fn run(
 ) -> Result<MergedTrace, Error> {
     let mut signals = Signals::listen()?;
     let keep = config.trace.output.screen.is_some() || output.wants_inputs();
-    let redaction = RedactionStage::new(config.trace.redact.as_ref())?;
+    let redaction =
+        RedactionStage::new(config.trace.redact.as_ref())?.with_names(config.names.clone());
     let merged = MergedTrace::new((&files, None), keep, redaction)?;
     let look = look(config.trace.output.screen);
     let cluster = Cluster::start(&config.nodes, config.keep.as_deref())?;
@@ -114,12 +115,12 @@ impl MergedTrace {
     fn new(
         (files, pending): (&Files, Option<PendingRecording>),
         keep: bool,
-        redaction: RedactionStage,
+        mut redaction: RedactionStage,
     ) -> Result<Self, Error> {
         let kept = KeptInputs::begin(files, pending, keep)
             .map_err(|error| Error::io("write the recording", error))?;
         Ok(Self {
-            session: Session::default(),
+            session: redaction.session(),
             kept,
             keep,
             redaction,

@@ -27,7 +27,7 @@ const SETTLE: Duration = Duration::from_millis(700);
 pub fn doctor(config: &Config, json: bool) -> Result<ExitStatus, Error> {
     let conditions = Conditions::read(config.btf.is_some());
     let problems = conditions.problems();
-    let names = name_sources(config.host_root.clone());
+    let names = name_sources(config.names.clone());
     let mut found = Examination::before(&conditions, &problems, &names, config.budget);
     if problems.is_empty() {
         let traced = runtime()?.block_on(trace(config, &mut found));

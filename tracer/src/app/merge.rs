@@ -17,7 +17,6 @@ use crate::config::{MergeConfig, NodeFile};
 use crate::error::{Error, ExitStatus};
 use crate::host::facts::NodeId;
 use crate::restrict::Role;
-use crate::session::Session;
 use crate::source::merge::{Merger, NodeScan};
 use crate::source::recording::{Ending, Reader};
 
@@ -34,7 +33,8 @@ pub fn merge(config: &MergeConfig) -> Result<ExitStatus, Error> {
         .saved(config.output.screen.is_some());
     let files = Files::start(wanted)?;
     let pending = pending(config.record.as_ref(), &files)?;
-    let mut redaction = RedactionStage::new(config.redact.as_ref())?;
+    let mut redaction =
+        RedactionStage::new(config.redact.as_ref())?.with_names(config.names.clone());
     let look = look(config.output.screen);
     let runtime = runtime()?;
     // The files are somebody else's.
@@ -46,7 +46,7 @@ pub fn merge(config: &MergeConfig) -> Result<ExitStatus, Error> {
     let keep = config.output.screen.is_some() || output.wants_inputs();
     let mut kept = KeptInputs::begin(&files, pending, keep)
         .map_err(|error| Error::io("write the recording", error))?;
-    let mut session = Session::default();
+    let mut session = redaction.session();
     tell_of_text(config.output.text_because);
     let mut display = display(look, &session, &mut output)?;
     for input in merger {

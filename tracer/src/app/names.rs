@@ -25,7 +25,7 @@ impl Names {
     pub(super) fn start(config: &Config) -> Result<Self, Error> {
         let (to, questions) = sync_channel(0);
         let machine = Machine {
-            host_root: config.host_root.clone(),
+            names: config.names.clone(),
         };
         thread::Builder::new()
             .name("tracer-names".to_owned())

@@ -1,15 +1,21 @@
-//! `--redact`: the one place through which inputs pass before anything uses them, and questions on their way back.
+//! `--redact` and `--names`: the one place through which inputs pass before anything uses them, and questions on their way back.
 
 use crate::config::Redaction;
 use crate::error::Error;
 use crate::filter::{self, Compiled, Directory, Request};
-use crate::host::facts::Question;
+use crate::host::facts::{AddressOwner, Fact, Question};
+use crate::model::KtimeNs;
+use crate::session::Session;
 use crate::source::Input;
 use crate::source::redact::{Key, Redactor};
 
 /// Passes everything unchanged, or with pseudonyms.
 #[derive(Default)]
-pub(super) struct RedactionStage(Option<(Key, Redactor)>);
+pub(super) struct RedactionStage {
+    redactor: Option<(Key, Redactor)>,
+    /// Whose addresses are, beside what the inputs tell.
+    names: Vec<AddressOwner>,
+}
 
 impl RedactionStage {
     /// As configured.
@@ -21,22 +27,43 @@ impl RedactionStage {
             Some(path) => Key::read(path),
             None => Key::random(),
         });
-        Ok(Self(key.transpose()?.map(redactor)))
+        Ok(Self {
+            redactor: key.transpose()?.map(redactor),
+            names: Vec::new(),
+        })
+    }
+
+    /// With names that are known beforehand.
+    pub(super) fn with_names(self, names: Vec<AddressOwner>) -> Self {
+        Self { names, ..self }
+    }
+
+    /// A trace that has seen no input, and knows the names.
+    pub(super) fn session(&mut self) -> Session {
+        let mut session = Session::default();
+        let names = Input::Host(KtimeNs(0), Fact::Owners(self.names.clone()));
+        if let Some(names) = self.input(names).filter(|_| !self.names.is_empty()) {
+            session.input(&names);
+        }
+        session
     }
 
     /// Whether it makes pseudonyms at all.
     pub(super) fn hides(&self) -> bool {
-        self.0.is_some()
+        self.redactor.is_some()
     }
 
     /// One that makes the same pseudonyms, for the same inputs once more.
     pub(super) fn afresh(&self) -> Self {
-        Self(self.0.as_ref().map(|(key, _)| redactor(*key)))
+        Self {
+            redactor: self.redactor.as_ref().map(|(key, _)| redactor(*key)),
+            names: self.names.clone(),
+        }
     }
 
     /// The redacted input; `None` where nothing is left of it.
     pub(super) fn input(&mut self, input: Input) -> Option<Input> {
-        match &mut self.0 {
+        match &mut self.redactor {
             Some((_, redactor)) => redactor.input(input),
             None => Some(input),
         }
@@ -44,7 +71,7 @@ impl RedactionStage {
 
     /// Questions with the original addresses and names.
     pub(super) fn questions(&self, questions: Vec<Question>) -> Vec<Question> {
-        match &self.0 {
+        match &self.redactor {
             Some((_, redactor)) => questions
                 .into_iter()
                 .map(|q| redactor.question(q))
@@ -68,7 +95,7 @@ impl RedactionStage {
             };
             filter::compile_with(&request, directory)
         };
-        let Some((_, redactor)) = &mut self.0 else {
+        let Some((_, redactor)) = &mut self.redactor else {
             let typed = compile(text.to_owned())?;
             let shown = typed.expression.clone();
             return Ok((typed, shown));

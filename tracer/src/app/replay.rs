@@ -47,7 +47,7 @@ pub fn replay(config: &ReplayConfig) -> Result<ExitStatus, Error> {
         .saved(config.output.screen.is_some());
     let files = Files::start(wanted)?;
     let file = kept::open(&config.file)?;
-    let redaction = RedactionStage::new(config.redact.as_ref())?;
+    let redaction = RedactionStage::new(config.redact.as_ref())?.with_names(config.names.clone());
     let pending = pending(config.record.as_ref(), &files)?;
     let mut output = Output::open(&config.output)?;
     let look = look(config.output.screen);
@@ -182,7 +182,7 @@ impl<'a> Player<'a> {
         config: &'a ReplayConfig,
         files: &Files,
         file: File,
-        redaction: RedactionStage,
+        mut redaction: RedactionStage,
     ) -> Result<Self, Error> {
         let kept = KeptInputs::of_replay(files, (&config.file, &file), redaction.afresh())
             .map_err(|error| unread(config, error))?;
@@ -195,8 +195,8 @@ impl<'a> Player<'a> {
         Ok(Self {
             config,
             from,
+            session: redaction.session(),
             redaction,
-            session: Session::default(),
             kept,
             course: Course::Runs,
             waiting: None,
@@ -353,7 +353,7 @@ impl<'a> Player<'a> {
             return Ok(());
         }
         self.from = Supply::File(self.reader()?);
-        (self.session, self.waiting, self.paced_from) = (Session::default(), None, None);
+        (self.session, self.waiting, self.paced_from) = (self.redaction.session(), None, None);
         display.restart(&self.session);
         while let Some(input) = self.next()? {
             if !matches!(input, Input::Host(..)) {

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Args, ClusterArgs, TraceArgs, trace};
+use super::{Args, ClusterArgs, TraceArgs, names, trace};
 use crate::config::{ClusterConfig, Config, NodeCommand, ReportTo, Surroundings};
 use crate::error::Error;
-use crate::filter::NoDirectory;
+use crate::inventory::Told;
 
 /// Most nodes: their numbers must fit beside kernel addresses.
 const MOST_NODES: usize = 255;
@@ -23,6 +23,7 @@ pub(super) fn config(
     surroundings: Surroundings,
 ) -> Result<ClusterConfig, Error> {
     let told = args.trace.clone();
+    let names = names::told(&told.names.lists)?;
     let trace = trace::config_with(
         Args {
             trace: args.trace,
@@ -30,7 +31,7 @@ pub(super) fn config(
             until_eof: false,
         },
         surroundings,
-        &NoDirectory,
+        &Told::new(names.clone()),
     )?;
     let called = shlex::split(&args.tracer)
         .filter(|words| !words.is_empty())
@@ -41,8 +42,8 @@ pub(super) fn config(
     let tracer = [called, words(told, &trace)].concat();
     let nodes = args.node.iter().map(|text| node(text, &tracer));
     let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
-    let mut names = BTreeSet::new();
-    if let Some(twice) = nodes.iter().find(|node| !names.insert(&node.name)) {
+    let mut called = BTreeSet::new();
+    if let Some(twice) = nodes.iter().find(|node| !called.insert(&node.name)) {
         return Err(Error::usage(format!("two nodes are named {}", twice.name))
             .hint("give each --node a name of its own"));
     }
@@ -74,6 +75,7 @@ pub(super) fn config(
     }
     Ok(ClusterConfig {
         nodes,
+        names,
         keep: args.keep,
         trace,
     })
@@ -130,7 +132,7 @@ fn words(args: TraceArgs, config: &Config) -> Vec<String> {
         shorthands: _,
         one_way,
         netns,
-        host_root,
+        names,
         interface,
         // counted here, over all nodes
         duration: _,
@@ -161,7 +163,11 @@ fn words(args: TraceArgs, config: &Config) -> Vec<String> {
     .chain(duration.map(|duration| ("duration", duration)))
     .chain(netns.into_iter().map(|name| ("netns", name)))
     .chain(interface.into_iter().map(|glob| ("interface", glob)))
-    .chain(host_root.map(|path| ("host-root", path.display().to_string())))
+    .chain(
+        names
+            .host_root
+            .map(|path| ("host-root", path.display().to_string())),
+    )
     .chain(btf.map(|path| ("btf", path.display().to_string())));
     words.extend(given.flat_map(|(name, value)| [flag(name), value]));
     words.extend(

@@ -1,6 +1,7 @@
 //! Arguments of a merge, checked.
 
 use super::cluster::is_name;
+use super::names::told;
 use super::trace::redaction;
 use super::{MergeArgs, output};
 use crate::config::{MergeConfig, NodeFile, RecordTo, Surroundings};
@@ -31,6 +32,7 @@ pub(super) fn config(args: MergeArgs, surroundings: Surroundings) -> Result<Merg
         }
     }
     Ok(MergeConfig {
+        names: told(&args.names)?,
         nodes,
         record: args.record.map(|path| RecordTo { path, most: None }),
         output,

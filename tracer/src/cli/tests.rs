@@ -44,9 +44,13 @@ fn expressions_and_subcommands_stand_side_by_side() {
     ));
     assert!(matches!(
         invocation("list services"),
-        Invocation::List(Some(Listed::Services), None)
+        Invocation::List(Some(Listed::Services), _)
     ));
-    assert!(matches!(invocation("list"), Invocation::List(None, None)));
+    assert!(matches!(invocation("list"), Invocation::List(None, _)));
+    let unread = ["tracer", "list", "--names", "/nowhere/names.json"];
+    let unread = parse_from(unread, Surroundings::default()).unwrap_err();
+    let unread = format!("{unread:?}");
+    assert!(unread.contains("kubectl get pods"), "{unread}");
     assert!(matches!(invocation("causes"), Invocation::Causes));
     assert!(matches!(invocation("man"), Invocation::Man));
     assert!(matches!(

@@ -16,9 +16,8 @@ use crate::inventory::Machine;
 /// # Errors
 /// A value that cannot be, with what to write instead.
 pub(super) fn config(args: Args, surroundings: Surroundings) -> Result<Config, Error> {
-    let machine = Machine {
-        host_root: args.trace.host_root.clone(),
-    };
+    let names = super::names::places(args.trace.names.clone())?;
+    let machine = Machine { names };
     config_with(args, surroundings, &machine)
 }
 
@@ -69,7 +68,7 @@ pub(super) fn config_with(
     Ok(Config {
         filter,
         only_netns: args.netns,
-        host_root: args.host_root,
+        names: super::names::places(args.names)?,
         only_interfaces,
         duration,
         packets: args.packets,
@@ -120,6 +119,7 @@ pub(super) fn replay(args: ReplayArgs, surroundings: Surroundings) -> Result<Rep
         }
     }
     Ok(ReplayConfig {
+        names: super::names::told(&args.names)?,
         explain: args.explain,
         record: args.record.map(|path| RecordTo { path, most: None }),
         file: args.file,

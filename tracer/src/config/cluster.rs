@@ -3,12 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use super::Config;
+use crate::host::facts::AddressOwner;
 
 /// A live trace of several nodes.
 #[derive(Clone, Debug)]
 pub struct ClusterConfig {
     /// The nodes, one or more.
     pub nodes: Vec<NodeCommand>,
+    /// Whose addresses are, beside what the nodes tell.
+    pub names: Vec<AddressOwner>,
     /// Where their recordings are kept.
     pub keep: Option<PathBuf>,
     /// What is traced, and what is made of it here.

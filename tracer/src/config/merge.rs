@@ -2,11 +2,15 @@
 
 use std::path::PathBuf;
 
+use crate::host::facts::AddressOwner;
+
 use super::{OutputConfig, RecordTo, Redaction};
 
 /// A merge.
 #[derive(Clone, Debug)]
 pub struct MergeConfig {
+    /// Whose addresses are, beside what the recordings tell.
+    pub names: Vec<AddressOwner>,
     /// The recordings, two or more.
     pub nodes: Vec<NodeFile>,
     /// Where the merged recording goes.

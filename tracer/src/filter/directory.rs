@@ -52,7 +52,9 @@ impl Directory for NoDirectory {
                 "`{} {name}` is looked up only on the machine that is traced",
                 named.word()
             ),
-            hint: "give the address: `host ADDRESS` (`tracer list` shows it there)".to_owned(),
+            hint:
+                "give the address: `host ADDRESS` (`tracer list` shows it there), or --names FILE"
+                    .to_owned(),
         })
     }
 }

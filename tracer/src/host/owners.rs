@@ -122,6 +122,7 @@ mod tests {
                 owner: Owner {
                     kind: *kind,
                     name: (*name).to_owned(),
+                    node: None,
                 },
             };
             host.apply(KtimeNs(0), Fact::Owners(vec![owner]));

@@ -39,6 +39,7 @@ fn owned(address: IpAddr, kind: OwnerKind, name: &str) -> Option<AddressOwner> {
         owner: Owner {
             kind,
             name: clean(name)?,
+            node: None,
         },
     })
 }

@@ -26,7 +26,7 @@ use super::facts::{AddressOwner, Fact, InterfaceAddress, Link, Namespace};
 use super::links::{self, Peers};
 use super::namespaces::{Namespaces, NetnsFd};
 use super::netlink::Netlink;
-use super::workloads::{Reader, Workloads, bundle_of};
+use super::workloads::{NamePlaces, Reader, Workloads, bundle_of};
 use crate::model::{Device, IfIndex, NetNs};
 use space::{Difference, Relation, Space};
 
@@ -184,11 +184,11 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Begins to follow. The first changes tell everything there is. Names are looked for below `host_root` too.
+    /// Begins to follow. The first changes tell everything there is. Names are looked for in `places` too.
     ///
     /// # Errors
     /// When /proc cannot be read or no more descriptors can be had.
-    pub fn new(host_root: Option<PathBuf>) -> io::Result<(Self, Vec<HostChange>)> {
+    pub fn new(places: NamePlaces) -> io::Result<(Self, Vec<HostChange>)> {
         let poll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let mounts = File::open("/proc/thread-self/mountinfo")?;
         poll.add(&mounts, EpollEvent::new(EpollFlags::EPOLLPRI, MOUNTS_TOKEN))?;
@@ -199,7 +199,7 @@ impl Watcher {
             followed: BTreeMap::new(),
             refused: BTreeMap::new(),
             peers: Peers::default(),
-            reader: Reader::new(host_root),
+            reader: Reader::new(places),
             owners: BTreeSet::new(),
             unread: BTreeSet::new(),
             next_scan: Instant::now(),

@@ -22,6 +22,7 @@ use std::time::SystemTime;
 use super::Unreadable;
 use super::discovery::clean;
 use super::facts::{AddressOwner, ContainerName, Owner, OwnerKind, ProcessOwner};
+use super::kubectl;
 use super::processes;
 use crate::model::NetNs;
 
@@ -60,7 +61,11 @@ impl Container {
     fn owner(&self) -> Option<Owner> {
         let pod = self.pod.clone().map(|name| (OwnerKind::Pod, name));
         let own = self.name.clone().map(|name| (OwnerKind::Container, name));
-        pod.or(own).map(|(kind, name)| Owner { kind, name })
+        pod.or(own).map(|(kind, name)| Owner {
+            kind,
+            name,
+            node: None,
+        })
     }
 }
 
@@ -75,7 +80,8 @@ pub(super) struct Workloads {
     pods: BTreeMap<String, String>,
     /// What there is at the files of namespaces that were named.
     namespaces: BTreeMap<NetNs, Owner>,
-    hosts: Vec<AddressOwner>,
+    /// Whose addresses are by /etc/hosts and by lists.
+    told: Vec<AddressOwner>,
     /// What could not be read.
     unread: BTreeMap<String, String>,
 }
@@ -94,6 +100,7 @@ impl Workloads {
             pod().map(|name| Owner {
                 kind: OwnerKind::Pod,
                 name,
+                node: None,
             })
         };
         container.and_then(Container::owner).or_else(by_uid)
@@ -119,7 +126,7 @@ impl Workloads {
         });
         containers
             .flatten()
-            .chain(self.hosts.iter().cloned())
+            .chain(self.told.iter().cloned())
             .collect()
     }
 
@@ -150,6 +157,15 @@ impl Workloads {
     }
 }
 
+/// Where names are looked for beside the places that programs have for them on this machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamePlaces {
+    /// Where the machine's files are found too.
+    pub host_root: Option<PathBuf>,
+    /// Lists of Kubernetes' objects ([`super::kubectl`]).
+    pub lists: Vec<PathBuf>,
+}
+
 /// A place where names of pods and containers may be found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NameSource {
@@ -163,15 +179,15 @@ pub struct NameSource {
 
 /// Where names are looked for on this machine, and what is there.
 #[must_use]
-pub fn sources(host_root: Option<PathBuf>) -> Vec<NameSource> {
-    let places: [(&str, &[&str]); 5] = [
+pub fn sources(places: NamePlaces) -> Vec<NameSource> {
+    let of_programs: [(&str, &[&str]); 5] = [
         ("containerd", bundle::TASKS),
         ("CNI plugins", &[cni::RESULTS, cni::NETWORKS]),
         ("Docker", &[docker::CONTAINERS]),
         ("Podman's and CRI-O's storage", &[storage::LIST]),
         ("the kubelet", &[kubelet::PODS, kubelet::CONTAINERS]),
     ];
-    let roots = Reader::new(host_root).roots();
+    let roots = Reader::new(places).roots();
     let source = |(of, paths): &(&'static str, &[&str])| {
         let all = || {
             roots
@@ -192,7 +208,7 @@ pub fn sources(host_root: Option<PathBuf>) -> Vec<NameSource> {
             readable,
         })
     };
-    places.iter().filter_map(source).collect()
+    of_programs.iter().filter_map(source).collect()
 }
 
 /// The container or unit of a process; of none once it has ended.
@@ -238,19 +254,21 @@ type Stamp = (SystemTime, u64);
 /// Reads the files, again and again.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
-    host_root: Option<PathBuf>,
+    places: NamePlaces,
     /// What was read, by file.
     known: BTreeMap<PathBuf, (Stamp, Vec<Part>)>,
     /// Files of the round that is under way.
     seen: BTreeSet<PathBuf>,
     unread: BTreeMap<String, String>,
+    /// What the lists told, in their order.
+    lists: Vec<Option<(Stamp, BTreeSet<AddressOwner>)>>,
 }
 
 impl Reader {
-    /// Of this machine, and below another root.
-    pub(super) fn new(host_root: Option<PathBuf>) -> Self {
+    /// Of this machine, and of other places.
+    pub(super) fn new(places: NamePlaces) -> Self {
         Self {
-            host_root,
+            places,
             ..Self::default()
         }
     }
@@ -265,8 +283,9 @@ impl Reader {
             docker::read(self, &root, &mut found);
             storage::read(self, &root, &mut found);
             kubelet::read(self, &root, &mut found);
-            found.hosts.extend(hosts(&root));
+            found.told.extend(hosts(&root));
         }
+        found.told.extend(self.listed());
         for (root, directory) in shims {
             bundle::of_process(self, root, directory, &mut found);
         }
@@ -284,14 +303,14 @@ impl Reader {
         if mounts("1").is_some_and(|first| Some(first) != mounts("thread-self")) {
             roots.push(PathBuf::from("/proc/1/root"));
         }
-        roots.extend(self.host_root.clone());
+        roots.extend(self.places.host_root.clone());
         roots
     }
 
     /// What a file tells: read when it has changed.
     fn file(&mut self, path: &Path, parse: impl Fn(&[u8]) -> Option<Vec<Part>>) -> Vec<Part> {
         self.seen.insert(path.to_owned());
-        let stamp = fs::metadata(path).and_then(|meta| Ok((meta.modified()?, meta.len())));
+        let stamp = stamp(path);
         if let (Ok(stamp), Some((then, parts))) = (&stamp, self.known.get(path))
             && stamp == then
         {
@@ -310,6 +329,30 @@ impl Reader {
                 Vec::new()
             }
         }
+    }
+
+    /// What the lists of Kubernetes' objects tell: read again when they have changed. What is being written counts once it is
+    /// whole.
+    fn listed(&mut self) -> Vec<AddressOwner> {
+        self.lists.resize_with(self.places.lists.len(), || None);
+        for (path, known) in self.places.lists.iter().zip(&mut self.lists) {
+            let read = stamp(path).and_then(|stamp| {
+                let same = known.as_ref().is_some_and(|(then, _)| *then == stamp);
+                (!same)
+                    .then(|| Ok((stamp, kubectl::read(path)?)))
+                    .transpose()
+            });
+            match read {
+                Ok(Some(read)) => *known = Some(read),
+                Ok(None) => {}
+                Err(error) => {
+                    let (what, why) = (path.display().to_string(), error.to_string());
+                    self.unread.insert(what, why);
+                }
+            }
+        }
+        let read = self.lists.iter().flatten();
+        read.flat_map(|(_, owners)| owners).cloned().collect()
     }
 
     /// Names in a directory; none where there is no such directory.
@@ -340,6 +383,11 @@ impl Reader {
     }
 }
 
+fn stamp(path: &Path) -> io::Result<Stamp> {
+    let meta = fs::metadata(path)?;
+    Ok((meta.modified()?, meta.len()))
+}
+
 fn bytes(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     fs::File::open(path)?
@@ -362,6 +410,7 @@ pub(super) fn foreign(bytes: &[u8]) {
     cni::reservation(IpAddr::V4(Ipv4Addr::LOCALHOST), bytes);
     docker::record(bytes);
     storage::list(bytes);
+    drop(kubectl::owners(bytes));
     let text = String::from_utf8_lossy(bytes);
     Group::parse(&text);
     text.lines().for_each(|line| drop(host_line(line)));
@@ -377,6 +426,7 @@ fn host_line(line: &str) -> Option<AddressOwner> {
         owner: Owner {
             kind: OwnerKind::HostName,
             name,
+            node: None,
         },
     })
 }

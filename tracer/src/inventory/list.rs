@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
 
 use unicode_width::UnicodeWidthStr;
 
 use super::{Inventory, may_have_services};
 use crate::diagnose::remedy::{Shell, quoted};
 use crate::filter::Named;
+use crate::host::NamePlaces;
 use crate::host::facts::{Link, OwnerKind};
 use crate::model::NetNs;
 use crate::model::clean::clean;
@@ -62,10 +62,10 @@ impl Listed {
 ///
 /// # Errors
 /// When /proc cannot be read.
-pub fn list(what: Option<Listed>, host_root: Option<PathBuf>) -> io::Result<String> {
+pub fn list(what: Option<Listed>, places: NamePlaces) -> io::Result<String> {
     let wanted: Vec<Listed> = what.map_or_else(|| Listed::ALL.to_vec(), |one| vec![one]);
     let services = wanted.contains(&Listed::Services);
-    let inventory = Inventory::read(host_root, |place| services && may_have_services(place))?;
+    let inventory = Inventory::read(places, |place| services && may_have_services(place))?;
     let tables: Vec<String> = wanted.into_iter().map(|one| inventory.table(one)).collect();
     Ok(tables.join("\n"))
 }
@@ -94,7 +94,7 @@ impl Inventory {
         for (kind, named) in kinds {
             for name in self.names(kind) {
                 let words = format!("{}{name}", kind.words());
-                let addresses = joined(self.addresses(&words));
+                let addresses = joined(self.addresses(kind, &name));
                 let expression = match addresses.as_str() {
                     "" => String::new(),
                     _ => format!("{} {name}", named.word()),

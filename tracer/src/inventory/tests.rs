@@ -44,6 +44,7 @@ fn inventory() -> Inventory {
         owner: Owner {
             kind,
             name: name.to_owned(),
+            node: None,
         },
     };
     told(Fact::Owners(vec![
@@ -84,6 +85,24 @@ fn names_stand_for_addresses() {
     assert!(several.hint.contains("pod blog/web"), "{}", several.hint);
     let none = found(Named::Service, OwnerKind::Service, "nowhere").unwrap_err();
     assert_eq!(none.message, "no service is called `nowhere`");
+}
+
+#[test]
+fn names_of_lists_stand_for_addresses_where_other_machines_are_traced() {
+    let owner = AddressOwner {
+        address: "10.244.2.9".parse().unwrap(),
+        owner: Owner {
+            kind: OwnerKind::Pod,
+            name: "shop/db-0".to_owned(),
+            node: Some("node2".to_owned()),
+        },
+    };
+    let told = Told::new(vec![owner]);
+    let ends = told.find(Named::Pod, "db-0").unwrap();
+    assert_eq!(ends, [End::from("10.244.2.9".parse::<IpAddr>().unwrap())]);
+    assert!(told.find(Named::Pod, "db-1").is_err());
+    let unlisted = told.find(Named::Service, "shop/db").unwrap_err();
+    assert!(unlisted.hint.contains("--names"), "{}", unlisted.hint);
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn a_namespace_may_be_a_pods() {
         unreachable!("these are names of namespaces")
     };
     assert_eq!(config.only_netns, ["pod shop/cart", "shop/db"]);
-    assert_eq!(config.host_root.as_deref(), Some(Path::new("/host")));
+    assert_eq!(config.names.host_root.as_deref(), Some(Path::new("/host")));
 }
 
 #[test]

@@ -23,6 +23,9 @@ pub struct Owner {
     pub kind: OwnerKind,
     /// Its name; of pods and services with their Kubernetes namespace: `shop/db`.
     pub name: String,
+    /// The node on which a pod runs, where the Kubernetes API told of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
 }
 
 /// What owns an address, those that say more of it first.
@@ -34,6 +37,8 @@ pub enum OwnerKind {
     Container,
     /// A service of Kubernetes.
     Service,
+    /// A node of Kubernetes.
+    Node,
     /// What a service of Kubernetes leads to.
     Endpoint,
     /// A name in /etc/hosts.
@@ -48,16 +53,21 @@ impl OwnerKind {
             Self::Pod => "pod ",
             Self::Container => "container ",
             Self::Service => "service ",
+            Self::Node => "node ",
             Self::Endpoint => "endpoint of service ",
             Self::HostName => "",
         }
     }
 }
 
-/// `pod shop/cart-5f6d`.
+/// `pod shop/cart-5f6d`, `pod shop/db-0 on node2`.
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.kind.words(), self.name)
+        write!(f, "{}{}", self.kind.words(), self.name)?;
+        match &self.node {
+            Some(node) => write!(f, " on {node}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -28,7 +28,10 @@ impl Machine {
     }
 
     fn reader(&self) -> Reader {
-        Reader::new(Some(self.0.path().to_owned()))
+        Reader::new(NamePlaces {
+            host_root: Some(self.0.path().to_owned()),
+            lists: vec![self.0.path().join("names.json")],
+        })
     }
 }
 
@@ -81,6 +84,33 @@ fn parts_of_several_files_are_put_together() {
         assert!(owners.contains(&owner.to_owned()), "{owner}: {owners:?}");
     }
     assert!(!owners.iter().any(|owner| owner.starts_with("127.")));
+}
+
+#[test]
+fn a_list_is_read_again_when_it_has_changed() {
+    let list = |pod: &str| {
+        format!(
+            r#"{{"kind":"PodList","items":[{{"metadata":{{"name":"{pod}","namespace":"shop"}},
+                "spec":{{"nodeName":"node2"}},"status":{{"podIP":"192.0.2.19"}}}}]}}"#
+        )
+    };
+    let machine = Machine::new(&[("names.json", list("db-0").as_bytes())]);
+    let mut reader = machine.reader();
+    let mut told = || {
+        let workloads = machine.read(&mut reader);
+        let mut owners = workloads.owners().into_iter();
+        let own = owners.find(|own| own.address.to_string() == "192.0.2.19");
+        (own.map(|own| own.owner.to_string()), workloads.unread)
+    };
+    assert_eq!(told().0.unwrap(), "pod shop/db-0 on node2");
+    machine.put("names.json", b"{\"kind\": \"PodLi");
+    let (own, unread) = told();
+    assert_eq!(own.unwrap(), "pod shop/db-0 on node2", "half of a file");
+    assert_eq!(unread.len(), 1, "{unread:?}");
+    machine.put("names.json", list("db-after").as_bytes());
+    let (own, unread) = told();
+    assert_eq!(own.unwrap(), "pod shop/db-after on node2");
+    assert!(unread.is_empty());
 }
 
 #[test]

@@ -113,9 +113,9 @@ impl Control {
         commands: Sender<Command>,
     ) -> Result<(Self, Ready, Vec<Input>), Error> {
         // The two slow parts, the kernel's types and the machine's namespaces, are read side by side.
-        let host_root = config.host_root.clone();
+        let places = config.names.clone();
         let watching = thread::Builder::new()
-            .spawn(|| Watcher::new(host_root))
+            .spawn(|| Watcher::new(places))
             .map_err(Error::no_thread)?;
         let mut kernel = Kernel::load(&LoadOptions {
             btf: config.btf.clone(),

@@ -431,6 +431,7 @@ fn what_one_machine_says_of_an_address_does_not_replace_what_another_said() {
         let owner = Owner {
             kind: OwnerKind::Container,
             name: name.to_owned(),
+            node: None,
         };
         node.push(Input::Host(
             KtimeNs(at),

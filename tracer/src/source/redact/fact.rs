@@ -117,15 +117,18 @@ impl Pseudonyms {
 
     fn owner(&mut self, owner: &mut AddressOwner) {
         let AddressOwner { address, owner } = owner;
-        let Owner { kind, name } = owner;
+        let Owner { kind, name, node } = owner;
         self.hide(address);
         let kind = match kind {
-            OwnerKind::HostName => Kind::Host,
+            OwnerKind::HostName | OwnerKind::Node => Kind::Host,
             OwnerKind::Pod | OwnerKind::Container | OwnerKind::Service | OwnerKind::Endpoint => {
                 Kind::Namespace
             }
         };
         *name = self.names.path(kind, name);
+        if let Some(node) = node {
+            *node = self.names.path(Kind::Host, node);
+        }
     }
 
     fn route_answer(&mut self, answer: &mut RouteAnswer) {

@@ -81,6 +81,7 @@ fn owners_are_hidden_and_keep_their_kind() {
         owner: Owner {
             kind,
             name: name.into(),
+            node: Some("rack-12".into()),
         },
     };
     let told = Fact::Owners(vec![
@@ -99,7 +100,7 @@ fn owners_are_hidden_and_keep_their_kind() {
     });
     for fact in [told, process] {
         let hidden = format!("{:?}", redactor.input(host(fact)));
-        for original in ["shop", "db", "web", "internal", "192.0.2.77"] {
+        for original in ["shop", "db", "web", "internal", "rack", "192.0.2.77"] {
             assert!(!hidden.contains(original), "{original} in {hidden}");
         }
         assert!(
