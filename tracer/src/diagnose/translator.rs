@@ -6,9 +6,11 @@ use std::net::IpAddr;
 
 use crate::host::Host;
 use crate::host::facts::{
-    BaseChain, ConntrackAnswer, ConntrackEntry, FilterRule, Question, Side, Stop, Translation,
+    BaseChain, ConntrackAnswer, ConntrackEntry, FilterEngine, FilterRule, Question, Side, Stop,
+    Translation,
 };
 use crate::model::{Detail, Device, Direction, Event, Fate, Journey, NetNs, Proto, Tuple};
+use crate::network::bridging::bridge_of;
 use crate::network::filter::{
     self, Change, Interface, Packet, Rules, Translated, Untranslated, left_untracked, translations,
     zone,
@@ -31,14 +33,19 @@ use super::words;
 
 /// Most namespaces of a way that are looked at.
 const MOST: usize = 6;
+/// What is found at an address that nobody answers for.
+const NOBODY: &str = "nobody answered";
 /// Most rules that stand one before the other and lead to the same address.
 const BEFORE: usize = 4;
 
 /// A packet's way through a namespace that may translate it.
 struct Passage<'a> {
     netns: NetNs,
-    /// Where it came in; `None`: it was made there.
+    /// Where it came in, the last interface before the stack took it: a VLAN's, a bridge's, not their port. `None`: it was made
+    /// there.
     came_in: Option<Device>,
+    /// It was seen behind the stack: what comes in after that is the same packet once more.
+    went_on: bool,
     before: Tuple,
     /// What became of its destination there; `None`: it stayed.
     after: Option<Tuple>,
@@ -55,7 +62,11 @@ impl Passage<'_> {
 
     /// The packet as it came to the hook.
     fn packet(&self, host: &Host) -> Packet {
-        let name = |device| host.link(device).map(|link| link.name.clone());
+        // What is bridged comes in at the bridge, for the rules of IP too (br_nf_pre_routing).
+        let name = |device| {
+            let link = bridge_of(host, device).or_else(|| host.link(device));
+            link.map(|link| link.name.clone())
+        };
         let headers = self.event.packet.as_ref();
         let addresses = host.addresses_in(self.netns);
         Packet {
@@ -127,11 +138,17 @@ fn passages(journey: &Journey) -> Vec<Passage<'_>> {
         let (Some(device), Some(tuple)) = (event.device, tuple_of(event)) else {
             continue;
         };
-        let known = list.iter().any(|p| p.netns == device.netns);
-        if known || tunnelled || list.len() >= MOST {
+        let came_in = matches!(event.detail, Detail::Ingress).then_some(device);
+        if let Some(known) = list.iter_mut().find(|p| p.netns == device.netns) {
+            known.went_on |= came_in.is_none();
+            if known.came_in.is_some() && !known.went_on {
+                known.came_in = came_in;
+            }
             continue;
         }
-        let came_in = matches!(event.detail, Detail::Ingress).then_some(device);
+        if tunnelled || list.len() >= MOST {
+            continue;
+        }
         let before = match came_in {
             Some(_) => tuple,
             None => event.original.unwrap_or(tuple),
@@ -143,6 +160,7 @@ fn passages(journey: &Journey) -> Vec<Passage<'_>> {
         list.push(Passage {
             netns: device.netns,
             came_in,
+            went_on: false,
             before,
             after: change.map(|c| c.after),
             event,
@@ -229,8 +247,12 @@ pub(super) fn tell(view: &View<'_>, found: &Found<'_>, verdict: &mut Verdict) {
     let filtered = |cause: &str| cause.starts_with("netfilter.");
     let cause = verdict.cause.as_deref();
     // Other networks of the machine may have the address: for this packet it was not there.
-    let unreached = cause
-        .is_some_and(|c| c.starts_with("neighbor.") || c.starts_with("route.") || c == "l2.gone");
+    let unreached = cause.and_then(|cause| match cause {
+        "socket.none" => Some("nobody listens"),
+        "l2.gone" => Some(NOBODY),
+        cause if cause.starts_with("neighbor.") || cause.starts_with("route.") => Some(NOBODY),
+        _ => None,
+    });
     let (dead, filtered) = (cause.is_none_or(dead), cause.is_some_and(filtered));
     let finding = journey
         .into_iter()
@@ -261,12 +283,12 @@ impl Finding {
     }
 }
 
-/// What the rules of a namespace say of a packet's destination. `status`: IPS_* as the kernel told it; `unreached`: it found
-/// no way there, or nobody.
+/// What the rules of a namespace say of a packet's destination. `status`: IPS_* as the kernel told it; `unreached`: what it
+/// found there, where that was no way or nobody.
 fn explain(
     host: &Host,
     passage: &Passage<'_>,
-    (status, unreached): (Option<u32>, bool),
+    (status, unreached): (Option<u32>, Option<&str>),
 ) -> Option<Finding> {
     let facts = &host.filters.get(&passage.netns)?.fact;
     let rules = Rules::of(facts);
@@ -401,7 +423,11 @@ impl Named {
     }
 
     fn words(&self) -> String {
-        rule_words(&self.base, &self.rule.chain, &self.rule)
+        let words = rule_words(&self.base, &self.rule.chain, &self.rule);
+        match self.base.engine {
+            FilterEngine::Legacy => format!("{words} (iptables-legacy)"),
+            _ => words,
+        }
     }
 
     /// To what it translates, as an address and a port.
@@ -439,9 +465,11 @@ impl Named {
         }
     }
 
-    fn leads_to(&self, address: IpAddr) -> bool {
-        let within = |(first, last): (IpAddr, IpAddr)| first <= address && address <= last;
-        self.to.addresses.is_some_and(within)
+    /// Whether it may have given this destination: one without an address gives the interface's own.
+    fn leads_to(&self, tuple: &Tuple) -> bool {
+        let within = |(first, last): (IpAddr, IpAddr)| first <= tuple.dst && tuple.dst <= last;
+        let port = |(first, last): (u16, u16)| first <= tuple.dport && tuple.dport <= last;
+        self.to.addresses.is_none_or(within) && self.to.ports.is_none_or(port)
     }
 }
 
@@ -468,7 +496,7 @@ fn by(
     host: &Host,
     (passage, packet): (&Passage<'_>, &Packet),
     rules: &Rules<'_>,
-    (rule, unreached): (&Translated<'_>, bool),
+    (rule, unreached): (&Translated<'_>, Option<&str>),
     shell: &Shell,
 ) -> Finding {
     let named = Named::of(rule);
@@ -479,10 +507,12 @@ fn by(
         instead: false,
     };
     let behind = passage.after.filter(|_| named.certain).and_then(|after| {
-        let nobody = unreached || reach::owners(host, passage.netns, after.dst).is_empty();
-        behind(host, (passage, packet), rules, after.dst).filter(|_| nobody)
+        let found = reach::owners(host, passage.netns, after.dst);
+        let nobody = unreached.or_else(|| found.is_empty().then_some(NOBODY))?;
+        let rules = (rules, Named::of(rule));
+        Some((behind(host, (passage, packet), rules, &after)?, nobody))
     });
-    let Some((wrong, right)) = behind else {
+    let Some(((wrong, right), nobody)) = behind else {
         finding.remedies.push(shell.look(
             format!(
                 "the rule that translates it to {}: is that still right?",
@@ -493,7 +523,7 @@ fn by(
         return finding;
     };
     finding.summary = format!(
-        "; {} translates it to {}, where nobody answered, and stands before {}, which would translate it to {}",
+        "; {} translates it to {}, where {nobody}, and stands before {}, which would translate it to {}",
         named.words(),
         named.target(),
         right.words(),
@@ -514,21 +544,21 @@ fn by(
     finding
 }
 
-/// The rules that lead to an address that nobody has, and the one behind them that leads to somebody.
+/// The rules that lead where nobody is, from the one on that was met, and the one behind them that leads to somebody.
 fn behind(
     host: &Host,
     (passage, packet): (&Passage<'_>, &Packet),
-    rules: &Rules<'_>,
-    dead: IpAddr,
+    (rules, met): (&Rules<'_>, Named),
+    dead: &Tuple,
 ) -> Option<(Vec<Named>, Named)> {
-    let mut rules = rules.clone();
-    let mut wrong: Vec<Named> = Vec::new();
+    let mut rules = rules.clone().with(met.gone());
+    let mut wrong = vec![met];
     while wrong.len() < BEFORE {
         let next = first(&rules, packet, passage.hook()).filter(|next| next.certain)?;
         if !next.leads_to(dead) {
             let (address, _) = next.to.addresses?;
             let somebody = !reach::owners(host, passage.netns, address).is_empty();
-            return (somebody && !wrong.is_empty()).then_some((wrong, next));
+            return somebody.then_some((wrong, next));
         }
         rules = rules.with(next.gone());
         wrong.push(next);

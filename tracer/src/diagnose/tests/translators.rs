@@ -184,6 +184,54 @@ fn a_rule_of_what_is_gone_stands_before_the_right_one() {
 }
 
 #[test]
+fn a_rule_for_a_bridge_translates_what_comes_in_at_its_port() {
+    let mut net = gateway();
+    net.link(device(GATE, 9), "br0", |l| l.kind = "bridge".to_owned());
+    net.link(device(GATE, 2), "in0", |l| {
+        l.peer = Some(device(CLIENT, 2));
+        l.master = Some(9);
+    });
+    let from_bridge = Part::Test(Test::Interface {
+        side: Side::Source,
+        name: "br0".to_owned(),
+        not: false,
+    });
+    let redirect = Part::Do(Statement::Translate(Translation {
+        side: Side::Destination,
+        addresses: None,
+        ports: Some((5335, 5335)),
+        text: "redirect to :5335".to_owned(),
+    }));
+    let first = vec![from_bridge, port(Side::Destination, 53), redirect];
+    let (text, second) = dnat("10.2.0.9");
+    let list = vec![
+        ("iifname br0 udp dport 53 redirect to :5335", first),
+        (text.as_str(), second),
+    ];
+    rules(&mut net, vec![(base("nat", "PREROUTING", -100), list)]);
+    let flow = net.flow(asked());
+    net.packet(flow, Direction::Forward)
+        .leaves(device(CLIENT, 2))
+        .enters(device(GATE, 2))
+        .enters(device(GATE, 9))
+        .becomes(ports(Proto::Udp, "10.1.0.2", 4000, "10.1.0.1", 5335))
+        .dies(
+            Some(device(GATE, 9)),
+            dropped("NO_SOCKET", "__udp4_lib_rcv", "ip_local_deliver"),
+        );
+    let verdict = net.verdict();
+    assert!(!verdict.summary.contains("stale"), "{verdict:?}");
+    assert!(
+        verdict.summary.contains("where nobody listens"),
+        "{verdict:?}"
+    );
+    assert_eq!(
+        changes(&verdict).first(),
+        Some(&"ip netns exec gate iptables -t nat -D PREROUTING 1")
+    );
+}
+
+#[test]
 fn the_only_rule_is_named_and_not_deleted() {
     let mut net = gateway();
     translating(&mut net, &["10.2.0.8"]);

@@ -78,7 +78,9 @@ pub(super) fn rule<'a>(
                     said.extend(comment.clone());
                     ended = true;
                 }
-                said.extend(done(dialect, statement, &sets));
+                // Both ends that NETMAP may translate stand as one target.
+                let words = done(dialect, statement, &sets);
+                said.extend(words.filter(|words| said.last() != Some(words)));
             }
         }
     }

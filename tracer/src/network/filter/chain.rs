@@ -7,7 +7,7 @@ use super::{
     Chosen, Does, End, Hook, Outcome, Outside, Packet, Rules, Step, Translated, Undecided, Walk,
 };
 use crate::host::facts::{
-    BaseChain, Missing, Part, Rule, RuleVerdict, Statement, Test, Translation,
+    BaseChain, Missing, Part, Rule, RuleVerdict, Side, Statement, Test, Translation,
 };
 use crate::uapi::nf_conntrack::{IPS_DST_NAT_DONE, IPS_SRC_NAT_DONE};
 
@@ -356,7 +356,9 @@ impl<'a> One<'a, '_, '_> {
                 self.does(Does::Rejects(with));
                 return self.ends((rule, Outcome::Reject(with.clone())), frame, met);
             }
-            Statement::Translate(made) => return self.translate((rule, made), frame, met),
+            Statement::Translate(made) if self.translates(made.side) => {
+                return self.translate((rule, made), frame, met);
+            }
             Statement::SetMark(value) => {
                 self.state.mark = self.state.made(value, self.state.mark);
             }
@@ -378,7 +380,7 @@ impl<'a> One<'a, '_, '_> {
                 _ => self.state.zone = None,
             },
             // Further chains see the MAC that the frame came with: what they ask of it is rarely asked after that.
-            Statement::Note(_) | Statement::SetMac(..) => {}
+            Statement::Note(_) | Statement::SetMac(..) | Statement::Translate(_) => {}
         }
         if !met {
             let after = self.state.clone();
@@ -452,6 +454,15 @@ impl<'a> One<'a, '_, '_> {
                 _ => None,
             }
         })
+    }
+
+    /// Whether this end can be translated at the hook: that of a packet that comes in or is sent is its destination
+    /// (nf_nat_setup_info, HOOK2MANIP).
+    fn translates(&self, side: Side) -> bool {
+        match side {
+            Side::Source => matches!(self.hook.name, "POSTROUTING" | "INPUT"),
+            Side::Destination => matches!(self.hook.name, "PREROUTING" | "OUTPUT"),
+        }
     }
 
     fn translate(

@@ -24,14 +24,65 @@ pub(in super::super) fn target((name, revision): (&str, u32), data: &[u8], v6: b
         "CT" => zone(data),
         "dnat" | "snat" if data.len() >= 12 => return mac_translation(name, data),
         "LOG" => Some(Statement::Note(log(data))),
-        "TPROXY" | "SYNPROXY" | "NETMAP" => {
-            let unknown = Part::Test(Test::Other(format!("-j {name} …")));
-            return vec![unknown, Part::Do(Statement::Verdict(RuleVerdict::Accept))];
-        }
+        "NETMAP" => return network_translation(data, v6),
         _ => None,
     };
-    let statement = known.unwrap_or_else(|| Statement::Note(format!("-j {name} …")));
-    vec![Part::Do(statement)]
+    match known {
+        Some(statement) => vec![Part::Do(statement)],
+        None if PASSES_ON.contains(&name) => {
+            vec![Part::Do(Statement::Note(format!("-j {name} …")))]
+        }
+        // What it does is not known: it may be the end of the packet's way through the chain.
+        None => {
+            let unknown = Part::Test(Test::Other(format!("-j {name} …")));
+            vec![unknown, Part::Do(Statement::Verdict(RuleVerdict::Accept))]
+        }
+    }
+}
+
+/// Targets behind which the next rule follows, whatever they do to the packet (iptables-extensions(8), and those of
+/// ebtables and arptables that are given no verdict).
+const PASSES_ON: &[&str] = &[
+    "ACCOUNT",
+    "AUDIT",
+    "CHECKSUM",
+    "CLASSIFY",
+    "CONNMARK",
+    "CONNSECMARK",
+    "CT",
+    "DSCP",
+    "ECN",
+    "HL",
+    "HMARK",
+    "IDLETIMER",
+    "LED",
+    "LOG",
+    "MARK",
+    "NFLOG",
+    "RATEEST",
+    "SECMARK",
+    "SET",
+    "TCPMSS",
+    "TCPOPTSTRIP",
+    "TEE",
+    "TOS",
+    "TRACE",
+    "TTL",
+    "ULOG",
+];
+
+/// NETMAP translates the destination where packets come in or are sent, and else the source (netmap_tg4,
+/// net/netfilter/xt_NETMAP.c): both stand in the rule, and its hook tells which counts.
+fn network_translation(data: &[u8], v6: bool) -> Vec<Part> {
+    let made = translation(("NETMAP", 0), data, v6);
+    let sides = [Side::Destination, Side::Source];
+    let of_side = |side| {
+        Part::Do(Statement::Translate(Translation {
+            side,
+            ..made.clone()
+        }))
+    };
+    sides.map(of_side).to_vec()
 }
 
 /// struct ebt_nat_info: MAC (6), two bytes of nothing, and the verdict that follows (EBT_ACCEPT -1, EBT_DROP -2,
@@ -188,6 +239,16 @@ fn translation((name, revision): (&str, u32), data: &[u8], v6: bool) -> Translat
     }
 }
 
+/// The network that its first and last address make.
+fn network((first, last): (IpAddr, IpAddr)) -> String {
+    let prefix = match (first, last) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros(),
+        (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits() ^ b.to_bits()).leading_zeros(),
+        _ => 0,
+    };
+    format!("{first}/{prefix}")
+}
+
 fn words(name: &str, addresses: Option<(IpAddr, IpAddr)>, ports: Option<(u16, u16)>) -> String {
     let range = |first: String, last: String| {
         if first == last {
@@ -200,12 +261,14 @@ fn words(name: &str, addresses: Option<(IpAddr, IpAddr)>, ports: Option<(u16, u1
     let option = match name {
         "SNAT" => "--to-source",
         "DNAT" => "--to-destination",
+        "NETMAP" => "--to",
         _ => "--to-ports",
     };
     let target = match (addresses, port) {
         (None, None) => return format!("-j {name}"),
         (None, Some(port)) if name == "MASQUERADE" || name == "REDIRECT" => port,
         (None, Some(port)) => format!(":{port}"),
+        (Some(range), _) if name == "NETMAP" => network(range),
         (Some((first, last)), port) => {
             let v6 = first.is_ipv6() && port.is_some();
             let addresses = range(first.to_string(), last.to_string());
@@ -262,10 +325,39 @@ mod tests {
             follows("snat", -3 & !16),
             [set(Side::Source), then(RuleVerdict::Continue)]
         );
-        assert!(matches!(
-            only("dnat", 0, &[2, 0], false),
-            Statement::Note(_)
-        ));
+        assert!(
+            target(("dnat", 0), &[2, 0], false).contains(&unknown("dnat")),
+            "what cannot be read may do anything"
+        );
+    }
+
+    fn unknown(name: &str) -> Part {
+        Part::Test(Test::Other(format!("-j {name} …")))
+    }
+
+    #[test]
+    fn what_a_target_of_others_does_is_not_known() {
+        let parts = target(("FULLCONENAT", 0), &[], false);
+        let then = Part::Do(Statement::Verdict(RuleVerdict::Accept));
+        assert_eq!(parts, [unknown("FULLCONENAT"), then]);
+        assert!(matches!(only("NFLOG", 0, &[], false), Statement::Note(_)));
+    }
+
+    #[test]
+    fn a_network_is_translated_at_either_end() {
+        let compat = [
+            1, 0, 0, 0, 1, 0, 0, 0, 10, 8, 0, 0, 10, 8, 0, 255, 0, 0, 0, 0,
+        ];
+        let made: Vec<_> = target(("NETMAP", 0), &compat, false)
+            .into_iter()
+            .filter_map(|part| match part {
+                Part::Do(Statement::Translate(made)) => Some((made.side, made.text)),
+                _ => None,
+            })
+            .collect();
+        let text = "-j NETMAP --to 10.8.0.0/24".to_owned();
+        let sides = [Side::Destination, Side::Source];
+        assert_eq!(made, sides.map(|side| (side, text.clone())));
     }
 
     #[test]
