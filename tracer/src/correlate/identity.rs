@@ -62,13 +62,18 @@ impl Index {
         recreate_ns: u64,
     ) -> Option<Placement> {
         let skb = event.skb?;
-        self.by_skb(skb, event, recreate_ns)
+        self.by_skb(skb, event, (flows, recreate_ns))
             .or_else(|| self.by_fingerprint(event, flows, recreate_ns))
             .or_else(|| self.by_fragment(event, recreate_ns))
             .or_else(|| self.by_segment(event, recreate_ns))
     }
 
-    fn by_skb(&self, skb: SkbAddr, event: &Event, recreate_ns: u64) -> Option<Placement> {
+    fn by_skb(
+        &self,
+        skb: SkbAddr,
+        event: &Event,
+        (flows, recreate_ns): (&Flows, u64),
+    ) -> Option<Placement> {
         let (journey, branch) = self.skbs.get(&skb).copied()?;
         let open = self.open.get(&journey)?;
         let way = open.branches.get(usize::from(branch))?;
@@ -81,7 +86,7 @@ impl Index {
             None => event.at.since(way.last) < recreate_ns,
         };
         if !same
-            || turned_round(open, event)
+            || is_another(open, event, flows)
             || (open.passed_hook(event, branch) && new_round(open, event, recreate_ns))
         {
             return None;
@@ -236,7 +241,7 @@ fn new_round(open: &Open, event: &Event, recreate_ns: u64) -> bool {
 
 /// Another buffer with a fingerprint of this journey, or one whose buffer had ended.
 fn rejoin(open: &mut Open, event: &Event, flows: &Flows) -> Option<Placement> {
-    if turned_round(open, event) {
+    if is_another(open, event, flows) {
         return None;
     }
     let shares_head = event.head != 0
@@ -277,6 +282,24 @@ fn rejoin(open: &mut Open, event: &Event, flows: &Flows) -> Option<Placement> {
         branch,
         joined: Joined::Fingerprint,
     })
+}
+
+/// Another packet in the same buffer, with the same bytes.
+fn is_another(open: &Open, event: &Event, flows: &Flows) -> bool {
+    turned_round(open, event) || of_another_flow(open, event, flows)
+}
+
+/// A packet that is known by its tuple as one of another flow, and has neither end in common with this journey's: many answers
+/// repeat what was asked, and they are asked by many. What conntrack made of this journey's packet is its own all the same.
+fn of_another_flow(open: &Open, event: &Event, flows: &Flows) -> bool {
+    let Some(tuple) = event.tuple.filter(|tuple| !open.tuples.contains(tuple)) else {
+        return false;
+    };
+    let was_own = event
+        .original
+        .is_some_and(|before| open.tuples.contains(&before));
+    let foreign = flows.of(&tuple).is_some_and(|(flow, _)| flow != open.flow);
+    foreign && !was_own && !shares_an_end(open, &tuple)
 }
 
 /// The answer that repeats the request: same bytes, perhaps in the very data buffer that the reader just gave back
@@ -330,14 +353,17 @@ fn related(open: &Open, event: &Event, flows: &Flows) -> bool {
     let same_flow = flows.of_event(event) == Some((open.flow, open.direction));
     same_flow
         || open.tuples.contains(&tuple)
-        || (matches!(event.detail, Detail::Ingress)
-            && open.tuples.iter().any(|known| {
-                let source = (known.src, known.sport, known.icmp_id);
-                let target = (known.dst, known.dport, known.icmp_id);
-                known.proto == tuple.proto
-                    && (source == (tuple.src, tuple.sport, tuple.icmp_id)
-                        || target == (tuple.dst, tuple.dport, tuple.icmp_id))
-            }))
+        || (matches!(event.detail, Detail::Ingress) && shares_an_end(open, &tuple))
+}
+
+/// Whether the source or the destination is that of a tuple of the journey, as it is where one end alone is translated.
+fn shares_an_end(open: &Open, tuple: &Tuple) -> bool {
+    let source = |t: &Tuple| (t.src, t.sport, t.icmp_id);
+    let target = |t: &Tuple| (t.dst, t.dport, t.icmp_id);
+    open.tuples.iter().any(|known| {
+        known.proto == tuple.proto
+            && (source(known) == source(tuple) || target(known) == target(tuple))
+    })
 }
 
 fn pieces(event: &Event) -> Option<Pieces> {

@@ -90,6 +90,25 @@ fn an_echoed_payload_in_a_recycled_buffer_is_an_answer() {
 }
 
 #[test]
+fn the_answer_to_one_asker_in_the_buffer_of_anothers_request_is_an_answer() {
+    let scene = run(
+        CHAIN,
+        "
+        10 client/eth0 egress s1 udp 10.0.1.2:5000>10.0.2.2:53 id=0
+        30 server/eth0 rx     s1 udp 10.0.1.2:5000>10.0.2.2:53 id=0
+        31 client/eth0 egress s2 udp 10.0.1.2:6000>10.0.2.2:53 id=0
+        33 server/eth0 rx     s2 udp 10.0.1.2:6000>10.0.2.2:53 id=0
+        40 server/eth0 egress s1 udp 10.0.2.2:53>10.0.1.2:6000 id=0
+        50 client/eth0 rx     s1 udp 10.0.2.2:53>10.0.1.2:6000 id=0
+        60 server/eth0 egress s2 udp 10.0.2.2:53>10.0.1.2:5000 id=0
+        70 client/eth0 rx     s2 udp 10.0.2.2:53>10.0.1.2:5000 id=0
+        ",
+    );
+    assert_eq!(scene.trace().packets, 4);
+    assert_eq!(scene.trace().flows.len(), 2);
+}
+
+#[test]
 fn an_answer_from_another_address_in_the_buffer_of_the_request_is_an_answer() {
     let scene = run(
         CHAIN,
