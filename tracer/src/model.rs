@@ -226,6 +226,8 @@ pub struct Packet {
     pub ip_id: u32,
     /// Total length in bytes of the innermost IP packet as its header tells.
     pub ip_len: u32,
+    /// What follows the innermost header of IPv6 itself: an extension header, or the transport.
+    pub next_header: Option<u8>,
     /// Do not fragment.
     pub dont_fragment: bool,
     /// Set in fragments: offset in bytes and whether more follow.

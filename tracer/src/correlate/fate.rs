@@ -89,7 +89,7 @@ pub(super) fn judge(journey: &Journey, open: &Open, around: &Around<'_>) -> Judg
         let carried_on = carriers.contains(number);
         let rank = match end {
             End::Arrived if carried_on => CARRIED_ON,
-            _ => rank(journey, *kind, *end),
+            _ => rank((journey, around.host), *kind, *end),
         };
         (rank, carried_on, *number)
     });
@@ -128,16 +128,23 @@ fn came_elsewhere(open: &Open) -> impl Iterator<Item = u16> {
 }
 
 /// The rank of what arrived and went on from there.
-const CARRIED_ON: u8 = 9;
+const CARRIED_ON: u8 = 10;
 
 /// Lower matters more.
-fn rank(journey: &Journey, kind: BranchKind, end: End) -> u8 {
+fn rank((journey, host): (&Journey, &Host), kind: BranchKind, end: End) -> u8 {
     // a frame that a stack took for its own has pkt_type HOST; one dropped on a bridge port says nothing of others
     let taken = |step: usize| {
         journey
             .steps
             .get(step)
             .is_some_and(|step| step.event.pkt_type != OTHERHOST)
+    };
+    // a bridge's own stack gets a copy of what is flooded, and is rarely meant
+    let switched = |step: usize| {
+        let device = journey.steps.get(step).and_then(|step| step.event.device);
+        device
+            .and_then(|device| host.link(device))
+            .is_some_and(|link| link.kind == "bridge")
     };
     match (end, kind) {
         (End::Lost(_), BranchKind::Piece) => 0,
@@ -148,10 +155,11 @@ fn rank(journey: &Journey, kind: BranchKind, end: End) -> u8 {
         (End::Silent(_), _) => 5,
         (End::Lost(_), _) => 6,
         (End::Consumed(_), _) => 7,
-        (End::Copy(_), _) => 8,
+        (End::Copy(step), _) if !switched(step) => 8,
+        (End::Copy(_), _) => 9,
         (End::GoesOn(_), _) => CARRIED_ON,
-        (End::Unsent(_), _) => 10,
-        (End::Nothing, _) => 11,
+        (End::Unsent(_), _) => 11,
+        (End::Nothing, _) => 12,
     }
 }
 

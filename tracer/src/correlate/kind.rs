@@ -106,6 +106,11 @@ pub(super) fn is_group_control(event: &Event) -> bool {
     })
 }
 
+/// To a group, whatever it is about.
+pub(super) fn is_to_a_group(event: &Event) -> bool {
+    event.tuple.is_some_and(|tuple| tuple.dst.is_multicast())
+}
+
 /// A solicitation by nobody yet, or an advertisement to all.
 pub(super) fn is_unsolicited(event: &Event) -> bool {
     let told = matches!(

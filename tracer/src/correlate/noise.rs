@@ -9,7 +9,7 @@ use crate::sites::{self, Site};
 use super::kind::{
     always, asks_over_icmp6, for_other_host, is_broadcast_frame, is_closing, is_echo_reply,
     is_echo_request, is_fragment, is_group_control, is_neighbor_request, is_own_copy, is_reset,
-    is_syn, is_unsolicited, tells_over_icmp6,
+    is_syn, is_to_a_group, is_unsolicited, tells_over_icmp6,
 };
 
 /// What a freed buffer says of its packet.
@@ -165,6 +165,12 @@ const DROPS: &[Row] = &[
         when: is_group_control,
         meaning: Meaning::Ended,
         why: "IGMP, MLD, router solicitations and spanning tree frames that this stack does not need",
+    },
+    Row {
+        site: &sites::GROUP_CONTROL,
+        when: is_to_a_group,
+        meaning: Meaning::Copy,
+        why: "a multicast also comes to hosts that did not join its group, as a bridge that only switches",
     },
     Row {
         site: &sites::ICMPV6_INPUT,

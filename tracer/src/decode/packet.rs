@@ -73,6 +73,7 @@ fn packet(
         tos: layer.tos,
         ip_id: layer.ip_id,
         ip_len: layer.ip_len,
+        next_header: layer.next_header,
         dont_fragment: layer.dont_fragment,
         fragment: layer.fragment,
         carrier_id: layer.carrier_id,

@@ -462,6 +462,7 @@ fn packet(direction: Direction, event: &Event, loss: Option<&Loss<'_>>) -> Packe
         packet_type: Some(event.pkt_type),
         length: plain.map(|p| p.ip_len).filter(|length| *length > 0),
         ttl: plain.map(|p| p.ttl).filter(|ttl| *ttl > 0),
+        next_header: plain.and_then(|p| p.next_header),
         tos: plain.map(|p| p.tos),
         ..Packet::default()
     }

@@ -407,6 +407,12 @@ pub const CONNTRACK: Need = Need {
     },
 };
 
+/// Who waits for a group's packet where copies of it ended.
+pub const COPIES: Need = Need {
+    what: "sockets on the port, where copies of a packet for a group ended",
+    ask: rules::group::asked,
+};
+
 /// What IPVS has for a packet that ended where it decides.
 pub const IPVS: Need = Need {
     what: "services and connections of IPVS",

@@ -426,9 +426,15 @@ pub const RULES: &[Rule] = &[
         duplicate::mac,
     ),
     rule!(
+        "a multicast with too short a life to be routed",
+        &[&sites::TO_MANY],
+        &[],
+        group::short_lived,
+    ),
+    rule!(
         "a group that nobody joined",
         &[&sites::TO_MANY],
-        &[needs::SOCKETS],
+        &[needs::SOCKETS, needs::COPIES],
         group::multicast,
     ),
     rule!(

@@ -82,6 +82,7 @@ impl Passage<'_> {
                 None => Interface::Unknown,
             },
             mark: self.came_in.map(|_| 0),
+            next_header: headers.and_then(|p| p.next_header),
             tos: headers.map(|p| p.tos),
             local: Some(addresses.map(|a| a.address).collect()),
             ..Packet::default()

@@ -41,6 +41,8 @@ pub struct Packet {
     pub transport: Transport,
     /// Set in fragments.
     pub fragment: Option<Fragment>,
+    /// What follows the header of IPv6 itself.
+    pub next_header: Option<u8>,
     /// Interface on which it came in.
     pub iif: Interface,
     /// Interface through which it goes out.
@@ -83,6 +85,7 @@ impl Default for Packet {
             tuple: None,
             transport: Transport::Other,
             fragment: None,
+            next_header: None,
             iif: Interface::Unknown,
             oif: Interface::Unknown,
             port_in: Interface::Unknown,

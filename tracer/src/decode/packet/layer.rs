@@ -22,6 +22,7 @@ pub(crate) struct Layer {
     pub(super) tos: u8,
     pub(super) ip_id: u32,
     pub(super) ip_len: u32,
+    pub(super) next_header: Option<u8>,
     pub(super) dont_fragment: bool,
     pub(super) fragment: Option<Fragment>,
     /// Identification of the tunnel's packet around it, where that goes in fragments.
@@ -46,6 +47,7 @@ pub(crate) struct Ip {
     tos: u8,
     id: u32,
     len: u32,
+    next_header: Option<u8>,
     dont_fragment: bool,
 }
 
@@ -111,6 +113,7 @@ fn read(bytes: &[u8], protocol: u16, at: usize, skb_len: u32) -> Layer {
                     tos: ip.tos,
                     ip_id: ip.id,
                     ip_len: ip.len,
+                    next_header: ip.next_header,
                     dont_fragment: ip.dont_fragment,
                     fragment: ip.fragment,
                     carrier_id: None,
@@ -130,6 +133,7 @@ fn unknown(at: usize) -> Layer {
         tos: 0,
         ip_id: 0,
         ip_len: 0,
+        next_header: None,
         dont_fragment: false,
         fragment: None,
         carrier_id: None,
@@ -168,6 +172,7 @@ fn ipv4(bytes: &[u8], at: usize, skb_len: u32) -> Option<Ip> {
         tos: *bytes.get(at + 1)?,
         id: u32::from(be16(bytes, at + 4)?),
         len,
+        next_header: None,
         dont_fragment: flags & 0x4000 != 0,
     })
 }
@@ -187,6 +192,7 @@ fn ipv6(bytes: &[u8], start: usize, skb_len: u32) -> Option<Ip> {
         tos: u8::try_from((first >> 4) & 0xff).unwrap_or(0),
         id: 0,
         len,
+        next_header: bytes.get(start + 6).copied(),
         dont_fragment: false,
     };
     for _ in 0..MAX_EXTENSIONS {

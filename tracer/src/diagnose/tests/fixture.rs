@@ -351,6 +351,7 @@ fn packet(tuple: Tuple) -> Packet {
         tos: 0,
         ip_id: 1,
         ip_len: 84,
+        next_header: None,
         dont_fragment: false,
         fragment: None,
         carrier_id: None,

@@ -169,6 +169,8 @@ pub enum Field {
     Port(Side),
     /// IPPROTO_*.
     Protocol,
+    /// What follows the header of IPv6 itself, IPPROTO_*: an extension header, or the transport.
+    NextHeader,
     /// NFPROTO_* of the hook (2 IPv4, 10 IPv6).
     Family,
     /// ETH_P_*.

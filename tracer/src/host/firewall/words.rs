@@ -304,7 +304,9 @@ fn element(element: &Element) -> String {
 /// An element's key and where it leads, as nft(8) writes them. `fields`: what is looked up, where that is known.
 pub fn element_words(element: &Element, fields: &[Field]) -> (String, Option<String>) {
     let part = |(n, range): (usize, &(Value, Value))| match (fields.get(n), range) {
-        (Some(Field::Protocol), (Value::Number(a), Value::Number(b))) if a == b => {
+        (Some(Field::Protocol | Field::NextHeader), (Value::Number(a), Value::Number(b)))
+            if a == b =>
+        {
             u8::try_from(*a).map_or_else(|_| a.to_string(), protocol)
         }
         _ => value_range(range),
@@ -385,6 +387,7 @@ pub(super) fn field(field: &Field) -> String {
         Field::Address(side) => ends(*side, "ip saddr", "ip daddr"),
         Field::Port(side) => ends(*side, "th sport", "th dport"),
         Field::Protocol => "meta l4proto",
+        Field::NextHeader => "ip6 nexthdr",
         Field::Family => "meta nfproto",
         Field::EtherType => "ether type",
         Field::LinkType(side) => ends(*side, "meta iiftype", "meta oiftype"),
@@ -567,6 +570,9 @@ fn named_value(of: &Field, range: &(Value, Value)) -> String {
     };
     match (known, of, range) {
         (Some((_, name)), ..) => (*name).to_owned(),
+        (None, Field::NextHeader, (Value::Number(a), Value::Number(b))) if a == b => {
+            u8::try_from(*a).map_or_else(|_| a.to_string(), protocol)
+        }
         (None, Field::EtherType, (Value::Number(kind), _)) => format!("{kind:#06x}"),
         (None, Field::ConnectionMark, (Value::Number(mark), _)) => format!("{mark:#x}"),
         _ => value_range(range),

@@ -261,6 +261,17 @@ impl Evaluator<'_, '_> {
         Some(self.tuple()?.proto.number())
     }
 
+    /// What follows the header of IPv6: of a packet of which that was not seen, the transport, or that it is a fragment.
+    fn next_header(&self) -> Has {
+        const FRAGMENT: u8 = 44;
+        match (self.tuple(), self.packet.next_header) {
+            (Some(tuple), _) if !tuple.src.is_ipv6() => Has::Nothing,
+            (_, Some(seen)) => known(Some(seen)),
+            (..) if self.packet.fragment.is_some() => known(Some(FRAGMENT)),
+            (..) => of(self.protocol(), |number| Value::Number(number.into())),
+        }
+    }
+
     /// The name of an interface; empty where the packet has none.
     fn interface(&self, side: Side) -> Option<&str> {
         match end(side, &self.packet.iif, &self.packet.oif) {
@@ -276,6 +287,7 @@ impl Evaluator<'_, '_> {
             Field::Address(side) => of(self.address(*side), Value::Address),
             Field::Port(side) => of(self.port(*side), |port| Value::Number(port.into())),
             Field::Protocol => of(self.protocol(), |number| Value::Number(number.into())),
+            Field::NextHeader => self.next_header(),
             Field::Family => known(tuple.map(|t| if t.src.is_ipv6() { 10_u32 } else { 2 })),
             Field::EtherType => known(tuple.map(|t| match (t.proto, t.src.is_ipv6()) {
                 (Proto::Arp, _) => 0x0806_u32,

@@ -3,13 +3,13 @@
 //! by the same change or named.
 
 use crate::host::facts::{BaseChain, Part, Rule, RuleVerdict, Side, Statement};
-use crate::model::{Direction, Proto, Tuple};
+use crate::model::{Direction, Fragment, Proto, Tuple};
 use crate::network::filter::{self, Answer, Change, End, Outcome, Packet, Rules, Undecided};
 use crate::uapi::nf_conntrack::{STATE_ESTABLISHED, STATE_INVALID, STATE_UNTRACKED};
 
 use super::super::super::chain_commands::{AtHead, chain_words, let_pass};
 use super::super::super::hooks::Hook;
-use super::super::super::loss::Loss;
+use super::super::super::loss::{Loss, tuple_of};
 use super::super::super::owners::{self, Owner};
 use super::super::super::remedy::{Remedy, Shell};
 use super::goes_out;
@@ -75,10 +75,25 @@ impl Tried {
             };
             let next = way.open(&asked, Some((chain, head)), there, &mut openings);
             then.push(next.words("it"));
+            let first = first_fragment(loss, &asked);
+            if let Some(first) = &first {
+                let next = way.open(first, None, there, &mut openings);
+                then.push(next.words("its first fragment"));
+            }
             if let Some(name) = way_back(hook, loss.journey.direction) {
                 let way = Way { name, ..way };
                 let next = way.open(&answer_to(&asked), None, back, &mut openings);
                 then.push(next.words("its answer"));
+                // What is answered to a large datagram may be as large.
+                for fragment in [first.as_ref().map(|_| &asked), first.as_ref()] {
+                    let answer = fragment.map(|asked| Packet {
+                        fragment: asked.fragment,
+                        ..answer_to(asked)
+                    });
+                    if let Some(answer) = answer {
+                        way.open(&answer, None, back, &mut openings);
+                    }
+                }
             }
         }
         Some(Self { openings, then })
@@ -94,7 +109,8 @@ impl Tried {
         passes.dedup();
         let mut all = passes.into_iter();
         let first = all.next()?;
-        let what = if self.openings.len() > 1 {
+        let there = self.openings.first()?.server;
+        let what = if self.openings.iter().any(|opening| opening.server != there) {
             "let this flow and its answers pass"
         } else {
             "let this flow pass"
@@ -126,6 +142,24 @@ impl Opening {
         let kept = own.chain_for_others() == Some(self.chain.as_str());
         (!kept).then(|| own.words())
     }
+}
+
+/// The first fragment of the datagram of a later one: the rules may treat it otherwise, for it has ports.
+fn first_fragment(loss: &Loss<'_>, later: &Packet) -> Option<Packet> {
+    let own = later.tuple?;
+    later.fragment.filter(|fragment| fragment.offset > 0)?;
+    let tuples = loss.journey.steps.iter().map(|step| &step.event);
+    let whole = |t: &Tuple| (t.src, t.dst) == (own.src, own.dst) && (t.sport, t.dport) != (0, 0);
+    let tuple = tuples.filter_map(tuple_of).find(whole)?;
+    Some(Packet {
+        tuple: Some(tuple),
+        fragment: Some(Fragment {
+            offset: 0,
+            more: true,
+        }),
+        length: None,
+        ..later.clone()
+    })
 }
 
 /// The hook at which the answer passes this namespace; `None` for an answer itself, which has none.

@@ -387,6 +387,7 @@ pub(super) fn packet(loss: &Loss<'_>, hook: Hook, goes_out: Option<Device>) -> P
         packet_type: Some(loss.event.pkt_type),
         length: plain.map(|p| p.ip_len).filter(|length| *length > 0),
         ttl: plain.map(|p| p.ttl).filter(|ttl| *ttl > 0),
+        next_header: plain.and_then(|p| p.next_header),
         tos: plain.map(|p| p.tos),
         local: Some(local),
         ..Packet::default()

@@ -424,6 +424,16 @@ impl<'a> Reading<'a> {
     fn transport(&self, offset: u32, length: usize) -> Option<Field> {
         let asked = self.tests().rev().find_map(|test| match test {
             Test::Protocol { number, not: false } => Some(*number),
+            // as older versions of nft(8) say it
+            Test::Is {
+                field: Field::NextHeader,
+                mask: None,
+                ranges,
+                not: false,
+            } => match ranges.as_slice() {
+                [(Value::Number(a), Value::Number(b))] if a == b => u8::try_from(*a).ok(),
+                _ => None,
+            },
             _ => None,
         });
         let icmp = matches!(asked, Some(1 | 58));
@@ -635,7 +645,7 @@ fn ipv6(offset: u32, length: usize) -> Option<Field> {
     Some(match (offset, length) {
         (8, 1..=16) => Field::Address(Side::Source),
         (24, 1..=16) => Field::Address(Side::Destination),
-        (6, 1) => Field::Protocol,
+        (6, 1) => Field::NextHeader,
         (7, 1) => Field::Ttl,
         _ => return None,
     })
