@@ -78,7 +78,7 @@ pub(crate) fn observe<L: LinkLayer>(ctx: *mut __sk_buff, hook: u8) {
     }
     let mut followed = MaybeUninit::uninit();
     let followed: &mut Followed = maps::clear(&mut followed);
-    if !follow(followed, &bytes, link, skb, filter) {
+    if !follow(followed, &bytes, link, (skb, 0), filter) {
         let own = hook == TC_EGRESS;
         if !own || !follow_connection(followed, &bytes, link, skb, filter) {
             return;

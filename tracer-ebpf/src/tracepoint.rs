@@ -25,12 +25,12 @@ use tracer_common::tuple::RawTuple;
 use crate::budget::Class;
 use crate::emit::Record;
 use crate::kernel::{Access, Probe, Ptr, field, pin};
-use crate::maps::{HOPS, HOPS_REST, SNAPLEN, atomic_add, clear, count, stat, wipe};
+use crate::maps::{HOPS, HOPS_REST, SNAPLEN, atomic_add, clear, count, forget, stat, wipe};
 use crate::packet::Memory;
 use crate::skb::{self, Device, Place};
 use crate::sock::Socket;
 use crate::tag;
-use crate::track::{Followed, Way, follow};
+use crate::track::{Followed, Way, before_translation, follow};
 
 /// Nanoseconds since boot.
 #[inline(always)]
@@ -84,6 +84,25 @@ impl Seen {
     /// Looks at the packet at `skb`: whether it is ours and in a namespace that is looked at.
     #[inline(always)]
     pub(crate) fn look<A: Access>(&mut self, skb: Ptr, way: Way, filter: &RawFilter) -> bool {
+        self.look_for::<A>(skb, (way, 0), filter)
+    }
+
+    /// The same, also by what the packet was before its connection was translated: what dies in OUTPUT behind its
+    /// translation was seen by no other hook.
+    #[inline(always)]
+    pub(crate) fn look_at_lost<A: Access>(&mut self, skb: Ptr, filter: &RawFilter) -> bool {
+        let asked = before_translation(skb.plain(), filter);
+        self.look_for::<A>(skb, (Way::Within, forget(u64::from(asked)) as u32), filter)
+    }
+
+    /// `asked`: FLAG_MATCH_* that the packet has whatever its headers say.
+    #[inline(always)]
+    fn look_for<A: Access>(
+        &mut self,
+        skb: Ptr,
+        (way, asked): (Way, u32),
+        filter: &RawFilter,
+    ) -> bool {
         if skb.is_null() {
             return false;
         }
@@ -93,13 +112,8 @@ impl Seen {
         // the network header is not set yet where a device gives a packet up
         self.place.find::<A>(skb, way == Way::In);
         let bytes = self.place.bytes;
-        if !follow(
-            &mut self.followed,
-            &bytes,
-            self.place.link,
-            self.skb,
-            filter,
-        ) {
+        let link = self.place.link;
+        if !follow(&mut self.followed, &bytes, link, (self.skb, asked), filter) {
             return false;
         }
         self.device.find::<A>(field!(A, ptr, skb, skb_dev));

@@ -12,6 +12,7 @@ use crate::budget::{self, Class};
 use crate::conntrack;
 use crate::kernel::{Probe, Ptr, checkpoint, field};
 use crate::maps::{forget, stat};
+use crate::packet::Memory;
 use crate::tag::{self, Mark};
 
 /// A packet that is followed, as it is at this hook. Words only, for `Barrier::merge`.
@@ -47,13 +48,14 @@ pub(crate) enum Way {
 const ONE_PASS: u64 = 20_000_000;
 
 /// Looks at the packet's headers from the outside in, down to one tunnel's inner packet. Whether it is followed;
-/// as what stands in `followed`, which was [`Followed::NONE`] before. Changes nothing else.
+/// as what stands in `followed`, which was [`Followed::NONE`] before. `asked`: FLAG_MATCH_* that it has whatever its
+/// headers say. Changes nothing else.
 #[inline(always)]
 pub(crate) fn follow<B: Bytes>(
     followed: &mut Followed,
     bytes: &B,
     link: Link,
-    skb: Ptr,
+    (skb, asked): (Ptr, u32),
     filter: &RawFilter,
 ) -> bool {
     let (wanted, tagged, flow) = match tag::find(skb) {
@@ -81,7 +83,10 @@ pub(crate) fn follow<B: Bytes>(
             break;
         }
         B::pin(&mut header);
-        let flags = judge(bytes, &mut header, filter, link.vlan, inside);
+        let mut flags = judge(bytes, &mut header, filter, link.vlan, inside);
+        if flags == 0 && level == 1 {
+            flags = asked;
+        }
         if inside & FLAG_MATCH_QUOTED != 0 {
             // the event is about the error, which the level before this one left in `followed`
             if flags != 0 {
@@ -128,6 +133,18 @@ pub(crate) fn follow<B: Bytes>(
     }
     B::merge(followed);
     followed.flags != 0
+}
+
+/// FLAG_MATCH_* of a packet by what it was before its connection was translated.
+#[inline(always)]
+pub(crate) fn before_translation(skb: Ptr, filter: &RawFilter) -> u32 {
+    let Some(mut original) = conntrack::original(skb) else {
+        return 0;
+    };
+    match filter.matches::<Memory>(&mut original, &Asked::LOOSE, false) {
+        0 => 0,
+        flags => flags | FLAG_MATCH_ORIGINAL,
+    }
 }
 
 /// Looks at what the packet was before its connection was translated, for one that [`follow`] does not know: whether

@@ -17,7 +17,7 @@ pub(crate) fn kfree_skb<A: Access>(args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
     let skb = args.ptr(0);
     let mut seen = Seen::NONE;
-    if !seen.look::<A>(skb, Way::Within, filter) {
+    if !seen.look_at_lost::<A>(skb, filter) {
         return;
     }
     let reason = match offset!(kfree_skb_reason) {

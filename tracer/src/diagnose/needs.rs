@@ -407,6 +407,12 @@ pub const CONNTRACK: Need = Need {
     },
 };
 
+/// Whether loopback addresses may leave.
+pub const LOCALNET: Need = Need {
+    what: "the route and route_localnet, of what OUTPUT translated and that comes from loopback",
+    ask: rules::localnet::ask,
+};
+
 /// Who waits for a group's packet where copies of it ended.
 pub const COPIES: Need = Need {
     what: "sockets on the port, where copies of a packet for a group ended",

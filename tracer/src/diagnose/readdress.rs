@@ -46,7 +46,9 @@ pub fn remove(
     text: &str,
 ) -> Option<Remedy> {
     let all = host.addresses(device);
-    let entry = all.iter().find(|a| a.address == address)?;
+    // Programs of the host need its loopback addresses, whatever another one did with them.
+    let own = |a: &&InterfaceAddress| a.address == address && !address.is_loopback();
+    let entry = all.iter().find(own)?;
     let same = |a: &&InterfaceAddress| {
         a.prefix == entry.prefix && routing::holds(entry.address, entry.prefix, a.address)
     };

@@ -15,6 +15,7 @@ pub mod ipvs;
 pub mod l2;
 pub mod limits;
 pub mod link;
+pub mod localnet;
 pub mod looped;
 pub mod macvlan;
 pub mod marks;
@@ -109,6 +110,12 @@ pub const RULES: &[Rule] = &[
         &[&sites::ANYWHERE],
         &[],
         nat::forgotten_on_the_way,
+    ),
+    rule!(
+        "a loopback source that may not leave",
+        &[&sites::FILTERED],
+        &[needs::LOCALNET, needs::CHAINS],
+        localnet::refused,
     ),
     rule!(
         "a rule that rejects",

@@ -4,7 +4,7 @@
 use std::fmt::Display;
 use std::net::IpAddr;
 
-use crate::model::{Device, Direction, Tuple};
+use crate::model::{Device, Direction, Proto, Tuple};
 use crate::verdict::{Outcome, Verdict};
 
 use super::translation;
@@ -66,6 +66,8 @@ pub(super) fn tell(meant: &[(&View<'_>, &Verdict)], overall: &mut Verdict) {
 
 /// What a flow can be told by from others. `None`: not known.
 struct Facts {
+    proto: Option<Proto>,
+    family: Option<&'static str>,
     /// Where a service's address led.
     backend: Option<String>,
     to: Option<IpAddr>,
@@ -92,7 +94,10 @@ impl Facts {
             }
         }
         let lengths = steps().filter_map(|step| step.event.packet.as_ref());
+        let family = |t: Tuple| if t.dst.is_ipv6() { "IPv6" } else { "IPv4" };
         Self {
+            proto: asked.map(|t| t.proto),
+            family: asked.map(family),
             backend: translation::dnat(view).map(|change| words::destination(&change.after)),
             to: asked.map(|t| t.dst),
             port: asked.filter(has_port).map(|t| t.dport),
@@ -117,6 +122,14 @@ fn separating(failing: &[Facts], well: &[Facts], name: impl Fn(Device) -> String
         Some(format!("{words} {}", common(failing, well, of)?))
     }
     let both = (failing, well);
+    // Addresses, ports and lengths differ with these.
+    let kind = said(both, "over", |f| {
+        f.proto.map(|proto| proto.to_string().to_uppercase())
+    })
+    .or_else(|| said(both, "over", |f| f.family));
+    if let Some(kind) = kind {
+        return vec![kind];
+    }
     let place = said(both, "to backend", |f| f.backend.clone())
         .or_else(|| said(both, "to", |f| f.to))
         .or_else(|| said(both, "to port", |f| f.port))

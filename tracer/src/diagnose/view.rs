@@ -24,6 +24,9 @@ pub const GRACE_NS: u64 = 500_000_000;
 /// UDP services whose requests are always answered: DNS, DHCP, NTP, NetBIOS names, SNMP, IKE, mDNS.
 const ANSWERING_UDP: &[u16] = &[53, 67, 68, 123, 137, 161, 500, 547, 4500];
 
+/// Most flows that are looked at for one that the same server answers.
+const MOST_OTHERS: usize = 256;
+
 /// Ports from which a DHCP server answers, and to which, in IPv4 and IPv6.
 const DHCP_ANSWERS: &[(u16, u16)] = &[(67, 68), (547, 546)];
 
@@ -176,9 +179,27 @@ impl<'a> View<'a> {
         match tuple.proto {
             Proto::Tcp | Proto::Sctp => true,
             Proto::Icmp | Proto::Icmp6 => self.asks_for_echo(),
-            Proto::Udp => ANSWERING_UDP.contains(&tuple.dport) || self.seen(Direction::Reply) > 0,
+            Proto::Udp => {
+                ANSWERING_UDP.contains(&tuple.dport)
+                    || self.seen(Direction::Reply) > 0
+                    || self.others_are_answered(&tuple)
+            }
             Proto::Arp | Proto::Other(_) => false,
         }
+    }
+
+    /// Whether the same port of the same server answers others: then it should answer this one.
+    fn others_are_answered(&self, own: &Tuple) -> bool {
+        let server = |t: &Tuple| (t.proto, t.dst, t.dport);
+        let others = self.trace.flows.iter().take(MOST_OTHERS);
+        let mut others = others.filter(|other| other.id != self.flow.id);
+        !own.dst.is_multicast()
+            && others.any(|flow| {
+                let asked = flow
+                    .asked()
+                    .is_some_and(|asked| server(&asked) == server(own));
+                asked && View { flow, ..*self }.seen(Direction::Reply) > 0
+            })
     }
 
     /// Whether a flow is itself the answer to what another one asked of many: it comes from an address that nobody asked,

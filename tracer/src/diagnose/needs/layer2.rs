@@ -92,6 +92,10 @@ pub(in super::super) fn about_neighbor(
 ) {
     if let Some(query) = neighbor::routed(trace, who) {
         list.lookup(host, who.device.netns, &query);
+        if query.tuple.src.is_loopback() {
+            let netns = who.device.netns;
+            list.push(Question::Chains { netns });
+        }
     }
     list.extend(silence::questions(trace, host, who));
     list.extend(ovs::questions_of_neighbor(trace, host, who.address));

@@ -1,5 +1,7 @@
 //! Packets that wait for a neighbour: no drop yet, or none seen.
 
+use std::net::IpAddr;
+
 use crate::correlate::Trace;
 use crate::host::Host;
 use crate::model::{Direction, Event, Fate, FateCounts, Journey};
@@ -40,7 +42,7 @@ pub(super) fn waiting(view: &View<'_>, counts: &Counts) -> Option<Silence> {
 
 /// No packet of the flow was seen, only errors about it: what they waited for is known beside it.
 fn unseen(view: &View<'_>, counts: &Counts) -> Option<Silence> {
-    if !view.is_unseen(counts) {
+    if !view.is_unseen(counts) || asks_for_loopback(view.host) {
         return None;
     }
     let who = neighbor::unanswered(view.trace, view.host)?;
@@ -50,6 +52,14 @@ fn unseen(view: &View<'_>, counts: &Counts) -> Option<Silence> {
         affected: 0,
         cause_known: true,
     })
+}
+
+/// Whether loopback addresses alone are asked for: what waits for a neighbour in some namespace is not of their flow, for each
+/// namespace has them.
+fn asks_for_loopback(host: &Host) -> bool {
+    let asked = host.run.iter().flat_map(|run| &run.asked);
+    let mut asked = asked.peekable();
+    asked.peek().is_some() && asked.all(IpAddr::is_loopback)
 }
 
 /// The neighbour that a packet last seen in `last` waits for: of its namespace, never resolved since.

@@ -25,7 +25,7 @@ use super::super::super::remedy::{Shell, command, ip, sysctl, text};
 use super::super::super::routing::holds;
 use super::super::super::vlan_commands::Mistagged;
 use super::super::super::words;
-use super::super::{flooded, link, macvlan, ready, source, vlan};
+use super::super::{flooded, link, localnet, macvlan, ready, source, vlan};
 use super::{Unresolved, is_asked_for, question_evidence, question_words, senders, unresolved_in};
 
 /// Most neighbours that are asked about.
@@ -410,6 +410,11 @@ impl<'a> Case<'a, '_> {
         )
         .explains(Specificity::Linked)
         .sure(Confidence::Likely)
+        .advise(
+            Some(self.who.device)
+                .filter(|_| asker.is_loopback())
+                .and_then(|out| localnet::masqueraded(host, out, (asker, self.who.address))),
+        )
         .advise(source::martian_advice(
             host,
             netns,
