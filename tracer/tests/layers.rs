@@ -57,6 +57,10 @@ const MODULES: &[Module] = &[
         &[
             ("error", "patterns that cannot be"),
             ("filter", "the compiled filter is part of a run"),
+            (
+                "host",
+                "where names are looked for, and those that were given",
+            ),
         ],
     ),
     (
@@ -244,6 +248,7 @@ const MODULES: &[Module] = &[
             ("doctor", "the packets that tracer doctor follows"),
             ("error", "what is refused, with what to write instead"),
             ("filter", "the expression"),
+            ("host", "lists of names, which are refused early"),
             ("inventory", "names in it; tracer list"),
         ],
     ),

@@ -33,7 +33,7 @@ struct Request {
 impl Request {
     /// The first of a flow over UDP that was delivered.
     fn of(view: &View<'_>) -> Option<Self> {
-        if view.tuple()?.proto != Proto::Udp {
+        if view.tuple()?.proto != Proto::Udp || view.answers_to_many() {
             return None;
         }
         let delivered = |fate: &Fate| matches!(fate, Fate::Delivered);

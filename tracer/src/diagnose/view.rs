@@ -30,6 +30,9 @@ const MOST_OTHERS: usize = 256;
 /// Ports from which a DHCP server answers, and to which, in IPv4 and IPv6.
 const DHCP_ANSWERS: &[(u16, u16)] = &[(67, 68), (547, 546)];
 
+/// Ports of DHCP servers and relays, in IPv4 and IPv6.
+const DHCP_SERVERS: &[u16] = &[67, 547];
+
 /// Groups by which hosts find each other: mDNS, LLMNR, SSDP.
 const DISCOVERY: &[IpAddr] = &[
     IpAddr::V4(Ipv4Addr::new(224, 0, 0, 251)),
@@ -296,14 +299,23 @@ impl<'a> View<'a> {
     }
 }
 
-/// Whether a tuple can be the answer to what was asked of many.
+/// Whether a tuple can be the answer to what was asked of many, or by a relay.
 fn is_answer(answer: &Tuple, asked: &Tuple) -> bool {
-    answer.proto == Proto::Udp
-        && asked.proto == Proto::Udp
-        && is_many(asked.dst)
+    let of_many = is_many(asked.dst)
         && (answer.sport, answer.dport) == (asked.dport, asked.sport)
         && answer.sport != answer.dport
-        && (answer.dst == asked.src || is_many(answer.dst) || asked.src.is_unspecified())
+        && (answer.dst == asked.src || is_many(answer.dst) || asked.src.is_unspecified());
+    let over_udp = answer.proto == Proto::Udp && asked.proto == Proto::Udp;
+    over_udp && (of_many || is_relayed(answer, asked))
+}
+
+/// A DHCP server answers a relay at the address in the request (giaddr, RFC 2131 4.1; link-address, RFC 8415 19), not at the one
+/// from which it came.
+fn is_relayed(answer: &Tuple, asked: &Tuple) -> bool {
+    DHCP_SERVERS.iter().any(|port| {
+        let ports = [answer.sport, answer.dport, asked.dport];
+        ports == [*port; 3] && answer.src == asked.dst
+    })
 }
 
 /// Journeys that ended at all.
