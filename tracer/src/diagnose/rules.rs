@@ -270,6 +270,12 @@ pub const RULES: &[Rule] = &[
         link::peer_refuses,
     ),
     rule!(
+        "a frame that is too long for a shaper",
+        &[&sites::QUEUEING],
+        &[needs::DEVICE_STATE],
+        queue::too_long,
+    ),
+    rule!(
         "a queue that is full or shapes",
         &[&sites::QUEUEING],
         &[needs::DEVICE_STATE],

@@ -82,6 +82,76 @@ pub fn qdisc(loss: &Loss<'_>) -> Option<Candidate> {
     Some(candidate)
 }
 
+/// A frame that is longer than what the shaper ever lets go at once: no rate and no limit helps (tbf_enqueue,
+/// net/sched/sch_tbf.c).
+pub fn too_long(loss: &Loss<'_>) -> Option<Candidate> {
+    let device = loss.last_device()?;
+    let link = loss.host.link(device)?;
+    let state = device_state::of(loss.host, device)?;
+    let (tbf, burst) = state.qdiscs.iter().find_map(|q| Some((q, burst(q)?)))?;
+    let length = loss.event.len;
+    let one = loss.event.segments <= 1 && loss.info.qdisc.as_deref() == Some("tbf");
+    if !one || length <= burst {
+        return None;
+    }
+    let shell = Shell::of(loss.host, loss.netns());
+    // Some frames of the largest kind.
+    let room = format!("{}b", (link.mtu + ETHERNET) * 10);
+    let was = format!("{burst}b");
+    let with = |burst: &str| {
+        let settings = tbf.settings.iter().flat_map(|s| s.split_whitespace());
+        let settings = with_burst(settings, burst);
+        command![
+            "tc qdisc change dev",
+            link.name,
+            ..parent(tbf),
+            "handle",
+            tbf.handle,
+            "tbf",
+            ..settings
+        ]
+    };
+    Some(
+        Candidate::new(
+            &QDISC_FULL,
+            loss.place_at_device("qdisc"),
+            format!(
+                "frame of {length} bytes is longer than the burst of {burst} bytes that tbf lets go at once{}",
+                loss.at_words()
+            ),
+        )
+        .explains(Specificity::Linked)
+        .because("qdisc", device_state::qdisc(tbf))
+        .advise([
+            shell.look("look first", command!["tc -s qdisc show dev", link.name]),
+            shell
+                .change("give the shaper room for whole frames; its rate stays", with(&room))
+                .undone_by(with(&was)),
+        ]),
+    )
+}
+
+/// Header of Ethernet in bytes.
+const ETHERNET: u32 = 14;
+
+/// Most bytes that a token bucket lets go at once.
+fn burst(qdisc: &Qdisc) -> Option<u32> {
+    let settings = qdisc.settings.as_ref().filter(|_| qdisc.kind == "tbf")?;
+    let mut words = settings.split_whitespace();
+    words.find(|word| *word == "burst")?;
+    words.next()?.strip_suffix('b')?.parse().ok()
+}
+
+/// The settings of a token bucket with another burst.
+fn with_burst<'a>(settings: impl Iterator<Item = &'a str>, burst: &'a str) -> Vec<&'a str> {
+    let mut before = "";
+    let word = |word| {
+        let is_burst = std::mem::replace(&mut before, word) == "burst";
+        if is_burst { burst } else { word }
+    };
+    settings.map(word).collect()
+}
+
 /// The discipline that loses packets by chance, where it is the interface's own.
 fn netem<'a>(kind: &str, qdiscs: &'a [Qdisc]) -> Option<&'a Qdisc> {
     let root = qdiscs.iter().find(|q| q.parent == "root");
