@@ -202,6 +202,15 @@ fn is_followed(tuple: &Tuple, trace: &Trace) -> bool {
         .any(|(_, own)| to == (own.dst, own.dport) || to == (own.src, own.sport))
 }
 
+/// The owner of the socket, by the table in which the lookup ended: that of rules for the sockets of some users alone.
+#[must_use]
+pub fn owner_meant(host: &Host, netns: NetNs, failure: &Failure) -> Option<u32> {
+    let rules = &host.rules.get(&(netns, failure.dst.is_ipv6()))?.fact;
+    let mut there = rules.iter().filter(|rule| rule.table == failure.table);
+    let (first, _) = there.next()?.uid?;
+    there.all(|rule| rule.uid.is_some()).then_some(first)
+}
+
 /// Why a lookup failed.
 #[must_use]
 pub fn candidate(
@@ -221,7 +230,10 @@ pub fn candidate(
     }
     .or_else(|| route::cause_of_errno(failure.error, dst.is_ipv6()))?;
     // A socket has no mark unless it was given one.
-    let query = Query::output(failure.tuple, 0);
+    let query = Query {
+        uid: netns.and_then(|ns| owner_meant(host, ns, failure)),
+        ..Query::output(failure.tuple, 0)
+    };
     let refusal = Refusal::new(told, host, netns, query);
     if refusal.by.is_none() {
         // A lookup in the local table alone is no failure where no rule ended it.

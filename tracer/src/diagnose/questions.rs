@@ -2,7 +2,7 @@
 
 use crate::correlate::Trace;
 use crate::host::Host;
-use crate::host::facts::Question;
+use crate::host::facts::{Question, Selectors};
 use crate::model::{Detail, Direction, Fate, Proto};
 use crate::network::links::peer_of;
 
@@ -110,7 +110,16 @@ fn about_failure(host: &Host, failure: &local::Failure, list: &mut Asked) {
             list.sysctl(netns, ready::disable_sysctl(&link.name));
         }
     }
-    list.push(Question::route(netns, failure.tuple, 0));
+    let uid = local::owner_meant(host, netns, failure);
+    list.push(Question::Route {
+        netns,
+        tuple: failure.tuple,
+        iif: 0,
+        with: Selectors {
+            uid,
+            ..Selectors::default()
+        },
+    });
     gateways::ask(host, netns, failure.tuple, list);
     advertisements::ask(netns, failure.dst.is_ipv6(), list);
     let links = host.links().filter(|l| l.device.netns == netns);

@@ -117,9 +117,14 @@ impl<'a> Refusal<'a> {
         let from = iif
             .into_iter()
             .flat_map(|(src, name)| ["from".to_owned(), src.to_string(), "iif".to_owned(), name]);
+        // Root's own lookups pass rules for others by.
+        let uid = self.query.uid.filter(|uid| *uid != 0);
+        let user = uid
+            .into_iter()
+            .flat_map(|uid| ["uid".to_owned(), uid.to_string()]);
         let mut list = vec![shell.look(
             "what the kernel decides now",
-            command![..ip, "route get", dst, ..from],
+            command![..ip, "route get", dst, ..from, ..user],
         )];
         match (&self.by, self.netns) {
             (Some(Decision::RefusedByRule(rule, _)), _) => {
