@@ -324,8 +324,49 @@ fn explain(
             let rule = Named::of(&rule);
             Some(not_tracked((passage, &packet), &rules, &rule, &shell))
         }
-        Untranslated::NoRule | Untranslated::CannotTell => None,
+        Untranslated::NoRule => elsewhere(host, (passage, &packet), &rules, &shell),
+        Untranslated::CannotTell => None,
     }
+}
+
+/// A rule would translate it, had it come in at another interface: as one for a published port that leaves out what comes from
+/// the bridge of its container.
+fn elsewhere(
+    host: &Host,
+    (passage, packet): (&Passage<'_>, &Packet),
+    rules: &Rules<'_>,
+    shell: &Shell,
+) -> Option<Finding> {
+    passage.came_in?;
+    let Interface::Named(interface) = &packet.iif else {
+        return None;
+    };
+    let anywhere = Packet {
+        iif: Interface::Unknown,
+        ..packet.clone()
+    };
+    let rule = first(rules, &anywhere, passage.hook())?;
+    let (address, _) = rule.to.addresses?;
+    reach::owners(host, passage.netns, address).first()?;
+    Some(Finding {
+        summary: format!(
+            "; {} translates this to {}, and not what comes in at {interface}",
+            rule.words(),
+            rule.target()
+        ),
+        evidence: vec![rule.evidence("leaves out what comes in there")],
+        remedies: vec![
+            shell.look(
+                "the rule: is it meant to leave that out?",
+                show_reached(&rule.base, &rule.rule.chain),
+            ),
+            remedy::text(format!(
+                "from there ask {} itself, or publish the port for that side too (with a hairpin: what it translates has to be masqueraded)",
+                rule.target()
+            )),
+        ],
+        instead: true,
+    })
 }
 
 /// A rule would translate it, but the entry of its connection is older.
