@@ -16,6 +16,7 @@ pub mod l2;
 pub mod limits;
 pub mod link;
 pub mod looped;
+mod lost_error;
 pub mod macvlan;
 pub mod marks;
 pub mod named;
