@@ -217,6 +217,7 @@ pub const RULES: &[Rule] = &[
             needs::DECISION,
             needs::ROUTE_BACK,
             needs::RP_FILTER,
+            needs::STRAY_SOURCE,
             needs::WAYS,
         ],
         source::filtered,

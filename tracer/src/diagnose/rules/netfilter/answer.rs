@@ -191,13 +191,9 @@ fn named(
     let Some(rule) = &who.rule else {
         return candidate.advise(open_policy(loss, hook, chain, shell));
     };
-    let source = loss.tuple().map(|t| t.src);
-    let source = source.filter(|_| way_back::asks(&rule.text));
-    candidate = candidate.advise(
-        source
-            .into_iter()
-            .flat_map(|source| way_back::advice(loss, source, shell)),
-    );
+    if way_back::asks(&rule.text) {
+        candidate = way_back::explain(candidate, loss, shell);
+    }
     if rule.stop == Stop::Queue {
         return candidate.advise([nfqueue::without((chain, rule), shell)]);
     }
