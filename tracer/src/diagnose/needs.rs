@@ -349,6 +349,12 @@ pub const FILTERED_WAY_BACK: Need = Need {
     },
 };
 
+/// The machine that translated the source of a packet which rules stop.
+pub const SOURCE_BEFORE: Need = Need {
+    what: "rules of the machine that translated the source, and the route back to what it was",
+    ask: |loss, asked| asked.extend(netfilter::questions_of_the_source_before(loss)),
+};
+
 /// The ways back of those who own the destination, where they are neighbours of the namespace that has no route to it.
 pub const OWNERS_WAY_BACK: Need = Need {
     what: "routes towards the source of neighbours that own the destination",

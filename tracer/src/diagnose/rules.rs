@@ -84,6 +84,7 @@ const FILTER: &[Need] = &[
     needs::CONNTRACK,
     needs::ROUTE,
     needs::FILTERED_WAY_BACK,
+    needs::SOURCE_BEFORE,
 ];
 /// What a refusal by the routing tables rests on.
 const ROUTING: &[Need] = &[

@@ -17,6 +17,7 @@ use super::super::super::translator;
 use super::super::super::words::count;
 use super::element;
 use super::opening::both_ways;
+use super::source_before;
 use super::suspects::{Absent, Suspect, Suspects, counted, words};
 use super::way_back;
 use super::{goes_out, look_everywhere};
@@ -194,6 +195,7 @@ fn named(
     if way_back::asks(&rule.text) {
         candidate = way_back::explain(candidate, loss, shell);
     }
+    candidate = source_before::explain(candidate, (loss, hook));
     if rule.stop == Stop::Queue {
         return candidate.advise([nfqueue::without((chain, rule), shell)]);
     }
