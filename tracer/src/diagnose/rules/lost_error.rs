@@ -80,6 +80,10 @@ fn errors<'a>(loss: &Loss<'a>) -> impl Iterator<Item = &'a Journey> {
 
 /// Where the errors were last seen, where the sender's namespace is looked at and none came there.
 fn unseen_at_sender(loss: &Loss<'_>) -> Option<Device> {
+    // About a tunnel's packet the end of the tunnel is told.
+    if loss.event.packet.as_ref()?.tunnel.is_some() {
+        return None;
+    }
     let first = &loss.journey.steps.first()?.event;
     let sender = first
         .device
