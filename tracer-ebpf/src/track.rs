@@ -186,14 +186,20 @@ pub(crate) fn follow_connection<B: Bytes>(
 ///
 /// Conntrack says so where it translates: what the packet was before is what was tagged, or was learned. Elsewhere
 /// (stateless rules, IPVS, programs) the packet was seen just before on this CPU, and not in a place from which it
-/// could not have come here.
+/// could not have come here. The entry of an ICMP error is that of the connection that it is about (`is_flow` is zero),
+/// and says nothing of the error's own addresses.
 #[inline(always)]
-fn was_rewritten(skb: Ptr, (way, device): (Way, u32), filter: &RawFilter, now: u64) -> bool {
+fn was_rewritten(
+    (skb, is_flow): (Ptr, u32),
+    (way, device): (Way, u32),
+    filter: &RawFilter,
+    now: u64,
+) -> bool {
     let Some(tag) = tag::find(skb) else {
         return false;
     };
     let original = conntrack::original_flow(skb, filter.generation);
-    if original != 0 {
+    if original != 0 && is_flow != 0 {
         return original == tag.flow || original == tag.first || tag::is_known(original, 0, filter);
     }
     if tag.cpu != tag::cpu() || now.wrapping_sub(tag.time) > ONE_PASS {
@@ -274,7 +280,7 @@ impl Followed {
     #[inline(always)]
     pub(crate) fn is_own(&self, skb: Ptr, place: (Way, u32), filter: &RawFilter, now: u64) -> bool {
         let as_before = self.tagged_as == 0 || self.tagged_as == self.flow;
-        let own = as_before || was_rewritten(skb, place, filter, now);
+        let own = as_before || was_rewritten((skb, self.is_flow), place, filter, now);
         let own = forget(u64::from(own));
         checkpoint();
         if own != 0 {

@@ -55,6 +55,7 @@ mod shares;
 pub mod silent;
 pub mod source_address;
 pub mod stall;
+pub mod stray_source;
 #[cfg(test)]
 mod tests;
 pub mod traced;

@@ -179,6 +179,14 @@ pub fn as_other_end(host: &Host, link: &Link, wanted: u32) -> Remedy {
         .undone_by(set(link.mtu))
 }
 
+/// The interface by which the packet was sent, where that was seen.
+#[must_use]
+pub fn sender<'a>(loss: &Loss<'a>) -> Option<&'a Link> {
+    let mut steps = loss.steps().iter();
+    let sent = steps.find(|s| matches!(s.event.detail, Detail::Egress))?;
+    loss.host.link(sent.event.device?)
+}
+
 /// What makes room for a packet that does not fit the way out. The sender forgets the smaller MTU that it was told.
 #[must_use]
 pub fn make_room(loss: &Loss<'_>, size: u32, told: bool) -> Vec<Remedy> {
@@ -190,11 +198,7 @@ pub fn make_room(loss: &Loss<'_>, size: u32, told: bool) -> Vec<Remedy> {
         .came_in()
         .and_then(|device| host.link(device))
         .map_or(size, |link| link.mtu);
-    let sender = loss
-        .steps()
-        .iter()
-        .find(|s| matches!(s.event.detail, Detail::Egress))
-        .and_then(|s| host.link(s.event.device?));
+    let sender = sender(loss);
     let raised = raise(host, out, size.min(wanted), wanted).map(|remedy| match sender {
         Some(sender) if told => remedy.and_in(
             &Shell::of(host, Some(sender.device.netns)),

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 
 use crate::host::Host;
 use crate::host::facts::{BaseChain, Rule, Stop};
-use crate::model::{NetNs, Tuple};
+use crate::model::{Device, NetNs, Tuple};
 
-use super::chain_commands::{at_head, nft_word};
+use super::chain_commands::{at_head, default_program, nft_word};
 use super::loss::Loss;
-use super::remedy::{Remedy, Shell};
+use super::remedy::{Remedy, Shell, command};
 use super::translation;
 
 /// What becomes of a flow's source.
@@ -84,6 +84,46 @@ impl SourceRule<'_> {
         };
         rule.map(str::to_owned).into_iter().chain(target).collect()
     }
+}
+
+/// A flow's source translated to an address of the interface by which it leaves, in the chain that translates others, else
+/// in one that can; with iptables where there is none.
+#[must_use]
+pub fn masquerade(host: &Host, went: Device, flow: &Tuple, text: impl Into<String>) -> Remedy {
+    let shell = Shell::of(host, Some(went.netns));
+    let device = host.interface(went);
+    if let Some(chain) = translator(host, went.netns, flow.src.is_ipv6()) {
+        let rule = SourceRule {
+            chain,
+            flow,
+            device: &device,
+            source: Source::Masquerade,
+        };
+        return rule.change(&shell, text);
+    }
+    let program = default_program(flow.src.is_ipv6());
+    let ends = ["-s", &flow.src.to_string(), "-d", &flow.dst.to_string()].map(str::to_owned);
+    let rule = |verb: &'static str| {
+        command![
+            program,
+            "-t nat",
+            verb,
+            "POSTROUTING",
+            ..&ends,
+            "-o",
+            &device,
+            "-j MASQUERADE"
+        ]
+    };
+    shell.change(text, rule("-A")).undone_by(rule("-D"))
+}
+
+/// The chain that translates the sources of a family, else the first that can.
+#[must_use]
+pub fn translator(host: &Host, netns: NetNs, v6: bool) -> Option<&BaseChain> {
+    let chains = translators(host, netns, v6);
+    let translates = |chain: &&&BaseChain| !translating(host, netns, chain).is_empty();
+    chains.iter().find(translates).or(chains.first()).copied()
 }
 
 /// The flow of a lost packet as it was before this namespace translated its source.

@@ -22,6 +22,7 @@ use super::readdress;
 use super::routing;
 use super::rules::neighbor::Unresolved;
 use super::rules::{self, conntrack, nat, netfilter, socket};
+use super::stray_source::Stray;
 use super::wireguard;
 
 mod layer2;
@@ -189,6 +190,16 @@ pub const SENDER: Need = Need {
     },
 };
 
+/// Why the sender's source is not that of the interface by which it sends, where its own namespace was seen.
+pub const STRAY_SOURCE: Need = Need {
+    what: "routes and rules of a sender whose source is the address of another of its interfaces",
+    ask: |loss, asked| {
+        if let (Some(stray), Some(netns)) = (Stray::of_packet(loss), loss.netns()) {
+            asked.extend(stray.questions(netns));
+        }
+    },
+};
+
 /// Routes of the receiver towards the sender: they may go with an address.
 pub const ROUTES_BACK: Need = Need {
     what: "routes towards the source",
@@ -222,10 +233,8 @@ pub const RP_FILTER: Need = Need {
             return;
         };
         let name = loss.host.interface(device);
-        for interface in ["all", name.as_str()] {
-            for setting in ["rp_filter", "src_valid_mark", "accept_local"] {
-                asked.sysctl(netns, format!("net/ipv4/conf/{interface}/{setting}"));
-            }
+        for setting in rules::source::conf_of_check(&name) {
+            asked.sysctl(netns, setting);
         }
     },
 };
@@ -335,8 +344,15 @@ pub const FILTERED_WAY_BACK: Need = Need {
         let read = loss.netns().and_then(|netns| loss.host.filters.get(&netns));
         if read.is_some_and(|read| netfilter::asks_for_the_way_back(&read.fact)) {
             (ROUTE_BACK.ask)(loss, asked);
+            (STRAY_SOURCE.ask)(loss, asked);
         }
     },
+};
+
+/// The machine that translated the source of a packet which rules stop.
+pub const SOURCE_BEFORE: Need = Need {
+    what: "rules of the machine that translated the source, and the route back to what it was",
+    ask: |loss, asked| asked.extend(netfilter::questions_of_the_source_before(loss)),
 };
 
 /// The ways back of those who own the destination, where they are neighbours of the namespace that has no route to it.

@@ -17,6 +17,7 @@ pub mod limits;
 pub mod link;
 pub mod localnet;
 pub mod looped;
+mod lost_error;
 pub mod macvlan;
 pub mod marks;
 pub mod named;
@@ -84,6 +85,7 @@ const FILTER: &[Need] = &[
     needs::CONNTRACK,
     needs::ROUTE,
     needs::FILTERED_WAY_BACK,
+    needs::SOURCE_BEFORE,
 ];
 /// What a refusal by the routing tables rests on.
 const ROUTING: &[Need] = &[
@@ -223,6 +225,7 @@ pub const RULES: &[Rule] = &[
             needs::DECISION,
             needs::ROUTE_BACK,
             needs::RP_FILTER,
+            needs::STRAY_SOURCE,
             needs::WAYS,
         ],
         source::filtered,

@@ -422,7 +422,8 @@ fn advice(view: &View<'_>, left: &Departure, choice: &Choice) -> Vec<Remedy> {
 }
 
 /// The route that prefers the address, with another one in its place.
-fn preferring(host: &Host, left: &Departure, better: IpAddr) -> Option<Remedy> {
+#[must_use]
+pub fn preferring(host: &Host, left: &Departure, better: IpAddr) -> Option<Remedy> {
     let (netns, address) = (left.device.netns, left.tuple.src);
     let known = &host.towards.get(&(netns, left.tuple.dst))?.fact;
     let route = known.iter().find(|r| r.source == Some(address))?;

@@ -16,5 +16,6 @@ mod routing;
 mod shares;
 mod silence;
 mod sockets;
+mod strays;
 mod translated;
 mod translators;

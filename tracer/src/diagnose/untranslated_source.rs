@@ -14,11 +14,11 @@ use crate::verdict::Confidence;
 use super::Found;
 use super::candidate::{Candidate, place_at};
 use super::causes::NAT_SOURCE;
-use super::chain_commands::{default_program, delete_rule, rule_of, rule_words, show_chain};
+use super::chain_commands::{delete_rule, rule_of, rule_words, show_chain};
 use super::loss::tuple_of;
-use super::nat_commands::{Source, SourceRule, translating, translators};
+use super::nat_commands::{masquerade, translating, translator, translators};
 use super::owners;
-use super::remedy::{Remedy, Shell, command, text};
+use super::remedy::{Remedy, Shell, text};
 use super::source_address::{Proof, stays_inside};
 use super::translation::{self, Departure};
 use super::view::View;
@@ -179,7 +179,7 @@ pub fn kept(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
         )
         .because("other-loss", told)
         .because("other-loss", otherwise)
-        .advise(advice(host, &passed, &chains, exempt)),
+        .advise(advice(host, &passed, exempt)),
     )
 }
 
@@ -215,50 +215,23 @@ fn exemption<'a>(
     after.then(|| (base, rule_of(step.chain, rule, Stop::Accept)))
 }
 
-fn advice(
-    host: &Host,
-    passed: &Passed,
-    chains: &[&BaseChain],
-    exempt: Option<(&BaseChain, FilterRule)>,
-) -> Vec<Remedy> {
+fn advice(host: &Host, passed: &Passed, exempt: Option<(&BaseChain, FilterRule)>) -> Vec<Remedy> {
     let (netns, flow) = (passed.went.netns, &passed.tuple);
     let shell = Shell::of(host, Some(netns));
     let device = host.interface(passed.went);
-    let chain = chains
-        .iter()
-        .find(|chain| !translating(host, netns, chain).is_empty())
-        .or(chains.first());
-    const TEXT: &str = "translate what is sent there to an address of this host";
-    let mut list = Vec::new();
-    if let Some(chain) = chain {
-        list.push(shell.look(
+    let look = translator(host, netns, flow.src.is_ipv6()).map(|chain| {
+        shell.look(
             "look first: the rules that translate sources",
             show_chain(chain),
-        ));
-        let rule = SourceRule {
-            chain,
-            flow,
-            device: &device,
-            source: Source::Masquerade,
-        };
-        list.push(rule.change(&shell, TEXT));
-    } else {
-        let program = default_program(flow.src.is_ipv6());
-        let ends = ["-s", &flow.src.to_string(), "-d", &flow.dst.to_string()].map(str::to_owned);
-        let rule = |verb: &'static str| {
-            command![
-                program,
-                "-t nat",
-                verb,
-                "POSTROUTING",
-                ..&ends,
-                "-o",
-                &device,
-                "-j MASQUERADE"
-            ]
-        };
-        list.push(shell.change(TEXT, rule("-A")).undone_by(rule("-D")));
-    }
+        )
+    });
+    let mut list: Vec<Remedy> = look.into_iter().collect();
+    list.push(masquerade(
+        host,
+        passed.went,
+        flow,
+        "translate what is sent there to an address of this host",
+    ));
     if let Some((base, rule)) = exempt {
         let (delete, undo) = delete_rule(base, &rule);
         let change = shell

@@ -3,10 +3,13 @@
 
 mod commands;
 
+pub use commands::leaving_by;
+
 use crate::host::Host;
 use crate::host::facts::Question;
 use crate::host::prefix::is_many;
 use crate::model::{Detail, Device, Direction, Journey, NetNs, Tuple};
+use crate::sites;
 use crate::uapi::if_arp::ARPHRD_LOOPBACK;
 use crate::verdict::{Confidence, Evidence, Outcome, Place};
 
@@ -14,6 +17,7 @@ use super::Found;
 use super::candidate::{Candidate, evidence, place_on};
 use super::causes::{CONNTRACK_INVALID, NAT_ASYMMETRIC};
 use super::loss::tuple_of;
+use super::remedy::Remedy;
 use super::stall::Stall;
 use super::translation;
 use super::view::View;
@@ -31,9 +35,11 @@ struct Stay {
 fn stays(journey: &Journey) -> Vec<Stay> {
     let mut list: Vec<Stay> = Vec::new();
     for event in journey.steps.iter().map(|s| &s.event) {
-        let entering = match event.detail {
+        let entering = match &event.detail {
             Detail::Ingress => true,
             Detail::Egress => false,
+            // On its way out it waits for a neighbour.
+            Detail::Drop(info) if sites::NEIGHBOR_QUEUE.is(info) => false,
             _ => continue,
         };
         let (Some(device), Some(tuple)) = (event.device, tuple_of(event)) else {
@@ -150,6 +156,12 @@ impl<'a> Detour<'a> {
             words::interface(host, self.went)
         )
     }
+}
+
+/// What makes the answers of a flow leave as its requests came in; `None` where they do.
+#[must_use]
+pub fn leading_back(view: &View<'_>) -> Option<Vec<Remedy>> {
+    Some(commands::advice(view, &Detour::of(view)?))
 }
 
 /// For flows of which it is not the verdict.

@@ -27,7 +27,10 @@ family! {
             asked for, is not met only since a set (nftables or ipset) lacks the packet, that element is named. A packet that a rule left untracked (NOTRACK,
             `notrack`) has no state: where it would pass if it belonged to a known connection, that rule is named
             too, with the one that leaves the other direction untracked. Where the rule asks for a mark, the rule
-            that sets it is named, and the one that leads to that. A lost ICMP error gives no verdict where its flow
+            that sets it is named, and the one that leads to that. Where the packet would pass with the source that it
+            had before another machine on its way translated that, the machine is named, and the source left as it
+            is there. Where the rule filters by the way back and the sender uses the address of another interface
+            than the one by which the packet left, the sender is named (`route.rp-filter`). A lost ICMP error gives no verdict where its flow
             does not need it: a redirect, and any other than "too big" where packets pass in both directions. Where
             the filter would let it pass as related, a control connection of FTP, TFTP or SIP between the same hosts
             is in the trace, and no rule assigns a conntrack helper, the verdict says so, with a rule that assigns

@@ -156,12 +156,17 @@ family! {
         what: "The reverse-path filter: an answer to the packet's source would leave through another interface.",
         recognised: "IP_RPFILTER. The filter refuses ARP requests of the same source too, silently: then packets wait
             at the sender for a neighbour that does not answer. The neighbour's settings and its route to the asker
-            are read (`likely`).",
+            are read (`likely`). A sender that uses the address of another interface than the one by which the packet
+            left is named, with how it came by the source: chosen before the destination was translated or a mark
+            set, preferred by a route, bound by the program, or an answer on another way than its request.",
         confirm: "`ip route get SOURCE`; `sysctl net.ipv4.conf.all.rp_filter net.ipv4.conf.IF.rp_filter` (the larger
-            counts).",
-        fix: "route the answer through the interface on which the packet comes; or filter loosely (`rp_filter=2`).
+            counts), `src_valid_mark` of the same; at the sender `ip rule`, `iptables -t nat -nvL POSTROUTING`.",
+        fix: "mend the sender where it uses the address of another interface: masquerade there, the route's `src`, or
+            a rule `from` the address for what is bound to it and for answers. Otherwise route the answer through
+            the interface on which the packet comes; or filter loosely (`rp_filter=2`).
             Where a policy rule leads the answer elsewhere (several uplinks, pods of a second interface), the rule
-            is named and only the latter helps.",
+            is named and only the latter helps; where the packet's mark would lead it back,
+            `net.ipv4.conf.IF.src_valid_mark=1` keeps the filter strict.",
     };
 
     /// Its source or destination address is impossible at this place.
@@ -204,7 +209,8 @@ family! {
         recognised: "PKT_TOO_BIG; or no reason, freed in `ip_fragment`, `br_dev_queue_push_xmit`,
             `br_nf_dev_queue_xmit`, or `__dev_forward_skb2` with a length above the veth peer's MTU. Where an ICMP
             error about the flow was dropped too, the verdict speaks of a path MTU black hole and says where it
-            died. A small link outside, of which no ICMP error tells, is known by TCP: full-sized segments leave
+            died, with the rule that accepts ESTABLISHED and leaves out RELATED where there is one; one that was
+            followed and not seen at the sender is said to have told it nothing. A small link outside, of which no ICMP error tells, is known by TCP: full-sized segments leave
             again and again and are never acknowledged while nothing as large ever was, or a hole of whole segments
             is not filled: `likely` (outcome `unanswered`), `possible` where nothing shows that smaller ones pass.",
         confirm: "`ip link`, `ping -M do -s SIZE ADDRESS`.",

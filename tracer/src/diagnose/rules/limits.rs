@@ -1,12 +1,10 @@
 //! Limits that a router enforces: hops and packet sizes.
 
-use crate::host::facts::FilterEngine;
-use crate::model::{Detail, Device, Direction, IfIndex, Journey, NetNs, Proto, Step, Transport};
+use crate::model::{Device, Direction, IfIndex, NetNs, Proto, Transport};
 
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{MTU_EXCEEDED, TTL_EXPIRED};
 use super::super::chain_commands::default_program;
-use super::super::hooks;
 use super::super::loss::Loss;
 use super::super::mtu;
 use super::super::remedy::{Remedy, Shell, command, ip, text};
@@ -14,6 +12,7 @@ use super::super::routing;
 use super::super::visits;
 use super::super::words;
 use super::looped;
+use super::lost_error::Errors;
 use super::route::HOOK;
 
 /// TTL or hop limit used up. The reason says IP_INHDR on every kernel that has one.
@@ -87,43 +86,6 @@ fn hop_limit_words(v6: bool) -> &'static str {
     }
 }
 
-/// An ICMP error about the flow that died.
-struct LostError {
-    netns: NetNs,
-    /// The hook of the packet filter in which it died.
-    hook: Option<&'static str>,
-    words: String,
-}
-
-/// Where an ICMP error about the flow died: the second half of a path MTU black hole.
-fn error_lost(loss: &Loss<'_>) -> Option<LostError> {
-    let mut lost = loss.journeys(Direction::Error).filter_map(|j| {
-        let step = j
-            .steps
-            .iter()
-            .rev()
-            .find(|s| matches!(s.event.detail, Detail::Drop(_)))?;
-        let own = Loss::at((loss.trace, loss.host), loss.flow, j, step_of(j, step)?)?;
-        Some((own.netns()?, own))
-    });
-    let (netns, first) = lost.next()?;
-    let count = lost.count() as u64 + 1;
-    let hook = hooks::of(&first.info.stack).map(|h| h.name);
-    let at = hook.map_or_else(String::new, |name| format!(", hook {name}"));
-    let words = format!(
-        "{} about it died{}: {} in {}{at}: a path MTU black hole",
-        words::count(count, "ICMP error"),
-        first.at_words(),
-        first.reason(),
-        first.function(),
-    );
-    Some(LostError { netns, hook, words })
-}
-
-fn step_of(journey: &Journey, step: &Step) -> Option<usize> {
-    journey.steps.iter().position(|s| std::ptr::eq(s, step))
-}
-
 /// Too big for the next link, said by the router or the fragmenting side.
 pub fn too_big(loss: &Loss<'_>) -> Option<Candidate> {
     let size = loss
@@ -134,43 +96,54 @@ pub fn too_big(loss: &Loss<'_>) -> Option<Candidate> {
     if loss.unnamed() && is_forwarded(loss) && !exceeds(loss, size) {
         return None;
     }
-    let lost = error_lost(loss);
+    let errors = Errors::of(loss);
     let limit = next_mtu(loss).map_or_else(String::new, |m| format!(", the next hop takes {m}"));
-    let told = told_words(loss, lost.as_ref());
     let shell = Shell::of(loss.host, loss.netns());
     let dst = loss.dst()?;
-    let (rules, let_pass) = lost
-        .as_ref()
-        .map(|error| filter_of(loss, error))
-        .unwrap_or_default();
     let tcp = loss.tuple().is_some_and(|t| t.proto == Proto::Tcp);
     let clamp = tcp.then(|| clamp(&shell, loss.v6()));
-    let changes = mtu::make_room(loss, size, loss.told().is_some() && lost.is_none());
+    let may_know = matches!(errors, Errors::Told(_) | Errors::Unseen(_));
+    let changes = mtu::make_room(loss, size, may_know);
+    let mut candidate = Candidate::new(
+        &MTU_EXCEEDED,
+        loss.place(Some(HOOK)),
+        format!(
+            "packet too big (MTU){}: {size} bytes{limit}{}",
+            loss.at_words(),
+            errors.summary(loss)
+        ),
+    )
+    .explains(Specificity::Reason)
+    .because("icmp", errors.words());
+    let mut let_pass = None;
+    if let Errors::Lost(error) = &errors {
+        candidate = candidate
+            .because("rule", error.related_words())
+            .advise(error.looks());
+        let_pass = error.let_pass(mtu::sender(loss).map(|link| link.device.netns));
+    }
+    // TCP sends again what was too big, others do not.
+    let (first, last) = if tcp {
+        (let_pass, None)
+    } else {
+        (None, let_pass)
+    };
     Some(
-        Candidate::new(
-            &MTU_EXCEEDED,
-            loss.place(Some(HOOK)),
-            format!(
-                "packet too big (MTU){}: {size} bytes{limit}{told}",
-                loss.at_words()
-            ),
-        )
-        .explains(Specificity::Reason)
-        .because("icmp", lost.map(|error| error.words))
-        .advise(rules)
-        .advise([
-            shell.look("MTU of the links", "ip link"),
-            shell.look(
-                "MTU of the route",
-                command![..ip(loss.v6()), "route get", dst],
-            ),
-        ])
-        .advise(changes)
-        .advise(let_pass)
-        .advise(clamp)
-        .advise([text(
-            "give the sender's interface the smallest MTU of the path, or let ICMP errors pass",
-        )]),
+        candidate
+            .advise([
+                shell.look("MTU of the links", "ip link"),
+                shell.look(
+                    "MTU of the route",
+                    command![..ip(loss.v6()), "route get", dst],
+                ),
+            ])
+            .advise(first)
+            .advise(changes)
+            .advise(last)
+            .advise(clamp)
+            .advise([text(
+                "give the sender's interface the smallest MTU of the path, or let ICMP errors pass",
+            )]),
     )
 }
 
@@ -202,55 +175,6 @@ fn next_mtu(loss: &Loss<'_>) -> Option<u32> {
             Transport::Icmp { mtu, .. } => mtu,
             _ => None,
         })
-}
-
-/// Whether the sender heard of it.
-fn told_words(loss: &Loss<'_>, lost: Option<&LostError>) -> String {
-    match (lost, loss.told()) {
-        (Some(error), _) => format!(
-            "; the ICMP error that tells the sender was lost on {} (path MTU black hole)",
-            loss.host.namespace(error.netns)
-        ),
-        (None, Some(told)) => format!("; the sender was told ({told})"),
-        (None, None) => "; the sender was not told".to_owned(),
-    }
-}
-
-/// The filter that drops the ICMP error: what to look at, and the change where it is a chain of iptables.
-fn filter_of(loss: &Loss<'_>, error: &LostError) -> (Vec<Remedy>, Option<Remedy>) {
-    let shell = Shell::of(loss.host, Some(error.netns));
-    let (iptables, family, which) = if loss.v6() {
-        ("ip6tables", "ip6", "-p icmpv6 --icmpv6-type packet-too-big")
-    } else {
-        ("iptables", "ip", "-p icmp --icmp-type fragmentation-needed")
-    };
-    let hook = error.hook.unwrap_or("OUTPUT");
-    let looks = vec![
-        shell.look(
-            "look first: the filter that drops the ICMP error; it should let \"fragmentation needed\" and \"packet too big\" pass",
-            command![iptables, "-S", hook],
-        ),
-        shell.look("or a chain of nftables", "nft list ruleset"),
-    ];
-    let chains = loss.host.filters.get(&error.netns);
-    let chain = chains
-        .into_iter()
-        .flat_map(|dated| &dated.fact.base)
-        .find(|c| c.family == family && c.table == "filter" && c.chain == hook);
-    let change = chain.map(|chain| {
-        let program = match chain.engine {
-            FilterEngine::Legacy => format!("{iptables}-legacy"),
-            FilterEngine::Nftables => iptables.to_owned(),
-        };
-        let rule = |verb: &'static str| {
-            let which = which.split(' ');
-            command![program, verb, hook, ..which, "-j ACCEPT"]
-        };
-        shell
-            .change("and let the sender be told", rule("-I"))
-            .undone_by(rule("-D"))
-    });
-    (looks, change)
 }
 
 /// New connections are told to send smaller segments, which needs no ICMP error.

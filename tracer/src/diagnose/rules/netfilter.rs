@@ -6,6 +6,7 @@ mod element;
 mod helper;
 mod marked;
 mod opening;
+mod source_before;
 mod suspects;
 mod untracked;
 mod untranslated;
@@ -27,6 +28,7 @@ use super::super::nfqueue;
 use super::super::remedy::{Remedy, Shell, command, text};
 
 pub use answer::switch;
+pub use source_before::questions as questions_of_the_source_before;
 pub use suspects::Suspects;
 pub use suspects::{look_again, states_of};
 pub(super) use untranslated::is_untranslated;

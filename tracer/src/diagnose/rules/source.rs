@@ -7,9 +7,10 @@ use crate::host::facts::{Link, TableRoute};
 use crate::model::{Device, IfIndex, NetNs};
 use crate::network::links::peer_of;
 use crate::network::route::{
-    Decision, Forged, InputEnd, Query, Tables, check_source, lookup, receive, route_spec,
-    route_words, rule_words,
+    Change, CheckResult, Decision, Forged, InputEnd, Query, Tables, check_source, lookup, receive,
+    route_spec, route_words, rule_words,
 };
+use crate::network::settings::conf;
 use crate::uapi::rtnetlink::RT_TABLE_MAIN;
 use crate::verdict::Place;
 
@@ -19,6 +20,7 @@ use super::super::loss::Loss;
 use super::super::readdress;
 use super::super::remedy::{Remedy, Shell, command, ip, sysctl, text};
 use super::super::routing;
+use super::super::stray_source::Stray;
 use super::super::words;
 use super::nat;
 use super::route::HOOK;
@@ -32,11 +34,12 @@ pub fn filtered(loss: &Loss<'_>) -> Option<Candidate> {
     Some(
         reverse_path(
             loss.host,
-            Arrival {
+            &Refusal {
                 device,
                 query: loss.routed(Some(device))?,
+                mode: mode(loss.host, device),
+                stray: Stray::of_packet(loss),
             },
-            mode(loss.host, device),
             loss.place(Some(HOOK)),
         )
         .explains(Specificity::Reason),
@@ -173,13 +176,95 @@ fn mode(host: &Host, device: Device) -> (String, u32) {
     }
 }
 
-/// A packet that came to an interface.
-#[derive(Clone, Copy, Debug)]
-pub struct Arrival {
-    /// The interface.
+/// What the check of a source on an interface depends on, beside routes.
+pub fn conf_of_check(interface: &str) -> impl Iterator<Item = String> {
+    let keys = |interface: &str| {
+        ["rp_filter", "src_valid_mark", "accept_local"].map(|key| conf(false, interface, key))
+    };
+    keys("all").into_iter().chain(keys(interface))
+}
+
+/// A packet that the filter refuses.
+pub struct Refusal<'a> {
+    /// The interface to which it came.
     pub device: Device,
     /// The packet.
     pub query: Query,
+    /// The setting that counts, by its path, and its value.
+    pub mode: (String, u32),
+    /// Its sender, where it sent it by another interface than the one that has the address.
+    pub stray: Option<Stray<'a>>,
+}
+
+impl Refusal<'_> {
+    /// What the check of the source says, with these tables.
+    fn check(&self, tables: &Tables<'_>, query: &Query) -> CheckResult {
+        let forward = lookup(tables, query).decision;
+        check_source(tables, query, &forward).result
+    }
+
+    /// Whether it would take the packet with the address of the interface by which it left, as far as is known.
+    fn takes_mended(&self, host: &Host, stray: &Stray<'_>) -> bool {
+        let tables = Tables::of(host, self.device.netns);
+        stray.mended(self.query.tuple).is_none_or(|tuple| {
+            let query = Query {
+                tuple,
+                ..self.query
+            };
+            !matches!(self.check(&tables, &query), CheckResult::Refused(_))
+        })
+    }
+
+    /// By the mark that the packet has the way back is right; the filter looks at it only where src_valid_mark says so
+    /// (__fib_validate_source, net/ipv4/fib_frontend.c).
+    fn heeds_no_mark(&self, host: &Host) -> Option<u32> {
+        let mark = self.query.mark.filter(|mark| *mark != 0)?;
+        let tables = Tables::of(host, self.device.netns);
+        let name = self.mark_setting(host);
+        let heeding = tables.after(Change::Sysctl(&name, "1"));
+        let refused = self.check(&tables, &self.query);
+        let is_refused = matches!(refused, CheckResult::Refused(Forged::ReversePath));
+        let passes = self.check(&heeding, &self.query) == CheckResult::Passes;
+        (is_refused && passes).then_some(mark)
+    }
+
+    fn mark_setting(&self, host: &Host) -> String {
+        conf(false, &host.interface(self.device), "src_valid_mark")
+    }
+
+    fn heed_mark(&self, host: &Host, mark: u32) -> Remedy {
+        let name = sysctl(&self.mark_setting(host));
+        let set = |value: u32| command!["sysctl -w", format!("{name}={value}")];
+        Shell::of(host, Some(self.device.netns))
+            .change(
+                format!("let the filter look at the mark {mark:#x}, by which the way back is right: it stays strict"),
+                set(1),
+            )
+            .undone_by(set(0))
+    }
+
+    /// What to change: the sender where it uses the address of another interface, then the filter.
+    fn changes(&self, host: &Host, by_rule: Option<&str>) -> Vec<Remedy> {
+        let (device, source) = (self.device, self.query.tuple.src);
+        let shell = Shell::of(host, Some(device.netns));
+        let loosened = loosen((host, device, &shell), &self.mode, by_rule);
+        if let Some(mark) = self.heeds_no_mark(host) {
+            return vec![self.heed_mark(host, mark), loosened];
+        }
+        if let Some(stray) = &self.stray {
+            let mut list = stray.remedies(self.takes_mended(host, stray));
+            // Else the answer is refused where the packet came from.
+            list.extend(stray.takes_answers().then_some(loosened));
+            return list;
+        }
+        // A policy rule leads answers elsewhere on purpose (several uplinks): a route in the main table is then not even asked.
+        if by_rule.is_some() && self.mode.1 != 2 {
+            return vec![loosened];
+        }
+        let gateway = gateway(host, device, source);
+        let routed = route_there((host, &shell), (device, source), gateway);
+        vec![routed, loosened]
+    }
 }
 
 /// Where an answer would go.
@@ -193,9 +278,10 @@ struct WayBack {
 }
 
 /// Where an answer would go, asked as the kernel asks for the check; without the facts for that, as RTM_GETROUTE told.
-fn way_back(host: &Host, Arrival { device, query }: Arrival) -> Option<WayBack> {
+fn way_back(host: &Host, refusal: &Refusal<'_>) -> Option<WayBack> {
+    let (device, query) = (refusal.device, &refusal.query);
     let tables = Tables::of(host, device.netns);
-    let forward = lookup(&tables, &query).decision;
+    let forward = lookup(&tables, query).decision;
     let netns = device.netns;
     let through = |oif: Option<u32>| {
         let other = oif.filter(|oif| *oif != device.ifindex.0).map(IfIndex);
@@ -209,7 +295,7 @@ fn way_back(host: &Host, Arrival { device, query }: Arrival) -> Option<WayBack> 
         evidence: None,
         rule: None,
     };
-    match check_source(&tables, &query, &forward).back.decision {
+    match check_source(&tables, query, &forward).back.decision {
         Decision::Route { rule, route, hops } => Some(WayBack {
             summary: through(hops.iter().find_map(|hop| hop.oif)),
             evidence: Some(format!(
@@ -238,20 +324,16 @@ fn way_back(host: &Host, Arrival { device, query }: Arrival) -> Option<WayBack> 
 
 /// The reverse-path filter refuses a source on an interface.
 #[must_use]
-pub fn reverse_path(
-    host: &Host,
-    arrival: Arrival,
-    (name, mode): (String, u32),
-    place: Place,
-) -> Candidate {
-    let (device, source) = (arrival.device, arrival.query.tuple.src);
-    let setting = sysctl(&name);
+pub fn reverse_path(host: &Host, refusal: &Refusal<'_>, place: Place) -> Candidate {
+    let (device, source) = (refusal.device, refusal.query.tuple.src);
+    let (name, mode) = &refusal.mode;
+    let setting = sysctl(name);
     let shell = Shell::of(host, Some(device.netns));
     let answer = routing::answer(host, device.netns, source);
-    let way = way_back(host, arrival);
+    let way = way_back(host, refusal);
     let by_rule = way.as_ref().and_then(|way| way.rule.clone());
-    let kind = if mode == 2 { "loose" } else { "strict" };
-    let candidate = Candidate::new(
+    let kind = if *mode == 2 { "loose" } else { "strict" };
+    let mut candidate = Candidate::new(
         &ROUTE_RP_FILTER,
         place,
         format!(
@@ -263,31 +345,31 @@ pub fn reverse_path(
     .explains(Specificity::Linked)
     .because("sysctl", format!("{setting} = {mode} ({kind})"))
     .because("route", way.and_then(|way| way.evidence))
-    .because("route", answer.map(|a| routing::answer_words(host, a)))
-    .advise([
-        shell.look(
-            "where an answer would go",
-            command![..ip(source.is_ipv6()), "route get", source],
-        ),
-        shell.look(
-            "look first: the larger of both counts",
-            command![
-                "sysctl net.ipv4.conf.all.rp_filter",
-                sysctl(&format!(
-                    "net/ipv4/conf/{}/rp_filter",
-                    host.interface(device)
-                ))
-            ],
-        ),
-    ]);
-    let loosened = loosen((host, device, &shell), (&setting, mode), by_rule.as_deref());
-    // A policy rule leads answers elsewhere on purpose (several uplinks): a route in the main table is then not even asked.
-    if by_rule.is_some() && mode != 2 {
-        return candidate.advise([loosened]);
+    .because("route", answer.map(|a| routing::answer_words(host, a)));
+    if let Some(mark) = refusal.heeds_no_mark(host) {
+        candidate.summary +=
+            &format!("; its mark {mark:#x} leads back, and is not looked at (src_valid_mark = 0)");
+        let asked =
+            format!("src_valid_mark = 0: the way back is asked for without the mark {mark:#x}");
+        candidate = candidate.because("sysctl", asked);
+    } else if let Some(stray) = &refusal.stray {
+        candidate = stray.told(candidate);
     }
-    let gateway = gateway(host, device, source);
-    let routed = route_there((host, &shell), (device, source), gateway);
-    candidate.advise([routed, loosened])
+    candidate
+        .advise([
+            shell.look(
+                "where an answer would go",
+                command![..ip(source.is_ipv6()), "route get", source],
+            ),
+            shell.look(
+                "look first: the larger of both counts",
+                command![
+                    "sysctl net.ipv4.conf.all.rp_filter",
+                    sysctl(&conf(false, &host.interface(device), "rp_filter"))
+                ],
+            ),
+        ])
+        .advise(refusal.changes(host, by_rule.as_deref()))
 }
 
 /// Through which address a source behind an interface is reached: where its machine is at the other end, that one's address
@@ -341,14 +423,15 @@ fn route_there(
 /// this one's own larger.
 fn loosen(
     (host, device, shell): (&Host, Device, &Shell),
-    (setting, mode): (&str, u32),
+    (setting, mode): &(String, u32),
     by_rule: Option<&str>,
 ) -> Remedy {
+    let (setting, mode) = (sysctl(setting), *mode);
     let set = |name: &str, value: u32| command!["sysctl -w", format!("{name}={value}")];
     if mode == 2 {
         let text = "or turn the filter off: forged sources come in then";
-        let change = shell.change(text, set(setting, 0));
-        return change.undone_by(set(setting, mode));
+        let change = shell.change(text, set(&setting, 0));
+        return change.undone_by(set(&setting, mode));
     }
     let path = format!("net/ipv4/conf/{}/rp_filter", host.interface(device));
     let read = host.sysctls.get(&(device.netns, path.clone()));

@@ -2,8 +2,8 @@
 
 use super::fixture::{Net, device, dropped, echo, mac, ports, tcp};
 use crate::host::facts::{
-    BaseChain, ConntrackCounters, Fact, FilterEngine, FilterRule, Question, RuleTrace, RuleVerdict,
-    Side, Stop, Test, TracedPacket,
+    BaseChain, ConntrackCounters, Fact, FilterEngine, FilterRule, PolicyRule, Question, RuleTrace,
+    RuleVerdict, Side, Stop, TableRoute, Test, TracedPacket,
 };
 use crate::model::{Detail, Direction, DropInfo, NetNs, Proto, Transport, Tuple};
 use crate::verdict::{Confidence, Evidence, Verdict};
@@ -391,4 +391,76 @@ fn iptables_legacy_is_said_to_tell_nothing() {
     dies(&mut net, ping(), None, info);
     let trace = |e: &Evidence| e.kind == "trace" && e.text.starts_with("iptables-legacy");
     assert!(net.verdict().evidence.iter().any(trace));
+}
+
+/// A gate translates 10.1.0.2 to an address that the router's second rule drops; the first one accepts what it was. Answers
+/// of the router leave through this interface.
+fn translated_before_the_filter(net: &mut Net, back: u32) -> Verdict {
+    const GATE: u32 = 3;
+    net.link(device(GATE, 2), "lan", |_| {});
+    net.link(device(GATE, 3), "core", |_| {});
+    net.address(device(GATE, 3), "10.3.0.1", 24);
+    let flow = net.flow(database());
+    let after = ports(Proto::Tcp, "10.3.0.1", 40_000, "10.2.0.2", 5432);
+    net.packet(flow, Direction::Forward)
+        .leaves(device(1, 2))
+        .enters(device(GATE, 2))
+        .becomes(after)
+        .leaves(device(GATE, 3))
+        .enters(device(ROUTER, 2))
+        .dies(Some(device(ROUTER, 2)), by_nft());
+    let dst: std::net::IpAddr = [10, 1, 0, 2].into();
+    for question in [
+        Question::Chains { netns: NetNs(GATE) },
+        Question::RoutesTowards {
+            netns: NetNs(ROUTER),
+            dst,
+        },
+    ] {
+        assert!(net.questions().contains(&question), "{question:?}");
+    }
+    let from = Test::Address {
+        side: Side::Source,
+        ranges: vec![([10, 1, 0, 0].into(), [10, 1, 0, 255].into())],
+        not: false,
+    };
+    let accepts = FilterRule {
+        stop: Stop::Accept,
+        ..rule(1, None, vec![from], "ip saddr 10.1.0.0/24 accept")
+    };
+    let rules = vec![accepts, rule(2, None, vec![], "drop")];
+    chains(net, vec![chain("FORWARD", false, rules)]);
+    let nat = BaseChain {
+        kind: Some("nat".to_owned()),
+        ..chain("POSTROUTING", false, Vec::new())
+    };
+    net.fact(Fact::Chains(NetNs(GATE), vec![nat]));
+    let main = PolicyRule {
+        priority: 32766,
+        action: "lookup".to_owned(),
+        table: 254,
+        mark_mask: u32::MAX,
+        ..PolicyRule::default()
+    };
+    net.fact(Fact::Rules(NetNs(ROUTER), false, vec![main]));
+    let route = TableRoute {
+        oif: Some(back),
+        ..TableRoute::new("unicast", 254, [10, 1, 0, 0].into(), 24)
+    };
+    net.fact(Fact::RoutesTowards(NetNs(ROUTER), dst, vec![route]));
+    net.verdict()
+}
+
+#[test]
+fn a_source_that_was_translated_on_the_way_would_have_passed() {
+    let kept = "ip netns exec server nft insert rule inet fw postrouting ip saddr 10.1.0.2 ip daddr 10.2.0.2 oifname core accept";
+    for (back, offered) in [(2, true), (3, false)] {
+        let mut net = routed();
+        let verdict = translated_before_the_filter(&mut net, back);
+        let words = "with its source 10.1.0.2, which server translated to 10.3.0.1, it would pass";
+        assert!(verdict.summary.contains(words), "{}", verdict.summary);
+        let by = "by rule (handle 11) of chain inet fw/forward";
+        assert!(verdict.evidence.iter().any(|e| e.text.contains(by)));
+        assert_eq!(advised(&verdict, kept), offered, "{:?}", verdict.advice);
+    }
 }

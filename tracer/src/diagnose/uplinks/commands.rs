@@ -57,65 +57,107 @@ pub(super) fn advice(view: &View<'_>, detour: &Detour<'_>) -> Vec<Remedy> {
     };
     list.extend(match (translated, detour.inside) {
         (true, Some(inside)) => by_connection(host, detour, &table, inside),
-        _ => by_source(host, detour, &table),
+        _ => {
+            let from = detour.routed.src;
+            let text = format!(
+                "let what has source {from} leave through {came}, as requests to it come in"
+            );
+            by_source((host, detour.came), from, &table, text)
+        }
     });
     list
 }
 
 /// A table that has a route to the asker through the interface by which the request came; or what makes one.
 fn table(view: &View<'_>, detour: &Detour<'_>) -> Option<Table> {
-    let (netns, asker) = (detour.netns(), detour.routed.dst);
-    let known = view.host.towards.get(&(netns, asker));
-    let through: Vec<&TableRoute> = known
-        .into_iter()
-        .flat_map(|dated| &dated.fact)
-        .filter(|r| r.kind == "unicast" && r.oif.map(IfIndex) == Some(detour.came.ifindex))
-        .collect();
-    let own = |r: &&&TableRoute| !matches!(r.table, RT_TABLE_MAIN | RT_TABLE_LOCAL);
-    if let Some(route) = through.iter().find(own) {
-        return Some(Table {
-            number: route.table,
-            made: None,
-        });
-    }
-    // The rules are among what is read of a detour.
-    let rules = view.host.rules.get(&(netns, asker.is_ipv6()));
-    let rules = rules.map_or(&[][..], |dated| dated.fact.as_slice());
-    let number = free_table(rules, 100 + detour.came.ifindex.0);
-    let way = way_to(view, detour, &through)?;
-    let route = |verb: &'static str| {
-        command![
-            ..ip(asker.is_ipv6()),
-            "route",
-            verb,
-            ..&way,
-            "dev",
-            view.host.interface(detour.came),
-            "table",
-            number
-        ]
+    let way = Through {
+        host: view.host,
+        device: detour.came,
+        to: detour.routed.dst,
     };
-    Some(Table {
-        number,
-        made: Some((route("add"), Some(route("del")))),
-    })
+    way.table(|| sender_of(view, detour))
 }
 
-/// The route to the asker by the interface by which its request came, as `ip route` takes it.
-fn way_to(view: &View<'_>, detour: &Detour<'_>, through: &[&TableRoute]) -> Option<Vec<String>> {
-    if let Some(own) = view.host.near(detour.came, detour.routed.dst) {
-        let network = routing::network(own.address, own.prefix);
-        return Some(vec![format!("{network}/{}", own.prefix)]);
+/// A way to an address through an interface of which the routes may lead elsewhere.
+struct Through<'a> {
+    host: &'a Host,
+    device: Device,
+    to: IpAddr,
+}
+
+impl<'a> Through<'a> {
+    /// Routes to the address through the interface.
+    fn routes(&self) -> Vec<&'a TableRoute> {
+        let (netns, ifindex) = (self.device.netns, self.device.ifindex);
+        let known = self.host.towards.get(&(netns, self.to));
+        known
+            .into_iter()
+            .flat_map(|dated| &dated.fact)
+            .filter(|r| r.kind == "unicast" && r.oif.map(IfIndex) == Some(ifindex))
+            .collect()
     }
-    let gateway = through
-        .iter()
-        .find_map(|r| r.gateway)
-        .or_else(|| sender_of(view, detour))?;
-    Some(vec![
-        "default".to_owned(),
-        "via".to_owned(),
-        gateway.to_string(),
-    ])
+
+    /// A table that has such a route; or what makes one. `router`: who is behind the interface, where no route tells.
+    fn table(&self, router: impl FnOnce() -> Option<IpAddr>) -> Option<Table> {
+        let routes = self.routes();
+        let own = |r: &&&TableRoute| !matches!(r.table, RT_TABLE_MAIN | RT_TABLE_LOCAL);
+        if let Some(route) = routes.iter().find(own) {
+            return Some(Table {
+                number: route.table,
+                made: None,
+            });
+        }
+        let (host, v6) = (self.host, self.to.is_ipv6());
+        let rules = host.rules.get(&(self.device.netns, v6));
+        let rules = rules.map_or(&[][..], |dated| dated.fact.as_slice());
+        let number = free_table(rules, 100 + self.device.ifindex.0);
+        let way = self.way(&routes, router)?;
+        let route = |verb: &'static str| {
+            command![
+                ..ip(v6),
+                "route",
+                verb,
+                ..&way,
+                "dev",
+                host.interface(self.device),
+                "table",
+                number
+            ]
+        };
+        Some(Table {
+            number,
+            made: Some((route("add"), Some(route("del")))),
+        })
+    }
+
+    /// The route, as `ip route` takes it.
+    fn way(
+        &self,
+        routes: &[&TableRoute],
+        router: impl FnOnce() -> Option<IpAddr>,
+    ) -> Option<Vec<String>> {
+        if let Some(own) = self.host.near(self.device, self.to) {
+            let network = routing::network(own.address, own.prefix);
+            return Some(vec![format!("{network}/{}", own.prefix)]);
+        }
+        let gateway = routes.iter().find_map(|r| r.gateway).or_else(router)?;
+        Some(vec![
+            "default".to_owned(),
+            "via".to_owned(),
+            gateway.to_string(),
+        ])
+    }
+}
+
+/// What a namespace sends from an address made to leave by this interface, where a route or a table leads there.
+#[must_use]
+pub fn leaving_by(host: &Host, device: Device, (from, to): (IpAddr, IpAddr)) -> Option<Remedy> {
+    let table = Through { host, device, to }.table(|| None)?;
+    let text = format!(
+        "let what has source {from} leave through {}, which has the address",
+        host.interface(device)
+    );
+    by_source((host, device), from, &table, text)
 }
 
 /// The address of the router that handed the request over, as neighbour discovery told it during the trace, or as
@@ -132,9 +174,13 @@ fn sender_of(view: &View<'_>, detour: &Detour<'_>) -> Option<IpAddr> {
     routers::address_of(view, detour.came, mac).filter(of_family)
 }
 
-/// Answers find their way by their source.
-fn by_source(host: &Host, detour: &Detour<'_>, table: &Table) -> Option<Remedy> {
-    let from = detour.routed.src;
+/// Packets find their way by their source.
+fn by_source(
+    (host, device): (&Host, Device),
+    from: IpAddr,
+    table: &Table,
+    text: String,
+) -> Option<Remedy> {
     let rule = |verb: &'static str| {
         command![
             ..ip(from.is_ipv6()),
@@ -146,12 +192,8 @@ fn by_source(host: &Host, detour: &Detour<'_>, table: &Table) -> Option<Remedy> 
             table.number
         ]
     };
-    let text = format!(
-        "let what has source {from} leave through {}, as requests to it come in",
-        host.interface(detour.came)
-    );
     let steps = vec![(rule("add"), Some(rule("del")))];
-    let change = change(&Shell::of(host, Some(detour.netns())), table, steps, text)?;
+    let change = change(&Shell::of(host, Some(device.netns)), table, steps, text)?;
     Some(change.scope(format!("all that leaves with source {from}")))
 }
 

@@ -23,6 +23,7 @@ use super::super::super::causes::{NEIGHBOR_UNRESOLVED, ROUTE_MARTIAN, SOCKET_SIL
 use super::super::super::readdress;
 use super::super::super::remedy::{Shell, command, ip, sysctl, text};
 use super::super::super::routing::holds;
+use super::super::super::stray_source::Stray;
 use super::super::super::vlan_commands::Mistagged;
 use super::super::super::words;
 use super::super::{flooded, link, localnet, macvlan, ready, source, vlan};
@@ -93,6 +94,8 @@ pub fn questions(trace: &Trace, host: &Host, who: Unresolved) -> Vec<Question> {
             let (netns, v6) = (silent.link.device.netns, asker.is_ipv6());
             list.push(Question::Rules { netns, v6 });
             list.push(Question::RoutesTowards { netns, dst: asker });
+            let stray = Stray::of_question(trace, host, who, asker);
+            list.extend(stray.iter().flat_map(|stray| stray.questions(netns)));
         }
     }
     if let Some(peer) = peer_of(host, who.device).filter(|_| who.address.is_ipv6()) {
@@ -426,25 +429,23 @@ impl<'a> Case<'a, '_> {
     /// The reverse-path filter refuses the asker, before any packet of its.
     fn refused(self, link: &Link, asker: IpAddr, setting: &Setting) -> Candidate {
         let request = back(self.who.address, asker).reversed();
-        let arrival = source::Arrival {
+        let refusal = source::Refusal {
             device: link.device,
             query: Query::input(request, link.device.ifindex, 0),
+            mode: (setting.name.clone(), setting.value),
+            stray: Stray::of_question(self.trace, self.host, self.who, asker),
         };
         let place = place_at(self.host, link.device, "route");
-        source::reverse_path(
-            self.host,
-            arrival,
-            (setting.name.clone(), setting.value),
-            place,
-        )
-        .sure(Confidence::Likely)
-        .because(
-            "neighbor",
-            "the same filter refuses the ARP request of this source, before any packet".to_owned(),
-        )
-        .advise([text(
-            "the neighbour entry of the sender is INCOMPLETE or FAILED as long as this lasts",
-        )])
+        source::reverse_path(self.host, &refusal, place)
+            .sure(Confidence::Likely)
+            .because(
+                "neighbor",
+                "the same filter refuses the ARP request of this source, before any packet"
+                    .to_owned(),
+            )
+            .advise([text(
+                "the neighbour entry of the sender is INCOMPLETE or FAILED as long as this lasts",
+            )])
     }
 
     /// A machine that is set up to answer in another's stead, and does not.

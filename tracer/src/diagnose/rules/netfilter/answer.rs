@@ -17,6 +17,7 @@ use super::super::super::translator;
 use super::super::super::words::count;
 use super::element;
 use super::opening::both_ways;
+use super::source_before;
 use super::suspects::{Absent, Suspect, Suspects, counted, words};
 use super::way_back;
 use super::{goes_out, look_everywhere};
@@ -191,13 +192,10 @@ fn named(
     let Some(rule) = &who.rule else {
         return candidate.advise(open_policy(loss, hook, chain, shell));
     };
-    let source = loss.tuple().map(|t| t.src);
-    let source = source.filter(|_| way_back::asks(&rule.text));
-    candidate = candidate.advise(
-        source
-            .into_iter()
-            .flat_map(|source| way_back::advice(loss, source, shell)),
-    );
+    if way_back::asks(&rule.text) {
+        candidate = way_back::explain(candidate, loss, shell);
+    }
+    candidate = source_before::explain(candidate, (loss, hook));
     if rule.stop == Stop::Queue {
         return candidate.advise([nfqueue::without((chain, rule), shell)]);
     }
