@@ -18,6 +18,7 @@ pub mod chain_commands;
 pub mod checks;
 pub mod deletion;
 pub mod device_state;
+mod enclosed;
 pub mod ends;
 pub mod explain;
 

@@ -1,7 +1,9 @@
 //! Limits that a router enforces: hops and packet sizes.
 
 use crate::host::facts::FilterEngine;
-use crate::model::{Detail, Device, Direction, IfIndex, Journey, NetNs, Proto, Step, Transport};
+use crate::model::{
+    Detail, Device, Direction, IfIndex, Journey, NetNs, Packet, Proto, Step, Transport,
+};
 
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{MTU_EXCEEDED, TTL_EXPIRED};
@@ -15,11 +17,16 @@ use super::super::visits;
 use super::super::words;
 use super::looped;
 use super::route::HOOK;
+use super::tunnel::hops::Hops;
 
 /// TTL or hop limit used up. The reason says IP_INHDR on every kernel that has one.
 pub fn ttl(loss: &Loss<'_>) -> Option<Candidate> {
     let forwarding = matches!(loss.function(), "ip_forward" | "ip6_forward");
-    let used_up = loss.event.packet.as_ref().is_some_and(|p| p.ttl <= 1);
+    let left = |p: &Packet| match p.tunnel {
+        Some(_) => p.carrier_ttl.unwrap_or_default(),
+        None => p.ttl,
+    };
+    let used_up = loss.event.packet.as_ref().is_some_and(|p| left(p) <= 1);
     let named = loss.reason() == "IP_INHDR";
     if !forwarding || !(named || loss.unnamed() && used_up) {
         return None;
@@ -38,7 +45,10 @@ pub fn ttl(loss: &Loss<'_>) -> Option<Candidate> {
     }
     let mut candidate = Candidate::new(&TTL_EXPIRED, loss.place(Some(HOOK)), String::new())
         .explains(Specificity::Fact);
-    if loops.is_empty() {
+    if let Some(hops) = Hops::of(loss).filter(|_| loops.is_empty()) {
+        summary += &format!(": {}", hops.words(loss));
+        candidate = candidate.advise(hops.advice(loss));
+    } else if loops.is_empty() {
         summary += &format!(": it came with too few hops left to reach {dst}");
         candidate = candidate.advise([
             Shell::of(loss.host, loss.netns())
