@@ -38,6 +38,7 @@ pub mod obstacle;
 pub mod other_address;
 pub mod other_way;
 pub mod overlay;
+pub mod overruled;
 pub mod ovs;
 pub mod owners;
 pub mod ports;
@@ -274,6 +275,10 @@ const EXPLANATIONS: &[(&str, Explain)] = &[
     (
         "a next hop that an ICMP redirect named",
         redirected::followed,
+    ),
+    (
+        "a policy rule that leads it away from the route to its destination",
+        overruled::taken,
     ),
     (
         "a default route where a route of its own is missing",

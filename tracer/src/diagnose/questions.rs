@@ -13,6 +13,7 @@ use super::groups;
 use super::loss::Loss;
 use super::needs::{Asked, about_neighbor};
 use super::nfqueue;
+use super::overruled;
 use super::ovs;
 use super::ports;
 use super::rules::neighbor::{Unresolved, silence};
@@ -77,6 +78,7 @@ fn about_flow(view: &View<'_>, list: &mut Asked) {
     if unanswered {
         list.extend(missing_route::question(view));
         redirected::questions(view, list);
+        overruled::questions(view, list);
         list.extend(routers::questions(view));
     }
     if reply.delivered == 0 {

@@ -73,6 +73,31 @@ family! {
             controller, a routing daemon).",
     };
 
+    /// A policy rule leads it elsewhere than the route that leads to its destination.
+    ROUTE_POLICY = Cause {
+        code: "route.policy",
+        outcome: Outcome::Dropped,
+        hooks: &["route"],
+        beats: &[
+            Beats {
+                others: &["route.none", "route.missing", "route.wrong-next-hop", "route.forwarding-disabled", "route.unreachable", "route.prohibit", "route.martian", "remote.unanswered", "wire.lost", "ttl.expired"],
+                why: "a route that leads to the destination is there, and a policy rule before it led the packet elsewhere: who got it there knows nothing of these addresses",
+            },
+        ],
+        what: "A policy rule (`ip rule`) leads packets into a table whose route goes elsewhere, although a later rule has a
+            route that leads to the destination: the exception for the own networks is missing before the rule of a VPN
+            client or of a second uplink. Or the rule stands before the table local, and takes what is for the host
+            itself. The packet may be the outer one of a tunnel, or the question for a neighbour behind one.",
+        recognised: "the walk over policy rules and routes is done again where the packet passed: a rule gives a route of
+            a table of its own, whose next hop does not lead to the destination; without that rule a route is used
+            whose next hop does: it has the address, or its network on another of its links. For the outer packets of
+            a tunnel whose remote end is outside of what was traced: only the hidden route leaves by the interface
+            that has their source (`likely`). And the packet did not come through.",
+        confirm: "`ip rule`; `ip route get ADDRESS`, and the same with `ip route show table main`.",
+        fix: "`ip rule add pref NUMBER to NETWORK lookup main`, with a number before that of the rule;
+            `ip rule add pref 0 lookup local` where the rule stands before the table local.",
+    };
+
     /// An ICMP redirect led it to a router that does not pass it on.
     ROUTE_REDIRECTED = Cause {
         code: "route.redirected",
