@@ -35,6 +35,7 @@ pub mod nat_commands;
 pub mod needs;
 pub mod nfqueue;
 pub mod obstacle;
+pub mod off_link;
 pub mod other_address;
 pub mod other_way;
 pub mod overlay;
@@ -279,6 +280,10 @@ const EXPLANATIONS: &[(&str, Explain)] = &[
     (
         "a policy rule that leads it away from the route to its destination",
         overruled::taken,
+    ),
+    (
+        "what is on the own link and goes to a router",
+        off_link::taken,
     ),
     (
         "a default route where a route of its own is missing",

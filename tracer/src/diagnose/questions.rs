@@ -13,6 +13,7 @@ use super::groups;
 use super::loss::Loss;
 use super::needs::{Asked, about_neighbor};
 use super::nfqueue;
+use super::off_link;
 use super::overruled;
 use super::ovs;
 use super::ports;
@@ -79,6 +80,7 @@ fn about_flow(view: &View<'_>, list: &mut Asked) {
         list.extend(missing_route::question(view));
         redirected::questions(view, list);
         overruled::questions(view, list);
+        list.extend(off_link::question(view));
         list.extend(routers::questions(view));
     }
     if reply.delivered == 0 {

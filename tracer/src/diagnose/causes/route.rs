@@ -98,6 +98,28 @@ family! {
             `ip rule add pref 0 lookup local` where the rule stands before the table local.",
     };
 
+    /// What is on the own link goes to a router.
+    ROUTE_OFF_LINK = Cause {
+        code: "route.off-link",
+        outcome: Outcome::Dropped,
+        hooks: &["route"],
+        beats: &[
+            Beats {
+                others: &["netfilter.drop", "netfilter.reject", "route.none", "route.forwarding-disabled", "route.unreachable", "route.prohibit", "route.blackhole", "remote.unanswered", "wire.lost", "ttl.expired"],
+                why: "sender and destination are neighbours on one link: a router has no business with the packet, and nobody is at fault there",
+            },
+        ],
+        what: "The sender has an address in the destination's network, and the destination is on the same link; but the
+            sender has no route for that network on the link (an address with `noprefixroute` whose route went, or was
+            never made), so its default route gives the packet to a router. Routers need not send packets back on the
+            link from which they came, and firewalls between zones do not expect them.",
+        recognised: "an address of the interface by which it left has the destination in its network, another machine on
+            the same segment owns the destination, the frame went to another MAC, and no route that was read leads to the
+            destination without a gateway; the packet did not come through: `likely`.",
+        confirm: "`ip route get DESTINATION` names a gateway; `ip addr` shows `noprefixroute`.",
+        fix: "`ip route add NETWORK dev IF`.",
+    };
+
     /// An ICMP redirect led it to a router that does not pass it on.
     ROUTE_REDIRECTED = Cause {
         code: "route.redirected",
