@@ -63,6 +63,7 @@ mod tests;
 pub mod traced;
 pub mod translation;
 pub mod translator;
+pub mod unbound;
 mod unseen;
 pub mod untracked;
 pub mod untranslated_source;
@@ -193,6 +194,7 @@ fn judge(view: &View<'_>) -> Judged {
         None => found.verdict.clone(),
     };
     translator::tell(view, &found, &mut verdict);
+    unbound::tell(view, &found, &mut verdict);
     let others = (0..).zip(&found.groups);
     let others = others.filter(|(n, _)| Some(*n) != found.chosen);
     let lines = others.map(|(_, group)| group.line());

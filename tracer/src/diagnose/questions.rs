@@ -24,6 +24,7 @@ use super::silent::{Counts, SYN_COOKIES, unread_question};
 use super::source_address;
 use super::stall::Stall;
 use super::translator;
+use super::unbound;
 use super::untranslated_source;
 use super::uplinks::Detour;
 use super::view::{View, last_seen, total};
@@ -81,6 +82,7 @@ fn about_flow(view: &View<'_>, list: &mut Asked) {
         redirected::questions(view, list);
         overruled::questions(view, list);
         list.extend(off_link::question(view));
+        unbound::questions(view, list);
         list.extend(routers::questions(view));
     }
     if reply.delivered == 0 {

@@ -101,15 +101,29 @@ pub(in super::super) fn next_hop(loss: &Loss<'_>, sender: Device) -> Option<IpAd
 
 /// The same for a destination, as far as the route is known.
 fn hop_towards(host: &Host, sender: Device, dst: IpAddr) -> IpAddr {
-    let route = host.routes.iter().rev().find_map(|r| {
-        let answer = &r.fact;
+    let mut all: Vec<_> = told_hops(host, sender, dst).collect();
+    // what was asked with the packet's own source comes first
+    all.sort_by_key(|(source, _)| source.is_unspecified());
+    all.first().map_or(dst, |(_, hop)| *hop)
+}
+
+/// The next hop of what the sender looks up before it has chosen a source.
+fn hop_without_source(host: &Host, sender: Device, dst: IpAddr) -> Option<IpAddr> {
+    let mut all = told_hops(host, sender, dst);
+    all.find(|(source, _)| source.is_unspecified())
+        .map(|(_, hop)| hop)
+}
+
+/// Next hops by this interface as the kernel told them, the last answer first, with the source that was asked for.
+fn told_hops(host: &Host, sender: Device, dst: IpAddr) -> impl Iterator<Item = (IpAddr, IpAddr)> {
+    host.routes.iter().rev().filter_map(move |dated| {
+        let answer = &dated.fact;
         let route = answer.result.as_ref().ok()?;
         let here = answer.netns == sender.netns
             && answer.tuple.dst == dst
             && route.oif == Some(sender.ifindex.0);
-        here.then_some(route)
-    });
-    route.and_then(|r| r.gateway).unwrap_or(dst)
+        here.then(|| (answer.tuple.src, route.gateway.unwrap_or(dst)))
+    })
 }
 
 /// What is known of a frame that came to an interface with another MAC.
