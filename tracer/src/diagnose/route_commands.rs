@@ -29,6 +29,92 @@ pub fn delete(
     Some(shell.change(text, gone).undone_by(back))
 }
 
+/// The same where another one of this destination and metric stays, beside which IPv6 takes no route by `add`.
+#[must_use]
+pub fn delete_beside(
+    shell: &Shell,
+    place: (&Host, NetNs),
+    route: &TableRoute,
+    text: impl Into<String>,
+) -> Option<Remedy> {
+    let back = words("append", place, route)?;
+    Some(
+        shell
+            .change(text, words("del", place, route)?)
+            .undone_by(back),
+    )
+}
+
+/// A route replaced by another one of the same destination; `None` where one of them has something that cannot be written.
+#[must_use]
+pub fn replace(
+    shell: &Shell,
+    place: (&Host, NetNs),
+    (before, after): (&TableRoute, &TableRoute),
+    text: impl Into<String>,
+) -> Option<Remedy> {
+    let set = |route| words("replace", place, route);
+    Some(shell.change(text, set(after)?).undone_by(set(before)?))
+}
+
+/// Which way a route of one address leads.
+#[derive(Clone, Copy, Debug)]
+pub struct Way {
+    /// Through which interface.
+    pub device: Device,
+    /// By which router; `None`: the address is on the link.
+    pub gateway: Option<IpAddr>,
+    /// The source of what the host sends by it without one; `None`: as the kernel chooses.
+    pub source: Option<IpAddr>,
+}
+
+/// A route for one address alone, in the table of the route that is `used` for it now; the route that is for it alone
+/// already is replaced.
+#[must_use]
+pub fn towards(
+    shell: &Shell,
+    host: &Host,
+    (to, used): (IpAddr, Option<&TableRoute>),
+    way: &Way,
+    text: impl Into<String>,
+) -> Option<Remedy> {
+    let bits = if to.is_ipv6() { 128 } else { 32 };
+    let only = |route: &&TableRoute| {
+        let plain = route.paths.is_empty() && route.nexthop.is_none();
+        route.length == bits && plain
+    };
+    let place = (host, way.device.netns);
+    let before = used.filter(only);
+    let table = used.map_or(RT_TABLE_MAIN, |route| route.table);
+    let like = before.cloned();
+    let like = like.unwrap_or_else(|| TableRoute::new("unicast", table, to, bits));
+    let route = TableRoute {
+        gateway: way.gateway,
+        oif: Some(way.device.ifindex.0),
+        source: way.source.or(like.source),
+        flags: 0,
+        ..like
+    };
+    if let Some(before) = before {
+        return replace(shell, place, (before, &route), text);
+    }
+    let (add, back) = (words("add", place, &route)?, words("del", place, &route)?);
+    Some(
+        shell
+            .change(text, add)
+            .undone_by(back)
+            .scope(format!("all that this machine sends to {to}")),
+    )
+}
+
+/// A policy rule deleted.
+#[must_use]
+pub fn delete_rule(shell: &Shell, v6: bool, rule: &PolicyRule, text: impl Into<String>) -> Remedy {
+    let what = format!("pref {} {}", rule.priority, rule_words(rule));
+    let words = |verb: &'static str| command![..ip(v6), "rule", verb, ..what.split(' ')];
+    shell.change(text, words("del")).undone_by(words("add"))
+}
+
 /// Policy rules added; `None` where there are none.
 #[must_use]
 pub fn add_rules(
