@@ -589,6 +589,12 @@ pub const TAKEN: Need = Need {
     ask: rules::l2::taken::questions,
 };
 
+/// What stands on the interfaces between which frames are handed on.
+pub const REDIRECTS: Need = Need {
+    what: "filters of the interface, and of the one by which the other direction comes in",
+    ask: rules::l2::unredirected::questions,
+};
+
 /// To which remote end the tunnels on the way send the frame, and the route there.
 pub const TUNNEL: Need = Need {
     what: "forwarding databases of tunnels, and the route to the remote end",

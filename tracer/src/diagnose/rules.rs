@@ -308,7 +308,12 @@ pub const RULES: &[Rule] = &[
     rule!(
         "a frame with the wrong MAC",
         &[&sites::OTHER_HOST],
-        &[needs::FRAME, needs::SENDER_NEIGHBOR, needs::OPENVSWITCH],
+        &[
+            needs::FRAME,
+            needs::SENDER_NEIGHBOR,
+            needs::OPENVSWITCH,
+            needs::REDIRECTS,
+        ],
         l2::wrong_mac,
     ),
     rule!(

@@ -3,6 +3,7 @@
 mod misled;
 mod rewritten;
 pub mod taken;
+pub mod unredirected;
 
 use std::net::IpAddr;
 
@@ -24,6 +25,7 @@ use super::super::loss::Loss;
 use super::super::overlay;
 use super::super::ovs;
 use super::super::remedy::{Remedy, Shell, command, ip, text};
+use super::super::translation;
 use super::super::words;
 
 use misled::misled;
@@ -157,7 +159,11 @@ pub(super) fn owners<'a>(
 ) -> Vec<&'a Link> {
     let reached = |link: &&Link| {
         let netns = Some(link.device.netns);
-        let passed = loss.steps().iter().any(|s| s.event.netns == netns);
+        // the other direction shows machines that this packet did not come to
+        let view = loss.view();
+        let mut devices = view.kept().flat_map(translation::passed);
+        let passed = loss.steps().iter().any(|s| s.event.netns == netns)
+            || devices.any(|device| Some(device.netns) == netns);
         passed || segment.is_some_and(|s| s.end(link.device).is_some())
     };
     loss.host.by_mac(mac).filter(reached).collect()
