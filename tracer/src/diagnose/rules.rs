@@ -229,7 +229,14 @@ pub const RULES: &[Rule] = &[
     rule!(
         "a packet too big",
         &[&sites::TOO_BIG],
-        ROUTING,
+        &[
+            needs::ROUTE,
+            needs::DECISION,
+            needs::FORWARDING,
+            needs::WAYS,
+            needs::OWNERS_WAY_BACK,
+            needs::ROUTE_BACK,
+        ],
         limits::too_big,
     ),
     rule!(

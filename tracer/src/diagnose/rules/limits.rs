@@ -1,5 +1,7 @@
 //! Limits that a router enforces: hops and packet sizes.
 
+use std::net::IpAddr;
+
 use crate::host::facts::FilterEngine;
 use crate::model::{
     Detail, Device, Direction, IfIndex, Journey, NetNs, Packet, Proto, Step, Transport,
@@ -11,7 +13,9 @@ use super::super::chain_commands::default_program;
 use super::super::hooks;
 use super::super::loss::Loss;
 use super::super::mtu;
+use super::super::overlay;
 use super::super::remedy::{Remedy, Shell, command, ip, text};
+use super::super::routers;
 use super::super::routing;
 use super::super::visits;
 use super::super::words;
@@ -175,6 +179,7 @@ pub fn too_big(loss: &Loss<'_>) -> Option<Candidate> {
                 command![..ip(loss.v6()), "route get", dst],
             ),
         ])
+        .advise(way_to_sender(loss).filter(|_| loss.told().is_none()))
         .advise(changes)
         .advise(let_pass)
         .advise(clamp)
@@ -222,8 +227,60 @@ fn told_words(loss: &Loss<'_>, lost: Option<&LostError>) -> String {
             loss.host.namespace(error.netns)
         ),
         (None, Some(told)) => format!("; the sender was told ({told})"),
-        (None, None) => "; the sender was not told".to_owned(),
+        (None, None) => match unreachable_sender(loss) {
+            Some(sender) => format!(
+                "; the sender was not told: {} has no route of its own to {sender}",
+                loss.namespace_words()
+            ),
+            None => "; the sender was not told".to_owned(),
+        },
     }
+}
+
+/// The sender, where the kernel said that what this host itself sends there finds no route: an ICMP error is looked up so
+/// (`icmp_route_lookup`, net/ipv4/icmp.c), whatever way packets of others have.
+fn unreachable_sender(loss: &Loss<'_>) -> Option<IpAddr> {
+    let (netns, sender) = (loss.netns()?, loss.outermost()?.src);
+    let mut answers = loss.host.routes.iter().rev().map(|dated| &dated.fact);
+    let answer = answers.find(|a| a.netns == netns && a.iif == 0 && a.tuple.dst == sender)?;
+    answer.result.is_err().then_some(sender)
+}
+
+/// The route to the sender that this host lacks for its ICMP errors: by the machine that handed the packet over.
+fn way_to_sender(loss: &Loss<'_>) -> Option<Remedy> {
+    let (host, sender) = (loss.host, unreachable_sender(loss)?);
+    let came = loss.came_in()?;
+    let entered =
+        |s: &&Step| s.event.device == Some(came) && matches!(s.event.detail, Detail::Ingress);
+    let from = loss.steps().iter().rev().find(entered)?;
+    let mac = from.event.packet.as_ref()?.ethernet?.src;
+    let gateway = routers::address_of(&loss.view(), came, mac)
+        .filter(|gateway| gateway.is_ipv6() == sender.is_ipv6() && *gateway != sender)?;
+    let made = loss.steps().iter().find_map(|s| s.event.netns)?;
+    let (network, length) = overlay::network_of(host, made, sender);
+    let name = host.interface(came);
+    let route = |verb: &'static str| {
+        let network = format!("{network}/{length}");
+        command![
+            ..ip(sender.is_ipv6()),
+            "route",
+            verb,
+            network,
+            "via",
+            gateway,
+            "dev",
+            name
+        ]
+    };
+    let shell = Shell::of(host, Some(came.netns));
+    Some(
+        shell
+            .change(
+                "give it a route to the sender, so that its ICMP errors come there",
+                route("add"),
+            )
+            .undone_by(route("del")),
+    )
 }
 
 /// The filter that drops the ICMP error: what to look at, and the change where it is a chain of iptables.
