@@ -18,6 +18,7 @@ pub mod chain_commands;
 pub mod checks;
 pub mod deletion;
 pub mod device_state;
+mod enclosed;
 pub mod ends;
 pub mod explain;
 
@@ -34,9 +35,11 @@ pub mod nat_commands;
 pub mod needs;
 pub mod nfqueue;
 pub mod obstacle;
+pub mod off_link;
 pub mod other_address;
 pub mod other_way;
 pub mod overlay;
+pub mod overruled;
 pub mod ovs;
 pub mod owners;
 pub mod ports;
@@ -61,6 +64,7 @@ mod tests;
 pub mod traced;
 pub mod translation;
 pub mod translator;
+pub mod unbound;
 mod unseen;
 pub mod untracked;
 pub mod untranslated_source;
@@ -191,6 +195,7 @@ fn judge(view: &View<'_>) -> Judged {
         None => found.verdict.clone(),
     };
     translator::tell(view, &found, &mut verdict);
+    unbound::tell(view, &found, &mut verdict);
     let others = (0..).zip(&found.groups);
     let others = others.filter(|(n, _)| Some(*n) != found.chosen);
     let lines = others.map(|(_, group)| group.line());
@@ -274,6 +279,14 @@ const EXPLANATIONS: &[(&str, Explain)] = &[
     (
         "a next hop that an ICMP redirect named",
         redirected::followed,
+    ),
+    (
+        "a policy rule that leads it away from the route to its destination",
+        overruled::taken,
+    ),
+    (
+        "what is on the own link and goes to a router",
+        off_link::taken,
     ),
     (
         "a default route where a route of its own is missing",

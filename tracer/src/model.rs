@@ -234,6 +234,8 @@ pub struct Packet {
     pub fragment: Option<Fragment>,
     /// Identification of `tunnel`'s own packet, where that goes in fragments and this is in the first of them.
     pub carrier_id: Option<u32>,
+    /// TTL or hop limit of `tunnel`'s own packet.
+    pub carrier_ttl: Option<u8>,
     /// What the transport header says.
     pub transport: Transport,
 }

@@ -77,6 +77,7 @@ fn packet(
         dont_fragment: layer.dont_fragment,
         fragment: layer.fragment,
         carrier_id: layer.carrier_id,
+        carrier_ttl: layer.carrier_ttl,
         transport: layer.transport,
     }
 }

@@ -304,7 +304,7 @@ impl<'a> Way<'a> {
         // Into a tunnel and out of it the packet becomes another one.
         let same = !matches!(entry, Entry::Tunnel(_)) && !self.is_out_of_tunnel();
         let end = self.to.as_ref().filter(|_| same).and_then(seen);
-        let end = end.or_else(|| loss.filter(|_| same).and_then(Loss::filtered));
+        let end = end.or_else(|| loss.filter(|_| same).and_then(Loss::outermost));
         Some(Leg {
             netns,
             entry,

@@ -476,6 +476,11 @@ fn drop_evidence(host: &Host, loss: &Loss<'_>, count: u64) -> Vec<Evidence> {
         });
         list.push(evidence("packet", format!("{tuple}{headers}")));
     }
+    if let Some(tunnel) = loss.tunnel() {
+        let ttl = loss.event.packet.as_ref().and_then(|p| p.carrier_ttl);
+        let ttl = ttl.map_or_else(String::new, |ttl| format!(", outer TTL {ttl}"));
+        list.push(evidence("packet", format!("it was in {tunnel}{ttl}")));
+    }
     if loss.info.mark != 0 {
         list.push(evidence(
             "packet",

@@ -12,7 +12,7 @@ use crate::host::Host;
 use crate::host::facts::Link;
 use crate::model::{
     Detail, Device, Direction, DropInfo, DropSite, Event, Fate, Flow, FlowId, Journey, JourneyId,
-    KtimeNs, NetNs, Path, Proto, Step, Transport, Tuple,
+    KtimeNs, NetNs, Path, Proto, Step, Transport, Tunnel, Tuple,
 };
 use crate::network::links::peer_of;
 use crate::network::route::Query;
@@ -165,7 +165,7 @@ impl<'a> Loss<'a> {
     /// The packet as routing saw it: come in, or made here.
     #[must_use]
     pub fn routed(&self, came_in: Option<Device>) -> Option<Query> {
-        let (tuple, mark) = (self.tuple()?, self.info.mark);
+        let (tuple, mark) = (self.outermost()?, self.info.mark);
         let query = match came_in {
             Some(device) => Query::input(tuple, device.ifindex, mark),
             None => Query::output(tuple, mark),
@@ -179,17 +179,23 @@ impl<'a> Loss<'a> {
         tuple_of(self.event).or_else(|| self.steps().iter().rev().find_map(|s| tuple_of(&s.event)))
     }
 
-    /// The tuple that rules of the packet filter saw: of a tunnel the outer one.
+    /// The tuple that the stack there saw, with its filters and its routes: of a tunnel the outer one.
     #[must_use]
-    pub fn filtered(&self) -> Option<Tuple> {
-        let tunnel = self.event.packet.as_ref().and_then(|p| p.tunnel);
-        tunnel.map(|tunnel| tunnel.outer).or_else(|| self.tuple())
+    pub fn outermost(&self) -> Option<Tuple> {
+        let outer = self.tunnel().map(|tunnel| tunnel.outer);
+        outer.or_else(|| self.tuple())
+    }
+
+    /// The tunnel in which it was when it died.
+    #[must_use]
+    pub fn tunnel(&self) -> Option<Tunnel> {
+        self.event.packet.as_ref()?.tunnel
     }
 
     /// [`FAMILY_V4`] or [`FAMILY_V6`].
     #[must_use]
     pub fn family(&self) -> u8 {
-        match self.tuple() {
+        match self.outermost() {
             Some(tuple) if tuple.src.is_ipv6() => FAMILY_V6,
             _ => FAMILY_V4,
         }
@@ -201,10 +207,10 @@ impl<'a> Loss<'a> {
         self.family() == FAMILY_V6
     }
 
-    /// Where it was going.
+    /// Where the stack there was to send it.
     #[must_use]
     pub fn dst(&self) -> Option<IpAddr> {
-        self.tuple().map(|t| t.dst)
+        self.outermost().map(|t| t.dst)
     }
 
     /// Destination in words.

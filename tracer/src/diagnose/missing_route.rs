@@ -23,11 +23,20 @@ use super::translation::is_link_local;
 use super::view::View;
 use super::words;
 
+/// RTPROT_RA, of routes that came by router advertisements.
+const RTPROT_RA: u8 = 9;
+/// RTA_CACHEINFO: there only where the route expires.
+const RTA_CACHEINFO: u16 = 12;
+/// ICMPV6_ROUTER_PREF_HIGH.
+const PREFERRED: u8 = 1;
+
 /// Where a packet is to go that leaves by an interface, and goes astray.
 #[derive(Clone, Copy)]
 pub struct Astray<'a> {
     /// By which it leaves.
     from: Device,
+    /// To whose MAC it went.
+    went_to: Option<Mac>,
     dst: IpAddr,
     /// The address of the machine that has the destination behind it, on the same network.
     pub next_hop: IpAddr,
@@ -108,6 +117,7 @@ impl<'a> Astray<'a> {
                     .find(|a| holds(a.address, a.prefix, dst) && a.address != dst)?;
                 Some(Self {
                     from,
+                    went_to,
                     dst,
                     next_hop,
                     at,
@@ -116,13 +126,44 @@ impl<'a> Astray<'a> {
             })
     }
 
-    /// The route that it took, where that leads elsewhere.
+    /// Routes that lead to the destination with the longest prefix, in their order: the first table's best comes first.
+    fn routes(&self, host: &'a Host) -> Vec<&'a TableRoute> {
+        let known = host.towards.get(&(self.from.netns, self.dst));
+        let routes = known.into_iter().flat_map(|known| &known.fact);
+        let mut routes = routes.filter(|route| route.kind == "unicast").peekable();
+        let longest = routes.peek().map(|route| route.length);
+        routes
+            .filter(|route| Some(route.length) == longest)
+            .collect()
+    }
+
+    /// The route that it took, where that leads elsewhere: of several the one whose next hop has the MAC to which it went.
     fn route(&self, host: &'a Host) -> Option<&'a TableRoute> {
-        let known = host.towards.get(&(self.from.netns, self.dst))?;
-        let mut routes = known.fact.iter().filter(|route| route.kind == "unicast");
-        let first = routes.next()?;
-        let leads = first.oif.is_none_or(|oif| oif == self.from.ifindex.0);
-        (leads && first.gateway != Some(self.next_hop)).then_some(first)
+        let routes = self.routes(host);
+        let went = |route: &&&TableRoute| route.gateway.is_some_and(|g| self.is_at(host, g));
+        let taken = routes.iter().find(went).or(routes.first()).copied()?;
+        let leads = taken.oif.is_none_or(|oif| oif == self.from.ifindex.0);
+        let right = taken.gateway == Some(self.next_hop);
+        (leads && !right).then_some(taken)
+    }
+
+    /// Whether it went to the MAC of this next hop.
+    fn is_at(&self, host: &Host, gateway: IpAddr) -> bool {
+        let Some(mac) = self.went_to else {
+            return false;
+        };
+        let entry = host.neighbor(self.from, gateway).and_then(|n| n.mac);
+        let owners = || neighbour::owners(host, self.from, gateway);
+        entry == Some(mac) || owners().iter().any(|link| link.mac == Some(mac))
+    }
+
+    /// Another route beside the one that it took, by the machine that has the destination behind it.
+    fn other(&self, host: &'a Host, taken: &TableRoute) -> Option<&'a TableRoute> {
+        let beside = |route: &&TableRoute| *route != taken && route.table == taken.table;
+        let other = self.routes(host).into_iter().find(beside)?;
+        let owners = neighbour::owners(host, self.from, other.gateway?);
+        let there = owners.iter().any(|link| link.device.netns == self.at);
+        there.then_some(other)
     }
 
     /// The machine where the destination is: its node, else its namespace.
@@ -222,6 +263,9 @@ pub fn taken(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
     let host = view.host;
     let astray = Astray::of(view, direction)?;
     let route = astray.route(host).filter(|route| route.length == 0)?;
+    if astray.other(host, route).is_some() {
+        return None;
+    }
     let name = host.namespace(astray.from.netns);
     let (dst, network, right) = (astray.dst, astray.network(), astray.machine(host));
     let gateway = route.gateway.map_or_else(
@@ -255,13 +299,81 @@ pub fn taken(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
     )
 }
 
+/// Of several routes the kernel chose one that does not lead there: by its metric, or by the preference that a router
+/// advertised for itself.
+fn chosen_wrongly(
+    host: &Host,
+    astray: &Astray<'_>,
+    (route, other): (&TableRoute, &TableRoute),
+    what: &str,
+) -> Option<Candidate> {
+    let netns = astray.from.netns;
+    let (name, gateway) = (host.namespace(netns), route.gateway?);
+    let near = neighbour::owners(host, astray.from, gateway);
+    let whose = near.first().map_or_else(String::new, |link| {
+        format!(" ({})", words::interface(host, link.device))
+    });
+    let advertised = route.protocol == RTPROT_RA;
+    let by = match (advertised, route.preference) {
+        (true, PREFERRED) => ", which its router advertisements prefer (high)",
+        (true, _) => ", which it advertised itself",
+        (false, _) => "",
+    };
+    let summary = format!(
+        "{what}of two routes {name} takes {} by {}{whose}{by}, and not by {}: it is behind {} ({})",
+        astray.dst,
+        route_words(host, netns, route),
+        route_words(host, netns, other),
+        other.gateway?,
+        astray.machine(host)
+    );
+    let shell = Shell::of(host, Some(netns));
+    // made again by hand, it has no lifetime
+    let lasting = TableRoute {
+        unknown: Vec::new(),
+        ..route.clone()
+    };
+    let expires = route.unknown == [RTA_CACHEINFO];
+    let delete = route_commands::delete_beside(
+        &shell,
+        (host, netns),
+        if expires { &lasting } else { route },
+        format!(
+            "delete the route to {gateway}: {} is used then",
+            route_words(host, netns, other)
+        ),
+    )?;
+    let source = advertised.then(|| {
+        text(format!(
+            "and stop the router advertisements of {gateway}{whose}, or it comes back: a guard for them on the switch, or net.ipv6.conf.{}.accept_ra_rtr_pref=0, which heeds no preference",
+            host.interface(astray.from)
+        ))
+    });
+    let candidate = astray.proposal(host, &ROUTE_WRONG_HOP, summary);
+    Some(
+        candidate
+            .advise([astray.look(&shell), delete])
+            .advise(source),
+    )
+}
+
 /// The verdict's candidate, where a packet that a route of its own took to another machine did not come through.
 #[must_use]
 pub fn misled(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
     let (direction, what) = failed(found, &ROUTE_WRONG_HOP)?;
     let host = view.host;
     let astray = Astray::of(view, direction)?;
-    let route = astray.route(host).filter(|route| route.length > 0)?;
+    let route = astray.route(host)?;
+    if let Some(other) = astray.other(host, route) {
+        let candidate = chosen_wrongly(host, &astray, (route, other), what)?;
+        return Some(candidate.leads_to(found.verdict.outcome).because(
+            "other-loss",
+            format!("what became of it there: {}", found.verdict.summary),
+        ));
+    }
+    if route.length == 0 {
+        return None;
+    }
     let (netns, gateway) = (astray.from.netns, route.gateway?);
     let (name, right) = (host.namespace(netns), astray.machine(host));
     let summary = format!(

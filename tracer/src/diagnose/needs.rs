@@ -119,7 +119,7 @@ impl Extend<Question> for Asked {
 pub const ROUTE: Need = Need {
     what: "the route of the packet",
     ask: |loss, asked| {
-        let (Some(netns), Some(tuple)) = (loss.netns(), loss.tuple()) else {
+        let (Some(netns), Some(tuple)) = (loss.netns(), loss.outermost()) else {
             return;
         };
         let came_in = loss.came_in().or(loss.device());
@@ -140,7 +140,7 @@ pub const ROUTE: Need = Need {
 pub const DECISION: Need = Need {
     what: "policy rules and routes towards the destination",
     ask: |loss, asked| {
-        if let (Some(netns), Some(tuple)) = (loss.netns(), loss.tuple()) {
+        if let (Some(netns), Some(tuple)) = (loss.netns(), loss.outermost()) {
             asked.decision(netns, tuple);
         }
     },
@@ -151,7 +151,7 @@ pub const DECISION: Need = Need {
 pub const ROUTE_BACK: Need = Need {
     what: "the route to the source",
     ask: |loss, asked| {
-        let (Some(netns), Some(tuple)) = (loss.netns(), loss.tuple()) else {
+        let (Some(netns), Some(tuple)) = (loss.netns(), loss.outermost()) else {
             return;
         };
         let back = tuple.reversed();
@@ -204,7 +204,7 @@ pub const STRAY_SOURCE: Need = Need {
 pub const ROUTES_BACK: Need = Need {
     what: "routes towards the source",
     ask: |loss, asked| {
-        if let (Some(netns), Some(tuple)) = (loss.netns(), loss.tuple()) {
+        if let (Some(netns), Some(tuple)) = (loss.netns(), loss.outermost()) {
             let dst = tuple.src;
             asked.push(Question::RoutesTowards { netns, dst });
         }
@@ -265,7 +265,7 @@ pub const WAYS: Need = Need {
 pub const LEFT_ROUTES: Need = Need {
     what: "routes to both ends of the flow at both ends of a link that is down",
     ask: |loss, asked| {
-        let (Some(tuple), host) = (loss.tuple(), loss.host) else {
+        let (Some(tuple), host) = (loss.outermost(), loss.host) else {
             return;
         };
         let way = loss
@@ -359,7 +359,7 @@ pub const SOURCE_BEFORE: Need = Need {
 pub const OWNERS_WAY_BACK: Need = Need {
     what: "routes towards the source of neighbours that own the destination",
     ask: |loss, asked| {
-        let (Some(netns), Some(tuple)) = (loss.netns(), loss.tuple()) else {
+        let (Some(netns), Some(tuple)) = (loss.netns(), loss.outermost()) else {
             return;
         };
         let beside = |owner: &Device| {
@@ -378,7 +378,7 @@ pub const OWNERS_WAY_BACK: Need = Need {
 pub const GATEWAYS: Need = Need {
     what: "forwarding and routes of the machines on the links of the namespace",
     ask: |loss, asked| {
-        if let (Some(netns), Some(tuple)) = (loss.netns(), loss.tuple()) {
+        if let (Some(netns), Some(tuple)) = (loss.netns(), loss.outermost()) {
             gateways::ask(loss.host, netns, tuple, asked);
         }
     },
@@ -413,7 +413,7 @@ pub const CONNTRACK: Need = Need {
         if loss.info.ct_attached == Some(false) {
             asked.push(Question::ConntrackCounters { netns });
         }
-        if let Some(tuple) = loss.tuple().filter(|t| t.proto != Proto::Arp) {
+        if let Some(tuple) = loss.outermost().filter(|t| t.proto != Proto::Arp) {
             asked.push(Question::Conntrack {
                 netns,
                 tuple,
@@ -615,6 +615,12 @@ pub const SENDER_NEIGHBOR: Need = Need {
 pub const TAKEN: Need = Need {
     what: "the sender's route and neighbour entry, and whether who took the frame answers for others",
     ask: rules::l2::taken::questions,
+};
+
+/// What stands on the interfaces between which frames are handed on.
+pub const REDIRECTS: Need = Need {
+    what: "filters of the interface, and of the one by which the other direction comes in",
+    ask: rules::l2::unredirected::questions,
 };
 
 /// To which remote end the tunnels on the way send the frame, and the route there.

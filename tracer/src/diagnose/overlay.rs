@@ -160,7 +160,8 @@ fn way_back(host: &Host, near: &Link, asker: Asker<'_>) -> Vec<Command> {
 }
 
 /// The network of an address as a namespace has it on one of its interfaces; else the address alone.
-fn network_of(host: &Host, netns: NetNs, address: IpAddr) -> (IpAddr, u8) {
+#[must_use]
+pub fn network_of(host: &Host, netns: NetNs, address: IpAddr) -> (IpAddr, u8) {
     let links = host.links().filter(|l| l.device.netns == netns);
     links
         .flat_map(|l| host.addresses(l.device))

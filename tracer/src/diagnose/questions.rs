@@ -13,6 +13,8 @@ use super::groups;
 use super::loss::Loss;
 use super::needs::{Asked, about_neighbor};
 use super::nfqueue;
+use super::off_link;
+use super::overruled;
 use super::ovs;
 use super::ports;
 use super::rules::neighbor::{Unresolved, silence};
@@ -22,6 +24,7 @@ use super::silent::{Counts, SYN_COOKIES, unread_question};
 use super::source_address;
 use super::stall::Stall;
 use super::translator;
+use super::unbound;
 use super::untranslated_source;
 use super::uplinks::Detour;
 use super::view::{View, last_seen, total};
@@ -77,6 +80,9 @@ fn about_flow(view: &View<'_>, list: &mut Asked) {
     if unanswered {
         list.extend(missing_route::question(view));
         redirected::questions(view, list);
+        overruled::questions(view, list);
+        list.extend(off_link::question(view));
+        unbound::questions(view, list);
         list.extend(routers::questions(view));
     }
     if reply.delivered == 0 {

@@ -23,15 +23,16 @@ const FEW: usize = 4;
 
 /// Where a packet was routed: it came in on `iif` (zero: it was made there) and left by `out`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Routed {
-    out: Device,
+pub(super) struct Routed {
+    /// By which it left.
+    pub(super) out: Device,
     iif: u32,
     tuple: Tuple,
 }
 
 impl Routed {
     /// The places of a flow's packets, each once. Before source NAT, as routing sees them.
-    fn of(view: &View<'_>, direction: Direction) -> Vec<Self> {
+    pub(super) fn of(view: &View<'_>, direction: Direction) -> Vec<Self> {
         let mut seen = HashSet::new();
         let mut places = Vec::new();
         for journey in view.journeys(direction) {
@@ -73,11 +74,12 @@ impl Routed {
         })
     }
 
-    const fn netns(&self) -> NetNs {
+    pub(super) const fn netns(&self) -> NetNs {
         self.out.netns
     }
 
-    fn query(&self) -> Query {
+    /// The packet as routing saw it.
+    pub(super) fn query(&self) -> Query {
         match self.iif {
             0 => Query::output(self.tuple, 0),
             iif => Query::input(self.tuple, IfIndex(iif), 0),

@@ -29,6 +29,22 @@ pub fn delete(
     Some(shell.change(text, gone).undone_by(back))
 }
 
+/// The same where another one of this destination and metric stays, beside which IPv6 takes no route by `add`.
+#[must_use]
+pub fn delete_beside(
+    shell: &Shell,
+    place: (&Host, NetNs),
+    route: &TableRoute,
+    text: impl Into<String>,
+) -> Option<Remedy> {
+    let back = words("append", place, route)?;
+    Some(
+        shell
+            .change(text, words("del", place, route)?)
+            .undone_by(back),
+    )
+}
+
 /// A route replaced by another one of the same destination; `None` where one of them has something that cannot be written.
 #[must_use]
 pub fn replace(
@@ -97,6 +113,34 @@ pub fn delete_rule(shell: &Shell, v6: bool, rule: &PolicyRule, text: impl Into<S
     let what = format!("pref {} {}", rule.priority, rule_words(rule));
     let words = |verb: &'static str| command![..ip(v6), "rule", verb, ..what.split(' ')];
     shell.change(text, words("del")).undone_by(words("add"))
+}
+
+/// Policy rules added; `None` where there are none.
+#[must_use]
+pub fn add_rules(
+    shell: &Shell,
+    v6: bool,
+    rules: &[&PolicyRule],
+    text: impl Into<String>,
+) -> Option<Remedy> {
+    let command = |verb: &'static str, rule: &PolicyRule| {
+        let selectors = rule_words(rule);
+        let selectors = match rule.dst {
+            Some(_) => selectors.trim_start_matches("from all "),
+            None => &selectors,
+        };
+        let what = format!("pref {} {selectors}", rule.priority);
+        command![..ip(v6), "rule", verb, ..what.split(' ')]
+    };
+    let (first, others) = rules.split_first()?;
+    let change = shell.change(text, command("add", first));
+    let change = others
+        .iter()
+        .fold(change, |change, rule| change.and(command("add", rule)));
+    let undone = rules.iter().rev();
+    Some(undone.fold(change, |change, rule| {
+        change.undone_by(command("del", rule))
+    }))
 }
 
 /// The number of a table to which no rule leads, from a wanted one on.

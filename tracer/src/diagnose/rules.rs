@@ -239,7 +239,14 @@ pub const RULES: &[Rule] = &[
     rule!(
         "a packet too big",
         &[&sites::TOO_BIG],
-        ROUTING,
+        &[
+            needs::ROUTE,
+            needs::DECISION,
+            needs::FORWARDING,
+            needs::WAYS,
+            needs::OWNERS_WAY_BACK,
+            needs::ROUTE_BACK,
+        ],
         limits::too_big,
     ),
     rule!(
@@ -324,7 +331,12 @@ pub const RULES: &[Rule] = &[
     rule!(
         "a frame with the wrong MAC",
         &[&sites::OTHER_HOST],
-        &[needs::FRAME, needs::SENDER_NEIGHBOR, needs::OPENVSWITCH],
+        &[
+            needs::FRAME,
+            needs::SENDER_NEIGHBOR,
+            needs::OPENVSWITCH,
+            needs::REDIRECTS,
+        ],
         l2::wrong_mac,
     ),
     rule!(

@@ -1,6 +1,7 @@
 //! Small traces by hand, each with one fault as the kernel shows it, and the verdict that must come out.
 
 mod addresses;
+mod astray;
 mod devices;
 mod ends;
 mod filters;

@@ -108,7 +108,7 @@ pub fn stop<'a>(loss: &Loss<'a>) -> Option<Stopped<'a>> {
         .into_iter()
         .chain(seen)
         .find(|event| event.packet.is_some())?;
-    let told = of(loss.host, netns, event, &[loss.filtered()?]);
+    let told = of(loss.host, netns, event, &[loss.outermost()?]);
     told.iter().rev().find_map(|told| {
         Some(Stopped {
             base: told.base(rules)?,

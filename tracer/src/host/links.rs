@@ -395,6 +395,7 @@ mod tests {
         let expected = TunnelLink {
             input_key: Some(7),
             output_key: Some(7),
+            ttl: Some(64),
             ..ends("fd00::1", "fd00::2")
         };
         assert_eq!(over_ipv6, expected);
@@ -422,6 +423,7 @@ mod tests {
         );
         let expected = TunnelLink {
             inside: 4,
+            ttl: Some(64),
             ..ends("fd00::1", "fd00::2")
         };
         assert_eq!(over_ipv6, expected);

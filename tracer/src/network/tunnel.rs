@@ -106,6 +106,7 @@ fn settings(link: &Link) -> Option<TunnelLink> {
         input_key: Some(vxlan.vni),
         port: vxlan.port,
         external: vxlan.external,
+        ttl: vxlan.ttl,
         ..TunnelLink::default()
     });
     of_vxlan.or_else(|| link.tunnel.as_deref().copied())
@@ -121,6 +122,18 @@ pub fn is_known(link: &Link) -> bool {
 #[must_use]
 pub fn is_external(link: &Link) -> bool {
     settings(link).is_some_and(|set| set.external)
+}
+
+/// The TTL or hop limit with which a device sends its outer packets, where one is set.
+#[must_use]
+pub fn ttl(link: &Link) -> Option<u8> {
+    settings(link)?.ttl
+}
+
+/// The VNI or key with which it sends.
+#[must_use]
+pub fn output_key(link: &Link) -> Option<u32> {
+    settings(link)?.output_key
 }
 
 fn kind_of(link: &Link) -> TunnelKind {

@@ -4,12 +4,16 @@
 pub const IFLA_GENEVE_ID: u16 = 1;
 /// IFLA_GENEVE_REMOTE.
 pub const IFLA_GENEVE_REMOTE: u16 = 2;
+/// IFLA_GENEVE_TTL: zero for the kernel's default.
+pub const IFLA_GENEVE_TTL: u16 = 3;
 /// IFLA_GENEVE_PORT: big-endian.
 pub const IFLA_GENEVE_PORT: u16 = 5;
 /// IFLA_GENEVE_COLLECT_METADATA: there or not, without a value.
 pub const IFLA_GENEVE_COLLECT_METADATA: u16 = 6;
 /// IFLA_GENEVE_REMOTE6.
 pub const IFLA_GENEVE_REMOTE6: u16 = 7;
+/// IFLA_GENEVE_TTL_INHERIT: that of the packet inside.
+pub const IFLA_GENEVE_TTL_INHERIT: u16 = 12;
 
 /// IFLA_BOND_MODE: a place in [`BOND_MODES`].
 pub const IFLA_BOND_MODE: u16 = 1;

@@ -12,6 +12,8 @@ pub const IFLA_GRE_OKEY: u16 = 5;
 pub const IFLA_GRE_LOCAL: u16 = 6;
 /// IFLA_GRE_REMOTE.
 pub const IFLA_GRE_REMOTE: u16 = 7;
+/// IFLA_GRE_TTL: zero for that of the packet inside.
+pub const IFLA_GRE_TTL: u16 = 8;
 /// IFLA_GRE_ENCAP_TYPE: TUNNEL_ENCAP_*.
 pub const IFLA_GRE_ENCAP_TYPE: u16 = 14;
 /// IFLA_GRE_ENCAP_DPORT: big-endian.
@@ -25,6 +27,8 @@ pub const IFLA_GRE_FWMARK: u16 = 20;
 pub const IFLA_IPTUN_LOCAL: u16 = 2;
 /// IFLA_IPTUN_REMOTE.
 pub const IFLA_IPTUN_REMOTE: u16 = 3;
+/// IFLA_IPTUN_TTL: zero for that of the packet inside.
+pub const IFLA_IPTUN_TTL: u16 = 4;
 /// IFLA_IPTUN_PROTO: protocol of the packets inside.
 pub const IFLA_IPTUN_PROTO: u16 = 9;
 /// IFLA_IPTUN_ENCAP_TYPE: TUNNEL_ENCAP_*.

@@ -27,6 +27,8 @@ pub(crate) struct Layer {
     pub(super) fragment: Option<Fragment>,
     /// Identification of the tunnel's packet around it, where that goes in fragments.
     pub(super) carrier_id: Option<u32>,
+    /// TTL or hop limit of that packet.
+    pub(super) carrier_ttl: Option<u8>,
     pub(super) transport: Transport,
     /// Where the transport header begins.
     at: usize,
@@ -84,6 +86,7 @@ fn descend(bytes: &[u8], outer: &Layer, followed: Option<&Tuple>, depth: usize) 
                 return Some(deeper);
             }
             layer.carrier_id = outer.fragment.map(|_| outer.ip_id);
+            layer.carrier_ttl = Some(outer.ttl);
             // IPv6 in IPv6 leaves no room for ports and identifiers in a short capture: the kernel has seen them.
             let cut = bytes.len() < layer.at + PORTS;
             if let Some(wanted) = followed.filter(|wanted| cut && same_ends(wanted, &inner)) {
@@ -117,6 +120,7 @@ fn read(bytes: &[u8], protocol: u16, at: usize, skb_len: u32) -> Layer {
                     dont_fragment: ip.dont_fragment,
                     fragment: ip.fragment,
                     carrier_id: None,
+                    carrier_ttl: None,
                     transport,
                     at: ip.at,
                 }
@@ -137,6 +141,7 @@ fn unknown(at: usize) -> Layer {
         dont_fragment: false,
         fragment: None,
         carrier_id: None,
+        carrier_ttl: None,
         transport: Transport::Other,
         at,
     }

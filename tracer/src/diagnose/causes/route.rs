@@ -73,6 +73,53 @@ family! {
             controller, a routing daemon).",
     };
 
+    /// A policy rule leads it elsewhere than the route that leads to its destination.
+    ROUTE_POLICY = Cause {
+        code: "route.policy",
+        outcome: Outcome::Dropped,
+        hooks: &["route"],
+        beats: &[
+            Beats {
+                others: &["route.none", "route.missing", "route.wrong-next-hop", "route.forwarding-disabled", "route.unreachable", "route.prohibit", "route.martian", "remote.unanswered", "wire.lost", "ttl.expired"],
+                why: "a route that leads to the destination is there, and a policy rule before it led the packet elsewhere: who got it there knows nothing of these addresses",
+            },
+        ],
+        what: "A policy rule (`ip rule`) leads packets into a table whose route goes elsewhere, although a later rule has a
+            route that leads to the destination: the exception for the own networks is missing before the rule of a VPN
+            client or of a second uplink. Or the rule stands before the table local, and takes what is for the host
+            itself. The packet may be the outer one of a tunnel, or the question for a neighbour behind one.",
+        recognised: "the walk over policy rules and routes is done again where the packet passed: a rule gives a route of
+            a table of its own, whose next hop does not lead to the destination; without that rule a route is used
+            whose next hop does: it has the address, or its network on another of its links. For the outer packets of
+            a tunnel whose remote end is outside of what was traced: only the hidden route leaves by the interface
+            that has their source (`likely`). And the packet did not come through.",
+        confirm: "`ip rule`; `ip route get ADDRESS`, and the same with `ip route show table main`.",
+        fix: "`ip rule add pref NUMBER to NETWORK lookup main`, with a number before that of the rule;
+            `ip rule add pref 0 lookup local` where the rule stands before the table local.",
+    };
+
+    /// What is on the own link goes to a router.
+    ROUTE_OFF_LINK = Cause {
+        code: "route.off-link",
+        outcome: Outcome::Dropped,
+        hooks: &["route"],
+        beats: &[
+            Beats {
+                others: &["netfilter.drop", "netfilter.reject", "route.none", "route.forwarding-disabled", "route.unreachable", "route.prohibit", "route.blackhole", "remote.unanswered", "wire.lost", "ttl.expired"],
+                why: "sender and destination are neighbours on one link: a router has no business with the packet, and nobody is at fault there",
+            },
+        ],
+        what: "The sender has an address in the destination's network, and the destination is on the same link; but the
+            sender has no route for that network on the link (an address with `noprefixroute` whose route went, or was
+            never made), so its default route gives the packet to a router. Routers need not send packets back on the
+            link from which they came, and firewalls between zones do not expect them.",
+        recognised: "an address of the interface by which it left has the destination in its network, another machine on
+            the same segment owns the destination, the frame went to another MAC, and no route that was read leads to the
+            destination without a gateway; the packet did not come through: `likely`.",
+        confirm: "`ip route get DESTINATION` names a gateway; `ip addr` shows `noprefixroute`.",
+        fix: "`ip route add NETWORK dev IF`.",
+    };
+
     /// An ICMP redirect led it to a router that does not pass it on.
     ROUTE_REDIRECTED = Cause {
         code: "route.redirected",

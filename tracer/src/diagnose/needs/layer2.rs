@@ -12,6 +12,7 @@ use crate::network::neighbour::owners_at;
 use crate::network::tunnel::remote_of;
 
 use super::super::loss::Loss;
+use super::super::overruled;
 use super::super::ovs;
 use super::super::rules::l2;
 use super::super::rules::neighbor::{self, Unresolved, silence};
@@ -98,6 +99,7 @@ pub(in super::super) fn about_neighbor(
         }
     }
     list.extend(silence::questions(trace, host, who));
+    overruled::ask_of_neighbor(host, who, list);
     list.extend(ovs::questions_of_neighbor(trace, host, who.address));
     // A namespace with the address may stand unattached where a bridge of the asker's should have a port.
     let bridge = [

@@ -3,6 +3,7 @@
 mod misled;
 mod rewritten;
 pub mod taken;
+pub mod unredirected;
 
 use std::net::IpAddr;
 
@@ -24,6 +25,7 @@ use super::super::loss::Loss;
 use super::super::overlay;
 use super::super::ovs;
 use super::super::remedy::{Remedy, Shell, command, ip, text};
+use super::super::translation;
 use super::super::words;
 
 use misled::misled;
@@ -101,15 +103,29 @@ pub(in super::super) fn next_hop(loss: &Loss<'_>, sender: Device) -> Option<IpAd
 
 /// The same for a destination, as far as the route is known.
 fn hop_towards(host: &Host, sender: Device, dst: IpAddr) -> IpAddr {
-    let route = host.routes.iter().rev().find_map(|r| {
-        let answer = &r.fact;
+    let mut all: Vec<_> = told_hops(host, sender, dst).collect();
+    // what was asked with the packet's own source comes first
+    all.sort_by_key(|(source, _)| source.is_unspecified());
+    all.first().map_or(dst, |(_, hop)| *hop)
+}
+
+/// The next hop of what the sender looks up before it has chosen a source.
+fn hop_without_source(host: &Host, sender: Device, dst: IpAddr) -> Option<IpAddr> {
+    let mut all = told_hops(host, sender, dst);
+    all.find(|(source, _)| source.is_unspecified())
+        .map(|(_, hop)| hop)
+}
+
+/// Next hops by this interface as the kernel told them, the last answer first, with the source that was asked for.
+fn told_hops(host: &Host, sender: Device, dst: IpAddr) -> impl Iterator<Item = (IpAddr, IpAddr)> {
+    host.routes.iter().rev().filter_map(move |dated| {
+        let answer = &dated.fact;
         let route = answer.result.as_ref().ok()?;
         let here = answer.netns == sender.netns
             && answer.tuple.dst == dst
             && route.oif == Some(sender.ifindex.0);
-        here.then_some(route)
-    });
-    route.and_then(|r| r.gateway).unwrap_or(dst)
+        here.then(|| (answer.tuple.src, route.gateway.unwrap_or(dst)))
+    })
 }
 
 /// What is known of a frame that came to an interface with another MAC.
@@ -143,7 +159,11 @@ pub(super) fn owners<'a>(
 ) -> Vec<&'a Link> {
     let reached = |link: &&Link| {
         let netns = Some(link.device.netns);
-        let passed = loss.steps().iter().any(|s| s.event.netns == netns);
+        // the other direction shows machines that this packet did not come to
+        let view = loss.view();
+        let mut devices = view.kept().flat_map(translation::passed);
+        let passed = loss.steps().iter().any(|s| s.event.netns == netns)
+            || devices.any(|device| Some(device.netns) == netns);
         passed || segment.is_some_and(|s| s.end(link.device).is_some())
     };
     loss.host.by_mac(mac).filter(reached).collect()

@@ -1,24 +1,31 @@
 //! Limits that a router enforces: hops and packet sizes.
 
-use crate::model::{Device, Direction, IfIndex, NetNs, Proto, Transport};
+use crate::model::{Detail, Device, Direction, IfIndex, NetNs, Packet, Proto, Step, Transport};
 
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{MTU_EXCEEDED, TTL_EXPIRED};
 use super::super::chain_commands::default_program;
 use super::super::loss::Loss;
 use super::super::mtu;
+use super::super::overlay;
 use super::super::remedy::{Remedy, Shell, command, ip, text};
+use super::super::routers;
 use super::super::routing;
 use super::super::visits;
 use super::super::words;
 use super::looped;
-use super::lost_error::Errors;
+use super::lost_error::{Errors, unreachable_sender};
 use super::route::HOOK;
+use super::tunnel::hops::Hops;
 
 /// TTL or hop limit used up. The reason says IP_INHDR on every kernel that has one.
 pub fn ttl(loss: &Loss<'_>) -> Option<Candidate> {
     let forwarding = matches!(loss.function(), "ip_forward" | "ip6_forward");
-    let used_up = loss.event.packet.as_ref().is_some_and(|p| p.ttl <= 1);
+    let left = |p: &Packet| match p.tunnel {
+        Some(_) => p.carrier_ttl.unwrap_or_default(),
+        None => p.ttl,
+    };
+    let used_up = loss.event.packet.as_ref().is_some_and(|p| left(p) <= 1);
     let named = loss.reason() == "IP_INHDR";
     if !forwarding || !(named || loss.unnamed() && used_up) {
         return None;
@@ -37,7 +44,10 @@ pub fn ttl(loss: &Loss<'_>) -> Option<Candidate> {
     }
     let mut candidate = Candidate::new(&TTL_EXPIRED, loss.place(Some(HOOK)), String::new())
         .explains(Specificity::Fact);
-    if loops.is_empty() {
+    if let Some(hops) = Hops::of(loss).filter(|_| loops.is_empty()) {
+        summary += &format!(": {}", hops.words(loss));
+        candidate = candidate.advise(hops.advice(loss));
+    } else if loops.is_empty() {
         summary += &format!(": it came with too few hops left to reach {dst}");
         candidate = candidate.advise([
             Shell::of(loss.host, loss.netns())
@@ -137,6 +147,7 @@ pub fn too_big(loss: &Loss<'_>) -> Option<Candidate> {
                     command![..ip(loss.v6()), "route get", dst],
                 ),
             ])
+            .advise(way_to_sender(loss).filter(|_| matches!(errors, Errors::None)))
             .advise(first)
             .advise(changes)
             .advise(last)
@@ -175,6 +186,43 @@ fn next_mtu(loss: &Loss<'_>) -> Option<u32> {
             Transport::Icmp { mtu, .. } => mtu,
             _ => None,
         })
+}
+
+/// The route to the sender that this host lacks for its ICMP errors: by the machine that handed the packet over.
+fn way_to_sender(loss: &Loss<'_>) -> Option<Remedy> {
+    let (host, sender) = (loss.host, unreachable_sender(loss)?);
+    let came = loss.came_in()?;
+    let entered =
+        |s: &&Step| s.event.device == Some(came) && matches!(s.event.detail, Detail::Ingress);
+    let from = loss.steps().iter().rev().find(entered)?;
+    let mac = from.event.packet.as_ref()?.ethernet?.src;
+    let gateway = routers::address_of(&loss.view(), came, mac)
+        .filter(|gateway| gateway.is_ipv6() == sender.is_ipv6() && *gateway != sender)?;
+    let made = loss.steps().iter().find_map(|s| s.event.netns)?;
+    let (network, length) = overlay::network_of(host, made, sender);
+    let name = host.interface(came);
+    let route = |verb: &'static str| {
+        let network = format!("{network}/{length}");
+        command![
+            ..ip(sender.is_ipv6()),
+            "route",
+            verb,
+            network,
+            "via",
+            gateway,
+            "dev",
+            name
+        ]
+    };
+    let shell = Shell::of(host, Some(came.netns));
+    Some(
+        shell
+            .change(
+                "give it a route to the sender, so that its ICMP errors come there",
+                route("add"),
+            )
+            .undone_by(route("del")),
+    )
 }
 
 /// New connections are told to send smaller segments, which needs no ICMP error.

@@ -17,7 +17,9 @@ use super::super::visits;
 
 /// What to read of the namespaces that a packet passed more than once.
 pub fn ask(loss: &Loss<'_>, asked: &mut Asked) {
-    let Some(tuple) = loss.tuple() else { return };
+    let Some(tuple) = loss.outermost() else {
+        return;
+    };
     for (device, _) in visits::looping(loss.journey) {
         let query = Query::input(tuple, device.ifindex, 0);
         asked.lookup(loss.host, device.netns, &query);
@@ -26,7 +28,7 @@ pub fn ask(loss: &Loss<'_>, asked: &mut Asked) {
 
 /// The route that is to go; `None` where none of the loop's, or more than one, can be the wrong one.
 pub(super) fn deleted(loss: &Loss<'_>, loops: &[(Device, usize)]) -> Option<Remedy> {
-    let (host, tuple) = (loss.host, loss.tuple()?);
+    let (host, tuple) = (loss.host, loss.outermost()?);
     let within: BTreeSet<NetNs> = loops.iter().map(|(device, _)| device.netns).collect();
     let mut wrong = loops.iter().filter_map(|(device, _)| {
         let tables = Tables::of(host, device.netns);

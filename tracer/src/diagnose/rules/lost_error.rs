@@ -1,6 +1,8 @@
 //! What became of the ICMP error that a router built about a packet which was too big: whether it came to the sender, and
 //! what stopped it on its way. A sender that is not told sends the same again: a path MTU black hole.
 
+use std::net::IpAddr;
+
 use crate::host::facts::{BaseChain, Rule, RuleVerdict, Statement, Stop, Test};
 use crate::model::{Detail, Device, Direction, Journey, NetNs, Step};
 use crate::network::filter::states;
@@ -60,7 +62,13 @@ impl<'a> Errors<'a> {
                 words::interface(host, *device)
             ),
             Self::Told(told) => format!("; the sender was told ({told})"),
-            Self::None => "; the sender was not told".to_owned(),
+            Self::None => match unreachable_sender(loss) {
+                Some(sender) => format!(
+                    "; the sender was not told: {} has no route of its own to {sender}",
+                    loss.namespace_words()
+                ),
+                None => "; the sender was not told".to_owned(),
+            },
         }
     }
 
@@ -71,6 +79,15 @@ impl<'a> Errors<'a> {
             _ => None,
         }
     }
+}
+
+/// The sender, where the kernel said that what this host itself sends there finds no route: an ICMP error is looked up so
+/// (`icmp_route_lookup`, net/ipv4/icmp.c), whatever way packets of others have.
+pub(super) fn unreachable_sender(loss: &Loss<'_>) -> Option<IpAddr> {
+    let (netns, sender) = (loss.netns()?, loss.outermost()?.src);
+    let mut answers = loss.host.routes.iter().rev().map(|dated| &dated.fact);
+    let answer = answers.find(|a| a.netns == netns && a.iif == 0 && a.tuple.dst == sender)?;
+    answer.result.is_err().then_some(sender)
 }
 
 /// The steps of errors about the flow.

@@ -20,6 +20,7 @@ use super::super::causes::NEIGHBOR_UNRESOLVED;
 use super::super::local;
 use super::super::loss::{Loss, apart};
 use super::super::overlay;
+use super::super::overruled;
 use super::super::ovs;
 use super::super::remedy::{Remedy, Shell, command, ip, text};
 use super::super::translation;
@@ -402,7 +403,8 @@ pub fn story(trace: &Trace, host: &Host, who: Unresolved, routed: Option<Query>)
         return Story::Explained(first_cause);
     }
     let told = answer(host, silence::ask(trace, host, who));
-    match silence::explained(trace, host, who, &told) {
+    let astray = || overruled::of_neighbor(host, who);
+    match silence::explained(trace, host, who, &told).or_else(astray) {
         Some(candidate) => Story::Explained(candidate),
         None => Story::Nobody(nobody((trace, host), who, routed, &told)),
     }

@@ -61,7 +61,9 @@ pub fn lookup(loss: &Loss<'_>) -> Option<Candidate> {
     let answer = loss
         .netns()
         .and_then(|ns| routing::answer(loss.host, ns, dst));
-    let summary = format!("{}{}", refusal.words(), loss.at_words());
+    let tunnel = loss.tunnel();
+    let around = tunnel.map_or_else(String::new, |t| format!(", the remote end of {t}"));
+    let summary = format!("{}{}{around}", refusal.words(), loss.at_words());
     let candidate = Candidate::new(refusal.cause, loss.place(Some(HOOK)), summary)
         .explains(Specificity::Fact)
         .sure(if by_rule {

@@ -55,7 +55,7 @@ fn refusal(loss: &Loss<'_>) -> Option<InputEnd> {
 
 /// Why an address is impossible, by the name that new kernels (6.14) have for it.
 fn impossible<'a>(loss: &Loss<'a>) -> Option<&'a str> {
-    let tuple = loss.tuple()?;
+    let tuple = loss.outermost()?;
     let local = tuple.src.is_loopback() || tuple.dst.is_loopback();
     Some(match refusal(loss) {
         None => loss.reason(),
@@ -69,7 +69,7 @@ fn impossible<'a>(loss: &Loss<'a>) -> Option<&'a str> {
 
 /// Addresses that are impossible at this place.
 pub fn martian(loss: &Loss<'_>) -> Option<Candidate> {
-    let tuple = loss.tuple()?;
+    let tuple = loss.outermost()?;
     let reason = impossible(loss)?;
     let why = match reason {
         "IP_LOCAL_SOURCE" => format!(

@@ -1,6 +1,7 @@
 //! Tunnels: packets that arrive for one that is not there, and those that find no remote end.
 
 mod ends;
+pub(super) mod hops;
 
 use std::net::IpAddr;
 

@@ -355,6 +355,7 @@ fn packet(tuple: Tuple) -> Packet {
         dont_fragment: false,
         fragment: None,
         carrier_id: None,
+        carrier_ttl: None,
         transport: match tuple.proto {
             Proto::Icmp | Proto::Icmp6 => Transport::Icmp {
                 icmp_type: if tuple.proto == Proto::Icmp { 8 } else { 128 },

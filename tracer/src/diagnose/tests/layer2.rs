@@ -533,6 +533,7 @@ fn node(change: impl FnOnce(&mut crate::host::facts::Link)) -> (Net, Device) {
             df: 0,
             proxy: false,
             external: false,
+            ttl: None,
         });
         change(l);
     });
@@ -643,6 +644,7 @@ fn a_tunnel_whose_remote_end_is_its_own_host_sends_to_itself() {
                 df: 0,
                 proxy: false,
                 external: false,
+                ttl: None,
             });
         });
         net.fact(Fact::Forwarding(Forwarding {

@@ -44,6 +44,7 @@ fn nodes(down_at_b: bool) -> Net {
                 df: 0,
                 proxy: false,
                 external: false,
+                ttl: None,
             });
         });
         net.address(device(node, TUNNEL), &format!("10.9.{node}.0"), 32);
@@ -175,6 +176,7 @@ fn an_mtu_is_raised_at_both_ends_and_within_what_is_below() {
             df: 0,
             proxy: false,
             external: false,
+            ttl: None,
         });
     });
     let set = |mtu: u32| lines([&format!("a ip link set dev vx0 mtu {mtu}")]);

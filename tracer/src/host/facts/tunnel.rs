@@ -28,6 +28,9 @@ pub struct VxlanLink {
     /// VNI and remote end come with each packet, from a route or a program.
     #[serde(default)]
     pub external: bool,
+    /// TTL or hop limit of what it sends; `None`: the kernel's default, or that of the packet inside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<u8>,
 }
 
 /// Settings of a device with one remote end: GRE (`gre`, `gretap`, `ip6gre`, `ip6gretap`), IP in IP (`ipip`, `sit`,
@@ -55,4 +58,7 @@ pub struct TunnelLink {
     pub mark: u32,
     /// Key and remote end come with each packet, from a route or a program.
     pub external: bool,
+    /// TTL or hop limit of what it sends; `None`: that of the packet inside, for Geneve the kernel's default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<u8>,
 }

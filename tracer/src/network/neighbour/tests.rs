@@ -671,6 +671,7 @@ fn tunnelled(remote: &str) -> Net {
             df: 0,
             proxy: false,
             external: false,
+            ttl: None,
         });
         net.link(vxlan);
         net.quiet(own);

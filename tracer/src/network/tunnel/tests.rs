@@ -213,6 +213,7 @@ fn geneve_and_vxlan_are_found_by_vni_and_port() {
             df: 0,
             proxy: false,
             external: false,
+            ttl: None,
         });
     });
     assert_eq!(net.taker(arrived(TunnelKind::Vxlan, Some(42), false)), "vx");

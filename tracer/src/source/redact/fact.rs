@@ -486,6 +486,7 @@ impl Pseudonyms {
             df: _,
             proxy: _,
             external: _,
+            ttl: _,
         }) = vxlan
         {
             self.hide_all(remote.iter_mut().chain(local));
@@ -499,6 +500,7 @@ impl Pseudonyms {
             inside: _,
             mark: _,
             external: _,
+            ttl: _,
         }) = tunnel.as_deref_mut()
         {
             self.hide_all(remote.iter_mut().chain(local));

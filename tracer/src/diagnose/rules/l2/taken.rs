@@ -16,8 +16,9 @@ use super::super::super::causes::L2_WRONG_MAC;
 use super::super::super::loss::Loss;
 use super::super::super::needs::Asked;
 use super::super::super::remedy::{Remedy, Shell, command, ip, sysctl, text};
+use super::super::super::source_address::own_route;
 use super::super::super::words;
-use super::{came_to, entry_words, hop_towards};
+use super::{came_to, entry_words, hop_towards, hop_without_source};
 
 /// A frame's way from the interface that addressed it to the one that took it.
 #[derive(Clone, Copy)]
@@ -90,7 +91,12 @@ impl<'a> Taken<'a> {
 
     fn at(host: &'a Host, crossing: Crossing) -> Option<Self> {
         let hop = hop_towards(host, crossing.sender, crossing.tuple.dst);
-        if host.is_local(crossing.taker.netns, hop) {
+        let unbound = hop_without_source(host, crossing.sender, crossing.tuple.dst);
+        if [Some(hop), unbound]
+            .into_iter()
+            .flatten()
+            .any(|hop| host.is_local(crossing.taker.netns, hop))
+        {
             return None;
         }
         let owner = owners(host, crossing.sender, hop).into_iter().next()?;
@@ -186,6 +192,10 @@ pub(in super::super::super) fn questions(loss: &Loss<'_>, list: &mut Asked) {
         }
         let came_in = came_to(loss, sender).map_or(0, |device| device.ifindex.0);
         list.push(Question::route(sender.netns, tuple, came_in));
+        // A socket that is not bound looks its route up before it has a source.
+        if host.is_local(sender.netns, tuple.src) {
+            list.push(own_route(sender.netns, tuple.dst, &tuple));
+        }
         let address = hop_towards(host, sender, tuple.dst);
         if !host.is_local(taker.netns, address) {
             list.push(Question::Neighbor {

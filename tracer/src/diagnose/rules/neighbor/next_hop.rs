@@ -8,7 +8,7 @@ use crate::host::facts::{InterfaceAddress, Link, NextHop, PolicyRule, TableRoute
 use crate::host::prefix::{holds, network};
 use crate::model::{Device, IfIndex};
 use crate::network::links::peer_of;
-use crate::network::neighbour::{Answer, Told};
+use crate::network::neighbour::{Answer, Answerer, By, Told};
 use crate::network::route::{Decision, Query, Tables, lookup, route_words, rule_words};
 use crate::network::settings::{Combined, conf, setting};
 use crate::uapi::rtnetlink::{RT_TABLE_LOCAL, RT_TABLE_MAIN};
@@ -30,6 +30,12 @@ pub(super) struct Way<'a> {
     instead: Option<(&'a TableRoute, Vec<NextHop>)>,
     /// The address is the gateway.
     gateway: bool,
+}
+
+/// Whether somebody on the link has the address, even if no answer comes.
+fn is_behind(told: &Answer<'_>) -> bool {
+    let answers = |a: &Answerer<'_>| matches!(a.by, By::Owner(_));
+    told.answerers.iter().any(answers) || told.silent.iter().any(|s| s.owner.is_some())
 }
 
 impl<'a> Way<'a> {
@@ -107,6 +113,13 @@ impl<'a> Way<'a> {
 
     /// What the route has to do with it, as the end of the summary.
     pub(super) fn summary(&self, told: &Answer<'_>) -> Option<String> {
+        if let Some(elsewhere) = told.elsewhere.first().filter(|_| self.gateway) {
+            return Some(format!(
+                "; {} is behind {}, and the route names another interface",
+                words::interface(self.host, elsewhere.owner.device),
+                words::interface(self.host, elsewhere.through.device)
+            ));
+        }
         if self.gateway {
             let paths = self.paths();
             return (paths > 1).then(|| format!(", one of {paths} next hops of the route"));
@@ -149,7 +162,7 @@ impl<'a> Way<'a> {
         } else {
             self.of_link(told)
         };
-        if !matches!(self.rule.table, 253..=255) && self.gateway {
+        if !matches!(self.rule.table, 253..=255) && self.gateway && !is_behind(told) {
             list.push(route_commands::delete_rule(
                 &self.shell(),
                 self.who.address.is_ipv6(),
@@ -174,6 +187,13 @@ impl<'a> Way<'a> {
         if let Some(proxy) = self.gateway_by_proxy(told) {
             return vec![proxy];
         }
+        // a next hop that is where the route says is no reason to take the route away
+        if is_behind(told) {
+            return Vec::new();
+        }
+        if let Some(elsewhere) = told.elsewhere.first() {
+            return self.by_other(elsewhere.through).into_iter().collect();
+        }
         if self.instead.is_some() {
             return self.deleted().into_iter().collect();
         }
@@ -195,6 +215,22 @@ impl<'a> Way<'a> {
             format!(
                 "leave out the nexthop {} until it answers again",
                 self.who.address
+            ),
+        )
+    }
+
+    /// The next hop is behind another interface than the one that the route names.
+    fn by_other(&self, link: &Link) -> Option<Remedy> {
+        let changed = TableRoute {
+            oif: Some(link.device.ifindex.0),
+            flags: 0,
+            ..self.route.clone()
+        };
+        self.replaced(
+            &changed,
+            format!(
+                "{} is behind {}: lead the route through that interface",
+                self.who.address, link.name
             ),
         )
     }

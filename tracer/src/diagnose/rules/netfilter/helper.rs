@@ -63,7 +63,7 @@ pub(super) fn explain(candidate: Candidate, (loss, hook): (&Loss<'_>, Hook)) -> 
 
 /// The control connection of the trace between the hosts of the packet, from its client to its server.
 fn control_of<'a>(loss: &Loss<'a>) -> Option<(&'static Control, Tuple, &'a Flow)> {
-    let data = loss.filtered()?;
+    let data = loss.outermost()?;
     let is_control = |control: &Control, tuple: &Tuple| {
         (tuple.proto, tuple.dport) == (control.proto, control.port)
     };

@@ -60,7 +60,7 @@ impl Tried {
         let mut openings = vec![Opening {
             base: chain.clone(),
             chain: head.clone(),
-            tuple: loss.filtered()?,
+            tuple: loss.outermost()?,
             server: there,
         }];
         let mut then = Vec::new();

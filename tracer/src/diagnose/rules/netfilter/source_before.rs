@@ -18,7 +18,7 @@ use super::suspects::{layer, packet};
 
 /// The last translation of the packet's source on its way to the namespace in which it was lost.
 fn change(loss: &Loss<'_>) -> Option<Change> {
-    let (netns, source) = (loss.netns()?, loss.filtered()?.src);
+    let (netns, source) = (loss.netns()?, loss.outermost()?.src);
     let last = translation::changes(loss.journey)
         .filter(|c| c.before.src != c.after.src)
         .last()?;
@@ -127,7 +127,7 @@ fn kept(loss: &Loss<'_>, change: &Change) -> Remedy {
 /// Whether an answer to the source would leave the namespace of the loss as the packet came in.
 fn finds_back(loss: &Loss<'_>, change: &Change) -> bool {
     let leads = |(came, netns): (u32, NetNs)| {
-        let mut back = loss.filtered()?.reversed();
+        let mut back = loss.outermost()?.reversed();
         back.dst = change.before.src;
         let found = lookup(&Tables::of(loss.host, netns), &Query::output(back, 0));
         match found.decision {

@@ -374,7 +374,7 @@ pub(super) fn packet(loss: &Loss<'_>, hook: Hook, goes_out: Option<Device>) -> P
         .map(|address| address.address)
         .collect();
     Packet {
-        tuple: loss.filtered(),
+        tuple: loss.outermost(),
         transport: plain.map_or(Transport::Other, |p| p.transport),
         fragment: plain.and_then(|p| p.fragment),
         iif,

@@ -70,7 +70,7 @@ fn may_lead_back(host: &Host, tuple: Tuple, came_in: Device) -> bool {
 fn misleading(loss: &Loss<'_>, came_in: Device, shell: &Shell) -> Option<Remedy> {
     let (host, netns) = (loss.host, came_in.netns);
     let tables = Tables::of(host, netns);
-    let back = Query::output(loss.filtered()?.reversed(), 0);
+    let back = Query::output(loss.outermost()?.reversed(), 0);
     let route = match lookup(&tables, &back).decision {
         Decision::Route { route, .. } => route,
         _ => return None,

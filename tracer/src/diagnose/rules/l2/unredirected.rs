@@ -1,0 +1,124 @@
+//! A frame that the stack of a namespace got, since the redirect is missing that should have handed it on: the interfaces of a
+//! virtual machine's pod hand each other all that comes in (`mirred`), and one of both ways is gone.
+
+use crate::host::Host;
+use crate::host::facts::Attachment;
+use crate::model::{Detail, Device, Direction, Journey};
+
+use super::super::super::device_state;
+use super::super::super::loss::Loss;
+use super::super::super::needs::Asked;
+use super::super::super::remedy::{Remedy, Shell, command};
+use super::super::super::words;
+use super::misled::Misled;
+
+/// The interface by which packets of the other direction come in that leave by the one at which this one died.
+fn opposite(loss: &Loss<'_>) -> Option<Device> {
+    let here = loss.device()?;
+    let back = match loss.journey.direction {
+        Direction::Forward => Direction::Reply,
+        _ => Direction::Forward,
+    };
+    loss.journeys(back)
+        .find_map(|journey| before(journey, here))
+}
+
+/// Where a packet came in that left by an interface of the same namespace at once.
+fn before(journey: &Journey, out: Device) -> Option<Device> {
+    let seen = || {
+        journey.steps.iter().filter_map(|step| {
+            let device = step.event.device?;
+            match step.event.detail {
+                Detail::Ingress => Some((device, true)),
+                Detail::Egress => Some((device, false)),
+                _ => None,
+            }
+        })
+    };
+    let mut pairs = seen().zip(seen().skip(1));
+    pairs.find_map(|((from, entered), (to, enters))| {
+        let passes = entered && !enters && to == out;
+        (passes && from.netns == out.netns && from != out).then_some(from)
+    })
+}
+
+/// A filter that hands what comes in at one interface to another.
+fn handing<'a>(host: &'a Host, from: Device, to: Device) -> Option<&'a Attachment> {
+    let mut filters = device_state::at(host, from, "tc-ingress");
+    filters.find(|a| device_state::redirects(from, a).any(|device| device == to))
+}
+
+/// What to read of both interfaces.
+pub(in super::super::super) fn questions(loss: &Loss<'_>, list: &mut Asked) {
+    let pair = [loss.device(), opposite(loss)];
+    if let [Some(here), Some(other)] = pair {
+        list.device_state(loss.host, here);
+        list.device_state(loss.host, other);
+    }
+}
+
+/// What the story is where a redirect is missing.
+pub(super) fn told(loss: &Loss<'_>) -> Option<Misled> {
+    let host = loss.host;
+    let (here, other) = (loss.device()?, opposite(loss)?);
+    let there = handing(host, other, here)?;
+    device_state::of(host, here)?;
+    if handing(host, here, other).is_some() {
+        return None;
+    }
+    let (from, to) = (host.interface(here), host.interface(other));
+    let filter = device_state::attachment(host, other, there);
+    Some(Misled {
+        words: format!(
+            "{to} hands what comes in to {from}, and nothing on {from} hands what comes in there to {to}: the redirect back is missing"
+        ),
+        evidence: (
+            "program",
+            format!("{} has {filter}", words::interface(host, other)),
+        ),
+        advice: advice(host, here, other),
+    })
+}
+
+fn advice(host: &Host, here: Device, other: Device) -> Vec<Remedy> {
+    let shell = Shell::of(host, Some(here.netns));
+    let (from, to) = (host.interface(here), host.interface(other));
+    let known = |kind: &str| {
+        let qdiscs = device_state::of(host, here)
+            .into_iter()
+            .flat_map(|s| &s.qdiscs);
+        qdiscs.into_iter().any(|q| q.kind == kind)
+    };
+    let filter = |verb: &'static str| {
+        command![
+            "tc filter",
+            verb,
+            "dev",
+            from,
+            "ingress protocol all pref 1 u32 match u8 0 0 action mirred egress redirect dev",
+            to
+        ]
+    };
+    let text = format!("hand all that comes in at {from} to {to}, as {to} does the other way");
+    let change = if known("ingress") || known("clsact") {
+        let delete = command!["tc filter del dev", from, "ingress pref 1"];
+        shell.change(text, filter("add")).undone_by(delete)
+    } else {
+        let qdisc = |verb: &'static str| command!["tc qdisc", verb, "dev", from, "ingress"];
+        shell
+            .change(text, qdisc("add"))
+            .and(filter("add"))
+            .undone_by(qdisc("del"))
+    };
+    vec![
+        shell.look(
+            "look first: the filters of both interfaces",
+            command!["tc -s filter show dev", from, "ingress"],
+        ),
+        shell.look(
+            "and of the one that hands it on",
+            command!["tc -s filter show dev", to, "ingress"],
+        ),
+        change,
+    ]
+}
