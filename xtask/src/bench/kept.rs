@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use super::bpf::Empty;
 use super::figure::{Figure, Question, RATIO, Target, median, number};
 use super::network::Chain;
 use super::process::Process;
@@ -37,6 +38,12 @@ const ALL: Question = Question {
     unit: RATIO,
     target: Target::AtLeast(0.85),
 };
+const DISPATCH: Question = Question {
+    what: "router: packets/s kept, programs that do nothing at the same places",
+    method: "the same; what calling programs costs whatever they do",
+    unit: RATIO,
+    target: Target::None,
+};
 const TCPDUMP: Question = Question {
     what: "router: packets/s kept, tcpdump takes all of them",
     method: "the same; `tcpdump -i any -n -s 128 -w /dev/null` in the router's namespace",
@@ -66,35 +73,47 @@ const CONNECTIONS: Question = Question {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Case {
     Nobody,
+    Empty,
     Idle,
     All,
     Tcpdump,
+}
+
+/// One who looks on, until this is dropped.
+#[expect(dead_code, reason = "held for its end")]
+enum Running {
+    Process(Process),
+    Empty(Empty),
 }
 
 impl Case {
     fn name(self) -> &'static str {
         match self {
             Self::Nobody => "without tracer",
+            Self::Empty => "empty programs",
             Self::Idle => "tracer asks for others",
             Self::All => "tracer asks for all",
             Self::Tcpdump => "tcpdump",
         }
     }
 
-    fn start(self, task: &Task) -> Result<Option<Process>> {
+    fn start(self, task: &Task) -> Result<Option<Running>> {
         let tracer = |expression| {
             let arguments = [expression, "--json", "-o", "/dev/null"];
-            Process::tracer(task.tracer, arguments).map(Some)
+            let process = Process::tracer(task.tracer, arguments)?;
+            Ok(Some(Running::Process(process)))
         };
         match self {
             Self::Nobody => Ok(None),
+            Self::Empty => Ok(Some(Running::Empty(Empty::attach()?))),
             Self::Idle => tracer(NOTHING),
             Self::All => tracer(FLOOD),
             Self::Tcpdump => {
                 let words = "netns exec router tcpdump -i any -n -s 128 -w /dev/null";
                 let mut command = Command::new("ip");
                 command.args(words.split(' ')).arg(FLOOD);
-                Process::start(command.stdout(Stdio::null()), "listening on").map(Some)
+                let process = Process::start(command.stdout(Stdio::null()), "listening on")?;
+                Ok(Some(Running::Process(process)))
             }
         }
     }
@@ -123,7 +142,9 @@ fn rounds(
             task.round(round, ROUNDS, &format!("{what}, {}", case.name()));
             let running = case.start(task)?;
             rates.push((*case, measure()?));
-            running.map(Process::stop).transpose()?;
+            if let Some(Running::Process(process)) = running {
+                process.stop()?;
+            }
         }
         rounds.push(rates);
         order.rotate_left(1);
@@ -160,7 +181,7 @@ fn ratio(
 pub(super) fn router(task: &Task) -> Result<Vec<Figure>> {
     let chain = Chain::new()?;
     let _sink = Sink::reading()?;
-    let mut cases = vec![Case::Nobody, Case::Idle, Case::All];
+    let mut cases = vec![Case::Nobody, Case::Empty, Case::Idle, Case::All];
     let beside = exists("tcpdump");
     if beside {
         cases.push(Case::Tcpdump);
@@ -175,6 +196,7 @@ pub(super) fn router(task: &Task) -> Result<Vec<Figure>> {
     let against = |question, of, to| ratio(question, &rounds, [of, to], ("packets/s", 1.0));
     let mut figures = vec![
         against(IDLE, Case::Idle, Case::Nobody),
+        against(DISPATCH, Case::Empty, Case::Nobody),
         against(ALL, Case::All, Case::Nobody),
     ];
     if beside {

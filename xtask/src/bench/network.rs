@@ -82,15 +82,15 @@ impl Crowd {
     /// Makes them.
     pub(super) fn new(namespaces: usize) -> Result<Self> {
         let names = Names((0..namespaces).map(|n| format!("n{n}")).collect());
-        let links: String = (0..namespaces / 2)
-            .map(|n| {
-                let (one, other) = (2 * n, 2 * n + 1);
-                format!(
-                    "link add eth0 up netns n{one} type veth peer name eth0 up netns n{other}\n"
-                )
-            })
-            .collect();
-        names.add(&links)?;
+        let pairs = (0..namespaces / 2).map(|pair| (2 * pair, 2 * pair + 1));
+        let link = |(one, other)| {
+            format!("link add eth0 up netns n{one} type veth peer name eth0 netns n{other}\n")
+        };
+        names.add(&pairs.clone().map(link).collect::<String>())?;
+        // The kernel takes no peer that is up when it is made.
+        for (_, other) in pairs {
+            batch(Some(&format!("n{other}")), "link set eth0 up\n")?;
+        }
         Ok(Self(names))
     }
 }

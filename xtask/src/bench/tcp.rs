@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow};
 use nix::sys::socket;
 
 use super::network::{RECEIVER, inside};
-use super::udp::pin;
+use super::udp::{first, pin};
 
 /// Bytes of one write.
 const CHUNK: usize = 128 << 10;
@@ -55,25 +55,34 @@ pub(super) fn bulk(time: Duration) -> Result<f64> {
 
 /// Connections a second that are made, accepted and closed by both.
 pub(super) fn connections(time: Duration) -> Result<f64> {
+    let pairs = (0..CLIENTS).map(|_| thread::spawn(move || pair(time)));
+    let pairs: Vec<_> = pairs.collect();
+    let made = pairs
+        .into_iter()
+        .map(|pair| pair.join().map_err(|_| anyhow!("a client panicked"))?);
+    made.sum()
+}
+
+/// A server and its client. Each has a port of its own: no connection has the addresses and ports of one that is in
+/// TIME_WAIT.
+fn pair(time: Duration) -> Result<f64> {
     let (listener, address) = listen()?;
     thread::scope(|scope| {
         // The server closes first.
-        scope.spawn(|| listener.incoming().map_while(Result::ok).for_each(drop));
-        let clients: Vec<_> = (0..CLIENTS)
-            .map(|_| scope.spawn(move || inside("sender", || connect(address, time))?))
-            .collect();
-        let made = clients
-            .into_iter()
-            .map(|client| client.join().map_err(|_| anyhow!("a client panicked"))?)
-            .collect::<Result<Vec<f64>>>();
+        scope.spawn(|| {
+            first();
+            listener.incoming().map_while(Result::ok).for_each(drop);
+        });
+        let made = inside("sender", || connect(address, time));
         // accept(2) fails from here on.
         socket::shutdown(listener.as_raw_fd(), socket::Shutdown::Both)?;
-        Ok(made?.iter().sum())
+        made?
     })
 }
 
 /// One client's connections a second.
 fn connect(address: SocketAddr, time: Duration) -> Result<f64> {
+    first();
     let (start, mut made) = (Instant::now(), 0);
     while start.elapsed() < time {
         let mut connection =

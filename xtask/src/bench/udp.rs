@@ -27,6 +27,9 @@ const ROOM: usize = 64 << 20;
 /// Of a reader that has read all there was: it neither waits for each packet nor takes a whole processor.
 const LULL: Duration = Duration::from_micros(500);
 
+/// Priority of threads that move packets.
+const NICE: libc::c_int = -15;
+
 /// When to end, and how fast to be.
 #[derive(Clone, Copy)]
 pub(super) struct Flood {
@@ -163,12 +166,19 @@ pub(super) fn waiting(socket: &UdpSocket) -> Result<u64> {
     }
 }
 
-/// Keeps this thread on one processor, where there is one of that number.
+/// Keeps this thread on one processor, where there is one of that number, and lets it run [`first`].
 pub(super) fn pin(processor: usize) {
     let mut set = CpuSet::new();
     let _ = set
         .set(processor)
         .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set));
+    first();
+}
+
+/// Lets this thread run before other processes, as the kernel does with packets that come from a wire.
+pub(super) fn first() {
+    // SAFETY: no memory is involved. The kernel takes the 0 for the calling thread.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
 }
 
 /// An address for the kernel.
