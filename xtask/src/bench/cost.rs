@@ -33,18 +33,21 @@ const UNINVOLVED: Question = Question {
     method: "kernel statistics (run_time_ns) over 20,000 UDP packets of 64 bytes through a router, less what empty programs at the same places take; tracer asks `tcp port 4242`",
     unit: NANOSECONDS,
     target: Target::AtMost(200.0),
+    headline: true,
 };
 const CLAUSES: Question = Question {
     what: "the same, expression of 16 clauses",
     method: "the same; 16 pairs of address and port",
     unit: NANOSECONDS,
     target: Target::AtMost(220.0),
+    headline: false,
 };
 const BEYOND: Question = Question {
     what: "all programs, a packet that matches, beyond the budget",
     method: "the same over 100,000 packets at full rate; tracer asks for them with `--budget 100`",
     unit: NANOSECONDS,
     target: Target::AtMost(1500.0),
+    headline: false,
 };
 
 /// A packet that is not asked for.

@@ -28,18 +28,21 @@ const HOPS: Question = Question {
     method: "`packets` of the hops in the report of 500,000 packets that nobody reads; default budget",
     unit: SHARE,
     target: Target::Exactly(1.0),
+    headline: true,
 };
 const DROPS: Question = Question {
     what: "(told as lost + received) / sent in that flood",
     method: "`losses` in the report, and what was in the socket's buffer in the end",
     unit: SHARE,
     target: Target::Exactly(1.0),
+    headline: false,
 };
 const EVENTS: Question = Question {
     what: "(events delivered + thinned + lost) / (packets sent × 4) in that flood",
     method: "lines of `--output ndjson` from tc, and `by_hook` in the report: one event for each packet and hop",
     unit: SHARE,
     target: Target::Exactly(1.0),
+    headline: false,
 };
 
 /// What a round found.

@@ -71,6 +71,8 @@ pub(super) struct Question {
     pub(super) unit: Unit,
     /// What it should be.
     pub(super) target: Target,
+    /// Whether the README shows it.
+    pub(super) headline: bool,
 }
 
 /// A line of the table.
@@ -212,6 +214,7 @@ mod tests {
             method: "",
             unit: RATIO,
             target,
+            headline: false,
         };
         question.answer(values.to_vec(), Vec::new())
     }

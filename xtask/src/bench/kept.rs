@@ -31,42 +31,49 @@ const IDLE: Question = Question {
     method: "with / without tracer in the same round; 64-byte UDP packets by sendmmsg from one core for 1 s, counted where they arrive",
     unit: RATIO,
     target: Target::AtLeast(0.97),
+    headline: true,
 };
 const ALL: Question = Question {
     what: "router: packets/s kept, tracer asks for all of them",
     method: "the same; default budget",
     unit: RATIO,
     target: Target::AtLeast(0.85),
+    headline: true,
 };
 const DISPATCH: Question = Question {
     what: "router: packets/s kept, programs that do nothing at the same places",
     method: "the same; what calling programs costs whatever they do",
     unit: RATIO,
     target: Target::None,
+    headline: false,
 };
 const TCPDUMP: Question = Question {
     what: "router: packets/s kept, tcpdump takes all of them",
     method: "the same; `tcpdump -i any -n -s 128 -w /dev/null` in the router's namespace",
     unit: RATIO,
     target: Target::None,
+    headline: false,
 };
 const AHEAD: Question = Question {
     what: "packets/s beside tracer / beside tcpdump, both for all of them",
     method: "the same rounds",
     unit: RATIO,
     target: Target::AtLeast(1.0),
+    headline: true,
 };
 const BULK: Question = Question {
     what: "TCP: bytes/s of one connection kept, tracer asks for other packets",
     method: "with / without tracer in the same round; through the router for 1 s",
     unit: RATIO,
     target: Target::AtLeast(0.97),
+    headline: false,
 };
 const CONNECTIONS: Question = Question {
     what: "TCP: new connections/s kept, tracer asks for other packets",
     method: "the same; four clients connect, are accepted and closed",
     unit: RATIO,
     target: Target::AtLeast(0.97),
+    headline: false,
 };
 
 /// Who looks on.

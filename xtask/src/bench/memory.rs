@@ -26,6 +26,7 @@ const QUESTION: Question = Question {
     method: "resident set (wait4) of a run with `--json` and the default budget, report written",
     unit: MEGABYTES,
     target: Target::AtMost(60.0),
+    headline: true,
 };
 
 /// Resident memory.

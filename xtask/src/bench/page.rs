@@ -15,11 +15,6 @@ use crate::workspace::root;
 const MARKS: [&str; 2] = ["<!-- make bench: begin -->", "<!-- make bench: end -->"];
 /// A page without a part yet.
 const EMPTY: &str = "# Performance\n\n<!-- make bench: begin -->\n<!-- make bench: end -->\n";
-/// Rows whose figures the README shows.
-const HEADLINES: [&str; 7] = [
-    "cost", "router", "counted", "ready", "verdict", "memory", "size",
-];
-
 /// All that was measured, and where.
 pub(super) struct Page {
     /// Row by row: its name, its figures.
@@ -150,7 +145,7 @@ impl Page {
     fn headlines(&self) -> String {
         let rows = self
             .figures()
-            .filter(|(row, _)| HEADLINES.contains(row))
+            .filter(|(_, figure)| figure.question.headline)
             .map(|(_, figure)| {
                 let question = figure.question.what;
                 format!("| {question} | {} | {} |\n", figure.text(), figure.target())

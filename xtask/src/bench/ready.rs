@@ -23,12 +23,14 @@ const SIZES: [(usize, Question, Question); 2] = [
             method: "from the start of the process to `tracer: ready`; half of the interfaces are loopbacks",
             unit: SECONDS,
             target: Target::AtMost(0.2),
+            headline: true,
         },
         Question {
             what: "end, 10 interfaces",
             method: "from SIGINT to the end of the process, report written",
             unit: SECONDS,
             target: Target::AtMost(0.3),
+            headline: false,
         },
     ),
     (
@@ -38,12 +40,14 @@ const SIZES: [(usize, Question, Question); 2] = [
             method: "the same",
             unit: SECONDS,
             target: Target::AtMost(1.0),
+            headline: true,
         },
         Question {
             what: "end, 1,000 interfaces",
             method: "the same",
             unit: SECONDS,
             target: Target::AtMost(0.3),
+            headline: false,
         },
     ),
 ];

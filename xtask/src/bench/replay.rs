@@ -30,18 +30,21 @@ const JSON: Question = Question {
     method: "events in a recorded flood of 200,000 packets / user time of the process",
     unit: EVENTS,
     target: Target::None,
+    headline: false,
 };
 const NDJSON: Question = Question {
     what: "replay to ndjson",
     method: "the same",
     unit: EVENTS,
     target: Target::None,
+    headline: false,
 };
 const MERGE: Question = Question {
     what: "merge of two nodes to JSON",
     method: "the same flood, recorded at the same time by a tracer for sender and router and one for the receiver",
     unit: EVENTS,
     target: Target::None,
+    headline: false,
 };
 
 /// Events a second.

@@ -1,5 +1,6 @@
 //! What the full screen takes of a core while nothing happens.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::process::{Child, Command};
@@ -30,6 +31,7 @@ const QUESTION: Question = Question {
     method: "run time of all threads (/proc/PID/task/*/schedstat) in 10 s / 10 s; on a terminal of 120 × 40",
     unit: PERCENT,
     target: Target::AtMost(0.5),
+    headline: true,
 };
 
 /// Killed when this is dropped.
@@ -62,30 +64,44 @@ pub(super) fn run(task: &Task) -> Result<Vec<Figure>> {
     // What is drawn must be taken; an error says that the other side is closed.
     thread::spawn(move || while master.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {});
     thread::sleep(START);
-    let mut values = Vec::new();
+    let (mut values, mut details) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         task.round(round, ROUNDS, &format!("{} s at rest", TIME.as_secs()));
-        let (start, before) = (Instant::now(), run_time(screen.0.id())?);
+        let (start, before) = (Instant::now(), run_times(screen.0.id())?);
         thread::sleep(TIME);
-        let used = run_time(screen.0.id())?.saturating_sub(before);
-        values.push(100.0 * used.as_secs_f64() / start.elapsed().as_secs_f64());
+        let after = run_times(screen.0.id())?;
+        let wall = start.elapsed().as_nanos() as f64;
+        let share = |(name, time): (&String, &u64)| {
+            let used = time.saturating_sub(before.get(name).copied().unwrap_or_default());
+            (name.clone(), 100.0 * used as f64 / wall)
+        };
+        let shares: Vec<_> = after.iter().map(share).collect();
+        values.push(shares.iter().map(|(_, share)| share).sum());
+        details = shares;
     }
     ensure!(screen.0.try_wait()?.is_none(), "the full screen has ended");
-    let details = format!("{PROCESSES} other processes, 4 namespaces, 8 interfaces");
-    Ok(vec![QUESTION.answer(values, vec![details])])
+    let threads = details.iter().filter(|(_, share)| *share >= 0.005);
+    let threads: Vec<_> = threads
+        .map(|(name, share)| format!("`{name}` {share:.2} %"))
+        .collect();
+    let place = format!("{PROCESSES} other processes, 4 namespaces, 8 interfaces");
+    let threads = format!("threads in the last round: {}", threads.join(", "));
+    Ok(vec![QUESTION.answer(values, vec![place, threads])])
 }
 
-/// What all threads have run so far.
-fn run_time(pid: u32) -> Result<Duration> {
-    let mut nanoseconds = 0;
+/// What threads have run so far, in nanoseconds, by their names.
+fn run_times(pid: u32) -> Result<BTreeMap<String, u64>> {
+    let mut times = BTreeMap::new();
     for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let path = entry?.path();
         // A thread may end meanwhile.
-        let text = fs::read_to_string(entry?.path().join("schedstat")).unwrap_or_default();
-        let first = text
+        let read = |file| fs::read_to_string(path.join(file)).unwrap_or_default();
+        let text = read("schedstat");
+        let time = text
             .split(' ')
             .next()
             .and_then(|word| word.parse::<u64>().ok());
-        nanoseconds += first.unwrap_or_default();
+        *times.entry(read("comm").trim().to_owned()).or_default() += time.unwrap_or_default();
     }
-    Ok(Duration::from_nanos(nanoseconds))
+    Ok(times)
 }

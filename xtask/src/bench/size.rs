@@ -11,6 +11,7 @@ const QUESTION: Question = Question {
     method: "size of what `make dist` builds",
     unit: MEGABYTES,
     target: Target::AtMost(8.0),
+    headline: true,
 };
 
 /// Bytes of the file, which was built before the first measurement.

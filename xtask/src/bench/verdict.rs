@@ -27,6 +27,7 @@ const QUESTION: Question = Question {
     method: "from the send of a packet that the router has no route for (one every 10 ms follows) to the report of `--until-verdict --output ndjson`",
     unit: SECONDS,
     target: Target::AtMost(0.2),
+    headline: true,
 };
 
 /// From drop to verdict.
