@@ -2,8 +2,9 @@
 
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -109,9 +110,10 @@ impl Process {
                 let took = self.started.elapsed();
                 self.child = None;
                 let said: Vec<_> = self.said.iter().map(|(_, line)| line).collect();
+                let status = ExitStatus::from_raw(status);
                 ensure!(
-                    libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0,
-                    "a measured process failed\n{}",
+                    status.success(),
+                    "a measured process ended with {status}\n{}",
                     said.join("\n")
                 );
                 return Ok(Used {
