@@ -29,8 +29,8 @@ labs: setup ## run all labs with all their fixes, with a score for each family (
 record-labs: setup ## run labs and keep their recordings for replayed tests (root)
 	@cargo xtask record-labs $(FILES)
 
-bench: setup ## time to ready, memory, cost of a packet that does not match (root)
-	@cargo xtask bench
+bench: setup ## what tracer costs, some minutes: make bench [ROWS=cost,router,ready] (root)
+	@cargo xtask bench $(ROWS:%=--rows %)
 
 fuzz: setup ## bytes that break a reader are looked for: make fuzz [SECONDS=60] [TARGETS="btf netlink"]
 	@cargo xtask fuzz $(SECONDS:%=--seconds %) $(TARGETS:%=--target %)

@@ -123,8 +123,11 @@ pub(crate) fn raise_loopback() -> io::Result<()> {
 /// Most programs that one place is asked for.
 const MOST_PROGRAMS: usize = 64;
 
-/// `union bpf_attr` of BPF_PROG_QUERY (include/uapi/linux/bpf.h), up to what all kernels have.
+/// `union bpf_attr` of BPF_PROG_QUERY (include/uapi/linux/bpf.h), up to the last field that a kernel writes: `revision`,
+/// from 6.6 on, and whatever size it is told (bpf_mprog_query in kernel/bpf/mprog.c). Kernels that do not know the last
+/// four take them as long as they are zero (CHECK_ATTR in kernel/bpf/syscall.c).
 #[repr(C)]
+#[derive(Default)]
 struct QueryAttr {
     target: u32,
     attach_type: u32,
@@ -133,7 +136,13 @@ struct QueryAttr {
     prog_ids: u64,
     prog_cnt: u32,
     padding: u32,
+    prog_attach_flags: u64,
+    link_ids: u64,
+    link_attach_flags: u64,
+    revision: u64,
 }
+
+const _: () = assert!(size_of::<QueryAttr>() == 64);
 
 /// Ids of the programs that are attached to a cgroup (its directory's descriptor) or an interface (its number, in the
 /// calling thread's namespace) itself: BPF_PROG_QUERY.
@@ -146,14 +155,12 @@ pub(crate) fn bpf_attached(target: u32, attach_type: u32) -> io::Result<Vec<u32>
     let mut attr = QueryAttr {
         target,
         attach_type,
-        query_flags: 0,
-        attach_flags: 0,
         prog_ids: ids.as_mut_ptr() as u64,
         prog_cnt: MOST_PROGRAMS as u32,
-        padding: 0,
+        ..QueryAttr::default()
     };
-    // SAFETY: `attr` is the command's own structure, as long as it is said to be; `ids` outlives the call and has room
-    // for `prog_cnt` ids, which is all that the kernel may write.
+    // SAFETY: `attr` has all fields that the kernel writes, and is as long as it is said to be; `ids` outlives the call
+    // and has room for `prog_cnt` ids. The kernel writes nowhere else: the other pointers are null.
     let result = unsafe {
         libc::syscall(
             libc::SYS_bpf,

@@ -16,7 +16,7 @@ pub(crate) fn check() -> Result<()> {
 
 /// The target without a shared libc, installed.
 fn target() -> Result<String> {
-    let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+    let target = triple();
     let channel = Toolchain::host()?.channel;
     run_command(program(
         "rustup",
@@ -25,7 +25,16 @@ fn target() -> Result<String> {
     Ok(target)
 }
 
-/// Builds the static binary and gives its path.
+/// Where cargo puts the static binary.
+pub(crate) fn path() -> PathBuf {
+    root().join("target").join(triple()).join("release/tracer")
+}
+
+fn triple() -> String {
+    format!("{}-unknown-linux-musl", std::env::consts::ARCH)
+}
+
+/// Builds the static binary, where its sources are younger, and gives its path.
 pub(crate) fn build() -> Result<PathBuf> {
     let target = target()?;
     run_command(cargo([
@@ -38,7 +47,7 @@ pub(crate) fn build() -> Result<PathBuf> {
         "--target",
         &target,
     ]))?;
-    Ok(root().join("target").join(&target).join("release/tracer"))
+    Ok(path())
 }
 
 /// Builds target/dist/tracer-ARCH-linux and its .sha256.

@@ -55,8 +55,8 @@ enum Chore {
     },
     /// Draw the pictures that the README shows, docs/tui.svg and docs/path.svg
     Frame,
-    /// Time to ready, memory, and what a packet that does not match costs; needs root
-    Bench,
+    /// What tracer costs a packet and a router, how soon it is ready and answers, memory, size; needs root
+    Bench(bench::Wish),
     /// The static release binary and its checksum, in target/dist
     Dist,
     /// Look for bytes that break one of the readers of what others wrote
@@ -78,7 +78,7 @@ fn main() -> ExitCode {
         Chore::ChooseRecordings { kept } => recordings::choose(&kept),
         Chore::Demo { file } => labs::demo(&file),
         Chore::Frame => frame::run(),
-        Chore::Bench => bench::run(),
+        Chore::Bench(wish) => bench::run(&wish),
         Chore::Dist => dist::run(),
         Chore::Fuzz(wish) => fuzz::run(&wish),
         Chore::CheckObject => object::run(),
