@@ -5,7 +5,10 @@
 use std::net::IpAddr;
 
 use super::fixture::{Net, device, dropped, echo, mac, ports};
-use crate::host::facts::{Fact, Link, Neighbor, PolicyRule, Question, TableRoute, VxlanLink};
+use crate::host::facts::{
+    Fact, Link, Neighbor, PolicyRule, Question, Route, RouteAnswer, Selectors, TableRoute,
+    VxlanLink,
+};
 use crate::model::{Device, Direction, NetNs, Proto, Tunnel, TunnelKind, Tuple};
 use crate::verdict::Verdict;
 
