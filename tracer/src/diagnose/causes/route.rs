@@ -176,7 +176,10 @@ family! {
         hooks: &["route"],
         beats: &[],
         what: r#"A prohibit route or policy rule matched: the sender is told "administratively prohibited"."#,
-        recognised: "`ip_error` with the route's error EACCES, or `ip6_pkt_prohibit`.",
+        recognised: "`ip_error` with the route's error EACCES, or `ip6_pkt_prohibit`. Where it (or another refusal on the
+            way) met a source that a policy rule of its sender would have led elsewhere, the sender's story is told: an
+            IPv6 socket that is not bound looks its route up with the source ::, chooses its source then, and keeps the
+            route (`ip6_dst_lookup_tail`).",
         confirm: "`ip route get ADDRESS`; `ip route show table all type prohibit`; `ip rule`.",
         fix: "`ip route del prohibit PREFIX`, or the rule.",
     };
@@ -239,10 +242,12 @@ family! {
         what: "TTL or hop limit used up. The verdict says whether the packet went in circles, and through which
             interfaces.",
         recognised: "IP_INHDR in `ip_forward` or `ip6_forward` (the reason speaks of the header); a loop is a journey
-            that enters an interface more than once.",
-        confirm: "`ip route get ADDRESS` in each namespace of the loop.",
+            that enters an interface more than once. Of what dies in a tunnel the outer TTL counts: the device that
+            made the outer packet is named, with the TTL that it is set to.",
+        confirm: "`ip route get ADDRESS` in each namespace of the loop; `ip -d link show dev TUNNEL`.",
         fix: "correct the route that points back: where one route of the loop alone hides another that leads out of
-            it to a machine that is known, it is deleted. Without a loop, raise the sender's TTL.",
+            it to a machine that is known, it is deleted. Without a loop, raise the sender's TTL, or that of the tunnel
+            device (`ip link set dev TUNNEL type KIND ttl 64`).",
     };
 
     /// It is larger than the next link takes.
@@ -257,7 +262,9 @@ family! {
             `br_nf_dev_queue_xmit`, or `__dev_forward_skb2` with a length above the veth peer's MTU. Where an ICMP
             error about the flow was dropped too, the verdict speaks of a path MTU black hole and says where it
             died, with the rule that accepts ESTABLISHED and leaves out RELATED where there is one; one that was
-            followed and not seen at the sender is said to have told it nothing. A small link outside, of which no ICMP error tells, is known by TCP: full-sized segments leave
+            followed and not seen at the sender is said to have told it nothing. Where none was built, the router's own
+            route to the sender is asked for: an ICMP error is routed like all that it sends itself. A small link
+            outside, of which no ICMP error tells, is known by TCP: full-sized segments leave
             again and again and are never acknowledged while nothing as large ever was, or a hole of whole segments
             is not filled: `likely` (outcome `unanswered`), `possible` where nothing shows that smaller ones pass.",
         confirm: "`ip link`, `ping -M do -s SIZE ADDRESS`.",

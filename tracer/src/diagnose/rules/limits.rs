@@ -1,6 +1,6 @@
 //! Limits that a router enforces: hops and packet sizes.
 
-use crate::model::{Detail, Device, Direction, IfIndex, NetNs, Packet, Proto, Step, Transport};
+use crate::model::{Detail, Device, Direction, IfIndex, NetNs, Proto, Step, Transport};
 
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{MTU_EXCEEDED, TTL_EXPIRED};
@@ -21,13 +21,8 @@ use super::tunnel::hops::Hops;
 /// TTL or hop limit used up. The reason says IP_INHDR on every kernel that has one.
 pub fn ttl(loss: &Loss<'_>) -> Option<Candidate> {
     let forwarding = matches!(loss.function(), "ip_forward" | "ip6_forward");
-    let left = |p: &Packet| match p.tunnel {
-        Some(_) => p.carrier_ttl.unwrap_or_default(),
-        None => p.ttl,
-    };
-    let used_up = loss.event.packet.as_ref().is_some_and(|p| left(p) <= 1);
     let named = loss.reason() == "IP_INHDR";
-    if !forwarding || !(named || loss.unnamed() && used_up) {
+    if !forwarding || !(named || loss.unnamed() && hops_left(loss).is_some_and(|left| left <= 1)) {
         return None;
     }
     let what = if loss.v6() {
@@ -60,31 +55,45 @@ pub fn ttl(loss: &Loss<'_>) -> Option<Candidate> {
             .map(|(d, _)| words::interface(loss.host, *d))
             .collect();
         summary += &format!(": routing loop for {dst} between {}", names.join(" and "));
-        candidate = candidate.because(
-            "packet",
-            loops
-                .iter()
-                .map(|(d, n)| format!("{} passed {n} times", words::interface(loss.host, *d)))
-                .collect::<Vec<_>>()
-                .join(", "),
-        );
-        let mut spaces: Vec<NetNs> = loops.iter().map(|(d, _)| d.netns).collect();
-        spaces.sort_unstable();
-        spaces.dedup();
-        candidate = candidate.advise(spaces.into_iter().map(|ns| {
-            Shell::of(loss.host, Some(ns)).look(
-                format!("where {} sends it", loss.host.namespace(ns)),
-                command![..ip, "route get", dst],
-            )
-        }));
-        let wrong = looped::deleted(loss, &loops);
-        candidate = candidate.advise(wrong).advise([text(format!(
-            "one of these routes points back: {ip} route change the wrong one, or add the more specific route that is missing",
-            ip = ip.join(" ")
-        ))]);
+        candidate = of_loop(loss, &loops, candidate);
     }
     candidate.summary = summary;
     Some(candidate)
+}
+
+/// How often it went round, and where that can be broken.
+fn of_loop(loss: &Loss<'_>, loops: &[(Device, usize)], candidate: Candidate) -> Candidate {
+    let ip = ip(loss.v6());
+    let passed: Vec<String> = loops
+        .iter()
+        .map(|(d, n)| format!("{} passed {n} times", words::interface(loss.host, *d)))
+        .collect();
+    let mut spaces: Vec<NetNs> = loops.iter().map(|(d, _)| d.netns).collect();
+    spaces.sort_unstable();
+    spaces.dedup();
+    let looks = spaces.into_iter().map(|ns| {
+        Shell::of(loss.host, Some(ns)).look(
+            format!("where {} sends it", loss.host.namespace(ns)),
+            command![..ip, "route get", loss.dst_words()],
+        )
+    });
+    candidate
+        .because("packet", passed.join(", "))
+        .advise(looks)
+        .advise(looped::deleted(loss, loops))
+        .advise([text(format!(
+            "one of these routes points back: {ip} route change the wrong one, or add the more specific route that is missing",
+            ip = ip.join(" ")
+        ))])
+}
+
+/// How many hops the packet had left, of a tunnel the outer one.
+fn hops_left(loss: &Loss<'_>) -> Option<u8> {
+    let packet = loss.event.packet.as_ref()?;
+    Some(match packet.tunnel {
+        Some(_) => packet.carrier_ttl.unwrap_or_default(),
+        None => packet.ttl,
+    })
 }
 
 /// What sets the number of hops at a sender.

@@ -43,7 +43,7 @@ fn before(journey: &Journey, out: Device) -> Option<Device> {
 }
 
 /// A filter that hands what comes in at one interface to another.
-fn handing<'a>(host: &'a Host, from: Device, to: Device) -> Option<&'a Attachment> {
+fn handing(host: &Host, from: Device, to: Device) -> Option<&Attachment> {
     let mut filters = device_state::at(host, from, "tc-ingress");
     filters.find(|a| device_state::redirects(from, a).any(|device| device == to))
 }
