@@ -447,5 +447,9 @@ pub fn taken(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
             format!("what became of it there: {}", found.verdict.summary),
         );
     candidate.summary.insert_str(0, what);
+    // where nothing tells what became of it, the other way may lead there after all
+    if found.verdict.confidence != Confidence::Certain {
+        candidate.confidence = Confidence::Likely;
+    }
     Some(candidate)
 }
