@@ -17,6 +17,7 @@ use tests::alone::{Running, alone};
 use tests::net::find_command;
 use tracer::diagnose::remedy::Shell;
 use tracer::host::Host;
+use tracer::host::NamePlaces;
 use tracer::host::answers::answer;
 use tracer::host::facts::{BaseChain, Fact, FilterEngine, Link, Question, RouteAnswer};
 use tracer::host::namespaces::NetnsFd;
@@ -81,7 +82,11 @@ impl Watched {
     }
 
     fn below(host_root: Option<PathBuf>) -> Self {
-        let (watcher, first) = Watcher::new(host_root).unwrap();
+        let places = NamePlaces {
+            host_root,
+            ..NamePlaces::default()
+        };
+        let (watcher, first) = Watcher::new(places).unwrap();
         let mut watched = Self {
             watcher,
             host: Host::default(),

@@ -18,6 +18,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tests::alone::alone;
+use tracer::host::NamePlaces;
 use tracer::host::answers::answer;
 use tracer::host::facts::{Fact, Question, Ruleset};
 use tracer::host::namespaces::NetnsFd;
@@ -468,7 +469,7 @@ struct Net {
 impl Net {
     fn new() -> Self {
         run(NETWORK);
-        let (watcher, _) = Watcher::new(None).unwrap();
+        let (watcher, _) = Watcher::new(NamePlaces::default()).unwrap();
         let open =
             |name: &'static str| (name, NetnsFd::open(format!("/run/netns/{name}")).unwrap());
         let mut net = Self {

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use tests::alone::alone;
 use tests::packet::PacketSocket;
 use tracer::host::Host;
+use tracer::host::NamePlaces;
 use tracer::host::answers;
 use tracer::host::facts::Link;
 use tracer::host::namespaces::NetnsFd;
@@ -434,7 +435,7 @@ impl Drop for Built {
 
 /// Links and addresses of the plan's namespaces, and handles to ask there.
 fn facts(built: &Built) -> (Host, Watcher) {
-    let (watcher, first) = Watcher::new(None).unwrap();
+    let (watcher, first) = Watcher::new(NamePlaces::default()).unwrap();
     let own = built.netns();
     let mut host = Host::default();
     for mut fact in first.iter().map(HostChange::fact) {

@@ -27,7 +27,8 @@ fn leaving(loss: &Loss<'_>) -> Option<(NetNs, Tuple)> {
     let tuple = loss.tuple()?;
     let leaves = tuple.src.is_ipv4() && tuple.src.is_loopback() && !tuple.dst.is_loopback();
     let in_output = loss.function() == "nf_hook_slow" && loss.within("__ip_local_out");
-    Some((loss.netns()?, tuple)).filter(|_| leaves && in_output)
+    let netns = loss.netns()?;
+    (leaves && in_output).then_some((netns, tuple))
 }
 
 /// Through which interface it would leave.

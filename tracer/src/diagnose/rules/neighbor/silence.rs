@@ -414,9 +414,10 @@ impl<'a> Case<'a, '_> {
         .explains(Specificity::Linked)
         .sure(Confidence::Likely)
         .advise(
-            Some(self.who.device)
-                .filter(|_| asker.is_loopback())
-                .and_then(|out| localnet::masqueraded(host, out, (asker, self.who.address))),
+            asker
+                .is_loopback()
+                .then(|| localnet::masqueraded(host, self.who.device, (asker, self.who.address)))
+                .flatten(),
         )
         .advise(source::martian_advice(
             host,
