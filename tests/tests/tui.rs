@@ -373,7 +373,12 @@ fn a_person_watches_a_drop_looks_around_and_leaves() {
         terminal.until("a start without packets", |terminal| {
             terminal.shown().contains("0 packets") && !terminal.shown().contains("DROPPED")
         });
-        for (key, text) in [(">", "1 packet "), ("x", "DROPPED"), ("p", "ENDED")] {
+        // Each text is shown by the end of its step alone: a key that came before it would stop the step.
+        for (key, text) in [
+            ("x", "DROPPED"),
+            (">", "2 packets  STOPPED"),
+            ("p", "ENDED"),
+        ] {
             terminal.press(key);
             terminal.until_shown(text);
         }
