@@ -341,11 +341,14 @@ fn elsewhere(
     let Interface::Named(interface) = &packet.iif else {
         return None;
     };
-    let anywhere = Packet {
-        iif: Interface::Unknown,
-        ..packet.clone()
-    };
-    let rule = first(rules, &anywhere, passage.hook())?;
+    let links = host.links().filter(|l| l.device.netns == passage.netns);
+    let rule = { links }.find_map(|link| {
+        let there = Packet {
+            iif: Interface::Named(link.name.clone()),
+            ..packet.clone()
+        };
+        first(rules, &there, passage.hook()).filter(|rule| rule.certain)
+    })?;
     let (address, _) = rule.to.addresses?;
     reach::owners(host, passage.netns, address).first()?;
     Some(Finding {
