@@ -17,10 +17,16 @@ pub(super) fn places(args: NameArgs) -> Result<NamePlaces, Error> {
     for file in &args.lists.names {
         owners(file)?;
     }
-    Ok(NamePlaces {
-        host_root: args.host_root,
-        lists: args.lists.names,
-    })
+    Ok(args.into())
+}
+
+impl From<NameArgs> for NamePlaces {
+    fn from(args: NameArgs) -> Self {
+        Self {
+            host_root: args.host_root,
+            lists: args.lists.names,
+        }
+    }
 }
 
 /// What lists say now.
