@@ -149,12 +149,8 @@ impl<'a> Astray<'a> {
 
     /// Whether it went to the MAC of this next hop.
     fn is_at(&self, host: &Host, gateway: IpAddr) -> bool {
-        let Some(mac) = self.went_to else {
-            return false;
-        };
-        let entry = host.neighbor(self.from, gateway).and_then(|n| n.mac);
-        let owners = || neighbour::owners(host, self.from, gateway);
-        entry == Some(mac) || owners().iter().any(|link| link.mac == Some(mac))
+        self.went_to
+            .is_some_and(|mac| neighbour::has_mac(host, self.from, gateway, mac))
     }
 
     /// Another route beside the one that it took, by the machine that has the destination behind it.

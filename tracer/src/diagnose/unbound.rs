@@ -192,13 +192,7 @@ fn given_to(host: &Host, made: &Made, hop: &NextHop) -> Option<IpAddr> {
     let gateway = hop
         .gateway
         .filter(|_| hop.oif == Some(made.device.ifindex.0))?;
-    let to = made.to?;
-    let entry = host.neighbor(made.device, gateway).and_then(|n| n.mac);
-    let owned = || {
-        let owners = neighbour::owners(host, made.device, gateway);
-        owners.iter().any(|link| link.mac == Some(to))
-    };
-    (entry == Some(to) || owned()).then_some(gateway)
+    neighbour::has_mac(host, made.device, gateway, made.to?).then_some(gateway)
 }
 
 /// What to read of the sender.

@@ -208,6 +208,14 @@ pub fn owners(host: &Host, device: Device, address: IpAddr) -> Vec<&Link> {
         .collect()
 }
 
+/// Whether a MAC is that of an address on the segment of an interface: by the entry there, or by who owns the address.
+#[must_use]
+pub fn has_mac(host: &Host, device: Device, address: IpAddr, mac: Mac) -> bool {
+    let entry = host.neighbor(device, address).and_then(|n| n.mac);
+    let owners = || owners(host, device, address);
+    entry == Some(mac) || owners().iter().any(|link| link.mac == Some(mac))
+}
+
 /// Those, or where there is none: owners that a bridge next to the asker leads to, or would if the interface that stands
 /// unattached before them were a port.
 #[must_use]

@@ -13,7 +13,7 @@ use crate::verdict::Confidence;
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::ROUTE_MARTIAN;
 use super::super::loss::Loss;
-use super::super::nat_commands::{Source, SourceRule, translators};
+use super::super::nat_commands;
 use super::super::needs::Asked;
 use super::super::remedy::{Remedy, Shell, command, sysctl};
 use super::super::source_address::without_source;
@@ -104,8 +104,7 @@ fn allow(host: &Host, out: Device, read: &Setting) -> Vec<Remedy> {
 
 /// A source that can be answered, for what leaves an interface from loopback.
 #[must_use]
-pub fn masqueraded(host: &Host, out: Device, (source, to): (IpAddr, IpAddr)) -> Option<Remedy> {
-    let chains = translators(host, out.netns, source.is_ipv6());
+pub fn masqueraded(host: &Host, out: Device, (source, to): (IpAddr, IpAddr)) -> Remedy {
     let flow = Tuple {
         proto: Proto::Other(0),
         src: source,
@@ -115,15 +114,7 @@ pub fn masqueraded(host: &Host, out: Device, (source, to): (IpAddr, IpAddr)) -> 
         icmp_id: 0,
     };
     let name = host.interface(out);
-    let rule = SourceRule {
-        chain: chains.first()?,
-        flow: &flow,
-        device: &name,
-        source: Source::Masquerade,
-    };
-    let shell = Shell::of(host, Some(out.netns));
-    Some(rule.change(
-        &shell,
-        format!("translate the source of what leaves by {name}: nobody can answer to {source}"),
-    ))
+    let text =
+        format!("translate the source of what leaves by {name}: nobody can answer to {source}");
+    nat_commands::masquerade(host, out, &flow, text)
 }

@@ -416,8 +416,7 @@ impl<'a> Case<'a, '_> {
         .advise(
             asker
                 .is_loopback()
-                .then(|| localnet::masqueraded(host, self.who.device, (asker, self.who.address)))
-                .flatten(),
+                .then(|| localnet::masqueraded(host, self.who.device, (asker, self.who.address))),
         )
         .advise(source::martian_advice(
             host,
