@@ -107,13 +107,17 @@ impl Sandbox {
             .map_or(ExitCode::FAILURE, ExitCode::from))
     }
 
-    /// Makes a network namespace with `lo` up.
+    /// Makes a network namespace with `lo` up, whose interfaces use an IPv6 address at once: duplicate address detection
+    /// takes up to two seconds, in which a network that was just built does not work.
     ///
     /// # Errors
     /// `ip` fails.
     pub fn add_namespace(&self, name: &str) -> Result<()> {
         ip(&["netns", "add", name])?;
-        ip(&["-n", name, "link", "set", "lo", "up"])
+        ip(&["-n", name, "link", "set", "lo", "up"])?;
+        let accept_dad = "/proc/sys/net/ipv6/conf/default/accept_dad";
+        let trust_addresses = format!("test ! -e {accept_dad} || echo 0 >{accept_dad}");
+        ip(&["netns", "exec", name, "sh", "-c", &trust_addresses])
     }
 }
 
