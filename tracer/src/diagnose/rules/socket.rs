@@ -11,6 +11,7 @@ use crate::verdict::Confidence;
 
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{SOCKET_BACKLOG, SOCKET_BUFFER, SOCKET_NONE, SOCKET_REFUSED};
+use super::super::left_over::has_given_up;
 use super::super::local;
 use super::super::loss::{Loss, is_reset};
 use super::super::ports;
@@ -45,6 +46,14 @@ pub fn none(loss: &Loss<'_>) -> Option<Candidate> {
         || "; no answer was seen (ICMP errors are limited in rate)".to_owned(),
         |t| format!("; answered with {t}"),
     );
+    if has_given_up(&loss.view()) {
+        let summary = format!(
+            "answered too late: the connection began before the trace, and {} has given it up{answer}",
+            loss.namespace_words()
+        );
+        let candidate = Candidate::new(&SOCKET_NONE, loss.place_at_device(HOOK), summary);
+        return Some(candidate.explains(Specificity::Reason));
+    }
     let candidate = Candidate::new(
         &SOCKET_NONE,
         loss.place_at_device(HOOK),

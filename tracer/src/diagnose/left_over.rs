@@ -1,0 +1,52 @@
+//! Flows of which the trace saw no more than what was left of them when it began: whoever tries again after a repair traces
+//! the new attempt, and what comes late for the one before does not stand for it.
+
+use crate::model::{Detail, Direction, Fate, Journey, Transport};
+use crate::sites;
+use crate::uapi::tcp::{ACK, RST, SYN};
+
+use super::recovered::first_packet;
+use super::view::View;
+
+/// An unanswered neighbour is given up after three questions, one a second (mcast_solicit, retrans_time_ms of
+/// Documentation/networking/ip-sysctl.rst). What is given up sooner was asked for before the trace.
+const ASKED_FOR_NS: u64 = 2_500_000_000;
+
+/// Whether a flow is what was left of one that began before the trace.
+pub(super) fn is_left_over(view: &View<'_>) -> bool {
+    has_given_up(view) || was_queued(view)
+}
+
+/// A connection's opening was before the trace. Its answer comes late, and whoever opened it has given up: nothing but
+/// resets are seen of it.
+pub(super) fn has_given_up(view: &View<'_>) -> bool {
+    let mut asked = view.journeys(Direction::Forward).filter_map(flags).peekable();
+    let mut answers = view.journeys(Direction::Reply).filter_map(flags);
+    asked.peek().is_some()
+        && asked.all(|flags| flags & RST != 0)
+        && answers.any(|flags| flags & (SYN | ACK) == SYN | ACK)
+}
+
+fn flags(journey: &Journey) -> Option<u8> {
+    match first_packet(journey)?.transport {
+        Transport::Tcp { flags, .. } => Some(flags),
+        _ => None,
+    }
+}
+
+/// All its packets waited for a neighbour when the trace began, and were seen only when they were given up.
+fn was_queued(view: &View<'_>) -> bool {
+    let Some(run) = &view.host.run else {
+        return false;
+    };
+    let waited = |journey: &Journey| {
+        let Some(first) = journey.steps.first() else {
+            return false;
+        };
+        journey.fate == (Fate::Dropped { step: 0 })
+            && first.event.at.since(run.started_ktime) < ASKED_FOR_NS
+            && matches!(&first.event.detail, Detail::Drop(info) if sites::NEIGHBOR_QUEUE.is(info))
+    };
+    let mut kept = view.kept().peekable();
+    kept.peek().is_some() && kept.all(waited)
+}
