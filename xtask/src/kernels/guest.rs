@@ -95,7 +95,7 @@ impl Guest<'_> {
         command.arg("-kernel").arg(self.image.kernel());
         command.arg("-initrd").arg(self.image.initrd());
         let words = format!(
-            "console=ttyS0 panic=-1 no_timer_check quiet loglevel=0 tracer.shared={} tracer.image={}",
+            "console=ttyS0 panic=-1 no_timer_check quiet loglevel=1 tracer.shared={} tracer.image={}",
             self.shared.display(),
             self.image.folder.display()
         );
