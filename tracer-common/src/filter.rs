@@ -298,6 +298,10 @@ pub struct RawFilterPair {
     pub active: u32,
     /// Zero: no program does anything yet (attached, but the filter is not written).
     pub armed: u32,
+    /// Events a second.
+    pub budget: u32,
+    /// Zero.
+    pub pad: u32,
     /// The slots.
     pub slots: [RawFilter; 2],
 }

@@ -9,6 +9,9 @@ pub const TC_EGRESS_L2: &str = "tc_egress_l2";
 /// tc programs: egress, bare IP.
 pub const TC_EGRESS_L3: &str = "tc_egress_l3";
 
+/// All of them.
+pub const CLASSIFIERS: [&str; 4] = [TC_INGRESS_L2, TC_INGRESS_L3, TC_EGRESS_L2, TC_EGRESS_L3];
+
 /// Prefix of the BTF-typed tracepoint programs: `btf_kfree_skb`. One for each tracepoint row of
 /// [`crate::hook::HOOKS`].
 pub const BTF_PREFIX: &str = "btf_";
@@ -20,8 +23,6 @@ pub const LAYOUT: &str = "LAYOUT";
 /// Read-only global u32: bytes kept of each packet, a multiple of 8 up to
 /// [`crate::event::MAX_SNAPLEN`].
 pub const SNAPLEN: &str = "SNAPLEN";
-/// Read-only global u32: events a second.
-pub const BUDGET: &str = "BUDGET";
 
 /// Array map of one element: [`crate::filter::RawFilterPair`], the whole data section of that name.
 pub const FILTER_MAP: &str = ".data.filter";

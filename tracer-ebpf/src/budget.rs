@@ -2,7 +2,7 @@
 //!
 //! The counts are kept without locks: two CPUs that race overshoot by a few events.
 
-use crate::maps::{BUDGET, Shared};
+use crate::maps::{self, Shared};
 use crate::tag;
 
 /// A window is `ktime >> WINDOW_SHIFT`.
@@ -84,7 +84,7 @@ impl Class {
     /// Events in one window.
     #[inline(always)]
     fn share(self) -> u64 {
-        let share = u64::from(BUDGET.get()) / 15;
+        let share = u64::from(maps::budget()) / 15;
         match self {
             Self::Packet => share,
             Self::First => share / 2,

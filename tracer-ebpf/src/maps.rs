@@ -62,9 +62,6 @@ pub(crate) static LAYOUT: Constant<Layout> =
 pub(crate) static SNAPLEN: Constant<u32> = Constant(128);
 
 #[unsafe(no_mangle)]
-pub(crate) static BUDGET: Constant<u32> = Constant(20_000);
-
-#[unsafe(no_mangle)]
 #[unsafe(link_section = ".data.filter")]
 static FILTER: Shared<RawFilterPair> =
     // SAFETY: nothing but integers.
@@ -148,6 +145,13 @@ pub(crate) fn filter() -> Option<&'static RawFilter> {
         let slots = (&raw const (*pair).slots).cast::<RawFilter>();
         Some(&*slots.add(active as usize))
     }
+}
+
+/// Events that may be sent in a second.
+#[inline(always)]
+pub(crate) fn budget() -> u32 {
+    // SAFETY: a word of a static, which user space may change at any time.
+    unsafe { (&raw const (*FILTER.as_ptr()).budget).read_volatile() }
 }
 
 /// Adds to this CPU's statistics.

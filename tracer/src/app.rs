@@ -451,11 +451,15 @@ fn take(session: &mut Session, kept: &mut KeptInputs, display: &mut Display<'_>,
     }
 }
 
-/// Whether `--packets` or `--until-verdict` are met.
+/// Whether `--packets` or `--until-verdict` are met, or nothing is left that would keep to `--max-cpu`.
 fn reached(config: &Config, session: &Session) -> Option<EndReason> {
     let trace = session.trace();
     if config.packets.is_some_and(|limit| trace.packets >= limit) {
         return Some(EndReason::Packets);
+    }
+    let cost = session.host().cost.as_ref();
+    if cost.is_some_and(|cost| cost.exceeded) {
+        return Some(EndReason::Cost);
     }
     let certain = || {
         let verdict = session.diagnosis().overall;

@@ -23,8 +23,8 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use tracer_common::event::MAX_SNAPLEN;
 
 use crate::config::{
-    ClusterConfig, Config, DEFAULT_BUDGET, DEFAULT_SNAPLEN, DiffConfig, Drawable, MAX_BUDGET,
-    MIN_SNAPLEN, MergeConfig, ReplayConfig, Speed, Surroundings,
+    ClusterConfig, Config, CpuShare, DEFAULT_BUDGET, DEFAULT_SNAPLEN, DiffConfig, Drawable,
+    MAX_BUDGET, MIN_SNAPLEN, MergeConfig, ReplayConfig, Speed, Surroundings,
 };
 use crate::doctor::sample;
 use crate::error::Error;
@@ -305,6 +305,10 @@ pub struct TraceArgs {
     #[arg(long, value_name = "N", default_value_t = DEFAULT_BUDGET, help_heading = "Limits",
           value_parser = |text: &str| number(text, 1..=MAX_BUDGET))]
     pub budget: u32,
+    /// CPU time that tracer may use, of one processor: then fewer events are sent, then probes are given up, and at last
+    /// the trace ends
+    #[arg(long, value_name = "SHARE%", value_parser = str::parse::<CpuShare>, help_heading = "Limits")]
+    pub max_cpu: Option<CpuShare>,
     /// Bytes captured of each packet, 64 to 1024, rounded up to 8
     #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_SNAPLEN, help_heading = "Limits",
           value_parser = |text: &str| number(text, MIN_SNAPLEN..=MAX_SNAPLEN))]

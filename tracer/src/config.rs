@@ -6,6 +6,7 @@ mod diff;
 mod glob;
 mod merge;
 mod output;
+mod share;
 mod sink;
 mod speed;
 
@@ -22,6 +23,7 @@ pub use merge::{MergeConfig, NodeFile};
 pub use output::{
     Depth, Drawable, OutputConfig, OutputFormat, RecordTo, ScreenConfig, Surroundings,
 };
+pub use share::CpuShare;
 pub use sink::{ReportTo, Sink};
 pub use speed::Speed;
 
@@ -68,6 +70,8 @@ pub struct Config {
     pub rules: bool,
     /// Events a second.
     pub budget: u32,
+    /// CPU time that tracer may use.
+    pub max_cpu: Option<CpuShare>,
     /// Bytes captured of each packet, a multiple of 8, at most [`tracer_common::event::MAX_SNAPLEN`].
     pub snaplen: u16,
     /// BTF file to read instead of the running kernel's own.

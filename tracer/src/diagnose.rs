@@ -26,6 +26,7 @@ pub mod gateways;
 pub mod groups;
 pub mod hooks;
 pub mod layer2_commands;
+mod left_over;
 pub mod local;
 pub mod local_ports;
 pub mod loss;
@@ -135,10 +136,10 @@ pub fn diagnose(trace: &Trace, host: &Host) -> Diagnosis {
                 }
             })
     };
-    let (meant, worst) = match worst(&MEANT) {
-        Some(flow) => (MEANT, Some(flow)),
-        None => (ANY, worst(&ANY)),
-    };
+    let of = |meant: Meant| worst(&meant).map(|flow| (meant, Some(flow)));
+    let (meant, worst) = of(BEGUN)
+        .or_else(|| of(MEANT))
+        .unwrap_or_else(|| (ANY, worst(&ANY)));
     let of_flow = |flow: &Verdict| {
         let mut verdict = flow.clone();
         let all = views.iter().zip(&flows);
@@ -166,8 +167,10 @@ pub fn diagnose(trace: &Trace, host: &Host) -> Diagnosis {
     Diagnosis { flows, overall }
 }
 
-/// Flows of which the verdict of the whole speaks: what was asked for, or where there is nothing else, all.
+/// Flows of which the verdict of the whole speaks: what was asked for and began in the trace, or where there is nothing else,
+/// before it, or all.
 type Meant = fn(&View<'_>) -> bool;
+const BEGUN: Meant = |view| !view.is_chatter() && !left_over::is_left_over(view);
 const MEANT: Meant = |view| !view.is_chatter();
 const ANY: Meant = |_| true;
 

@@ -37,7 +37,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::model::{Device, KtimeNs, Mac, NetNs, Proto, Tuple};
 use facts::{
-    AddressOwner, Advertised, Cgroups, ConntrackAnswer, ConntrackCounters, DeviceState, Fact,
+    AddressOwner, Advertised, Cgroups, ConntrackAnswer, ConntrackCounters, Cost, DeviceState, Fact,
     Forwarding, InterfaceAddress, IpvsAnswer, Link, MulticastPorts, Namespace, Neighbor, NodeId,
     OpenSocket, OvsAnswer, Owner, OwnerKind, PacketQueue, PolicyRule, PortUse, PortVlan, Probe,
     ProbeState, ProcessOwner, RouteAnswer, RuleTrace, Ruleset, Run, TableRoute, TracedNode,
@@ -90,6 +90,8 @@ pub struct Host {
     pub probes: BTreeMap<String, Probe>,
     /// Interfaces watched and existing.
     pub coverage: (u32, u32),
+    /// What tracer itself has cost, where it was told.
+    pub cost: Option<Cost>,
     /// Routes asked for, oldest first.
     pub routes: Vec<Dated<RouteAnswer>>,
     /// Policy rules by namespace and family (`true`: IPv6), by priority.
@@ -195,6 +197,7 @@ impl Host {
             Fact::Symbols(names) => self.symbols.extend(names),
             Fact::Probe(probe) => put(&mut self.probes, probe.name.clone(), probe),
             Fact::Coverage { covered, total } => self.coverage = (covered, total),
+            Fact::Cost(cost) => self.cost = Some(cost),
             Fact::Route(fact) => self.routes.push(at.of(fact)),
             Fact::Rules(netns, v6, list) => put(&mut self.rules, (netns, v6), at.of(list)),
             Fact::XfrmPolicies(netns, list) => put(&mut self.xfrm, netns, at.of(list)),

@@ -6,6 +6,7 @@
 //! ```
 //! [`Kernel`] is the way in; everything it attached goes when it is dropped.
 
+mod accounts;
 mod attach;
 pub mod btf;
 mod clsact;
@@ -13,7 +14,6 @@ mod counters;
 mod expedite;
 pub mod layout;
 mod load;
-mod misses;
 pub mod nftrace;
 pub mod preflight;
 mod reader;
@@ -30,6 +30,7 @@ use tracer_common::filter::RawFilter;
 use tracer_common::hook::HookInfo;
 use tracer_common::names;
 
+pub use accounts::{Measured, Measurement, Runs};
 pub use attach::{AttachError, Method, Outcome, Target};
 pub use reader::{Reader, Running};
 
@@ -38,12 +39,12 @@ use crate::host::facts::{Probe, ProbeState};
 use crate::host::namespaces::NetnsFd;
 use crate::model::Device;
 use crate::model::{Counters, KtimeNs};
+use accounts::Accounts;
 use attach::Interfaces;
 use counters::{CounterMaps, FilterWriter};
 use expedite::Expedited;
 use layout::{LayoutError, Types};
 use load::{How, Variant};
-use misses::Misses;
 use preflight::{Conditions, Problem};
 use reasons::Names;
 
@@ -138,7 +139,7 @@ pub struct Kernel {
     interfaces: Interfaces,
     hooks: Vec<(&'static HookInfo, Variant)>,
     counters: CounterMaps,
-    misses: Misses,
+    accounts: Accounts,
     filter: FilterWriter,
     reader: Option<Reader>,
     drop_reasons: Names,
@@ -180,14 +181,17 @@ impl Kernel {
             ],
             stats: PerCpuArray::try_from(take(&mut ebpf, names::STATS)?)?,
         };
-        let filter = FilterWriter::new(Array::try_from(take(&mut ebpf, names::FILTER_MAP)?)?);
+        let filter = FilterWriter::new(
+            Array::try_from(take(&mut ebpf, names::FILTER_MAP)?)?,
+            options.budget,
+        );
         let reader = Reader::new(RingBuf::try_from(take(&mut ebpf, names::EVENTS)?)?);
         Ok(Self {
             ebpf,
             interfaces: Interfaces::default(),
             hooks,
             counters,
-            misses: Misses::default(),
+            accounts: Accounts::default(),
             filter,
             reader: Some(reader),
             drop_reasons: reasons::drop_reasons(&types),
@@ -201,19 +205,27 @@ impl Kernel {
         let Self {
             ebpf,
             hooks,
-            misses,
+            accounts,
             ..
         } = self;
         hooks
             .iter()
-            .map(|(hook, variant)| attach_tracepoint(ebpf, misses, hook, variant))
+            .map(|(hook, variant)| attach_tracepoint(ebpf, accounts, hook, variant))
             .collect()
     }
 
     /// Attaches the classifiers to interfaces, those already watched left aside.
     pub fn attach_interfaces(&mut self, targets: &[Target<'_>]) -> Vec<Outcome> {
         let _fast = (targets.len() > FEW).then(Expedited::begin).flatten();
-        self.interfaces.attach(&mut self.ebpf, targets)
+        let outcomes = self.interfaces.attach(&mut self.ebpf, targets);
+        for name in names::CLASSIFIERS {
+            if let Some(Program::SchedClassifier(program)) = self.ebpf.program(name)
+                && let Ok(program) = program.fd()
+            {
+                self.accounts.watch(name, program);
+            }
+        }
+        outcomes
     }
 
     /// Gives up an interface: it is gone, or no longer wanted. `namespace` is its namespace's handle if that still
@@ -233,12 +245,7 @@ impl Kernel {
         let _fast = Expedited::begin();
         self.interfaces.detach_all();
         for (_, program) in self.ebpf.programs_mut() {
-            // An unloaded program has no attachment; this one gives them up by closing their descriptors.
-            let _ = match program {
-                Program::BtfTracePoint(program) => program.unload(),
-                Program::RawTracePoint(program) => program.unload(),
-                _ => Ok(()),
-            };
+            unload(program);
         }
     }
 
@@ -256,8 +263,43 @@ impl Kernel {
     /// When a map cannot be read.
     pub fn counters(&self, since: KtimeNs) -> Result<Counters, KernelError> {
         let mut counters = self.counters.read(since.0)?;
-        counters.loss.missed = self.misses.read();
+        counters.loss.missed = self.accounts.misses();
         Ok(counters)
+    }
+
+    /// Has the kernel count how long programs run, for as long as the measurement is kept; `None` where it does not.
+    #[must_use]
+    pub fn measure(&self) -> Option<Measurement> {
+        self.accounts.measure()
+    }
+
+    /// What the programs did since.
+    #[must_use]
+    pub fn measured(&self, measurement: &Measurement) -> Measured {
+        self.accounts.measured(measurement)
+    }
+
+    /// Events that may be sent in a second.
+    #[must_use]
+    pub fn budget(&self) -> u32 {
+        self.filter.budget()
+    }
+
+    /// Changes how many events may be sent in a second, from now on.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn set_budget(&mut self, budget: u32) -> Result<(), KernelError> {
+        Ok(self.filter.set_budget(budget)?)
+    }
+
+    /// Takes the program off a tracepoint.
+    pub fn detach_tracepoint(&mut self, hook: &str) {
+        for prefix in [names::BTF_PREFIX, names::RAW_PREFIX] {
+            if let Some(program) = self.ebpf.program_mut(&format!("{prefix}{hook}")) {
+                unload(program);
+            }
+        }
     }
 
     /// The reading end of the ring buffer; `None` the second time.
@@ -284,6 +326,16 @@ impl Drop for Kernel {
     }
 }
 
+/// Takes a program off its tracepoint.
+fn unload(program: &mut Program) {
+    // An unloaded program has no attachment; this one gives them up by closing their descriptors.
+    let _ = match program {
+        Program::BtfTracePoint(program) => program.unload(),
+        Program::RawTracePoint(program) => program.unload(),
+        _ => Ok(()),
+    };
+}
+
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, KernelError> {
     ebpf.take_map(name).ok_or(KernelError::NoMap(name))
 }
@@ -297,19 +349,19 @@ fn hash_map(ebpf: &mut Ebpf, name: &'static str) -> Result<MapData, KernelError>
 
 fn attach_tracepoint(
     ebpf: &mut Ebpf,
-    misses: &mut Misses,
+    accounts: &mut Accounts,
     hook: &'static HookInfo,
     variant: &Variant,
 ) -> Probe {
     let (state, detail) = match variant {
         Variant::Missing => (ProbeState::Missing, hook.gives.to_owned()),
         Variant::Refused(why) => (ProbeState::Failed, why.clone()),
-        Variant::Typed => attach_typed(ebpf, misses, hook.name)
+        Variant::Typed => attach_typed(ebpf, accounts, hook.name)
             .map(|()| TYPED)
             // A program that reads what its tracepoint lacks is refused only now (EINVAL on 5.10).
-            .or_else(|_| attach_raw(ebpf, misses, hook.name).map(|()| RAW))
+            .or_else(|_| attach_raw(ebpf, accounts, hook.name).map(|()| RAW))
             .map_or_else(failed, attached),
-        Variant::Raw => attach_raw(ebpf, misses, hook.name)
+        Variant::Raw => attach_raw(ebpf, accounts, hook.name)
             .map(|()| RAW)
             .map_or_else(failed, attached),
     };
@@ -337,13 +389,13 @@ fn failed(error: ProgramError) -> (ProbeState, String) {
 
 fn attach_typed(
     ebpf: &mut Ebpf,
-    misses: &mut Misses,
+    accounts: &mut Accounts,
     hook: &'static str,
 ) -> Result<(), ProgramError> {
     match ebpf.program_mut(&format!("{}{hook}", names::BTF_PREFIX)) {
         Some(Program::BtfTracePoint(program)) => {
             program.attach()?;
-            misses.watch(hook, program.fd()?);
+            accounts.watch(hook, program.fd()?);
             Ok(())
         }
         _ => Err(ProgramError::NotLoaded),
@@ -352,7 +404,7 @@ fn attach_typed(
 
 fn attach_raw(
     ebpf: &mut Ebpf,
-    misses: &mut Misses,
+    accounts: &mut Accounts,
     hook: &'static str,
 ) -> Result<(), ProgramError> {
     let name = format!("{}{hook}", names::RAW_PREFIX);
@@ -361,7 +413,7 @@ fn attach_raw(
     match program {
         Program::RawTracePoint(program) => {
             program.attach(hook)?;
-            misses.watch(hook, program.fd()?);
+            accounts.watch(hook, program.fd()?);
             Ok(())
         }
         _ => Err(ProgramError::UnexpectedProgramType),

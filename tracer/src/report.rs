@@ -184,8 +184,42 @@ pub struct TraceInfo {
     pub packets_counted: u64,
     /// Events received.
     pub events: u64,
+    /// What tracer itself cost; absent where it was not told (several nodes together, a trace of an older version).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<CostReport>,
     /// What the trace could not see.
     pub completeness: Completeness,
+}
+
+/// What tracer itself cost while it traced. 10,000,000 nanoseconds a second are one percent of one processor.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CostReport {
+    /// CPU time of programs and threads together, nanoseconds a second; without programs where the kernel does not count them.
+    pub cpu_ns_per_s: u64,
+    /// CPU time of tracer's own threads, nanoseconds a second.
+    pub threads_ns_per_s: u64,
+    /// CPU time of its programs in the kernel, nanoseconds a second; null where the kernel does not count it, or the trace
+    /// was too short.
+    pub programs_ns_per_s: Option<u64>,
+    /// The programs, by hook.
+    pub programs: Vec<ProgramCostReport>,
+    /// For so long, in milliseconds, the times of programs were counted: a moment every few seconds.
+    pub measured_ms: u64,
+    /// Memory in RAM, in bytes, when it was last looked at.
+    pub memory_bytes: u64,
+    /// Events that could be sent in a second at that time: `--budget`, or what `--max-cpu` left of it.
+    pub budget: u32,
+}
+
+/// What a program in the kernel cost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProgramCostReport {
+    /// Name of the hook; of classifiers, their own.
+    pub hook: String,
+    /// Runs a second.
+    pub calls_per_s: u64,
+    /// Nanoseconds of CPU time a second.
+    pub ns_per_s: u64,
 }
 
 /// What the trace could not see. All zero and every probe `attached` means that nothing is missing.

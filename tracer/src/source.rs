@@ -59,6 +59,8 @@ pub enum EndReason {
     Verdict,
     /// The recording's end.
     EndOfFile,
+    /// `--max-cpu`.
+    Cost,
 }
 
 impl EndReason {
@@ -71,6 +73,7 @@ impl EndReason {
             Self::Packets => "the requested number of packets was reached",
             Self::Verdict => "the verdict was certain",
             Self::EndOfFile => "the recording ends here",
+            Self::Cost => "it needs more CPU time than --max-cpu allows",
         }
     }
 }

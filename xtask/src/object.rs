@@ -109,7 +109,6 @@ fn problems(bytes: &[u8]) -> Result<Vec<String>> {
     for name in [
         names::LAYOUT,
         names::SNAPLEN,
-        names::BUDGET,
         names::EVENTS,
         names::HOPS,
         names::STATS,

@@ -144,6 +144,7 @@ fn words(args: TraceArgs, config: &Config) -> Vec<String> {
         record: _,
         rules,
         budget,
+        max_cpu,
         snaplen,
         btf,
         verbose: _,
@@ -161,6 +162,7 @@ fn words(args: TraceArgs, config: &Config) -> Vec<String> {
     ]
     .into_iter()
     .chain(duration.map(|duration| ("duration", duration)))
+    .chain(max_cpu.map(|share| ("max-cpu", share.to_string())))
     .chain(netns.into_iter().map(|name| ("netns", name)))
     .chain(interface.into_iter().map(|glob| ("interface", glob)))
     .chain(

@@ -82,6 +82,7 @@ pub(super) fn config_with(
         }),
         rules: args.rules,
         budget: args.budget,
+        max_cpu: args.max_cpu,
         // the stack behind the bytes must be aligned
         snaplen: args.snaplen.next_multiple_of(8).min(MAX_SNAPLEN),
         btf: args.btf,

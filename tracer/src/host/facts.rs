@@ -84,6 +84,8 @@ pub enum Fact {
         /// Existing.
         total: u32,
     },
+    /// What tracer itself has cost since it was ready.
+    Cost(Cost),
     /// The route that the kernel would take for a packet.
     Route(RouteAnswer),
     /// A neighbour entry, or that there is none (`state` 0).
@@ -350,6 +352,58 @@ pub struct InterfaceAddress {
     /// RT_SCOPE_*: 0 everywhere, 253 on this link, 254 on this host only.
     #[serde(default)]
     pub scope: u8,
+}
+
+/// What tracer itself has cost since it was ready.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cost {
+    /// For so long, in nanoseconds.
+    pub over_ns: u64,
+    /// CPU time of its own threads in it, in nanoseconds.
+    pub threads_ns: u64,
+    /// Its memory in RAM, in bytes.
+    pub memory: u64,
+    /// Events that it may send in a second now.
+    pub budget: u32,
+    /// For so long, in nanoseconds, the kernel counted the times of programs; zero: it never did.
+    pub measured_ns: u64,
+    /// What programs did in that time; those that did not run are left out.
+    pub programs: Vec<ProgramCost>,
+    /// More than `--max-cpu` allows is used, and there is nothing left to give up.
+    pub exceeded: bool,
+}
+
+/// What a kernel program did while its time was counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramCost {
+    /// Name of its hook; of the classifiers, their own.
+    pub hook: String,
+    /// How often it ran.
+    pub calls: u64,
+    /// How long together, in nanoseconds.
+    pub ns: u64,
+}
+
+impl Cost {
+    /// CPU time of tracer's own threads, in nanoseconds a second.
+    #[must_use]
+    pub fn threads_per_s(&self) -> u64 {
+        per_second(self.threads_ns, self.over_ns)
+    }
+
+    /// CPU time of all programs, in nanoseconds a second; `None` where it was not counted.
+    #[must_use]
+    pub fn programs_per_s(&self) -> Option<u64> {
+        let ns = self.programs.iter().map(|program| program.ns).sum();
+        (self.measured_ns > 0).then(|| per_second(ns, self.measured_ns))
+    }
+}
+
+/// How many in a second, when it was `number` in so many nanoseconds.
+#[must_use]
+pub fn per_second(number: u64, ns: u64) -> u64 {
+    let of_a_second = u128::from(number) * 1_000_000_000 / u128::from(ns.max(1));
+    u64::try_from(of_a_second).unwrap_or(u64::MAX)
 }
 
 /// State of a probe.

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::io;
+use std::time::Duration;
 
 use nix::sys::utsname::uname;
 use nix::time::{ClockId, clock_gettime};
+use nix::unistd::{SysconfVar, sysconf};
 
 use crate::model::KtimeNs;
 
@@ -84,8 +86,33 @@ pub fn ktime() -> io::Result<KtimeNs> {
     nanoseconds(ClockId::CLOCK_MONOTONIC).map(KtimeNs)
 }
 
+/// CPU time that all threads of this process have used.
+///
+/// # Errors
+/// What the kernel says.
+pub fn cpu_time() -> io::Result<Duration> {
+    Ok(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?.into())
+}
+
+/// Memory of this process that is in RAM, in bytes (/proc/self/statm).
+///
+/// # Errors
+/// The file cannot be read, or is not as the kernel writes it.
+pub fn resident_memory() -> io::Result<u64> {
+    let statm = fs::read_to_string("/proc/self/statm")?;
+    let pages = statm
+        .split(' ')
+        .nth(1)
+        .and_then(|pages| pages.parse::<u64>().ok());
+    let size = sysconf(SysconfVar::PAGE_SIZE)?.and_then(|size| u64::try_from(size).ok());
+    pages
+        .zip(size)
+        .map(|(pages, size)| pages * size)
+        .ok_or_else(|| io::Error::other("/proc/self/statm does not tell the memory in use"))
+}
+
 fn nanoseconds(clock: ClockId) -> io::Result<u64> {
-    let now = std::time::Duration::from(clock_gettime(clock)?);
+    let now = Duration::from(clock_gettime(clock)?);
     u64::try_from(now.as_nanos()).map_err(io::Error::other)
 }
 

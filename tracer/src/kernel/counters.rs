@@ -1,4 +1,4 @@
-//! Reads what the programs counted, and writes the filter they match: the maps that are neither programs nor records.
+//! Reads what the programs counted, and writes the filter they match and their budget: the maps that are neither programs nor records.
 
 use aya::maps::{Array, MapData, MapError, PerCpuArray};
 use tracer_common::filter::{RawFilter, RawFilterPair};
@@ -117,18 +117,28 @@ fn by_name(counts: &[u64]) -> Vec<(String, u64)> {
         .collect()
 }
 
-/// Writes filters: two slots, of which the programs read one.
+/// Writes filters, two slots of which the programs read one, and the budget.
 pub(super) struct FilterWriter {
     map: Array<MapData, FilterBytes>,
     pair: RawFilterPair,
 }
 
 impl FilterWriter {
-    pub(super) fn new(map: Array<MapData, FilterBytes>) -> Self {
-        Self {
-            map,
-            pair: RawFilterPair::new_zeroed(),
-        }
+    pub(super) fn new(map: Array<MapData, FilterBytes>, budget: u32) -> Self {
+        let mut pair = RawFilterPair::new_zeroed();
+        pair.budget = budget;
+        Self { map, pair }
+    }
+
+    /// Events that may be sent in a second.
+    pub(super) fn budget(&self) -> u32 {
+        self.pair.budget
+    }
+
+    /// Changes them, from now on.
+    pub(super) fn set_budget(&mut self, budget: u32) -> Result<(), MapError> {
+        self.pair.budget = budget;
+        self.store()
     }
 
     /// Puts a filter in force. The idle slot is written first; then the number of the slot, by a write in which

@@ -57,7 +57,6 @@ pub(super) fn object(layout: &Layout, options: &LoadOptions) -> Result<Ebpf, Ebp
     EbpfLoader::new()
         .override_global(names::LAYOUT, layout.as_bytes(), true)
         .override_global(names::SNAPLEN, &snaplen, true)
-        .override_global(names::BUDGET, &options.budget, true)
         .map_max_entries(names::HOPS, HOPS_ENTRIES)
         .map_max_entries(names::HOPS_REST, HOPS_REST_ENTRIES)
         .map_max_entries(names::EVENTS, events as u32)

@@ -193,6 +193,7 @@ fn report(expression: &str, packets: u64, verdict: Verdict, flows: Vec<FlowRepor
             flows_counted: 0,
             packets_counted: 0,
             events: packets * 14,
+            cost: None,
             completeness: Completeness {
                 probes: ["kfree_skb", "neigh_update", "tc-ingress"]
                     .map(|name| probe(name, "attached", "tp_btf"))

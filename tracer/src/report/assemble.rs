@@ -15,9 +15,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{
-    CheckReport, ClockReport, Completeness, FlowReport, HookLoss, HopReport, HostInfo,
+    CheckReport, ClockReport, Completeness, CostReport, FlowReport, HookLoss, HopReport, HostInfo,
     JourneyReport, LossReport, NamespaceReport, NetnsReport, NodeReport, OwnerReport, PathReport,
-    ProbeReport, ProcessReport, Report, SCHEMA, Tool, TraceInfo, TupleReport,
+    ProbeReport, ProcessReport, ProgramCostReport, Report, SCHEMA, Tool, TraceInfo, TupleReport,
 };
 use crate::correlate::Trace;
 use crate::diagnose::checks::{self, Passed};
@@ -25,7 +25,7 @@ use crate::diagnose::ends;
 use crate::diagnose::view::View;
 use crate::diagnose::{Diagnosis, LossGroup};
 use crate::host::Host;
-use crate::host::facts::{ProbeState, Run, TracedNode};
+use crate::host::facts::{Cost, ProbeState, Run, TracedNode, per_second};
 use crate::host::owners::Owners;
 use crate::model::Losses;
 use crate::model::{Direction, Flow, FlowId, Hop, KtimeNs, NetNs, Path, Tuple, TupleRole};
@@ -70,6 +70,7 @@ pub fn assemble(trace: &Trace, host: &Host, diagnosis: &Diagnosis) -> Report {
             flows_counted: trace.unfollowed.flows,
             packets_counted: trace.unfollowed.packets + trace.unfollowed.crowded,
             events: trace.events,
+            cost: host.cost.as_ref().map(cost),
             completeness: completeness(trace, host),
         },
         verdict: Verdict {
@@ -147,6 +148,27 @@ fn started_at(host: &Host) -> String {
         .ok()
         .and_then(|at| at.format(&Rfc3339).ok())
         .unwrap_or_default()
+}
+
+fn cost(cost: &Cost) -> CostReport {
+    let programs = cost.programs_per_s();
+    CostReport {
+        cpu_ns_per_s: cost.threads_per_s() + programs.unwrap_or(0),
+        threads_ns_per_s: cost.threads_per_s(),
+        programs_ns_per_s: programs,
+        programs: cost
+            .programs
+            .iter()
+            .map(|program| ProgramCostReport {
+                hook: program.hook.clone(),
+                calls_per_s: per_second(program.calls, cost.measured_ns),
+                ns_per_s: per_second(program.ns, cost.measured_ns),
+            })
+            .collect(),
+        measured_ms: cost.measured_ns / 1_000_000,
+        memory_bytes: cost.memory,
+        budget: cost.budget,
+    }
 }
 
 fn completeness(trace: &Trace, host: &Host) -> Completeness {

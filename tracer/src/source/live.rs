@@ -6,6 +6,7 @@
 //! counted.
 
 mod control;
+mod cost;
 mod forward;
 mod scope;
 

@@ -148,6 +148,13 @@ impl Log {
                     );
                 }
             },
+            Fact::Cost(cost) => {
+                let before = host.cost.as_ref().map(|before| before.budget);
+                if before.is_some_and(|before| before != cost.budget) {
+                    let text = format!("{} events a second are sent (--max-cpu)", cost.budget);
+                    self.at(at, Ink::Doubt, text);
+                }
+            }
             Fact::Namespace(ns) if self.begun => {
                 self.at(at, Ink::Plain, format!("namespace {} appeared", ns.name));
             }

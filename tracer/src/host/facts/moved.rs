@@ -43,6 +43,7 @@ impl Fact {
             | Self::Symbols(_)
             | Self::Probe(_)
             | Self::Coverage { .. }
+            | Self::Cost(_)
             | Self::Cgroups(_)
             | Self::Cgroup(..)
             | Self::Owners(_)

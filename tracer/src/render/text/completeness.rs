@@ -3,7 +3,7 @@
 use crate::render::figures::{count, counted, duration};
 use crate::render::page::{Line, Page};
 use crate::render::style::{Ink, UNICODE};
-use crate::report::{Completeness, HookLoss, Report};
+use crate::report::{Completeness, CostReport, HookLoss, Report};
 
 /// Most gaps of one kind that are named one by one.
 const NAMED: usize = 6;
@@ -36,12 +36,26 @@ pub(super) fn lines(page: &mut Page, report: &Report) {
 /// How much was seen, and by what.
 pub(crate) fn seen(report: &Report) -> String {
     let complete = &report.trace.completeness;
-    format!(
+    let seen = format!(
         "{}, {} of {}, {}",
         counted(report.trace.events, "event"),
         count(complete.interfaces_covered.into()),
         counted(complete.interfaces_total.into(), "interface"),
         counted(working(complete), "probe"),
+    );
+    match &report.trace.cost {
+        Some(used) => format!("{seen}; tracer took {}", cost(used)),
+        None => seen,
+    }
+}
+
+/// What tracer itself cost: `0.7 % of a CPU, 31 MB`.
+pub(crate) fn cost(cost: &CostReport) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
+    let percent = cost.cpu_ns_per_s as f64 / 1e7;
+    format!(
+        "{percent:.1} % of a CPU, {} MB",
+        count(cost.memory_bytes / 1_000_000)
     )
 }
 

@@ -8,16 +8,17 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::cost::{Meter, Step};
 use super::forward::{Forwarder, Progress};
 use super::scope::Scope;
 use super::{Message, Ready};
-use crate::config::Config;
+use crate::config::{Config, CpuShare};
 use crate::decode::packet::{self, Start, ethertype};
 use crate::error::Error;
 use crate::filter::Compiled;
 use crate::host::answers;
 use crate::host::facts::{
-    Also, Fact, Link, Probe, ProbeState, Question, RuleTrace, Run, TracedPacket,
+    Also, Cost, Fact, Link, Probe, ProbeState, Question, RuleTrace, Run, TracedPacket,
 };
 use crate::host::machine::{self, Clock, Machine};
 use crate::host::namespaces::{Namespaces, NetnsFd};
@@ -99,6 +100,7 @@ pub(super) struct Control {
     rules: Option<RuleTracing>,
     progress: Progress,
     run: Run,
+    meter: Meter,
     /// From when on rows of counters are read next.
     counted: KtimeNs,
     to: mpsc::Sender<Message>,
@@ -159,6 +161,8 @@ impl Control {
                 .then(|| RuleTracing::new(&config.filter.clauses)),
             progress,
             run,
+            meter: Meter::start(config.max_cpu.map(CpuShare::ns_per_s), config.budget)
+                .map_err(clock)?,
             counted: KtimeNs(0),
             to,
         };
@@ -230,6 +234,7 @@ impl Control {
             self.send_counters()?;
         }
         self.send_rule_traces()?;
+        self.meter(ticks)?;
         self.send(Input::Tick(self.progress.until(machine::ktime()?)))
     }
 
@@ -244,6 +249,7 @@ impl Control {
         self.send_counters()?;
         self.send_rule_traces()?;
         self.rules = None;
+        self.tell(vec![Fact::Cost(self.meter.total(&self.kernel)?)])?;
         self.send(Input::Tick(machine::ktime()?))?;
         Ok(self.to.blocking_send(Message::Drained)?)
     }
@@ -262,6 +268,33 @@ impl Control {
         }
         follow(&mut self.run, filter);
         self.tell(vec![Fact::Run(Box::new(self.run.clone()))])
+    }
+
+    /// Measures what tracer costs when it is time to, and gives up what it may not cost.
+    fn meter(&mut self, ticks: u32) -> Result<(), Exit> {
+        let Some(measured) = self.meter.tick(ticks, &self.kernel)? else {
+            return Ok(());
+        };
+        let mut facts = Vec::new();
+        let exceeded = measured.step == Some(Step::End);
+        match measured.step {
+            Some(Step::Budget(budget)) => self.kernel.set_budget(budget)?,
+            Some(Step::GiveUp(hook)) => {
+                self.kernel.detach_tracepoint(hook);
+                facts.push(Fact::Probe(Probe {
+                    name: hook.to_owned(),
+                    state: ProbeState::Failed,
+                    detail: "given up: with it tracer needs more CPU time than --max-cpu allows"
+                        .to_owned(),
+                }));
+            }
+            Some(Step::End) | None => {}
+        }
+        facts.push(Fact::Cost(Cost {
+            exceeded,
+            ..measured.cost
+        }));
+        self.tell(facts)
     }
 
     /// What nf_tables told since the last time.

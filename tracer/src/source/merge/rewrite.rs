@@ -235,7 +235,8 @@ impl Rewriter {
                 namespace.node = Some(self.node);
                 Fact::Namespace(namespace)
             }
-            Fact::Run(_) | Fact::Node(_) => return None,
+            // what a node's tracer cost is not what the others did
+            Fact::Run(_) | Fact::Node(_) | Fact::Cost(_) => return None,
             Fact::DropReasons(names) => Fact::DropReasons(self.reasons(names)),
             Fact::ResetReasons(names) => Fact::ResetReasons(self.reasons(names)),
             Fact::Symbols(names) => Fact::Symbols(

@@ -72,6 +72,7 @@ impl Pseudonyms {
             Fact::NamespaceGone(_)
             | Fact::PortVlans(_)
             | Fact::LinkGone(_)
+            | Fact::Cost(_)
             | Fact::DropReasons(_)
             | Fact::ResetReasons(_)
             | Fact::Coverage {

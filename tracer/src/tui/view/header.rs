@@ -4,9 +4,13 @@ use super::Picture;
 use crate::render::figures::{count, counted, duration};
 use crate::render::page::{Line, columns};
 use crate::render::style::Ink;
+use crate::render::text::completeness::cost;
 use crate::report::{Completeness, FlowReport, TupleReport};
 use crate::tui::combined::ALL;
 use crate::tui::rows::cut;
+
+/// Columns from which on there is room for more than what matters most.
+const WIDE: usize = 100;
 
 /// Heights of a sparkline's columns.
 const BARS: [&str; 8] = ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"];
@@ -89,7 +93,11 @@ fn sparkline(values: &[u64], width: usize, ascii: bool) -> String {
 
 /// The flow's tuples to the left, completeness to the right.
 pub(crate) fn second(picture: &Picture<'_>) -> Line {
-    let (ink, meter) = completeness(picture);
+    let (ink, mut meter) = completeness(picture);
+    let used = picture.snapshot.report.trace.cost.as_ref();
+    if let Some(used) = used.filter(|_| picture.width >= WIDE) {
+        meter = format!("{}  {meter}", cost(used));
+    }
     let room = picture.width.saturating_sub(columns(&meter) + 4);
     let mut left = String::from("no flow yet");
     if picture.flow.is_some_and(|flow| flow.id == ALL) {
@@ -192,7 +200,7 @@ fn completeness(picture: &Picture<'_>) -> (Ink, String) {
             0 => String::new(),
             n => format!(", {n} probes not in this kernel"),
         };
-        let text = if picture.width >= 100 {
+        let text = if picture.width >= WIDE {
             format!("{} complete, {seen}{without}", marks.good)
         } else {
             format!("{} complete", marks.good)
