@@ -47,6 +47,8 @@ fn was_queued(view: &View<'_>) -> bool {
             && first.event.at.since(run.started_ktime) < ASKED_FOR_NS
             && matches!(&first.event.detail, Detail::Drop(info) if sites::NEIGHBOR_QUEUE.is(info))
     };
-    let mut kept = view.kept().peekable();
+    // its sender is told of each
+    let sent = view.kept().filter(|journey| journey.direction != Direction::Error);
+    let mut kept = sent.peekable();
     kept.peek().is_some() && kept.all(waited)
 }
