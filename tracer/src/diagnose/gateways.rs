@@ -11,6 +11,7 @@ use crate::network::links::carries;
 use crate::network::route::{Decision, Query, Tables, lookup};
 use crate::network::segment::Segment;
 use crate::network::settings::{Combined, setting};
+use crate::network::tunnel::is_tunnel;
 
 use super::needs::Asked;
 use super::raising::routed;
@@ -103,10 +104,31 @@ impl Gateway<'_> {
         }
     }
 
-    /// Whether its own routes lead on, and the answer back on the same link: an overlay's nodes have another way for both.
+    /// Whether it has the destination's network on one of its other links.
+    fn is_there(&self, host: &Host, dst: IpAddr) -> bool {
+        let near = self.near.device;
+        let others = host.links().filter(|link| {
+            link.device.netns == near.netns && link.device != near && carries(host, link)
+        });
+        others
+            .flat_map(|link| routed(host.addresses(link.device)))
+            .any(|(address, prefix)| holds(address, prefix, dst) && address != dst)
+    }
+
+    /// Whether its own routes lead on, and the answer back: on the same link, or where the destination is on a link of its
+    /// own, by another that is no tunnel. An overlay's nodes have another way for both.
     fn leads_on(&self, host: &Host, tuple: Tuple) -> bool {
         let near = self.near.device;
         let onwards = self.ways(host, &self.query(host, tuple));
+        let there = self.is_there(host, tuple.dst);
+        let leads_back = |oif: u32| {
+            let device = Device {
+                ifindex: IfIndex(oif),
+                ..near
+            };
+            let link = host.link(device);
+            device == near || there && link.is_some_and(|link| !is_tunnel(link))
+        };
         let is_way = |oif: &u32| {
             let device = Device {
                 ifindex: IfIndex(*oif),
@@ -117,7 +139,7 @@ impl Gateway<'_> {
             device != near
                 && carried
                 && !back.is_empty()
-                && back.iter().all(|b| *b == near.ifindex.0)
+                && back.iter().all(|oif| leads_back(*oif))
         };
         !onwards.is_empty() && onwards.iter().all(is_way)
     }

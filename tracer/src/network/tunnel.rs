@@ -145,6 +145,12 @@ fn kind_of(link: &Link) -> TunnelKind {
     }
 }
 
+/// Whether what it sends goes to a remote end inside of other packets, or to a program.
+#[must_use]
+pub fn is_tunnel(link: &Link) -> bool {
+    settings(link).is_some() || matches!(link.kind.as_str(), "tun" | "wireguard" | "xfrm" | "vti")
+}
+
 /// Whether it carries frames.
 fn carries_frames(link: &Link) -> bool {
     matches!(

@@ -20,7 +20,8 @@ $B ln -sf fd/1 /dev/stdout
 $B ln -sf fd/2 /dev/stderr
 $B ifconfig lo up
 $B hostname guest
-echo 0 >/proc/sys/kernel/printk
+# a panic is still told
+echo 1 >/proc/sys/kernel/printk
 $B stty -F /dev/console raw -echo
 # Not by busybox: its shell would take its own ip and ping instead of the machine's.
 /bin/bash "$shared/command" </dev/null
