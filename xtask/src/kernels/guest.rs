@@ -94,8 +94,10 @@ impl Guest<'_> {
         ]);
         command.arg("-kernel").arg(self.image.kernel());
         command.arg("-initrd").arg(self.image.initrd());
+        // An emulated clock lags when the machine is busy. The kernel would then stop trusting it and patch its own code
+        // while it runs, which the emulator does not always survive.
         let words = format!(
-            "console=ttyS0 panic=-1 no_timer_check quiet loglevel=1 tracer.shared={} tracer.image={}",
+            "console=ttyS0 panic=-1 no_timer_check tsc=reliable quiet loglevel=1 tracer.shared={} tracer.image={}",
             self.shared.display(),
             self.image.folder.display()
         );

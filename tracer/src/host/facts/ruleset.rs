@@ -263,9 +263,9 @@ pub struct Element {
     /// Its comment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
-    /// It goes away by itself.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub expires: bool,
+    /// It goes away by itself, in so many seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remaining_s: Option<u64>,
 }
 
 impl Set {

@@ -269,7 +269,10 @@ impl Listed {
                 key,
                 verdict: None,
                 comment: attribute(IPSET_ATTR_COMMENT).map(text_of),
-                expires: attribute(IPSET_ATTR_TIMEOUT).and_then(be32_of).unwrap_or(0) > 0,
+                remaining_s: attribute(IPSET_ATTR_TIMEOUT)
+                    .and_then(be32_of)
+                    .filter(|seconds| *seconds > 0)
+                    .map(u64::from),
             }),
             _ => self.missing = Missing::Cut,
         }
@@ -411,7 +414,7 @@ mod tests {
         let told: Vec<_> = set
             .elements
             .iter()
-            .map(|e| (e.key.clone(), e.expires, e.comment.as_deref()))
+            .map(|e| (e.key.clone(), e.remaining_s, e.comment.as_deref()))
             .collect();
         let key = vec![net([10, 0, 0, 1], [10, 0, 0, 1]), number(6), number(80)];
         assert_eq!(told, [(key, true, Some("by hand"))]);

@@ -155,8 +155,9 @@ fn done<'a>(
         Statement::Verdict(RuleVerdict::Continue) => return None,
         Statement::Verdict(given) => verdict(dialect, given),
         Statement::Map { fields, map } => {
-            let name = set_words(map, sets(map));
-            format!("{} vmap {name}", joined(fields, None))
+            let set = sets(map);
+            let v6 = set.is_some_and(is_of_ipv6);
+            format!("{} vmap {}", joined(fields, None, v6), set_words(map, set))
         }
         Statement::Reject(with) => match (nft, with.is_empty()) {
             (true, true) => "reject".to_owned(),
@@ -292,6 +293,13 @@ fn set_words(name: &str, set: Option<&Set>) -> String {
     format!("{{ {} }}", list.join(", "))
 }
 
+/// Whether the addresses of a set are of IPv6: by its table, or by what it holds.
+fn is_of_ipv6(set: &Set) -> bool {
+    let keys = set.elements.first().into_iter();
+    let mut keys = keys.flat_map(|element| &element.key);
+    set.family == "ip6" || keys.any(|(a, _)| matches!(a, Value::Address(a) if a.is_ipv6()))
+}
+
 /// An element as nft(8) writes it in the set of a rule, without its comment.
 fn element(element: &Element) -> String {
     let (key, leads) = element_words(element, &[]);
@@ -360,10 +368,11 @@ pub(super) fn value_words(value: &Value) -> String {
     }
 }
 
-fn joined(fields: &[Field], transport: Option<u8>) -> String {
+fn joined(fields: &[Field], transport: Option<u8>, v6: bool) -> String {
     let words: Vec<_> = fields
         .iter()
         .map(|one| match (one, transport) {
+            (Field::Address(side), _) if v6 => ends(*side, "ip6 saddr", "ip6 daddr").to_owned(),
             (Field::Port(side), Some(number)) => {
                 let end = ends(*side, "sport", "dport");
                 format!("{} {end}", protocol(number))
@@ -483,12 +492,16 @@ fn nft<'a>(
 ) -> Vec<String> {
     let mut parts = Vec::new();
     let mut transport = None;
+    let mut version = None;
     for (i, test) in tests.iter().enumerate() {
         let looks = |wanted: fn(&Field) -> bool| match tests.get(i + 1) {
             Some(Test::InSet { fields, .. }) => fields.first().is_some_and(wanted),
             Some(Test::Is { field, .. }) => wanted(field),
             _ => false,
         };
+        if let Test::Version { v6, not: false } = test {
+            version = Some(*v6);
+        }
         match (test, tests.get(i + 1)) {
             (Test::Version { not: false, .. }, Some(Test::Address { .. })) => {}
             (Test::Version { not: false, .. }, _) if looks(|f| matches!(f, Field::Address(_))) => {}
@@ -509,8 +522,10 @@ fn nft<'a>(
             ) => {}
             (Test::InSet { fields, set, not }, _) => {
                 let unless = if *not { "!= " } else { "" };
-                let name = set_words(set, sets(set));
-                parts.push(format!("{} {unless}{name}", joined(fields, transport)));
+                let of = sets(set);
+                let v6 = version.unwrap_or_else(|| of.is_some_and(is_of_ipv6));
+                let name = set_words(set, of);
+                parts.push(format!("{} {unless}{name}", joined(fields, transport, v6)));
             }
             _ => parts.push(nft_one(dialect, test, transport)),
         }

@@ -524,7 +524,7 @@ fn element(key: Vec<(Value, Value)>, verdict: Option<RuleVerdict>) -> Element {
         key,
         verdict,
         comment: None,
-        expires: false,
+        remaining_s: None,
     }
 }
 

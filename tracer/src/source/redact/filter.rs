@@ -185,7 +185,7 @@ impl Pseudonyms {
                 key,
                 mut verdict,
                 comment,
-                expires,
+                remaining_s,
             } = element;
             verdict
                 .iter_mut()
@@ -197,7 +197,7 @@ impl Pseudonyms {
                     comment: comment
                         .as_deref()
                         .map(|text| self.names.name(Kind::Comment, text)),
-                    expires,
+                    remaining_s,
                 });
             }
         }

@@ -1,7 +1,7 @@
 //! Verdicts that stand in an element of a map: the change is about that element, and not about the rule that looks all
 //! packets up in the map.
 
-use crate::host::facts::{BaseChain, FilterRule};
+use crate::host::facts::{BaseChain, Element, FilterRule};
 use crate::host::{element_words, ipset_words, nft_string};
 use crate::network::reach;
 
@@ -66,7 +66,7 @@ pub(super) fn change(
     shell: &Shell,
 ) -> Option<Change> {
     let Named { key, leads, told } = Named::of(of_map)?;
-    let (map, comment) = (&of_map.map, of_map.element.comment.as_ref());
+    let map = &of_map.map;
     let place = [&chain.family, &chain.table, map];
     let look = shell.look(
         format!("the element of map {map} that says so"),
@@ -80,10 +80,7 @@ pub(super) fn change(
     if useless {
         remedies.push(no_endpoint(loss, owner, "element out"));
     } else {
-        let whole = match comment {
-            Some(comment) => format!("{{ {key} comment {} : {leads} }}", nft_string(comment)),
-            None => format!("{{ {key} : {leads} }}"),
-        };
+        let whole = format!("{{ {} : {leads} }}", with_options(&key, &of_map.element));
         remedies.push(
             shell
                 .change(
@@ -158,20 +155,28 @@ fn commands(chain: &BaseChain, of_map: &OfMap, key: &str) -> (Command, Command) 
     let comment = element.comment.as_ref();
     if of_map.family.is_empty() {
         let told = comment.into_iter().flat_map(|c| ["comment", c.as_str()]);
+        let seconds = element.remaining_s.map(|seconds| seconds.to_string());
+        let timeout = seconds.iter().flat_map(|s| ["timeout", s.as_str()]);
         return (
             command!["ipset del", map, key],
-            command!["ipset add", map, key, ..told],
+            command!["ipset add", map, key, ..timeout, ..told],
         );
     }
-    let whole = match comment {
-        Some(comment) => format!("{{ {key} comment {} }}", nft_string(comment)),
-        None => format!("{{ {key} }}"),
-    };
+    let whole = format!("{{ {} }}", with_options(key, element));
     let place = [&chain.family, &chain.table, map];
     (
         command!["nft delete element", ..place, format!("{{ {key} }}")],
         command!["nft add element", ..place, whole],
     )
+}
+
+/// An element's key with its comment, and until when it stays, as nft(8) takes them.
+fn with_options(key: &str, element: &Element) -> String {
+    let timeout = element.remaining_s.map(|s| format!(" timeout {s}s"));
+    let comment = element.comment.as_ref();
+    let comment = comment.map(|comment| format!(" comment {}", nft_string(comment)));
+    let options = [timeout, comment].map(Option::unwrap_or_default);
+    format!("{key}{}", options.concat())
 }
 
 /// What helps a packet for a service without an endpoint, whose owner takes away what refuses it.

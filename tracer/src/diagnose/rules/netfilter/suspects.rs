@@ -124,7 +124,7 @@ impl<'a> Absent<'a> {
                     key: outside.key.iter().map(one).collect(),
                     verdict: None,
                     comment: None,
-                    expires: false,
+                    remaining_s: None,
                 },
             },
             marks: outside

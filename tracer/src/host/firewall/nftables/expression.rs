@@ -150,6 +150,12 @@ impl<'a> Reading<'a> {
         self.parts.push(Part::Do(statement));
     }
 
+    /// Whether only packets of IPv6 come to the next part: by the table, or by what was tested before.
+    fn is_of_ipv6(&self) -> bool {
+        let tested = |part: &Part| matches!(part, Part::Test(Test::Version { v6: true, not: false }));
+        self.table.0 == FAMILY_IP6 || self.parts.iter().any(tested)
+    }
+
     fn note(&mut self, text: impl Into<String>) {
         self.act(Statement::Note(text.into()));
     }
@@ -192,7 +198,7 @@ impl<'a> Reading<'a> {
             "counter" => self.packets = read.long(2),
             "match" => self.matched(&read),
             "target" => self.target(&read),
-            "reject" => self.act(statement::reject(&read)),
+            "reject" => self.act(statement::reject(&read, self.is_of_ipv6())),
             "queue" => self.act(statement::queue(&read)),
             "masq" | "nat" | "redir" => {
                 let made = statement::translation(name, &read, |r| self.constant(r));

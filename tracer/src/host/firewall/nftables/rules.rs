@@ -112,7 +112,7 @@ fn set((table, used): (&TableId, &Use), raw: Vec<sets::Element>) -> Set {
             key,
             verdict: element.verdict,
             comment: element.comment,
-            expires: element.expires,
+            remaining_s: element.remaining_s,
         });
     }
     Set {

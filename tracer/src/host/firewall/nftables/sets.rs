@@ -21,7 +21,6 @@ const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
 const NFTA_SET_ELEM_KEY: u16 = 1;
 const NFTA_SET_ELEM_DATA: u16 = 2;
 const NFTA_SET_ELEM_FLAGS: u16 = 3;
-const NFTA_SET_ELEM_TIMEOUT: u16 = 4;
 const NFTA_SET_ELEM_EXPIRATION: u16 = 5;
 const NFTA_SET_ELEM_USERDATA: u16 = 6;
 const NFTA_SET_ELEM_KEY_END: u16 = 10;
@@ -49,7 +48,8 @@ pub(super) struct Element {
     /// Of a verdict map.
     pub(super) verdict: Option<RuleVerdict>,
     pub(super) comment: Option<String>,
-    pub(super) expires: bool,
+    /// Until it goes away by itself.
+    pub(super) remaining_s: Option<u64>,
     /// Stands for every key that has no element.
     pub(super) catchall: bool,
 }
@@ -128,7 +128,10 @@ fn element(bytes: &[u8]) -> Element {
                 read.closes = flags & NFT_SET_ELEM_INTERVAL_END != 0;
                 read.catchall = flags & NFT_SET_ELEM_CATCHALL != 0;
             }
-            NFTA_SET_ELEM_TIMEOUT | NFTA_SET_ELEM_EXPIRATION => read.expires = true,
+            NFTA_SET_ELEM_EXPIRATION => {
+                let ms = data.first_chunk().map(|ms| u64::from_be_bytes(*ms));
+                read.remaining_s = ms.map(|ms| ms.div_ceil(1000));
+            }
             NFTA_SET_ELEM_USERDATA => read.comment = super::rules::comment(data),
             _ => {}
         }

@@ -4,8 +4,8 @@ use super::expression::Attributes;
 use crate::host::facts::{RuleVerdict, Side, Statement, Translation};
 use crate::host::netlink::{address_of, be32_of, text_of};
 
-/// `reject`.
-pub(super) fn reject(read: &Attributes<'_>) -> Statement {
+/// `reject`; `v6`: of packets of IPv6 alone.
+pub(super) fn reject(read: &Attributes<'_>, v6: bool) -> Statement {
     /// NFT_REJECT_TCP_RST.
     const RESET: u32 = 1;
     /// NFT_REJECT_ICMPX_UNREACH.
@@ -19,6 +19,15 @@ pub(super) fn reject(read: &Attributes<'_>) -> Statement {
         (10, "host-prohibited"),
         (13, "admin-prohibited"),
         (99, ""),
+    ];
+    /// Codes of ICMPv6.
+    const CODES_6: [(u32, &str); 6] = [
+        (0, "no-route"),
+        (1, "admin-prohibited"),
+        (3, "addr-unreachable"),
+        (4, "port-unreachable"),
+        (5, "policy-fail"),
+        (6, "reject-route"),
     ];
     let code = read.get(2).and_then(|b| b.first()).copied().map(u32::from);
     let words = match (read.number(1), code) {
@@ -35,6 +44,13 @@ pub(super) fn reject(read: &Attributes<'_>) -> Statement {
                 Some(&"port-unreachable") | None => String::new(),
                 Some(name) => format!("icmpx {name}"),
             }
+        }
+        (_, Some(code)) if v6 => {
+            let name = CODES_6.iter().find(|(number, _)| *number == code);
+            name.map_or_else(
+                || format!("icmpv6 {code}"),
+                |(_, name)| format!("icmpv6 {name}"),
+            )
         }
         // It is what nft takes where nothing is said.
         (_, Some(3) | None) => String::new(),
