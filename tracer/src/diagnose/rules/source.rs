@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::host::Host;
 use crate::host::facts::{Link, TableRoute};
-use crate::model::{Device, IfIndex, NetNs};
+use crate::model::{Detail, Device, Direction, IfIndex, NetNs};
 use crate::network::links::peer_of;
 use crate::network::route::{
     Change, CheckResult, Decision, Forged, InputEnd, Query, Tables, check_source, lookup, receive,
@@ -39,11 +39,24 @@ pub fn filtered(loss: &Loss<'_>) -> Option<Candidate> {
                 query: loss.routed(Some(device))?,
                 mode: mode(loss.host, device),
                 stray: Stray::of_packet(loss),
+                answers: answers_what_left_by(loss, device),
             },
             loss.place(Some(HOOK)),
         )
         .explains(Specificity::Reason),
     )
+}
+
+/// Whether the packet answers one that left by an interface.
+fn answers_what_left_by(loss: &Loss<'_>, device: Device) -> bool {
+    let view = loss.view();
+    let mut asked = view
+        .journeys(Direction::Forward)
+        .flat_map(|journey| &journey.steps);
+    loss.journey.direction == Direction::Reply
+        && asked.any(|step| {
+            matches!(step.event.detail, Detail::Egress) && step.event.device == Some(device)
+        })
 }
 
 /// What routing makes of the packet by the facts, where the kernel does not name its reason.
@@ -194,6 +207,8 @@ pub struct Refusal<'a> {
     pub mode: (String, u32),
     /// Its sender, where it sent it by another interface than the one that has the address.
     pub stray: Option<Stray<'a>>,
+    /// It answers what left by this interface: a mark or a rule led that there, and leads nothing else.
+    pub answers: bool,
 }
 
 impl Refusal<'_> {
@@ -247,7 +262,17 @@ impl Refusal<'_> {
     fn changes(&self, host: &Host, by_rule: Option<&str>) -> Vec<Remedy> {
         let (device, source) = (self.device, self.query.tuple.src);
         let shell = Shell::of(host, Some(device.netns));
-        let loosened = loosen((host, device, &shell), &self.mode, by_rule);
+        let why = match by_rule {
+            Some(rule) => Some(format!(
+                "as hosts with several uplinks need it: policy rule {rule} leads the answer elsewhere"
+            )),
+            None if self.answers => Some(format!(
+                "since what it answers left by {}, although routes lead elsewhere",
+                host.interface(device)
+            )),
+            None => None,
+        };
+        let loosened = loosen((host, device, &shell), &self.mode, why.as_deref());
         if let Some(mark) = self.heeds_no_mark(host) {
             return vec![self.heed_mark(host, mark), loosened];
         }
@@ -258,12 +283,18 @@ impl Refusal<'_> {
             return list;
         }
         // A policy rule leads answers elsewhere on purpose (several uplinks): a route in the main table is then not even asked.
-        if by_rule.is_some() && self.mode.1 != 2 {
+        // Where only some packets leave by this interface, it would lead the others there too.
+        if why.is_some() && self.mode.1 != 2 {
             return vec![loosened];
         }
-        let gateway = gateway(host, device, source);
-        let routed = route_there((host, &shell), (device, source), gateway);
-        vec![routed, loosened]
+        let routed = match next_hop(host, device, source) {
+            NextHop::Direct => Some(None),
+            NextHop::By(gateway) => Some(Some(gateway)),
+            NextHop::Unknown => None,
+        };
+        let routed =
+            routed.map(|gateway| route_there((host, &shell), (device, source), gateway));
+        routed.into_iter().chain([loosened]).collect()
     }
 }
 
@@ -372,22 +403,47 @@ pub fn reverse_path(host: &Host, refusal: &Refusal<'_>, place: Place) -> Candida
         .advise(refusal.changes(host, by_rule.as_deref()))
 }
 
-/// Through which address a source behind an interface is reached: where its machine is at the other end, that one's address
-/// in a network of this interface; none where that is the source itself.
-fn gateway(host: &Host, device: Device, source: IpAddr) -> Option<IpAddr> {
+/// How a source behind an interface is reached.
+enum NextHop {
+    /// It is on the link.
+    Direct,
+    /// Through this address.
+    By(IpAddr),
+    /// The link has many machines, and none is known to lead there.
+    Unknown,
+}
+
+/// By the machine at the other end that has it, by a route of any table, or directly where the link has no other machine.
+fn next_hop(host: &Host, device: Device, source: IpAddr) -> NextHop {
     let faces = |link: &Link| peer_of(host, link.device).is_some_and(|peer| peer.device == device);
     let own = host.addresses(device);
     let on_link = |address: &IpAddr| {
         own.iter()
             .any(|own| routing::holds(own.address, own.prefix, *address))
     };
-    let other = host
-        .links()
-        .find(|l| host.is_local(l.device.netns, source) && faces(l))?;
-    let mut addresses = host.addresses(other.device).iter().map(|a| a.address);
-    addresses
-        .find(|a| a.is_ipv4() && on_link(a))
-        .filter(|gateway| *gateway != source)
+    if on_link(&source) {
+        return NextHop::Direct;
+    }
+    let mut ends = host.links();
+    let other = ends.find(|l| host.is_local(l.device.netns, source) && faces(l));
+    if let Some(other) = other {
+        let mut addresses = host.addresses(other.device).iter().map(|a| a.address);
+        let there = addresses.find(|a| a.is_ipv4() && on_link(a));
+        return there.map_or(NextHop::Direct, NextHop::By);
+    }
+    let towards = host.towards.get(&(device.netns, source));
+    let mut routes = towards.iter().flat_map(|read| &read.fact);
+    let led = routes.find_map(|route| {
+        route
+            .gateway
+            .filter(|_| route.oif == Some(device.ifindex.0))
+    });
+    let alone = host.link(device).is_some_and(|link| link.noarp);
+    match led {
+        Some(gateway) => NextHop::By(gateway),
+        None if alone => NextHop::Direct,
+        None => NextHop::Unknown,
+    }
 }
 
 /// The answer routed through the interface on which the source came in, and back.
@@ -424,7 +480,7 @@ fn route_there(
 fn loosen(
     (host, device, shell): (&Host, Device, &Shell),
     (setting, mode): &(String, u32),
-    by_rule: Option<&str>,
+    why: Option<&str>,
 ) -> Remedy {
     let (setting, mode) = (sysctl(setting), *mode);
     let set = |name: &str, value: u32| command!["sysctl -w", format!("{name}={value}")];
@@ -436,10 +492,8 @@ fn loosen(
     let path = format!("net/ipv4/conf/{}/rp_filter", host.interface(device));
     let read = host.sysctls.get(&(device.netns, path.clone()));
     let own = read.and_then(|read| read.fact.as_deref()?.parse().ok());
-    let text = match by_rule {
-        Some(rule) => format!(
-            "filter loosely, as hosts with several uplinks need it: policy rule {rule} leads the answer elsewhere; any route back will do"
-        ),
+    let text = match why {
+        Some(why) => format!("filter loosely, {why}; any route back will do"),
         None => "or filter loosely: any route back will do".to_owned(),
     };
     let name = sysctl(&path);

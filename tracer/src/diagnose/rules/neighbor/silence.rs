@@ -434,6 +434,7 @@ impl<'a> Case<'a, '_> {
             query: Query::input(request, link.device.ifindex, 0),
             mode: (setting.name.clone(), setting.value),
             stray: Stray::of_question(self.trace, self.host, self.who, asker),
+            answers: false,
         };
         let place = place_at(self.host, link.device, "route");
         source::reverse_path(self.host, &refusal, place)
