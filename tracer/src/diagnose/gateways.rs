@@ -136,10 +136,7 @@ impl Gateway<'_> {
             };
             let carried = host.link(device).is_some_and(|link| carries(host, link));
             let back = self.ways(host, &self.answer(host, tuple, *oif));
-            device != near
-                && carried
-                && !back.is_empty()
-                && back.iter().all(|oif| leads_back(*oif))
+            device != near && carried && !back.is_empty() && back.iter().all(|oif| leads_back(*oif))
         };
         !onwards.is_empty() && onwards.iter().all(is_way)
     }

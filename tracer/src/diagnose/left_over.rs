@@ -20,7 +20,10 @@ pub(super) fn is_left_over(view: &View<'_>) -> bool {
 /// A connection's opening was before the trace. Its answer comes late, and whoever opened it has given up: nothing but
 /// resets are seen of it.
 pub(super) fn has_given_up(view: &View<'_>) -> bool {
-    let mut asked = view.journeys(Direction::Forward).filter_map(flags).peekable();
+    let mut asked = view
+        .journeys(Direction::Forward)
+        .filter_map(flags)
+        .peekable();
     let mut answers = view.journeys(Direction::Reply).filter_map(flags);
     asked.peek().is_some()
         && asked.all(|flags| flags & RST != 0)
@@ -48,7 +51,9 @@ fn was_queued(view: &View<'_>) -> bool {
             && matches!(&first.event.detail, Detail::Drop(info) if sites::NEIGHBOR_QUEUE.is(info))
     };
     // its sender is told of each
-    let sent = view.kept().filter(|journey| journey.direction != Direction::Error);
+    let sent = view
+        .kept()
+        .filter(|journey| journey.direction != Direction::Error);
     let mut kept = sent.peekable();
     kept.peek().is_some() && kept.all(waited)
 }

@@ -146,16 +146,13 @@ fn in_bridge_mode(host: &Host, siblings: [&Link; 2]) -> Vec<Remedy> {
     list
 }
 
-/// Gives the host a macvlan of its own on the parent, with the address that the other macvlan asks for. That one forgets
-/// the parent's MAC.
+/// Gives the host an interface of its own on the parent, by which it and the other reach each other. That one forgets the
+/// parent's MAC.
 fn of_its_own(host: &Host, parent: &Link, child: &Link) -> Option<Remedy> {
-    let shell = Shell::of(host, Some(parent.device.netns));
-    let there = Shell::of(host, Some(child.device.netns));
-    let networks = host.addresses(child.device);
-    let moved = host.addresses(parent.device).iter().find(|a| {
-        networks
-            .iter()
-            .any(|net| holds(net.address, net.prefix, a.address))
+    let (own, other) = host.addresses(parent.device).iter().find_map(|own| {
+        let mut others = host.addresses(child.device).iter();
+        let other = others.find(|net| holds(net.address, net.prefix, own.address))?;
+        Some((own, other))
     })?;
     // Both kinds cannot stand on one parent, nor ipvlans of two modes.
     let (kind, mode) = match &child.ipvlan {
@@ -177,6 +174,54 @@ fn of_its_own(host: &Host, parent: &Link, child: &Link) -> Option<Remedy> {
         "mode",
         mode
     ];
+    // An ipvlan takes in what is for its own addresses, and IPv6 answers questions for those of the interface alone.
+    if child.ipvlan.is_some() || own.address.is_ipv6() {
+        return Some(with_the_address(
+            host,
+            (parent, child),
+            own,
+            (kind, &name, add),
+        ));
+    }
+    let shell = Shell::of(host, Some(parent.device.netns));
+    let there = Shell::of(host, Some(child.device.netns));
+    let text = format!(
+        "give the host a {kind} of its own on the parent, and lead what is for {} through it",
+        other.address
+    );
+    let remedy = shell
+        .change(text, add)
+        .and(command!["ip link set dev", name, "up"])
+        .and(command![
+            "ip route add",
+            other.address,
+            "dev",
+            name,
+            "src",
+            own.address
+        ])
+        .and_in(&there, forgotten(child, own.address))
+        .undone_by(command!["ip link del", name])
+        .undone_in(&there, forgotten(child, own.address));
+    let remedy = match permanent(host, child, own.address) {
+        Some(entry) => remedy.undone_in(&there, entry),
+        None => remedy,
+    };
+    Some(remedy.scope(format!(
+        "whatever sets up {} has to make {name} too, so that it is there after a restart",
+        parent.name
+    )))
+}
+
+/// The same with the host's address moved to the new interface.
+fn with_the_address(
+    host: &Host,
+    (parent, child): (&Link, &Link),
+    moved: &InterfaceAddress,
+    (kind, name, add): (&str, &str, Command),
+) -> Remedy {
+    let shell = Shell::of(host, Some(parent.device.netns));
+    let there = Shell::of(host, Some(child.device.netns));
     let remedy = shell
         .change(
             format!(
@@ -185,7 +230,7 @@ fn of_its_own(host: &Host, parent: &Link, child: &Link) -> Option<Remedy> {
             add,
         )
         .and(addressed("del", moved, &parent.name))
-        .and(addressed("add", moved, &name))
+        .and(addressed("add", moved, name))
         .and(command!["ip link set dev", name, "up"])
         .and_in(&there, forgotten(child, moved.address))
         .undone_by(command!["ip link del", name])
@@ -195,10 +240,10 @@ fn of_its_own(host: &Host, parent: &Link, child: &Link) -> Option<Remedy> {
         Some(entry) => remedy.undone_in(&there, entry),
         None => remedy,
     };
-    Some(remedy.scope(format!(
+    remedy.scope(format!(
         "routes of the host through {} have to lead through {name}, and whatever sets the host's address up has to know of it",
         parent.name
-    )))
+    ))
 }
 
 fn addressed(verb: &'static str, moved: &InterfaceAddress, name: &str) -> Command {

@@ -292,8 +292,7 @@ impl Refusal<'_> {
             NextHop::By(gateway) => Some(Some(gateway)),
             NextHop::Unknown => None,
         };
-        let routed =
-            routed.map(|gateway| route_there((host, &shell), (device, source), gateway));
+        let routed = routed.map(|gateway| route_there((host, &shell), (device, source), gateway));
         routed.into_iter().chain([loosened]).collect()
     }
 }

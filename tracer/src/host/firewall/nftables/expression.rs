@@ -152,7 +152,15 @@ impl<'a> Reading<'a> {
 
     /// Whether only packets of IPv6 come to the next part: by the table, or by what was tested before.
     fn is_of_ipv6(&self) -> bool {
-        let tested = |part: &Part| matches!(part, Part::Test(Test::Version { v6: true, not: false }));
+        let tested = |part: &Part| {
+            matches!(
+                part,
+                Part::Test(Test::Version {
+                    v6: true,
+                    not: false
+                })
+            )
+        };
         self.table.0 == FAMILY_IP6 || self.parts.iter().any(tested)
     }
 
