@@ -58,6 +58,7 @@ pub mod service;
 mod shares;
 pub mod silent;
 pub mod source_address;
+pub mod stale_source;
 pub mod stall;
 pub mod stray_source;
 #[cfg(test)]

@@ -23,6 +23,7 @@ use super::remedy::{Remedy, text};
 use super::rules::neighbor::{Unresolved, senders};
 use super::rules::source::conf_of_check;
 use super::source_address::{self, chosen, own_route};
+use super::stale_source::StaleSource;
 use super::translation::{self, Departure};
 use super::uplinks;
 use super::view::View;
@@ -43,8 +44,8 @@ pub struct Stray<'a> {
     pub owner: Device,
     /// As it left.
     tuple: Tuple,
-    /// Its source before the namespace translated it.
-    before: Option<IpAddr>,
+    /// As it came to the namespace, where that translated its source.
+    before: Option<Tuple>,
     /// For whom it was before the namespace translated that.
     meant: IpAddr,
     /// Its mark, where that is known.
@@ -145,7 +146,7 @@ impl<'a> Stray<'a> {
             went,
             owner,
             tuple: left.tuple,
-            before: left.before.map(|before| before.src),
+            before: left.before,
             meant: meant.map_or(left.tuple.dst, |tuple| tuple.dst),
             mark: mark.unwrap_or_default(),
         })
@@ -234,9 +235,15 @@ impl<'a> Stray<'a> {
         let sender = host.namespace(self.netns());
         let (went, owner) = (host.interface(self.went), host.interface(self.owner));
         match self.before {
-            Some(before) if !self.answers => format!(
-                "; {sender} sends it through {went}, and translates {before} to the address of {owner}"
-            ),
+            Some(before) if !self.answers => {
+                let stale = self
+                    .stale()
+                    .map_or_else(String::new, |s| format!("; {}", s.words()));
+                format!(
+                    "; {sender} sends it through {went}, and translates {} to the address of {owner}{stale}",
+                    before.src
+                )
+            }
             _ => format!("; {sender} sends it through {went} with the address of {owner}"),
         }
     }
@@ -249,6 +256,7 @@ impl<'a> Stray<'a> {
             .because("address", self.address_words())
             .because("route", self.choice_words())
             .because("route", self.marked_way())
+            .because("rule", self.stale().map(|stale| stale.evidence()))
     }
 
     fn address_words(&self) -> String {
@@ -324,6 +332,9 @@ impl<'a> Stray<'a> {
         if self.answers {
             return self.led_back();
         }
+        if let Some(stale) = self.stale() {
+            return stale.remedies(self.host);
+        }
         let mut list = Vec::new();
         match self.choice() {
             Choice::Preferred => list.extend(self.without_preference().filter(|_| fits)),
@@ -332,6 +343,11 @@ impl<'a> Stray<'a> {
         }
         list.extend(self.masqueraded().filter(|_| fits));
         list
+    }
+
+    /// The entry of conntrack that translates it, where rules would give another source now.
+    fn stale(&self) -> Option<StaleSource> {
+        StaleSource::of(self.host, self.went, (self.before?, self.tuple))
     }
 
     /// The answer sent out where its request came in.
@@ -374,7 +390,7 @@ impl<'a> Stray<'a> {
     fn masqueraded(&self) -> Option<Remedy> {
         let own = self.own()?;
         let flow = Tuple {
-            src: self.before.unwrap_or(self.tuple.src),
+            src: self.before.map_or(self.tuple.src, |before| before.src),
             ..self.tuple
         };
         let text = format!(

@@ -387,8 +387,8 @@ fn older(
         ),
         evidence: vec![rule.evidence("would translate it")],
         remedies: forget(
-            passage,
-            known,
+            &passage.before,
+            known.map_or(0, |entry| entry.zone),
             &format!("the next packet is translated to {target}"),
             shell,
         ),
@@ -636,20 +636,19 @@ fn stale(
             words::namespace(host, passage.netns)
         ),
         evidence: list.collect(),
-        remedies: forget(passage, known, &then, shell),
+        remedies: forget(
+            &passage.before,
+            known.map_or(0, |entry| entry.zone),
+            &then,
+            shell,
+        ),
         instead: true,
     }
 }
 
-/// Makes conntrack forget one connection. It cannot be taken back, and need not: the next packet makes a new entry.
-fn forget(
-    passage: &Passage<'_>,
-    entry: Option<&ConntrackEntry>,
-    then: &str,
-    shell: &Shell,
-) -> Vec<Remedy> {
-    let zone = entry.map_or(0, |entry| entry.zone);
-    let Some((list, delete)) = entry_commands(&passage.before, zone) else {
+/// Makes conntrack forget one connection, by its tuple as it began. It cannot be taken back, and need not: the next packet makes a new entry.
+pub(super) fn forget(original: &Tuple, zone: u16, then: &str, shell: &Shell) -> Vec<Remedy> {
+    let Some((list, delete)) = entry_commands(original, zone) else {
         return Vec::new();
     };
     vec![
