@@ -7,7 +7,7 @@ use crate::host::Host;
 use crate::host::facts::ProbeState;
 use crate::model::Losses;
 use crate::model::{
-    Detail, Device, Direction, Fate, Journey, KtimeNs, Proto, Side, Step, Transport,
+    Detail, Device, Direction, Event, Fate, Journey, KtimeNs, Proto, Side, Step, Transport,
 };
 use crate::uapi::if_arp::ARPHRD_LOOPBACK;
 use crate::uapi::if_packet::{BROADCAST, MULTICAST, OTHERHOST};
@@ -252,7 +252,15 @@ fn one_way(host: &Host) -> bool {
 /// data: `__kfree_skb`, 6.18), while every loss of TCP in its own namespace is told by one.
 fn silent(journey: &Journey, step: usize, around: &Around<'_>) -> Fate {
     let vanished = Fate::Vanished { step };
-    let Some(event) = journey.steps.get(step).map(|step| &step.event) else {
+    let seen = journey.steps.get(..=step).unwrap_or_default();
+    let whole = journey.steps.iter().any(|step| completes(&step.event));
+    let mut places = seen.iter().rev();
+    // a buffer that is replaced has no interface any more
+    let last = match whole {
+        true => places.find(|step| place(&step.event).is_some()),
+        false => places.next(),
+    };
+    let Some(event) = last.map(|step| &step.event) else {
         return vanished;
     };
     let (Some((device, Side::Ingress)), Some(tuple)) = (place(event), event.tuple) else {
@@ -264,11 +272,19 @@ fn silent(journey: &Journey, step: usize, around: &Around<'_>) -> Fate {
     match tuple.proto {
         Proto::Tcp => Fate::Delivered,
         // sockets of tunnels take what comes without a word
+        // all fragments of the datagram are there; what would drop it then is seen
+        Proto::Udp if whole => Fate::Delivered,
         Proto::Udp if !sees_sockets(around) || is_tunnel(around.host, tuple.dport) => {
             Fate::Delivered
         }
         _ => vanished,
     }
+}
+
+/// Whether the first fragment's buffer gives place to another's, in which the whole datagram then is: all others have come
+/// (inet_frag_reasm_prepare, net/ipv4/inet_fragment.c).
+fn completes(event: &Event) -> bool {
+    matches!(&event.detail, Detail::Consumed { function: Some(function), .. } if function == "inet_frag_reasm_prepare")
 }
 
 /// Whether a tunnel device that is up takes what comes to this port. Its socket may be in another namespace than it.
