@@ -12,6 +12,9 @@ use super::view::View;
 /// Documentation/networking/ip-sysctl.rst). What is given up sooner was asked for before the trace.
 const ASKED_FOR_NS: u64 = 2_500_000_000;
 
+/// A packet that is given up is seen for so short a time: its sender is told of it, and it is freed.
+const GIVING_UP_NS: u64 = 1_000_000;
+
 /// Whether a flow is what was left of one that began before the trace.
 pub(super) fn is_left_over(view: &View<'_>) -> bool {
     has_given_up(view) || was_queued(view)
@@ -43,12 +46,16 @@ fn was_queued(view: &View<'_>) -> bool {
         return false;
     };
     let waited = |journey: &Journey| {
-        let Some(first) = journey.steps.first() else {
+        let Fate::Dropped { step } = journey.fate else {
             return false;
         };
-        journey.fate == (Fate::Dropped { step: 0 })
-            && first.event.at.since(run.started_ktime) < ASKED_FOR_NS
-            && matches!(&first.event.detail, Detail::Drop(info) if sites::NEIGHBOR_QUEUE.is(info))
+        let (Some(first), Some(last)) = (journey.steps.first(), journey.steps.get(step)) else {
+            return false;
+        };
+        let (first, last) = (&first.event, &last.event);
+        last.at.since(run.started_ktime) < ASKED_FOR_NS
+            && last.at.since(first.at) < GIVING_UP_NS
+            && matches!(&last.detail, Detail::Drop(info) if sites::NEIGHBOR_QUEUE.is(info))
     };
     // its sender is told of each
     let sent = view

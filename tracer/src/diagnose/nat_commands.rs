@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::host::Host;
-use crate::host::facts::{BaseChain, Rule, Stop};
+use crate::host::facts::{BaseChain, Rule, Side, Statement};
 use crate::model::{Device, NetNs, Tuple};
 
 use super::chain_commands::{at_head, default_program, nft_word};
@@ -233,15 +233,19 @@ pub fn translators(host: &Host, netns: NetNs, v6: bool) -> Vec<&BaseChain> {
         .collect()
 }
 
-/// Rules that translate, reached from a chain.
+/// Rules that translate sources beside a chain, those that no packet has met too.
 #[must_use]
 pub fn translating<'a>(host: &'a Host, netns: NetNs, chain: &'a BaseChain) -> Vec<&'a Rule> {
+    let translates = |rule: &&Rule| {
+        rule.statements()
+            .any(|s| matches!(s, Statement::Translate(made) if made.side == Side::Source))
+    };
     let known = host.filters.get(&netns);
     known
         .into_iter()
-        .flat_map(|c| c.fact.stops(chain, usize::MAX))
+        .flat_map(|c| c.fact.beside(chain))
         .map(|(_, rule)| rule)
-        .filter(|rule| rule.stop() == Some(Stop::Nat))
+        .filter(translates)
         .collect()
 }
 

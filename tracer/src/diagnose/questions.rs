@@ -71,7 +71,7 @@ fn about_flow(view: &View<'_>, list: &mut Asked) {
     let unanswered = reply.delivered == 0;
     if unanswered && (view.expects_reply() || forward.left > 0) {
         list.extend(source_address::questions(view));
-        list.extend(untranslated_source::question(view));
+        list.extend(untranslated_source::questions(view));
     }
     if unanswered || view.is_refused() {
         list.extend(service::questions(view));

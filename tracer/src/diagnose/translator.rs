@@ -89,6 +89,19 @@ impl Passage<'_> {
         }
     }
 
+    /// What became of it; of one that still waits behind the translation, what conntrack's entry says.
+    fn led_to(&self, known: Option<&ConntrackEntry>) -> Option<Tuple> {
+        let told = || {
+            let [(dst, dport), _] = known?.reply;
+            Some(Tuple {
+                dst,
+                dport,
+                ..self.before
+            })
+        };
+        self.after.or_else(told)
+    }
+
     /// The answer that a receiver would send to which a rule translates, as it comes back.
     fn answer(&self, packet: &Packet, to: &Named) -> Option<Packet> {
         let (address, _) = to.to.addresses?;
@@ -316,7 +329,7 @@ fn explain(
         Untranslated::Stale => {
             // Translators other than netfilter's rules (IPVS, BPF) leave no such mark.
             let by_conntrack = status.or(known.map(|e| e.status))? & IPS_DST_NAT != 0;
-            let to = passage.after.filter(|_| by_conntrack)?;
+            let to = passage.led_to(known).filter(|_| by_conntrack)?;
             Some(stale(host, (passage, &packet), &rules, (to, known), &shell))
         }
         Untranslated::Older(rule) => Some(older(passage, &Named::of(&rule), known, &shell)),

@@ -2,7 +2,8 @@
 
 use crate::host::Host;
 use crate::host::facts::{
-    BaseChain, FilterRule, InterfaceAddress, Question, RuleVerdict, Side, Statement, Stop,
+    BaseChain, FilterRule, InterfaceAddress, Question, Rule, RuleVerdict, Side, Statement, Stop,
+    Test,
 };
 use crate::model::{Detail, Device, Direction, Journey, Tuple};
 use crate::network::filter::{
@@ -24,7 +25,11 @@ use super::translation::{self, Departure};
 use super::view::View;
 use super::words;
 
+/// Most routers of a way that are looked at.
+const MOST: usize = 6;
+
 /// Where a forwarded packet left with the source that it came with.
+#[derive(Clone, Copy)]
 struct Passed {
     /// Through which interface.
     went: Device,
@@ -33,23 +38,46 @@ struct Passed {
 }
 
 impl Passed {
-    /// The last namespace that forwarded it, where its source is private and was not translated on the way.
+    /// Where its source is private and was not translated on the way: the namespace that forwarded it and whose rules
+    /// translate sources, else the last one.
     fn of(view: &View<'_>, journey: &Journey) -> Option<Self> {
+        let all = Self::all(view, journey);
+        let translates = |passed: &&Self| {
+            let (netns, v6) = (passed.went.netns, passed.tuple.src.is_ipv6());
+            let chains = translators(view.host, netns, v6);
+            chains
+                .iter()
+                .any(|chain| !translating(view.host, netns, chain).is_empty())
+        };
+        let chosen = all.iter().rev().find(translates).or(all.last());
+        chosen.copied()
+    }
+
+    /// All namespaces that forwarded it, in its order.
+    fn all(view: &View<'_>, journey: &Journey) -> Vec<Self> {
         if translation::changes(journey).any(|c| c.before.src != c.after.src) {
-            return None;
+            return Vec::new();
         }
-        let mut steps = journey.steps.iter().rev().map(|s| &s.event);
-        let left = steps.find(|e| matches!(e.detail, Detail::Egress))?;
-        let (went, tuple) = (left.device?, tuple_of(left)?);
-        // What came in by a port of a bridge may have been bridged: a router has addresses where it came in.
-        let routed = steps.any(|e| {
-            matches!(e.detail, Detail::Ingress)
-                && e.device.is_some_and(|d| {
-                    d.netns == went.netns && d != went && !view.host.addresses(d).is_empty()
-                })
-        });
-        let own = view.host.is_local(went.netns, tuple.src);
-        (routed && !own && stays_inside(tuple.src)).then_some(Self { went, tuple })
+        let events = || journey.steps.iter().map(|s| &s.event);
+        let mut list: Vec<Self> = Vec::new();
+        for (at, left) in events().enumerate() {
+            let egress = matches!(left.detail, Detail::Egress);
+            let (Some(went), Some(tuple)) = (left.device.filter(|_| egress), tuple_of(left)) else {
+                continue;
+            };
+            // What came in by a port of a bridge may have been bridged: a router has addresses where it came in.
+            let routed = events().take(at).any(|e| {
+                matches!(e.detail, Detail::Ingress)
+                    && e.device.is_some_and(|d| {
+                        d.netns == went.netns && d != went && !view.host.addresses(d).is_empty()
+                    })
+            });
+            let own = view.host.is_local(went.netns, tuple.src);
+            if routed && !own && stays_inside(tuple.src) && list.len() < MOST {
+                list.push(Self { went, tuple });
+            }
+        }
+        list
     }
 
     /// The packet as it comes to the rules that translate sources.
@@ -110,14 +138,18 @@ impl Passed {
     }
 }
 
-/// The rules of the router that let it out.
+/// The rules of the routers that let it out.
 #[must_use]
-pub fn question(view: &View<'_>) -> Option<Question> {
+pub fn questions(view: &View<'_>) -> Vec<Question> {
     let mut sent = view.journeys(Direction::Forward);
-    let passed = sent.find_map(|journey| Passed::of(view, journey))?;
-    Some(Question::Chains {
+    let passed = sent.find_map(|journey| {
+        let all = Passed::all(view, journey);
+        (!all.is_empty()).then_some(all)
+    });
+    let chains = |passed: Passed| Question::Chains {
         netns: passed.went.netns,
-    })
+    };
+    passed.into_iter().flatten().map(chains).collect()
 }
 
 /// The verdict's candidate, where nobody answers a source that was left as it is.
@@ -154,6 +186,9 @@ pub fn kept(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
     };
     let exempt = exemption(host, &rules, &packet, passed.went);
     let mut summary = passed.summary(host, exempt.as_ref());
+    if let Some(absent) = for_an_absent_interface(host, &rules, &packet, passed.went) {
+        summary += &absent;
+    }
     if let Some(told) = &told {
         summary += &format!(": {told}");
     }
@@ -213,6 +248,50 @@ fn exemption<'a>(
         chain == step.chain && r.number > rule.number && r.stop() == Some(Stop::Nat)
     });
     after.then(|| (base, rule_of(step.chain, rule, Stop::Accept)))
+}
+
+/// The rule that would translate it, did it leave by an interface that is not there (any more), for the summary.
+fn for_an_absent_interface(
+    host: &Host,
+    rules: &Rules<'_>,
+    packet: &Packet,
+    went: Device,
+) -> Option<String> {
+    let names = translators(host, went.netns, packet.tuple?.src.is_ipv6())
+        .into_iter()
+        .flat_map(|chain| translating(host, went.netns, chain))
+        .flat_map(Rule::tests)
+        .filter_map(|test| match test {
+            Test::Interface {
+                side: Side::Destination,
+                name,
+                not: false,
+            } => Some(name),
+            _ => None,
+        });
+    let is_there = |name: &String| {
+        let mut links = host.links().filter(|l| l.device.netns == went.netns);
+        name.ends_with('*') || links.any(|link| link.name == *name)
+    };
+    let found = names.filter(|name| !is_there(name)).find_map(|name| {
+        let there = Packet {
+            oif: Interface::Named(name.clone()),
+            ..packet.clone()
+        };
+        match translations(rules, &there, ("POSTROUTING", Side::Source), None) {
+            Untranslated::Older(rule) if rule.certain => {
+                let named = rule_of(rule.chain, rule.rule, Stop::Nat);
+                Some((rule_words(rule.base, &named.chain, &named), name))
+            }
+            _ => None,
+        }
+    });
+    found.map(|(rule, name)| {
+        format!(
+            " ({rule} does, for {name}, an interface that {} does not have)",
+            words::namespace(host, went.netns)
+        )
+    })
 }
 
 fn advice(host: &Host, passed: &Passed, exempt: Option<(&BaseChain, FilterRule)>) -> Vec<Remedy> {

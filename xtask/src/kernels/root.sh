@@ -20,8 +20,11 @@ $B ln -sf fd/1 /dev/stdout
 $B ln -sf fd/2 /dev/stderr
 $B ifconfig lo up
 $B hostname guest
-# a panic is still told
+# A panic is still told.
 echo 1 >/proc/sys/kernel/printk
+# Whoever wants statistics for a moment has the kernel patch its own code while it runs, which the emulator does not always
+# survive: here they are on all the time.
+echo 1 >/proc/sys/kernel/bpf_stats_enabled
 $B stty -F /dev/console raw -echo
 # Not by busybox: its shell would take its own ip and ping instead of the machine's.
 /bin/bash "$shared/command" </dev/null

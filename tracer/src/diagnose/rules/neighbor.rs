@@ -84,7 +84,9 @@ pub fn waited_for(trace: &Trace, last: &Event, device: Option<Device>) -> Option
     let itself = events()
         .filter(found)
         .find(|e| unresolved_in(e).map(|u| u.address) == last.tuple.map(|t| t.dst));
-    let only = events().rev().find(found);
+    // one that answered since is not what it waits for
+    let silent = |e: &&Event| unresolved_in(e).is_some_and(|who| !answered(trace, who));
+    let only = events().rev().filter(found).find(silent);
     then.or(itself).or(only).and_then(unresolved_in)
 }
 

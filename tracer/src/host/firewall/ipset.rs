@@ -417,7 +417,7 @@ mod tests {
             .map(|e| (e.key.clone(), e.remaining_s, e.comment.as_deref()))
             .collect();
         let key = vec![net([10, 0, 0, 1], [10, 0, 0, 1]), number(6), number(80)];
-        assert_eq!(told, [(key, true, Some("by hand"))]);
+        assert_eq!(told, [(key, Some(9), Some("by hand"))]);
         assert_eq!(
             fields_of("hash:ip,port", &[Side::Source, Side::Destination]),
             Some(vec![

@@ -1,7 +1,7 @@
 //! What tracer itself costs while it traces, and what it gives up to stay below `--max-cpu`.
 //!
-//! The kernel counts the programs' times for a moment every few seconds: counting costs each program of the machine about as
-//! much as a small one takes. The time of tracer's own threads is read from the process's clock. Beyond the limit fewer
+//! The kernel counts the programs' times for a moment now and then: counting costs each program of the machine about as much
+//! as a small one takes, and to begin and to end it the kernel patches its code, which interrupts all processors. The time of tracer's own threads is read from the process's clock. Beyond the limit fewer
 //! events are sent; when the fewest still cost too much, tracepoints are given up, the dearest first; and when nothing is
 //! left to give up, the trace ends. A tracepoint is not attached again: it would only be given up once more.
 
@@ -16,8 +16,8 @@ use crate::host::machine;
 use crate::kernel::{Kernel, Measured, Measurement, Runs};
 
 /// Ticks between two measurements; with a limit.
-const EVERY: u32 = 50;
-const EVERY_LIMITED: u32 = 10;
+const EVERY: u32 = 300;
+const EVERY_LIMITED: u32 = 20;
 /// The first one comes early, so that a short trace has one.
 const FIRST: u32 = 5;
 /// Events a second that are still sent when too much is used.
