@@ -34,6 +34,7 @@ pub mod missing_route;
 pub mod mtu;
 pub mod nat_commands;
 pub mod needs;
+pub mod neighbour_commands;
 pub mod nfqueue;
 pub mod obstacle;
 pub mod off_link;

@@ -64,6 +64,12 @@ pub fn iptables(chain: &BaseChain) -> Option<Vec<String>> {
     Some(words)
 }
 
+/// Whether arptables made this chain, or can at least show and change it.
+#[must_use]
+pub fn is_arptables(base: &BaseChain) -> bool {
+    base.family == "arp" && base.table == "filter" && base.chain == base.hook
+}
+
 /// The program of the iptables family by which some of these chains were made.
 #[must_use]
 pub fn program_of(chains: &[&BaseChain]) -> Option<String> {
@@ -167,7 +173,8 @@ const MARK: &str = "tracer-advice";
 /// A rule at the head of a chain of a base chain's table, in the words of the program that makes the chain.
 #[must_use]
 pub fn at_head((base, chain): (&BaseChain, &str), rule: &[String], shell: &Shell) -> AtHead {
-    if let Some(program) = iptables(base) {
+    let arptables = || is_arptables(base).then(|| vec!["arptables".to_owned()]);
+    if let Some(program) = iptables(base).or_else(arptables) {
         return AtHead {
             insert: command![..&program, "-I", chain, ..rule],
             delete: command![..&program, "-D", chain, ..rule],

@@ -156,7 +156,23 @@ impl Hook<'_> {
             (Layer::Device, "inet") => self.name == "INGRESS",
             _ => false,
         };
-        family && chain.hook == self.name && self.engine.is_none_or(|e| e == chain.engine)
+        family
+            && chain.hook == self.name
+            && self.engine.is_none_or(|e| e == chain.engine)
+            && (self.layer != Layer::Device || self.is_bound(chain, packet))
+    }
+
+    /// Whether a chain of devices is bound to the one of the packet, or may be.
+    fn is_bound(&self, chain: &BaseChain, packet: &Packet) -> bool {
+        let device = match self.name {
+            "EGRESS" => &packet.oif,
+            _ => &packet.iif,
+        };
+        let Interface::Named(own) = device else {
+            return true;
+        };
+        let mut bound = chain.devices.iter().peekable();
+        bound.peek().is_none() || bound.any(|pattern| evaluate::named(pattern, own))
     }
 }
 

@@ -4,6 +4,7 @@
 //! Only what the question reaches counts: a machine has many networks that use the same addresses.
 
 mod arp;
+pub mod filtered;
 mod ndp;
 
 use std::net::IpAddr;

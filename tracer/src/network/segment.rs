@@ -203,7 +203,7 @@ pub fn are_alike(host: &Host, slaves: &[&Link]) -> bool {
 }
 
 /// The group in which an address's owner is asked for (RFC 4291, 2.7.1).
-fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
+pub(super) fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
     let [.., a, b, c] = address.octets();
     Ipv6Addr::from([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, a, b, c])
 }

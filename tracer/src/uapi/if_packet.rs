@@ -1,5 +1,7 @@
 //! linux/if_packet.h: to whom a frame is addressed (skb->pkt_type).
 
+/// To this host.
+pub const HOST: u8 = 0;
 /// To all on the link.
 pub const BROADCAST: u8 = 1;
 /// To a group on the link.

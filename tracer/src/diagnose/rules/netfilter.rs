@@ -2,6 +2,7 @@
 //! the host. The kernel never tells the rule: it is named where only one can have done it.
 
 mod answer;
+mod discovery;
 mod element;
 mod helper;
 mod marked;
@@ -28,6 +29,7 @@ use super::super::nfqueue;
 use super::super::remedy::{Remedy, Shell, command, text};
 
 pub use answer::switch;
+pub use discovery::of_rules as question_by_rules;
 pub use source_before::questions as questions_of_the_source_before;
 pub use suspects::Suspects;
 pub use suspects::{look_again, states_of};
@@ -214,11 +216,7 @@ pub fn questions_dropped<'a>(
 #[must_use]
 pub fn of_question(trace: &Trace, host: &Host, address: IpAddr) -> Option<Candidate> {
     let (_, loss) = questions_dropped(trace, host).find(|(target, _)| *target == address)?;
-    let question = if address.is_ipv6() {
-        "neighbour discovery"
-    } else {
-        "ARP"
-    };
+    let question = discovery::protocol_words(address);
     let mut candidate = drop(&loss)?;
     candidate.summary = format!("{question} for {address}: {}", candidate.summary);
     Some(candidate.explains(Specificity::Linked))

@@ -215,6 +215,14 @@ pub enum Field {
     ArpOperation,
     /// Address of ARP.
     ArpAddress(Side),
+    /// MAC of ARP.
+    ArpMac(Side),
+    /// ARPHRD_* of ARP.
+    ArpHardware,
+    /// Length of a MAC in ARP.
+    ArpHardwareLength,
+    /// Length of an address in ARP.
+    ArpProtocolLength,
     /// Owner of the sending socket.
     User,
     /// Group of the sending socket.

@@ -23,7 +23,7 @@ pub(super) fn value(field: &Field, layout: Layout, bytes: &[u8]) -> Option<Value
         Field::Interface(_) | Field::Bridge(_) | Field::BridgePort(_) => {
             Value::Name(interface_name(bytes))
         }
-        Field::Mac(_) => Value::Mac(mac_of(bytes.get(..6)?)?),
+        Field::Mac(_) | Field::ArpMac(_) => Value::Mac(mac_of(bytes.get(..6)?)?),
         Field::Other(_) => return None,
         _ => Value::Number(number(layout, bytes)?),
     })

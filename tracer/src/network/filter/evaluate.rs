@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::state::State;
 use super::{Interface, Packet, Rules, end, has_ports};
 use crate::host::facts::{BaseChain, Element, Field, Missing, Set, Side, Test, Value};
-use crate::model::{Proto, Transport, Tuple};
+use crate::model::{Mac, Proto, Transport, Tuple};
 
 /// What a packet has in a field.
 enum Has {
@@ -339,6 +339,10 @@ impl Evaluator<'_, '_> {
                 Some(_) => Has::Nothing,
                 None => Has::Unknown,
             },
+            Field::ArpMac(_)
+            | Field::ArpHardware
+            | Field::ArpHardwareLength
+            | Field::ArpProtocolLength => self.arp_header(field),
             Field::User => known(self.packet.user),
             Field::Bridge(_) | Field::Group | Field::Other(_) => Has::Unknown,
         }
@@ -350,6 +354,26 @@ impl Evaluator<'_, '_> {
         match self.states {
             Some(states) if states & !(INVALID | UNTRACKED) == 0 => Has::Nothing,
             Some(states) if states & (INVALID | UNTRACKED) == 0 => known(value),
+            _ => Has::Unknown,
+        }
+    }
+
+    /// What ARP on Ethernet says of itself and of MACs; a request names none as the one that it asks for
+    /// (arp_solicit, net/ipv4/arp.c).
+    fn arp_header(&self, field: &Field) -> Has {
+        let Transport::Neighbor { answer, mac, .. } = self.packet.transport else {
+            return Has::Unknown;
+        };
+        let mac_of = |mac: Option<Mac>| mac.map_or(Has::Unknown, |mac| Has::Is(Value::Mac(mac)));
+        match field {
+            _ if self.tuple().is_some_and(|t| t.proto != Proto::Arp) => Has::Nothing,
+            Field::ArpMac(Side::Source) => mac_of(mac),
+            Field::ArpMac(Side::Destination) if answer => mac_of(self.packet.destination_mac),
+            Field::ArpMac(Side::Destination) => mac_of(Some(Mac([0; 6]))),
+            // ARPHRD_ETHER, with MACs of six bytes and addresses of four.
+            Field::ArpHardware => known(Some(1_u8)),
+            Field::ArpHardwareLength => known(Some(6_u8)),
+            Field::ArpProtocolLength => known(Some(4_u8)),
             _ => Has::Unknown,
         }
     }
@@ -367,6 +391,9 @@ impl Evaluator<'_, '_> {
                 if proto == Some(Proto::Icmp6) =>
             {
                 known(Some(if answer { 136_u8 } else { 135 }))
+            }
+            (Field::IcmpCode, Transport::Neighbor { .. }) if proto == Some(Proto::Icmp6) => {
+                known(Some(0_u8))
             }
             (Field::TcpFlags, _) if proto.is_some_and(|p| p != Proto::Tcp) => Has::Nothing,
             (Field::IcmpType | Field::IcmpCode, _)
@@ -431,7 +458,7 @@ fn of<T>(value: Option<Option<T>>, make: impl Fn(T) -> Value) -> Has {
 }
 
 /// Whether an interface has a name; `*` at the end stands for anything.
-fn named(pattern: &str, own: &str) -> bool {
+pub(super) fn named(pattern: &str, own: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(start) => own.starts_with(start),
         None => own == pattern,

@@ -12,8 +12,9 @@ use crate::host::facts::{Link, Question};
 use crate::model::{NetNs, Proto, Transport, Tuple};
 use crate::network::bridging::{Obstacle, bridge_of, way_to};
 use crate::network::links::{members, peer_of};
+use crate::network::neighbour::filtered;
 use crate::network::neighbour::{Answer, Ask, Silence, Silent, answer, owners_at};
-use crate::network::route::Query;
+use crate::network::route::{LOOPBACK, Query};
 use crate::network::segment::{Stop, Tag};
 use crate::network::settings::{Combined, Setting, conf, setting};
 use crate::verdict::{Confidence, Outcome};
@@ -26,8 +27,10 @@ use super::super::super::routing::holds;
 use super::super::super::stray_source::Stray;
 use super::super::super::vlan_commands::Mistagged;
 use super::super::super::words;
-use super::super::{flooded, link, localnet, macvlan, ready, source, vlan};
-use super::{Unresolved, is_asked_for, question_evidence, question_words, senders, unresolved_in};
+use super::super::{flooded, link, localnet, macvlan, netfilter, ready, source, vlan};
+use super::{
+    Unresolved, answered, is_asked_for, question_evidence, question_words, senders, unresolved_in,
+};
 
 /// Most neighbours that are asked about.
 const PENDING: usize = 4;
@@ -44,8 +47,38 @@ pub fn ask(trace: &Trace, host: &Host, who: Unresolved) -> Ask {
     }
 }
 
+/// The question as packet filters see it: neighbour discovery asks with the source of a packet that is made here and waits,
+/// else with its link-local address (ndisc_solicit, net/ipv6/ndisc.c).
+fn sent(trace: &Trace, host: &Host, who: Unresolved) -> Ask {
+    let made_here = || {
+        let query = super::routed(trace, who)?;
+        let own = query.iif == Some(LOOPBACK) && !query.tuple.src.is_unspecified();
+        own.then_some(query.tuple.src)
+    };
+    let asked = ask(trace, host, who);
+    match who.address {
+        IpAddr::V4(_) => asked,
+        IpAddr::V6(_) => Ask {
+            source: seen_asker(trace, who).or_else(made_here),
+            ..asked
+        },
+    }
+}
+
 /// Who asks: by the question itself, by what the sender looked up, or the address of the asking interface.
 fn asker(trace: &Trace, host: &Host, who: Unresolved) -> Option<IpAddr> {
+    let looked_up = || senders(trace, who).find_map(|t| (!t.src.is_unspecified()).then_some(t.src));
+    let own = || {
+        host.addresses(who.device)
+            .iter()
+            .find(|a| holds(a.address, a.prefix, who.address))
+            .map(|a| a.address)
+    };
+    seen_asker(trace, who).or_else(looked_up).or_else(own)
+}
+
+/// Who asks, by the question itself.
+fn seen_asker(trace: &Trace, who: Unresolved) -> Option<IpAddr> {
     let asked = trace.beside.iter().find_map(|e| {
         let packet = e.packet.as_ref()?;
         let Transport::Neighbor { answer, target, .. } = packet.transport else {
@@ -55,17 +88,7 @@ fn asker(trace: &Trace, host: &Host, who: Unresolved) -> Option<IpAddr> {
             .then(|| packet.tuple.map(|t| t.src))
             .flatten()
     });
-    let looked_up = || senders(trace, who).find_map(|t| (!t.src.is_unspecified()).then_some(t.src));
-    let own = || {
-        host.addresses(who.device)
-            .iter()
-            .find(|a| holds(a.address, a.prefix, who.address))
-            .map(|a| a.address)
-    };
-    asked
-        .filter(|a| !a.is_unspecified())
-        .or_else(looked_up)
-        .or_else(own)
+    asked.filter(|a| !a.is_unspecified())
 }
 
 /// What to read of those who should answer and of the way to them.
@@ -122,6 +145,9 @@ pub fn questions(trace: &Trace, host: &Host, who: Unresolved) -> Vec<Question> {
         let (netns, dst) = (between.near.device.netns, who.address);
         list.push(Question::RoutesTowards { netns, dst });
     }
+    if !answered(trace, who) {
+        list.extend(filtered::questions(host, sent(trace, host, who), &answer));
+    }
     list.extend(answer.missing);
     list
 }
@@ -177,6 +203,7 @@ pub(super) fn explained<'a>(
     found
         .or_else(|| case.unattached())
         .or_else(|| case.without_ipv6())
+        .or_else(|| case.filtered())
 }
 
 /// A neighbour that does not answer, with what was seen and read.
@@ -341,6 +368,19 @@ impl<'a> Case<'a, '_> {
         let lost = ready::Lost::told_by(self.trace, host, who.device, who.address);
         let candidate = ready::disabled_on(host, peer.device, lost.as_ref())?;
         Some(self.waits(candidate).leads_to(Outcome::Dropped))
+    }
+
+    /// A packet filter drops the question, or the answer.
+    fn filtered(self) -> Option<Candidate> {
+        let (trace, host, who) = (self.trace, self.host, self.who);
+        let mut events = trace.beside.iter();
+        let first = events.find(|e| unresolved_in(e) == Some(who));
+        let ask = sent(trace, host, who);
+        let mut found = netfilter::question_by_rules(host, ask, self.told, first.map(|e| e.at))?;
+        found
+            .evidence
+            .extend(question_evidence(trace, host, who, self.told));
+        Some(self.waits(found))
     }
 
     /// `arp_ignore` (`arp_ignore()`, net/ipv4/arp.c) or `arp_filter`.

@@ -15,6 +15,7 @@ use super::super::super::remedy::{Remedy, Shell, command, text};
 use super::super::super::traced::{self, Stopped};
 use super::super::super::translator;
 use super::super::super::words::count;
+use super::discovery;
 use super::element;
 use super::opening::both_ways;
 use super::source_before;
@@ -244,7 +245,7 @@ fn helps(who: &Suspect<'_>, absent: &Absent<'_>) -> bool {
 }
 
 /// The rule deleted. Who keeps a chain for rules of others wants its own left alone.
-fn without_rule(
+pub(super) fn without_rule(
     (chain, rule): (&BaseChain, &FilterRule),
     owner: Option<&Owner>,
     shell: &Shell,
@@ -286,7 +287,7 @@ fn owners_way(owner: &Owner, rule: &FilterRule) -> Vec<Remedy> {
 }
 
 /// How to look at a chain reached from a base chain.
-fn look(shell: &Shell, base: &BaseChain, name: &str) -> Vec<Remedy> {
+pub(super) fn look(shell: &Shell, base: &BaseChain, name: &str) -> Vec<Remedy> {
     let show = show_reached(base, name);
     let mut list = vec![shell.look("check first: which counter rises", show)];
     let other = other_program(base, name);
@@ -310,7 +311,7 @@ fn looks(shell: &Shell, chains: &[&BaseChain], found: &Suspects<'_>) -> Vec<Reme
     list
 }
 
-fn state(chain: &BaseChain) -> String {
+pub(super) fn state(chain: &BaseChain) -> String {
     let policy = if chain.policy_drop { "drop" } else { "accept" };
     let rules = chain.rules.map_or_else(String::new, |n| {
         format!(", {}", count(u64::from(n), "rule"))
@@ -369,10 +370,10 @@ fn open_policy(loss: &Loss<'_>, hook: Hook, chain: &BaseChain, shell: &Shell) ->
         .undone_by(set_policy(chain, false))
         .scope("this opens the firewall for all flows, not only this one".to_owned())
         .owner(owner.map(|owner| format!("{} keeps this policy: {}", owner.name, owner.way())));
-    both_ways(loss, hook, (chain, owner), shell)
-        .into_iter()
-        .chain([all])
-        .collect()
+    let narrow = both_ways(loss, hook, (chain, owner), shell);
+    // Neighbours need no more than a rule.
+    let all = (narrow.is_none() || !discovery::is_one(loss)).then_some(all);
+    narrow.into_iter().chain(all).collect()
 }
 
 fn let_through(loss: &Loss<'_>, hook: Hook, chain: &BaseChain, shell: &Shell) -> Vec<Remedy> {

@@ -12,11 +12,11 @@ use super::super::super::hooks::Hook;
 use super::super::super::loss::{Loss, tuple_of};
 use super::super::super::owners::{self, Owner};
 use super::super::super::remedy::{Remedy, Shell};
-use super::goes_out;
 use super::suspects::{layer, packet};
+use super::{discovery, goes_out};
 
 /// Most chains that one change opens.
-const MOST: usize = 4;
+pub(super) const MOST: usize = 4;
 
 /// A chain that has to let a packet pass, with the packet's addresses and ports.
 struct Opening {
@@ -36,6 +36,9 @@ pub(super) fn both_ways(
     chain: (&BaseChain, Option<&Owner>),
     shell: &Shell,
 ) -> Option<Remedy> {
+    if discovery::is_one(loss) {
+        return discovery::opened(loss, hook, chain.0);
+    }
     Tried::on(loss, hook, chain)?.change(shell)
 }
 
@@ -341,7 +344,7 @@ fn kept_for_others(
 }
 
 /// A rule at the head of a chain, of a base chain's table, that accepts the packet that is walked.
-fn accepted_at(chain: &BaseChain, name: &str) -> Change {
+pub(super) fn accepted_at(chain: &BaseChain, name: &str) -> Change {
     Change::Insert {
         base: chain.clone(),
         chain: name.to_owned(),

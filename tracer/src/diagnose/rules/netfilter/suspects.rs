@@ -201,6 +201,17 @@ impl<'a> Suspect<'a> {
         })
     }
 
+    /// A rule of a chain, or a base chain's policy, that drops by what was read alone.
+    pub(super) fn read(base: &'a BaseChain, (chain, rule): (&str, Option<&Rule>)) -> Self {
+        Self {
+            chain: base,
+            rule: rule.map(|rule| rule_of(chain, rule, Stop::Drop)),
+            moved: None,
+            element: None,
+            member: None,
+        }
+    }
+
     /// Whether it is the same rule or policy.
     fn is(&self, other: &Self) -> bool {
         let same_rule = match (&self.rule, &other.rule) {

@@ -629,8 +629,14 @@ impl<'a> Reading<'a> {
     }
 }
 
+/// struct arphdr, and what follows it where MACs have six bytes and addresses four.
 fn arp(offset: u32, length: usize) -> Option<Field> {
     Some(match (offset, length) {
+        (0, 2) => Field::ArpHardware,
+        (4, 1) => Field::ArpHardwareLength,
+        (5, 1) => Field::ArpProtocolLength,
+        (8, 6) => Field::ArpMac(Side::Source),
+        (18, 6) => Field::ArpMac(Side::Destination),
         (6, 2) => Field::ArpOperation,
         (14, 4) => Field::ArpAddress(Side::Source),
         (24, 4) => Field::ArpAddress(Side::Destination),
