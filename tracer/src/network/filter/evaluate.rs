@@ -281,6 +281,14 @@ impl Evaluator<'_, '_> {
         }
     }
 
+    fn bridge_port(&self, side: Side) -> Has {
+        match end(side, &self.packet.port_in, &self.packet.port_out) {
+            Interface::Unknown => Has::Unknown,
+            Interface::Absent => Has::Is(Value::Name(String::new())),
+            Interface::Named(name) => Has::Is(Value::Name(name.clone())),
+        }
+    }
+
     fn has(&self, field: &Field) -> Has {
         let tuple = self.tuple();
         match field {
@@ -297,13 +305,7 @@ impl Evaluator<'_, '_> {
             // ARPHRD_ETHER, where it has a header of Ethernet
             Field::LinkType(_) => known(self.packet.destination_mac.map(|_| 1_u32)),
             Field::Interface(side) => name(self.interface(*side).map(str::to_owned)),
-            Field::BridgePort(side) => {
-                match end(*side, &self.packet.port_in, &self.packet.port_out) {
-                    Interface::Unknown => Has::Unknown,
-                    Interface::Absent => Has::Is(Value::Name(String::new())),
-                    Interface::Named(name) => Has::Is(Value::Name(name.clone())),
-                }
-            }
+            Field::BridgePort(side) => self.bridge_port(*side),
             Field::State => match self.states {
                 Some(states) if states.is_power_of_two() => Has::Is(Value::Number(states.into())),
                 _ => Has::Unknown,

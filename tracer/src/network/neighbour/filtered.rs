@@ -52,7 +52,7 @@ pub enum Passage<'a> {
     /// It passes.
     Passes,
     /// This drops it.
-    Dropped(Dropped<'a>),
+    Dropped(Box<Dropped<'a>>),
     /// The rules as they were read do not tell.
     CannotTell,
     /// The rules were not read.
@@ -113,12 +113,12 @@ impl<'a> AtHook<'a> {
             Some(Some((chain, rule))) => (chain, Some(rule)),
             Some(None) => return Passage::CannotTell,
         };
-        Passage::Dropped(Dropped {
+        Passage::Dropped(Box::new(Dropped {
             at: self.clone(),
             base,
             chain,
             rule,
-        })
+        }))
     }
 }
 

@@ -178,6 +178,10 @@ fn change(
             (true, false) => "its answer",
             _ => "it",
         };
+        // what lets an ARP request pass names who asks: the answer is another's
+        if answers && !at.is_answer() && at.layer != Layer::Ip {
+            tried.clear();
+        }
         let mut way = way.iter().filter(|at| at.is_answer() == answers).peekable();
         if way.peek().is_none() || at.is_answer() && !answers {
             continue;
