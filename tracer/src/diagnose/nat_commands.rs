@@ -181,7 +181,8 @@ pub fn any_port(loss: &Loss<'_>) -> Option<Remedy> {
     let v6 = flow.src.is_ipv6();
     let has_few = |chain: &&BaseChain| {
         let rules = translating(loss.host, device.netns, chain);
-        rules.iter().any(|rule| has_ports(&rule.text))
+        let idle = |rule: &Rule| rule.packets == Some(0);
+        rules.iter().any(|rule| !idle(rule) && has_ports(&rule.text))
     };
     let chains = translators(loss.host, device.netns, v6);
     let chain = chains.into_iter().find(has_few)?;
