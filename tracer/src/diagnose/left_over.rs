@@ -20,8 +20,8 @@ pub(super) fn is_left_over(view: &View<'_>) -> bool {
     has_given_up(view) || was_queued(view)
 }
 
-/// A connection's opening was before the trace. Its answer comes late, and whoever opened it has given up: nothing but
-/// resets are seen of it.
+/// A connection is answered whose opening was not seen, and nothing but resets come from whoever is to have opened it: as when
+/// the answer comes late, and that one has given up.
 pub(super) fn has_given_up(view: &View<'_>) -> bool {
     let mut asked = view
         .journeys(Direction::Forward)

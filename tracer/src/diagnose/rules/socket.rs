@@ -48,7 +48,7 @@ pub fn none(loss: &Loss<'_>) -> Option<Candidate> {
     );
     if has_given_up(&loss.view()) {
         let summary = format!(
-            "answered too late: the connection began before the trace, and {} has given it up{answer}",
+            "nothing on {} waits for this answer (any more): the request was not seen, so it was sent before the trace or by another way{answer}",
             loss.namespace_words()
         );
         let candidate = Candidate::new(&SOCKET_NONE, loss.place_at_device(HOOK), summary);
