@@ -182,7 +182,9 @@ pub fn any_port(loss: &Loss<'_>) -> Option<Remedy> {
     let has_few = |chain: &&BaseChain| {
         let rules = translating(loss.host, device.netns, chain);
         let idle = |rule: &Rule| rule.packets == Some(0);
-        rules.iter().any(|rule| !idle(rule) && has_ports(&rule.text))
+        rules
+            .iter()
+            .any(|rule| !idle(rule) && has_ports(&rule.text))
     };
     let chains = translators(loss.host, device.netns, v6);
     let chain = chains.into_iter().find(has_few)?;

@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::filter::Compiled;
 use crate::host::answers;
 use crate::host::facts::{
-    Also, Cost, Fact, Link, Probe, ProbeState, Question, RuleTrace, Run, TracedPacket,
+    Also, Fact, Link, Probe, ProbeState, Question, RuleTrace, Run, TracedPacket,
 };
 use crate::host::machine::{self, Clock, Machine};
 use crate::host::namespaces::{Namespaces, NetnsFd};
@@ -172,6 +172,7 @@ impl Control {
             .map_err(|e| Error::runtime("cannot read the ring buffer").caused_by(e))?;
         control.reading = Some(reading);
         spawn_watcher(watcher, commands)?;
+        control.meter.is_ready().map_err(clock)?;
         // What cannot be had is said of the loop's thread.
         restrict(Role::Machine);
         let ready = Ready {
@@ -276,7 +277,6 @@ impl Control {
             return Ok(());
         };
         let mut facts = Vec::new();
-        let exceeded = measured.step == Some(Step::End);
         match measured.step {
             Some(Step::Budget(budget)) => self.kernel.set_budget(budget)?,
             Some(Step::GiveUp(hook)) => {
@@ -290,10 +290,7 @@ impl Control {
             }
             Some(Step::End) | None => {}
         }
-        facts.push(Fact::Cost(Cost {
-            exceeded,
-            ..measured.cost
-        }));
+        facts.push(Fact::Cost(measured.cost));
         self.tell(facts)
     }
 

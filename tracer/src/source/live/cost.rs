@@ -67,6 +67,13 @@ impl Meter {
         })
     }
 
+    /// Counts from now on: what the start took is no part of the trace.
+    pub(super) fn is_ready(&mut self) -> io::Result<()> {
+        self.ready = Reading::now()?;
+        self.before = self.ready;
+        Ok(())
+    }
+
     /// Measures when it is time to; `ticks` counts from when tracer was ready. Gives what to do about what was measured.
     pub(super) fn tick(&mut self, ticks: u32, kernel: &Kernel) -> io::Result<Option<Measure>> {
         if let Some(counting) = self.counting.take() {
@@ -106,10 +113,11 @@ impl Meter {
                 sum.ns += runs.ns;
             }
         }
-        Ok(Measure {
-            cost: self.cost(now, kernel)?,
-            step,
-        })
+        let cost = Cost {
+            exceeded: step == Some(Step::End),
+            ..self.cost(now, kernel)?
+        };
+        Ok(Measure { cost, step })
     }
 
     /// What was used in all.
