@@ -20,7 +20,9 @@ family! {
             reached from them that drop. Rules whose tests the packet does not meet (addresses, ports, protocol,
             interfaces, connection state, mark), rules behind one that it surely meets, and rules or policies whose
             counter is zero or did not move while packets were lost are left out. A dropped ARP request or neighbour
-            solicitation (hook `ARP`, or `INPUT`) is the cause for everything that waits for the answer. A
+            solicitation (hook `ARP`, or `INPUT`) is the cause for everything that waits for the answer; where it was
+            not followed, and the machine that has the address is in view, `likely` by the rules as they were read (its own,
+            those of the asker and of a bridge between them): the first that drops the question or the answer. A
             translation that fails (`nf_nat_…` among the callers, or a rule that masquerades out of an interface
             without an address) is one of these drops. Where an element of a map gives the verdict it is named with
             its comment, and the change is about that element; where a rule that lets pass, or sets the mark that is
