@@ -50,6 +50,21 @@ pub struct Running {
 }
 
 impl Running {
+    /// Starts tracer with these words, which are split at spaces; its report goes to a file.
+    ///
+    /// # Errors
+    /// As [`Running::start`].
+    pub fn reporting(program: &Path, words: &str, report: &Path) -> Result<Self> {
+        let arguments: Vec<String> = words.split(' ').map(str::to_owned).collect();
+        Self::start(&Start {
+            program,
+            arguments: &arguments,
+            report: Some(report),
+            recording: None,
+            slowness: 1,
+        })
+    }
+
     /// Starts tracer and returns when it says that it is ready.
     ///
     /// # Errors

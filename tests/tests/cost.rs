@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use tests::alone::{alone, bash, tracer};
-use tests::tracer::{Running, Start};
+use tests::tracer::Running;
 
 /// Where the report goes: `/run` is the test's own.
 const REPORT: &str = "/run/report.json";
@@ -14,16 +14,8 @@ const REPORT: &str = "/run/report.json";
 fn report(words: &str) -> Value {
     let made = bash("ip link set lo up").unwrap();
     assert!(made.status.success(), "{made:?}");
-    let arguments = format!("--json {words} icmp and host 127.0.0.1");
-    let arguments: Vec<String> = arguments.split(' ').map(str::to_owned).collect();
-    let tracer = Running::start(&Start {
-        program: &tracer().unwrap(),
-        arguments: &arguments,
-        report: Some(Path::new(REPORT)),
-        recording: None,
-        slowness: 1,
-    })
-    .unwrap();
+    let words = format!("--json {words} icmp and host 127.0.0.1");
+    let tracer = Running::reporting(&tracer().unwrap(), &words, Path::new(REPORT)).unwrap();
     let pings = bash("ping -q -i 0.01 -c 400 127.0.0.1 > /dev/null").unwrap();
     assert!(pings.status.success(), "{pings:?}");
     tracer.finish().unwrap();

@@ -7,7 +7,7 @@ use std::path::Path;
 use nix::sched::{CloneFlags, setns};
 use serde_json::Value;
 use tests::alone::{alone, bash, tracer};
-use tests::tracer::{Running, Start};
+use tests::tracer::Running;
 
 /// Packets that are sent: far more than events are allowed.
 const SENT: u64 = 20_000;
@@ -69,16 +69,8 @@ fn what_was_sent_is_what_was_received_and_what_was_dropped_by_name() {
     alone(|| {
         let made = bash(NETWORK).unwrap();
         assert!(made.status.success(), "{made:?}");
-        let arguments = "--json --budget 600 udp and dst port 4009".split(' ');
-        let arguments: Vec<String> = arguments.map(str::to_owned).collect();
-        let tracer = Running::start(&Start {
-            program: &tracer().unwrap(),
-            arguments: &arguments,
-            report: Some(Path::new(REPORT)),
-            recording: None,
-            slowness: 1,
-        })
-        .unwrap();
+        let words = "--json --budget 600 udp and dst port 4009";
+        let tracer = Running::reporting(&tracer().unwrap(), words, Path::new(REPORT)).unwrap();
         let receiver = receiver();
         let sender = UdpSocket::bind("10.193.1.2:0").unwrap();
         for _ in 0..SENT {

@@ -53,19 +53,14 @@ fn build() -> Result<PathBuf> {
 
 /// Every program that user space looks for by name.
 fn programs() -> BTreeSet<String> {
-    let tc = [
-        names::TC_INGRESS_L2,
-        names::TC_INGRESS_L3,
-        names::TC_EGRESS_L2,
-        names::TC_EGRESS_L3,
-    ];
     let tracepoints = HOOKS
         .iter()
         .filter(|hook| hook.attach == Attach::Tracepoint);
     let tracepoints = tracepoints.flat_map(|hook| {
         [names::BTF_PREFIX, names::RAW_PREFIX].map(|prefix| format!("{prefix}{}", hook.name))
     });
-    tc.iter()
+    names::CLASSIFIERS
+        .iter()
         .map(ToString::to_string)
         .chain(tracepoints)
         .collect()

@@ -236,6 +236,14 @@ pub fn translators(host: &Host, netns: NetNs, v6: bool) -> Vec<&BaseChain> {
         .collect()
 }
 
+/// Whether any rule of a namespace translates sources of a family.
+#[must_use]
+pub fn translates_sources(host: &Host, netns: NetNs, v6: bool) -> bool {
+    let chains = translators(host, netns, v6);
+    let translates = |chain: &&BaseChain| !translating(host, netns, chain).is_empty();
+    chains.iter().any(translates)
+}
+
 /// Rules that translate sources beside a chain, those that no packet has met too.
 #[must_use]
 pub fn translating<'a>(host: &'a Host, netns: NetNs, chain: &'a BaseChain) -> Vec<&'a Rule> {

@@ -4,9 +4,7 @@
 use crate::host::Host;
 use crate::host::facts::{Side, Stop};
 use crate::model::{Device, NetNs, Tuple};
-use crate::network::filter::{
-    Hook, Interface, Layer, Packet, Rules, Translated, states::NEW, walk,
-};
+use crate::network::filter::{Interface, Packet, Rules, Translated, first_translation};
 
 use super::chain_commands::{rule_of, rule_words};
 use super::remedy::{Remedy, Shell};
@@ -39,23 +37,12 @@ impl StaleSource {
             }),
             iif: Interface::Unknown,
             oif: Interface::Named(host.interface(went)),
-            states: Some(NEW),
-            status: Some(0),
             tracked: true,
             local: Some(host.addresses_in(went.netns).map(|a| a.address).collect()),
             ..Packet::default()
         };
-        let hook = Hook {
-            layer: Layer::Ip,
-            name: "POSTROUTING",
-            engine: None,
-        };
-        let found = walk(&rules, &packet, hook);
-        let first = found
-            .translated
-            .iter()
-            .find(|t| t.to.side == Side::Source)?;
-        let target = Self::other(host, went, first, &left).filter(|_| first.certain)?;
+        let first = first_translation(&rules, &packet, ("POSTROUTING", Side::Source))?;
+        let target = other(host, went, &first, &left).filter(|_| first.certain)?;
         let rule = rule_of(first.chain, first.rule, Stop::Nat);
         Some(Self {
             netns: went.netns,
@@ -64,27 +51,6 @@ impl StaleSource {
             text: rule.text.clone(),
             target,
         })
-    }
-
-    /// What a rule gives, where that is not what the packet has.
-    fn other(host: &Host, went: Device, rule: &Translated<'_>, left: &Tuple) -> Option<String> {
-        match rule.to.addresses {
-            Some((first, last)) => {
-                let given = first <= left.src && left.src <= last;
-                (!given).then(|| first.to_string())
-            }
-            // the interface's own
-            None => {
-                let own = host.addresses(went);
-                let mut same = own
-                    .iter()
-                    .filter(|a| a.address.is_ipv4() == left.src.is_ipv4());
-                let given = own.iter().any(|a| a.address == left.src);
-                same.next()
-                    .filter(|_| !given)
-                    .map(|a| a.address.to_string())
-            }
-        }
     }
 
     /// What the entry does, for a summary that names the packet's source before it.
@@ -108,4 +74,20 @@ impl StaleSource {
         let then = format!("the next packet is translated to {}", self.target);
         translator::forget(&self.original, 0, &then, &Shell::of(host, Some(self.netns)))
     }
+}
+
+/// What a rule gives, where that is not what the packet has.
+fn other(host: &Host, went: Device, rule: &Translated<'_>, left: &Tuple) -> Option<String> {
+    if let Some((first, _)) = rule.to.addresses {
+        return (rule.gives(left) == Some(false)).then(|| first.to_string());
+    }
+    // the interface's own
+    let own = host.addresses(went);
+    let mut same = own
+        .iter()
+        .filter(|a| a.address.is_ipv4() == left.src.is_ipv4());
+    let given = own.iter().any(|a| a.address == left.src);
+    same.next()
+        .filter(|_| !given)
+        .map(|a| a.address.to_string())
 }

@@ -12,8 +12,8 @@ use crate::host::facts::{
 use crate::model::{Detail, Device, Direction, Event, Fate, Journey, NetNs, Proto, Tuple};
 use crate::network::bridging::bridge_of;
 use crate::network::filter::{
-    self, Change, Interface, Packet, Rules, Translated, Untranslated, left_untracked, translations,
-    zone,
+    Change, Interface, Packet, Rules, Translated, Untranslated, first_translation, left_untracked,
+    translations, zone,
 };
 use crate::network::reach;
 use crate::uapi::nf_conntrack::{IPS_DST_NAT, STATE_UNTRACKED};
@@ -401,7 +401,7 @@ fn older(
         evidence: vec![rule.evidence("would translate it")],
         remedies: forget(
             &passage.before,
-            known.map_or(0, |entry| entry.zone),
+            zone_of(known),
             &format!("the next packet is translated to {target}"),
             shell,
         ),
@@ -533,19 +533,7 @@ impl Named {
 
 /// The first rule that translates the destination of a new connection.
 fn first(rules: &Rules<'_>, packet: &Packet, hook: &str) -> Option<Named> {
-    let packet = Packet {
-        states: Some(filter::states::NEW),
-        status: Some(0),
-        ..packet.clone()
-    };
-    let at = filter::Hook {
-        layer: filter::Layer::Ip,
-        name: hook,
-        engine: None,
-    };
-    let found = filter::walk(rules, &packet, at);
-    let mut own = found.translated.iter();
-    own.find(|t| t.to.side == Side::Destination).map(Named::of)
+    first_translation(rules, packet, (hook, Side::Destination)).map(|rule| Named::of(&rule))
 }
 
 /// A rule gave the translation that led nowhere: it is named, and deleted where it stands before another that leads to
@@ -649,17 +637,17 @@ fn stale(
             words::namespace(host, passage.netns)
         ),
         evidence: list.collect(),
-        remedies: forget(
-            &passage.before,
-            known.map_or(0, |entry| entry.zone),
-            &then,
-            shell,
-        ),
+        remedies: forget(&passage.before, zone_of(known), &then, shell),
         instead: true,
     }
 }
 
-/// Makes conntrack forget one connection, by its tuple as it began. It cannot be taken back, and need not: the next packet makes a new entry.
+fn zone_of(entry: Option<&ConntrackEntry>) -> u16 {
+    entry.map_or(0, |entry| entry.zone)
+}
+
+/// Makes conntrack forget one connection, by its tuple as it began. It cannot be taken back, and need not: the next packet
+/// makes a new entry.
 pub(super) fn forget(original: &Tuple, zone: u16, then: &str, shell: &Shell) -> Vec<Remedy> {
     let Some((list, delete)) = entry_commands(original, zone) else {
         return Vec::new();

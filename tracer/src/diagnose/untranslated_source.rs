@@ -17,7 +17,7 @@ use super::candidate::{Candidate, place_at};
 use super::causes::NAT_SOURCE;
 use super::chain_commands::{delete_rule, rule_of, rule_words, show_chain};
 use super::loss::tuple_of;
-use super::nat_commands::{masquerade, translating, translator, translators};
+use super::nat_commands::{masquerade, translates_sources, translating, translator, translators};
 use super::owners;
 use super::remedy::{Remedy, Shell, text};
 use super::source_address::{Proof, stays_inside};
@@ -43,11 +43,7 @@ impl Passed {
     fn of(view: &View<'_>, journey: &Journey) -> Option<Self> {
         let all = Self::all(view, journey);
         let translates = |passed: &&Self| {
-            let (netns, v6) = (passed.went.netns, passed.tuple.src.is_ipv6());
-            let chains = translators(view.host, netns, v6);
-            chains
-                .iter()
-                .any(|chain| !translating(view.host, netns, chain).is_empty())
+            translates_sources(view.host, passed.went.netns, passed.tuple.src.is_ipv6())
         };
         let chosen = all.iter().rev().find(translates).or(all.last());
         chosen.copied()
@@ -172,10 +168,9 @@ pub fn kept(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
     if translations(&rules, &packet, ("POSTROUTING", Side::Source), None) != Untranslated::NoRule {
         return None;
     }
-    let chains = translators(host, netns, passed.tuple.src.is_ipv6());
-    let translates = chains
-        .iter()
-        .any(|chain| !translating(host, netns, chain).is_empty());
+    let v6 = passed.tuple.src.is_ipv6();
+    let chains = translators(host, netns, v6);
+    let translates = translates_sources(host, netns, v6);
     // Where nothing is ever translated, it is the route back that is missing; and between private networks silence says
     // nothing of the source.
     let confidence = match (translates, passed.leaves_home(host)) {

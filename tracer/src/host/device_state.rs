@@ -95,16 +95,8 @@ pub(super) fn holders(state: &mut DeviceState, name: &str) {
 }
 
 fn is_ours(attachment: &Attachment) -> bool {
-    let own = [
-        names::TC_INGRESS_L2,
-        names::TC_INGRESS_L3,
-        names::TC_EGRESS_L2,
-        names::TC_EGRESS_L3,
-    ];
-    attachment
-        .program
-        .as_ref()
-        .is_some_and(|program| own.contains(&program.name.as_str()))
+    let program = attachment.program.as_ref();
+    program.is_some_and(|program| names::CLASSIFIERS.contains(&program.name.as_str()))
 }
 
 /// Names of all programs of the machine by id.

@@ -22,7 +22,9 @@ use crate::host::facts::{
 use crate::model::{Fragment, Mac, Proto, Transport, Tuple};
 
 pub use rules::{Change, Rules};
-pub use translation::{Translated, Untranslated, left_untracked, translations, zone};
+pub use translation::{
+    Translated, Untranslated, first_translation, left_untracked, translations, zone,
+};
 
 /// States of a connection by bit.
 pub mod states {

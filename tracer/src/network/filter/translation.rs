@@ -64,6 +64,17 @@ fn first<'a>(rules: &'a Rules<'a>, packet: &Packet, (name, tracked): (&str, bool
     walk(rules, &packet, at(name))
 }
 
+/// The rule that translates an end of a connection which begins with this packet, if one does or may.
+#[must_use]
+pub fn first_translation<'a>(
+    rules: &'a Rules<'a>,
+    packet: &Packet,
+    (hook, side): (&str, Side),
+) -> Option<Translated<'a>> {
+    let found = first(rules, packet, (hook, packet.tracked)).translated;
+    found.into_iter().find(|rule| rule.to.side == side)
+}
+
 fn at(name: &str) -> Hook<'_> {
     Hook {
         layer: Layer::Ip,

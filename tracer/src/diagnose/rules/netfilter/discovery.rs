@@ -74,30 +74,23 @@ fn seen<'a>(loss: &Loss<'a>, hook: Hook) -> Option<AtHook<'a>> {
 /// Why a neighbour does not answer, where the rules as they were read drop the question for it or every answer. `since`: when
 /// it was asked for first.
 #[must_use]
-pub fn of_rules(
-    host: &Host,
+pub fn of_rules<'a>(
+    host: &'a Host,
     ask: Ask,
-    told: &Answer<'_>,
+    told: &Answer<'a>,
     since: Option<KtimeNs>,
 ) -> Option<Candidate> {
     let ways = ways(host, ask, told);
-    let stopped = |way: &Vec<AtHook<'_>>| {
-        way.iter().any(|at| {
-            let passage = at.passage(host, since, &[]);
-            matches!(passage, Passage::Dropped(_))
-        })
+    let stopped = |way: &Vec<AtHook<'a>>| {
+        way.iter()
+            .find_map(|at| match at.passage(host, since, &[]) {
+                Passage::Dropped(dropped) => Some(dropped),
+                _ => None,
+            })
     };
     // Who else would answer is not kept from it.
-    if !ways.iter().all(stopped) {
-        return None;
-    }
-    let way = ways.first()?;
-    let dropped = way
-        .iter()
-        .find_map(|at| match at.passage(host, since, &[]) {
-            Passage::Dropped(dropped) => Some(dropped),
-            _ => None,
-        })?;
+    let all: Option<Vec<_>> = ways.iter().map(stopped).collect();
+    let (way, dropped) = ways.iter().zip(all?).next()?;
     let (at, netns) = (&dropped.at, dropped.at.link.device.netns);
     let hook = match at.layer {
         Layer::Arp => "ARP".to_owned(),
