@@ -49,12 +49,12 @@ pub(crate) fn seen(report: &Report) -> String {
     }
 }
 
-/// What tracer itself cost: `0.7 % of a CPU, 31 MB`.
+/// What tracer itself cost: `0.7 % CPU, 31 MB`, of one processor.
 pub(crate) fn cost(cost: &CostReport) -> String {
     #[expect(clippy::cast_precision_loss, reason = "two digits are shown")]
     let percent = cost.cpu_ns_per_s as f64 / 1e7;
     format!(
-        "{percent:.1} % of a CPU, {} MB",
+        "{percent:.1} % CPU, {} MB",
         count(cost.memory_bytes / 1_000_000)
     )
 }
