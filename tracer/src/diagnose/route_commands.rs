@@ -89,6 +89,8 @@ pub fn towards(
     let like = before.cloned();
     let like = like.unwrap_or_else(|| TableRoute::new("unicast", table, to, bits));
     let route = TableRoute {
+        // in place of one that refuses
+        kind: "unicast".to_owned(),
         gateway: way.gateway,
         oif: Some(way.device.ifindex.0),
         source: way.source.or(like.source),

@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 
 use crate::host::Host;
-use crate::host::facts::{InterfaceAddress, TableRoute};
+use crate::host::facts::{InterfaceAddress, Link, NextHop, TableRoute};
 use crate::model::clean::one_word;
 use crate::model::{Device, NetNs};
 use crate::network::links::peer_of;
 use crate::network::neighbour;
 use crate::network::route::{
-    self, Decision, Query, Tables, errno_words, lookup, route_words, rule_words,
+    self, Decision, LOOPBACK, Query, Tables, errno_words, lookup, route_words, rule_words,
 };
 
 use super::super::advertisements::Ignored;
@@ -165,7 +165,17 @@ impl<'a> Refusal<'a> {
     fn without(&self, shell: &Shell, netns: NetNs, refusing: &TableRoute) -> Remedy {
         let tables = Tables::of(self.host, netns);
         let words = route_words(self.host, netns, refusing);
-        let then = match lookup(&tables.without(refusing), &self.query).decision {
+        let then = lookup(&tables.without(refusing), &self.query).decision;
+        if let Some(own) = self.of_its_own(shell, netns, refusing, &then) {
+            return own;
+        }
+        if let Some(back) = self.back(netns, &then) {
+            return text(format!(
+                "do not just delete {words}: {back}. A route to where {dst} is is missing, or {dst} is not in use",
+                dst = self.query.tuple.dst
+            ));
+        }
+        let then = match then {
             Decision::Route { route, .. } => {
                 let other = route_words(self.host, netns, route);
                 format!("the route {other} is used then")
@@ -190,6 +200,59 @@ impl<'a> Refusal<'a> {
         })
     }
 
+    /// A route for the destination alone, where a neighbour of this namespace owns it, and the route that would be used
+    /// without the refusing one leads elsewhere: the refusing one is the last resort for a network of which it is a part.
+    fn of_its_own(
+        &self,
+        shell: &Shell,
+        netns: NetNs,
+        refusing: &TableRoute,
+        then: &Decision<'_>,
+    ) -> Option<Remedy> {
+        let (host, dst) = (self.host, self.query.tuple.dst);
+        let lead = lead_to(host, netns, dst)?;
+        let same = |hop: &NextHop| hop.oif == Some(lead.link.device.ifindex.0);
+        let elsewhere = match then {
+            Decision::Route { hops, .. } => !hops.iter().all(same),
+            Decision::Nothing | Decision::RefusedByRoute(..) => true,
+            Decision::OnLink(_) | Decision::RefusedByRule(..) | Decision::Undecided(_) => false,
+        };
+        if !elsewhere {
+            return None;
+        }
+        let way = route_commands::Way {
+            device: lead.link.device,
+            gateway: lead.gateway,
+            source: None,
+        };
+        let missing = format!(
+            "add the route that is missing: {dst} is behind {}, and {} is the last resort",
+            lead.link.name,
+            route_words(host, netns, refusing)
+        );
+        route_commands::towards(shell, host, (dst, Some(refusing)), &way, missing)
+    }
+
+    /// Where the packet would go back by the interface on which it came, to the machine that sent it here: a loop.
+    fn back(&self, netns: NetNs, then: &Decision<'_>) -> Option<String> {
+        let Decision::Route { route, hops, .. } = then else {
+            return None;
+        };
+        let came = self.query.iif.filter(|iif| *iif != LOOPBACK)?;
+        let gateway = |hop: &NextHop| hop.gateway.is_some() && hop.oif == Some(came.0);
+        let back = !hops.is_empty() && hops.iter().all(gateway);
+        back.then(|| {
+            format!(
+                "{} would send it back by {}, on which it came",
+                route_words(self.host, netns, route),
+                self.host.interface(Device {
+                    netns,
+                    ifindex: came
+                })
+            )
+        })
+    }
+
     /// The route that is missing.
     fn missing(&self, shell: &Shell) -> Vec<Remedy> {
         let dst = self.query.tuple.dst;
@@ -206,10 +269,10 @@ impl<'a> Refusal<'a> {
         if let Some(ignored) = self.ignored() {
             return vec![look, ignored.taken(shell)];
         }
-        let way = self.netns.and_then(|netns| way_to(self.host, netns, dst));
-        if let Some(way) = way {
+        let lead = self.netns.and_then(|netns| lead_to(self.host, netns, dst));
+        if let Some(lead) = lead {
             let text = format!("add the missing route: {dst} is there");
-            return vec![look, route(&way, text)];
+            return vec![look, route(&lead.spec(), text)];
         }
         let general = text(format!(
             "add the missing route: `{ip} route add {dst} via GATEWAY`, or a default route",
@@ -266,11 +329,30 @@ impl Refusal<'_> {
     }
 }
 
-/// A way to an address that a neighbouring namespace owns, as `ip route` takes it: `10.0.0.0/24 dev eth1`, or
-/// `10.0.0.0/24 via 10.1.0.2 dev eth1`.
-#[must_use]
-pub fn way_to(host: &Host, netns: NetNs, dst: IpAddr) -> Option<String> {
-    let prefix = |owner: Device| {
+/// The way to an address that a neighbouring namespace owns.
+struct Lead<'a> {
+    /// The owner's network.
+    network: String,
+    /// The neighbour's address on the link; `None`: the owner itself is at its other end.
+    gateway: Option<IpAddr>,
+    /// The interface that leads there.
+    link: &'a Link,
+}
+
+impl Lead<'_> {
+    /// As `ip route` takes it: `10.0.0.0/24 dev eth1`, or `10.0.0.0/24 via 10.1.0.2 dev eth1`.
+    fn spec(&self) -> String {
+        let name = one_word(&self.link.name);
+        match self.gateway {
+            Some(gateway) => format!("{} via {gateway} dev {name}", self.network),
+            None => format!("{} dev {name}", self.network),
+        }
+    }
+}
+
+/// The way from a namespace to an address that one of its neighbours owns.
+fn lead_to(host: &Host, netns: NetNs, dst: IpAddr) -> Option<Lead<'_>> {
+    let network = |owner: Device| {
         let own: &InterfaceAddress = host.addresses(owner).iter().find(|a| a.address == dst)?;
         Some(format!(
             "{}/{}",
@@ -280,16 +362,24 @@ pub fn way_to(host: &Host, netns: NetNs, dst: IpAddr) -> Option<String> {
     };
     let here = |device: Device| peer_of(host, device).filter(|p| p.device.netns == netns);
     host.owners(dst).find_map(|owner| {
-        let net = prefix(owner)?;
+        let network = network(owner)?;
         if let Some(link) = here(owner) {
-            return Some(format!("{net} dev {}", one_word(&link.name)));
+            return Some(Lead {
+                network,
+                gateway: None,
+                link,
+            });
         }
         host.links()
             .filter(|l| l.device.netns == owner.netns)
             .find_map(|l| {
                 let link = here(l.device)?;
                 let gateway = gateway_on(host, l.device, link.device, dst)?;
-                Some(format!("{net} via {gateway} dev {}", one_word(&link.name)))
+                Some(Lead {
+                    network: network.clone(),
+                    gateway: Some(gateway),
+                    link,
+                })
             })
     })
 }
