@@ -776,6 +776,25 @@ pub struct Flow {
     pub first: KtimeNs,
     /// Last event.
     pub last: KtimeNs,
+    /// The longest time in which nothing of it was seen.
+    pub pause: Option<Pause>,
+}
+
+/// A time without an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// The last event before it.
+    pub since: KtimeNs,
+    /// The first event after it.
+    pub until: KtimeNs,
+}
+
+impl Pause {
+    /// How long it was, in nanoseconds.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.until.since(self.since)
+    }
 }
 
 /// One place of the kernel that drops packets of a flow for one reason.

@@ -7,7 +7,7 @@ use crate::host::Host;
 use crate::host::prefix::is_many;
 use crate::model::{
     Acked, Detail, Device, Direction, DropSite, Event, FateCounts, Flow, FlowId, JourneyId, Path,
-    Proto, Sending, Side, Transport, Tuple, TupleRole,
+    Pause, Proto, Sending, Side, Transport, Tuple, TupleRole,
 };
 use crate::uapi::tcp::{ACK, RST, SYN};
 
@@ -202,6 +202,7 @@ impl Flows {
             sending: BTreeMap::new(),
             first: event.at,
             last: event.at,
+            pause: None,
         });
         self.states.insert(id, State::default());
         self.index(asked, id, Direction::Forward);
@@ -235,6 +236,13 @@ impl Flows {
         let (id, direction) = membership;
         let flow = flow_mut(trace, id)?;
         flow.first = flow.first.min(event.at);
+        let pause = Pause {
+            since: flow.last,
+            until: event.at,
+        };
+        if pause.length() > flow.pause.map_or(0, |longest| longest.length()) {
+            flow.pause = Some(pause);
+        }
         flow.last = flow.last.max(event.at);
         if let Some(tunnel) = event.packet.as_ref().and_then(|packet| packet.tunnel) {
             add(flow, TupleRole::Outer, tunnel.outer);

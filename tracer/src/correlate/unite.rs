@@ -72,6 +72,8 @@ impl Flows {
         };
         flow.first = flow.first.min(gone.first);
         flow.last = flow.last.max(gone.last);
+        // while the one was quiet, the other may not have been
+        flow.pause = None;
         flow.journeys.extend(gone.journeys);
         flow.journeys.sort_unstable();
         for (direction, seen) in gone.journeys_seen {

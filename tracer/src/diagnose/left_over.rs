@@ -3,7 +3,7 @@
 
 use crate::model::{Detail, Direction, Fate, Journey, Transport};
 use crate::sites;
-use crate::uapi::tcp::{ACK, RST, SYN};
+use crate::uapi::tcp::{ACK, FIN, RST, SYN};
 
 use super::recovered::first_packet;
 use super::view::View;
@@ -17,7 +17,24 @@ const GIVING_UP_NS: u64 = 1_000_000;
 
 /// Whether a flow is what was left of one that began before the trace.
 pub(super) fn is_left_over(view: &View<'_>) -> bool {
-    has_given_up(view) || was_queued(view)
+    has_given_up(view) || was_queued(view) || only_ends(view)
+}
+
+/// A connection of which nothing but the end was seen: no opening and no data, only FIN, repeated while nobody acknowledges it, and
+/// what answers that.
+fn only_ends(view: &View<'_>) -> bool {
+    let mut fin = false;
+    for journey in view.kept().filter(|j| j.direction != Direction::Error) {
+        let transport = first_packet(journey).map(|packet| packet.transport);
+        let Some(Transport::Tcp { flags, payload, .. }) = transport else {
+            return false;
+        };
+        if flags & SYN != 0 || payload > 0 {
+            return false;
+        }
+        fin |= flags & FIN != 0;
+    }
+    fin
 }
 
 /// A connection is answered whose opening was not seen, and nothing but resets come from whoever is to have opened it: as when

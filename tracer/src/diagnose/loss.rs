@@ -43,6 +43,7 @@ static NOTHING: LazyLock<(Flow, Journey)> = LazyLock::new(|| {
         sending: Default::default(),
         first: KtimeNs(0),
         last: KtimeNs(0),
+        pause: None,
     };
     let journey = Journey {
         id: JourneyId(u64::MAX),

@@ -10,6 +10,7 @@ use crate::verdict::Confidence;
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{CONNTRACK_FULL, CONNTRACK_INSERT, CONNTRACK_INVALID};
 use super::super::hooks::Hook;
+use super::super::idle::Idle;
 use super::super::loss::Loss;
 use super::super::nat_commands;
 use super::super::remedy::{Command, Remedy, Shell, command, text};
@@ -200,7 +201,14 @@ pub fn invalid(loss: &Loss<'_>) -> Option<Candidate> {
     if let Some((words, _)) = &half {
         candidate.summary += &format!("; its request did not pass here: {words}");
     }
-    let explained = half.is_some();
+    let idle = loss
+        .netns()
+        .and_then(|netns| Idle::before(loss, netns))
+        .filter(|_| half.is_none() && outside.is_none());
+    if let Some(idle) = &idle {
+        candidate.summary += &format!("; it has expired: {}", idle.words());
+    }
+    let explained = half.is_some() || idle.is_some();
     Some(
         candidate
             .explains(if by_rule { Specificity::Linked } else { Specificity::Fact })
@@ -222,6 +230,7 @@ pub fn invalid(loss: &Loss<'_>) -> Option<Candidate> {
             .advise(look(loss))
             .advise(liberal)
             .advise(half.and_then(|(_, change)| change))
+            .advise(idle.into_iter().flat_map(|idle| idle.advice(loss)))
             .advise((!explained).then(|| text(
                 "did the way there pass another router, or was the table emptied or restarted? then new connections work: \
                  connect anew, or make both directions pass this node",

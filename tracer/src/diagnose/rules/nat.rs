@@ -1,13 +1,13 @@
 //! Answers that do not come back through the translator: from an address that was never contacted, or to one that
 //! the translator no longer knows.
 
-use crate::host::Host;
 use crate::host::facts::Question;
 use crate::model::{Direction, NetNs, Proto, Transport, Tuple};
 
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::NAT_ASYMMETRIC;
 use super::super::chain_commands::default_program;
+use super::super::idle::{self, Idle};
 use super::super::loss::Loss;
 use super::super::other_address;
 use super::super::remedy::{Remedy, Shell, command, ip, sysctl, text};
@@ -30,23 +30,27 @@ pub fn bridge_sysctl(v6: bool) -> &'static str {
 
 /// What to read beside an answer that no socket expects.
 pub fn questions(loss: &Loss<'_>) -> Vec<Question> {
+    let idle = loss.netns().and_then(|netns| idle::question(loss, netns));
     let asked = translation::contacted(loss);
     let Some(change) = asked.and_then(|_| translation::dnat(&loss.view())) else {
-        return Vec::new();
+        return idle.into_iter().collect();
     };
     let netns = change.netns;
+    let idle = idle::question(loss, netns);
     let sysctl = |name: &str| Question::Sysctl {
         netns,
         name: name.to_owned(),
     };
-    vec![
+    let mut list = vec![
         sysctl(bridge_sysctl(loss.v6())),
         sysctl(ipvs::CONNTRACK),
         Question::Ipvs {
             netns,
             tuple: change.before,
         },
-    ]
+    ];
+    list.extend(idle);
+    list
 }
 
 /// An answer for which there is no socket, since its address was not translated back.
@@ -239,7 +243,7 @@ fn unknown_there(
 ) -> (String, Vec<Remedy>) {
     in_another_zone(loss, view, change, at)
         .or_else(|| window::untranslated(loss, change))
-        .unwrap_or_else(|| forgotten(loss.host, change, at))
+        .unwrap_or_else(|| forgotten(loss, change, at))
 }
 
 /// Rules have conntrack look for the connection of the answer in another zone than that of the request.
@@ -274,8 +278,15 @@ fn in_another_zone(
 }
 
 /// The answer was routed by the translator, which did not know its connection.
-fn forgotten(host: &Host, change: &Change, at: &str) -> (String, Vec<Remedy>) {
-    let shell = Shell::of(host, Some(change.netns));
+fn forgotten(loss: &Loss<'_>, change: &Change, at: &str) -> (String, Vec<Remedy>) {
+    let shell = Shell::of(loss.host, Some(change.netns));
+    if let Some(idle) = Idle::before(loss, change.netns) {
+        let words = format!(
+            ": {at} routed it without its conntrack entry, which has expired: {}",
+            idle.words()
+        );
+        return (words, idle.advice(loss).into());
+    }
     (
         format!(": {at} routed it without its conntrack entry, which is lost"),
         vec![
@@ -332,7 +343,7 @@ pub fn forgotten_on_the_way(loss: &Loss<'_>) -> Option<Candidate> {
     let view = loss.view();
     let change = translation::dnat(&view).filter(|c| c.netns == netns && c.before == tuple)?;
     let at = loss.host.namespace(netns);
-    let (_, advice) = forgotten(loss.host, &change, &at);
+    let (_, advice) = forgotten(loss, &change, &at);
     Some(
         Candidate::new(
             &NAT_ASYMMETRIC,

@@ -241,6 +241,7 @@ impl Net {
             fates: Default::default(),
             first: KtimeNs(self.clock),
             last: KtimeNs(self.clock),
+            pause: None,
         });
         id
     }

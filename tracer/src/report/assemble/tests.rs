@@ -79,6 +79,7 @@ fn flow(id: u32, forward: Vec<Hop>) -> Flow {
         fates: BTreeMap::new(),
         first: KtimeNs(START),
         last: KtimeNs(START),
+        pause: None,
     }
 }
 
