@@ -14,6 +14,7 @@ use crate::network::sockets::{Wanted, accept_sysctl, vrf_of};
 use super::advertisements;
 use super::device_state;
 use super::gateways;
+use super::idle;
 use super::local;
 use super::loss::Loss;
 use super::ovs;
@@ -400,6 +401,12 @@ pub const LOOP: Need = Need {
     ask: rules::looped::ask,
 };
 
+/// Where the TTL was made small, and by what.
+pub const LOWERED: Need = Need {
+    what: "rules and programs where the TTL was lowered by more than one",
+    ask: rules::limits::about_ttl,
+};
+
 /// What conntrack knows of the packet, and how full its table is.
 pub const CONNTRACK: Need = Need {
     what: "conntrack: the entry, counters and limits",
@@ -412,6 +419,7 @@ pub const CONNTRACK: Need = Need {
         }
         if loss.info.ct_attached == Some(false) {
             asked.push(Question::ConntrackCounters { netns });
+            asked.extend(idle::question(loss, netns));
         }
         if let Some(tuple) = loss.outermost().filter(|t| t.proto != Proto::Arp) {
             asked.push(Question::Conntrack {

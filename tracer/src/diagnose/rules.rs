@@ -18,6 +18,7 @@ pub mod link;
 pub mod localnet;
 pub mod looped;
 mod lost_error;
+mod lowered;
 pub mod macvlan;
 pub mod marks;
 pub mod named;
@@ -214,7 +215,7 @@ pub const RULES: &[Rule] = &[
     rule!(
         "a TTL that is used up",
         &[&sites::FORWARD_LIMIT],
-        &[needs::ROUTE, needs::LOOP],
+        &[needs::ROUTE, needs::LOOP, needs::LOWERED],
         limits::ttl,
     ),
     rule!(

@@ -46,8 +46,8 @@ pub use filter::{BaseChain, FilterEngine, FilterRule, Side, Stop, Test};
 pub use ipvs::{IpvsAnswer, IpvsDestination, IpvsService};
 pub use ovs::{OvsAnswer, OvsBridge, OvsDatapath, OvsFlow, OvsPort, OvsStep, OvsTrace};
 pub use ruleset::{
-    Chain, Element, Field, Missing, NewValue, Part, Rule, RuleVerdict, Ruleset, Set, Statement,
-    Translation, Value,
+    Chain, Element, Field, Missing, NewTtl, NewValue, Part, Rule, RuleVerdict, Ruleset, Set,
+    Statement, Translation, Value,
 };
 
 /// One fact. A later fact about the same thing replaces the earlier one.

@@ -14,6 +14,7 @@ use crate::network::tunnel::remote_of;
 use super::super::loss::Loss;
 use super::super::overruled;
 use super::super::ovs;
+use super::super::rewriter;
 use super::super::rules::l2;
 use super::super::rules::neighbor::{self, Unresolved, silence};
 use super::Asked;
@@ -62,12 +63,8 @@ pub(super) fn about_sender(loss: &Loss<'_>, list: &mut Asked) {
         }
     }
     if let Some(rewritten) = l2::Rewritten::of(loss) {
-        list.push(Question::Chains {
-            netns: rewritten.netns(),
-        });
-        for device in rewritten.devices() {
-            list.device_state(loss.host, device);
-        }
+        let devices: Vec<_> = rewritten.devices().collect();
+        rewriter::ask(loss.host, rewritten.netns(), &devices, list);
     }
 }
 

@@ -7,6 +7,7 @@ use super::super::causes::{MTU_EXCEEDED, TTL_EXPIRED};
 use super::super::chain_commands::default_program;
 use super::super::loss::Loss;
 use super::super::mtu;
+use super::super::needs::Asked;
 use super::super::overlay;
 use super::super::remedy::{Remedy, Shell, command, ip, text};
 use super::super::routers;
@@ -15,6 +16,7 @@ use super::super::visits;
 use super::super::words;
 use super::looped;
 use super::lost_error::{Errors, unreachable_sender};
+use super::lowered::Lowered;
 use super::route::HOOK;
 use super::tunnel::hops::Hops;
 
@@ -42,6 +44,12 @@ pub fn ttl(loss: &Loss<'_>) -> Option<Candidate> {
     if let Some(hops) = Hops::of(loss).filter(|_| loops.is_empty()) {
         summary += &format!(": {}", hops.words(loss));
         candidate = candidate.advise(hops.advice(loss));
+    } else if let Some((words, advice)) = Lowered::of(loss)
+        .filter(|_| loops.is_empty())
+        .and_then(|lowered| lowered.told(loss))
+    {
+        summary += &format!(": {words}");
+        candidate = candidate.advise(advice);
     } else if loops.is_empty() {
         summary += &format!(": it came with too few hops left to reach {dst}");
         candidate = candidate.advise([
@@ -59,6 +67,15 @@ pub fn ttl(loss: &Loss<'_>) -> Option<Candidate> {
     }
     candidate.summary = summary;
     Some(candidate)
+}
+
+/// What to read about a TTL that is used up.
+pub fn about_ttl(loss: &Loss<'_>, asked: &mut Asked) {
+    if visits::looping(loss.journey).is_empty() && loss.tunnel().is_none() {
+        if let Some(lowered) = Lowered::of(loss) {
+            lowered.ask(loss, asked);
+        }
+    }
 }
 
 /// How often it went round, and where that can be broken.

@@ -104,6 +104,13 @@ pub enum Statement {
     SetConnectionMark(NewValue),
     /// Gives the frame another MAC.
     SetMac(Side, Mac),
+    /// Gives the packet another TTL or hop limit.
+    SetTtl {
+        /// Of IPv6.
+        v6: bool,
+        /// Which.
+        to: NewTtl,
+    },
     /// Leaves it to no connection.
     NoTrack,
     /// Sets the zone of conntrack in which its connection is looked up; `None`: which one is not known.
@@ -158,6 +165,29 @@ pub struct NewValue {
     pub from: Option<(Field, u32)>,
     /// What is turned in the end.
     pub xor: u32,
+}
+
+/// How a TTL or hop limit is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NewTtl {
+    /// It is set.
+    Is(u8),
+    /// So much is added.
+    More(u8),
+    /// So much is taken away.
+    Less(u8),
+}
+
+impl NewTtl {
+    /// What becomes of one.
+    #[must_use]
+    pub const fn of(self, before: u8) -> u8 {
+        match self {
+            Self::Is(value) => value,
+            Self::More(n) => before.saturating_add(n),
+            Self::Less(n) => before.saturating_sub(n),
+        }
+    }
 }
 
 /// What of a packet a test looks at, or a set is asked for.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::bounds;
 use crate::host::facts::{
-    Element, Field, Missing, NewValue, Part, RuleVerdict, Set, Side, Statement, Test, Value,
+    Element, Field, Missing, NewTtl, NewValue, Part, RuleVerdict, Set, Side, Statement, Test, Value,
 };
 use crate::model::clean::is_unsayable;
 
@@ -203,6 +203,22 @@ fn done<'a>(
             } else {
                 format!("-j CT --zone {zone}")
             }
+        }
+        Statement::SetTtl {
+            v6,
+            to: NewTtl::Is(value),
+        } if nft => {
+            let field = if *v6 { "ip6 hoplimit" } else { "ip ttl" };
+            format!("{field} set {value}")
+        }
+        Statement::SetTtl { v6, to } => {
+            let (target, option) = if *v6 { ("HL", "hl") } else { ("TTL", "ttl") };
+            let (how, n) = match to {
+                NewTtl::Is(n) => ("set", n),
+                NewTtl::More(n) => ("inc", n),
+                NewTtl::Less(n) => ("dec", n),
+            };
+            format!("-j {target} --{option}-{how} {n}")
         }
         Statement::SetMac(side, mac) if nft => {
             let side = match side {

@@ -380,7 +380,10 @@ impl<'a> One<'a, '_, '_> {
                 _ => self.state.zone = None,
             },
             // Further chains see the MAC that the frame came with: what they ask of it is rarely asked after that.
-            Statement::Note(_) | Statement::SetMac(..) | Statement::Translate(_) => {}
+            Statement::Note(_)
+            | Statement::SetMac(..)
+            | Statement::SetTtl { .. }
+            | Statement::Translate(_) => {}
         }
         if !met {
             let after = self.state.clone();

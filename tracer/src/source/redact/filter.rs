@@ -144,6 +144,7 @@ impl Pseudonyms {
             Statement::Reject(_)
             | Statement::SetMark(_)
             | Statement::SetConnectionMark(_)
+            | Statement::SetTtl { v6: _, to: _ }
             | Statement::NoTrack
             | Statement::SetZone(_) => {}
         }

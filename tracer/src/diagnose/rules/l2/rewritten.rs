@@ -2,14 +2,11 @@
 //! interface's filter, by a tc action or a program.
 
 use crate::host::Host;
-use crate::host::facts::{BaseChain, Chain, FilterRule, Rule, Ruleset, Side, Statement, Stop};
+use crate::host::facts::{Side, Statement};
 use crate::model::{Device, Event, Mac, NetNs};
 
-use super::super::super::chain_commands::{rule_of, rule_words};
-use super::super::super::deletion;
-use super::super::super::device_state;
 use super::super::super::loss::Loss;
-use super::super::super::remedy::{Remedy, Shell, command};
+use super::super::super::rewriter;
 use super::super::super::words;
 use super::misled::Misled;
 use super::{frame, next_hop, sender};
@@ -97,10 +94,10 @@ pub(super) fn told(loss: &Loss<'_>) -> Option<Misled> {
     let host = loss.host;
     let found = Rewritten::of(loss)?;
     let place = found.place(host);
-    let (words, advice) = match by_rule(host, &found) {
-        Some(by) => by,
-        None => by_program(host, &found),
-    };
+    let devices: Vec<_> = found.devices().collect();
+    let mac =
+        |s: &Statement| matches!(s, Statement::SetMac(Side::Destination, to) if *to == found.after);
+    let (words, advice) = rewriter::find(host, (found.netns(), &devices), mac);
     Some(Misled {
         words: format!(
             "its destination was changed from {} to {} {place}{words}",
@@ -117,101 +114,4 @@ pub(super) fn told(loss: &Loss<'_>) -> Option<Misled> {
         ),
         advice,
     })
-}
-
-/// The rules that give a frame this MAC.
-fn by_rule(host: &Host, found: &Rewritten) -> Option<(String, Vec<Remedy>)> {
-    let ruleset = &host.filters.get(&found.netns())?.fact;
-    let rules = setting(ruleset, found.after);
-    let (base, rule) = rules.first()?;
-    let which = match rules.len() {
-        1 => rule_words(base, &rule.chain, rule),
-        n => format!(
-            "one of {n} rules, the first is {}",
-            rule_words(base, &rule.chain, rule)
-        ),
-    };
-    let shell = Shell::of(host, Some(found.netns()));
-    let list = shell.look(
-        "look first: the rules of that table, with their counters",
-        command!["nft -a list table", base.family, base.table],
-    );
-    let gone = (rules.len() == 1)
-        .then(|| deletion::of(&rules, "delete the rule that changes it", &shell))
-        .flatten();
-    let text = &rule.text;
-    Some((
-        format!(", by {which}: {text}"),
-        std::iter::once(list).chain(gone).collect(),
-    ))
-}
-
-fn setting(ruleset: &Ruleset, mac: Mac) -> Vec<(BaseChain, FilterRule)> {
-    let sets = |rule: &&Rule| {
-        rule.statements()
-            .any(|s| matches!(s, Statement::SetMac(Side::Destination, to) if *to == mac))
-    };
-    let base_of = |chain: &Chain| {
-        let same = |base: &&BaseChain| {
-            base.engine == chain.engine
-                && (&base.family, &base.table) == (&chain.family, &chain.table)
-        };
-        let own = |base: &&BaseChain| base.chain == chain.name;
-        let bases = || ruleset.base.iter().filter(same);
-        bases().find(own).or_else(|| bases().next()).cloned()
-    };
-    ruleset
-        .chains
-        .iter()
-        .flat_map(|chain| {
-            chain
-                .rules
-                .iter()
-                .filter(sets)
-                .map(move |rule| (chain, rule))
-        })
-        .filter_map(|(chain, rule)| {
-            Some((base_of(chain)?, rule_of(&chain.name, rule, Stop::Accept)))
-        })
-        .collect()
-}
-
-/// Programs and actions of tc at both interfaces.
-fn by_program(host: &Host, found: &Rewritten) -> (String, Vec<Remedy>) {
-    let attached: Vec<_> = found
-        .devices()
-        .flat_map(|device| {
-            let state = device_state::of(host, device);
-            let programs = state.into_iter().flat_map(|state| &state.programs);
-            programs.map(move |attachment| (device, attachment))
-        })
-        .collect();
-    match attached.as_slice() {
-        [] => {
-            let shell = Shell::of(host, Some(found.netns()));
-            let looks = found.devices().map(|device| {
-                let name = host.interface(device);
-                shell.look(
-                    format!("which filters and programs stand on {name}"),
-                    command!["bpftool net show dev", name],
-                )
-            });
-            let what = "; no rule that was read does that".to_owned();
-            (what, looks.collect())
-        }
-        list => {
-            let names: Vec<_> = list
-                .iter()
-                .map(|(device, attachment)| device_state::attachment(host, *device, attachment))
-                .collect();
-            let which = match names.as_slice() {
-                [one] => format!("; {one} stands there"),
-                several => format!("; there stand {}", several.join(", ")),
-            };
-            let advice = list
-                .iter()
-                .flat_map(|(device, attachment)| device_state::advice(host, *device, attachment));
-            (which, advice.collect())
-        }
-    }
 }

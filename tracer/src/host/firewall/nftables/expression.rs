@@ -11,7 +11,7 @@ use super::rules::TableId;
 use super::sets::Kinds;
 use super::statement;
 use super::verdict;
-use crate::host::facts::{Field, NewValue, Part, Side, Statement, Test, Value};
+use crate::host::facts::{Field, NewTtl, NewValue, Part, Side, Statement, Test, Value};
 use crate::host::links::mac_of;
 use crate::host::netlink::{attributes, be32_of, text_of, u32_of};
 use crate::model::Mac;
@@ -236,11 +236,36 @@ impl<'a> Reading<'a> {
 
     /// Writes into a header.
     fn write(&mut self, read: &Attributes<'_>) {
-        let mac = self.set_mac(read);
-        match mac {
-            Some((side, mac)) => self.act(Statement::SetMac(side, mac)),
+        let mac = self.set_mac(read).map(|(s, mac)| Statement::SetMac(s, mac));
+        match mac.or_else(|| self.set_ttl(read)) {
+            Some(statement) => self.act(statement),
             None => self.note("@… set …"),
         }
+    }
+
+    /// A constant that is written over a TTL: alone, or (nft writes two bytes where there is a checksum) with the byte beside
+    /// it as it was.
+    fn set_ttl(&self, read: &Attributes<'_>) -> Option<Statement> {
+        let (base, offset) = (read.number(2)?, read.number(3)?);
+        let length = read.number(4)?;
+        let at = (0..length).find(|at| self.field(base, offset + at, 1) == Some(Field::Ttl))?;
+        let at = usize::try_from(at).ok()?;
+        let value = match length {
+            1 => *self.constant(read.number(5)?)?.first()?,
+            2 => {
+                let register = self.register(read, 5)?;
+                let (mask, xor) = (register.mask.as_ref()?, register.xor.as_ref()?);
+                let beside = 1 - at;
+                let kept = mask.get(beside) == Some(&0xff) && xor.get(beside) == Some(&0);
+                let written = kept && mask.get(at) == Some(&0);
+                *xor.get(at).filter(|_| written)?
+            }
+            _ => return None,
+        };
+        Some(Statement::SetTtl {
+            v6: self.is_v6(),
+            to: NewTtl::Is(value),
+        })
     }
 
     /// A constant that is written over a MAC.

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use crate::host::facts::{Field, NewValue, Part, RuleVerdict, Side, Statement, Test, Translation};
+use crate::host::facts::{
+    Field, NewTtl, NewValue, Part, RuleVerdict, Side, Statement, Test, Translation,
+};
 use crate::host::links::mac_of;
 use crate::host::netlink::{address_of, text_of, u16_of, u32_of};
 
@@ -24,6 +26,7 @@ pub(in super::super) fn target((name, revision): (&str, u32), data: &[u8], v6: b
         "CT" => zone(data),
         "dnat" | "snat" if data.len() >= 12 => return mac_translation(name, data),
         "LOG" => Some(Statement::Note(log(data))),
+        "TTL" | "HL" => ttl(data, name == "HL"),
         "NETMAP" => return network_translation(data, v6),
         _ => None,
     };
@@ -107,6 +110,18 @@ fn mac_translation(name: &str, data: &[u8]) -> Vec<Part> {
     };
     let set = Part::Do(Statement::SetMac(side, mac));
     vec![set, Part::Do(Statement::Verdict(verdict))]
+}
+
+/// struct ipt_TTL_info and ip6t_HL_info: mode (set, add, take away), how much.
+fn ttl(data: &[u8], v6: bool) -> Option<Statement> {
+    let [mode, n] = *data.first_chunk()?;
+    let to = match mode {
+        0 => NewTtl::Is(n),
+        1 => NewTtl::More(n),
+        2 => NewTtl::Less(n),
+        _ => return None,
+    };
+    Some(Statement::SetTtl { v6, to })
 }
 
 /// struct xt_ct_target_info, a zone alone: flags, zone, events, helper. Zone 0 is that of everything else.
@@ -333,6 +348,16 @@ mod tests {
 
     fn unknown(name: &str) -> Part {
         Part::Test(Test::Other(format!("-j {name} …")))
+    }
+
+    #[test]
+    fn a_ttl_is_set_or_changed() {
+        let made = |name: &str, data: &[u8]| only(name, 0, data, name == "HL");
+        let set = |v6, to| Statement::SetTtl { v6, to };
+        assert_eq!(made("TTL", &[0, 1, 0, 0]), set(false, NewTtl::Is(1)));
+        assert_eq!(made("TTL", &[2, 5, 0, 0]), set(false, NewTtl::Less(5)));
+        assert_eq!(made("HL", &[1, 2, 0, 0]), set(true, NewTtl::More(2)));
+        assert!(matches!(made("HL", &[7, 2]), Statement::Note(_)));
     }
 
     #[test]
