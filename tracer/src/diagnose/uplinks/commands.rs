@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use crate::host::facts::{PolicyRule, TableRoute};
 use crate::host::{Host, nft_string};
 use crate::model::{Detail, Device, Direction, Event, IfIndex, NetNs};
+use crate::network::filter::{Hook, Interface, Layer, Packet, Rules, states, walk};
+use crate::network::route::table_words;
 use crate::uapi::rtnetlink::{RT_TABLE_LOCAL, RT_TABLE_MAIN};
 
 use super::super::chain_commands;
@@ -56,7 +58,10 @@ pub(super) fn advice(view: &View<'_>, detour: &Detour<'_>) -> Vec<Remedy> {
         return list;
     };
     list.extend(match (translated, detour.inside) {
-        (true, Some(inside)) => by_connection(host, detour, &table, inside),
+        (true, Some(inside)) => match carried(host, detour, inside) {
+            Some(mark) => by_mark(view, detour, mark, &table),
+            None => by_connection(host, detour, &table, inside),
+        },
         _ => {
             let from = detour.routed.src;
             let text = format!(
@@ -107,11 +112,20 @@ impl<'a> Through<'a> {
                 made: None,
             });
         }
+        let number = free_table(self.rules(), 100 + self.device.ifindex.0);
+        self.filled(number, router)
+    }
+
+    /// The policy rules of its family.
+    fn rules(&self) -> &'a [PolicyRule] {
+        let rules = (self.host.rules).get(&(self.device.netns, self.to.is_ipv6()));
+        rules.map_or(&[][..], |dated| dated.fact.as_slice())
+    }
+
+    /// A table with this number, and what gives it such a route.
+    fn filled(&self, number: u32, router: impl FnOnce() -> Option<IpAddr>) -> Option<Table> {
         let (host, v6) = (self.host, self.to.is_ipv6());
-        let rules = host.rules.get(&(self.device.netns, v6));
-        let rules = rules.map_or(&[][..], |dated| dated.fact.as_slice());
-        let number = free_table(rules, 100 + self.device.ifindex.0);
-        let way = self.way(&routes, router)?;
+        let way = self.way(&self.routes(), router)?;
         let route = |verb: &'static str| {
             command![
                 ..ip(v6),
@@ -195,6 +209,71 @@ fn by_source(
     let steps = vec![(rule("add"), Some(rule("del")))];
     let change = change(&Shell::of(host, Some(device.netns)), table, steps, text)?;
     Some(change.scope(format!("all that leaves with source {from}")))
+}
+
+/// The mark that rules give the answers already, from that of their connection.
+fn carried(host: &Host, detour: &Detour<'_>, inside: Device) -> Option<u32> {
+    let rules = Rules::of(&host.filters.get(&detour.netns())?.fact);
+    let behind = |tuple, device, states, connection_mark| {
+        let packet = Packet {
+            tuple: Some(tuple),
+            iif: Interface::Named(host.interface(device)),
+            states: Some(states),
+            mark: Some(0),
+            connection_mark: Some(connection_mark),
+            ..Packet::default()
+        };
+        let hook = Hook {
+            layer: Layer::Ip,
+            name: "PREROUTING",
+            engine: None,
+        };
+        let walked = walk(&rules, &packet, hook);
+        walked.mark.zip(walked.connection_mark)
+    };
+    let (_, kept) = behind(detour.asked, detour.came, states::NEW, 0)?;
+    let (mark, _) = behind(detour.routed, inside, states::ESTABLISHED, kept)?;
+    (mark != 0).then_some(mark)
+}
+
+/// Answers have a mark, and it leads nowhere: no policy rule asks for it, or the table to which one leads is empty.
+fn by_mark(view: &View<'_>, detour: &Detour<'_>, mark: u32, table: &Table) -> Option<Remedy> {
+    let host = view.host;
+    let way = Through {
+        host,
+        device: detour.came,
+        to: detour.routed.dst,
+    };
+    let came = host.interface(detour.came);
+    let shell = Shell::of(host, Some(detour.netns()));
+    let asks = |rule: &&PolicyRule| {
+        let asked = rule.mark.filter(|_| rule.mark_mask != 0 && !rule.inverted);
+        let fits = asked.is_some_and(|asked| mark & rule.mark_mask == asked);
+        fits && rule.action == "lookup"
+    };
+    let scope = format!("all that has the mark {mark:#x}");
+    let Some(rule) = way.rules().iter().find(asks) else {
+        let v6 = detour.routed.dst.is_ipv6();
+        let number = table.number;
+        let rule = |verb: &'static str| {
+            let mark = format!("{mark:#x}");
+            command![..ip(v6), "rule", verb, "fwmark", mark, "lookup", number]
+        };
+        let steps = vec![(rule("add"), Some(rule("del")))];
+        let text = format!(
+            "answers to what comes in on {came} have the mark {mark:#x}, and no policy rule asks for it: add the one that leads to a table with a route through {came}"
+        );
+        return Some(change(&shell, table, steps, text)?.scope(scope));
+    };
+    if way.routes().iter().any(|route| route.table == rule.table) {
+        return None;
+    }
+    let table = way.filled(rule.table, || sender_of(view, detour))?;
+    let text = format!(
+        "answers to what comes in on {came} have the mark {mark:#x}, and table {}, to which its policy rule leads, has no route for them: add it",
+        table_words(rule.table)
+    );
+    Some(change(&shell, &table, Vec::new(), text)?.scope(scope))
 }
 
 /// Answers of connections that came in by the interface find their way by a mark: they are routed with the source of
