@@ -1,6 +1,6 @@
 //! Limits that a router enforces: hops and packet sizes.
 
-use crate::model::{Detail, Device, Direction, IfIndex, NetNs, Proto, Step, Transport};
+use crate::model::{Detail, Device, Direction, Event, IfIndex, NetNs, Proto, Step, Transport};
 
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{MTU_EXCEEDED, TTL_EXPIRED};
@@ -122,13 +122,24 @@ fn hop_limit_words(v6: bool) -> &'static str {
     }
 }
 
+/// How large the packets are that leave: of one that is still to be cut into segments (GSO), a segment.
+fn on_the_wire(event: &Event) -> u32 {
+    let Some(packet) = &event.packet else {
+        return event.len;
+    };
+    let segments = u32::from(event.segments);
+    match packet.transport {
+        Transport::Tcp { payload, .. } if segments > 1 => {
+            let data = payload;
+            packet.ip_len.saturating_sub(data) + data.div_ceil(segments)
+        }
+        _ => packet.ip_len,
+    }
+}
+
 /// Too big for the next link, said by the router or the fragmenting side.
 pub fn too_big(loss: &Loss<'_>) -> Option<Candidate> {
-    let size = loss
-        .event
-        .packet
-        .as_ref()
-        .map_or(loss.event.len, |p| p.ip_len);
+    let size = on_the_wire(loss.event);
     if loss.unnamed() && is_forwarded(loss) && !exceeds(loss, size) {
         return None;
     }

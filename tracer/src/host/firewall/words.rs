@@ -102,7 +102,7 @@ pub fn nft_string(text: &str) -> String {
 }
 
 /// The name of a chain or a set, which nft(8) takes as an identifier (`{string}` of its scanner.l).
-fn nft_name(name: &str) -> String {
+pub(super) fn nft_name(name: &str) -> String {
     if is_nft_name(name) {
         name.to_owned()
     } else {
@@ -140,7 +140,7 @@ fn conditions<'a>(
 ) -> Vec<String> {
     match dialect {
         Dialect::Nft | Dialect::NftFrames => nft(dialect, tests, sets),
-        Dialect::Iptables => tests.iter().flat_map(|test| iptables(test)).collect(),
+        Dialect::Iptables => iptables_all(tests),
     }
 }
 
@@ -404,6 +404,11 @@ fn ends(side: Side, source: &'static str, destination: &'static str) -> &'static
         Side::Source => source,
         Side::Destination => destination,
     }
+}
+
+/// A field as nft calls it where the packet's version is known.
+pub(super) fn field_of(one: &Field, v6: bool) -> String {
+    joined(std::slice::from_ref(one), None, v6)
 }
 
 /// A field as nft calls it.
@@ -693,6 +698,54 @@ fn nft_one(dialect: Dialect, test: &Test, transport: Option<u8>) -> String {
         Test::InSet { set, .. } => format!("@{}", nft_name(set)),
         Test::Any(_) => MORE.to_string(),
         Test::Other(text) => text.clone(),
+    }
+}
+
+/// Several tests, in the words of iptables: a type of ICMP and its code are one option, and that of IPv6 has a name of its own.
+fn iptables_all(tests: &[&Test]) -> Vec<String> {
+    const ICMPV6: u8 = 58;
+    let is_v6 = |test: &&Test| {
+        matches!(
+            test,
+            Test::Protocol {
+                number: ICMPV6,
+                not: false
+            }
+        )
+    };
+    let option = match tests.iter().any(is_v6) {
+        true => "--icmpv6-type",
+        false => "--icmp-type",
+    };
+    let mut words = Vec::new();
+    let mut rest = tests.iter().peekable();
+    while let Some(test) = rest.next() {
+        let Test::IcmpType { number, not } = test else {
+            words.extend(iptables(test));
+            continue;
+        };
+        let unless = if *not { "! " } else { "" };
+        let code = rest.next_if(|next| !not && code_of(next).is_some());
+        let code = code.and_then(|test| code_of(test));
+        let code = code.map_or_else(String::new, |code| format!("/{code}"));
+        words.push(format!("{unless}{option} {number}{code}"));
+    }
+    words
+}
+
+/// The only code of ICMP for which a test asks.
+fn code_of(test: &Test) -> Option<u64> {
+    match test {
+        Test::Is {
+            field: Field::IcmpCode,
+            mask: None,
+            ranges,
+            not: false,
+        } => match ranges.as_slice() {
+            [(Value::Number(first), last)] if Value::Number(*first) == *last => Some(*first),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

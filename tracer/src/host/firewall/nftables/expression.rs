@@ -221,10 +221,48 @@ impl<'a> Reading<'a> {
                 let set = read.get(1).map(text_of).unwrap_or_default();
                 self.note(format!("add @{set} …"));
             }
+            "dynset" => self.other(self.updated(&read)),
             // They tell of the packet or make another one, and let it go on.
             "objref" | "dup" | "last" => self.note(format!("{name} …")),
             other => self.other(format!("{other} …")),
         }
+    }
+
+    /// A set that is given an element, with an expression that the element has for itself: a limit for each address.
+    fn updated(&self, read: &Attributes<'_>) -> String {
+        /// NFT_DYNSET_OP_UPDATE.
+        const UPDATE: u32 = 1;
+        let verb = match read.number(3) {
+            Some(UPDATE) => "update",
+            _ => "add",
+        };
+        let set = read.get(1).map(text_of).unwrap_or_default();
+        let key = match self.register(read, 4) {
+            Some(Register {
+                content: Content::Field(field),
+                mask: None,
+                v6,
+                ..
+            }) => super::super::words::field_of(&field, v6),
+            _ => "…".to_owned(),
+        };
+        let own = read.get(7).map(Attributes).map(|own| {
+            let data = Attributes(own.get(2).unwrap_or_default());
+            match own.get(1).map(text_of).as_deref() {
+                Some("limit") => statement::limit(&data),
+                Some("connlimit") => statement::connlimit(&data),
+                _ => "…".to_owned(),
+            }
+        });
+        let timeout = read.long(6).filter(|milliseconds| *milliseconds != 0);
+        let timeout = timeout.map_or_else(String::new, |ms| format!("timeout {}s ", ms / 1000));
+        // several expressions
+        let rest = if own.is_none() { " …" } else { "" };
+        let set = super::super::words::nft_name(&set);
+        format!(
+            "{verb} @{set} {{ {key} {timeout}{}{rest} }}",
+            own.unwrap_or_default()
+        )
     }
 
     /// Remembers what is loaded.

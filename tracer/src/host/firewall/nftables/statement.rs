@@ -157,6 +157,8 @@ pub(super) fn limit(read: &Attributes<'_>) -> String {
         (86_400, "day"),
         (604_800, "week"),
     ];
+    /// What nft takes where nothing is said.
+    const USUAL_BURST: u32 = 5;
     let over = if read.number(5).is_some_and(|flags| flags & 1 != 0) {
         "over "
     } else {
@@ -172,7 +174,12 @@ pub(super) fn limit(read: &Attributes<'_>) -> String {
         .find(|(seconds, _)| Some(*seconds) == read.long(2))
         .map_or("…", |(_, name)| name);
     let rate = read.long(1).unwrap_or_default();
-    format!("limit rate {over}{rate}{bytes}/{unit}")
+    let burst = match (read.number(3), bytes) {
+        (None | Some(0), _) | (Some(USUAL_BURST), "") => String::new(),
+        (Some(burst), "") => format!(" burst {burst} packets"),
+        (Some(burst), bytes) => format!(" burst {burst}{bytes}"),
+    };
+    format!("limit rate {over}{rate}{bytes}/{unit}{burst}")
 }
 
 /// `ct count`.
