@@ -10,6 +10,7 @@ use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::CHECKSUM;
 use super::super::loss::Loss;
 use super::super::remedy::{Remedy, Shell, command, text};
+use super::super::words;
 
 /// The offload that makes checksums in the driver, or leaves them to it.
 const OFFLOAD: &str = "tx-checksum-ip-generic";
@@ -29,6 +30,9 @@ pub fn outer(loss: &Loss<'_>) -> Option<Candidate> {
         |device| format!("{} ({})", outer.src, host.namespace(device.netns)),
     );
     let here = Shell::of(host, loss.netns());
+    if let Some(candidate) = underlay.and_then(|device| without(loss, device)) {
+        return Some(candidate);
+    }
     let candidate = Candidate::new(
         &CHECKSUM,
         loss.place(None),
@@ -63,6 +67,60 @@ pub fn outer(loss: &Loss<'_>) -> Option<Candidate> {
     Some(candidate.advise(changes).advise([text(
         "or make the tunnel without outer UDP checksums (ip link add … noudpcsum; over IPv6 udp6zerocsumtx on the sender and udp6zerocsumrx on the receiver)",
     )]))
+}
+
+/// One end of a VXLAN over IPv6 sends no outer checksums, and the other one does not take such packets (__udp6_lib_rcv,
+/// net/ipv6/udp.c).
+fn without(loss: &Loss<'_>, underlay: Device) -> Option<Candidate> {
+    let host = loss.host;
+    let carried = loss.event.packet.as_ref()?.tunnel?;
+    let outer = carried.outer;
+    let made = |link: &&Link| {
+        let vxlan = link.vxlan.as_ref();
+        let same = vxlan.is_some_and(|v| Some(v.vni) == carried.id && v.port == outer.dport);
+        same && link.device.netns == underlay.netns
+    };
+    let sends = tunnel(loss.journey, host, underlay.netns).or_else(|| host.links().find(made))?;
+    let far = |link: &&Link| {
+        let vxlan = link
+            .vxlan
+            .as_ref()
+            .filter(|vxlan| vxlan.port == outer.dport);
+        Some(link.device.netns) == loss.netns() && vxlan.is_some_and(|v| !v.takes_no_checksum6)
+    };
+    let takes = host.links().find(far)?;
+    if !outer.dst.is_ipv6() || !sends.vxlan.as_ref()?.no_checksum6 {
+        return None;
+    }
+    let (near, far) = (
+        words::interface(host, sends.device),
+        words::interface(host, takes.device),
+    );
+    let shell = |link: &Link| Shell::of(host, Some(link.device.netns));
+    let looks = [sends, takes].map(|link| {
+        let which = words::interface(host, link.device);
+        shell(link).look(
+            format!("look first: checksums of {which} (udp6zerocsumtx, udp6zerocsumrx)"),
+            command!["ip -d link show dev", link.name],
+        )
+    });
+    Some(
+        Candidate::new(
+            &CHECKSUM,
+            loss.place(None),
+            format!(
+                "outer UDP checksum missing{}: {near} sends its packets over IPv6 without (udp6zerocsumtx), and {far} takes none without (no udp6zerocsumrx)",
+                loss.at_words()
+            ),
+        )
+        .explains(Specificity::Linked)
+        .because("packet", format!("the outer packet is {outer}"))
+        .because("link", format!("{near} has udp6zerocsumtx, {far} has no udp6zerocsumrx"))
+        .advise(looks)
+        .advise([text(format!(
+            "neither can be changed while the device stands: make {far} anew with udp6zerocsumrx, or {near} without udp6zerocsumtx (ip link del, ip link add, then its addresses, routes and entries)"
+        ))]),
+    )
 }
 
 /// Who sent the outer packet: of several that have its address the one that the packet passed.

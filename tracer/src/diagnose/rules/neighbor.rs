@@ -17,6 +17,7 @@ use crate::verdict::{Evidence, Outcome};
 
 use super::super::candidate::{Candidate, Specificity, evidence, place_at};
 use super::super::causes::NEIGHBOR_UNRESOLVED;
+use super::super::groups;
 use super::super::local;
 use super::super::loss::{Loss, apart};
 use super::super::overlay;
@@ -24,6 +25,7 @@ use super::super::overruled;
 use super::super::ovs;
 use super::super::remedy::{Remedy, Shell, command, ip, text};
 use super::super::translation;
+use super::super::view::View;
 use super::super::words;
 use super::{netfilter, tunnel};
 
@@ -404,12 +406,39 @@ pub fn story(trace: &Trace, host: &Host, who: Unresolved, routed: Option<Query>)
     if let Some(first_cause) = ovs::of_question(trace, host, who.address) {
         return Story::Explained(first_cause);
     }
+    if let Some(first_cause) = lost_in_tunnel(trace, host, who) {
+        return Story::Explained(first_cause);
+    }
     let told = answer(host, silence::ask(trace, host, who));
     let astray = || overruled::of_neighbor(host, who);
     match silence::explained(trace, host, who, &told).or_else(astray) {
         Some(candidate) => Story::Explained(candidate),
         None => Story::Nobody(nobody((trace, host), who, routed, &told)),
     }
+}
+
+/// What became of the question where a tunnel's packet that carried it was lost.
+fn lost_in_tunnel(trace: &Trace, host: &Host, who: Unresolved) -> Option<Candidate> {
+    let asks = |loss: &&Loss<'_>| {
+        let asked = loss.event.packet.as_ref().map(|packet| packet.transport);
+        let own = matches!(asked, Some(Transport::Neighbor { answer: false, target, .. }) if target == who.address);
+        own && loss.tunnel().is_some()
+    };
+    let flows = trace.flows.iter().map(|flow| View { trace, host, flow });
+    let candidate = flows.into_iter().find_map(|view| {
+        let losses = view.losses();
+        let loss = losses.lost.iter().find(asks)?;
+        groups::decide(loss).filter(|c| *c.cause != NEIGHBOR_UNRESOLVED)
+    })?;
+    let summary = format!(
+        "{} for {}: {}",
+        question_words(who.address),
+        who.address,
+        candidate.summary
+    );
+    let mut candidate = candidate.explains(Specificity::Linked);
+    candidate.summary = summary;
+    Some(candidate)
 }
 
 /// Whether a packet with this destination had another one before.

@@ -183,6 +183,8 @@ fn outer(net: &mut Net, reason: &str, function: &str, ttl: Option<u8>) -> Verdic
             proxy: false,
             external: false,
             ttl,
+            no_checksum6: false,
+            takes_no_checksum6: false,
         });
     });
     let around = Tunnel {

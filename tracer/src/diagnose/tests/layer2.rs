@@ -534,6 +534,8 @@ fn node(change: impl FnOnce(&mut crate::host::facts::Link)) -> (Net, Device) {
             proxy: false,
             external: false,
             ttl: None,
+            no_checksum6: false,
+            takes_no_checksum6: false,
         });
         change(l);
     });
@@ -645,6 +647,8 @@ fn a_tunnel_whose_remote_end_is_its_own_host_sends_to_itself() {
                 proxy: false,
                 external: false,
                 ttl: None,
+                no_checksum6: false,
+                takes_no_checksum6: false,
             });
         });
         net.fact(Fact::Forwarding(Forwarding {

@@ -45,6 +45,8 @@ fn nodes(down_at_b: bool) -> Net {
                 proxy: false,
                 external: false,
                 ttl: None,
+                no_checksum6: false,
+                takes_no_checksum6: false,
             });
         });
         net.address(device(node, TUNNEL), &format!("10.9.{node}.0"), 32);
@@ -177,6 +179,8 @@ fn an_mtu_is_raised_at_both_ends_and_within_what_is_below() {
             proxy: false,
             external: false,
             ttl: None,
+            no_checksum6: false,
+            takes_no_checksum6: false,
         });
     });
     let set = |mtu: u32| lines([&format!("a ip link set dev vx0 mtu {mtu}")]);

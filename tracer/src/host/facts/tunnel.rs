@@ -31,6 +31,12 @@ pub struct VxlanLink {
     /// TTL or hop limit of what it sends; `None`: the kernel's default, or that of the packet inside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<u8>,
+    /// Sends its outer packets over IPv6 without a checksum of UDP.
+    #[serde(default)]
+    pub no_checksum6: bool,
+    /// Takes outer packets over IPv6 without one.
+    #[serde(default)]
+    pub takes_no_checksum6: bool,
 }
 
 /// Settings of a device with one remote end: GRE (`gre`, `gretap`, `ip6gre`, `ip6gretap`), IP in IP (`ipip`, `sit`,

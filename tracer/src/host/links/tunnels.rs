@@ -27,6 +27,8 @@ const IFLA_VXLAN_PROXY: u16 = 11;
 const IFLA_VXLAN_PORT: u16 = 15;
 const IFLA_VXLAN_GROUP6: u16 = 16;
 const IFLA_VXLAN_LOCAL6: u16 = 17;
+const IFLA_VXLAN_UDP_ZERO_CSUM6_TX: u16 = 19;
+const IFLA_VXLAN_UDP_ZERO_CSUM6_RX: u16 = 20;
 const IFLA_VXLAN_COLLECT_METADATA: u16 = 25;
 const IFLA_VXLAN_TTL_INHERIT: u16 = 28;
 const IFLA_VXLAN_DF: u16 = 29;
@@ -42,6 +44,8 @@ pub(super) fn vxlan_of(data: &[u8]) -> VxlanLink {
         proxy: false,
         external: false,
         ttl: None,
+        no_checksum6: false,
+        takes_no_checksum6: false,
     };
     let mut inherited = false;
     for (kind, value) in attributes(data) {
@@ -54,6 +58,8 @@ pub(super) fn vxlan_of(data: &[u8]) -> VxlanLink {
             IFLA_VXLAN_TTL_INHERIT => inherited = is_set(value),
             IFLA_VXLAN_LEARNING => vxlan.learning = is_set(value),
             IFLA_VXLAN_PROXY => vxlan.proxy = is_set(value),
+            IFLA_VXLAN_UDP_ZERO_CSUM6_TX => vxlan.no_checksum6 = is_set(value),
+            IFLA_VXLAN_UDP_ZERO_CSUM6_RX => vxlan.takes_no_checksum6 = is_set(value),
             IFLA_VXLAN_COLLECT_METADATA => vxlan.external = is_set(value),
             IFLA_VXLAN_DF => vxlan.df = value.first().copied().unwrap_or_default(),
             _ => {}

@@ -672,6 +672,8 @@ fn tunnelled(remote: &str) -> Net {
             proxy: false,
             external: false,
             ttl: None,
+            no_checksum6: false,
+            takes_no_checksum6: false,
         });
         net.link(vxlan);
         net.quiet(own);

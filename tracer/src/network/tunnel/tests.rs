@@ -214,6 +214,8 @@ fn geneve_and_vxlan_are_found_by_vni_and_port() {
             proxy: false,
             external: false,
             ttl: None,
+            no_checksum6: false,
+            takes_no_checksum6: false,
         });
     });
     assert_eq!(net.taker(arrived(TunnelKind::Vxlan, Some(42), false)), "vx");

@@ -488,6 +488,8 @@ impl Pseudonyms {
             proxy: _,
             external: _,
             ttl: _,
+            no_checksum6: _,
+            takes_no_checksum6: _,
         }) = vxlan
         {
             self.hide_all(remote.iter_mut().chain(local));
