@@ -30,6 +30,7 @@ mod left_over;
 pub mod local;
 pub mod local_ports;
 pub mod loss;
+pub mod lost_address;
 pub mod missing_route;
 pub mod mtu;
 pub mod nat_commands;
@@ -290,6 +291,7 @@ const EXPLANATIONS: &[(&str, Explain)] = &[
         "a policy rule that leads it away from the route to its destination",
         overruled::taken,
     ),
+    ("an address that a host has no more", lost_address::gone),
     (
         "what is on the own link and goes to a router",
         off_link::taken,

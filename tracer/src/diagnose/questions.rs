@@ -28,7 +28,9 @@ use super::unbound;
 use super::untranslated_source;
 use super::uplinks::Detour;
 use super::view::{View, last_seen, total};
-use super::{local, local_ports, missing_route, other_address, redirected, routers, wireguard};
+use super::{
+    local, local_ports, lost_address, missing_route, other_address, redirected, routers, wireguard,
+};
 
 /// Journeys of a direction that are looked at for what became of them.
 const FEW: usize = 4;
@@ -79,6 +81,7 @@ fn about_flow(view: &View<'_>, list: &mut Asked) {
     }
     if unanswered {
         list.extend(missing_route::question(view));
+        lost_address::questions(view, list);
         redirected::questions(view, list);
         overruled::questions(view, list);
         list.extend(off_link::question(view));

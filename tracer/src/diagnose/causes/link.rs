@@ -86,19 +86,24 @@ family! {
     L2_GONE = Cause {
         code: "l2.gone",
         outcome: Outcome::Dropped,
-        hooks: &["neighbor"],
+        hooks: &["neighbor", "device"],
         beats: &[
+            Beats {
+                others: &["route.none", "route.blackhole", "route.unreachable", "route.prohibit", "route.forwarding-disabled", "neighbor.unresolved", "remote.unanswered", "wire.lost", "ttl.expired", "netfilter.drop", "netfilter.reject"],
+                why: "an address that a host has no more leaves by a route: whoever gets the packets there is not at fault",
+            },
             Beats {
                 others: &["l2.wrong-destination-mac", "l2.bridge"],
                 why: "nobody has the MAC or the address: whoever got a copy of the frame, or had no port for it, is not at fault",
             },
         ],
         what: "A neighbour entry outlived the machine that it names: a client still holds the address of a deleted
-            pod or a stopped container.",
+            pod or a stopped container. Or a host lost an address of its own (a node's DNS cache, a virtual address).",
         recognised: "a unicast frame died as a flooded copy (OTHERHOST) or in a bridge that had no port for it; no
             interface that the sender's segment reaches has its MAC, none has the address of the next hop, and the
             segment ends on this host. Placed at the sender, whose entry is stale. Where an interface that is gone
-            had the MAC or the address, it is named.",
+            had the MAC or the address, it is named. Of an own address: nobody has it, and a host that sent the packets
+            on has a socket that is bound to it, or a rule of INPUT for it alone.",
         confirm: "`ip neigh show ADDRESS` at the sender, `bridge fdb show` on the way.",
         fix: "what names the address has to learn the new one (endpoints, DNS answers that are held, a
             configuration), or the machine has to come back. Deleting the entry only makes the sender learn at once

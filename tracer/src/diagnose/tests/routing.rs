@@ -182,6 +182,65 @@ fn a_missing_route_to_what_a_neighbouring_namespace_owns_can_be_typed() {
     );
 }
 
+/// A blackhole for 10.2.0.0/24, and a default route back to where packets come from.
+fn last_resort(net: &mut Net) {
+    let parsed = |text: &str| text.parse::<IpAddr>().ok();
+    let (Some(any), Some(prefix), Some(dst)) =
+        (parsed("0.0.0.0"), parsed("10.2.0.0"), parsed("10.2.0.2"))
+    else {
+        return;
+    };
+    let default = TableRoute {
+        oif: Some(2),
+        gateway: parsed("10.1.0.9"),
+        ..TableRoute::new("unicast", 254, any, 0)
+    };
+    let blackhole = TableRoute::new("blackhole", 254, prefix, 24);
+    net.fact(Fact::Rules(
+        NetNs(ROUTER),
+        false,
+        vec![lookup(0, 255), lookup(32766, 254)],
+    ));
+    net.fact(Fact::RoutesTowards(
+        NetNs(ROUTER),
+        dst,
+        vec![blackhole, default],
+    ));
+}
+
+#[test]
+fn a_route_of_last_resort_is_not_deleted_where_the_owners_own_is_missing() {
+    let mut net = routed();
+    refused(&mut net, "NOT_SPECIFIED", 22);
+    last_resort(&mut net);
+    let verdict = net.verdict();
+    assert_eq!(verdict.cause.as_deref(), Some("route.blackhole"));
+    let typed = commands(&verdict);
+    assert!(
+        typed.contains("ip netns exec router ip route add 10.2.0.2 dev east"),
+        "{typed}"
+    );
+    assert!(!typed.contains("route del blackhole"), "{typed}");
+}
+
+#[test]
+fn a_refusing_route_is_not_deleted_where_packets_would_go_back() {
+    let mut net = routed();
+    net.address(device(EAST, 2), "10.2.0.77", 24);
+    refused(&mut net, "NOT_SPECIFIED", 22);
+    last_resort(&mut net);
+    let verdict = net.verdict();
+    let typed = commands(&verdict);
+    assert!(!typed.contains("route del blackhole"), "{typed}");
+    assert!(
+        verdict
+            .advice
+            .iter()
+            .any(|a| a.text.contains("back by west")),
+        "{verdict:?}"
+    );
+}
+
 fn sender_looks_up(net: &mut Net, table: u32, error: u32) {
     let lookup = FibEvent {
         table,

@@ -1,0 +1,172 @@
+//! An address that a host had and that is gone: a process of it still has its socket there, or its rules are for packets that
+//! come to it, and they leave by a route instead. So it goes with a node's DNS cache whose interface was deleted, or a virtual
+//! address that nobody took over.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use crate::host::Host;
+use crate::host::facts::{BaseChain, Chain, OpenSocket, Question, Rule, Side, Stop, Test};
+use crate::model::{Detail, Device, Direction, Tuple};
+use crate::verdict::Confidence;
+
+use super::Found;
+use super::candidate::{Candidate, place_at};
+use super::causes::L2_GONE;
+use super::chain_commands::{rule_of, rule_words};
+use super::missing_route::failed;
+use super::needs::Asked;
+use super::ports;
+use super::remedy::{Shell, command, ip, text};
+use super::view::View;
+use super::words;
+
+/// Hosts on the way that are looked at.
+const MOST: usize = 4;
+
+/// Where a flow's packets left a host, each once: through which interface, and as what.
+fn departures(view: &View<'_>) -> Vec<(Device, Tuple)> {
+    let mut seen = BTreeSet::new();
+    view.journeys(Direction::Forward)
+        .flat_map(|journey| &journey.steps)
+        .filter(|step| matches!(step.event.detail, Detail::Egress))
+        .filter_map(|step| Some((step.event.device?, step.event.tuple?)))
+        .filter(|(device, _)| seen.insert(device.netns))
+        .take(MOST)
+        .collect()
+}
+
+/// Whether nobody has it.
+fn is_nobodys(host: &Host, address: IpAddr) -> bool {
+    host.owners(address).next().is_none()
+}
+
+/// What to read about it.
+pub fn questions(view: &View<'_>, asked: &mut Asked) {
+    for (device, tuple) in departures(view) {
+        if is_nobodys(view.host, tuple.dst) {
+            let netns = device.netns;
+            asked.push(Question::Chains { netns });
+            asked.extend(ports::question(netns, &tuple));
+        }
+    }
+}
+
+/// A socket that is bound to the address.
+fn socket<'a>(host: &'a Host, device: Device, tuple: &Tuple) -> Option<&'a OpenSocket> {
+    let mut sockets = ports::on_port(host, device.netns, tuple)?.iter();
+    sockets.find(|socket| socket.local == tuple.dst && socket.peer.is_none())
+}
+
+/// A rule that lets pass what comes to the address.
+fn rule<'a>(host: &'a Host, device: Device, address: IpAddr) -> Option<(&'a BaseChain, &'a Rule)> {
+    let ruleset = &host.filters.get(&device.netns)?.fact;
+    let alone = |test: &Test| match test {
+        Test::Address {
+            side: Side::Destination,
+            ranges,
+            not: false,
+        } => ranges.as_slice() == [(address, address)],
+        _ => false,
+    };
+    ruleset
+        .base
+        .iter()
+        .filter(|base| base.hook == "INPUT")
+        .find_map(|base| {
+            let own = |chain: &&Chain| {
+                (chain.engine, &chain.name) == (base.engine, &base.chain)
+                    && (&chain.family, &chain.table) == (&base.family, &base.table)
+            };
+            let mut rules = ruleset.chains.iter().find(own)?.rules.iter();
+            let rule = rules.find(|r| r.stop() == Some(Stop::Accept) && r.tests().any(alone))?;
+            Some((base, rule))
+        })
+}
+
+/// The verdict's candidate.
+#[must_use]
+pub fn gone(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
+    let (direction, _) = failed(found, &L2_GONE)?;
+    if direction != Direction::Forward {
+        return None;
+    }
+    let host = view.host;
+    departures(view)
+        .into_iter()
+        .filter(|(_, tuple)| is_nobodys(host, tuple.dst))
+        .find_map(|(device, tuple)| {
+            let socket = socket(host, device, &tuple);
+            let rule = rule(host, device, tuple.dst);
+            (socket.is_some() || rule.is_some())
+                .then(|| told(host, (device, tuple.dst), (socket, rule), found))
+        })
+}
+
+fn told(
+    host: &Host,
+    (device, address): (Device, IpAddr),
+    (socket, rule): (Option<&OpenSocket>, Option<(&BaseChain, &Rule)>),
+    found: &Found<'_>,
+) -> Candidate {
+    let name = host.namespace(device.netns);
+    let by_socket = socket.map(|socket| format!("{} has its socket there", ports::holder(socket)));
+    let by_rule = rule.map(|(base, rule)| {
+        let named = rule_of(&base.chain, rule, Stop::Accept);
+        format!(
+            "{} is for what comes to it: {}",
+            rule_words(base, &base.chain, &named),
+            rule.text
+        )
+    });
+    let why = by_socket.as_ref().or(by_rule.as_ref());
+    let shell = Shell::of(host, Some(device.netns));
+    let bits = if address.is_ipv6() { 128 } else { 32 };
+    let give = |act: &'static str| {
+        command![
+            ..ip(address.is_ipv6()),
+            "addr",
+            act,
+            format!("{address}/{bits}"),
+            "dev lo"
+        ]
+    };
+    let back = socket.map(|_| {
+        shell
+            .change(
+                "give it the address again: the process that is bound to it answers then",
+                give("add"),
+            )
+            .undone_by(give("del"))
+            .scope("until whoever manages the address makes it anew".to_owned())
+    });
+    Candidate::new(
+        &L2_GONE,
+        place_at(host, device, "device"),
+        format!(
+            "{address} is no address of {name} any more: {}, and its packets leave through {}",
+            why.map_or("", String::as_str),
+            words::interface(host, device)
+        ),
+    )
+    .sure(Confidence::Likely)
+    .leads_to(found.verdict.outcome)
+    .because("socket", by_socket)
+    .because("rule", by_rule)
+    .because(
+        "address",
+        format!("no interface that was read has {address}"),
+    )
+    .because(
+        "other-loss",
+        format!("what became of it there: {}", found.verdict.summary),
+    )
+    .advise([shell.look(
+        "look first: the addresses that it has",
+        command!["ip addr show"],
+    )])
+    .advise(back)
+    .advise([text(format!(
+        "who gave {name} the address (a DNS cache of the node, keepalived, a network script)? start it again, or have clients ask another address"
+    ))])
+}
