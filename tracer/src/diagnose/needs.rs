@@ -489,6 +489,12 @@ pub const BRIDGED_TRANSLATION: Need = Need {
     ask: |loss, asked| asked.extend(nat::questions(loss)),
 };
 
+/// The rules of the machine that translated what came back to its own sender.
+pub const HAIRPIN: Need = Need {
+    what: "rules where a packet was translated that came back to its own sender",
+    ask: nat::about_hairpin,
+};
+
 /// The sockets on the destination's port.
 pub const SOCKETS: Need = Need {
     what: "sockets on the port",

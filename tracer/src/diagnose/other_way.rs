@@ -8,7 +8,6 @@ use super::Found;
 use super::candidate::{Candidate, place_on};
 use super::causes::NAT_ASYMMETRIC;
 use super::loss::tuple_of;
-use super::remedy::Shell;
 use super::routers::Parting;
 use super::rules::nat;
 use super::translation::{self, Change};
@@ -60,8 +59,8 @@ pub fn taken(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
     };
     let tuple = answer.steps.iter().find_map(|s| tuple_of(&s.event))?;
     let candidate = Candidate::new(&NAT_ASYMMETRIC, place, summary).advise(nat::around_advice(
-        &Shell::of(view.host, Some(went.netns)),
-        &Shell::of(view.host, Some(change.netns)),
+        view.host,
+        Some(went.netns),
         (&change, &tuple),
         parting.change(view),
     ));

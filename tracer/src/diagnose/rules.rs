@@ -234,7 +234,12 @@ pub const RULES: &[Rule] = &[
     rule!(
         "an impossible address",
         &[&sites::MARTIAN],
-        &[needs::SENDER, needs::DECISION, needs::RP_FILTER],
+        &[
+            needs::SENDER,
+            needs::DECISION,
+            needs::RP_FILTER,
+            needs::HAIRPIN
+        ],
         source::martian,
     ),
     rule!(

@@ -1,6 +1,7 @@
 //! Flows without a drop: delivered, unanswered, vanished, waiting for a neighbour, or never sent at all.
 
 mod between;
+mod returned;
 mod stalled;
 mod swallowed;
 mod tun;
@@ -108,6 +109,11 @@ const SYMPTOMS: &[Symptom] = &[
         name: "a refusal that came in from outside",
         before: "an answer was seen",
         propose: unanswered::refused_outside,
+    },
+    Symptom {
+        name: "a process that gets its own connections back",
+        before: "who reads and who opens them tells why nothing came",
+        propose: returned::returned,
     },
     Symptom {
         name: "a request that nobody reads",

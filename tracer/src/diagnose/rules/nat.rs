@@ -1,14 +1,17 @@
 //! Answers that do not come back through the translator: from an address that was never contacted, or to one that
 //! the translator no longer knows.
 
+use crate::host::Host;
 use crate::host::facts::Question;
 use crate::model::{Direction, NetNs, Proto, Transport, Tuple};
 
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::NAT_ASYMMETRIC;
-use super::super::chain_commands::default_program;
+use super::super::chain_commands::{default_program, show_chain};
 use super::super::idle::{self, Idle};
 use super::super::loss::Loss;
+use super::super::nat_commands::{masquerade, translator};
+use super::super::needs::Asked;
 use super::super::other_address;
 use super::super::remedy::{Remedy, Shell, command, ip, sysctl, text};
 use super::super::routers::Parting;
@@ -37,6 +40,7 @@ pub fn questions(loss: &Loss<'_>) -> Vec<Question> {
     };
     let netns = change.netns;
     let idle = idle::question(loss, netns);
+    let chains = Question::Chains { netns };
     let sysctl = |name: &str| Question::Sysctl {
         netns,
         name: name.to_owned(),
@@ -50,6 +54,7 @@ pub fn questions(loss: &Loss<'_>) -> Vec<Question> {
         },
     ];
     list.extend(idle);
+    list.push(chains);
     list
 }
 
@@ -174,8 +179,8 @@ fn around(
     (
         format!(": it went around {at}, which translates"),
         around_advice(
-            &Shell::of(loss.host, server),
-            &Shell::of(loss.host, Some(change.netns)),
+            loss.host,
+            server,
             (change, answer),
             Parting::of(view, loss.journey).and_then(|parting| parting.change(view)),
         ),
@@ -185,24 +190,28 @@ fn around(
 /// How an answer is led back through its translator.
 #[must_use]
 pub fn around_advice(
-    server: &Shell,
-    translator: &Shell,
+    host: &Host,
+    server: Option<NetNs>,
     (change, answer): (&Change, &Tuple),
     route: Option<Remedy>,
 ) -> Vec<Remedy> {
     let v6 = answer.dst.is_ipv6();
-    let port = match answer.proto {
-        Proto::Tcp => format!(" -p tcp --dport {}", change.after.dport),
-        Proto::Udp => format!(" -p udp --dport {}", change.after.dport),
-        _ => String::new(),
-    };
-    let rule = format!("POSTROUTING -d {}{port} -j MASQUERADE", change.after.dst);
-    let program = default_program(v6);
-    vec![
-        server.look("look first: which way the server answers", command![..ip(v6), "route get", answer.dst]),
+    let mut list = vec![
+        Shell::of(host, server).look(
+            "look first: which way the server answers",
+            command![..ip(v6), "route get", answer.dst],
+        ),
         route.unwrap_or_else(|| text("let its route for the asker lead through the translator")),
-        translator.change("or translate the source too: answers then come back here, and the server no longer sees who asks", command![program, "-t nat -A", ..rule.split(' ')]).undone_by(command![program, "-t nat -D", ..rule.split(' ')]),
-    ]
+    ];
+    list.extend(translated_too(host, change));
+    list
+}
+
+/// The source of one asker translated where the destination is.
+fn translated_too(host: &Host, change: &Change) -> Option<Remedy> {
+    let too = "or translate the source of what this asker sends there too: answers then come back here, and the server no longer sees who asks";
+    let went = change.device?;
+    Some(masquerade(host, went, &change.after, too))
 }
 
 /// The answer crossed a bridge of the translator, where iptables did not see it.
@@ -222,15 +231,19 @@ fn past_iptables(loss: &Loss<'_>, change: &Change) -> (String, Vec<Remedy>) {
     let shell = Shell::of(loss.host, Some(change.netns));
     (
         format!(": bridged on {at} past its address translation{state}"),
-        vec![
+        [
             shell.look("look first", command!["sysctl", dotted]),
             shell
                 .change(
                     "let bridged packets pass iptables too (needs the module br_netfilter)",
                     command!["sysctl -w", format!("{dotted}=1")],
                 )
-                .undone_by(command!["sysctl -w", format!("{dotted}=0")]),
-        ],
+                .undone_by(command!["sysctl -w", format!("{dotted}=0")])
+                .scope("all that its bridges forward meets the rules of IP then".to_owned()),
+        ]
+        .into_iter()
+        .chain(translated_too(loss.host, change))
+        .collect(),
     )
 }
 
@@ -360,36 +373,48 @@ pub fn forgotten_on_the_way(loss: &Loss<'_>) -> Option<Candidate> {
     )
 }
 
+/// What to read about a packet that its own sender gets back.
+pub fn about_hairpin(loss: &Loss<'_>, asked: &mut Asked) {
+    if let Some(change) = own_again(loss) {
+        let netns = change.netns;
+        asked.push(Question::Chains { netns });
+    }
+}
+
+/// The translation of a packet that came back to the namespace which sent it.
+fn own_again(loss: &Loss<'_>) -> Option<Change> {
+    let first = &loss.journey.steps.first()?.event;
+    let own = first.device.map(|d| d.netns) == loss.netns()
+        && matches!(first.detail, crate::model::Detail::Egress);
+    translation::dnat(&loss.view()).filter(|_| own)
+}
+
 /// A packet that its own sender gets back: through a service of which the sender is a backend, and without
 /// masquerade. In words, and what to do.
 #[must_use]
 pub fn hairpin(loss: &Loss<'_>) -> Option<(String, Vec<Remedy>)> {
-    let first = &loss.journey.steps.first()?.event;
-    let own = first.device.map(|d| d.netns) == loss.netns()
-        && matches!(first.detail, crate::model::Detail::Egress);
-    let change = translation::dnat(&loss.view()).filter(|_| own)?;
+    let change = own_again(loss)?;
     let at = loss.host.namespace(change.netns);
-    let (src, dst) = (change.after.src, change.after.dst);
-    let program = default_program(loss.v6());
-    let rule = format!("POSTROUTING -s {src} -d {dst} -j MASQUERADE");
     let shell = Shell::of(loss.host, Some(change.netns));
+    let what = "masquerade what goes back to its own sender";
+    let back = change
+        .device
+        .map(|went| masquerade(loss.host, went, &change.after, what));
+    let look = match translator(loss.host, change.netns, loss.v6()) {
+        Some(chain) => show_chain(chain),
+        None => command![
+            default_program(loss.v6()),
+            "-t nat -nvL POSTROUTING --line-numbers"
+        ],
+    };
     Some((
         format!(
             ": its own packet came back, {at} translated {} to {} and did not masquerade (hairpin)",
             change.before.destination(),
             change.after.destination()
         ),
-        vec![
-            shell.look(
-                "look first: rules that masquerade",
-                command![program, "-t nat -nvL POSTROUTING --line-numbers"],
-            ),
-            shell
-                .change(
-                    "masquerade what goes back to its own sender",
-                    command![program, "-t nat -A", ..rule.split(' ')],
-                )
-                .undone_by(command![program, "-t nat -D", ..rule.split(' ')]),
-        ],
+        std::iter::once(shell.look("look first: rules that masquerade", look))
+            .chain(back)
+            .collect(),
     ))
 }
