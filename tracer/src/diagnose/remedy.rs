@@ -36,10 +36,11 @@ impl Shell {
         let path = netns.and_then(|ns| host.path_to(ns));
         let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         let (prefix, inside): (Vec<String>, _) = match (name.as_str(), process, path) {
-            ("" | "host", ..) => (Vec::new(), None),
             (named, _, Some(path)) if is_file_of(named, path) && !is_unsayable(named) => {
                 (owned(&["ip", "netns", "exec", named]), None)
             }
+            // that of the machine itself, which is called by number where another one is called `host`
+            ("" | "host", ..) | (_, Some(1), _) => (Vec::new(), None),
             (other, Some(pid), _) => (
                 owned(&["nsenter", "-t", &pid.to_string(), "-n"]),
                 Some(format!("in {other}")),
@@ -290,6 +291,8 @@ mod tests {
             (6, "web-7", Some(4712), None),
             (7, "pod shop/web-2", None, Some("/run/netns/cni 2")),
             (8, "blue", None, Some("/proc/1/root/run/netns/blue")),
+            (11, "netns:11", Some(1), None),
+            (12, "host", None, Some("/run/netns/host")),
             // as recordings have it that were made before files were told
             (10, "old", None, None),
         ] {
@@ -321,6 +324,8 @@ mod tests {
         assert_eq!(command(2), "ip netns exec node2 ip route");
         assert_eq!(command(3), "nsenter -t 4711 -n ip route");
         assert!(look(3).text.ends_with(" (in pod shop/web-0)"));
+        assert_eq!(command(11), "ip route");
+        assert_eq!(command(12), "ip netns exec host ip route");
         assert_eq!(command(4), "ip route");
         assert!(look(4).text.contains("shop/web-1"));
         assert_eq!(command(7), "nsenter '--net=/run/netns/cni 2' ip route");

@@ -245,10 +245,10 @@ fn name_of_mount(point: &str) -> Option<String> {
 pub enum Basis {
     /// A pod's or container's, by the file of the namespace.
     Workload,
+    /// Somebody called it so (ip-netns(8)), be it `host`.
+    Given,
     /// `host`.
     Host,
-    /// Somebody called it so (ip-netns(8)).
-    Given,
     /// The container of a process inside.
     Container,
     /// What runs inside: a unit of systemd, or a process.

@@ -29,6 +29,7 @@ use super::super::view::View;
 use super::super::words;
 use super::{netfilter, tunnel};
 
+mod foreign;
 mod next_hop;
 pub mod silence;
 
@@ -471,7 +472,13 @@ fn nobody(
     if let Some(more) = way.as_ref().and_then(|way| way.summary(told)) {
         candidate.summary += &more;
     }
-    if found.is_empty() {
+    let foreign = foreign::told(trace, host, who);
+    let nothing = found.is_empty() && foreign.is_none();
+    if let Some((words, change)) = foreign {
+        candidate.summary += &words;
+        candidate = candidate.advise([change]);
+    }
+    if nothing {
         candidate = candidate.advise([text(format!(
             "start or repair the machine that owns {}, or correct the route or the service's endpoint that names it",
             who.address
