@@ -59,7 +59,7 @@ fn socket<'a>(host: &'a Host, device: Device, tuple: &Tuple) -> Option<&'a OpenS
 }
 
 /// A rule that lets pass what comes to the address.
-fn rule<'a>(host: &'a Host, device: Device, address: IpAddr) -> Option<(&'a BaseChain, &'a Rule)> {
+fn rule(host: &Host, device: Device, address: IpAddr) -> Option<(&BaseChain, &Rule)> {
     let ruleset = &host.filters.get(&device.netns)?.fact;
     let alone = |test: &Test| match test {
         Test::Address {

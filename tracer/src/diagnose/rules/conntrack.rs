@@ -194,21 +194,9 @@ pub fn invalid(loss: &Loss<'_>) -> Option<Candidate> {
         candidate.summary += &format!("; {which}");
     }
     candidate.evidence = plain.evidence;
-    let half = half_seen(loss);
-    let outside = window::outside(loss).filter(|_| half.is_none());
-    let strays = outside.as_ref().and(loss.netns());
-    let liberal = strays.and_then(|netns| window::advice(loss, netns).into_iter().next());
-    if let Some((words, _)) = &half {
-        candidate.summary += &format!("; its request did not pass here: {words}");
-    }
-    let idle = loss
-        .netns()
-        .and_then(|netns| Idle::before(loss, netns))
-        .filter(|_| half.is_none() && outside.is_none());
-    if let Some(idle) = &idle {
-        candidate.summary += &format!("; it has expired: {}", idle.words());
-    }
-    let explained = half.is_some() || idle.is_some();
+    let why = Unknown::of(loss);
+    candidate.summary += &why.words();
+    let (explained, outside) = (why.is_explained(), why.outside.clone());
     Some(
         candidate
             .explains(if by_rule { Specificity::Linked } else { Specificity::Fact })
@@ -228,9 +216,7 @@ pub fn invalid(loss: &Loss<'_>) -> Option<Candidate> {
             )
             .because("tcp", outside)
             .advise(look(loss))
-            .advise(liberal)
-            .advise(half.and_then(|(_, change)| change))
-            .advise(idle.into_iter().flat_map(|idle| idle.advice(loss)))
+            .advise(why.advice(loss))
             .advise((!explained).then(|| text(
                 "did the way there pass another router, or was the table emptied or restarted? then new connections work: \
                  connect anew, or make both directions pass this node",
@@ -238,6 +224,61 @@ pub fn invalid(loss: &Loss<'_>) -> Option<Candidate> {
             // What lets half of a connection pass here leaves the other half refused elsewhere.
             .advise(plain.remedies.into_iter().filter(|r| !explained || r.is_look())),
     )
+}
+
+/// Why conntrack does not know a packet's connection.
+#[derive(Default)]
+struct Unknown {
+    /// Its request went by another router, and what changes that.
+    half: Option<(String, Option<Remedy>)>,
+    /// It is known, and the segment is outside of its window.
+    outside: Option<String>,
+    /// It was idle for too long.
+    idle: Option<Idle>,
+}
+
+impl Unknown {
+    fn of(loss: &Loss<'_>) -> Self {
+        let half = half_seen(loss);
+        if half.is_some() {
+            return Self {
+                half,
+                ..Self::default()
+            };
+        }
+        let outside = window::outside(loss);
+        let idle = match (&outside, loss.netns()) {
+            (None, Some(netns)) => Idle::before(loss, netns),
+            _ => None,
+        };
+        Self {
+            half,
+            outside,
+            idle,
+        }
+    }
+
+    /// Whether it is known so well that the rule is not at fault.
+    const fn is_explained(&self) -> bool {
+        self.half.is_some() || self.idle.is_some()
+    }
+
+    /// As the end of the summary.
+    fn words(&self) -> String {
+        match (&self.half, &self.idle) {
+            (Some((words, _)), _) => format!("; its request did not pass here: {words}"),
+            (None, Some(idle)) => format!("; it has expired: {}", idle.words()),
+            (None, None) => String::new(),
+        }
+    }
+
+    fn advice(self, loss: &Loss<'_>) -> Vec<Remedy> {
+        let strays = self.outside.and(loss.netns());
+        let liberal = strays.and_then(|netns| window::advice(loss, netns).into_iter().next());
+        let led_here = self.half.and_then(|(_, change)| change);
+        let longer = self.idle.into_iter().flat_map(|idle| idle.advice(loss));
+        liberal.into_iter().chain(led_here).chain(longer).collect()
+    }
 }
 
 /// Why conntrack here does not know an answer's connection, and the change, where the request went by another router.

@@ -71,10 +71,9 @@ pub fn ttl(loss: &Loss<'_>) -> Option<Candidate> {
 
 /// What to read about a TTL that is used up.
 pub fn about_ttl(loss: &Loss<'_>, asked: &mut Asked) {
-    if visits::looping(loss.journey).is_empty() && loss.tunnel().is_none() {
-        if let Some(lowered) = Lowered::of(loss) {
-            lowered.ask(loss, asked);
-        }
+    let plain = visits::looping(loss.journey).is_empty() && loss.tunnel().is_none();
+    if let Some(lowered) = Lowered::of(loss).filter(|_| plain) {
+        lowered.ask(loss, asked);
     }
 }
 
