@@ -97,7 +97,7 @@ impl Watched {
     }
 
     fn take(&mut self, changes: Vec<HostChange>) {
-        for fact in changes.iter().map(HostChange::fact) {
+        for fact in changes.iter().filter_map(HostChange::fact) {
             self.host.apply(KtimeNs(0), fact.clone());
             self.facts.push(fact);
         }

@@ -438,7 +438,7 @@ fn facts(built: &Built) -> (Host, Watcher) {
     let (watcher, first) = Watcher::new(NamePlaces::default()).unwrap();
     let own = built.netns();
     let mut host = Host::default();
-    for mut fact in first.iter().map(HostChange::fact) {
+    for mut fact in first.iter().filter_map(HostChange::fact) {
         if fact.netns_mut().is_some_and(|netns| own.contains(netns)) {
             host.apply(KtimeNs(0), fact);
         }

@@ -4,6 +4,7 @@
 mod cluster;
 mod diff;
 mod duration;
+mod hold;
 mod merge;
 mod names;
 mod output;
@@ -24,8 +25,9 @@ use tracer_common::event::MAX_SNAPLEN;
 
 use crate::config::{
     ClusterConfig, Config, CpuShare, DEFAULT_BUDGET, DEFAULT_SNAPLEN, DiffConfig, Drawable,
-    MAX_BUDGET, MIN_SNAPLEN, MergeConfig, ReplayConfig, Speed, Surroundings,
+    HoldConfig, MAX_BUDGET, MIN_SNAPLEN, MergeConfig, ReplayConfig, Speed, Surroundings,
 };
+use crate::config::hold::{HELPER, SAVER};
 use crate::doctor::sample;
 use crate::error::Error;
 use crate::host::NamePlaces;
@@ -43,6 +45,12 @@ pub enum Invocation {
     Merge(MergeConfig),
     /// Follow packets on several nodes now.
     Cluster(Box<ClusterConfig>),
+    /// Stay, and save the last minutes when something is lost.
+    Hold(Box<HoldConfig>),
+    /// Start what saves.
+    HoldHelper,
+    /// Make one save.
+    HoldSave(String),
     /// Hold two traces against each other.
     Diff(DiffConfig),
     /// List what can be asked for by name.
@@ -104,6 +112,20 @@ The commands have no terminal: they must not ask for a password. --duration star
 
 Exit status: that of tracer; also 1 when no node could be traced.";
 
+const HOLD_HELP: &str = "\
+Saved are a recording (.tracer), a report (.json) and a ticket (.md): of the time before and after the first loss, or the first \
+verdict worse than `delivered`. A trouble that goes on is saved once. SIGUSR1 saves too, and so does the key s on a terminal.
+
+Examples:
+  tracer hold --save /var/lib/tracer tcp port 5432
+  tracer hold --last 10m --max-memory 200M --save /var/lib/tracer --metrics /var/lib/node_exporter/tracer.prom udp port 53
+  tracer hold --save /var/lib/tracer --exec '/usr/local/bin/notify net-team' host 10.0.0.7
+  tracer replay /var/lib/tracer/hold-20261130T084526Z-route.none.tracer
+  tracer merge node1=a.tracer node2=b.tracer          what several nodes saved of one incident
+
+COMMAND is run without a shell, with TRACER_RECORDING, TRACER_REPORT, TRACER_TICKET, TRACER_OUTCOME, TRACER_CAUSE and \
+TRACER_SUMMARY in its environment.";
+
 const DIFF_HELP: &str = "\
 Each file is a recording (--record) or a report (--json), which may be merged. Hops are aligned by their role in the path, so that \
 pods whose interfaces have different names can be compared.
@@ -138,6 +160,18 @@ enum Command {
     /// Trace on several nodes at once, through ssh, kubectl or anything else that runs a command there, and show one path
     #[command(after_help = CLUSTER_HELP)]
     Cluster(Box<ClusterArgs>),
+    /// Stay on this machine, keep the last minutes in memory, and save them when a packet is lost or a flow is no longer answered
+    #[command(after_help = HOLD_HELP)]
+    Hold(Box<HoldArgs>),
+    /// What `tracer hold` saves is saved by processes of their own
+    #[command(hide = true, name = HELPER)]
+    HoldHelper,
+    /// One of them
+    #[command(hide = true, name = SAVER)]
+    HoldSave {
+        /// What to save
+        request: String,
+    },
     /// Compare a flow that works with one that does not: where their paths diverge, and what differs there
     #[command(after_help = DIFF_HELP)]
     Diff(DiffArgs),
@@ -256,6 +290,72 @@ pub struct ClusterArgs {
     /// Keep what each node sends as DIR/NAME.tracer, for `tracer merge` and `tracer replay`
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = "Report")]
     pub keep: Option<PathBuf>,
+}
+
+/// A recorder.
+#[derive(Clone, Debug, clap::Args)]
+pub struct HoldArgs {
+    /// Packets to follow, in the language of tcpdump; quote it when it holds ( ) & ! < > [ ]
+    #[arg(value_name = "EXPR")]
+    pub expr: Vec<String>,
+    /// How much of the past is kept: 30s, 5m, 1h
+    #[arg(long, value_name = "TIME", default_value = "5m", help_heading = "What to keep")]
+    pub last: String,
+    /// How long a save waits for what comes after the loss
+    #[arg(long, value_name = "TIME", default_value = "10s", help_heading = "What to keep")]
+    pub after: String,
+    /// Maximum memory for the minutes that are kept; when it is full the oldest go first
+    #[arg(long, value_name = "SIZE", default_value = "64M", help_heading = "What to keep", value_parser = size)]
+    pub max_memory: u64,
+    /// Save to this directory, which is made where it is missing
+    #[arg(long, value_name = "DIR", required = true, value_hint = ValueHint::DirPath, help_heading = "What to keep")]
+    pub save: PathBuf,
+    /// Saves in an hour at most; those that somebody asks for are made all the same
+    #[arg(long, value_name = "N", default_value_t = 6, help_heading = "What to keep",
+          value_parser = |text: &str| number(text, 0..=3600_u32))]
+    pub at_most: u32,
+    /// Saves that are left in the directory; the oldest are removed first
+    #[arg(long, value_name = "N", default_value_t = 100, help_heading = "What to keep",
+          value_parser = |text: &str| number(text, 1..=1_000_000_usize))]
+    pub keep: usize,
+    /// Run this after each save
+    #[arg(long, value_name = "COMMAND", help_heading = "Whom to tell")]
+    pub exec: Option<String>,
+    /// Write metrics for Prometheus to this file, every 15 seconds (the textfile collector of node_exporter reads *.prom)
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Whom to tell")]
+    pub metrics: Option<PathBuf>,
+    /// Shorthands.
+    #[command(flatten)]
+    pub shorthands: Shorthands,
+    /// Do not follow replies
+    #[arg(long, help_heading = "What to follow")]
+    pub one_way: bool,
+    /// Trace only in this network namespace; may be repeated [default: all]
+    #[arg(long, value_name = "NAME", help_heading = "Where to look")]
+    pub netns: Vec<String>,
+    /// Where names are found.
+    #[command(flatten)]
+    pub names: NameArgs,
+    /// Trace only on interfaces whose name matches (* ? [a-c]); may be repeated [default: all]
+    #[arg(short, long, value_name = "GLOB", help_heading = "Where to look")]
+    pub interface: Vec<String>,
+    /// Events per second sent to user space; the path's counters stay exact beyond that
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_BUDGET, help_heading = "Limits",
+          value_parser = |text: &str| number(text, 1..=MAX_BUDGET))]
+    pub budget: u32,
+    /// CPU time that tracer may use, of one processor: then fewer events are sent, then probes are given up
+    #[arg(long, value_name = "SHARE%", value_parser = str::parse::<CpuShare>, help_heading = "Limits")]
+    pub max_cpu: Option<CpuShare>,
+    /// Bytes captured of each packet, 64 to 1024, rounded up to 8
+    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_SNAPLEN, help_heading = "Limits",
+          value_parser = |text: &str| number(text, MIN_SNAPLEN..=MAX_SNAPLEN))]
+    pub snaplen: u16,
+    /// BTF type information of this kernel, where it does not provide any [default: /sys/kernel/btf/vmlinux]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Limits")]
+    pub btf: Option<PathBuf>,
+    /// More about probes on stderr
+    #[arg(short, long, action = clap::ArgAction::Count, help_heading = None)]
+    pub verbose: u8,
 }
 
 /// What is traced, on one machine or on several.
@@ -573,6 +673,9 @@ fn invocation(cli: Cli, surroundings: Surroundings) -> Result<Invocation, Error>
         Some(Command::Cluster(args)) => {
             Invocation::Cluster(Box::new(cluster::config(*args, surroundings)?))
         }
+        Some(Command::Hold(args)) => Invocation::Hold(Box::new(hold::config(*args, surroundings)?)),
+        Some(Command::HoldHelper) => Invocation::HoldHelper,
+        Some(Command::HoldSave { request }) => Invocation::HoldSave(request),
         Some(Command::Diff(args)) => Invocation::Diff(diff::config(args, surroundings)?),
         Some(Command::List(args)) => {
             Invocation::List(args.what.map(Listed::from), names::places(args.names)?)
@@ -617,7 +720,7 @@ pub fn man(out: &mut impl Write) -> io::Result<()> {
     clap_mangen::Man::new(Cli::command()).render(out)
 }
 
-/// Smallest bound of a recording: its beginnings must fit into half of it.
+/// Smallest bound of a recording, and of what is kept of a trace: its beginnings must fit into a part of it.
 const LEAST_SIZE: u64 = 1 << 20;
 
 /// Bytes with a unit, by 1024.

@@ -4,6 +4,7 @@
 mod cluster;
 mod diff;
 mod glob;
+pub mod hold;
 mod merge;
 mod output;
 mod share;
@@ -19,6 +20,7 @@ use crate::host::facts::AddressOwner;
 pub use cluster::{ClusterConfig, NodeCommand};
 pub use diff::DiffConfig;
 pub use glob::Glob;
+pub use hold::HoldConfig;
 pub use merge::{MergeConfig, NodeFile};
 pub use output::{
     Depth, Drawable, OutputConfig, OutputFormat, RecordTo, ScreenConfig, Surroundings,
@@ -68,6 +70,8 @@ pub struct Config {
     pub record: Option<RecordTo>,
     /// Rules of nf_tables are traced.
     pub rules: bool,
+    /// Packet filters are read again when they change.
+    pub follow_filters: bool,
     /// Events a second.
     pub budget: u32,
     /// CPU time that tracer may use.

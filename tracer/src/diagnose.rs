@@ -85,6 +85,8 @@ pub use explain::explain;
 pub use groups::{Group, LossGroup};
 pub use questions::questions;
 
+use std::collections::BTreeSet;
+
 use crate::correlate::Trace;
 use crate::host::Host;
 use crate::model::{Detail, Direction, FlowId};
@@ -102,6 +104,14 @@ pub struct Diagnosis {
     pub flows: Vec<Judged>,
     /// The worst of them; or why there are none.
     pub overall: Verdict,
+}
+
+/// The flows that the verdict of the whole may speak of: what was asked for and began in the trace.
+#[must_use]
+pub fn meant(trace: &Trace, host: &Host) -> BTreeSet<FlowId> {
+    let views = trace.flows.iter().map(|flow| View { trace, host, flow });
+    let meant = views.filter(|view| !view.is_aside() && BEGUN(view));
+    meant.map(|view| view.flow.id).collect()
 }
 
 /// One flow's answer.

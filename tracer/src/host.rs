@@ -4,6 +4,7 @@ mod advertisements;
 pub mod answers;
 mod bridge_tables;
 mod cgroups;
+pub mod changes;
 mod conntrack;
 mod device_state;
 pub mod discovery;
@@ -13,6 +14,7 @@ pub(crate) mod firewall;
 pub(crate) mod foreign;
 mod generic;
 mod ipvs;
+pub mod known;
 pub mod kubectl;
 pub(crate) mod links;
 pub mod machine;
@@ -36,6 +38,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::model::{Device, KtimeNs, Mac, NetNs, Proto, Tuple};
+use changes::{Change, Changed, Changes, Course};
 use facts::{
     AddressOwner, Advertised, Cgroups, ConntrackAnswer, ConntrackCounters, Cost, DeviceState, Fact,
     Forwarding, InterfaceAddress, IpvsAnswer, Link, MulticastPorts, Namespace, Neighbor, NodeId,
@@ -80,6 +83,7 @@ pub struct Host {
     homes: BTreeMap<NetNs, NodeId>,
     links: BTreeMap<Device, Link>,
     gone: BTreeSet<Device>,
+    gone_namespaces: BTreeSet<NetNs>,
     addresses: BTreeMap<Device, Vec<InterfaceAddress>>,
     /// What interfaces had before they lost their last address.
     former_addresses: BTreeMap<Device, Vec<InterfaceAddress>>,
@@ -148,6 +152,12 @@ pub struct Host {
     pub unread: BTreeSet<(String, String)>,
     /// Steps of packets over rules of nf_tables, oldest first, bounded.
     pub rule_traces: Vec<RuleTrace>,
+    /// What changed since the trace began.
+    pub changes: Changes,
+    /// When the run was told: what is known of its machine by then was there before.
+    opened: KtimeNs,
+    /// Namespaces that came since: what is in them came with them.
+    came: BTreeSet<NetNs>,
 }
 
 /// What names of namespaces begin with that tell whose network it is.
@@ -184,13 +194,13 @@ impl Host {
     pub fn apply(&mut self, at: KtimeNs, fact: Fact) {
         let at = At(at);
         match fact {
-            Fact::Run(run) => self.run = Some(*run),
+            Fact::Run(run) => self.runs(at.0, *run),
             Fact::Node(node) => put(&mut self.nodes, node.id, *node),
-            Fact::Namespace(namespace) => self.namespace_came(namespace),
-            Fact::NamespaceGone(netns) => self.namespace_went(netns),
-            Fact::Link(link) => self.link_came(link),
-            Fact::LinkGone(device) => self.gone.extend([device]),
-            Fact::Addresses(device, list) => self.addresses_are(device, list),
+            Fact::Namespace(namespace) => self.namespace_came(at.0, namespace),
+            Fact::NamespaceGone(netns) => self.namespace_went(at.0, netns),
+            Fact::Link(link) => self.link_came(at.0, link),
+            Fact::LinkGone(device) => self.link_went(at.0, device),
+            Fact::Addresses(device, list) => self.addresses_are(at.0, device, list),
             Fact::Owners(list) => self.owned(list),
             Fact::DropReasons(names) => self.drop_reasons.extend(names),
             Fact::ResetReasons(names) => self.reset_reasons.extend(names),
@@ -211,9 +221,7 @@ impl Host {
             Fact::ProxyNeighbors(it) => {
                 put(&mut self.proxies, (it.netns, it.v6), at.of(it.entries))
             }
-            Fact::Sysctl { netns, name, value } => {
-                put(&mut self.sysctls, (netns, name), at.of(value))
-            }
+            Fact::Sysctl { netns, name, value } => self.sysctl_is(&at, (netns, name), value),
             Fact::Chains(netns, list) => self.filter(at.0, netns, Ruleset::of_stops(list)),
             Fact::Ruleset(netns, ruleset) => self.filter(at.0, netns, *ruleset),
             Fact::Conntrack(fact) => self.connections.push(at.of(fact)),
@@ -243,6 +251,14 @@ impl Host {
             Fact::Cgroups(fact) => self.cgroups = Some(at.of(fact)),
             Fact::Cgroup(id, path) => self.cgroup_paths.extend(path.map(|path| (id, path))),
             Fact::RuleTrace(step) => self.rule_step(*step),
+            Fact::Routing(change) => {
+                let course = if change.gone {
+                    Course::Went
+                } else {
+                    Course::Came
+                };
+                self.changed(at.0, change.netns, (course, Changed::Routing(*change)));
+            }
             Fact::Unread { what, why } => self.unread.extend([(what, why)]),
         }
     }
@@ -253,7 +269,63 @@ impl Host {
         }
     }
 
-    fn namespace_came(&mut self, found: Namespace) {
+    /// The run is told again when it follows more. One that begins later than it did stands: it begins in the middle of what
+    /// was recorded.
+    fn runs(&mut self, at: KtimeNs, mut run: Run) {
+        match &self.run {
+            None => self.opened = at,
+            Some(known) if known.boot_id == run.boot_id => {
+                if known.started_ktime > run.started_ktime {
+                    run.started_ktime = known.started_ktime;
+                    run.started_unix_ns = known.started_unix_ns;
+                }
+            }
+            Some(_) => {}
+        }
+        self.run = Some(run);
+    }
+
+    /// Until when what is told of a namespace was there before the trace.
+    fn opened(&self, netns: NetNs) -> KtimeNs {
+        self.home(netns).map_or(self.opened, |node| node.from)
+    }
+
+    /// Notes a change, unless it was before the trace, or came with its namespace.
+    fn changed(&mut self, at: KtimeNs, netns: NetNs, (course, what): (Course, Changed)) {
+        self.changed_after(at, None, netns, (course, what));
+    }
+
+    fn changed_after(
+        &mut self,
+        at: KtimeNs,
+        after: Option<KtimeNs>,
+        netns: NetNs,
+        (course, what): (Course, Changed),
+    ) {
+        let with_all = what != Changed::Namespace && self.came.contains(&netns);
+        if at > self.opened(netns) && !with_all {
+            self.changes.push(Change {
+                at,
+                after,
+                netns,
+                course,
+                what,
+            });
+        }
+    }
+
+    fn sysctl_is(&mut self, at: &At, key: (NetNs, String), value: Option<String>) {
+        if let Some(before) = self.sysctls.get(&key).filter(|old| old.fact != value) {
+            let what = Changed::Sysctl(key.1.clone(), before.fact.clone(), value.clone());
+            let after = before.at;
+            self.changed_after(at.0, Some(after), key.0, (Course::Changed, what));
+        }
+        self.sysctls.insert(key, at.of(value));
+    }
+
+    fn namespace_came(&mut self, at: KtimeNs, found: Namespace) {
+        let netns = found.netns;
+        let new = !self.namespaces.contains_key(&netns) || self.gone_namespaces.remove(&netns);
         self.homes
             .extend(found.node.map(|node| (found.netns, node)));
         match found.process {
@@ -264,7 +336,13 @@ impl Host {
             Some(path) => self.paths.insert(found.netns, path),
             None => self.paths.remove(&found.netns),
         };
-        self.namespaces.insert(found.netns, found.name);
+        self.namespaces.insert(netns, found.name);
+        if new {
+            self.changed(at, netns, (Course::Came, Changed::Namespace));
+            if at > self.opened(netns) {
+                self.came.insert(netns);
+            }
+        }
     }
 
     /// Of one kind the later owner stands; several services may lead to one endpoint.
@@ -281,17 +359,40 @@ impl Host {
     }
 
     /// Names and links of what is gone stay: packets seen before still need them.
-    fn namespace_went(&mut self, netns: NetNs) {
+    fn namespace_went(&mut self, at: KtimeNs, netns: NetNs) {
         let inside = self.links.keys().filter(|d| d.netns == netns);
         self.gone.extend(inside);
+        if self.gone_namespaces.insert(netns) {
+            self.came.remove(&netns);
+            self.changed(at, netns, (Course::Went, Changed::Namespace));
+        }
     }
 
-    fn link_came(&mut self, link: Link) {
-        self.gone.remove(&link.device);
+    fn link_came(&mut self, at: KtimeNs, link: Link) {
+        let netns = link.device.netns;
+        let was_gone = self.gone.remove(&link.device);
+        let found = match self.links.get(&link.device).filter(|_| !was_gone) {
+            Some(before) => changes::link(before, &link),
+            None => vec![(Course::Came, Changed::Link(link.name.clone()))],
+        };
         self.links.insert(link.device, link);
+        for one in found {
+            self.changed(at, netns, one);
+        }
     }
 
-    fn addresses_are(&mut self, device: Device, list: Vec<InterfaceAddress>) {
+    fn link_went(&mut self, at: KtimeNs, device: Device) {
+        if self.gone.insert(device) {
+            let name = self.interface(device);
+            self.changed(at, device.netns, (Course::Went, Changed::Link(name)));
+        }
+    }
+
+    fn addresses_are(&mut self, at: KtimeNs, device: Device, list: Vec<InterfaceAddress>) {
+        let before = self.addresses.get(&device).map_or(&[][..], Vec::as_slice);
+        for one in changes::addresses(device, before, &list) {
+            self.changed(at, device.netns, one);
+        }
         let empty = list.is_empty();
         let before = self.addresses.insert(device, list).unwrap_or_default();
         if empty && !before.is_empty() {
@@ -322,6 +423,15 @@ impl Host {
 
     /// Takes in the packet filters of a namespace, and keeps the first that were read.
     fn filter(&mut self, at: KtimeNs, netns: NetNs, fact: Ruleset) {
+        let found = self.filters.get(&netns).map(|before| {
+            let found = changes::ruleset(&before.fact, &fact);
+            (before.at, found)
+        });
+        if let Some((after, found)) = found {
+            for one in found {
+                self.changed_after(at, Some(after), netns, one);
+            }
+        }
         if let Some(before) = self.filters.insert(netns, Dated { at, fact }) {
             let (_, again) = self
                 .filters_before

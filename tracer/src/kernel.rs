@@ -267,6 +267,14 @@ impl Kernel {
         Ok(counters)
     }
 
+    /// Takes out rows of counters that have not changed since then.
+    ///
+    /// # Errors
+    /// When a map cannot be read.
+    pub fn forget_counters(&self, idle_since: KtimeNs) -> Result<(), KernelError> {
+        Ok(self.counters.forget(idle_since.0)?)
+    }
+
     /// Has the kernel count how long programs run, for as long as the measurement is kept; `None` where it does not.
     #[must_use]
     pub fn measure(&self) -> Option<Measurement> {

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use tracer::app;
+use tracer::app::hold::{helper, save};
 use tracer::cli::{self, Document, Invocation};
 use tracer::diagnose::causes;
 use tracer::doctor::sample;
@@ -32,6 +33,9 @@ fn run(invocation: Invocation) -> Result<ExitStatus, Error> {
         Invocation::Replay(config) => app::replay(&config),
         Invocation::Merge(config) => app::merge(&config),
         Invocation::Cluster(config) => app::cluster(&config),
+        Invocation::Hold(config) => app::hold(&config),
+        Invocation::HoldHelper => app::print(|_| helper::serve()),
+        Invocation::HoldSave(request) => app::print(|_| save::save(&request)),
         Invocation::Diff(config) => app::diff(&config),
         Invocation::List(what, places) => app::list(what, places),
         Invocation::Doctor(config, json) => app::doctor(&config, json),

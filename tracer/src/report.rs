@@ -49,6 +49,10 @@ pub struct Report {
     pub journeys: Vec<JourneyReport>,
     /// What was read beside the losses.
     pub context: Vec<ContextEntry>,
+    /// What changed of the hosts while they were traced, nearest to the first loss first (without a loss, the newest first);
+    /// bounded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<ChangeReport>,
 }
 
 /// The tool.
@@ -525,6 +529,31 @@ pub struct StepReport {
     /// Stack of a drop, nearest caller first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stack: Vec<String>,
+}
+
+/// A change of a host while it was traced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ChangeReport {
+    /// When, nanoseconds since the start of the trace, at the latest.
+    pub at_ns: u64,
+    /// Not before then, where it is known only from two readings; absent where the kernel told of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_ns: Option<u64>,
+    /// From the first loss to the change, nanoseconds: negative where it came before the loss. Absent without a loss.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_first_loss_ns: Option<i64>,
+    /// Name of the node, where several were traced together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// Name of the namespace.
+    pub namespace: String,
+    /// `namespace`, `link`, `address`, `route`, `rule` (of routing), `chain` (of a packet filter), `sysctl`.
+    pub kind: String,
+    /// How the thing changed.
+    #[schemars(extend("enum" = ["came", "went", "changed"]))]
+    pub change: String,
+    /// One line.
+    pub text: String,
 }
 
 /// Something read beside a loss.

@@ -12,8 +12,9 @@ use crate::decode;
 use crate::diagnose::{self, Diagnosis};
 use crate::host::Host;
 use crate::host::facts::{Fact, Question};
-use crate::model::Counted;
-use crate::model::{Detail, Event, JourneyId, KtimeNs, Tuple, TupleRole};
+use crate::model::{
+    Counted, Counters, Detail, Event, JourneyId, KtimeNs, Losses, NetNs, Tuple, TupleRole,
+};
 use crate::report::{self, Report};
 use crate::source::{EndReason, Input};
 use crate::verdict::Considered;
@@ -94,6 +95,10 @@ impl Session {
                 Ok(_) => {}
                 Err(_) => self.correlator.decode_error(),
             },
+            Input::Counters(at, counters) if self.is_before(*at, counters) => {
+                self.counted.update(counters);
+                self.counted_before.update(counters);
+            }
             Input::Counters(at, counters) => {
                 self.counted.update(counters);
                 let losses = self.counted.losses_since(&self.counted_before);
@@ -107,6 +112,16 @@ impl Session {
             }
         }
         None
+    }
+
+    /// Whether these were counted before the trace began: that of a recording which begins in the middle of what was traced.
+    fn is_before(&self, at: KtimeNs, counters: &Counters) -> bool {
+        let netns = counters.hops.first().map(|(key, _)| NetNs(key.netns));
+        let node = netns.and_then(|netns| self.host.home(netns));
+        let began = node
+            .map(|node| node.from)
+            .or(self.host.run.as_ref().map(|run| run.started_ktime));
+        began.is_some_and(|began| at <= began)
     }
 
     /// Judges what is under way, unless that was done just now.
@@ -182,6 +197,12 @@ impl Session {
     #[must_use]
     pub fn trace(&self) -> &Trace {
         self.correlator.trace()
+    }
+
+    /// What was not seen since the source began, whatever was counted from zero since.
+    #[must_use]
+    pub fn counted_losses(&self) -> &Losses {
+        self.counted.losses()
     }
 
     /// What is known of the host so far.

@@ -236,6 +236,43 @@ pub(crate) fn bpf_read_batch<const K: usize, const V: usize>(
     }
 }
 
+/// Takes an entry out of a BPF hash map (BPF_MAP_DELETE_ELEM).
+///
+/// # Errors
+/// What the kernel says; `ENOENT` where there is none.
+pub(crate) fn bpf_delete(map: impl AsFd, key: &[u8]) -> io::Result<()> {
+    const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
+    #[repr(C)]
+    struct ElementAttr {
+        map_fd: u32,
+        padding: u32,
+        key: u64,
+        value: u64,
+        flags: u64,
+    }
+    let mut attr = ElementAttr {
+        map_fd: u32::try_from(map.as_fd().as_raw_fd()).unwrap_or(u32::MAX),
+        padding: 0,
+        key: key.as_ptr() as u64,
+        value: 0,
+        flags: 0,
+    };
+    // SAFETY: `attr` is the command's own structure, as long as it is said to be. The kernel reads a key of the map's size: the
+    // only caller's keys are those of its maps.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_MAP_DELETE_ELEM,
+            &raw mut attr,
+            size_of::<ElementAttr>(),
+        )
+    };
+    match result {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Starts a child process that waits until the other end of the pipe `wait` is closed everywhere, writes `value` to the
 /// begin of `file` and ends. It keeps no other descriptor and heeds no signal but SIGKILL.
 ///

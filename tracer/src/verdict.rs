@@ -28,6 +28,22 @@ pub enum Outcome {
     Dropped,
 }
 
+impl Outcome {
+    /// The word of the report.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::NoTraffic => "no-traffic",
+            Self::Delivered => "delivered",
+            Self::Unanswered => "unanswered",
+            Self::Vanished => "vanished",
+            Self::NotSent => "not-sent",
+            Self::Rejected => "rejected",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
 /// How sure a verdict is.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,

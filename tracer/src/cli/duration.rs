@@ -11,8 +11,13 @@ const LONGEST_MS: u64 = 366 * 24 * 3_600_000;
 
 /// Parses a duration that is not zero.
 pub(super) fn parse(text: &str) -> Result<Duration, Error> {
+    parse_of("--duration", text)
+}
+
+/// The same, of another option.
+pub(super) fn parse_of(option: &str, text: &str) -> Result<Duration, Error> {
     let refuse = |why: &str| {
-        Error::usage(format!("--duration `{text}`: {why}"))
+        Error::usage(format!("{option} `{text}`: {why}"))
             .hint("write a number and a unit: 500ms, 10s, 2m, 1h")
     };
     let mut rest = text;

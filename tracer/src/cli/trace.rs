@@ -81,6 +81,7 @@ pub(super) fn config_with(
             most: max_size,
         }),
         rules: args.rules,
+        follow_filters: false,
         budget: args.budget,
         max_cpu: args.max_cpu,
         // the stack behind the bytes must be aligned

@@ -34,7 +34,10 @@ pub use layer2::{
 pub use nodes::{ClockBasis, NodeClock, NodeId, TracedNode};
 pub use owners::{AddressOwner, ContainerName, Owner, OwnerKind, ProcessOwner};
 pub use queues::PacketQueue;
-pub use routes::{Advertised, NextHop, PolicyRule, Route, RouteAnswer, Selectors, TableRoute};
+pub use routes::{
+    Advertised, NextHop, PolicyRule, Route, RouteAnswer, Routed, RoutingChange, Selectors,
+    TableRoute,
+};
 pub use rule_trace::{RuleTrace, TracedPacket};
 pub use sockets::{Connection, LocalPorts, OpenSocket, PortSockets, PortUse};
 pub use tunnel::{TunnelLink, VxlanLink};
@@ -147,6 +150,8 @@ pub enum Fact {
     WireGuard(Device, WireGuard),
     /// What nf_tables did with a packet whose rules are traced.
     RuleTrace(Box<RuleTrace>),
+    /// A route or a policy rule came or went.
+    Routing(Box<RoutingChange>),
     /// Something could not be read.
     Unread {
         /// What was tried.

@@ -6,6 +6,7 @@
 //! table is polled rather than the directory /run/netns watched: its change comes when the mount is done, and it
 //! covers every directory.
 
+mod routing;
 mod space;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,13 +17,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::Unreadable;
 use super::discovery::{Basis, Depth, Name, Sighting, discover, leads_to, names};
-use super::facts::{AddressOwner, Fact, InterfaceAddress, Link, Namespace};
+use super::facts::{AddressOwner, Fact, InterfaceAddress, Link, Namespace, RoutingChange};
+use super::firewall::in_use;
 use super::links::{self, Peers};
 use super::namespaces::{Namespaces, NetnsFd};
 use super::netlink::Netlink;
@@ -30,8 +32,11 @@ use super::workloads::{NamePlaces, Reader, Workloads, bundle_of};
 use crate::model::{Device, IfIndex, NetNs};
 use space::{Difference, Relation, Space};
 
-/// RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_NSID of linux/rtnetlink.h.
-const GROUPS: [u32; 4] = [1, 5, 9, 28];
+/// RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR, RTNLGRP_NSID of linux/rtnetlink.h; RTNLGRP_IPV4_ROUTE,
+/// RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV6_RULE.
+const GROUPS: [u32; 8] = [1, 5, 9, 28, 7, 8, 11, 19];
+/// NFNLGRP_NFTABLES of linux/netfilter/nfnetlink.h.
+const FILTER_GROUPS: [u32; 1] = [7];
 /// Between two looks through the processes when nothing calls for one.
 const SCAN_PERIOD: Duration = Duration::from_secs(1);
 /// After a sign of a new namespace the looks come soon and then ever later: it may not have its name or its
@@ -42,6 +47,10 @@ const SCAN_SLOWER: u32 = 4;
 const THREADS_EVERY: u32 = 5;
 /// Tokens of the poll that are no namespace (whose token is its inode, 32 bits).
 const MOUNTS_TOKEN: u64 = 1 << 32;
+/// With the inode below it: packet filters of a namespace.
+const FILTERS_TOKEN: u64 = 1 << 33;
+/// Routes and policy rules that are told of one namespace in a second: a router takes in whole tables at once.
+const ROUTING_A_SECOND: u32 = 50;
 
 /// A change of the machine.
 #[derive(Clone, Debug)]
@@ -63,6 +72,10 @@ pub enum HostChange {
     Addresses(Device, Vec<InterfaceAddress>),
     /// Whose addresses are, beside those of interfaces: what was not told before.
     Owners(Vec<AddressOwner>),
+    /// A route or a policy rule came or went.
+    Routing(RoutingChange),
+    /// The packet filters of a namespace are others than they were ([`Watcher::follow_filters`]).
+    Filters(NetNs),
     /// Something could not be read.
     Unread {
         /// What was tried.
@@ -73,10 +86,10 @@ pub enum HostChange {
 }
 
 impl HostChange {
-    /// The change as an input of the trace.
+    /// The change as an input of the trace; `None` where it only says that something is to be read.
     #[must_use]
-    pub fn fact(&self) -> Fact {
-        match self {
+    pub fn fact(&self) -> Option<Fact> {
+        Some(match self {
             Self::NamespaceAdded(handle, name) => namespace(handle.netns(), name),
             Self::NamespaceRenamed(netns, name) => namespace(*netns, name),
             Self::NamespaceGone(netns) => Fact::NamespaceGone(*netns),
@@ -84,11 +97,13 @@ impl HostChange {
             Self::LinkGone(device) => Fact::LinkGone(*device),
             Self::Addresses(device, list) => Fact::Addresses(*device, list.clone()),
             Self::Owners(list) => Fact::Owners(list.clone()),
+            Self::Routing(change) => Fact::Routing(Box::new(change.clone())),
+            Self::Filters(_) => return None,
             Self::Unread { what, why } => Fact::Unread {
                 what: what.clone(),
                 why: why.clone(),
             },
-        }
+        })
     }
 }
 
@@ -158,7 +173,11 @@ struct Followed {
     /// Where it was found. What only a thread or a descriptor holds is not in every look.
     path: PathBuf,
     notifications: Netlink,
+    /// Tells of packet filters, where that is asked for and the kernel has nf_tables.
+    filters: Option<Netlink>,
     space: Space,
+    /// Since when changes of routing are counted, and how many there were.
+    routing: (Instant, u32),
 }
 
 /// Follows the machine. Holds a handle and a socket of every namespace.
@@ -180,6 +199,7 @@ pub struct Watcher {
     scans: u32,
     /// Some interface's other end is in a namespace that has not been found.
     dangling: bool,
+    follows_filters: bool,
     buffer: Vec<u8>,
 }
 
@@ -206,6 +226,7 @@ impl Watcher {
             pause: SCAN_PERIOD,
             scans: 0,
             dangling: false,
+            follows_filters: false,
             buffer: Vec::new(),
         };
         let mut out = Vec::new();
@@ -217,6 +238,36 @@ impl Watcher {
         }
         watcher.next_scan = Instant::now() + SCAN_PERIOD;
         Ok((watcher, out))
+    }
+
+    /// From now on tells also that packet filters changed. iptables-legacy tells nobody.
+    pub fn follow_filters(&mut self) {
+        self.follows_filters = true;
+        self.subscribe_filters();
+    }
+
+    /// A socket for the packet filters of each namespace that has none yet. The kernel would load nf_tables for it
+    /// (nfnetlink_bind, net/netfilter/nfnetlink.c), so it waits until somebody else has.
+    fn subscribe_filters(&mut self) {
+        let lacks = |followed: &Followed| followed.filters.is_none();
+        if !self.follows_filters || !self.followed.values().any(lacks) || !in_use("nf_tables") {
+            return;
+        }
+        for (netns, followed) in self.followed.iter_mut().filter(|(_, f)| lacks(f)) {
+            let Some(handle) = self.handles.get(*netns) else {
+                continue;
+            };
+            let subscribe = || Netlink::subscribe(NETLINK_NETFILTER, &FILTER_GROUPS);
+            // Without it changes are known by what is read later.
+            let Ok(socket) = handle.enter(subscribe).flatten() else {
+                continue;
+            };
+            let token = FILTERS_TOKEN | u64::from(netns.0);
+            let event = EpollEvent::new(EpollFlags::EPOLLIN, token);
+            if self.poll.add(&socket, event).is_ok() {
+                followed.filters = Some(socket);
+            }
+        }
     }
 
     /// Handles to all namespaces that are followed.
@@ -242,9 +293,16 @@ impl Watcher {
         };
         let mut out = Vec::new();
         for event in events.iter().take(ready) {
-            match u32::try_from(event.data()) {
-                Ok(inode) => self.notified(NetNs(inode), &mut out),
-                Err(_) => self.scan_soon(),
+            match (event.data() & !FILTERS_TOKEN, event.data()) {
+                (MOUNTS_TOKEN, _) => self.scan_soon(),
+                (inode, token) => {
+                    let netns = NetNs(u32::try_from(inode).unwrap_or_default());
+                    if token & FILTERS_TOKEN == 0 {
+                        self.notified(netns, &mut out);
+                    } else {
+                        self.filters_changed(netns, &mut out);
+                    }
+                }
             }
         }
         if ready > 0 {
@@ -276,6 +334,9 @@ impl Watcher {
         if missing || (self.dangling && self.pause < SCAN_PERIOD) {
             self.scan(Depth::Descriptors, out);
             self.settle(out);
+        }
+        if depth == Depth::Threads {
+            self.subscribe_filters();
         }
         self.next_scan = Instant::now() + self.pause;
         self.pause = SCAN_PERIOD.min(self.pause * SCAN_SLOWER);
@@ -329,10 +390,12 @@ impl Watcher {
 
     /// Tells what files newly say of addresses, and which cannot be read.
     fn tell(&mut self, workloads: &Workloads, out: &mut Vec<HostChange>) {
-        let mut new = workloads.owners();
-        new.retain(|owner| self.owners.insert(owner.clone()));
+        // What is gone may come back, and is not kept for ever: pods come and go for as long as a trace runs.
+        let now = workloads.owners();
+        let new: Vec<AddressOwner> = now.difference(&self.owners).cloned().collect();
+        self.owners = now;
         if !new.is_empty() {
-            out.push(HostChange::Owners(new.into_iter().collect()));
+            out.push(HostChange::Owners(new));
         }
         for Unreadable { what, why } in workloads.unread() {
             if self.unread.insert(what.clone()) {
@@ -359,6 +422,7 @@ impl Watcher {
                 self.handles.insert(handle);
                 self.followed.insert(netns, followed);
                 self.refused.remove(&netns);
+                self.subscribe_filters();
             }
             Err(error) => {
                 let why = error.to_string();
@@ -394,7 +458,9 @@ impl Watcher {
             identity: identity.clone(),
             path: sighting.path.clone(),
             notifications,
+            filters: None,
             space,
+            routing: (Instant::now(), 0),
         })
     }
 
@@ -402,6 +468,8 @@ impl Watcher {
         if let Some(followed) = self.followed.remove(&netns) {
             // Closing would do it too, but not if some other process had inherited the socket.
             let _ = self.poll.delete(followed.notifications.as_fd());
+            let filters = followed.filters.iter();
+            let _ = filters.map(|socket| self.poll.delete(socket.as_fd())).all(|_| true);
         }
         self.handles.remove(netns);
         self.peers.forget_namespace(netns);
@@ -413,9 +481,20 @@ impl Watcher {
         };
         let space = &mut followed.space;
         let mut relations = Vec::new();
+        let mut routing = Vec::new();
         let drained = followed.notifications.drain(&mut self.buffer, |message| {
+            routing.extend(routing::change(netns, message));
             relations.extend(space.apply(message))
         });
+        if followed.routing.0.elapsed() >= Duration::from_secs(1) {
+            followed.routing = (Instant::now(), 0);
+        }
+        for change in routing {
+            followed.routing.1 += 1;
+            if followed.routing.1 <= ROUTING_A_SECOND {
+                out.push(HostChange::Routing(change));
+            }
+        }
         if drained.is_err() {
             // Too many at once (ENOBUFS): the list tells what was missed.
             self.list_again(netns, out);
@@ -430,6 +509,17 @@ impl Watcher {
                 Relation::Dropped(nsid) => self.peers.forget(netns, nsid),
             }
         }
+    }
+
+    /// One telling stands for all that wait: what they are now is read.
+    fn filters_changed(&mut self, netns: NetNs, out: &mut Vec<HostChange>) {
+        let socket = self.followed.get_mut(&netns);
+        let Some(socket) = socket.and_then(|followed| followed.filters.as_mut()) else {
+            return;
+        };
+        // That some were lost says no less.
+        let _ = socket.drain(&mut self.buffer, |_| {});
+        out.push(HostChange::Filters(netns));
     }
 
     fn list_again(&mut self, netns: NetNs, out: &mut Vec<HostChange>) {

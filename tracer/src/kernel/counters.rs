@@ -7,7 +7,7 @@ use tracer_common::stats::{HopCount, HopKey, KernelStats};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use crate::model::{Counters, Losses};
-use crate::sys::bpf_read_batch;
+use crate::sys::{bpf_delete, bpf_read_batch};
 
 // aya takes types that it knows to be plain: arrays of bytes are; zerocopy reads the contract's types out of them.
 type KeyBytes = [u8; size_of::<HopKey>()];
@@ -44,6 +44,30 @@ impl CounterMaps {
             hops,
             loss: losses(each),
         })
+    }
+}
+
+impl CounterMaps {
+    /// Takes out rows that were last added to before then. A program that adds to one at that very moment may lose a packet of
+    /// the count: what has been idle for minutes is rarely about to be added to.
+    pub(super) fn forget(&self, before: u64) -> Result<(), MapError> {
+        for map in &self.hops {
+            let mut idle = Vec::new();
+            rows(map, |(key, count)| {
+                if count.last_ns < before {
+                    idle.push(key);
+                }
+            })?;
+            for key in idle {
+                match bpf_delete(map.fd(), key.as_bytes()) {
+                    Err(error) if error.raw_os_error() != Some(libc::ENOENT) => {
+                        return Err(MapError::IoError(error));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
     }
 }
 

@@ -6,6 +6,8 @@ use std::ops::AddAssign;
 use serde::{Deserialize, Serialize};
 use tracer_common::stats::{HopCount, HopKey};
 
+use super::KtimeNs;
+
 /// What the kernel programs counted, as it is told from time to time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -29,6 +31,20 @@ impl Counted {
         self.loss.clone_from(&counters.loss);
     }
 
+    /// Forgets rows that have not changed since then.
+    pub fn forget(&mut self, idle_since: KtimeNs) {
+        self.rows.retain(|_, count| count.last_ns >= idle_since.0);
+    }
+
+    /// All rows and losses.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        Counters {
+            hops: self.rows.iter().map(|(key, count)| (*key, *count)).collect(),
+            loss: self.loss.clone(),
+        }
+    }
+
     /// What was counted after `before`, by row.
     pub fn rows_since<'a>(
         &'a self,
@@ -38,6 +54,10 @@ impl Counted {
             let Some(old) = before.rows.get(key) else {
                 return Some((*key, *count));
             };
+            // A row that was idle for long was taken out, and began again.
+            if count.packets < old.packets {
+                return Some((*key, *count));
+            }
             let new = HopCount {
                 packets: count.packets.saturating_sub(old.packets),
                 bytes: count.bytes.saturating_sub(old.bytes),
@@ -46,6 +66,12 @@ impl Counted {
             };
             (new.packets > 0).then_some((*key, new))
         })
+    }
+
+    /// What was lost in all.
+    #[must_use]
+    pub fn losses(&self) -> &Losses {
+        &self.loss
     }
 
     /// What was lost after `before`.

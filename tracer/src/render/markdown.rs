@@ -6,6 +6,7 @@
 //! path of the worst flow, there and back    as many hops as there is room
 //! other flows
 //! why, what to do
+//! what changed of the host meanwhile
 //! how complete the trace is, and where it was made
 //! ```
 
@@ -17,7 +18,7 @@ use std::io::{self, Write};
 use super::figures::{count, counted, duration};
 use super::place;
 use super::style::{Face, Marks, UNICODE};
-use super::text::completeness;
+use super::text::{changes as changed, completeness};
 use super::text::verdict::{confidence, packets, sentence};
 use super::text::{more_alike, node, outcomes, seconds};
 use crate::report::stories::stories;
@@ -31,6 +32,7 @@ const LINES: usize = 99;
 const EVIDENCE: usize = 8;
 const ADVICE: usize = 5;
 const GAPS: usize = 5;
+const CHANGES: usize = 6;
 const FLOWS: usize = 4;
 /// Most nodes that are named.
 const NODES: usize = 8;
@@ -51,6 +53,7 @@ pub fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
     let mut rest = others(report);
     rest.extend(why(&verdict.evidence));
     rest.extend(what_to_do(&verdict.advice));
+    rest.extend(changes(report));
     rest.extend(completeness_of(report));
     rest.extend(environment(report));
     let room = LINES.saturating_sub(head.len() + rest.len());
@@ -170,6 +173,21 @@ fn what_to_do(advice: &[Advice]) -> Vec<String> {
     if advice.len() > ADVICE {
         lines.push(format!("- … {} more", advice.len() - ADVICE));
     }
+    lines.push(String::new());
+    lines
+}
+
+/// What changed of the host while it was traced.
+fn changes(report: &Report) -> Vec<String> {
+    if report.changes.is_empty() {
+        return Vec::new();
+    }
+    let mut lines = vec![format!("### {}", changed::title(report)), String::new()];
+    let each = report.changes.iter().map(|change| {
+        let when = changed::when(change, &MARKS);
+        format!("- {}: {}", prose(&when), prose(&changed::text(change)))
+    });
+    lines.extend(bounded(each, CHANGES, "more"));
     lines.push(String::new());
     lines
 }

@@ -207,6 +207,7 @@ fn report(expression: &str, packets: u64, verdict: Verdict, flows: Vec<FlowRepor
         flows,
         journeys: Vec::new(),
         context: Vec::new(),
+        changes: Vec::new(),
     }
 }
 

@@ -8,10 +8,12 @@
 //!   hops, rewrites, and the place of the loss; the way back
 //!   verdict, evidence, advice
 //!
+//! what changed of the host meanwhile
 //! how complete the trace is
 //! ```
 //! Made from the [`Report`] alone. Readable at 60 columns and without colour. Commands are never wrapped or cut.
 
+pub(crate) mod changes;
 pub(crate) mod completeness;
 pub mod considered;
 pub(crate) mod path;
@@ -88,6 +90,7 @@ pub fn write(out: &mut impl Write, report: &Report, style: &TextStyle) -> io::Re
         verdict::reasons(&mut page, &report.verdict);
     }
     rest(&mut page, &left.concat());
+    changes::lines(&mut page, report);
     page.gap();
     completeness::lines(&mut page, report);
     page.write(out, style.color)

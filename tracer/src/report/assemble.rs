@@ -3,6 +3,7 @@
 //!
 //! A function of its arguments alone: the same inputs give the same bytes, live or replayed.
 
+mod changes;
 mod context;
 mod event;
 mod journeys;
@@ -15,7 +16,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{
-    CheckReport, ClockReport, Completeness, CostReport, FlowReport, HookLoss, HopReport, HostInfo,
+    ChangeReport, CheckReport, ClockReport, Completeness, CostReport, FlowReport, HookLoss, HopReport, HostInfo,
     JourneyReport, LossReport, NamespaceReport, NetnsReport, NodeReport, OwnerReport, PathReport,
     ProbeReport, ProcessReport, ProgramCostReport, Report, SCHEMA, Tool, TraceInfo, TupleReport,
 };
@@ -80,6 +81,7 @@ pub fn assemble(trace: &Trace, host: &Host, diagnosis: &Diagnosis) -> Report {
         flows: flows(trace, host, (diagnosis, &owners), clock),
         journeys: journeys::sample(trace, host, clock),
         context: context::read(trace, host, clock),
+        changes: changes::read(trace, host, clock),
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod control;
 mod cost;
+mod filters;
 mod forward;
 mod scope;
 
@@ -23,7 +24,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::filter::Compiled;
 use crate::host::facts::Question;
-use crate::model::Tuple;
+use crate::model::{KtimeNs, Tuple};
 use crate::source::Input;
 use control::{Command, Control};
 
@@ -177,6 +178,12 @@ impl Live {
         // Without a control thread `recv` fails, which says it better.
         let _ = self.commands.send(Command::Also(Box::new(filter)));
         Ok(())
+    }
+
+    /// Gives up counters of what has been idle since then, so that there is room for others.
+    pub fn forget_counters(&self, idle_since: KtimeNs) {
+        // Without a control thread `recv` fails, which says it better.
+        let _ = self.commands.send(Command::Forget(idle_since));
     }
 
     /// Whether answers are still to come.

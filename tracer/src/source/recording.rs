@@ -23,10 +23,12 @@ mod block;
 mod feed;
 mod frame;
 mod reader;
+mod ring;
 mod writer;
 
 pub use feed::Feed;
 pub use reader::{Ending, Reader};
+pub use ring::{Kept, Ring};
 pub use writer::Writer;
 
 use std::fs::{File, OpenOptions};

@@ -22,6 +22,7 @@ impl Fact {
             Self::Sockets(found) => Some(&mut found.netns),
             Self::LocalPorts(found) => Some(&mut found.netns),
             Self::RuleTrace(trace) => Some(&mut trace.netns),
+            Self::Routing(change) => Some(&mut change.netns),
             Self::Ovs(answer) => Some(&mut answer.device.netns),
             Self::Ipvs(answer) => Some(&mut answer.netns),
             Self::Conntrack(answer) => Some(&mut answer.netns),

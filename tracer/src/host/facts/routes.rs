@@ -243,6 +243,26 @@ impl TableRoute {
     }
 }
 
+/// A route or a policy rule that came or went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoutingChange {
+    /// Where.
+    pub netns: NetNs,
+    /// It went; else it came, perhaps in place of another one.
+    pub gone: bool,
+    /// What.
+    pub what: Routed,
+}
+
+/// What packets are routed by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Routed {
+    /// An entry of a table.
+    Route(TableRoute),
+    /// A policy rule (`true`: of IPv6).
+    Rule(bool, PolicyRule),
+}
+
 impl Question {
     /// The route of a packet that has no mark and no socket.
     #[must_use]

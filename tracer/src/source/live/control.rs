@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::cost::{Meter, Step};
+use super::filters::ChangedFilters;
 use super::forward::{Forwarder, Progress};
 use super::scope::Scope;
 use super::{Message, Ready};
@@ -51,6 +52,8 @@ pub(super) enum Command {
     Also(Box<Compiled>),
     /// The machine changed.
     Changes(Vec<HostChange>),
+    /// Rows of counters that have not changed since then are of no use any more.
+    Forget(KtimeNs),
     /// Another thread cannot go on.
     Failed(Error),
     /// No more records: detach, drain, say so.
@@ -103,6 +106,7 @@ pub(super) struct Control {
     meter: Meter,
     /// From when on rows of counters are read next.
     counted: KtimeNs,
+    filters: ChangedFilters,
     to: mpsc::Sender<Message>,
 }
 
@@ -116,8 +120,16 @@ impl Control {
     ) -> Result<(Self, Ready, Vec<Input>), Error> {
         // The two slow parts, the kernel's types and the machine's namespaces, are read side by side.
         let places = config.names.clone();
+        let follow_filters = config.follow_filters;
         let watching = thread::Builder::new()
-            .spawn(|| Watcher::new(places))
+            .spawn(move || {
+                Watcher::new(places).map(|(mut watcher, changes)| {
+                    if follow_filters {
+                        watcher.follow_filters();
+                    }
+                    (watcher, changes)
+                })
+            })
             .map_err(Error::no_thread)?;
         let mut kernel = Kernel::load(&LoadOptions {
             btf: config.btf.clone(),
@@ -164,6 +176,7 @@ impl Control {
             meter: Meter::start(config.max_cpu.map(CpuShare::ns_per_s), config.budget)
                 .map_err(clock)?,
             counted: KtimeNs(0),
+            filters: ChangedFilters::default(),
             to,
         };
         facts.extend(control.changed(changes)?);
@@ -215,6 +228,7 @@ impl Control {
                     let facts = self.changed(changes)?;
                     self.tell(facts)?;
                 }
+                Ok(Command::Forget(before)) => self.kernel.forget_counters(before)?,
                 Ok(Command::Failed(error)) => return Err(Exit::Failed(error)),
                 Ok(Command::Stop) => self.stop()?,
                 Ok(Command::Quit) | Err(RecvTimeoutError::Disconnected) => return Err(Exit::Quit),
@@ -235,6 +249,7 @@ impl Control {
             self.send_counters()?;
         }
         self.send_rule_traces()?;
+        self.read_filters_again()?;
         self.meter(ticks)?;
         self.send(Input::Tick(self.progress.until(machine::ktime()?)))
     }
@@ -342,8 +357,21 @@ impl Control {
         self.send(Input::Counters(now, counters))
     }
 
-    fn answer(&self, questions: &[Question]) -> Result<(), Exit> {
+    /// Reads the packet filters that changed.
+    fn read_filters_again(&mut self) -> Result<(), Exit> {
+        let Some(netns) = self.filters.due(Instant::now()) else {
+            return Ok(());
+        };
+        let begun = Instant::now();
+        let facts = answers::answer(&Question::Chains { netns }, &self.namespaces);
+        self.tell(facts)?;
+        self.filters.read(netns, Instant::now(), begun.elapsed());
+        Ok(())
+    }
+
+    fn answer(&mut self, questions: &[Question]) -> Result<(), Exit> {
         for question in questions {
+            self.filters.asked(question);
             self.tell(answers::answer(question, &self.namespaces))?;
         }
         Ok(self.to.blocking_send(Message::Answered)?)
@@ -363,7 +391,7 @@ impl Control {
     /// Follows changes of the machine: attaches to what is new, gives up what is gone. The facts tell the rest of the
     /// pipeline.
     fn changed(&mut self, changes: Vec<HostChange>) -> Result<Vec<Fact>, KernelError> {
-        let mut facts: Vec<Fact> = changes.iter().map(HostChange::fact).collect();
+        let mut facts: Vec<Fact> = changes.iter().filter_map(HostChange::fact).collect();
         let mut new = Vec::new();
         let mut added = Vec::new();
         for change in changes {
@@ -387,6 +415,7 @@ impl Control {
                         rules.remove(netns);
                     }
                     self.namespaces.remove(netns);
+                    self.filters.forget(netns);
                 }
                 HostChange::LinkAdded(link) | HostChange::LinkChanged(link) => {
                     if self
@@ -404,7 +433,11 @@ impl Control {
                 HostChange::NamespaceRenamed(netns, identity) => {
                     self.scope.called(netns, &identity.name);
                 }
-                HostChange::Addresses(..) | HostChange::Owners(_) | HostChange::Unread { .. } => {}
+                HostChange::Filters(netns) => self.filters.changed(netns, Instant::now()),
+                HostChange::Addresses(..)
+                | HostChange::Owners(_)
+                | HostChange::Routing(_)
+                | HostChange::Unread { .. } => {}
             }
         }
         facts.extend(self.attach(&new));

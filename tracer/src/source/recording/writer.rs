@@ -31,12 +31,20 @@ impl<W: Write> Writer<W> {
         to.write_all(&header())?;
         to.flush()?;
         Ok(Self {
+            size: HEADER_SIZE as u64,
+            ..Self::part(to)
+        })
+    }
+
+    /// Begins a part that stands behind a header or another part: it has no header.
+    pub(super) fn part(to: W) -> Self {
+        Self {
             to,
             blocks: BlockWriter::new(),
-            pending: Vec::with_capacity(BLOCK_TARGET),
+            pending: Vec::new(),
             flushed_at: None,
-            size: HEADER_SIZE as u64,
-        })
+            size: 0,
+        }
     }
 
     /// Adds an input.

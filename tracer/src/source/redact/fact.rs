@@ -11,7 +11,7 @@ use crate::host::facts::{
     IpvsDestination, IpvsService, Link, LocalPorts, MulticastPorts, Namespace, Neighbor, NextHop,
     OpenSocket, OvsAnswer, OvsBridge, OvsDatapath, OvsFlow, OvsPort, OvsStep, OvsTrace, Owner,
     OwnerKind, PolicyRule, PortSockets, PortUse, Probe, ProcessOwner, ProxyNeighbors, Route,
-    RouteAnswer, Run, TableRoute, TracedNode, TunnelLink, VxlanLink, WireGuard, WireGuardKey,
+    RouteAnswer, Routed, RoutingChange, Run, TableRoute, TracedNode, TunnelLink, VxlanLink, WireGuard, WireGuardKey,
     WireGuardPeer, XfrmPolicy,
 };
 use crate::model::{Mac, Process, Tuple};
@@ -60,6 +60,17 @@ impl Pseudonyms {
             Fact::Ipvs(answer) => self.ipvs(answer),
             Fact::WireGuard(_, device) => self.wireguard(device),
             Fact::Ovs(answer) => self.ovs(answer),
+            Fact::Routing(change) => {
+                let RoutingChange {
+                    netns: _,
+                    gone: _,
+                    what,
+                } = change.as_mut();
+                match what {
+                    Routed::Route(route) => self.table_route(route),
+                    Routed::Rule(_, rule) => self.policy_rule(rule),
+                }
+            }
             Fact::PacketQueues(_, queues) => {
                 let holders = queues.iter_mut().flat_map(|queue| &mut queue.holders);
                 holders.for_each(|holder| self.process(&mut holder.process));

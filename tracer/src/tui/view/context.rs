@@ -7,6 +7,7 @@ use super::verdict;
 use crate::render::figures::duration;
 use crate::render::page::{Line, Page, columns};
 use crate::render::style::Ink;
+use crate::render::text::changes;
 use crate::report::ContextEntry;
 use crate::tui::rows::{Row, Target};
 use crate::verdict::{Evidence, spot};
@@ -14,6 +15,10 @@ use crate::verdict::{Evidence, spot};
 /// The rows, by kind in the order of the report.
 pub(super) fn rows(picture: &Picture<'_>) -> Vec<Row> {
     let context = &picture.snapshot.report.context;
+    let mut rows = changed(picture);
+    if context.is_empty() && !rows.is_empty() {
+        return rows;
+    }
     if context.is_empty() {
         return vec![Row::words(
             Ink::Quiet,
@@ -22,7 +27,6 @@ pub(super) fn rows(picture: &Picture<'_>) -> Vec<Row> {
     }
     let kinds = context.iter().map(|entry| columns(&entry.kind));
     let width = kinds.max().unwrap_or_default();
-    let mut rows = Vec::new();
     for (at, entry) in context.iter().enumerate() {
         let decides = decides(picture, entry);
         let (mark, ink) = if decides {
@@ -56,6 +60,27 @@ pub(super) fn rows(picture: &Picture<'_>) -> Vec<Row> {
         }
         rows.extend(lines.map(Row::text));
     }
+    rows
+}
+
+/// What changed of the host, above what was read of it.
+fn changed(picture: &Picture<'_>) -> Vec<Row> {
+    let report = &picture.snapshot.report;
+    if report.changes.is_empty() {
+        return Vec::new();
+    }
+    let mut rows = vec![Row::words(Ink::Strong, changes::title(report))];
+    for change in &report.changes {
+        let when = changes::when(change, &picture.marks);
+        let head = Line::default()
+            .push(Ink::Plain, "   ")
+            .left(Ink::Quiet, &when, 16)
+            .push(Ink::Plain, "  ");
+        let mut page = Page::new(picture.width, picture.marks);
+        page.prose(head, Ink::Plain, &changes::text(change));
+        rows.extend(page.into_lines().into_iter().map(Row::text));
+    }
+    rows.push(Row::words(Ink::Plain, ""));
     rows
 }
 
