@@ -23,11 +23,11 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use tracer_common::event::MAX_SNAPLEN;
 
+use crate::config::hold::{HELPER, SAVER};
 use crate::config::{
     ClusterConfig, Config, CpuShare, DEFAULT_BUDGET, DEFAULT_SNAPLEN, DiffConfig, Drawable,
     HoldConfig, MAX_BUDGET, MIN_SNAPLEN, MergeConfig, ReplayConfig, Speed, Surroundings,
 };
-use crate::config::hold::{HELPER, SAVER};
 use crate::doctor::sample;
 use crate::error::Error;
 use crate::host::NamePlaces;
@@ -299,10 +299,20 @@ pub struct HoldArgs {
     #[arg(value_name = "EXPR")]
     pub expr: Vec<String>,
     /// How much of the past is kept: 30s, 5m, 1h
-    #[arg(long, value_name = "TIME", default_value = "5m", help_heading = "What to keep")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "5m",
+        help_heading = "What to keep"
+    )]
     pub last: String,
     /// How long a save waits for what comes after the loss
-    #[arg(long, value_name = "TIME", default_value = "10s", help_heading = "What to keep")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "10s",
+        help_heading = "What to keep"
+    )]
     pub after: String,
     /// Maximum memory for the minutes that are kept; when it is full the oldest go first
     #[arg(long, value_name = "SIZE", default_value = "64M", help_heading = "What to keep", value_parser = size)]

@@ -33,7 +33,10 @@ impl Inventory {
         let (watcher, changes) = Watcher::new(places)?;
         let mut host = Host::default();
         let mut apply = |fact: Fact| host.apply(KtimeNs(0), fact);
-        changes.iter().filter_map(HostChange::fact).for_each(&mut apply);
+        changes
+            .iter()
+            .filter_map(HostChange::fact)
+            .for_each(&mut apply);
         drop(changes);
         let chosen: Vec<NetNs> = host
             .namespaces()

@@ -49,8 +49,8 @@ pub struct Report {
     pub journeys: Vec<JourneyReport>,
     /// What was read beside the losses.
     pub context: Vec<ContextEntry>,
-    /// What changed of the hosts while they were traced, nearest to the first loss first (without a loss, the newest first);
-    /// bounded.
+    /// What changed of the hosts while they were traced: in namespaces of the flows first, and there nearest to the first loss
+    /// (without a loss, the newest); bounded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<ChangeReport>,
 }
@@ -542,6 +542,8 @@ pub struct ChangeReport {
     /// From the first loss to the change, nanoseconds: negative where it came before the loss. Absent without a loss.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to_first_loss_ns: Option<i64>,
+    /// Whether packets of the flows were seen in its namespace.
+    pub on_path: bool,
     /// Name of the node, where several were traced together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,

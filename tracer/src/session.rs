@@ -118,9 +118,9 @@ impl Session {
     fn is_before(&self, at: KtimeNs, counters: &Counters) -> bool {
         let netns = counters.hops.first().map(|(key, _)| NetNs(key.netns));
         let node = netns.and_then(|netns| self.host.home(netns));
-        let began = node
-            .map(|node| node.from)
-            .or(self.host.run.as_ref().map(|run| run.started_ktime));
+        let began =
+            node.map(|node| node.from)
+                .or(self.host.run.as_ref().map(|run| run.started_ktime));
         began.is_some_and(|began| at <= began)
     }
 

@@ -211,6 +211,7 @@ const MODULES: &[Module] = &[
         &[
             ("compare", "tracer diff"),
             ("config", "what the run is to do"),
+            ("diagnose", "which flows a recorder heeds"),
             ("doctor", "tracer doctor"),
             ("error", "what a person meets"),
             ("filter", "another expression while the trace goes on"),

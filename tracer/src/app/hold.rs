@@ -14,6 +14,7 @@ mod store;
 mod watch;
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -61,12 +62,7 @@ pub fn hold(config: &HoldConfig) -> Result<ExitStatus, Error> {
     Ok(ExitStatus::Done)
 }
 
-async fn run(
-    config: &HoldConfig,
-    store: &Store,
-    files: &Files,
-    saver: Saver,
-) -> Result<(), Error> {
+async fn run(config: &HoldConfig, store: &Store, files: &Files, saver: Saver) -> Result<(), Error> {
     let mut signals = Signals::listen()?;
     let mut asked = signal(SignalKind::user_defined1())
         .map_err(|error| Error::io("listen for signals", error))?;
@@ -146,6 +142,7 @@ impl Due {
 /// The state of the recorder.
 struct Holder<'a> {
     config: &'a HoldConfig,
+    directory: PathBuf,
     ring: Ring,
     watch: Watch,
     incidents: Incidents,
@@ -157,7 +154,6 @@ struct Holder<'a> {
     tell: Due,
     saves: u64,
     failed: u64,
-    asked: u64,
     said_too_small: bool,
     metrics_failed: bool,
 }
@@ -178,6 +174,7 @@ impl<'a> Holder<'a> {
         let metrics = metrics.map(|path| Metrics::new(path, files)).transpose();
         Ok(Self {
             config,
+            directory: store.directory.clone(),
             ring: Ring::new(config.last + config.after, config.max_memory),
             watch: Watch::new(),
             incidents: Incidents::new(
@@ -193,7 +190,6 @@ impl<'a> Holder<'a> {
             tell: Due::now(),
             saves: 0,
             failed: 0,
-            asked: 0,
             said_too_small: false,
             metrics_failed: false,
         })
@@ -224,7 +220,10 @@ impl<'a> Holder<'a> {
         if let Some(findings) = self.look.run(LOOK, || watch.look()) {
             self.found(now, findings);
         }
-        if let Some(incident) = self.incidents.due(now, false) {
+        // What cannot be saved yet waits: the time before it is kept meanwhile.
+        if self.saver.has_room()
+            && let Some(incident) = self.incidents.due(now, false)
+        {
             self.save(&incident)?;
         }
         let most = self.config.last.max(Duration::from_secs(60));
@@ -271,7 +270,6 @@ impl<'a> Holder<'a> {
     /// Somebody asks for a save.
     fn ask(&mut self) {
         if self.incidents.ask(self.watch.now()) {
-            self.asked += 1;
             say!("tracer: saving in {}", seconds(self.config.after));
         } else {
             say!("tracer: a save is on its way");
@@ -288,14 +286,15 @@ impl<'a> Holder<'a> {
         let ago = Duration::from_nanos(now.since(incident.at));
         let at = SystemTime::now().checked_sub(ago);
         let at = at.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
-        let why = match &incident.why {
-            Why::Found(finding) => finding.trouble.cause.clone(),
-            Why::Asked => "asked".to_owned(),
+        let (why, found) = match &incident.why {
+            Why::Found(finding) => (finding.trouble.cause.clone(), Some(finding.summary.clone())),
+            Why::Asked => ("asked".to_owned(), None),
         };
         let request = Request {
-            directory: self.config.save.clone(),
+            directory: self.directory.clone(),
             at_unix_ns: unix_ns(at.unwrap_or_default()),
             why,
+            found,
             keep: self.config.keep,
             exec: self.config.exec.clone(),
             size: kept.size() as u64,
@@ -336,16 +335,16 @@ impl<'a> Holder<'a> {
         if now {
             self.tell = Due::now();
         }
-        let session = self.watch.session();
-        let figures = || Figures {
-            lost: self.watch.lost(),
-            followed: self.watch.followed(),
+        let watch = &mut self.watch;
+        let mut figures = || Figures {
+            lost: watch.lost(),
+            followed: watch.followed(),
             saves: self.saves,
             suppressed: self.incidents.suppressed(),
             failed: self.failed,
             kept: (self.ring.memory(), self.ring.span().as_secs_f64()),
-            losses: session.counted_losses().clone(),
-            cost: session.host().cost.clone(),
+            losses: watch.session().counted_losses().clone(),
+            cost: watch.session().host().cost.clone(),
         };
         let written = self.tell.run(METRICS, || metrics.write(&figures()));
         match written {
@@ -361,6 +360,10 @@ impl<'a> Holder<'a> {
     /// Saves what was to be saved, and says what was done.
     async fn end(mut self) -> Result<(), Error> {
         let now = self.watch.now();
+        while !self.saver.has_room() {
+            let answer = self.saver.answer().await;
+            self.answered(&answer);
+        }
         if let Some(incident) = self.incidents.due(now, true) {
             self.save(&incident)?;
         }

@@ -1,7 +1,5 @@
 //! Arguments of a recorder, checked.
 
-use std::path::Path;
-
 use clap::Parser;
 
 use super::{Args, Cli, HoldArgs, TraceArgs, duration, trace, usage};
@@ -16,13 +14,9 @@ pub(super) fn config(args: HoldArgs, surroundings: Surroundings) -> Result<HoldC
     let last = duration::parse_of("--last", &args.last)?;
     let after = duration::parse_of("--after", &args.after)?;
     if after > last {
-        return Err(Error::usage("--after is longer than --last")
-            .hint("what comes after has to fit into the time that is kept: --last 5m --after 10s"));
-    }
-    for (option, path) in [("--save", Some(&args.save)), ("--metrics", args.metrics.as_ref())] {
-        if path.is_some_and(|path| path == Path::new("")) {
-            return Err(Error::usage(format!("{option} needs a name")).hint("name one"));
-        }
+        return Err(Error::usage("--after is longer than --last").hint(
+            "what comes after has to fit into the time that is kept: --last 5m --after 10s",
+        ));
     }
     let exec = args.exec.as_deref().map(|text| {
         let words = shlex::split(text).filter(|words| !words.is_empty());

@@ -31,7 +31,7 @@ enum Subject {
 /// The facts that hold.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
-    run: Option<(KtimeNs, Run)>,
+    run: Option<Run>,
     facts: BTreeMap<Subject, (KtimeNs, Fact)>,
 }
 
@@ -39,7 +39,7 @@ impl Known {
     /// Takes a fact in.
     pub fn take(&mut self, at: KtimeNs, fact: &Fact) {
         match fact {
-            Fact::Run(run) => self.run = Some((at, run.as_ref().clone())),
+            Fact::Run(run) => self.run = Some(run.as_ref().clone()),
             Fact::Owners(list) => {
                 for one in list {
                     self.owner(at, one);
@@ -91,9 +91,8 @@ impl Known {
                 _ => {}
             }
         }
-        let is_gone = |device: &Device| {
-            devices.contains(device) || namespaces.contains(&device.netns)
-        };
+        let is_gone =
+            |device: &Device| devices.contains(device) || namespaces.contains(&device.netns);
         self.facts.retain(|subject, (at, _)| match subject {
             Subject::Namespace(netns) | Subject::NamespaceGone(netns) => {
                 !namespaces.contains(netns)
@@ -112,13 +111,7 @@ impl Known {
     /// The run, once it is known.
     #[must_use]
     pub fn run(&self) -> Option<&Run> {
-        self.run.as_ref().map(|(_, run)| run)
-    }
-
-    /// When the run was told.
-    #[must_use]
-    pub fn told(&self) -> Option<KtimeNs> {
-        self.run.as_ref().map(|(at, _)| *at)
+        self.run.as_ref()
     }
 
     /// The facts beside the run, each with the time at which it was told.
@@ -221,7 +214,10 @@ mod tests {
         known.take(KtimeNs(2), &namespace(1, "netns:1"));
         known.take(KtimeNs(3), &sysctl(1, "0"));
         known.take(KtimeNs(4), &namespace(1, "pod shop/cart"));
-        assert_eq!(told(&known), [namespace(1, "pod shop/cart"), sysctl(1, "0")]);
+        assert_eq!(
+            told(&known),
+            [namespace(1, "pod shop/cart"), sysctl(1, "0")]
+        );
     }
 
     #[test]

@@ -469,7 +469,9 @@ impl Watcher {
             // Closing would do it too, but not if some other process had inherited the socket.
             let _ = self.poll.delete(followed.notifications.as_fd());
             let filters = followed.filters.iter();
-            let _ = filters.map(|socket| self.poll.delete(socket.as_fd())).all(|_| true);
+            let _ = filters
+                .map(|socket| self.poll.delete(socket.as_fd()))
+                .all(|_| true);
         }
         self.handles.remove(netns);
         self.peers.forget_namespace(netns);

@@ -40,7 +40,11 @@ impl Counted {
     #[must_use]
     pub fn counters(&self) -> Counters {
         Counters {
-            hops: self.rows.iter().map(|(key, count)| (*key, *count)).collect(),
+            hops: self
+                .rows
+                .iter()
+                .map(|(key, count)| (*key, *count))
+                .collect(),
             loss: self.loss.clone(),
         }
     }

@@ -18,8 +18,8 @@ use std::io::{self, Write};
 use super::figures::{count, counted, duration};
 use super::place;
 use super::style::{Face, Marks, UNICODE};
-use super::text::{changes as changed, completeness};
 use super::text::verdict::{confidence, packets, sentence};
+use super::text::{changes as changed, completeness};
 use super::text::{more_alike, node, outcomes, seconds};
 use crate::report::stories::stories;
 use crate::report::{FlowReport, Report};
@@ -183,11 +183,13 @@ fn changes(report: &Report) -> Vec<String> {
         return Vec::new();
     }
     let mut lines = vec![format!("### {}", changed::title(report)), String::new()];
-    let each = report.changes.iter().map(|change| {
+    let shown = changed::shown(report, CHANGES);
+    lines.extend(shown.iter().map(|change| {
         let when = changed::when(change, &MARKS);
         format!("- {}: {}", prose(&when), prose(&changed::text(change)))
-    });
-    lines.extend(bounded(each, CHANGES, "more"));
+    }));
+    let more = changed::more(report, shown.len());
+    lines.extend(more.map(|more| format!("- {more}")));
     lines.push(String::new());
     lines
 }

@@ -16,9 +16,10 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::{
-    ChangeReport, CheckReport, ClockReport, Completeness, CostReport, FlowReport, HookLoss, HopReport, HostInfo,
-    JourneyReport, LossReport, NamespaceReport, NetnsReport, NodeReport, OwnerReport, PathReport,
-    ProbeReport, ProcessReport, ProgramCostReport, Report, SCHEMA, Tool, TraceInfo, TupleReport,
+    ChangeReport, CheckReport, ClockReport, Completeness, CostReport, FlowReport, HookLoss,
+    HopReport, HostInfo, JourneyReport, LossReport, NamespaceReport, NetnsReport, NodeReport,
+    OwnerReport, PathReport, ProbeReport, ProcessReport, ProgramCostReport, Report, SCHEMA, Tool,
+    TraceInfo, TupleReport,
 };
 use crate::correlate::Trace;
 use crate::diagnose::checks::{self, Passed};
@@ -81,7 +82,7 @@ pub fn assemble(trace: &Trace, host: &Host, diagnosis: &Diagnosis) -> Report {
         flows: flows(trace, host, (diagnosis, &owners), clock),
         journeys: journeys::sample(trace, host, clock),
         context: context::read(trace, host, clock),
-        changes: changes::read(trace, host, clock),
+        changes: changes::read(trace, host, diagnosis, clock),
     }
 }
 

@@ -26,6 +26,8 @@ use crate::error::Error;
 use crate::restrict::{Role, restrict};
 use crate::source::recording::Kept;
 
+/// Most saves that are under way or wait: what they hold is memory beside that of the recorder.
+const WAITING: usize = 2;
 /// Most commands of `--exec` that run at a time.
 const COMMANDS: usize = 4;
 
@@ -36,8 +38,10 @@ pub struct Request {
     pub directory: PathBuf,
     /// When it happened, nanoseconds since the Unix epoch.
     pub at_unix_ns: u64,
-    /// What it is called where the report names no cause.
+    /// What it is called where the report finds nothing wrong.
     pub why: String,
+    /// What was found then, in one line; none where somebody asked.
+    pub found: Option<String>,
     /// Most saves that are left.
     pub keep: usize,
     /// The command that is told.
@@ -99,7 +103,7 @@ impl Saver {
     /// When it cannot be started.
     pub(super) fn start() -> Result<Self, Error> {
         let helper = Helper::start().map_err(|error| Error::io("start what saves", error))?;
-        let (jobs, receive) = sync_channel(1);
+        let (jobs, receive) = sync_channel(WAITING);
         let (send, answers) = mpsc::unbounded_channel();
         let thread = thread::Builder::new()
             .name("tracer-saver".to_owned())
@@ -121,7 +125,7 @@ impl Saver {
                 self.waiting += 1;
                 Ok(())
             }
-            Err(TrySendError::Full(_)) => Err("two saves are still under way"),
+            Err(TrySendError::Full(_)) => Err("other saves are still under way"),
             Err(TrySendError::Disconnected(_)) => Err("the process that saves is gone"),
         }
     }
@@ -131,9 +135,16 @@ impl Saver {
         if self.waiting == 0 {
             return std::future::pending().await;
         }
-        self.waiting -= 1;
         let gone = || Answer::failed("the process that saves is gone");
-        self.answers.recv().await.unwrap_or_else(gone)
+        let answer = self.answers.recv().await.unwrap_or_else(gone);
+        // Who waits for several things at once may give this up up to here.
+        self.waiting -= 1;
+        answer
+    }
+
+    /// Whether another save can be handed over.
+    pub(super) fn has_room(&self) -> bool {
+        self.waiting < WAITING
     }
 
     /// Whether saves are under way.
@@ -152,11 +163,7 @@ impl Drop for Saver {
 }
 
 /// Gives jobs to the helper, which may take its time.
-fn hand_over(
-    mut helper: Helper,
-    jobs: &Receiver<Job>,
-    answers: &mpsc::UnboundedSender<Answer>,
-) {
+fn hand_over(mut helper: Helper, jobs: &Receiver<Job>, answers: &mpsc::UnboundedSender<Answer>) {
     restrict(Role::Work);
     while let Ok((request, kept)) = jobs.recv() {
         let answer = helper.ask(&request, &kept).unwrap_or_else(Answer::failed);
@@ -270,7 +277,10 @@ fn save(request: &str, recording: &mut impl Read) -> io::Result<Answer> {
     }
     let output = child.wait_with_output()?;
     serde_json::from_slice(&output.stdout).map_err(|_| {
-        io::Error::other(format!("the process that saves ended with {}", output.status))
+        io::Error::other(format!(
+            "the process that saves ended with {}",
+            output.status
+        ))
     })
 }
 

@@ -138,8 +138,7 @@ impl Incidents {
 
     /// The incident, once what came after it is in; at the end of the run at once.
     pub(super) fn due(&mut self, now: KtimeNs, ends: bool) -> Option<Incident> {
-        self.pending
-            .take_if(|incident| ends || now >= incident.due)
+        self.pending.take_if(|incident| ends || now >= incident.due)
     }
 
     /// Whether a save is to come.
@@ -196,7 +195,10 @@ mod tests {
         assert!(!incidents.ask(at(6)));
         assert_eq!(incidents.due(at(AFTER - 1), false), None);
         let due = incidents.due(at(AFTER), false);
-        assert_eq!(due.map(|it| it.why), Some(Why::Found(finding("route.none"))));
+        assert_eq!(
+            due.map(|it| it.why),
+            Some(Why::Found(finding("route.none")))
+        );
         assert_eq!(incidents.due(at(AFTER), true), None);
     }
 
@@ -216,7 +218,10 @@ mod tests {
     fn the_end_waits_for_nothing() {
         let mut incidents = incidents(6);
         assert!(incidents.ask(at(0)));
-        assert_eq!(incidents.due(at(1), true).map(|it| it.why), Some(Why::Asked));
+        assert_eq!(
+            incidents.due(at(1), true).map(|it| it.why),
+            Some(Why::Asked)
+        );
     }
 
     #[test]

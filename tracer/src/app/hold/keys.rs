@@ -40,7 +40,9 @@ impl Keys {
         let _ = tcsetattr(&input, SetArg::TCSANOW, &keys);
         let listen = move || {
             restrict(Role::Work);
-            for key in io::stdin().bytes().map_while(Result::ok) {
+            let (mut input, mut key) = (io::stdin(), [0]);
+            while let Ok(1..) = input.read(&mut key) {
+                let [key] = key;
                 if send.blocking_send(key).is_err() {
                     return;
                 }

@@ -4,16 +4,14 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use prometheus::{Encoder, Gauge, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{
+    Counter, Encoder, Gauge, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+};
 
 use super::super::files::Files;
-use super::watch::{Lost, LostAt};
+use super::watch::Lost;
 use crate::host::facts::Cost;
 use crate::model::Losses;
-
-/// Most causes and places that are told apart; further ones are one.
-const PLACES: usize = 200;
-const OTHER: &str = "other";
 
 /// What is told.
 #[derive(Clone, Debug, Default)]
@@ -48,7 +46,7 @@ struct Series {
     kept_bytes: IntGauge,
     kept_seconds: Gauge,
     memory: IntGauge,
-    cpu: Gauge,
+    cpu: Counter,
     programs: Gauge,
 }
 
@@ -75,6 +73,11 @@ impl Series {
             &["cause", "namespace", "interface", "hook"],
         )?;
         registry.register(Box::new(lost.clone()))?;
+        let cpu = Counter::new(
+            "tracer_hold_cpu_seconds_total",
+            "CPU time of this process, without the programs in the kernel",
+        )?;
+        registry.register(Box::new(cpu.clone()))?;
         Ok(Self {
             lost,
             packets: counter("packets_total", "Packets followed")?,
@@ -96,10 +99,7 @@ impl Series {
             kept_bytes: number("kept_bytes", "Memory taken by the minutes that are kept")?,
             kept_seconds: gauge("kept_seconds", "How much of the past is kept")?,
             memory: number("resident_memory_bytes", "Memory of this process in RAM")?,
-            cpu: gauge(
-                "cpu_seconds_total",
-                "CPU time of this process, without the programs in the kernel",
-            )?,
+            cpu,
             programs: gauge(
                 "programs_cpu_ratio",
                 "Share of one processor that the programs in the kernel take, where it was measured",
@@ -109,9 +109,9 @@ impl Series {
     }
 
     fn set(&self, figures: &Figures) {
-        for (at, packets) in bounded(&figures.lost) {
+        for (at, packets) in &figures.lost {
             let labels = [&at.cause, &at.namespace, &at.interface, &at.hook];
-            rise(&self.lost.with_label_values(&labels), packets);
+            rise(&self.lost.with_label_values(&labels), *packets);
         }
         let (packets, flows) = figures.followed;
         let sum = |by_hook: &[(String, u64)]| by_hook.iter().map(|(_, n)| n).sum();
@@ -127,12 +127,14 @@ impl Series {
             rise(series, value);
         }
         let (bytes, seconds) = figures.kept;
-        self.kept_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.kept_bytes
+            .set(i64::try_from(bytes).unwrap_or(i64::MAX));
         self.kept_seconds.set(seconds);
         if let Some(cost) = &figures.cost {
             self.memory
                 .set(i64::try_from(cost.memory).unwrap_or(i64::MAX));
-            self.cpu.set(seconds_of(cost.threads_ns));
+            let more = seconds_of(cost.threads_ns) - self.cpu.get();
+            self.cpu.inc_by(more.max(0.0));
             if let Some(ns) = cost.programs_per_s() {
                 self.programs.set(seconds_of(ns));
             }
@@ -157,31 +159,6 @@ fn rise(counter: &IntCounter, to: u64) {
 #[expect(clippy::cast_precision_loss, reason = "microseconds are enough")]
 fn seconds_of(ns: u64) -> f64 {
     ns as f64 / 1e9
-}
-
-/// The first places keep their labels; what does not fit is told together.
-fn bounded(lost: &Lost) -> Lost {
-    if lost.len() <= PLACES {
-        return lost.clone();
-    }
-    let mut all: Vec<(&LostAt, u64)> = lost.iter().map(|(at, n)| (at, *n)).collect();
-    all.sort_by_key(|(_, packets)| std::cmp::Reverse(*packets));
-    let mut told = Lost::new();
-    for (n, (at, packets)) in all.into_iter().enumerate() {
-        let at = if n < PLACES { at.clone() } else { other() };
-        *told.entry(at).or_default() += packets;
-    }
-    told
-}
-
-fn other() -> LostAt {
-    let other = || OTHER.to_owned();
-    LostAt {
-        cause: other(),
-        namespace: other(),
-        interface: other(),
-        hook: other(),
-    }
 }
 
 /// The file and what is told in it.
@@ -227,6 +204,7 @@ impl Metrics {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 mod tests {
+    use super::super::watch::LostAt;
     use super::*;
 
     fn at(cause: &str, interface: &str) -> LostAt {
@@ -263,7 +241,11 @@ mod tests {
             ..Figures::default()
         };
         text(&series, &figures);
-        figures.lost = [(at("kernel.other", "eth0"), 3), (at("route.none", "eth0"), 4)].into();
+        figures.lost = [
+            (at("kernel.other", "eth0"), 3),
+            (at("route.none", "eth0"), 4),
+        ]
+        .into();
         let told = text(&series, &figures);
         let values: Vec<&str> = told
             .lines()
@@ -271,16 +253,5 @@ mod tests {
             .filter_map(|line| line.rsplit(' ').next())
             .collect();
         assert_eq!(values, ["7", "4"]);
-    }
-
-    #[test]
-    fn places_are_bounded() {
-        let many = (0..PLACES as u64 + 50).map(|n| (at("route.none", &n.to_string()), n + 1));
-        let lost: Lost = many.collect();
-        let told = bounded(&lost);
-        assert_eq!(told.len(), PLACES + 1);
-        assert_eq!(told.values().sum::<u64>(), lost.values().sum::<u64>());
-        // the smallest are told together
-        assert_eq!(told.get(&other()), Some(&(1..=50).sum()));
     }
 }

@@ -33,8 +33,7 @@ pub fn save(request: &str) -> io::Result<()> {
 
 fn made(request: &Request) -> Result<Answer, Error> {
     let directory = request.directory.as_path();
-    let failed =
-        |error| Error::io(format_args!("save to {}", directory.display()), error);
+    let failed = |error| Error::io(format_args!("save to {}", directory.display()), error);
     let mut names = store::names(directory).map_err(failed)?;
     // Packets are read from here on.
     let write = [directory.to_owned()];
@@ -45,12 +44,19 @@ fn made(request: &Request) -> Result<Answer, Error> {
     let at = SystemTime::UNIX_EPOCH + Duration::from_nanos(request.at_unix_ns);
     let first = store::name(at, &request.why, &names);
     let (_, part) = store::file(directory, &first, store::RECORDING);
-    let written = write_recording(&part).and_then(|()| File::open(&part));
+    let written = write_recording(&part, request.size).and_then(|()| File::open(&part));
     let file = written.inspect_err(|_| remove(&part)).map_err(failed)?;
     let report = replayed(file).inspect_err(|_| remove(&part))?;
     let verdict = &report.verdict;
-    let cause = verdict.cause.clone();
     let bad = verdict.outcome > Outcome::Delivered;
+    // Trouble that was over before the recording ended is no verdict of the whole.
+    let (cause, summary) = match &request.found {
+        Some(found) if !bad => {
+            let summary = format!("{found}; in the end {}", verdict.summary);
+            (Some(request.why.clone()), summary)
+        }
+        _ => (verdict.cause.clone(), verdict.summary.clone()),
+    };
     let called = match &cause {
         Some(cause) if bad => cause.as_str(),
         None if bad => verdict.outcome.code(),
@@ -88,7 +94,7 @@ fn made(request: &Request) -> Result<Answer, Error> {
         ticket,
         outcome: verdict.outcome.code().to_owned(),
         cause,
-        summary: verdict.summary.clone(),
+        summary,
         duration_ms: report.trace.duration_ms,
         removed: surplus
             .iter()
@@ -102,17 +108,20 @@ fn remove(path: &Path) {
 }
 
 /// The recording is on the disk when this is done.
-fn write_recording(path: &Path) -> io::Result<()> {
+fn write_recording(path: &Path, size: u64) -> io::Result<()> {
     let mut file = recording::create(path)?;
     file.set_len(0)?;
-    io::copy(&mut io::stdin().lock(), &mut file)?;
+    let came = io::copy(&mut io::stdin().lock(), &mut file)?;
+    if came != size {
+        // The recorder was killed.
+        return Err(io::Error::other("the recording ends too early"));
+    }
     file.sync_all()
 }
 
 /// What `tracer replay` says.
 fn replayed(file: File) -> Result<Report, Error> {
-    let unreadable =
-        |error| Error::runtime("what was kept cannot be replayed").caused_by(error);
+    let unreadable = |error| Error::runtime("what was kept cannot be replayed").caused_by(error);
     let inputs = Reader::new(file).map_err(unreadable)?;
     let session = fold(Box::new(inputs), |_, _, _| {}).map_err(unreadable)?;
     Ok(session.report())

@@ -36,6 +36,8 @@ const STAMP: StaticFormatDescription =
 /// A directory in which this process alone saves.
 #[derive(Debug)]
 pub(super) struct Store {
+    /// Its absolute path.
+    pub(super) directory: PathBuf,
     /// When each save was made.
     pub(super) saves: Vec<SystemTime>,
     /// The lock goes with it.
@@ -51,20 +53,22 @@ impl Store {
         let shown = directory.display();
         let failed = |error| Error::io(format_args!("save to {shown}"), error);
         fs::create_dir_all(directory).map_err(failed)?;
-        let handle = File::open(directory).map_err(failed)?;
+        let directory = fs::canonicalize(directory).map_err(failed)?;
+        let handle = File::open(&directory).map_err(failed)?;
         let lock = Flock::lock(handle, FlockArg::LockExclusiveNonblock);
         let lock = lock.map_err(|(_, errno)| match errno {
             Errno::EWOULDBLOCK => Error::runtime(format!("another tracer hold saves to {shown}"))
                 .hint("name another directory: --save DIR"),
             errno => failed(errno.into()),
         })?;
-        let names = names(directory).map_err(failed)?;
+        let names = names(&directory).map_err(failed)?;
         for name in names.iter().filter(|name| name.ends_with(PART)) {
             fs::remove_file(directory.join(name)).map_err(failed)?;
         }
         let recordings = names.iter().filter_map(|name| save_of(name, RECORDING));
         Ok(Self {
             saves: recordings.filter_map(made_at).collect(),
+            directory,
             _lock: lock,
         })
     }
@@ -78,7 +82,9 @@ pub(super) fn names(directory: &Path) -> io::Result<BTreeSet<String>> {
             continue;
         };
         let whole = name.strip_suffix(PART).unwrap_or(&name);
-        let ours = ENDINGS.iter().any(|ending| save_of(whole, ending).is_some());
+        let ours = ENDINGS
+            .iter()
+            .any(|ending| save_of(whole, ending).is_some());
         if ours {
             found.insert(name);
         }

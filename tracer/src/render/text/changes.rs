@@ -16,9 +16,9 @@ pub(super) fn lines(page: &mut Page, report: &Report) {
         return;
     }
     page.gap();
-    let title = title(report);
-    page.prose(Line::default(), Ink::Strong, title);
-    for change in all.iter().take(MOST) {
+    page.prose(Line::default(), Ink::Strong, title(report));
+    let shown = shown(report, MOST);
+    for change in &shown {
         let when = when(change, &page.marks);
         let head = Line::default()
             .push(Ink::Plain, "  ")
@@ -26,9 +26,25 @@ pub(super) fn lines(page: &mut Page, report: &Report) {
             .push(Ink::Plain, "  ");
         page.prose(head, Ink::Plain, &text(change));
     }
-    if all.len() > MOST {
-        let more = format!("{} more; all are in the JSON report", all.len() - MOST);
+    if let Some(more) = more(report, shown.len()) {
         page.prose(Line::default().push(Ink::Plain, "  "), Ink::Quiet, &more);
+    }
+}
+
+/// Those in namespaces of the flows, at most so many. What changed elsewhere is rarely why.
+pub(crate) fn shown(report: &Report, most: usize) -> Vec<&ChangeReport> {
+    let on_path = report.changes.iter().filter(|change| change.on_path);
+    on_path.take(most).collect()
+}
+
+/// How many are not shown.
+pub(crate) fn more(report: &Report, shown: usize) -> Option<String> {
+    let left = report.changes.len().saturating_sub(shown);
+    let where_to = "in the JSON report";
+    match (left, shown) {
+        (0, _) => None,
+        (left, 0) => Some(format!("{left} elsewhere than on the path: {where_to}")),
+        (left, _) => Some(format!("{left} more, also elsewhere: {where_to}")),
     }
 }
 

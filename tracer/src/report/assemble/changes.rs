@@ -1,27 +1,48 @@
-//! What changed of the host while it was traced, in words: nearest to the first loss first, because that is where a cause is
-//! looked for.
+//! What changed of the host while it was traced, in words: on the way of the flows first, and there nearest to the first loss,
+//! because that is where a cause is looked for.
 
-use super::{Clock, ChangeReport};
+use std::collections::BTreeSet;
+
+use super::{ChangeReport, Clock};
 use crate::correlate::Trace;
+use crate::diagnose::Diagnosis;
 use crate::host::Host;
 use crate::host::changes::{ChainId, Change, Changed, Course, LinkState};
 use crate::host::facts::{Link, Routed, RoutingChange};
-use crate::model::{Device, Fate, IfIndex, Journey, KtimeNs, Mac};
+use crate::model::{Device, Fate, FlowId, IfIndex, Journey, KtimeNs, Mac, NetNs};
 use crate::network::route;
+use crate::verdict::Verdict;
 
 /// Most changes of a report.
 const MOST: usize = 64;
 
-/// The changes, nearest to the first loss first; without a loss, the newest first.
-pub(super) fn read(trace: &Trace, host: &Host, clock: Clock) -> Vec<ChangeReport> {
-    let loss = first_loss(trace);
+/// The changes: those on the way of the flows that the verdict is about, on that of others, elsewhere; in each part nearest to the
+/// first loss first, without a loss the newest.
+pub(super) fn read(
+    trace: &Trace,
+    host: &Host,
+    diagnosis: &Diagnosis,
+    clock: Clock,
+) -> Vec<ChangeReport> {
+    if host.changes.iter().next().is_none() {
+        return Vec::new();
+    }
+    let meant = meant(diagnosis);
+    let of_verdict = namespaces(trace, |flow| meant.contains(&flow));
+    let of_any = namespaces(trace, |_| true);
+    let loss = first_loss(trace, |flow| meant.contains(&flow));
+    let loss = loss.or_else(|| first_loss(trace, |_| true));
     let mut all: Vec<&Change> = host.changes.iter().collect();
-    // Of equal distance the later one: what stands behind another may follow from it.
     let now = loss.unwrap_or(trace.now);
-    all.sort_by_key(|change| change.at.0.abs_diff(now.0));
+    all.sort_by_key(|change| {
+        let aside = !of_verdict.contains(&change.netns);
+        let elsewhere = !of_any.contains(&change.netns);
+        (elsewhere, aside, change.at.0.abs_diff(now.0))
+    });
     all.truncate(MOST);
     all.into_iter()
         .map(|change| ChangeReport {
+            on_path: of_any.contains(&change.netns),
             at_ns: clock.since_start(change.at),
             after_ns: change.after.map(|after| clock.since_start(after)),
             to_first_loss_ns: loss.map(|loss| difference(change.at, loss)),
@@ -39,15 +60,41 @@ fn difference(at: KtimeNs, loss: KtimeNs) -> i64 {
     if at < loss { -by } else { by }
 }
 
-/// When the first packet was lost of those that are kept.
-fn first_loss(trace: &Trace) -> Option<KtimeNs> {
+/// The flows that the verdict of the whole is about.
+fn meant(diagnosis: &Diagnosis) -> BTreeSet<FlowId> {
+    let overall = &diagnosis.overall;
+    let same =
+        |verdict: &Verdict| (verdict.outcome, &verdict.cause) == (overall.outcome, &overall.cause);
+    let meant = diagnosis
+        .flows
+        .iter()
+        .filter(|judged| same(&judged.verdict));
+    meant.map(|judged| judged.flow).collect()
+}
+
+/// Where packets of these flows were seen.
+fn namespaces(trace: &Trace, of: impl Fn(FlowId) -> bool) -> BTreeSet<NetNs> {
+    let flows = trace.flows.iter().filter(|flow| of(flow.id));
+    let hops = flows
+        .flat_map(|flow| [&flow.forward, &flow.reply])
+        .flat_map(|path| &path.hops)
+        .map(|hop| hop.device.netns);
+    let journeys = trace.journeys.values().filter(|journey| of(journey.flow));
+    let steps = journeys.flat_map(|journey| &journey.steps);
+    let steps = steps.filter_map(|step| step.event.netns);
+    hops.chain(steps).collect()
+}
+
+/// When the first packet of these flows was lost, of those that are kept.
+fn first_loss(trace: &Trace, of: impl Fn(FlowId) -> bool) -> Option<KtimeNs> {
     let lost = |journey: &Journey| match journey.fate {
         Fate::Dropped { step } | Fate::Vanished { step } => {
             journey.steps.get(step).map(|step| step.event.at)
         }
         _ => None,
     };
-    trace.journeys.values().filter_map(lost).min()
+    let journeys = trace.journeys.values().filter(|journey| of(journey.flow));
+    journeys.filter_map(lost).min()
 }
 
 fn course(change: &Change) -> &'static str {
@@ -169,8 +216,8 @@ fn chain_words(chain: &ChainId) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::diagnose::diagnose;
     use crate::host::facts::{Fact, Run, TableRoute};
-    use crate::model::NetNs;
 
     fn host() -> Host {
         let mut host = Host::default();
@@ -197,9 +244,15 @@ mod tests {
             now: KtimeNs(now),
             ..Trace::default()
         };
-        let all = read(&trace, host, Clock::of(host));
+        let diagnosis = diagnose(&trace, host);
+        let all = read(&trace, host, &diagnosis, Clock::of(host));
         all.into_iter()
-            .map(|change| format!("{} {} {}: {}", change.at_ns, change.kind, change.change, change.text))
+            .map(|change| {
+                format!(
+                    "{} {} {}: {}",
+                    change.at_ns, change.kind, change.change, change.text
+                )
+            })
             .collect()
     }
 

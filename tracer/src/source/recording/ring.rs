@@ -152,12 +152,12 @@ impl Ring {
         let Some(mut run) = self.known.run().cloned() else {
             return Ok(());
         };
-        let told = self.known.told().unwrap_or(run.started_ktime);
         let from = at.unwrap_or(run.started_ktime);
         run.started_unix_ns += from.since(run.started_ktime);
         run.started_ktime = from;
         let mut opening = Writer::part(Vec::new());
-        opening.write(&Input::Host(at.unwrap_or(told), Fact::Run(Box::new(run))))?;
+        // All that is told here was there when it began.
+        opening.write(&Input::Host(self.now, Fact::Run(Box::new(run))))?;
         for (told, fact) in self.known.facts() {
             opening.write(&Input::Host(told, fact))?;
         }

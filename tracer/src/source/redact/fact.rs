@@ -11,8 +11,8 @@ use crate::host::facts::{
     IpvsDestination, IpvsService, Link, LocalPorts, MulticastPorts, Namespace, Neighbor, NextHop,
     OpenSocket, OvsAnswer, OvsBridge, OvsDatapath, OvsFlow, OvsPort, OvsStep, OvsTrace, Owner,
     OwnerKind, PolicyRule, PortSockets, PortUse, Probe, ProcessOwner, ProxyNeighbors, Route,
-    RouteAnswer, Routed, RoutingChange, Run, TableRoute, TracedNode, TunnelLink, VxlanLink, WireGuard, WireGuardKey,
-    WireGuardPeer, XfrmPolicy,
+    RouteAnswer, Routed, RoutingChange, Run, TableRoute, TracedNode, TunnelLink, VxlanLink,
+    WireGuard, WireGuardKey, WireGuardPeer, XfrmPolicy,
 };
 use crate::model::{Mac, Process, Tuple};
 

@@ -106,7 +106,8 @@ fn run(ring: &mut Ring, seconds: u64, each: u64) {
         for n in 0..each {
             ring.take(&record(begin + n)).unwrap();
         }
-        ring.take(&counters(begin + SECOND / 2, second * each)).unwrap();
+        ring.take(&counters(begin + SECOND / 2, second * each))
+            .unwrap();
         ring.take(&Input::Tick(KtimeNs(begin + SECOND))).unwrap();
     }
 }
@@ -184,7 +185,10 @@ fn a_replay_counts_from_where_the_recording_begins() {
     assert_eq!(session.host().run.as_ref().unwrap().started_ktime, begun);
     // of a flow without an event, what was counted since
     let (_, last) = *told.last().unwrap();
-    assert_eq!(session.trace().unfollowed.packets + session.trace().unfollowed.crowded, last - before);
+    assert_eq!(
+        session.trace().unfollowed.packets + session.trace().unfollowed.crowded,
+        last - before
+    );
     assert!(before > 0);
 }
 
