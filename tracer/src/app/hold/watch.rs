@@ -177,7 +177,8 @@ impl Watch {
                 continue;
             }
             count(judged, &mut lost);
-            if meant.contains(&judged.flow) {
+            // What a flow got over (it was sent again, or nobody waited for it) is counted and no trouble.
+            if outcome > Outcome::Delivered && meant.contains(&judged.flow) {
                 let finding = finding(judged);
                 findings.entry(finding.trouble.clone()).or_insert(finding);
             }
@@ -274,28 +275,23 @@ fn is_reported(judged: &Judged) -> bool {
     )
 }
 
-/// How bad it is; `None` where nothing is wrong.
+/// What became of a flow; `None` where nothing is wrong and nothing was lost.
 fn trouble_of(judged: &Judged) -> Option<Outcome> {
     let outcome = judged.verdict.outcome;
     (outcome > Outcome::Delivered || !judged.losses.is_empty()).then_some(outcome)
 }
 
-/// What the verdict says where it is bad, else the first loss.
+/// What the verdict says.
 fn finding(judged: &Judged) -> Finding {
     let verdict = &judged.verdict;
-    let (cause, place, summary) = match judged.losses.first() {
-        Some(loss) if verdict.outcome <= Outcome::Delivered => {
-            (loss.cause.to_owned(), Some(&loss.place), &loss.summary)
-        }
-        _ => (cause_of(judged), verdict.place.as_ref(), &verdict.summary),
-    };
-    let at = LostAt::of(&cause, place);
+    let cause = cause_of(judged);
+    let at = LostAt::of(&cause, verdict.place.as_ref());
     Finding {
         trouble: Trouble {
             cause,
             place: format!("{} {} {}", at.namespace, at.interface, at.hook),
         },
-        summary: summary.clone(),
+        summary: verdict.summary.clone(),
     }
 }
 
