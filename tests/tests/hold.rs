@@ -11,8 +11,8 @@ use tests::alone::{alone, bash};
 const KEPT: &str = "/run/kept";
 
 /// A client, a router and a server that is reached by a route of the router; pings go on in the background. `said WORDS FILE`
-/// waits until they stand in the file.
-fn shell(script: &str) -> String {
+/// waits until they stand in the file. Tests run side by side and a tracer sees them all: each has `net` of its own.
+fn shell(net: &str, script: &str) -> String {
     let setup = r#"
         said() { for n in $(seq 1200); do grep -q -- "$1" "$2" 2> /dev/null && return; sleep 0.05; done
             echo "never said: $1" >&2; cat "$2" >&2; exit 1; }
@@ -32,7 +32,8 @@ fn shell(script: &str) -> String {
         trap 'kill $ping' EXIT
         said icmp_seq=2 pinged
     "#;
-    let done = bash(&format!("{setup}\n{script}")).unwrap();
+    let script = format!("{setup}\n{script}").replace("10.198", net);
+    let done = bash(&script).unwrap();
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
     assert!(done.status.success(), "{said}");
     said
@@ -83,6 +84,7 @@ fn packets(report: &Value, namespace: &str) -> u64 {
 fn a_route_that_went_is_saved_with_what_was_before() {
     alone(|| {
         let said = shell(
+            "10.198",
             r#"printf '#!/bin/sh\nenv | grep ^TRACER_ > "$1".part; mv "$1".part "$1"\n' > tell; chmod 755 tell
             "$TRACER" hold --last 30s --after 2s --save saves --metrics m.prom --exec '/run/kept/tell /run/kept/told' \
                 icmp and host 10.198.9.9 < /dev/null 2> said & pid=$!
@@ -140,6 +142,7 @@ fn a_route_that_went_is_saved_with_what_was_before() {
 fn a_signal_saves_and_what_goes_on_is_not_saved_again() {
     alone(|| {
         let said = shell(
+            "10.199",
             r#""$TRACER" hold --last 30s --after 1s --save saves --exec /run/kept/missing \
                 icmp and host 10.198.9.9 < /dev/null 2> said & pid=$!
             said "tracer: ready" said
@@ -161,6 +164,7 @@ fn a_signal_saves_and_what_goes_on_is_not_saved_again() {
 fn what_two_nodes_saved_is_one_path() {
     alone(|| {
         shell(
+            "10.200",
             r#"for node in client server; do
                 "$TRACER" hold --last 30s --after 1s --save $node --netns $node icmp and host 10.198.9.9 \
                     < /dev/null 2> said-$node & pids="${pids:-} $!"
