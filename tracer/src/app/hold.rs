@@ -269,7 +269,9 @@ impl<'a> Holder<'a> {
 
     /// Somebody asks for a save.
     fn ask(&mut self) {
-        if self.incidents.ask(self.watch.now()) {
+        // Before the first input the watch has no time yet.
+        let now = machine::ktime().unwrap_or(self.watch.now());
+        if self.incidents.ask(now) {
             say!("tracer: saving in {}", seconds(self.config.after));
         } else {
             say!("tracer: a save is on its way");
