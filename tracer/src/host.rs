@@ -175,6 +175,9 @@ pub fn is_named(typed: &str, netns: NetNs, name: &str) -> bool {
 /// Most steps over rules that are kept.
 const RULE_TRACES: usize = 4096;
 
+/// Of several nodes each tells what is there when it begins, in its own time.
+const NODE_OPENS_NS: u64 = 1_000_000_000;
+
 /// When a fact was read.
 struct At(KtimeNs);
 
@@ -287,7 +290,12 @@ impl Host {
 
     /// Until when what is told of a namespace was there before the trace.
     fn opened(&self, netns: NetNs) -> KtimeNs {
-        self.home(netns).map_or(self.opened, |node| node.from)
+        match self.home(netns) {
+            Some(node) => KtimeNs(node.from.0.saturating_add(NODE_OPENS_NS)),
+            // Of several nodes it is not known which began when.
+            None if !self.nodes.is_empty() => KtimeNs(u64::MAX),
+            None => self.opened,
+        }
     }
 
     /// Notes a change, unless it was before the trace, or came with its namespace.

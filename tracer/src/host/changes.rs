@@ -158,7 +158,7 @@ pub(super) fn link(before: &Link, now: &Link) -> Vec<(Course, Changed)> {
     found
 }
 
-/// Addresses that came and went.
+/// Addresses that came and went, without those that IPv6 gives to each interface by itself.
 pub(super) fn addresses(
     device: Device,
     before: &[InterfaceAddress],
@@ -173,8 +173,18 @@ pub(super) fn addresses(
         let what = Changed::Address(device, one.address, one.prefix);
         (course, what)
     };
-    let went = before.iter().filter(|one| missing_in(now, one));
-    let came = now.iter().filter(|one| missing_in(before, one));
+    let given = |one: &&InterfaceAddress| match one.address {
+        IpAddr::V6(address) => !address.is_unicast_link_local(),
+        IpAddr::V4(_) => true,
+    };
+    let went = before
+        .iter()
+        .filter(|one| missing_in(now, one))
+        .filter(given);
+    let came = now
+        .iter()
+        .filter(|one| missing_in(before, one))
+        .filter(given);
     went.map(|one| told(Course::Went, one))
         .chain(came.map(|one| told(Course::Came, one)))
         .collect()
