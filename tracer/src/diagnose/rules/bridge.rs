@@ -1,5 +1,6 @@
 //! Frames that a bridge does not pass on.
 
+use crate::host::Host;
 use crate::host::facts::{Link, PortState};
 use crate::model::{Detail, Device, Mac, Step};
 use crate::network::bridging::{
@@ -12,7 +13,7 @@ use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{L2_BRIDGE, MTU_EXCEEDED};
 use super::super::layer2_commands::fdb_anywhere;
 use super::super::loss::Loss;
-use super::super::remedy::{Shell, command, text};
+use super::super::remedy::{Remedy, Shell, command, text};
 use super::l2;
 use super::link;
 use super::vlan;
@@ -187,6 +188,18 @@ fn lonely(loss: &Loss<'_>) -> Option<Candidate> {
     )
 }
 
+/// The entry that a port lacks to which nothing unknown is flooded: that is mostly meant.
+fn entry(host: &Host, obstacle: &Obstacle<'_>, mac: Mac) -> Option<Remedy> {
+    let Obstacle::Flood(port, "flood") = obstacle else {
+        return None;
+    };
+    let words =
+        |verb: &'static str| command!["bridge fdb", verb, mac, "dev", port.name, "master static"];
+    let text = format!("tell the bridge that {mac} is behind {}", port.name);
+    let shell = Shell::of(host, Some(port.device.netns));
+    Some(shell.change(text, words("add")).undone_by(words("del")))
+}
+
 /// The loss with the one setting that did it.
 fn held_up(loss: &Loss<'_>, obstacle: &Obstacle<'_>) -> Candidate {
     let host = loss.host;
@@ -226,6 +239,7 @@ fn held_up(loss: &Loss<'_>, obstacle: &Obstacle<'_>) -> Candidate {
     .explains(Specificity::Fact)
     .because("link", obstacle.read(host))
     .because("fdb", fdb_words(loss, mac))
+    .advise(mac.and_then(|mac| entry(host, obstacle, mac)))
     .advise(obstacle.advice(host))
     .advise(
         mac.map(|mac| {

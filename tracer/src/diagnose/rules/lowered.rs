@@ -3,11 +3,15 @@
 use crate::host::facts::Statement;
 use crate::model::{Device, Event, NetNs};
 
+use super::super::ends;
 use super::super::loss::Loss;
 use super::super::needs::Asked;
-use super::super::remedy::Remedy;
+use super::super::remedy::{Remedy, text};
 use super::super::rewriter;
 use super::super::words;
+
+/// The TTL of what does not choose one.
+const DEFAULT: &str = "net/ipv4/ip_default_ttl";
 
 /// Where the TTL of a packet was made too small.
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +70,33 @@ impl Lowered {
 
     /// What to read about it.
     pub(super) fn ask(&self, loss: &Loss<'_>, asked: &mut Asked) {
+        if !loss.v6() && self.from.is_none() {
+            asked.sysctl(self.netns, DEFAULT);
+        }
         rewriter::ask(loss.host, self.netns, &self.devices(), asked);
+    }
+
+    /// The program that sends it chose the number: it is not what the sender's host gives without that.
+    fn by_program(&self, loss: &Loss<'_>) -> Option<(String, Vec<Remedy>)> {
+        let (host, is) = (loss.host, self.to.1);
+        let usual = host.sysctls.get(&(self.netns, DEFAULT.to_owned()))?;
+        let usual: u8 = usual.fact.as_ref()?.parse().ok()?;
+        if usual == is {
+            return None;
+        }
+        let program = ends::sender(&loss.view(), loss.journey.direction);
+        let program = program.map_or_else(
+            || "a program".to_owned(),
+            |(_, process)| process.to_string(),
+        );
+        let name = host.namespace(self.netns);
+        let advice = text(format!(
+            "have it send with more: a BGP daemon's ebgp-multihop or ttl-security, ping -t, the socket option IP_TTL ({name} gives {usual} to what does not choose)"
+        ));
+        Some((
+            format!("{program} on {name} sends it with TTL {is}, too few hops to go on"),
+            vec![advice],
+        ))
     }
 
     /// In words, as the end of a sentence, and what to do; `None` where its sender just gave it so few.
@@ -82,8 +112,10 @@ impl Lowered {
         };
         let what = if loss.v6() { "hop limit" } else { "TTL" };
         let Some((from, was)) = self.from else {
-            let (by, advice) = rewriter::by_rule(host, self.netns, makes)?;
             let name = host.namespace(self.netns);
+            let Some((by, advice)) = rewriter::by_rule(host, self.netns, makes) else {
+                return self.by_program(loss);
+            };
             return Some((format!("{name} sends it with {what} {is}{by}"), advice));
         };
         let (by, advice) = rewriter::find(host, (self.netns, &self.devices()), makes);

@@ -472,7 +472,7 @@ fn nobody(
     if let Some(more) = way.as_ref().and_then(|way| way.summary(told)) {
         candidate.summary += &more;
     }
-    let foreign = foreign::told(trace, host, who);
+    let foreign = foreign::told((trace, host), who, told);
     let nothing = found.is_empty() && foreign.is_none();
     if let Some((words, change)) = foreign {
         candidate.summary += &words;

@@ -26,6 +26,7 @@ use super::super::causes::{Cause, NETFILTER_DROP, NETFILTER_QUEUE, NETFILTER_REJ
 use super::super::hooks::{self, Hook};
 use super::super::loss::Loss;
 use super::super::nfqueue;
+use super::super::owners;
 use super::super::remedy::{Remedy, Shell, command, text};
 
 pub use answer::switch;
@@ -262,18 +263,31 @@ pub fn reject(loss: &Loss<'_>) -> Option<Candidate> {
         kind,
         format!("{told} was built for this packet in the same call"),
     );
+    let mut named = false;
     let candidate = match hook.and_then(|h| Some((h, suspected(loss, h, &[Stop::Reject])?))) {
         Some((hook, (chains, found))) => {
+            named = found.only().is_some_and(|only| !is_of_services(only));
             let candidate = untracked::explain(candidate, (loss, hook));
             let candidate = helper::explain(candidate, (loss, hook));
             answer::with(candidate, (loss, hook), &chains, &found)
         }
         None => candidate.advise(look_everywhere(loss, hook, &shell)),
     };
-    Some(candidate.advise([shell.look(
+    let services = shell.look(
         "a service without endpoints is rejected the same way: are there backends?",
         "nft list ruleset",
-    )]))
+    );
+    Some(candidate.advise((!named).then_some(services)))
+}
+
+/// Whether who wrote a rule translates services.
+fn is_of_services(suspect: &suspects::Suspect<'_>) -> bool {
+    let suspects::Suspect {
+        chain: base, rule, ..
+    } = suspect;
+    let plain = (base.chain.as_str(), "");
+    let (chain, text) = rule.as_ref().map_or(plain, |r| (&r.chain, &r.text));
+    owners::of(&base.table, chain, text).is_some_and(|owner| owner.serves())
 }
 
 /// NFQUEUE: no process listens, or its queue is full, or it refused the packet.

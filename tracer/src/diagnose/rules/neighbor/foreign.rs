@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::Question;
+use crate::network::neighbour::Answer;
 use crate::network::settings::conf;
 
 use super::super::super::remedy::{Remedy, Shell, command, sysctl};
@@ -42,8 +43,15 @@ pub(super) fn question(trace: &Trace, host: &Host, who: Unresolved) -> Option<Qu
     })
 }
 
-/// As the end of a sentence, with what to change.
-pub(super) fn told(trace: &Trace, host: &Host, who: Unresolved) -> Option<(String, Remedy)> {
+/// As the end of a sentence, with what to change. `None` where nobody is there who could answer.
+pub(super) fn told(
+    (trace, host): (&Trace, &Host),
+    who: Unresolved,
+    answer: &Answer<'_>,
+) -> Option<(String, Remedy)> {
+    if answer.answerers.is_empty() && answer.open.is_empty() {
+        return None;
+    }
     let asker = asks_with(trace, host, who)?;
     let name = setting(host, who);
     let read = host.sysctls.get(&(who.device.netns, name.clone()))?;
