@@ -1,6 +1,9 @@
 //! What `lab run --json` writes: one line of JSON a lab, for programs that look at what fails.
 
-use serde::Serialize;
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 
 use crate::proof::Step;
 use crate::score::Marks;
@@ -67,5 +70,47 @@ impl Record<'_> {
     /// Nothing in a record cannot be written as JSON.
     pub fn line(&self) -> serde_json::Result<String> {
         Ok(serde_json::to_string(self)? + "\n")
+    }
+}
+
+/// The labs that lines of `--json` tell of.
+///
+/// # Errors
+/// A line is not what `--json` writes.
+pub fn names(lines: &str) -> Result<BTreeSet<String>> {
+    #[derive(Deserialize)]
+    struct Named {
+        name: String,
+    }
+    let name = |line| {
+        serde_json::from_str(line)
+            .map(|named: Named| named.name)
+            .with_context(|| format!("not a result of a lab: {line}"))
+    };
+    lines.lines().map(name).collect()
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod tests {
+    use super::*;
+    use crate::proof::Proof;
+
+    #[test]
+    fn labs_are_found_again_by_the_names_in_their_results() {
+        let line = |name: &str| Line {
+            name: name.to_owned(),
+            family: "route".to_owned(),
+            verdict: Verdict::Fail("healthy: outcome\nis another".to_owned()),
+            marks: Marks::default(),
+            loses: true,
+            proof: Proof::default(),
+        };
+        let told: String = ["ttl-loop", "no-route"]
+            .map(|name| Record::from(&line(name)).line().unwrap())
+            .concat();
+        let found = names(&told).unwrap();
+        assert!(found.iter().eq(["no-route", "ttl-loop"]));
+        assert!(names("PASS ttl-loop").is_err());
     }
 }

@@ -11,9 +11,9 @@ use clap::{Args, Parser, Subcommand};
 use tests::bpf::Wanted;
 use tests::fix::Fixes;
 use tests::kernel::Version;
-use tests::lab::Lab;
+use tests::lab::{Lab, name_of};
 use tests::net::{Sandbox, find_command};
-use tests::result::Record;
+use tests::result::{Record, names};
 use tests::runner::{Run, Variant};
 use tests::sample::sample;
 use tests::score::{Score, Scoreboard};
@@ -106,6 +106,9 @@ struct Wish {
     /// Write what became of each lab to FILE, one line of JSON for each.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Leave out labs that FILE of --json tells of already, and add to it.
+    #[arg(long, requires = "json")]
+    resume: bool,
 }
 
 fn main() -> ExitCode {
@@ -210,7 +213,10 @@ fn run(wish: Wish) -> Result<ExitCode> {
     if wish.sample {
         labs = sample(labs)?;
     }
-    let json = wish.json.as_deref().map(create).transpose()?;
+    let json = match wish.json.as_deref() {
+        Some(file) if wish.resume => Some(resume(file, &mut labs)?),
+        file => file.map(create).transpose()?,
+    };
     let lines = suite.run(&labs, |line| {
         // What cannot be written is missing there; the labs go on.
         let _ = json.as_ref().map(|json| tell(line, json));
@@ -241,6 +247,18 @@ fn say_what_was_left_out(fixes: Fixes, lines: &[Line]) {
 
 fn create(file: &Path) -> Result<File> {
     File::create(file).with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// Opens a file of results to add to it, and takes the labs that it tells of from those that are to be run.
+fn resume(file: &Path, labs: &mut Vec<PathBuf>) -> Result<File> {
+    let told = match std::fs::read_to_string(file) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        told => told.with_context(|| format!("cannot read {}", file.display()))?,
+    };
+    let done = names(&told).with_context(|| file.display().to_string())?;
+    labs.retain(|lab| !done.contains(&name_of(lab)));
+    let results = File::options().create(true).append(true).open(file);
+    results.with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// One write for a line, as labs that end at the same time share the file.
