@@ -8,7 +8,7 @@
     reason = "a setup that fails is a test that fails"
 )]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::UdpSocket;
 use std::ops::ControlFlow;
@@ -18,9 +18,11 @@ use std::sync::mpsc;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use aya::programs::loaded_programs;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::getpid;
 use tests::alone::alone;
+use tests::kernel::Version;
 use tracer::host::facts::{Probe, ProbeState};
 use tracer::host::namespaces::NetnsFd;
 use tracer::kernel::{Kernel, LoadOptions, Outcome, Target};
@@ -282,35 +284,48 @@ fn two_runs_leave_each_other_alone() {
     });
 }
 
-/// Instructions that the verifier walked for each program that this process holds: kernels from 5.16 on tell.
-fn walked() -> Vec<u64> {
+/// The programs that this process holds, each with the instructions that the verifier walked for it: kernels from 5.16 on
+/// tell.
+fn walked() -> Vec<(String, u64)> {
     let entries = fs::read_dir("/proc/self/fdinfo").unwrap();
-    let by_program: BTreeMap<u64, u64> = entries
+    let held: BTreeSet<u32> = entries
         .filter_map(|entry| {
             let info = fs::read_to_string(entry.ok()?.path()).ok()?;
-            let number = |name: &str| {
-                let mut lines = info.lines();
-                let line = lines.find_map(|line| line.strip_prefix(name))?;
-                line.trim().parse().ok()
-            };
-            Some((number("prog_id:")?, number("verified_insns:")?))
+            let line = info
+                .lines()
+                .find_map(|line| line.strip_prefix("prog_id:"))?;
+            line.trim().parse().ok()
         })
         .collect();
-    by_program.into_values().collect()
+    loaded_programs()
+        .filter_map(Result::ok)
+        .filter(|program| held.contains(&program.id()))
+        .filter_map(|program| {
+            let name = program.name_as_str()?.to_owned();
+            Some((name, program.verified_instruction_count()?.into()))
+        })
+        .collect()
 }
 
 /// Each run of tracer waits for the verifier, and a branch at the wrong place makes it walk many times as far. The bounds
-/// are twice of what it walks on 6.18.
+/// are twice of what it walks on 6.18, and a little more than what it walks on 6.1, which forgets less of what two ways
+/// to the same place have in common.
 #[test]
 fn the_verifier_is_soon_done() {
     isolated(|| {
+        let old = Version::running().unwrap() < "6.12".parse().unwrap();
+        let (one, all) = if old {
+            (400_000, 2_000_000)
+        } else {
+            (170_000, 1_700_000)
+        };
         let mut kernel = load();
         kernel.attach_tracepoints();
         let walked = walked();
         println!("{} programs: {walked:?}", walked.len());
-        let most = walked.iter().max().copied().unwrap_or_default();
-        assert!(most < 170_000, "{walked:?}");
-        assert!(walked.iter().sum::<u64>() < 1_700_000, "{walked:?}");
+        assert!(walked.iter().all(|(_, walked)| *walked < one), "{walked:?}");
+        let sum: u64 = walked.iter().map(|(_, walked)| walked).sum();
+        assert!(sum < all, "{sum}: {walked:?}");
     });
 }
 
