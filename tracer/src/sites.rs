@@ -46,8 +46,22 @@ const NO_REASONS: &str = "";
 
 /// Where UDP frees what its socket does not take: for its filter, its checksum, or want of room.
 const UDP_QUEUE: [&str; 2] = ["udp_queue_rcv_one_skb", "udpv6_queue_rcv_one_skb"];
+/// Where input finds the protocol that takes a packet.
+const DELIVERY: [&str; 4] = [
+    "ip_protocol_deliver_rcu",
+    "ip_local_deliver_finish",
+    "ip6_protocol_deliver_rcu",
+    "ip6_input_finish",
+];
 /// Where routing frees what came in and is refused.
 pub const ROUTED_INPUT: [&str; 2] = ["ip_rcv_finish_core", "ip_rcv_finish"];
+/// What runs when the time for the fragments of a packet is up.
+const EXPIRE: [&str; 4] = [
+    "ip_expire",
+    "ip6_frag_expire",
+    "ip6frag_expire_frag_queue",
+    "nf_ct_frag6_expire",
+];
 /// Where VXLAN frees what it has no device for; it names the reason from 6.12 on.
 pub const VXLAN_INPUT: &str = "vxlan_rcv";
 /// Where tc's programs and actions end what comes in and what goes out.
@@ -174,10 +188,30 @@ sites! {
         ]),
         at(&[NO_REASONS], &["__dev_queue_xmit"]),
     ];
+    FRAGMENTS_EXPIRED: "fragments were missing until the time was up (ip_expire, ip6_frag_expire), which 6.1 and older do not name", [
+        reasons(&["FRAG_REASM_TIMEOUT"]),
+        unnamed(&EXPIRE),
+        // the fragments behind the first; an error that is sent to their source and dropped has other functions
+        Sign {
+            reasons: &[UNNAMED],
+            functions: &["inet_frag_rbtree_purge", "inet_frag_destroy"],
+            callers: &EXPIRE,
+        },
+    ];
     RING: "a device's ring, or a CPU's backlog, is full", [
         reasons(&["FULL_RING", "DEV_HDR_FULL", "CPU_BACKLOG"]),
+        at(&[NO_REASONS], &["tun_net_xmit"]),
     ];
     IPSEC: "an IPsec policy refuses it", [reasons(&["XFRM_POLICY"])];
+    IPSEC_UNNAMED: "an IPsec policy may have refused it, where a kernel does not say so: forwarding before 6.2, all before 5.17", [
+        unnamed(&["ip_forward", "ip6_forward"]),
+        at(&[NO_REASONS], &DELIVERY),
+        at(&[NO_REASONS], &["icmp_rcv", "icmpv6_rcv", "tcp_v4_rcv", "tcp_v6_rcv"]),
+        at(&[NO_REASONS], &UDP_QUEUE),
+    ];
+    NO_PROTOCOL: "input of a protocol that nobody takes, on a kernel without reasons (before 5.17)", [
+        at(&[NO_REASONS], &DELIVERY),
+    ];
     OTHER_HOST: "the frame is for another MAC: OTHERHOST, or PACKET_OTHERHOST in ip_rcv_core before there were reasons", [
         reasons(&["OTHERHOST"]),
         unnamed(&["ip_rcv_core", "ip_rcv", "ip6_rcv_core", "ipv6_rcv"]),
@@ -249,7 +283,10 @@ sites! {
         functions(&["vxlan_xmit*", "geneve_xmit"]),
     ];
     WIREGUARD_OUTPUT: "a WireGuard device has no peer for it, or no endpoint of that peer (wg_xmit)", [functions(&["wg_xmit"])];
-    TUNNEL_SOURCE: "a tunnel gets a frame with its own source MAC (vxlan_set_mac)", [reasons(&["LOCAL_MAC"])];
+    TUNNEL_SOURCE: "a tunnel gets a frame with its own source MAC (vxlan_set_mac)", [
+        reasons(&["LOCAL_MAC"]),
+        unnamed(&[VXLAN_INPUT]),
+    ];
     OPENVSWITCH: "Open vSwitch ends a packet's way: a flow without an output, or no flow and nobody to ask (net/openvswitch)", [
         functions(&[
             "ovs_*",

@@ -436,6 +436,12 @@ pub fn tuple_of(event: &Event) -> Option<Tuple> {
     event.tuple.or_else(|| event.packet.as_ref()?.tuple)
 }
 
+/// The first segment of a TCP connection.
+#[must_use]
+pub fn is_syn(packet: &crate::model::Packet) -> bool {
+    matches!(packet.transport, Transport::Tcp { flags, .. } if flags & 0x12 == 2)
+}
+
 /// A TCP reset.
 #[must_use]
 pub fn is_reset(packet: &crate::model::Packet) -> bool {

@@ -317,6 +317,12 @@ pub const RULES: &[Rule] = &[
     ),
     rule!("IPsec", &[&sites::IPSEC], &[needs::XFRM], ipsec::refused),
     rule!(
+        "IPsec on kernels that do not name it",
+        &[&sites::IPSEC_UNNAMED],
+        &[needs::XFRM],
+        ipsec::refused_unnamed,
+    ),
+    rule!(
         "macvlans that are kept apart",
         &[&sites::OTHER_HOST, &sites::BRIDGE],
         &[needs::FRAME],

@@ -9,7 +9,7 @@ use crate::verdict::Confidence;
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{CGROUP_DROP, SOCKET_FILTER};
 use super::super::device_state;
-use super::super::loss::Loss;
+use super::super::loss::{Loss, is_syn};
 use super::super::remedy::{Remedy, Shell, command, text};
 
 /// Attach types as bpftool(8) names them.
@@ -147,7 +147,7 @@ pub fn ingress(loss: &Loss<'_>) -> Option<Candidate> {
     let filters = Shell::of(loss.host, loss.netns()).look("else a filter of the socket itself: the process that set it (SO_ATTACH_FILTER, SO_ATTACH_BPF)", "ss -0pb");
     // Without a name for the reason, a program of the receiver's own groups must be there.
     if loss.unnamed() && (list.is_empty() || member.is_none()) {
-        return None;
+        return syn(loss);
     }
     if list.is_empty() {
         let what = if unread {
@@ -202,6 +202,34 @@ pub fn ingress(loss: &Loss<'_>) -> Option<Candidate> {
         )
         .advise(advice(loss.host, &list))
         .advise([socket_owner(loss), filters]),
+    )
+}
+
+/// A SYN that nobody answered, on a kernel that tells neither the reason nor the socket (before 5.17): what a listener in
+/// a group with a program does not get looks like this, and little else does.
+fn syn(loss: &Loss<'_>) -> Option<Candidate> {
+    let packet = loss.event.packet.as_ref()?;
+    if loss.info.reason.is_some() || !is_syn(packet) || loss.reset_sent() {
+        return None;
+    }
+    let mut list = concerned(loss.host, loss.netns(), INGRESS, None);
+    list.retain(|program| program.cgroup != "/");
+    if list.is_empty() {
+        return None;
+    }
+    let words = format!(
+        "a cgroup's ingress program may have dropped it{}{}",
+        loss.at_words(),
+        named(&list)
+    );
+    let doubt = "this kernel tells neither the reason nor the receiving socket: a wrong checksum and a filter of the socket itself look the same";
+    Some(
+        Candidate::new(&CGROUP_DROP, loss.place(Some("cgroup")), words)
+            .explains(Specificity::Location)
+            .sure(Confidence::Possible)
+            .because("cgroup", Some(doubt.to_owned()))
+            .advise([socket_owner(loss)])
+            .advise(advice(loss.host, &list)),
     )
 }
 

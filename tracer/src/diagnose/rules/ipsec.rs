@@ -28,18 +28,21 @@ fn decides<'h>(
         .min_by_key(|p| (p.priority, p.index))
 }
 
-/// What is taken in or passed on: the reason tells, and the policies say which.
-pub fn refused(loss: &Loss<'_>) -> Option<Candidate> {
-    let netns = loss.netns()?;
-    let forwarded = loss.function().ends_with("forward");
-    let direction = if forwarded {
+/// The policies that are asked about what came in.
+fn direction(loss: &Loss<'_>) -> XfrmDirection {
+    if loss.function().ends_with("forward") {
         XfrmDirection::Forward
     } else {
         XfrmDirection::In
-    };
+    }
+}
+
+/// What is taken in or passed on: the reason tells, and the policies say which.
+pub fn refused(loss: &Loss<'_>) -> Option<Candidate> {
+    let netns = loss.netns()?;
     let policy = loss
         .tuple()
-        .and_then(|t| decides(loss.host, netns, direction, &t));
+        .and_then(|t| decides(loss.host, netns, direction(loss), &t));
     let words = match policy {
         Some(policy) if policy.blocks => {
             format!("an IPsec policy refused it{} ({policy})", loss.at_words())
@@ -61,6 +64,13 @@ pub fn refused(loss: &Loss<'_>) -> Option<Candidate> {
             .because("policy", policy.map(ToString::to_string))
             .advise(advice(&shell, policy)),
     )
+}
+
+/// The same where the kernel does not say so: there must be a policy that selects it, and nobody was told of anything else.
+pub fn refused_unnamed(loss: &Loss<'_>) -> Option<Candidate> {
+    let tuple = loss.tuple().filter(|_| loss.told().is_none())?;
+    decides(loss.host, loss.netns()?, direction(loss), &tuple)?;
+    Some(refused(loss)?.sure(Confidence::Likely))
 }
 
 /// A policy without templates as `ip xfrm policy add` takes it.

@@ -9,6 +9,7 @@ use super::super::loss::Loss;
 use super::super::remedy::{Command, Remedy, Shell, command};
 use super::ready::{self, Lost};
 use crate::network::links::peer_of;
+use crate::sites;
 
 /// What to look at: the words for it, the command, and a pattern by which its lines are chosen.
 type Look = (&'static str, &'static str, Option<&'static str>);
@@ -18,6 +19,8 @@ struct Row {
     reason: &'static str,
     /// Functions that it must be freed in; empty: any.
     functions: &'static [&'static str],
+    /// How it shows on kernels that do not know the reason.
+    unnamed: fn(&Loss<'_>) -> bool,
     /// Why.
     cause: &'static Cause,
     /// `where.hook`, where it has one.
@@ -58,12 +61,17 @@ const fn row(
     Row {
         reason,
         functions: &[],
+        unnamed: |_| false,
         cause,
         hook,
         words,
         look,
         changes: |_| Vec::new(),
     }
+}
+
+const fn or_where(unnamed: fn(&Loss<'_>) -> bool, row: Row) -> Row {
+    Row { unnamed, ..row }
 }
 
 const fn with(row: Row, changes: fn(&Loss<'_>) -> Vec<Remedy>) -> Row {
@@ -78,6 +86,12 @@ fn turn_on(loss: &Loss<'_>) -> Vec<Remedy> {
     let asking = peer_of(loss.host, device).map(|link| link.device);
     let lost = asking.and_then(|asking| Lost::told_by(loss.trace, loss.host, asking, dst));
     ready::turn_on(loss.host, device, false, lost.as_ref())
+}
+
+/// The sender was told so: "protocol unreachable", or "unrecognized next header" of a parameter problem.
+fn told_of_protocol(loss: &Loss<'_>) -> bool {
+    let told = if loss.v6() { (4, 1) } else { (3, 2) };
+    sites::NO_PROTOCOL.is(loss.info) && loss.icmp_sent() == Some(told)
 }
 
 /// Without timestamps there is no such check (tcp_paws_check, include/net/tcp.h); both ends have to agree on them, so one
@@ -109,6 +123,7 @@ static ROWS: &[Row] = &[
             "ip_rcv_finish_core",
             "ip_forward_options",
         ],
+        unnamed: |_| false,
         cause: &HEADER,
         hook: STAGE,
         words: "malformed IP header",
@@ -130,12 +145,15 @@ static ROWS: &[Row] = &[
         "no protocol takes this kind of frame",
         HDR,
     ),
-    row(
-        "IP_NOPROTO",
-        &HEADER,
-        STAGE,
-        "no protocol takes this IP protocol number",
-        HDR,
+    or_where(
+        told_of_protocol,
+        row(
+            "IP_NOPROTO",
+            &HEADER,
+            STAGE,
+            "no protocol takes this IP protocol number",
+            HDR,
+        ),
     ),
     row("ICMP_NOTYPE", &HEADER, STAGE, "unknown ICMP type", HDR),
     row(
@@ -166,12 +184,15 @@ static ROWS: &[Row] = &[
         ),
         turn_on,
     ),
-    row(
-        "FRAG_REASM_TIMEOUT",
-        &FRAGMENT,
-        Some("route"),
-        "fragments were missing until the time was up",
-        ("counters of reassembly", "nstat -az", Some("-e reasm")),
+    or_where(
+        |loss| sites::FRAGMENTS_EXPIRED.is(loss.info),
+        row(
+            "FRAG_REASM_TIMEOUT",
+            &FRAGMENT,
+            Some("route"),
+            "fragments were missing until the time was up",
+            ("counters of reassembly", "nstat -az", Some("-e reasm")),
+        ),
     ),
     row(
         "FRAG_TOO_FAR",
@@ -362,8 +383,9 @@ static ROWS: &[Row] = &[
 /// A row of the table.
 pub fn by_reason(loss: &Loss<'_>) -> Option<Candidate> {
     let row = ROWS.iter().find(|row| {
-        row.reason == loss.reason()
-            && (row.functions.is_empty() || row.functions.contains(&loss.function()))
+        let named = row.reason == loss.reason()
+            && (row.functions.is_empty() || row.functions.contains(&loss.function()));
+        named || (row.unnamed)(loss)
     })?;
     let shell = Shell::of(loss.host, loss.netns());
     let (why, look, pattern) = row.look;

@@ -260,11 +260,15 @@ fn more_room(shell: &Shell, name: &str, fifo: &Qdisc) -> Remedy {
 
 /// The CPU's backlog, the ring of a TUN or TAP device that its process does not read, or another device's own queue.
 pub fn ring(loss: &Loss<'_>) -> Option<Candidate> {
-    Some(if loss.reason() == "CPU_BACKLOG" {
-        backlog(loss)
-    } else {
-        device_ring(loss)
-    })
+    if loss.reason() == "CPU_BACKLOG" {
+        return Some(backlog(loss));
+    }
+    // Where the kernel has no reasons, a device that no process has open frees at the same place (tun_net_xmit).
+    let open = || {
+        let state = device_state::of(loss.host, loss.last_device()?)?;
+        state.holders.as_ref().filter(|holders| !holders.is_empty())
+    };
+    (loss.info.reason.is_some() || open().is_some()).then(|| device_ring(loss))
 }
 
 fn backlog(loss: &Loss<'_>) -> Candidate {

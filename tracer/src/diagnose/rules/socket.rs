@@ -13,7 +13,7 @@ use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{SOCKET_BACKLOG, SOCKET_BUFFER, SOCKET_NONE, SOCKET_REFUSED};
 use super::super::left_over::has_given_up;
 use super::super::local;
-use super::super::loss::{Loss, is_reset};
+use super::super::loss::{Loss, is_reset, is_syn};
 use super::super::ports;
 use super::super::remedy::{Remedy, Shell, command, sysctl, text};
 use super::super::words;
@@ -248,10 +248,12 @@ pub fn closing(loss: &Loss<'_>) -> Option<Candidate> {
         .packet
         .as_ref()
         .is_some_and(|p| matches!(p.transport, Transport::Tcp { .. }) && !is_reset(p));
+    // Without reasons nothing else is told of a first segment either: a wrong checksum, or a filter.
+    let first = loss.event.packet.as_ref().is_some_and(is_syn) && loss.info.reason.is_none();
     let here = matches!(loss.function(), "tcp_v4_rcv" | "tcp_v6_rcv");
     // Where a kernel has no reasons (before 5.17), a reset tells that there was no socket.
     let no_socket = loss.info.reason.is_none() && loss.reset_sent();
-    if !loss.unnamed() || !here || !segment || no_socket {
+    if !loss.unnamed() || !here || !segment || first || no_socket {
         return None;
     }
     let tuple = loss.tuple()?;

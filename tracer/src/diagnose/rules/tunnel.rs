@@ -45,6 +45,9 @@ pub fn unknown(loss: &Loss<'_>) -> Option<Candidate> {
         .as_ref()
         .or_else(|| loss.steps().last()?.event.packet.as_ref())
         .and_then(|p| p.tunnel);
+    if has_own_source(loss) {
+        return None;
+    }
     if loss.reason() == "VXLAN_VNI_NOT_FOUND" || loss.unnamed() && loss.function() == VXLAN_INPUT {
         return Some(unknown_vni(loss, tunnel));
     }
@@ -281,7 +284,18 @@ pub fn no_remote(loss: &Loss<'_>) -> Option<Candidate> {
         .explains(Specificity::Fact)
     };
     let mac = l2::frame(loss).map(|f| f.dst);
-    match (loss.reason(), loss.function()) {
+    let known = loss.last_device().zip(mac);
+    let remote = known
+        .and_then(|(device, mac)| remote_of(loss.host, device, mac))
+        .map(|r| r.address)
+        .or_else(|| looked_up(loss));
+    // Kernels up to 6.1 do not say which of these it is.
+    let reason = match (loss.unnamed(), loss.function()) {
+        (true, "vxlan_xmit") => "NO_TX_TARGET",
+        (true, _) if unroutable(loss, remote) => "IP_OUTNOROUTES",
+        _ => loss.reason(),
+    };
+    match (reason, loss.function()) {
         ("NO_TX_TARGET", "vxlan_xmit" | "vxlan_xmit_one" | "geneve_xmit") => {
             let why = format!("no FDB entry names the remote end for {}", for_mac(mac));
             Some(without_entry(loss, mac, without(why)))
@@ -291,11 +305,6 @@ pub fn no_remote(loss: &Loss<'_>) -> Option<Candidate> {
             Some(without_entry(loss, mac, without(why)))
         }
         ("IP_OUTNOROUTES", "vxlan_xmit_one" | "vxlan_xmit" | "geneve_xmit") => {
-            let known = loss.last_device().zip(mac);
-            let remote = known
-                .and_then(|(device, mac)| remote_of(loss.host, device, mac))
-                .map(|r| r.address)
-                .or_else(|| looked_up(loss));
             if let Some(stale) = stale_end(loss, remote) {
                 let (why, advice) = stale;
                 return Some(without(why).advise(advice));
@@ -437,6 +446,15 @@ fn looked_up(loss: &Loss<'_>) -> Option<IpAddr> {
         })
 }
 
+/// Whether there is no route to a tunnel's remote end: the kernel found none in the same call, or finds none now.
+fn unroutable(loss: &Loss<'_>, remote: Option<IpAddr>) -> bool {
+    let now = || {
+        let answer = routing::answer(loss.host, loss.netns()?, remote?)?;
+        Some(answer.result.is_err())
+    };
+    looked_up(loss).is_some() || now() == Some(true)
+}
+
 /// The packet with its tunnel around it is too big for the underlay, and must not be fragmented. The ICMP error goes to
 /// this host, which made the outer packet: the sender inside hears nothing.
 pub fn too_big(loss: &Loss<'_>) -> Option<Candidate> {
@@ -492,6 +510,9 @@ pub fn too_big(loss: &Loss<'_>) -> Option<Candidate> {
 
 /// The frame inside has the receiving device's own MAC as its source (`vxlan_set_mac`, drivers/net/vxlan).
 pub fn own_source(loss: &Loss<'_>) -> Option<Candidate> {
+    if loss.unnamed() && !has_own_source(loss) {
+        return None;
+    }
     let host = loss.host;
     let device = loss.last_device()?;
     let link = host.link(device);
@@ -524,6 +545,19 @@ pub fn own_source(loss: &Loss<'_>) -> Option<Candidate> {
     Some(candidate.advise([text(
         "machines made from one image often share MACs and machine ids: /etc/machine-id too must differ",
     )]))
+}
+
+/// The same where the kernel does not say so: the tunnel device had the frame already when it was freed, and the frame has
+/// its MAC.
+fn has_own_source(loss: &Loss<'_>) -> bool {
+    let device = loss.last_device().and_then(|device| loss.host.link(device));
+    let Some(mac) = device.filter(|l| l.vxlan.is_some()).and_then(|l| l.mac) else {
+        return false;
+    };
+    let packets = loss.steps().iter().filter_map(|s| s.event.packet.as_ref());
+    let sources = packets.filter_map(|p| Some(p.inner_ethernet.or(p.ethernet)?.src));
+    let frame = sources.last();
+    loss.unnamed() && loss.function() == VXLAN_INPUT && frame == Some(mac)
 }
 
 /// What one device's neighbour table says of another's addresses.

@@ -2,11 +2,14 @@
 
 use std::net::IpAddr;
 
-use crate::model::{Detail, Device, Direction, Event, Fate, NetNs, Proto, Transport, Tuple};
+use crate::model::{
+    Detail, Device, Direction, Event, Fate, NetNs, Process, Proto, Transport, Tuple,
+};
 use crate::verdict::{Confidence, Place};
 
 use super::super::candidate::Candidate;
 use super::super::causes::{KERNEL_OTHER, REMOTE_UNANSWERED, SOCKET_NONE, SOCKET_UNANSWERED};
+use super::super::ports;
 use super::super::recovered::first_packet;
 use super::super::remedy::{Remedy, Shell, command, ip, text};
 use super::super::routing;
@@ -218,6 +221,20 @@ fn other_sources(view: &View<'_>, device: Device, gone: &Tuple) -> Vec<Remedy> {
         .collect()
 }
 
+/// Who has the socket that the packet came to, where one process is all that may have it: kernels before 6.3 do not tell who
+/// reads (`sock_recv_length`).
+fn holder(view: &View<'_>, last: Option<&Event>) -> Option<String> {
+    let arrived = last?.tuple?;
+    let sockets = ports::on_port(view.host, netns_of(last)?, &arrived)?;
+    let mut holders: Vec<&Process> = sockets.iter().flat_map(|s| &s.holders).collect();
+    holders.sort_by_key(|process| process.pid);
+    holders.dedup();
+    match holders[..] {
+        [process] => Some(process.to_string()),
+        _ => None,
+    }
+}
+
 /// It came to its socket here.
 fn at_the_socket(view: &View<'_>, tuple: &Tuple, rest: &str) -> Candidate {
     let last = view.journeys(Direction::Forward).find_map(last_seen);
@@ -234,10 +251,18 @@ fn at_the_socket(view: &View<'_>, tuple: &Tuple, rest: &str) -> Candidate {
             matches!(s.event.detail, Detail::SocketRead { .. })
                 .then(|| format!("{process} read it"))
         });
-    let who = reader.unwrap_or_else(|| "no process was seen to read it".to_owned());
+    let (socket, who) = match reader {
+        Some(reader) => ("its socket".to_owned(), reader),
+        None => (
+            holder(view, last).map_or("its socket".to_owned(), |who| {
+                format!("the socket of {who}")
+            }),
+            "no process was seen to read it".to_owned(),
+        ),
+    };
     let to = words::destination(tuple);
     let summary = format!(
-        "no answer from {to}: it reached its socket on {host}, {who}, and nothing was sent back{rest}"
+        "no answer from {to}: it reached {socket} on {host}, {who}, and nothing was sent back{rest}"
     );
     Candidate::new(&SOCKET_UNANSWERED, place, summary).advise([text(
         "look at the server: is it stuck, and where does it send its answers (ss -anp)?",

@@ -741,6 +741,8 @@ fn reasons_of_the_table() {
         ("TCP_MD5NOTFOUND", "tcp_v4_rcv", "socket.authentication"),
         ("XFRM_POLICY", "ip_forward", "xfrm.policy"),
         ("FRAG_REASM_TIMEOUT", "ip_expire", "fragment.timeout"),
+        ("NOT_SPECIFIED", "ip_expire", "fragment.timeout"),
+        ("NOT_SPECIFIED", "ip6_frag_expire", "fragment.timeout"),
         ("IPV6DISABLED", "ip6_rcv_core", "address.not-ready"),
         ("NOT_SPECIFIED", "nf_queue", "netfilter.queue"),
     ] {
