@@ -33,8 +33,8 @@ const FREEING: &[&str] = &[
     "consume_skb",
 ];
 
-/// Frees a list of packets.
-const LIST: &str = "kfree_skb_list";
+/// Free a list of packets.
+const LISTS: [&str; 2] = ["kfree_skb_list", "kfree_skb_list_reason"];
 
 /// What a record's hook says.
 pub(super) fn detail(raw: &RawEvent, bytes: &[u8], stack: &[u8], host: &Host) -> Detail {
@@ -98,9 +98,9 @@ fn drop_info(raw: &RawEvent, stack: &[u8], host: &Host) -> DropInfo {
     let knows = |bit| raw.known & bit != 0;
     let place = function(raw.location, host);
     let mut stack = frames(stack, place.as_deref(), host);
-    // kfree_skb_list of kernels before 6.3 frees one by one by kfree_skb, which then tells of it and not of its caller.
+    // On kernels before 6.3 they free one by one by kfree_skb, which then tells of them and not of their caller.
     let function = match place.as_deref() {
-        Some(LIST) if !stack.is_empty() => stack.remove(0).name.or(place),
+        Some(name) if LISTS.contains(&name) && !stack.is_empty() => stack.remove(0).name.or(place),
         _ => place,
     };
     DropInfo {
