@@ -36,7 +36,8 @@ impl Request {
         if view.tuple()?.proto != Proto::Udp || view.answers_to_many() {
             return None;
         }
-        let delivered = |fate: &Fate| matches!(fate, Fate::Delivered);
+        // Kernels before 6.3 do not tell that a socket got a datagram (sk_data_ready), only that it ended well.
+        let delivered = |fate: &Fate| matches!(fate, Fate::Delivered | Fate::Consumed { .. });
         let journey = view
             .journeys(Direction::Forward)
             .find(|journey| delivered(&journey.fate))?;
