@@ -7,7 +7,8 @@ use std::net::IpAddr;
 
 use crate::host::Host;
 use crate::host::facts::{BaseChain, Chain, OpenSocket, Question, Rule, Side, Stop, Test};
-use crate::model::{Detail, Device, Direction, Tuple};
+use crate::model::{Detail, Device, Direction, Fate, Tuple};
+use crate::sites;
 use crate::verdict::Confidence;
 
 use super::Found;
@@ -17,7 +18,7 @@ use super::chain_commands::{rule_of, rule_words};
 use super::missing_route::failed;
 use super::needs::Asked;
 use super::ports;
-use super::remedy::{Shell, command, ip, text};
+use super::remedy::{Remedy, Shell, command, ip, text};
 use super::view::View;
 use super::words;
 
@@ -36,6 +37,22 @@ fn departures(view: &View<'_>) -> Vec<(Device, Tuple)> {
         .collect()
 }
 
+/// Where a packet ended since it was for no address of a host that does not forward, and as what.
+fn not_taken(view: &View<'_>) -> Option<(Device, Tuple)> {
+    view.journeys(Direction::Forward).find_map(|journey| {
+        let Fate::Dropped { step } = journey.fate else {
+            return None;
+        };
+        let event = &journey.steps.get(step)?.event;
+        let Detail::Drop(info) = &event.detail else {
+            return None;
+        };
+        sites::NOT_OURS
+            .is(info)
+            .then_some((event.device?, event.tuple?))
+    })
+}
+
 /// Whether nobody has it.
 fn is_nobodys(host: &Host, address: IpAddr) -> bool {
     host.owners(address).next().is_none()
@@ -43,7 +60,7 @@ fn is_nobodys(host: &Host, address: IpAddr) -> bool {
 
 /// What to read about it.
 pub fn questions(view: &View<'_>, asked: &mut Asked) {
-    for (device, tuple) in departures(view) {
+    for (device, tuple) in departures(view).into_iter().chain(not_taken(view)) {
         if is_nobodys(view.host, tuple.dst) {
             let netns = device.netns;
             asked.push(Question::Chains { netns });
@@ -56,6 +73,13 @@ pub fn questions(view: &View<'_>, asked: &mut Asked) {
 fn socket<'a>(host: &'a Host, device: Device, tuple: &Tuple) -> Option<&'a OpenSocket> {
     let mut sockets = ports::on_port(host, device.netns, tuple)?.iter();
     sockets.find(|socket| socket.local == tuple.dst && socket.peer.is_none())
+}
+
+/// A socket that would take what comes to the address, were it this host's.
+fn listener<'a>(host: &'a Host, device: Device, tuple: &Tuple) -> Option<&'a OpenSocket> {
+    let mut sockets = ports::on_port(host, device.netns, tuple)?.iter();
+    let any = |socket: &&OpenSocket| socket.local.is_unspecified() || socket.local == tuple.dst;
+    sockets.find(|socket| any(socket) && socket.peer.is_none())
 }
 
 /// A rule that lets pass what comes to the address.
@@ -92,6 +116,14 @@ pub fn gone(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
         return None;
     }
     let host = view.host;
+    let ended = not_taken(view).filter(|(_, tuple)| is_nobodys(host, tuple.dst));
+    let meant = ended.and_then(|(device, tuple)| {
+        let socket = listener(host, device, &tuple)?;
+        Some(for_listener(host, (device, tuple.dst), socket, found))
+    });
+    if meant.is_some() {
+        return meant;
+    }
     departures(view)
         .into_iter()
         .filter(|(_, tuple)| is_nobodys(host, tuple.dst))
@@ -101,6 +133,64 @@ pub fn gone(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
             (socket.is_some() || rule.is_some())
                 .then(|| told(host, (device, tuple.dst), (socket, rule), found))
         })
+}
+
+/// The address given to the host, and taken from it.
+fn given(host: &Host, (device, address): (Device, IpAddr), text: &str) -> Remedy {
+    let bits = if address.is_ipv6() { 128 } else { 32 };
+    let give = |act: &'static str| {
+        command![
+            ..ip(address.is_ipv6()),
+            "addr",
+            act,
+            format!("{address}/{bits}"),
+            "dev lo"
+        ]
+    };
+    Shell::of(host, Some(device.netns))
+        .change(text, give("add"))
+        .undone_by(give("del"))
+        .scope("until whoever manages the address makes it anew".to_owned())
+}
+
+/// An end host that got a packet for an address that nobody has, and on whose port a process of it listens: as of a real server
+/// behind a balancer that sends on what it gets unchanged (direct routing).
+fn for_listener(
+    host: &Host,
+    (device, address): (Device, IpAddr),
+    socket: &OpenSocket,
+    found: &Found<'_>,
+) -> Candidate {
+    let name = host.namespace(device.netns);
+    let who = ports::holder(socket);
+    let at = match socket.local.is_unspecified() {
+        true => "on any of its addresses",
+        false => "on this one",
+    };
+    Candidate::new(
+        &L2_GONE,
+        place_at(host, device, "device"),
+        format!(
+            "{address} is no address of {name}, which got the packet and does not forward: {who} listens there on its port, {at}; an address that it shares (a balancer's) is missing, or the packet was sent there by mistake"
+        ),
+    )
+    .sure(Confidence::Likely)
+    .leads_to(found.verdict.outcome)
+    .because("address", format!("no interface that was read has {address}"))
+    .because(
+        "other-loss",
+        format!("what became of it there: {}", found.verdict.summary),
+    )
+    .advise([
+        Shell::of(host, Some(device.netns)).look(
+            "look first: the addresses that it has",
+            command!["ip addr show"],
+        ),
+        given(host, (device, address), "give it the address, if it is to serve it"),
+        text(format!(
+            "if it is not, correct the route or the service that sends {address} to {name}"
+        )),
+    ])
 }
 
 fn told(
@@ -121,25 +211,8 @@ fn told(
     });
     let why = by_socket.as_ref().or(by_rule.as_ref());
     let shell = Shell::of(host, Some(device.netns));
-    let bits = if address.is_ipv6() { 128 } else { 32 };
-    let give = |act: &'static str| {
-        command![
-            ..ip(address.is_ipv6()),
-            "addr",
-            act,
-            format!("{address}/{bits}"),
-            "dev lo"
-        ]
-    };
-    let back = socket.map(|_| {
-        shell
-            .change(
-                "give it the address again: the process that is bound to it answers then",
-                give("add"),
-            )
-            .undone_by(give("del"))
-            .scope("until whoever manages the address makes it anew".to_owned())
-    });
+    let again = "give it the address again: the process that is bound to it answers then";
+    let back = socket.map(|_| given(host, (device, address), again));
     Candidate::new(
         &L2_GONE,
         place_at(host, device, "device"),

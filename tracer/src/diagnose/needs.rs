@@ -214,7 +214,7 @@ pub const ROUTES_BACK: Need = Need {
 
 /// Whether the namespace forwards.
 pub const FORWARDING: Need = Need {
-    what: "sysctls of forwarding",
+    what: "sysctls of forwarding, and where it would lead",
     ask: |loss, asked| {
         let (Some(netns), Some(device)) = (loss.netns(), loss.came_in().or(loss.device())) else {
             return;
@@ -222,6 +222,9 @@ pub const FORWARDING: Need = Need {
         let name = loss.host.interface(device);
         for sysctl in rules::forwarding_sysctls(&name, loss.v6()) {
             asked.sysctl(netns, sysctl);
+        }
+        if let Some(query) = loss.routed(Some(device)) {
+            asked.lookup(loss.host, netns, &query);
         }
     },
 };

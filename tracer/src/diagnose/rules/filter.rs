@@ -1,5 +1,6 @@
 //! Programs on interfaces that drop: tc and XDP. The kernel says that one did; which one is read from the interface.
 
+use crate::host::Host;
 use crate::host::facts::Attachment;
 use crate::model::{Detail, Device};
 use crate::sites;
@@ -61,11 +62,18 @@ pub fn tc(loss: &Loss<'_>) -> Option<Candidate> {
     });
     let advice = match list.as_slice() {
         [] => look_for_filters(loss, device, side),
-        list => list
-            .iter()
-            .flat_map(|attachment| device_state::advice(host, device, attachment))
-            .chain(down.map(|to| raise(loss, to)))
-            .collect(),
+        list => {
+            let off = list
+                .iter()
+                .flat_map(|attachment| device_state::advice(host, device, attachment));
+            match down {
+                // What an ifb sends goes on where it was taken away: raised, it is known to help.
+                Some(to) if host.link(to).is_some_and(|link| link.kind == "ifb") => {
+                    std::iter::once(raise(host, to)).chain(off).collect()
+                }
+                _ => off.chain(down.map(|to| raise(host, to))).collect(),
+            }
+        }
     };
     let candidate = Candidate::new(
         &TC_DROP,
@@ -90,10 +98,10 @@ pub fn tc(loss: &Loss<'_>) -> Option<Candidate> {
 }
 
 /// The interface to which a program redirects raised. What is behind it is not known: the filter off is known to help.
-fn raise(loss: &Loss<'_>, to: Device) -> Remedy {
-    let set = |state: &'static str| command!["ip link set dev", loss.host.interface(to), state];
-    Shell::of(loss.host, loss.netns())
-        .change("or raise the interface to which it redirects", set("up"))
+pub(super) fn raise(host: &Host, to: Device) -> Remedy {
+    let set = |state: &'static str| command!["ip link set dev", host.interface(to), state];
+    Shell::of(host, Some(to.netns))
+        .change("raise the interface to which it redirects", set("up"))
         .undone_by(set("down"))
 }
 

@@ -30,6 +30,7 @@ use super::super::words;
 use super::{netfilter, tunnel};
 
 mod foreign;
+mod intercepted;
 mod next_hop;
 pub mod silence;
 
@@ -412,7 +413,9 @@ pub fn story(trace: &Trace, host: &Host, who: Unresolved, routed: Option<Query>)
     }
     let told = answer(host, silence::ask(trace, host, who));
     let astray = || overruled::of_neighbor(host, who);
-    match silence::explained(trace, host, who, &told).or_else(astray) {
+    let taken = || intercepted::explained((trace, host), who, &told);
+    let explained = silence::explained(trace, host, who, &told);
+    match explained.or_else(astray).or_else(taken) {
         Some(candidate) => Story::Explained(candidate),
         None => Story::Nobody(nobody((trace, host), who, routed, &told)),
     }
@@ -449,6 +452,29 @@ fn is_translated(trace: &Trace, tuple: Tuple) -> bool {
     changes.any(|c| to(&c.before) != to(&c.after) && to(&c.after) == to(&tuple))
 }
 
+/// Where question or answer may get lost that nothing which was read keeps back: programs and filters at both ends.
+fn unheard(host: &Host, who: Unresolved, there: &[&Link]) -> Vec<Remedy> {
+    let ends = there.iter().map(|link| link.device);
+    let mut list: Vec<Remedy> = std::iter::once(who.device)
+        .chain(ends)
+        .map(|device| {
+            let name = host.interface(device);
+            Shell::of(host, Some(device.netns)).look(
+                format!(
+                    "programs and filters at {}: XDP, tc, netdev chains",
+                    words::interface(host, device)
+                ),
+                command!["bpftool net show dev", name],
+            )
+        })
+        .collect();
+    list.push(text(format!(
+        "{} should answer, as far as its settings were read: question or answer is lost between, before its stack sees it",
+        words::interface(host, there.first().map_or(who.device, |link| link.device))
+    )));
+    list
+}
+
 fn nobody(
     (trace, host): (&Trace, &Host),
     who: Unresolved,
@@ -478,7 +504,10 @@ fn nobody(
         candidate.summary += &words;
         candidate = candidate.advise([change]);
     }
-    if nothing {
+    let there = intercepted::owners(who, told);
+    if nothing && !there.is_empty() {
+        candidate = candidate.advise(unheard(host, who, &there));
+    } else if nothing {
         candidate = candidate.advise([text(format!(
             "start or repair the machine that owns {}, or correct the route or the service's endpoint that names it",
             who.address

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
+use crate::host::facts::NextHop;
 use crate::model::{Device, FibEvent, NetNs};
+use crate::network::route::{self, Decision, Tables, route_words};
 use crate::verdict::Confidence;
 
 use super::super::candidate::{Candidate, Specificity};
@@ -158,6 +160,20 @@ fn forwarding_is_off(loss: &Loss<'_>) -> Option<bool> {
     Some(values.iter().any(|(_, value)| value == "0"))
 }
 
+/// The route by which a packet that is forwarded would leave through the interface on which it came, for the router that sent it.
+fn leads_back(loss: &Loss<'_>) -> Option<String> {
+    let (netns, came_in) = (loss.netns()?, loss.came_in().or(loss.device())?);
+    let query = loss.routed(Some(came_in))?;
+    let Decision::Route { route, hops, .. } =
+        route::lookup(&Tables::of(loss.host, netns), &query).decision
+    else {
+        return None;
+    };
+    let back = |hop: &NextHop| hop.gateway.is_some() && hop.oif == Some(came_in.ifindex.0);
+    let all = !hops.is_empty() && hops.iter().all(back);
+    all.then(|| route_words(loss.host, netns, route))
+}
+
 /// Not for this namespace, which does not forward.
 pub fn forwarding(loss: &Loss<'_>) -> Option<Candidate> {
     let off = forwarding_is_off(loss);
@@ -190,6 +206,7 @@ pub fn forwarding(loss: &Loss<'_>) -> Option<Candidate> {
     for (name, value) in &values {
         candidate = candidate.because("sysctl", format!("{} = {value}", sysctl(name)));
     }
+    let back = leads_back(loss);
     if off == Some(false) {
         candidate.confidence = Confidence::Likely;
         candidate = candidate.because(
@@ -197,18 +214,22 @@ pub fn forwarding(loss: &Loss<'_>) -> Option<Candidate> {
             "forwarding is on now: it was changed since, or another setting refuses".to_owned(),
         );
     }
-    Some(
-        candidate.advise([
-            shell.look("look first", command!["sysctl", sysctl(&name)]),
-            shell
-                .change(
-                    "let it forward: it then routes between all its interfaces that allow it",
-                    command!["sysctl -w", format!("{}=1", sysctl(&name))],
-                )
-                .undone_by(command!["sysctl -w", format!("{}=0", sysctl(&name))]),
-            text(format!(
-                "if {dst} should not come here at all, correct the route or service that sent it"
-            )),
-        ]),
-    )
+    let forward = match back {
+        Some(way) => text(format!(
+            "to let it forward does not help: {way} would send the packet back where it came from"
+        )),
+        None => shell
+            .change(
+                "let it forward: it then routes between all its interfaces that allow it",
+                command!["sysctl -w", format!("{}=1", sysctl(&name))],
+            )
+            .undone_by(command!["sysctl -w", format!("{}=0", sysctl(&name))]),
+    };
+    Some(candidate.advise([
+        shell.look("look first", command!["sysctl", sysctl(&name)]),
+        forward,
+        text(format!(
+            "if {dst} should not come here at all, correct the route or service that sent it"
+        )),
+    ]))
 }

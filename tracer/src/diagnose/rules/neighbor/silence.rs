@@ -29,8 +29,8 @@ use super::super::super::vlan_commands::Mistagged;
 use super::super::super::words;
 use super::super::{flooded, link, localnet, macvlan, netfilter, ready, source, vlan};
 use super::{
-    Unresolved, answered, foreign, is_asked_for, question_evidence, question_words, senders,
-    unresolved_in,
+    Unresolved, answered, foreign, intercepted, is_asked_for, question_evidence, question_words,
+    senders, unresolved_in,
 };
 
 /// Most neighbours that are asked about.
@@ -135,6 +135,7 @@ pub fn questions(trace: &Trace, host: &Host, who: Unresolved) -> Vec<Question> {
         }
     }
     list.extend(foreign::question(trace, host, who));
+    list.extend(intercepted::questions(who, &answer));
     // A gateway that nobody has may be meant to be an address of the one that forwards.
     if destination(trace, who) != who.address {
         let key = (who.address.is_ipv6(), "forwarding");

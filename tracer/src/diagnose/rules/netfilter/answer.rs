@@ -186,6 +186,7 @@ fn named(
     let chain = who.chain;
     let stands = who.rule.as_ref().map_or(&chain.chain, |rule| &rule.chain);
     candidate = candidate.advise(look(shell, chain, stands));
+    candidate = source_before::explain(candidate, (loss, hook));
     if let Some(missing) = missing {
         candidate.summary += &missing.summary;
         candidate = candidate.advise(missing.remedies);
@@ -196,7 +197,6 @@ fn named(
     if way_back::asks(&rule.text) {
         candidate = way_back::explain(candidate, loss, shell);
     }
-    candidate = source_before::explain(candidate, (loss, hook));
     if rule.stop == Stop::Queue {
         return candidate.advise([nfqueue::without((chain, rule), shell)]);
     }
