@@ -14,7 +14,8 @@ family! {
         beats: &[],
         what: "A tc program or action dropped it, or its redirect failed.",
         recognised: "TC_INGRESS, TC_EGRESS. What is attached at that hook of the interface is read (filters, their
-            actions, tcx programs) and named; of several, all are. A redirect to an interface that is down is told.",
+            actions, tcx programs) and named; of several, all are. A redirect to an interface that is down is told. `likely` where a neighbour does not
+            answer that should, and such a redirect takes what comes in at one of both ends.",
         confirm: "`tc -s filter show dev IF ingress`, `bpftool net show dev IF`, `bpftool prog show id N`.",
         fix: "correct the program, or take it off: `tc filter del dev IF ingress pref N KIND`, for tcx
             `bpftool net detach tcx_ingress dev IF`.",
@@ -30,7 +31,8 @@ family! {
             redirected it, or lost it on that way.",
         recognised: "freed in `do_xdp_generic` or `veth_xdp_rcv_skb`; an `xdp_exception` beside it says that it
             failed. With `vanished`: its last event is the copy that a veth makes for its program. On a physical
-            interface a native program drops before there is a packet: nothing is seen of it on this host.",
+            interface a native program drops before there is a packet: nothing is seen of it on this host. `likely`
+            where a neighbour does not answer that should, and one program stands at one of both ends.",
         confirm: "`ip -d link show dev IF`, `bpftool prog show id N`, `ethtool -S IF | grep xdp`.",
         fix: "correct the program, or `ip link set dev IF xdp off` (`xdpgeneric off`, `xdpdrv off` as it is
             attached).",
