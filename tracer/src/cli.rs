@@ -349,20 +349,9 @@ pub struct HoldArgs {
     /// Trace only on interfaces whose name matches (* ? [a-c]); may be repeated [default: all]
     #[arg(short, long, value_name = "GLOB", help_heading = "Where to look")]
     pub interface: Vec<String>,
-    /// Events per second sent to user space; the path's counters stay exact beyond that
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_BUDGET, help_heading = "Limits",
-          value_parser = |text: &str| number(text, 1..=MAX_BUDGET))]
-    pub budget: u32,
-    /// CPU time that tracer may use, of one processor: then fewer events are sent, then probes are given up
-    #[arg(long, value_name = "SHARE%", value_parser = str::parse::<CpuShare>, help_heading = "Limits")]
-    pub max_cpu: Option<CpuShare>,
-    /// Bytes captured of each packet, 64 to 1024, rounded up to 8
-    #[arg(long, value_name = "BYTES", default_value_t = DEFAULT_SNAPLEN, help_heading = "Limits",
-          value_parser = |text: &str| number(text, MIN_SNAPLEN..=MAX_SNAPLEN))]
-    pub snaplen: u16,
-    /// BTF type information of this kernel, where it does not provide any [default: /sys/kernel/btf/vmlinux]
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Limits")]
-    pub btf: Option<PathBuf>,
+    /// Limits.
+    #[command(flatten)]
+    pub limits: LimitArgs,
     /// More about probes on stderr
     #[arg(short, long, action = clap::ArgAction::Count, help_heading = None)]
     pub verbose: u8,
@@ -411,12 +400,23 @@ pub struct TraceArgs {
     /// Have nf_tables tell which rules packets meet: adds a table that marks them for tracing, and goes with the process
     #[arg(long, help_heading = "What to follow")]
     pub rules: bool,
+    /// Limits.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// Text with every check between hops, and more about probes on stderr
+    #[arg(short, long, action = clap::ArgAction::Count, help_heading = None)]
+    pub verbose: u8,
+}
+
+/// What is taken in at most, and from where the kernel's types are known.
+#[derive(Clone, Debug, clap::Args)]
+pub struct LimitArgs {
     /// Events per second sent to user space; the path's counters stay exact beyond that
     #[arg(long, value_name = "N", default_value_t = DEFAULT_BUDGET, help_heading = "Limits",
           value_parser = |text: &str| number(text, 1..=MAX_BUDGET))]
     pub budget: u32,
     /// CPU time that tracer may use, of one processor: then fewer events are sent, then probes are given up, and at last
-    /// the trace ends
+    /// a trace ends
     #[arg(long, value_name = "SHARE%", value_parser = str::parse::<CpuShare>, help_heading = "Limits")]
     pub max_cpu: Option<CpuShare>,
     /// Bytes captured of each packet, 64 to 1024, rounded up to 8
@@ -426,9 +426,6 @@ pub struct TraceArgs {
     /// BTF type information of this kernel, where it does not provide any [default: /sys/kernel/btf/vmlinux]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Limits")]
     pub btf: Option<PathBuf>,
-    /// Text with every check between hops, and more about probes on stderr
-    #[arg(short, long, action = clap::ArgAction::Count, help_heading = None)]
-    pub verbose: u8,
 }
 
 /// Shorthands for expressions, joined to EXPR by `and`.
@@ -706,7 +703,7 @@ fn doctor(args: DoctorArgs, surroundings: Surroundings) -> Result<Invocation, Er
     let cli = Cli::try_parse_from(["tracer", "--output", "text", &expression]);
     let mut traced = cli.map_err(|error| usage(&error))?.args;
     traced.trace.names = args.names;
-    traced.trace.btf = args.btf;
+    traced.trace.limits.btf = args.btf;
     let config = trace::config(traced, surroundings)?;
     Ok(Invocation::Doctor(Box::new(config), args.json))
 }

@@ -152,14 +152,13 @@ fn older(path: &Path) -> PathBuf {
 mod tests {
     use std::fs;
 
-    use bytes::Bytes;
-
     use super::super::files::Wanted;
     use super::*;
     use crate::host::facts::{Fact, Namespace};
     use crate::model::{KtimeNs, NetNs};
     use crate::source::EndReason;
     use crate::source::recording::Reader;
+    use crate::source::recording::samples::record;
 
     const MOST: u64 = 200_000;
 
@@ -177,19 +176,6 @@ mod tests {
             node: None,
         };
         Input::Host(KtimeNs(1), Fact::Namespace(namespace))
-    }
-
-    /// A record that does not compress.
-    fn record(n: u64) -> Input {
-        let mut state = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        let mut bytes = n.to_ne_bytes().to_vec();
-        for _ in 0..64 {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            bytes.extend(state.to_ne_bytes());
-        }
-        Input::Record(Bytes::from(bytes))
     }
 
     /// So many records, each with a tick; gives what was said in the end.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Args, ClusterArgs, TraceArgs, names, trace};
+use super::{Args, ClusterArgs, LimitArgs, TraceArgs, names, trace};
 use crate::config::{ClusterConfig, Config, NodeCommand, ReportTo, Surroundings};
 use crate::error::Error;
 use crate::inventory::Told;
@@ -143,10 +143,13 @@ fn words(args: TraceArgs, config: &Config) -> Vec<String> {
         redact: _,
         record: _,
         rules,
-        budget,
-        max_cpu,
-        snaplen,
-        btf,
+        limits:
+            LimitArgs {
+                budget,
+                max_cpu,
+                snaplen,
+                btf,
+            },
         verbose: _,
     } = args;
     let flag = |name: &str| format!("--{name}");

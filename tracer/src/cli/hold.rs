@@ -35,10 +35,7 @@ pub(super) fn config(args: HoldArgs, surroundings: Surroundings) -> Result<HoldC
         netns: args.netns,
         names: args.names,
         interface: args.interface,
-        budget: args.budget,
-        max_cpu: args.max_cpu,
-        snaplen: args.snaplen,
-        btf: args.btf,
+        limits: args.limits,
         verbose: args.verbose,
         ..plain.trace
     };

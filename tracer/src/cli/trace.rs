@@ -82,11 +82,11 @@ pub(super) fn config_with(
         }),
         rules: args.rules,
         follow_filters: false,
-        budget: args.budget,
-        max_cpu: args.max_cpu,
+        budget: args.limits.budget,
+        max_cpu: args.limits.max_cpu,
         // the stack behind the bytes must be aligned
-        snaplen: args.snaplen.next_multiple_of(8).min(MAX_SNAPLEN),
-        btf: args.btf,
+        snaplen: args.limits.snaplen.next_multiple_of(8).min(MAX_SNAPLEN),
+        btf: args.limits.btf,
         redact: redaction(args.redact),
         verbosity: args.verbose,
     })

@@ -24,6 +24,8 @@ mod feed;
 mod frame;
 mod reader;
 mod ring;
+#[cfg(test)]
+pub mod samples;
 mod writer;
 
 pub use feed::Feed;

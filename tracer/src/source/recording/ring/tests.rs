@@ -9,6 +9,7 @@ use super::*;
 use crate::host::facts::{Namespace, Run};
 use crate::model::{Counters, Losses, NetNs};
 use crate::session::Session;
+use crate::source::recording::samples::record;
 use crate::source::recording::{Ending, Reader};
 
 const SECOND: u64 = 1_000_000_000;
@@ -37,19 +38,6 @@ fn namespace(at: u64, netns: u32, name: &str) -> Input {
         node: None,
     };
     Input::Host(KtimeNs(at), Fact::Namespace(namespace))
-}
-
-/// A record that does not compress.
-fn record(at: u64) -> Input {
-    let mut state = at.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut bytes = at.to_ne_bytes().to_vec();
-    for _ in 0..64 {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend(state.to_ne_bytes());
-    }
-    Input::Record(Bytes::from(bytes))
 }
 
 fn counters(at: u64, packets: u64) -> Input {
