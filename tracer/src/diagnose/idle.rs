@@ -1,7 +1,7 @@
 //! Connections that conntrack forgot because nothing of them passed for longer than it keeps an idle one.
 
 use crate::host::facts::Question;
-use crate::model::{Direction, KtimeNs, NetNs, Pause, Proto};
+use crate::model::{Direction, Fate, Journey, KtimeNs, NetNs, Pause, Proto};
 
 use super::loss::Loss;
 use super::remedy::{Remedy, Shell, command, sysctl, text};
@@ -39,6 +39,18 @@ fn paused(view: &View<'_>, lost: KtimeNs) -> Option<(Pause, Timeout)> {
     let pause = flow.pause.filter(|p| p.length() >= SHORTEST_NS)?;
     // what was not seen may have passed meanwhile
     if pause.until > lost || view.lost_observations() > 0 {
+        return None;
+    }
+    // what came through since then had an entry, or made one
+    let since = |journey: &Journey| {
+        let begun = journey.steps.first().map(|step| step.event.at);
+        begun.is_some_and(|at| at >= pause.until && at < lost)
+    };
+    let arrived = |journey: &Journey| matches!(journey.fate, Fate::Delivered);
+    if view
+        .kept()
+        .any(|journey| since(journey) && arrived(journey))
+    {
         return None;
     }
     let answered = view.seen(Direction::Reply) > 0;
