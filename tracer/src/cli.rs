@@ -334,21 +334,9 @@ pub struct HoldArgs {
     /// Write metrics for Prometheus to this file, every 15 seconds (the textfile collector of node_exporter reads *.prom)
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Whom to tell")]
     pub metrics: Option<PathBuf>,
-    /// Shorthands.
+    /// What is followed, and where.
     #[command(flatten)]
-    pub shorthands: Shorthands,
-    /// Do not follow replies
-    #[arg(long, help_heading = "What to follow")]
-    pub one_way: bool,
-    /// Trace only in this network namespace; may be repeated [default: all]
-    #[arg(long, value_name = "NAME", help_heading = "Where to look")]
-    pub netns: Vec<String>,
-    /// Where names are found.
-    #[command(flatten)]
-    pub names: NameArgs,
-    /// Trace only on interfaces whose name matches (* ? [a-c]); may be repeated [default: all]
-    #[arg(short, long, value_name = "GLOB", help_heading = "Where to look")]
-    pub interface: Vec<String>,
+    pub scope: ScopeArgs,
     /// Limits.
     #[command(flatten)]
     pub limits: LimitArgs,
@@ -363,21 +351,9 @@ pub struct TraceArgs {
     /// Packets to follow, in the language of tcpdump; quote it when it holds ( ) & ! < > [ ]
     #[arg(value_name = "EXPR")]
     pub expr: Vec<String>,
-    /// Shorthands.
+    /// What is followed, and where.
     #[command(flatten)]
-    pub shorthands: Shorthands,
-    /// Do not follow replies
-    #[arg(long, help_heading = "What to follow")]
-    pub one_way: bool,
-    /// Trace only in this network namespace; may be repeated [default: all]
-    #[arg(long, value_name = "NAME", help_heading = "Where to look")]
-    pub netns: Vec<String>,
-    /// Where names are found.
-    #[command(flatten)]
-    pub names: NameArgs,
-    /// Trace only on interfaces whose name matches (* ? [a-c]); may be repeated [default: all]
-    #[arg(short, long, value_name = "GLOB", help_heading = "Where to look")]
-    pub interface: Vec<String>,
+    pub scope: ScopeArgs,
     /// End after this time: 500ms, 10s, 2m, 1h [default: at Ctrl-C]
     #[arg(long, value_name = "TIME", help_heading = "When to end")]
     pub duration: Option<String>,
@@ -406,6 +382,26 @@ pub struct TraceArgs {
     /// Text with every check between hops, and more about probes on stderr
     #[arg(short, long, action = clap::ArgAction::Count, help_heading = None)]
     pub verbose: u8,
+}
+
+/// What is followed beside the expression, and where.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ScopeArgs {
+    /// Shorthands.
+    #[command(flatten)]
+    pub shorthands: Shorthands,
+    /// Do not follow replies
+    #[arg(long, help_heading = "What to follow")]
+    pub one_way: bool,
+    /// Trace only in this network namespace; may be repeated [default: all]
+    #[arg(long, value_name = "NAME", help_heading = "Where to look")]
+    pub netns: Vec<String>,
+    /// Where names are found.
+    #[command(flatten)]
+    pub names: NameArgs,
+    /// Trace only on interfaces whose name matches (* ? [a-c]); may be repeated [default: all]
+    #[arg(short, long, value_name = "GLOB", help_heading = "Where to look")]
+    pub interface: Vec<String>,
 }
 
 /// What is taken in at most, and from where the kernel's types are known.
@@ -702,7 +698,7 @@ fn doctor(args: DoctorArgs, surroundings: Surroundings) -> Result<Invocation, Er
     let expression = format!("udp and host {} and port {}", sample::ADDRESS, sample::PORT);
     let cli = Cli::try_parse_from(["tracer", "--output", "text", &expression]);
     let mut traced = cli.map_err(|error| usage(&error))?.args;
-    traced.trace.names = args.names;
+    traced.trace.scope.names = args.names;
     traced.trace.limits.btf = args.btf;
     let config = trace::config(traced, surroundings)?;
     Ok(Invocation::Doctor(Box::new(config), args.json))

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Args, ClusterArgs, LimitArgs, TraceArgs, names, trace};
+use super::{Args, ClusterArgs, LimitArgs, ScopeArgs, TraceArgs, names, trace};
 use crate::config::{ClusterConfig, Config, NodeCommand, ReportTo, Surroundings};
 use crate::error::Error;
 use crate::inventory::Told;
@@ -23,7 +23,7 @@ pub(super) fn config(
     surroundings: Surroundings,
 ) -> Result<ClusterConfig, Error> {
     let told = args.trace.clone();
-    let names = names::told(&told.names.lists)?;
+    let names = names::told(&told.scope.names.lists)?;
     let trace = trace::config_with(
         Args {
             trace: args.trace,
@@ -129,11 +129,14 @@ fn words(args: TraceArgs, config: &Config) -> Vec<String> {
     let TraceArgs {
         // joined in the filter's expression
         expr: _,
-        shorthands: _,
-        one_way,
-        netns,
-        names,
-        interface,
+        scope:
+            ScopeArgs {
+                shorthands: _,
+                one_way,
+                netns,
+                names,
+                interface,
+            },
         // counted here, over all nodes
         duration: _,
         packets: _,

@@ -30,11 +30,7 @@ pub(super) fn config(args: HoldArgs, surroundings: Surroundings) -> Result<HoldC
     let plain = plain.map_err(|error| usage(&error))?.args;
     let traced = TraceArgs {
         expr: args.expr,
-        shorthands: args.shorthands,
-        one_way: args.one_way,
-        netns: args.netns,
-        names: args.names,
-        interface: args.interface,
+        scope: args.scope,
         limits: args.limits,
         verbose: args.verbose,
         ..plain.trace

@@ -16,7 +16,7 @@ use crate::inventory::Machine;
 /// # Errors
 /// A value that cannot be, with what to write instead.
 pub(super) fn config(args: Args, surroundings: Surroundings) -> Result<Config, Error> {
-    let names = super::names::places(args.trace.names.clone())?;
+    let names = super::names::places(args.trace.scope.names.clone())?;
     let machine = Machine { names };
     config_with(args, surroundings, &machine)
 }
@@ -37,15 +37,16 @@ pub(super) fn config_with(
     } = args;
     let request = Request {
         expr: args.expr.join(" "),
-        src: args.shorthands.src,
-        dst: args.shorthands.dst,
-        sport: args.shorthands.sport,
-        dport: args.shorthands.dport,
-        proto: args.shorthands.proto,
-        one_way: args.one_way,
+        src: args.scope.shorthands.src,
+        dst: args.scope.shorthands.dst,
+        sport: args.scope.shorthands.sport,
+        dport: args.scope.shorthands.dport,
+        proto: args.scope.shorthands.proto,
+        one_way: args.scope.one_way,
     };
     let filter = filter::compile_with(&request, directory)?;
     let only_interfaces = args
+        .scope
         .interface
         .iter()
         .map(|text| Glob::new(text))
@@ -62,14 +63,14 @@ pub(super) fn config_with(
                 .hint("name one: --record trace.tracer --max-size 100M"),
         );
     }
-    for name in &args.netns {
+    for name in &args.scope.netns {
         check_netns(name)?;
     }
     Ok(Config {
         filter,
-        only_netns: args.netns,
+        only_netns: args.scope.netns,
         // whoever has the directory has read the lists
-        names: args.names.into(),
+        names: args.scope.names.into(),
         only_interfaces,
         duration,
         packets: args.packets,

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use crate::host::Host;
-use crate::host::facts::{BaseChain, Chain, OpenSocket, Question, Rule, Side, Stop, Test};
+use crate::host::facts::{BaseChain, OpenSocket, Question, Rule, Side, Stop, Test};
 use crate::model::{Detail, Device, Direction, Fate, Tuple};
 use crate::sites;
 use crate::verdict::Confidence;
@@ -98,11 +98,8 @@ fn rule(host: &Host, device: Device, address: IpAddr) -> Option<(&BaseChain, &Ru
         .iter()
         .filter(|base| base.hook == "INPUT")
         .find_map(|base| {
-            let own = |chain: &&Chain| {
-                (chain.engine, &chain.name) == (base.engine, &base.chain)
-                    && (&chain.family, &chain.table) == (&base.family, &base.table)
-            };
-            let mut rules = ruleset.chains.iter().find(own)?.rules.iter();
+            let chain = ruleset.chains.iter().find(|chain| chain.is(base))?;
+            let mut rules = chain.rules.iter();
             let rule = rules.find(|r| r.stop() == Some(Stop::Accept) && r.tests().any(alone))?;
             Some((base, rule))
         })

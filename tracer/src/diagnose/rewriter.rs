@@ -64,13 +64,10 @@ pub fn by_rule(
 fn doing(ruleset: &Ruleset, does: impl Fn(&Statement) -> bool) -> Vec<(BaseChain, FilterRule)> {
     let does = |rule: &&Rule| rule.statements().any(&does);
     let base_of = |chain: &Chain| {
-        let same = |base: &&BaseChain| {
-            base.engine == chain.engine
-                && (&base.family, &base.table) == (&chain.family, &chain.table)
-        };
-        let own = |base: &&BaseChain| base.chain == chain.name;
-        let bases = || ruleset.base.iter().filter(same);
-        bases().find(own).or_else(|| bases().next()).cloned()
+        let mut bases = ruleset.base.iter();
+        let own = bases.clone().find(|base| chain.is(base));
+        own.or_else(|| bases.find(|base| chain.beside(base)))
+            .cloned()
     };
     let mut list = Vec::new();
     for chain in &ruleset.chains {

@@ -42,11 +42,7 @@ impl<'a> Routing<'a> {
 
     /// The rule that asks for this mark.
     fn known_by(&self) -> Option<&'a PolicyRule> {
-        let asks = |rule: &&PolicyRule| {
-            let mark = rule.mark.filter(|_| rule.mark_mask != 0);
-            mark.is_some_and(|mark| self.mark & rule.mark_mask == mark) && !rule.inverted
-        };
-        self.rules.iter().find(asks)
+        self.rules.iter().find(|rule| rule.asks_for(self.mark))
     }
 
     /// A route to the destination in a table to which no rule leads.

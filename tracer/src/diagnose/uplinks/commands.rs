@@ -246,11 +246,7 @@ fn by_mark(view: &View<'_>, detour: &Detour<'_>, mark: u32, table: &Table) -> Op
     };
     let came = host.interface(detour.came);
     let shell = Shell::of(host, Some(detour.netns()));
-    let asks = |rule: &&PolicyRule| {
-        let asked = rule.mark.filter(|_| rule.mark_mask != 0 && !rule.inverted);
-        let fits = asked.is_some_and(|asked| mark & rule.mark_mask == asked);
-        fits && rule.action == "lookup"
-    };
+    let asks = |rule: &&PolicyRule| rule.asks_for(mark) && rule.action == "lookup";
     let scope = format!("all that has the mark {mark:#x}");
     let Some(rule) = way.rules().iter().find(asks) else {
         let v6 = detour.routed.dst.is_ipv6();

@@ -114,6 +114,15 @@ pub struct PolicyRule {
     pub unknown: Vec<String>,
 }
 
+impl PolicyRule {
+    /// Whether it asks for a mark, and this is one.
+    #[must_use]
+    pub fn asks_for(&self, mark: u32) -> bool {
+        let asked = self.mark.filter(|_| self.mark_mask != 0);
+        asked.is_some_and(|asked| mark & self.mark_mask == asked) && !self.inverted
+    }
+}
+
 /// A route as an entry of a table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableRoute {
