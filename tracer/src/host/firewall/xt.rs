@@ -1,6 +1,7 @@
 //! Matches of x_tables: in tables of iptables-legacy, and where iptables-nft keeps them as they are.
 //! Their data are structs of linux/netfilter/xt_*.h and linux/netfilter_ipv4/ipt_*.h.
 
+mod counted;
 mod ipset;
 mod target;
 
@@ -47,7 +48,7 @@ pub(super) fn matched((name, revision): (&str, u32), data: &[u8], v6: bool) -> M
             let invert = if flags & 8 != 0 { " --invert" } else { "" };
             vec![Test::Other(format!("-m rpfilter{invert}"))]
         }),
-        _ => None,
+        _ => counted::words((name, revision), data, v6).map(|words| vec![Test::Other(words)]),
     };
     Matched::Tests(known.unwrap_or_else(|| vec![Test::Other(format!("-m {name} …"))]))
 }
