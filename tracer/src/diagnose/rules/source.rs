@@ -287,12 +287,7 @@ impl Refusal<'_> {
         if why.is_some() && self.mode.1 != 2 {
             return vec![loosened];
         }
-        let routed = match next_hop(host, device, source) {
-            NextHop::Direct => Some(None),
-            NextHop::By(gateway) => Some(Some(gateway)),
-            NextHop::Unknown => None,
-        };
-        let routed = routed.map(|gateway| route_there((host, &shell), (device, source), gateway));
+        let routed = routed_back(host, device, source);
         routed.into_iter().chain([loosened]).collect()
     }
 }
@@ -427,7 +422,7 @@ fn next_hop(host: &Host, device: Device, source: IpAddr) -> NextHop {
     let other = ends.find(|l| host.is_local(l.device.netns, source) && faces(l));
     if let Some(other) = other {
         let mut addresses = host.addresses(other.device).iter().map(|a| a.address);
-        let there = addresses.find(|a| a.is_ipv4() && on_link(a));
+        let there = addresses.find(|a| a.is_ipv4() == source.is_ipv4() && on_link(a));
         return there.map_or(NextHop::Direct, NextHop::By);
     }
     let towards = host.towards.get(&(device.netns, source));
@@ -443,6 +438,18 @@ fn next_hop(host: &Host, device: Device, source: IpAddr) -> NextHop {
         None if alone => NextHop::Direct,
         None => NextHop::Unknown,
     }
+}
+
+/// The answer to a source routed through the interface by which it came in, where the next hop there is known.
+#[must_use]
+pub fn routed_back(host: &Host, device: Device, source: IpAddr) -> Option<Remedy> {
+    let gateway = match next_hop(host, device, source) {
+        NextHop::Direct => None,
+        NextHop::By(gateway) => Some(gateway),
+        NextHop::Unknown => return None,
+    };
+    let shell = Shell::of(host, Some(device.netns));
+    Some(route_there((host, &shell), (device, source), gateway))
 }
 
 /// The answer routed through the interface on which the source came in, and back.

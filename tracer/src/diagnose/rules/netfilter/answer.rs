@@ -194,8 +194,8 @@ fn named(
     let Some(rule) = &who.rule else {
         return candidate.advise(open_policy(loss, hook, chain, shell));
     };
-    if way_back::asks(&rule.text) {
-        candidate = way_back::explain(candidate, loss, shell);
+    if let Some(filter) = way_back::Filter::of(loss, (chain, rule)) {
+        candidate = filter.explain(candidate, loss, shell);
     }
     if rule.stop == Stop::Queue {
         return candidate.advise([nfqueue::without((chain, rule), shell)]);

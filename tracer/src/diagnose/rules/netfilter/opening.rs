@@ -2,6 +2,8 @@
 //! laid over the rules as they were read, and they are walked again: what stops the packet next, or its answer, is opened
 //! by the same change or named.
 
+use std::net::IpAddr;
+
 use crate::host::facts::{BaseChain, Part, Rule, RuleVerdict, Side, Statement};
 use crate::model::{Direction, Fragment, Proto, Tuple};
 use crate::network::filter::{self, Answer, Change, End, Outcome, Packet, Rules, Undecided};
@@ -83,7 +85,7 @@ impl Tried {
                 let next = way.open(first, None, there, &mut openings);
                 then.push(next.words("its first fragment"));
             }
-            if let Some(name) = way_back(hook, loss.journey.direction) {
+            if let Some(name) = way_back(loss, hook) {
                 let way = Way { name, ..way };
                 let next = way.open(&answer_to(&asked), None, back, &mut openings);
                 then.push(next.words("its answer"));
@@ -166,15 +168,22 @@ fn first_fragment(loss: &Loss<'_>, later: &Packet) -> Option<Packet> {
 }
 
 /// The hook at which the answer passes this namespace; `None` for an answer itself, which has none.
-fn way_back(hook: Hook, direction: Direction) -> Option<&'static str> {
-    if direction != Direction::Forward {
+fn way_back(loss: &Loss<'_>, hook: Hook) -> Option<&'static str> {
+    if loss.journey.direction != Direction::Forward {
         return None;
     }
+    let own = |address: IpAddr| {
+        let netns = loss.netns();
+        netns.is_some_and(|netns| loss.host.is_local(netns, address))
+    };
+    let tuple = loss.outermost()?;
     match hook.chain_hook {
         "FORWARD" => Some("FORWARD"),
         "INPUT" => Some("OUTPUT"),
         "OUTPUT" => Some("INPUT"),
+        "PREROUTING" if own(tuple.dst) => Some("OUTPUT"),
         "PREROUTING" => Some("PREROUTING"),
+        "POSTROUTING" if own(tuple.src) => Some("INPUT"),
         "POSTROUTING" => Some("POSTROUTING"),
         _ => None,
     }
