@@ -51,7 +51,11 @@ impl<'a> Way<'a> {
         let Decision::Route { rule, route, hops } = lookup(&tables, query).decision else {
             return None;
         };
-        let gateway = hops.iter().any(|hop| hop.gateway == Some(who.address));
+        // Not the hops alone that would be used now: an IPv6 host leaves out what failed meanwhile.
+        let gateway = route
+            .hops()
+            .iter()
+            .any(|hop| hop.gateway == Some(who.address));
         let on_link = || {
             let here =
                 |hop: &NextHop| hop.gateway.is_none() && hop.oif == Some(who.device.ifindex.0);
