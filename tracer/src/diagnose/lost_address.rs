@@ -6,8 +6,10 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use crate::host::Host;
-use crate::host::facts::{BaseChain, OpenSocket, Question, Rule, Side, Stop, Test};
-use crate::model::{Detail, Device, Direction, Fate, Tuple};
+use crate::host::facts::{BaseChain, OpenSocket, Question, Rule, Side, Stop, TableRoute, Test};
+use crate::model::{Detail, Device, Direction, Fate, IfIndex, Tuple};
+use crate::network::neighbour;
+use crate::network::route::{Decision, Query, Tables, lookup};
 use crate::sites;
 use crate::verdict::Confidence;
 
@@ -20,6 +22,7 @@ use super::needs::Asked;
 use super::ports;
 use super::remedy::{Remedy, Shell, command, ip, text};
 use super::view::View;
+use super::visits;
 use super::words;
 
 /// Hosts on the way that are looked at.
@@ -50,6 +53,35 @@ fn not_taken(view: &View<'_>) -> Option<(Device, Tuple)> {
         sites::NOT_OURS
             .is(info)
             .then_some((event.device?, event.tuple?))
+    })
+}
+
+/// Where a packet that went round and round was led by a route to its address alone: whoever made that meant this host.
+fn led_round(view: &View<'_>) -> Option<(Device, Tuple)> {
+    let host = view.host;
+    let journey = view.journeys(Direction::Forward);
+    let mut round = journey.filter_map(|journey| {
+        let event = &journey.steps.last()?.event;
+        let loops = visits::looping(journey);
+        (!loops.is_empty()).then_some((event.tuple?, loops))
+    });
+    let (tuple, loops) = round.next()?;
+    let alone = |route: &TableRoute| route.length == if tuple.dst.is_ipv6() { 128 } else { 32 };
+    loops.iter().find_map(|(device, _)| {
+        let query = Query::input(tuple, device.ifindex, 0);
+        let tables = Tables::of(host, device.netns);
+        let Decision::Route { route, hops, .. } = lookup(&tables, &query).decision else {
+            return None;
+        };
+        let [hop] = hops.as_slice() else { return None };
+        let out = Device {
+            netns: device.netns,
+            ifindex: IfIndex(hop.oif.filter(|_| alone(route))?),
+        };
+        let mut owners = neighbour::owners(host, out, hop.gateway?).into_iter();
+        let end = owners.next()?.device;
+        let mut entered = loops.iter().map(|(device, _)| *device);
+        entered.find(|d| d.netns == end.netns).zip(Some(tuple))
     })
 }
 
@@ -113,10 +145,18 @@ pub fn gone(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
         return None;
     }
     let host = view.host;
-    let ended = not_taken(view).filter(|(_, tuple)| is_nobodys(host, tuple.dst));
-    let meant = ended.and_then(|(device, tuple)| {
+    let refused = not_taken(view).map(|ended| (ended, "does not forward"));
+    let round = || led_round(view).map(|ended| (ended, "sends it back"));
+    let ended = refused.or_else(round);
+    let ended = ended.filter(|((_, tuple), _)| is_nobodys(host, tuple.dst));
+    let meant = ended.and_then(|((device, tuple), does)| {
         let socket = listener(host, device, &tuple)?;
-        Some(for_listener(host, (device, tuple.dst), socket, found))
+        Some(for_listener(
+            host,
+            (device, tuple.dst),
+            (socket, does),
+            found,
+        ))
     });
     if meant.is_some() {
         return meant;
@@ -150,12 +190,12 @@ fn given(host: &Host, (device, address): (Device, IpAddr), text: &str) -> Remedy
         .scope("until whoever manages the address makes it anew".to_owned())
 }
 
-/// An end host that got a packet for an address that nobody has, and on whose port a process of it listens: as of a real server
+/// A host that got a packet for an address that nobody has, does not send it on or sends it back, and on whose port a process of it listens: as of a real server
 /// behind a balancer that sends on what it gets unchanged (direct routing).
 fn for_listener(
     host: &Host,
     (device, address): (Device, IpAddr),
-    socket: &OpenSocket,
+    (socket, does): (&OpenSocket, &str),
     found: &Found<'_>,
 ) -> Candidate {
     let name = host.namespace(device.netns);
@@ -168,7 +208,7 @@ fn for_listener(
         &L2_GONE,
         place_at(host, device, "device"),
         format!(
-            "{address} is no address of {name}, which got the packet and does not forward: {who} listens there on its port, {at}; an address that it shares (a balancer's) is missing, or the packet was sent there by mistake"
+            "{address} is no address of {name}, which got the packet and {does}: {who} listens there on its port, {at}; an address that it shares (a balancer's) is missing, or the packet was sent there by mistake"
         ),
     )
     .sure(Confidence::Likely)

@@ -103,8 +103,8 @@ family! {
             interface that the sender's segment reaches has its MAC, none has the address of the next hop, and the
             segment ends on this host. Placed at the sender, whose entry is stale. Where an interface that is gone
             had the MAC or the address, it is named. Of an own address: nobody has it, and a host that sent the packets
-            on has a socket that is bound to it, or a rule of INPUT for it alone; or a host that does not forward got them, and a
-            process of it listens on their port.",
+            on has a socket that is bound to it, or a rule of INPUT for it alone; or a host that does not forward, or sends back what a
+            route to the address alone leads to it, got them, and a process of it listens on their port.",
         confirm: "`ip neigh show ADDRESS` at the sender, `bridge fdb show` on the way.",
         fix: "what names the address has to learn the new one (endpoints, DNS answers that are held, a
             configuration), or the machine has to come back. Deleting the entry only makes the sender learn at once
