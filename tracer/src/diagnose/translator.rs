@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use crate::host::Host;
 use crate::host::facts::{
     BaseChain, ConntrackAnswer, ConntrackEntry, FilterEngine, FilterRule, Question, Side, Stop,
-    Translation,
+    Test, Translation,
 };
 use crate::model::{Detail, Device, Direction, Event, Fate, Journey, NetNs, Proto, Tuple};
 use crate::network::bridging::bridge_of;
@@ -21,11 +21,11 @@ use crate::verdict::{Advice, AdviceKind, Evidence, Outcome, Verdict};
 
 use super::Found;
 use super::candidate::evidence;
-use super::chain_commands::{rule_of, rule_words, show_reached};
+use super::chain_commands::{let_pass, rule_of, rule_words, show_reached};
 use super::deletion;
 use super::loss::tuple_of;
 use super::owners;
-use super::remedy::{self, Command, Remedy, Shell, command};
+use super::remedy::{self, Command, Remedy, Shell, command, text};
 use super::translation;
 use super::untracked;
 use super::view::View;
@@ -282,6 +282,30 @@ pub(super) fn tell(view: &View<'_>, found: &Found<'_>, verdict: &mut Verdict) {
 }
 
 impl Finding {
+    /// Adds that a rule for whatever address took a packet that was for another machine.
+    fn foreign(&mut self, host: &Host, passage: &Passage<'_>, named: &Named, shell: &Shell) {
+        let meant = passage.before.dst;
+        self.summary = format!(
+            "; it was for {meant}, which is no address of {}: {} names no destination and translates it to {}",
+            host.namespace(passage.netns),
+            named.words(),
+            named.target()
+        );
+        let chain = (&named.base, named.base.chain.as_str());
+        let passes = let_pass(chain, &passage.before, Side::Destination, shell);
+        self.remedies.extend(passes.map(|pass| {
+            shell
+                .change(
+                    format!("if {meant} is meant: leave this flow as it is, in front of the rule (new connections)"),
+                    pass.insert,
+                )
+                .undone_by(pass.delete)
+        }));
+        self.remedies.push(text(
+            "better: give the rule the address or the interface to which the packets come that it is for",
+        ));
+    }
+
     fn put_into(self, verdict: &mut Verdict) {
         verdict.summary += &self.summary;
         verdict.evidence.extend(self.evidence);
@@ -376,7 +400,7 @@ fn elsewhere(
                 "the rule: is it meant to leave that out?",
                 show_reached(&rule.base, &rule.rule.chain),
             ),
-            remedy::text(format!(
+            text(format!(
                 "from there ask {} itself, or publish the port for that side too (with a hairpin: what it translates has to be masqueraded)",
                 rule.target()
             )),
@@ -523,6 +547,21 @@ impl Named {
         }
     }
 
+    /// Whether it is for packets to any address, and took one that is not for this machine. What other rules lead to may have
+    /// been asked there.
+    fn takes_what_is_foreign(&self, host: &Host, passage: &Passage<'_>) -> bool {
+        let asks_where = |test: &Test| match test {
+            Test::Address { side, .. } => *side == Side::Destination,
+            Test::Port { .. } | Test::Protocol { .. } | Test::Version { .. } => false,
+            _ => true,
+        };
+        self.certain
+            && passage.hook() == "PREROUTING"
+            && self.rule.chain == self.base.chain
+            && !self.rule.tests.iter().any(asks_where)
+            && !host.is_local(passage.netns, passage.before.dst)
+    }
+
     /// Whether it may have given this destination: one without an address gives the interface's own.
     fn leads_to(&self, tuple: &Tuple) -> bool {
         let within = |(first, last): (IpAddr, IpAddr)| first <= tuple.dst && tuple.dst <= last;
@@ -559,6 +598,9 @@ fn by(
         Some((behind(host, (passage, packet), rules, &after)?, nobody))
     });
     let Some(((wrong, right), nobody)) = behind else {
+        if unreached.is_some() && named.takes_what_is_foreign(host, passage) {
+            finding.foreign(host, passage, &named, shell);
+        }
         finding.remedies.push(shell.look(
             format!(
                 "the rule that translates it to {}: is that still right?",
