@@ -13,6 +13,7 @@ mod names;
 mod output;
 mod recording_file;
 mod redaction;
+mod renamed;
 mod replay;
 mod save;
 mod serve;
@@ -51,6 +52,7 @@ use names::Names;
 use output::Output;
 use recording_file::{PendingRecording, RecordingFile};
 use redaction::RedactionStage;
+use renamed::Renamed;
 pub use replay::replay;
 use serve::{Shown, serve};
 use stdin::{Stdin, Told};
@@ -254,6 +256,7 @@ async fn run(
     };
     let names = config.output.screen.map(|_| Names::start(config));
     let names = names.transpose()?;
+    let mut renamed = Renamed::start(config)?;
     let look = look(config.output.screen);
     confine(Role::Work, config.verbosity);
     let mut kept = KeptInputs::begin(
@@ -290,6 +293,11 @@ async fn run(
                     continue;
                 }
             },
+            compiled = renamed::next(&mut renamed), if open => {
+                display.say(renamed::SAID);
+                live.grow(compiled);
+                continue;
+            }
             effect = display.next(), if open => {
                 match effect? {
                     Effect::Quit => {
@@ -297,6 +305,9 @@ async fn run(
                         EndReason::Asked
                     }
                     effect => {
+                        if matches!(effect, Effect::Filter(_)) {
+                            renamed = None;
+                        }
                         let shown = Shown::Live {
                             live: &mut live,
                             config,
@@ -343,6 +354,9 @@ async fn run(
                 Message::Input(Input::Tick(_)) if open && work.rests() => continue,
                 Message::Input(input) => {
                     let begun = Instant::now();
+                    if let Some(renamed) = &renamed {
+                        renamed.see(&input);
+                    }
                     let Some(input) = redaction.input(input) else {
                         continue;
                     };

@@ -21,6 +21,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 use super::files::{Files, Wanted};
+use super::renamed::{self, Renamed};
 use super::{LAST_ANSWERS, Signals, confine, ready_line, runtime, say};
 use crate::config::HoldConfig;
 use crate::error::{Error, ExitStatus};
@@ -71,6 +72,7 @@ async fn run(config: &HoldConfig, store: &Store, files: &Files, saver: Saver) ->
         () = signals.any() => return Err(Error::runtime("ended before it was ready: nothing was kept")),
     };
     let mut keys = Keys::listen()?;
+    let mut renamed = Renamed::start(&config.trace)?;
     let mut holder = Holder::new(config, store, files, saver)?;
     confine(Role::Work, config.trace.verbosity);
     say!("{}", ready_line(live.ready()));
@@ -83,7 +85,14 @@ async fn run(config: &HoldConfig, store: &Store, files: &Files, saver: Saver) ->
             () = signals.any() => break,
             () = wanted(&mut asked, &mut keys) => holder.ask(),
             answer = holder.saver.answer() => holder.answered(&answer),
+            compiled = renamed::next(&mut renamed) => {
+                say!("tracer: {}", renamed::SAID);
+                live.grow(compiled);
+            }
             message = live.recv() => if let Message::Input(input) = message? {
+                if let Some(renamed) = &renamed {
+                    renamed.see(&input);
+                }
                 holder.take(&input, &mut live)?;
             },
         }

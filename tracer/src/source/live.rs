@@ -155,6 +155,13 @@ impl Live {
         let _ = self.commands.send(Command::Refilter(Box::new(filter)));
     }
 
+    /// Follows the same expression from now on, of which names have come to stand for more; the run's fact comes again.
+    pub fn grow(&mut self, filter: Compiled) {
+        self.room = MAX_CLAUSES.saturating_sub(filter.clauses.len());
+        // Without a control thread `recv` fails, which says it better.
+        let _ = self.commands.send(Command::Grow(Box::new(filter)));
+    }
+
     /// Tells that packets of the flows have these tuples too, for what cannot follow them by itself (`--rules`).
     pub fn learned(&self, tuples: Vec<Tuple>) {
         if !tuples.is_empty() {

@@ -46,6 +46,8 @@ pub(super) enum Command {
     Ask(Vec<Question>),
     /// Follow this from now on.
     Refilter(Box<Compiled>),
+    /// Names of the expression have come to stand for more.
+    Grow(Box<Compiled>),
     /// Packets of the flows have these tuples too.
     Learned(Vec<Tuple>),
     /// Follow this too.
@@ -217,6 +219,7 @@ impl Control {
             match commands.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Ok(Command::Ask(questions)) => self.answer(&questions)?,
                 Ok(Command::Refilter(filter)) => self.refilter(&filter)?,
+                Ok(Command::Grow(filter)) => self.grow(&filter)?,
                 Ok(Command::Learned(tuples)) => {
                     // A rule that cannot be added is one packet less that is traced.
                     let _ = self.rules.as_mut().map(|rules| rules.learn(&tuples));
@@ -283,6 +286,17 @@ impl Control {
             self.tell(failed)?;
         }
         follow(&mut self.run, filter);
+        self.tell(vec![Fact::Run(Box::new(self.run.clone()))])
+    }
+
+    fn grow(&mut self, filter: &Compiled) -> Result<(), Exit> {
+        self.scope.grow(filter);
+        self.kernel.set_filter(self.scope.filter())?;
+        // What cannot be marked is not traced through the rules, and is followed all the same.
+        let _ = self.rules.as_mut().map(|rules| rules.also(&filter.clauses));
+        let also = std::mem::take(&mut self.run.also);
+        follow(&mut self.run, filter);
+        self.run.also = also;
         self.tell(vec![Fact::Run(Box::new(self.run.clone()))])
     }
 

@@ -74,17 +74,34 @@ impl Scope {
         ask(&mut self.filter, compiled);
     }
 
-    /// Follows this beside the expression, as far as there is room. What was learned under it still counts.
-    pub(super) fn add(&mut self, compiled: &Compiled) {
+    /// Takes the same expression, of which names have come to stand for more. What was learned, and what is followed beside it, stays.
+    pub(super) fn grow(&mut self, compiled: &Compiled) {
+        let used = usize::try_from(self.filter.clauses_len).unwrap_or(MAX_CLAUSES);
+        let clauses = self.filter.clauses.iter().take(used);
+        let beside: Vec<RawClause> = clauses
+            .filter(|clause| clause.flags & CLAUSE_LEARNED != 0)
+            .copied()
+            .collect();
+        ask(&mut self.filter, compiled);
+        self.beside(&beside);
+    }
+
+    /// Puts clauses behind those of the expression, as far as there is room.
+    fn beside(&mut self, clauses: &[RawClause]) {
         let used = usize::try_from(self.filter.clauses_len).unwrap_or(MAX_CLAUSES);
         let free = self.filter.clauses.iter_mut().skip(used);
-        for (slot, clause) in free.zip(&compiled.clauses) {
-            *slot = RawClause {
+        self.filter.clauses_len += put(
+            free,
+            clauses.iter().map(|clause| RawClause {
                 flags: clause.flags | CLAUSE_LEARNED,
                 ..*clause
-            };
-            self.filter.clauses_len += 1;
-        }
+            }),
+        );
+    }
+
+    /// Follows this beside the expression, as far as there is room. What was learned under it still counts.
+    pub(super) fn add(&mut self, compiled: &Compiled) {
+        self.beside(&compiled.clauses);
         let used = usize::try_from(self.filter.neighbors_len).unwrap_or(MAX_NEIGHBORS);
         let free = self.filter.neighbors.iter_mut().skip(used);
         let addresses = compiled.addresses.iter().copied().map(address_words);
