@@ -16,6 +16,7 @@ use crate::model::{
 };
 use crate::network::links::peer_of;
 use crate::network::route::Query;
+use crate::uapi::icmp;
 use crate::verdict::Place;
 
 use super::candidate::place_on;
@@ -341,11 +342,13 @@ impl<'a> Loss<'a> {
         other.cpu == self.event.cpu && apart(other.at, self.event.at) < SAME_CALL_NS
     }
 
-    /// The ICMP error that this host built about this packet: type and code.
+    /// The ICMP error that this host built about this packet: type and code. A redirect is none: the packet goes on.
     #[must_use]
     pub fn icmp_sent(&self) -> Option<(u8, u8)> {
         let told = |event: &Event| match event.detail {
-            Detail::IcmpSend { icmp_type, code } => Some((icmp_type, code)),
+            Detail::IcmpSend { icmp_type, code } if icmp_type != icmp::REDIRECT => {
+                Some((icmp_type, code))
+            }
             _ => None,
         };
         self.journey
@@ -375,7 +378,7 @@ impl<'a> Loss<'a> {
             .find_map(|s| match s.event.packet.as_ref()?.transport {
                 Transport::Icmp {
                     icmp_type, code, ..
-                } => Some((icmp_type, code)),
+                } if self.v6() || icmp_type != icmp::REDIRECT => Some((icmp_type, code)),
                 _ => None,
             })
     }

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 
 use crate::host::Host;
 use crate::host::facts::{
-    BaseChain, ConntrackAnswer, ConntrackEntry, FilterEngine, FilterRule, Question, Side, Stop,
-    Test, Translation,
+    BaseChain, ConntrackAnswer, ConntrackEntry, FilterEngine, FilterRule, Question, Rule,
+    RuleVerdict, Side, Statement, Stop, Test, Translation,
 };
 use crate::model::{Detail, Device, Direction, Event, Fate, Journey, NetNs, Proto, Tuple};
 use crate::network::bridging::bridge_of;
@@ -21,10 +21,10 @@ use crate::verdict::{Advice, AdviceKind, Evidence, Outcome, Verdict};
 
 use super::Found;
 use super::candidate::evidence;
-use super::chain_commands::{let_pass, rule_of, rule_words, show_reached};
+use super::chain_commands::{iptables, let_pass, rule_of, rule_words, show_reached};
 use super::deletion;
 use super::loss::tuple_of;
-use super::owners;
+use super::owners::{self, Owner};
 use super::remedy::{self, Command, Remedy, Shell, command, text};
 use super::translation;
 use super::untracked;
@@ -361,7 +361,8 @@ fn explain(
             let rule = Named::of(&rule);
             Some(not_tracked((passage, &packet), &rules, &rule, &shell))
         }
-        Untranslated::NoRule => elsewhere(host, (passage, &packet), &rules, &shell),
+        Untranslated::NoRule => elsewhere(host, (passage, &packet), &rules, &shell)
+            .or_else(|| other_source(host, (passage, &packet), &rules, &shell)),
         Untranslated::CannotTell => None,
     }
 }
@@ -407,6 +408,98 @@ fn elsewhere(
         ],
         instead: true,
     })
+}
+
+/// A rule would translate it, had it another source: as those that let only some networks reach a balancer's address.
+fn other_source(
+    host: &Host,
+    (passage, packet): (&Passage<'_>, &Packet),
+    rules: &Rules<'_>,
+    shell: &Shell,
+) -> Option<Finding> {
+    let facts = &host.filters.get(&passage.netns)?.fact;
+    let here = facts.base.iter().filter(|b| b.hook == passage.hook());
+    let mut listed =
+        here.flat_map(|base| facts.beside(base).map(move |(chain, r)| (base, chain, r)));
+    let (base, chain, rule, to) = listed.find_map(|(base, chain, rule)| {
+        let sources = listed_sources(rule)?;
+        let (other, _) = sources.first()?;
+        let there = Packet {
+            tuple: packet.tuple.map(|tuple| Tuple {
+                src: *other,
+                ..tuple
+            }),
+            ..packet.clone()
+        };
+        let to = first(rules, &there, passage.hook()).filter(|to| to.certain)?;
+        Some((base, chain, rule, to))
+    })?;
+    let (address, _) = to.to.addresses?;
+    reach::owners(host, passage.netns, address).first()?;
+    let source = passage.before.src;
+    let named = rule_of(chain, rule, Stop::Accept);
+    let words = rule_words(base, chain, &named);
+    let owner = owners::of(&base.table, chain, &rule.text);
+    let change = beside(base, (chain, rule), source).map(|[insert, delete]| {
+        shell
+            .change(format!("let {source} in as well (new connections)"), insert)
+            .undone_by(delete)
+            .owner(owner.map(Owner::words))
+    });
+    Some(Finding {
+        summary: format!(
+            "; {} would translate it to {}, and {words} lets only other sources than {source} come there",
+            to.words(),
+            to.target()
+        ),
+        evidence: vec![evidence("rule", format!("{words}: {}", rule.text))],
+        remedies: [shell.look(
+            "the sources that are let in: is this one meant to be left out?",
+            show_reached(base, chain),
+        )]
+        .into_iter()
+        .chain(change)
+        .collect(),
+        instead: true,
+    })
+}
+
+/// The sources of a rule that asks for nothing else and leads on.
+fn listed_sources(rule: &Rule) -> Option<&[(IpAddr, IpAddr)]> {
+    let mut tests = rule.tests();
+    let (
+        Some(Test::Address {
+            side: Side::Source,
+            ranges,
+            not: false,
+        }),
+        None,
+    ) = (tests.next(), tests.next())
+    else {
+        return None;
+    };
+    let leads = |s: &Statement| {
+        matches!(
+            s,
+            Statement::Verdict(RuleVerdict::Jump(_) | RuleVerdict::Goto(_))
+        )
+    };
+    rule.statements().any(leads).then_some(ranges)
+}
+
+/// A copy of such a rule for another source put before it, and what takes it away.
+fn beside(base: &BaseChain, (chain, rule): (&str, &Rule), source: IpAddr) -> Option<[Command; 2]> {
+    let program = iptables(base)?;
+    let leads = rule.statements().find_map(|s| match s {
+        Statement::Verdict(RuleVerdict::Jump(to)) => Some(("-j", to)),
+        Statement::Verdict(RuleVerdict::Goto(to)) => Some(("-g", to)),
+        _ => None,
+    });
+    let (how, to) = leads?;
+    Some([
+        command![..&program, "-I", chain, rule.number, "-s", source, how, to],
+        command![..&program, "-D", chain, "-s", source, how, to],
+    ])
 }
 
 /// A rule would translate it, but the entry of its connection is older.

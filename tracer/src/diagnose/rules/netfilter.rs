@@ -186,10 +186,14 @@ pub fn drop(loss: &Loss<'_>) -> Option<Candidate> {
     }
     let candidate = untracked::explain(candidate, (loss, hook));
     let candidate = helper::explain(candidate, (loss, hook));
-    let asks = |test: &Test| matches!(test, Test::Mark { .. });
-    let mut rules = found.list.iter().filter_map(|s| s.rule.as_ref());
-    let by_mark = rules.any(|rule| rule.tests.iter().any(asks));
-    let set_by = by_mark.then(|| marked::set_by(loss, hook)).flatten();
+    let asked = |test: &Test| match test {
+        Test::Mark { mask, .. } => Some(*mask),
+        _ => None,
+    };
+    let rules = found.list.iter().filter_map(|s| s.rule.as_ref());
+    let bits = rules.flat_map(|rule| &rule.tests).filter_map(asked);
+    let set_by = bits.reduce(|all, mask| all | mask);
+    let set_by = set_by.and_then(|bits| marked::set_by(loss, hook, bits));
     let candidate = answer::with(candidate, (loss, hook), &chains, &found);
     Some(candidate.because("rule", set_by))
 }

@@ -2,12 +2,13 @@
 
 mod ends;
 pub(super) mod hops;
+mod misdirected;
 
 use std::net::IpAddr;
 
 use crate::host::Host;
 use crate::host::facts::{Link, Neighbor, VxlanLink};
-use crate::model::{Detail, Device, Mac, NetNs, Proto, Tunnel, Tuple};
+use crate::model::{Detail, Device, Mac, NetNs, Proto, Tunnel, TunnelKind, Tuple};
 use crate::network::links::peer_of;
 use crate::network::tunnel::remote_of;
 use crate::sites::VXLAN_INPUT;
@@ -48,7 +49,15 @@ pub fn unknown(loss: &Loss<'_>) -> Option<Candidate> {
     if has_own_source(loss) {
         return None;
     }
-    if loss.reason() == "VXLAN_VNI_NOT_FOUND" || loss.unnamed() && loss.function() == VXLAN_INPUT {
+    let is_vni =
+        loss.reason() == "VXLAN_VNI_NOT_FOUND" || loss.unnamed() && loss.function() == VXLAN_INPUT;
+    let unheard = |tunnel: Tunnel| is_unheard(loss, &tunnel.outer, Some(tunnel));
+    if (is_vni || tunnel.is_some_and(unheard))
+        && let Some(found) = misdirected::found(loss)
+    {
+        return Some(found);
+    }
+    if is_vni {
         return Some(unknown_vni(loss, tunnel));
     }
     ends::unknown(loss).or_else(|| unknown_port(loss, tunnel))
@@ -124,6 +133,18 @@ fn unknown_port(loss: &Loss<'_>, tunnel: Option<Tunnel>) -> Option<Candidate> {
         (None, Some((link, vxlan))) => {
             candidate.summary += &format!(": {} has port {}", link.name, vxlan.port);
             candidate.advise(remade(loss, link, vxlan.vni, outer.dport))
+        }
+        (None, None) if tunnel.is_some_and(|t| t.kind == TunnelKind::RawUdp) => {
+            candidate.summary +=
+                ": the program that takes packets from there is not running, or uses another port";
+            let port = format!("sport = :{}", outer.dport);
+            candidate.advise([
+                Shell::of(loss.host, loss.netns()).look("who listens there", command!["ss -lnup", port]),
+                text(format!(
+                    "start the tunnel's program there again (flannel: flanneld), or give both ends the same port ({})",
+                    outer.dport
+                )),
+            ])
         }
         (None, None) => {
             candidate.summary += ": none with this port, or it is down";

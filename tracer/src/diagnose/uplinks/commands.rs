@@ -7,7 +7,7 @@ use crate::host::facts::{PolicyRule, TableRoute};
 use crate::host::{Host, nft_string};
 use crate::model::{Detail, Device, Direction, Event, IfIndex, NetNs};
 use crate::network::filter::{Hook, Interface, Layer, Packet, Rules, states, walk};
-use crate::network::route::table_words;
+use crate::network::route::{Passed, Query, Step, Tables, lookup, rule_words, table_words};
 use crate::uapi::rtnetlink::{RT_TABLE_LOCAL, RT_TABLE_MAIN};
 
 use super::super::chain_commands;
@@ -19,13 +19,13 @@ use super::super::{routers, routing};
 use super::Detour;
 
 /// A command, and what takes it back where another step's undoing does not.
-type Step = (Command, Option<Command>);
+type Act = (Command, Option<Command>);
 
 /// A table by which the answer would leave as the request came.
 struct Table {
     number: u32,
     /// What makes it, where it is not there yet, and what takes it away.
-    made: Option<Step>,
+    made: Option<Act>,
 }
 
 pub(super) fn advice(view: &View<'_>, detour: &Detour<'_>) -> Vec<Remedy> {
@@ -62,6 +62,7 @@ pub(super) fn advice(view: &View<'_>, detour: &Detour<'_>) -> Vec<Remedy> {
             Some(mark) => by_mark(view, detour, mark, &table),
             None => by_connection(host, detour, &table, inside),
         },
+        _ if let Some(filled) = by_own_rule(view, detour) => Some(filled),
         _ => {
             let from = detour.routed.src;
             let text = format!(
@@ -211,6 +212,32 @@ fn by_source(
     Some(change.scope(format!("all that leaves with source {from}")))
 }
 
+/// A policy rule for the answer's source leads to a table without a route for it: as where an interface was taken down and raised
+/// again, and with it went its routes.
+fn by_own_rule(view: &View<'_>, detour: &Detour<'_>) -> Option<Remedy> {
+    let (host, netns) = (view.host, detour.netns());
+    let query = match detour.inside {
+        Some(inside) => Query::input(detour.routed, inside.ifindex, 0),
+        None => Query::output(detour.routed, 0),
+    };
+    let trail = lookup(&Tables::of(host, netns), &query).trail;
+    let empty = |step: &&Step<'_>| step.rule.src.is_some() && step.passed == Passed::NoRoute;
+    let rule = trail.iter().find(empty)?.rule;
+    let way = Through {
+        host,
+        device: detour.came,
+        to: detour.routed.dst,
+    };
+    let table = way.filled(rule.table, || sender_of(view, detour))?;
+    let text = format!(
+        "policy rule {} ({}) leads to table {}, which has no route for the answer: add it",
+        rule.priority,
+        rule_words(rule),
+        table_words(rule.table)
+    );
+    change(&Shell::of(host, Some(netns)), &table, Vec::new(), text)
+}
+
 /// The mark that rules give the answers already, from that of their connection.
 fn carried(host: &Host, detour: &Detour<'_>, inside: Device) -> Option<u32> {
     let rules = Rules::of(&host.filters.get(&detour.netns())?.fact);
@@ -317,7 +344,7 @@ fn by_connection(
 }
 
 /// Both rules at the end of the table for marks.
-fn marks_by_iptables(program: &str, mark: u32, came: &str, inside: &str) -> [Step; 2] {
+fn marks_by_iptables(program: &str, mark: u32, came: &str, inside: &str) -> [Act; 2] {
     let set = |verb: &'static str| {
         command![
             program,
@@ -346,7 +373,7 @@ fn marks_by_iptables(program: &str, mark: u32, came: &str, inside: &str) -> [Ste
 }
 
 /// Both rules in a table of their own.
-fn marks_by_nft(v6: bool, mark: u32, came: &str, inside: &str) -> Vec<Step> {
+fn marks_by_nft(v6: bool, mark: u32, came: &str, inside: &str) -> Vec<Act> {
     const TABLE: &str = "uplinks";
     let family = if v6 { "ip6" } else { "ip" };
     let rule = |text: String| command!["nft add rule", family, TABLE, "prerouting", text];
@@ -397,7 +424,7 @@ fn marked(host: &Host, netns: NetNs, v6: bool, table: u32) -> Option<u32> {
 }
 
 /// Several steps as one change: first the table, where it has to be made.
-fn change(shell: &Shell, table: &Table, steps: Vec<Step>, text: String) -> Option<Remedy> {
+fn change(shell: &Shell, table: &Table, steps: Vec<Act>, text: String) -> Option<Remedy> {
     let mut all = table.made.iter().cloned().chain(steps);
     let (first, undo) = all.next()?;
     let mut undone: Vec<Command> = undo.into_iter().collect();

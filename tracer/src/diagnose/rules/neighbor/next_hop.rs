@@ -14,7 +14,7 @@ use crate::network::settings::{Combined, conf, setting};
 use crate::uapi::rtnetlink::{RT_TABLE_LOCAL, RT_TABLE_MAIN};
 
 use super::super::super::missing_route::Astray;
-use super::super::super::remedy::{Command, Remedy, Shell, command, ip, sysctl};
+use super::super::super::remedy::{Remedy, Shell, command, ip, sysctl};
 use super::super::super::route_commands;
 use super::super::super::words;
 use super::Unresolved;
@@ -364,7 +364,7 @@ impl<'a> Way<'a> {
                 .take(1)
                 .map(|between| self.proxy(between.near))
         };
-        let directly = told.elsewhere.first().map(|e| self.through(e.through));
+        let directly = told.elsewhere.first().and_then(|e| self.through(e.through));
         let past = self.past_the_link(told);
         // What stands in between answers in its owner's stead where that is how its network works: IPv6 has no other
         // way for a prefix that is on the link.
@@ -373,7 +373,7 @@ impl<'a> Way<'a> {
             true => (proxies().collect(), past.into_iter().collect()),
             false => (past.into_iter().collect(), proxies().collect()),
         };
-        let behind = self.behind().map(|machine| self.by(&machine));
+        let behind = self.behind().and_then(|machine| self.by(&machine));
         directly
             .into_iter()
             .chain(behind)
@@ -388,23 +388,13 @@ impl<'a> Way<'a> {
     }
 
     /// That machine carries it on.
-    fn by(&self, machine: &Astray<'_>) -> Remedy {
+    fn by(&self, machine: &Astray<'_>) -> Option<Remedy> {
         let hop = machine.next_hop;
-        let way = [
-            "via".to_owned(),
-            hop.to_string(),
-            "dev".to_owned(),
-            self.name(),
-        ];
-        self.shell()
-            .change(
-                format!(
-                    "it is not on this link, but behind {hop} ({}): route it there",
-                    machine.machine(self.host)
-                ),
-                self.host_route("add", &way),
-            )
-            .undone_by(self.host_route("del", &way))
+        let text = format!(
+            "it is not on this link, but behind {hop} ({}): route it there",
+            machine.machine(self.host)
+        );
+        self.sent((self.who.device, Some(hop)), text)
     }
 
     /// A network of the interface that is larger than a neighbour on the same link has it, and holds the address only so.
@@ -464,18 +454,46 @@ impl<'a> Way<'a> {
             ))
     }
 
-    fn host_route(&self, verb: &'static str, way: &[String]) -> Command {
-        let address = self.who.address;
+    /// This address alone sent another way. A route that is to it alone already is replaced.
+    fn sent(&self, (out, gateway): (Device, Option<IpAddr>), text: String) -> Option<Remedy> {
+        if self.is_host_route() {
+            let after = TableRoute {
+                gateway,
+                oif: Some(out.ifindex.0),
+                flags: 0,
+                paths: Vec::new(),
+                nexthop: None,
+                scope: gateway.map_or(self.route.scope, |_| 0),
+                ..self.route.clone()
+            };
+            return self.replaced(&after, text);
+        }
+        let (address, dev) = (self.who.address, self.host.interface(out));
         let table = (!matches!(self.route.table, RT_TABLE_MAIN | RT_TABLE_LOCAL))
             .then(|| ["table".to_owned(), self.route.table.to_string()]);
-        command![
-            ..ip(address.is_ipv6()),
-            "route",
-            verb,
-            address,
-            ..way,
-            ..table.into_iter().flatten()
-        ]
+        let via = gateway.map(|gateway| ["via".to_owned(), gateway.to_string()]);
+        let route = |verb: &'static str| {
+            command![
+                ..ip(address.is_ipv6()),
+                "route",
+                verb,
+                address,
+                ..via.clone().into_iter().flatten(),
+                "dev",
+                dev,
+                ..table.clone().into_iter().flatten()
+            ]
+        };
+        Some(
+            self.shell()
+                .change(text, route("add"))
+                .undone_by(route("del")),
+        )
+    }
+
+    fn is_host_route(&self) -> bool {
+        let whole = if self.who.address.is_ipv6() { 128 } else { 32 };
+        (self.route.prefix, self.route.length) == (self.who.address, whole)
     }
 
     /// By the route that would be used if the network of the link were not there, for this address alone.
@@ -483,41 +501,49 @@ impl<'a> Way<'a> {
         let (instead, hops) = self.instead.as_ref()?;
         let hop = hops.iter().find(|hop| hop.gateway.is_some())?;
         let gateway = hop.gateway.filter(|g| *g != self.who.address)?;
-        let ifindex = IfIndex(hop.oif?);
-        let netns = self.who.device.netns;
-        let out = self.host.interface(Device { netns, ifindex });
-        let way = ["via".to_owned(), gateway.to_string(), "dev".to_owned(), out];
+        let out = Device {
+            netns: self.who.device.netns,
+            ifindex: IfIndex(hop.oif?),
+        };
         let route = self.route_words(self.route);
         let deserted = match self.is_deserted(told) {
             true => format!(", and nothing is attached to {}", self.name()),
             false => String::new(),
         };
-        Some(
-            self.shell()
-                .change(
-                    format!(
-                        "if it is not meant to be on this link: the route {route} takes it there{deserted}; send this address by what is used without that route ({})",
-                        self.route_words(instead)
-                    ),
-                    self.host_route("add", &way),
-                )
-                .undone_by(self.host_route("del", &way))
-                .scope(format!(
-                    "other addresses of {route} still go to the link; the cure for all is another network for {}",
-                    self.name()
-                )),
-        )
+        let text = format!(
+            "if it is not meant to be on this link: the route {route} takes it there{deserted}; send this address by what is used without that route ({})",
+            self.route_words(instead)
+        );
+        let sent = self.sent((out, Some(gateway)), text)?;
+        if self.is_host_route() {
+            return Some(sent);
+        }
+        Some(sent.scope(format!(
+            "other addresses of {route} still go to the link; the cure for all is another network for {}",
+            self.name()
+        )))
     }
 
-    /// The owner is behind another interface of the same namespace.
-    fn through(&self, link: &Link) -> Remedy {
-        let way = ["dev".to_owned(), link.name.clone()];
-        self.shell()
-            .change(
-                format!("it is behind {}: route it there", link.name),
-                self.host_route("add", &way),
-            )
-            .undone_by(self.host_route("del", &way))
+    /// The owner is behind another interface of the same namespace: by the route that leads there, where only the wrong one
+    /// hides it.
+    fn through(&self, link: &Link) -> Option<Remedy> {
+        let there = |hop: &NextHop| hop.oif == Some(link.device.ifindex.0);
+        if let Some((instead, hops)) = &self.instead
+            && self.is_host_route()
+            && !hops.is_empty()
+            && hops.iter().all(there)
+        {
+            let text = format!(
+                "it is behind {}: delete the route that takes it to {}; {} is used then",
+                link.name,
+                self.name(),
+                self.route_words(instead)
+            );
+            let place = (self.host, self.who.device.netns);
+            return route_commands::delete(&self.shell(), place, self.route, text);
+        }
+        let text = format!("it is behind {}: route it there", link.name);
+        self.sent((link.device, None), text)
     }
 
     /// The machine between here and the owner answers in the owner's stead.

@@ -8,9 +8,10 @@ use super::super::super::hooks::Hook;
 use super::super::super::loss::Loss;
 use super::suspects;
 
-/// The rules that set it, in words: the one that does, and the one that sends the packet to its chain.
-pub(super) fn set_by(loss: &Loss<'_>, hook: Hook) -> Option<String> {
-    let mark = Some(loss.info.mark).filter(|mark| *mark != 0)?;
+/// The rules that set it, in words: the one that does, and the one that sends the packet to its chain. `bits`: those for which the
+/// packet was dropped.
+pub(super) fn set_by(loss: &Loss<'_>, hook: Hook, bits: u32) -> Option<String> {
+    let mark = Some(loss.info.mark & bits).filter(|mark| *mark != 0)?;
     let facts = &loss.host.filters.get(&loss.netns()?)?.fact;
     let (name, oif) = match hook.name {
         "OUTPUT" => ("OUTPUT", Interface::Unknown),
