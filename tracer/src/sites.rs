@@ -169,6 +169,14 @@ sites! {
     TRANSMIT: "the device could not send it (__dev_queue_xmit)", [
         functions(&["__dev_queue_xmit"]),
     ];
+    TC_TAKEN: "a tc action took it over: what it redirects goes on as a clone (sch_handle_ingress, sch_handle_egress)", [
+        functions(&[
+            "__dev_queue_xmit",
+            "sch_handle_egress",
+            "__netif_receive_skb_core",
+            "sch_handle_ingress",
+        ]),
+    ];
     REDIRECT: "a tc program or action handed it to another device (skb_do_redirect, __bpf_redirect)", [
         callers(&["skb_do_redirect", "__bpf_redirect"]),
     ];

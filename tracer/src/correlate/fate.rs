@@ -19,7 +19,7 @@ use super::open::{BranchKind, Open, place};
 /// Kinds of devices that hand a packet on to another one of the same host.
 const STACKED: &[&str] = &[
     "bridge", "vxlan", "geneve", "gre", "gretap", "ip6gre", "ipip", "sit", "ip6tnl", "bond",
-    "team", "vlan", "macvlan", "ipvlan", "vrf",
+    "team", "vlan", "macvlan", "ipvlan", "vrf", "ifb",
 ];
 
 /// What the judgement needs beside the journey.

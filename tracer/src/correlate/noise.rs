@@ -243,6 +243,12 @@ const ENDS: &[Row] = &[
         why: "its data goes on in other buffers",
     },
     Row {
+        site: &sites::TC_TAKEN,
+        when: always,
+        meaning: Meaning::GoesOn,
+        why: "a tc action redirected it: its clone goes on",
+    },
+    Row {
         site: &sites::OPENVSWITCH,
         when: always,
         meaning: Meaning::GoesOn,

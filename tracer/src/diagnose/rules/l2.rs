@@ -1,6 +1,7 @@
 //! Frames that came to an interface with another MAC.
 
 mod misled;
+mod misredirected;
 mod rewritten;
 pub mod taken;
 pub mod unredirected;

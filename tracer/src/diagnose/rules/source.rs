@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use crate::host::Host;
-use crate::host::facts::{Link, TableRoute};
-use crate::model::{Detail, Device, Direction, IfIndex, NetNs};
+use crate::host::facts::{Link, NextHop as RouteHop, TableRoute};
+use crate::model::{Detail, Device, Direction, IfIndex, NetNs, Tuple};
 use crate::network::links::peer_of;
 use crate::network::route::{
     Change, CheckResult, Decision, Forged, InputEnd, Query, Tables, check_source, lookup, receive,
@@ -19,6 +19,7 @@ use super::super::causes::{ROUTE_MARTIAN, ROUTE_RP_FILTER};
 use super::super::loss::Loss;
 use super::super::readdress;
 use super::super::remedy::{Remedy, Shell, command, ip, sysctl, text};
+use super::super::route_commands;
 use super::super::routing;
 use super::super::stray_source::Stray;
 use super::super::words;
@@ -40,6 +41,7 @@ pub fn filtered(loss: &Loss<'_>) -> Option<Candidate> {
                 mode: mode(loss.host, device),
                 stray: Stray::of_packet(loss),
                 answers: answers_what_left_by(loss, device),
+                handed_by: handed_by(loss, device.netns),
             },
             loss.place(Some(HOOK)),
         )
@@ -209,6 +211,19 @@ pub struct Refusal<'a> {
     pub stray: Option<Stray<'a>>,
     /// It answers what left by this interface: a mark or a rule led that there, and leads nothing else.
     pub answers: bool,
+    /// The interface of another namespace by which it was handed over.
+    pub handed_by: Option<Device>,
+}
+
+/// The interface by which the packet left another namespace the last time.
+#[must_use]
+pub fn handed_by(loss: &Loss<'_>, netns: NetNs) -> Option<Device> {
+    let mut events = loss.steps().iter().rev().map(|step| &step.event);
+    let out = events.find(|event| {
+        let elsewhere = event.device.is_some_and(|device| device.netns != netns);
+        elsewhere && matches!(event.detail, Detail::Egress)
+    });
+    out?.device
 }
 
 impl Refusal<'_> {
@@ -272,7 +287,10 @@ impl Refusal<'_> {
             )),
             None => None,
         };
-        let loosened = loosen((host, device, &shell), &self.mode, why.as_deref());
+        let way = misleading(host, &self.query.tuple, device)
+            .or_else(|| routed_back((host, device), source, self.handed_by));
+        let alone = way.is_none() && self.stray.is_none();
+        let loosened = loosen((host, device, &shell), &self.mode, (why.as_deref(), alone));
         if let Some(mark) = self.heeds_no_mark(host) {
             return vec![self.heed_mark(host, mark), loosened];
         }
@@ -287,8 +305,7 @@ impl Refusal<'_> {
         if why.is_some() && self.mode.1 != 2 {
             return vec![loosened];
         }
-        let routed = routed_back(host, device, source);
-        routed.into_iter().chain([loosened]).collect()
+        way.into_iter().chain([loosened]).collect()
     }
 }
 
@@ -401,14 +418,15 @@ pub fn reverse_path(host: &Host, refusal: &Refusal<'_>, place: Place) -> Candida
 enum NextHop {
     /// It is on the link.
     Direct,
-    /// Through this address.
-    By(IpAddr),
+    /// Through this address; whether a route has it although no network of the link does (`onlink`).
+    By(IpAddr, bool),
     /// The link has many machines, and none is known to lead there.
     Unknown,
 }
 
-/// By the machine at the other end that has it, by a route of any table, or directly where the link has no other machine.
-fn next_hop(host: &Host, device: Device, source: IpAddr) -> NextHop {
+/// By the machine at the other end that has it, by a route of any table, by who handed the packet over, or directly where the
+/// link has no other machine.
+fn next_hop(host: &Host, device: Device, source: IpAddr, handed_by: Option<Device>) -> NextHop {
     let faces = |link: &Link| peer_of(host, link.device).is_some_and(|peer| peer.device == device);
     let own = host.addresses(device);
     let on_link = |address: &IpAddr| {
@@ -423,62 +441,89 @@ fn next_hop(host: &Host, device: Device, source: IpAddr) -> NextHop {
     if let Some(other) = other {
         let mut addresses = host.addresses(other.device).iter().map(|a| a.address);
         let there = addresses.find(|a| a.is_ipv4() == source.is_ipv4() && on_link(a));
-        return there.map_or(NextHop::Direct, NextHop::By);
+        return there.map_or(NextHop::Direct, |there| NextHop::By(there, false));
     }
     let towards = host.towards.get(&(device.netns, source));
     let mut routes = towards.iter().flat_map(|read| &read.fact);
     let led = routes.find_map(|route| {
-        route
-            .gateway
-            .filter(|_| route.oif == Some(device.ifindex.0))
+        let hops = route.hops();
+        let hop = hops.iter().find(|hop| hop.oif == Some(device.ifindex.0))?;
+        Some((hop.gateway?, hop.flags & RouteHop::ONLINK != 0))
     });
+    let before = || {
+        let mut addresses = host.addresses(handed_by?).iter().map(|a| a.address);
+        addresses.find(|a| a.is_ipv4() == source.is_ipv4() && on_link(a))
+    };
+    let led = led.or_else(|| before().map(|before| (before, false)));
     let alone = host.link(device).is_some_and(|link| link.noarp);
     match led {
-        Some(gateway) => NextHop::By(gateway),
+        Some((gateway, onlink)) => NextHop::By(gateway, onlink),
         None if alone => NextHop::Direct,
         None => NextHop::Unknown,
     }
 }
 
-/// The answer to a source routed through the interface by which it came in, where the next hop there is known.
+/// The answer to a source routed through the interface by which it came in, where the next hop there is known. `handed_by`: the
+/// interface of another namespace by which it was handed over.
 #[must_use]
-pub fn routed_back(host: &Host, device: Device, source: IpAddr) -> Option<Remedy> {
-    let gateway = match next_hop(host, device, source) {
-        NextHop::Direct => None,
-        NextHop::By(gateway) => Some(gateway),
+pub fn routed_back(
+    (host, device): (&Host, Device),
+    source: IpAddr,
+    handed_by: Option<Device>,
+) -> Option<Remedy> {
+    let way = match next_hop(host, device, source, handed_by) {
+        NextHop::Direct => Vec::new(),
+        NextHop::By(gateway, false) => vec!["via".to_owned(), gateway.to_string()],
+        NextHop::By(gateway, true) => {
+            vec!["via".to_owned(), gateway.to_string(), "onlink".to_owned()]
+        }
         NextHop::Unknown => return None,
     };
     let shell = Shell::of(host, Some(device.netns));
-    Some(route_there((host, &shell), (device, source), gateway))
-}
-
-/// The answer routed through the interface on which the source came in, and back.
-fn route_there(
-    (host, shell): (&Host, &Shell),
-    (device, source): (Device, IpAddr),
-    gateway: Option<IpAddr>,
-) -> Remedy {
     let (ip, interface) = (ip(source.is_ipv6()), host.interface(device));
     let own = host_route(host, device.netns, source);
     // A route to this very address is replaced, and not only covered.
     let verb = if own.is_some() { "replace" } else { "add" };
-    let via = gateway.map(|gateway| ["via".to_owned(), gateway.to_string()]);
     let change = shell.change(
         format!("best, if {source} belongs behind {interface}: route the answer there"),
-        command![
-            ..ip,
-            "route",
-            verb,
-            source,
-            ..via.into_iter().flatten(),
-            "dev",
-            interface
-        ],
+        command![..ip, "route", verb, source, ..way, "dev", interface],
     );
-    match own {
+    Some(match own {
         Some(own) => change.undone_by(command![..ip, "route replace", ..own.split_whitespace()]),
         None => change.undone_by(command![..ip, "route del", source, "dev", interface]),
+    })
+}
+
+/// The route deleted that leads answers elsewhere, where without it another one that names their network leads back to where
+/// the packet came from. What a default route leads there says nothing of who belongs there.
+#[must_use]
+pub fn misleading(host: &Host, tuple: &Tuple, came_in: Device) -> Option<Remedy> {
+    let netns = came_in.netns;
+    let tables = Tables::of(host, netns);
+    let back = Query::output(tuple.reversed(), 0);
+    let Decision::Route { route, .. } = lookup(&tables, &back).decision else {
+        return None;
+    };
+    let leads = match lookup(&tables.without(route), &back).decision {
+        Decision::Route { route, hops, .. } => {
+            let there = |oif| oif == Some(came_in.ifindex.0);
+            route.length > 0 && hops.iter().any(|hop| there(hop.oif))
+        }
+        _ => false,
+    };
+    if !leads {
+        return None;
     }
+    route_commands::delete(
+        &Shell::of(host, Some(netns)),
+        (host, netns),
+        route,
+        format!(
+            "delete the route {}, if it should not match: answers then leave through {}, and the filter lets the packet pass",
+            route_words(host, netns, route),
+            host.interface(came_in)
+        ),
+    )
 }
 
 /// The filter made loose, or turned off. Where the setting of all interfaces is the one that counts, it is enough to make
@@ -486,7 +531,7 @@ fn route_there(
 fn loosen(
     (host, device, shell): (&Host, Device, &Shell),
     (setting, mode): &(String, u32),
-    why: Option<&str>,
+    (why, alone): (Option<&str>, bool),
 ) -> Remedy {
     let (setting, mode) = (sysctl(setting), *mode);
     let set = |name: &str, value: u32| command!["sysctl -w", format!("{name}={value}")];
@@ -500,6 +545,7 @@ fn loosen(
     let own = read.and_then(|read| read.fact.as_deref()?.parse().ok());
     let text = match why {
         Some(why) => format!("filter loosely, {why}; any route back will do"),
+        None if alone => "filter loosely: any route back will do".to_owned(),
         None => "or filter loosely: any route back will do".to_owned(),
     };
     let name = sysctl(&path);

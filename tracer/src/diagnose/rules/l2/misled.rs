@@ -12,7 +12,7 @@ use super::super::super::loss::Loss;
 use super::super::super::overlay;
 use super::super::super::remedy::{Command, Remedy, Shell, command};
 use super::super::super::words;
-use super::{bridges, rewritten, sender, unredirected, vxlan};
+use super::{bridges, misredirected, rewritten, sender, unredirected, vxlan};
 
 /// What led a frame astray.
 pub(super) struct Misled {
@@ -26,6 +26,7 @@ pub(super) struct Misled {
 /// Whether one of them misled the frame that should have arrived here.
 pub(super) fn misled(loss: &Loss<'_>, here: Device, mac: Mac) -> Option<Misled> {
     unredirected::told(loss)
+        .or_else(|| misredirected::told(loss, mac))
         .or_else(|| rewritten::told(loss))
         .or_else(|| by_noarp(loss, mac))
         .or_else(|| by_bridge(loss, here, mac))

@@ -11,6 +11,7 @@ use super::super::super::needs::Asked;
 use super::super::super::remedy::{Remedy, Shell, command};
 use super::super::super::words;
 use super::misled::Misled;
+use super::misredirected;
 
 /// The interface by which packets of the other direction come in that leave by the one at which this one died.
 fn opposite(loss: &Loss<'_>) -> Option<Device> {
@@ -55,6 +56,7 @@ pub(in super::super::super) fn questions(loss: &Loss<'_>, list: &mut Asked) {
         list.device_state(loss.host, here);
         list.device_state(loss.host, other);
     }
+    misredirected::questions(loss, list);
 }
 
 /// What the story is where a redirect is missing.

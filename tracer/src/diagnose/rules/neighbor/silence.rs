@@ -478,6 +478,7 @@ impl<'a> Case<'a, '_> {
             mode: (setting.name.clone(), setting.value),
             stray: Stray::of_question(self.trace, self.host, self.who, asker),
             answers: false,
+            handed_by: Some(self.who.device),
         };
         let place = place_at(self.host, link.device, "route");
         source::reverse_path(self.host, &refusal, place)

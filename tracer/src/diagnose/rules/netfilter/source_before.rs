@@ -2,7 +2,7 @@
 //! before, the same rules would let it pass. What is wrong then is that translation, and not the rule.
 
 use crate::host::facts::{Question, RuleVerdict, Stop};
-use crate::model::{Direction, NetNs};
+use crate::model::{Detail, Direction, NetNs, Step as Seen, Tuple};
 use crate::network::filter::{self, Answer, Does, Packet, Rules, Step, walk};
 use crate::network::route::{Decision, Query, Tables, lookup};
 
@@ -19,11 +19,50 @@ use super::suspects::{layer, packet};
 /// The last translation of the packet's source on its way to the namespace in which it was lost.
 fn change(loss: &Loss<'_>) -> Option<Change> {
     let (netns, source) = (loss.netns()?, loss.outermost()?.src);
-    let last = translation::changes(loss.journey)
-        .filter(|c| c.before.src != c.after.src)
-        .last()?;
+    let last = match loss.tunnel() {
+        Some(tunnel) => of_tunnel(loss, tunnel.outer)?,
+        None => translation::changes(loss.journey)
+            .filter(|c| c.before.src != c.after.src)
+            .last()?,
+    };
     let elsewhere = last.netns != netns && last.after.src == source;
     (loss.journey.direction == Direction::Forward && elsewhere).then_some(last)
+}
+
+/// The translation of a tunnel's packet on its way out of the namespace that made it: the tunnel sends from another address.
+fn of_tunnel(loss: &Loss<'_>, outer: Tuple) -> Option<Change> {
+    let out = |step: &&Seen| matches!(step.event.detail, Detail::Egress);
+    let mut steps = loss.steps().iter().rev().filter(out);
+    let link = steps.find_map(|step| {
+        let link = loss.host.link(step.event.device?)?;
+        link.vxlan
+            .as_ref()
+            .is_some_and(|v| v.local.is_some())
+            .then_some(link)
+    })?;
+    let local = link.vxlan.as_ref()?.local?;
+    let (netns, own) = (
+        link.device.netns,
+        loss.host.is_local(link.device.netns, outer.src),
+    );
+    let left = loss.steps().iter().filter(out).find_map(|step| {
+        let device = step.event.device?;
+        let carries = step
+            .event
+            .packet
+            .as_ref()
+            .is_some_and(|p| p.tunnel.is_some());
+        (device.netns == netns && carries).then_some(device)
+    });
+    (local != outer.src && own).then_some(Change {
+        netns,
+        device: left,
+        before: Tuple {
+            src: local,
+            ..outer
+        },
+        after: outer,
+    })
 }
 
 /// What to read of the translator, and of the way back to the source that it had.

@@ -7,8 +7,7 @@ use crate::network::route::{Decision, Query, Tables, lookup, route_words};
 
 use super::super::super::candidate::Candidate;
 use super::super::super::loss::Loss;
-use super::super::super::remedy::{Remedy, Shell, command, ip};
-use super::super::super::route_commands;
+use super::super::super::remedy::{Shell, command, ip};
 use super::super::super::stray_source::Stray;
 use super::super::source;
 
@@ -96,8 +95,10 @@ impl<'a> Filter<'a> {
             return candidate;
         };
         told(candidate, (loss.host, tuple), came_in).advise(
-            misleading(loss, came_in, shell)
-                .or_else(|| source::routed_back(loss.host, came_in, tuple.src)),
+            source::misleading(loss.host, &tuple, came_in).or_else(|| {
+                let handed_by = source::handed_by(loss, came_in.netns);
+                source::routed_back((loss.host, came_in), tuple.src, handed_by)
+            }),
         )
     }
 }
@@ -137,32 +138,4 @@ fn may_lead_back(host: &Host, tuple: Tuple, came_in: Device) -> bool {
         Decision::Undecided(_) => true,
         _ => false,
     }
-}
-
-/// The route that leads answers elsewhere deleted, where without it they go back to where the packet came from.
-fn misleading(loss: &Loss<'_>, came_in: Device, shell: &Shell) -> Option<Remedy> {
-    let (host, netns) = (loss.host, came_in.netns);
-    let tables = Tables::of(host, netns);
-    let back = Query::output(loss.outermost()?.reversed(), 0);
-    let route = match lookup(&tables, &back).decision {
-        Decision::Route { route, .. } => route,
-        _ => return None,
-    };
-    let leads = match lookup(&tables.without(route), &back).decision {
-        Decision::Route { hops, .. } => hops.iter().any(|hop| hop.oif == Some(came_in.ifindex.0)),
-        _ => false,
-    };
-    if !leads {
-        return None;
-    }
-    route_commands::delete(
-        shell,
-        (host, netns),
-        route,
-        format!(
-            "delete the route {}, if it should not match: answers then leave through {}, and the rule lets the packet pass",
-            route_words(host, netns, route),
-            host.interface(came_in)
-        ),
-    )
 }

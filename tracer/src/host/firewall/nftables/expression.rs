@@ -580,6 +580,14 @@ impl<'a> Reading<'a> {
             None => equal(&register, value, not),
             Some((_, bound, _)) => bounded(&register, value, *bound),
         };
+        // A range is loaded as two bounds.
+        if bound.is_some()
+            && let (Some(Part::Test(before)), Some(test)) = (self.parts.last_mut(), &test)
+            && let Some(both) = overlap(before, test)
+        {
+            *before = both;
+            return;
+        }
         self.test(test.unwrap_or_else(|| {
             let said = bound.map_or(if not { "!= " } else { "" }, |(.., said)| said);
             Test::Other(unequal_words(&register, said, value))
@@ -936,6 +944,82 @@ fn bounded(register: &Register, value: &[u8], bound: Bound) -> Option<Test> {
     let bits = u32::try_from(register.length * 8).ok()?;
     let ranges = values::half(value, bound, bits)?;
     Some(values::test(field, None, ranges, false)).filter(known)
+}
+
+/// What is within the one range of each of two tests of the same field.
+fn overlap(one: &Test, other: &Test) -> Option<Test> {
+    fn within<T: Ord + Clone>(one: &[(T, T)], other: &[(T, T)]) -> Option<Vec<(T, T)>> {
+        let ([(a, b)], [(c, d)]) = (one, other) else {
+            return None;
+        };
+        let (first, last) = (a.max(c), b.min(d));
+        (first <= last).then(|| vec![(first.clone(), last.clone())])
+    }
+    fn numbers(ranges: &[(Value, Value)]) -> Option<Vec<(u64, u64)>> {
+        let number = |range: &(Value, Value)| match range {
+            (Value::Number(first), Value::Number(last)) => Some((*first, *last)),
+            _ => None,
+        };
+        ranges.iter().map(number).collect()
+    }
+    match (one, other) {
+        (
+            Test::Port {
+                side,
+                ranges,
+                not: false,
+            },
+            Test::Port {
+                side: other_side,
+                ranges: others,
+                not: false,
+            },
+        ) if side == other_side => Some(Test::Port {
+            side: *side,
+            ranges: within(ranges, others)?,
+            not: false,
+        }),
+        (
+            Test::Address {
+                side,
+                ranges,
+                not: false,
+            },
+            Test::Address {
+                side: other_side,
+                ranges: others,
+                not: false,
+            },
+        ) if side == other_side => Some(Test::Address {
+            side: *side,
+            ranges: within(ranges, others)?,
+            not: false,
+        }),
+        (
+            Test::Is {
+                field,
+                mask: None,
+                ranges,
+                not: false,
+            },
+            Test::Is {
+                field: other_field,
+                mask: None,
+                ranges: others,
+                not: false,
+            },
+        ) if field == other_field => {
+            let both = within(&numbers(ranges)?, &numbers(others)?)?;
+            let range = |(first, last)| (Value::Number(first), Value::Number(last));
+            Some(Test::Is {
+                field: field.clone(),
+                mask: None,
+                ranges: both.into_iter().map(range).collect(),
+                not: false,
+            })
+        }
+        _ => None,
+    }
 }
 
 fn in_range(register: &Register, ends: (Option<&[u8]>, Option<&[u8]>), not: bool) -> Option<Test> {

@@ -500,6 +500,27 @@ mod tests {
     }
 
     #[test]
+    fn two_bounds_are_one_range() {
+        let port = |operation: u32, value: u16| {
+            let mut bytes = data(&value.to_be_bytes());
+            let parts = [
+                (1, be(1)),
+                (2, be(operation)),
+                (3, std::mem::take(&mut bytes)),
+            ];
+            expression("cmp", &parts)
+        };
+        let load = expression("payload", &[(1, be(1)), (2, be(2)), (3, be(2)), (4, be(2))]);
+        let protocol = [
+            expression("meta", &[(1, be(1)), (2, be(16))]),
+            expression("cmp", &[(1, be(1)), (2, be(0)), (3, data(&[17]))]),
+        ];
+        let mut list = protocol.to_vec();
+        list.extend([load, port(5, 1024), port(3, 2048)]);
+        assert_eq!(words_of(&list), "udp dport 1024-2048");
+    }
+
+    #[test]
     fn a_zone_is_set() {
         let value = expression("immediate", &[(1, be(1)), (2, data(&5_u16.to_ne_bytes()))]);
         let both = expression("ct", &[(2, be(17)), (4, be(1))]);
