@@ -66,8 +66,13 @@ pub(super) fn judge(journey: &Journey, open: &Open, around: &Around<'_>) -> Judg
         .zip(ends(journey, open, around))
         .map(|((number, branch), end)| (number, branch.kind, end))
         .collect();
+    let copies = copies(journey, open);
+    let is_copy = |number: u16| copies.get(usize::from(number)).is_some_and(|copy| *copy);
     // What left one node and came to another (or back, by ways that the trace does not see) went on there.
-    for parent in came_elsewhere(open) {
+    for parent in came_elsewhere(open)
+        .filter(|(_, child)| !is_copy(*child))
+        .map(|(parent, _)| parent)
+    {
         if let Some((.., end)) = ends.get_mut(usize::from(parent))
             && let End::Left(step) = *end
         {
@@ -81,13 +86,14 @@ pub(super) fn judge(journey: &Journey, open: &Open, around: &Around<'_>) -> Judg
         .zip(&open.branches)
         .filter(|((number, kind, end), branch)| {
             let told = matches!(end, End::Arrived | End::Lost(_) | End::Left(_));
-            *kind == BranchKind::Whole && told && branch.parent < *number
+            *kind == BranchKind::Whole && told && branch.parent < *number && !is_copy(*number)
         })
         .map(|(_, branch)| branch.parent)
         .collect();
     let best = ends.iter().min_by_key(|(number, kind, end)| {
         let carried_on = carriers.contains(number);
         let rank = match end {
+            _ if is_copy(*number) => COPIED,
             End::Arrived if carried_on => CARRIED_ON,
             _ => rank((journey, around.host), *kind, *end),
         };
@@ -119,16 +125,54 @@ fn opens(journey: &Journey) -> bool {
     })
 }
 
-/// Branches that were re-created as others.
-fn came_elsewhere(open: &Open) -> impl Iterator<Item = u16> {
+/// Branches that were re-created as others, with these.
+fn came_elsewhere(open: &Open) -> impl Iterator<Item = (u16, u16)> {
     let others = open.branches.iter().zip(0u16..).skip(1);
     others
         .filter(|(branch, number)| branch.kind == BranchKind::Whole && branch.parent < *number)
-        .map(|(branch, _)| branch.parent)
+        .map(|(branch, number)| (branch.parent, number))
+}
+
+/// Which branches are of copies that a rule sent elsewhere (`TEE`, `dup`: nf_dup_ipv4, nf_dup_ipv6): a buffer of its own leaves a
+/// namespace to which the packet had come, and the packet goes on. Whoever gets the copy is not meant.
+fn copies(journey: &Journey, open: &Open) -> Vec<bool> {
+    let mut found: Vec<bool> = Vec::with_capacity(open.branches.len());
+    for (branch, number) in open.branches.iter().zip(0u16..) {
+        let of_copy = found.get(usize::from(branch.parent)).copied();
+        let copied = branch.kind == BranchKind::Whole
+            && branch.parent < number
+            && is_sent_beside(journey, number, branch.parent);
+        found.push(copied || of_copy.unwrap_or_default());
+    }
+    found
+}
+
+/// Whether a branch begins where it leaves a namespace to which its parent had come, and its parent goes on after that.
+fn is_sent_beside(journey: &Journey, number: u16, parent: u16) -> bool {
+    let mut steps = journey.steps.iter().enumerate();
+    let begun = steps.find_map(|(at, step)| {
+        let place = place(&step.event).filter(|_| step.branch == number)?;
+        Some((at, place))
+    });
+    let Some((at, (device, Side::Egress))) = begun else {
+        return false;
+    };
+    let (before, after) = journey.steps.split_at(at);
+    let of_parent = |step: &&Step| step.branch == parent;
+    let came = before.iter().filter(of_parent).any(|step| {
+        place(&step.event)
+            .is_some_and(|(seen, side)| side == Side::Ingress && seen.netns == device.netns)
+    });
+    came && after.iter().filter(of_parent).any(|step| {
+        let arrives = told(step, journey.direction, false) == Some(Meaning::Arrived);
+        place(&step.event).is_some() || arrives
+    })
 }
 
 /// The rank of what arrived and went on from there.
 const CARRIED_ON: u8 = 10;
+/// That of a copy beside the packet, whatever became of it.
+const COPIED: u8 = 13;
 
 /// Lower matters more.
 fn rank((journey, host): (&Journey, &Host), kind: BranchKind, end: End) -> u8 {

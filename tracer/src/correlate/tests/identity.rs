@@ -671,3 +671,46 @@ fn vxlan_keeps_the_buffer_and_shows_the_tunnel() {
     );
     assert_eq!(rewrites.get("n1/vx").unwrap(), &["ttl -1"]);
 }
+
+const COPIED: &str = "
+    client/eth0 10.0.1.2 = router/ra 10.0.1.1
+    router/rb 10.0.2.1 = server/eth0 10.0.2.2
+    router/rm 10.0.3.1 = sniffer/eth0 10.0.3.9
+";
+
+/// What `TEE` and `dup` send elsewhere is a buffer of its own.
+fn copied(end: &str) -> Scene {
+    let script = "
+        10 client/eth0  egress s1 udp 10.0.1.2:5000>10.0.2.2:53 id=3
+        12 router/ra    rx     s1 udp 10.0.1.2:5000>10.0.2.2:53 id=3
+        14 router/rm    egress s2 udp 10.0.1.2:5000>10.0.2.2:53 id=3 ttl=63
+        16 router/rb    egress s1 udp 10.0.1.2:5000>10.0.2.2:53 id=3 ttl=63
+        18 sniffer/eth0 rx     s2 udp 10.0.1.2:5000>10.0.2.2:53 id=3 ttl=63
+    ";
+    run(COPIED, &format!("{script}{end}"))
+}
+
+#[test]
+fn a_copy_that_a_rule_sends_elsewhere_is_no_loss() {
+    let scene = copied(
+        "
+        20 sniffer/eth0 drop:NETFILTER_DROP@nft_do_chain s2 udp 10.0.1.2:5000>10.0.2.2:53 id=3 ttl=63
+        22 server/eth0  rx     s1 udp 10.0.1.2:5000>10.0.2.2:53 id=3 ttl=63
+        24 server ready udp 10.0.2.2:53>0.0.0.0:0
+        26 server/eth0  consume@skb_consume_udp s1 udp 10.0.1.2:5000>10.0.2.2:53 id=3 ttl=63
+        ",
+    );
+    assert_eq!(scene.fates(), ["forward delivered"]);
+}
+
+#[test]
+fn a_copy_that_arrives_is_not_the_packet_that_is_lost() {
+    let scene = copied(
+        "
+        20 sniffer/eth0 consume@skb_consume_udp s2 udp 10.0.1.2:5000>10.0.2.2:53 id=3 ttl=63
+        22 server/eth0  rx     s1 udp 10.0.1.2:5000>10.0.2.2:53 id=3 ttl=63
+        24 server/eth0  drop:NETFILTER_DROP@nft_do_chain s1 udp 10.0.1.2:5000>10.0.2.2:53 id=3 ttl=63
+        ",
+    );
+    assert_eq!(scene.fates(), ["forward dropped"]);
+}

@@ -3,6 +3,7 @@
 use crate::host::Host;
 use crate::host::facts::Attachment;
 use crate::model::{Detail, Device};
+use crate::network::links::peer_of;
 use crate::sites;
 use crate::verdict::Confidence;
 
@@ -67,8 +68,7 @@ pub fn tc(loss: &Loss<'_>) -> Option<Candidate> {
                 .iter()
                 .flat_map(|attachment| device_state::advice(host, device, attachment));
             match down {
-                // What an ifb sends goes on where it was taken away: raised, it is known to help.
-                Some(to) if host.link(to).is_some_and(|link| link.kind == "ifb") => {
+                Some(to) if is_meant(loss, to) => {
                     std::iter::once(raise(host, to)).chain(off).collect()
                 }
                 _ => off.chain(down.map(|to| raise(host, to))).collect(),
@@ -95,6 +95,17 @@ pub fn tc(loss: &Loss<'_>) -> Option<Candidate> {
         }),
     );
     Some(candidate.advise(advice))
+}
+
+/// Whether raised the interface is known to help: what an ifb sends goes on where it was taken away, and the receiver may be
+/// behind another.
+fn is_meant(loss: &Loss<'_>, to: Device) -> bool {
+    let host = loss.host;
+    let behind = |owner: Device| peer_of(host, owner).is_some_and(|peer| peer.device == to);
+    host.link(to).is_some_and(|link| link.kind == "ifb")
+        || loss
+            .outermost()
+            .is_some_and(|t| host.owners(t.dst).any(behind))
 }
 
 /// The interface to which a program redirects raised. What is behind it is not known: the filter off is known to help.

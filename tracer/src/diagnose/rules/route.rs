@@ -14,6 +14,7 @@ use super::super::causes::{
 use super::super::loss::Loss;
 use super::super::remedy::{Shell, command, sysctl, text};
 use super::super::routing;
+use super::l2::unredirected::taken_by_the_stack;
 use super::refusal::Refusal;
 use crate::uapi::errno;
 
@@ -205,6 +206,12 @@ pub fn forwarding(loss: &Loss<'_>) -> Option<Candidate> {
         .explains(Specificity::Fact);
     for (name, value) in &values {
         candidate = candidate.because("sysctl", format!("{} = {value}", sysctl(name)));
+    }
+    // A namespace whose interfaces hand each other all that comes in needs no forwarding.
+    if let Some(misled) = taken_by_the_stack(loss) {
+        let (kind, text) = misled.evidence;
+        candidate.summary += &format!("; {}", misled.words);
+        return Some(candidate.because(kind, text).advise(misled.advice));
     }
     let back = leads_back(loss);
     if off == Some(false) {

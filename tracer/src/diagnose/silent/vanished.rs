@@ -6,12 +6,13 @@ use crate::uapi::tcp;
 use crate::verdict::{Confidence, Evidence, Outcome};
 
 use super::super::candidate::{Candidate, evidence, place_at};
-use super::super::causes::{FRAGMENT, KERNEL_OTHER, XDP_DROP};
+use super::super::causes::{FRAGMENT, KERNEL_OTHER, TC_DROP, XDP_DROP};
 use super::super::device_state;
 use super::super::nfqueue;
 use super::super::ovs;
 use super::super::recovered::first_packet;
 use super::super::remedy::{Shell, command, text};
+use super::super::rules::l2::unredirected;
 use super::super::rules::macvlan;
 use super::super::view::{View, last_seen, total};
 use super::super::words;
@@ -188,10 +189,44 @@ fn given_to_xdp(journey: &Journey) -> Option<Device> {
     }
 }
 
+/// A tc filter where it was seen last redirects to an interface that is gone: the action frees what it gets without a word.
+fn redirected_to_nothing(view: &View<'_>, journey: &Journey) -> Option<Candidate> {
+    let host = view.host;
+    let (device, side) = last_place(journey)?;
+    let (hook, way) = match side {
+        Side::Ingress => ("tc-ingress", "comes in"),
+        Side::Egress => ("tc-egress", "goes out"),
+    };
+    let mut filters = device_state::at(host, device, hook);
+    let filter = filters.find(|filter| {
+        let mut to = device_state::redirects(device, filter);
+        to.any(|to| host.link(to).is_none())
+    })?;
+    let named = device_state::attachment(host, device, filter);
+    let at = words::interface(host, device);
+    Some(
+        Candidate::new(
+            &TC_DROP,
+            place_at(host, device, hook),
+            format!("a tc filter of {at} redirects what {way} there to an interface that is gone: pref {}", filter.priority),
+        )
+        .leads_to(Outcome::Dropped)
+        .sure(Confidence::Likely)
+        .because("program", format!("{at} has {named}"))
+        .because(
+            "packet",
+            "it was seen there last; the kernel reported no drop".to_owned(),
+        )
+        .advise(unredirected::led_again(host, device, filter))
+        .advise(device_state::advice(host, device, filter)),
+    )
+}
+
 /// Whether what happened is known by more than its place.
 pub(super) fn known(view: &View<'_>, journey: &Journey) -> bool {
     given_to_xdp(journey).is_some()
         || macvlan::kept_apart(view.host, journey).is_some()
+        || redirected_to_nothing(view, journey).is_some()
         || nfqueue::waits(view.host, journey).is_some()
         || unassembled(view, journey).is_some()
         || ovs::vanished(view.host, &journey.steps).is_some()
@@ -207,6 +242,9 @@ pub(super) fn explain(
         return candidate.leads_to(Outcome::Vanished);
     }
     if let Some(candidate) = unassembled(view, journey) {
+        return candidate;
+    }
+    if let Some(candidate) = redirected_to_nothing(view, journey) {
         return candidate;
     }
     if let Some(candidate) = ovs::vanished(view.host, &journey.steps) {

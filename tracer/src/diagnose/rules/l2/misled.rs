@@ -15,12 +15,12 @@ use super::super::super::words;
 use super::{bridges, misredirected, rewritten, sender, unredirected, vxlan};
 
 /// What led a frame astray.
-pub(super) struct Misled {
+pub struct Misled {
     /// As the end of a sentence.
-    pub(super) words: String,
+    pub words: String,
     /// Kind and text.
-    pub(super) evidence: (&'static str, String),
-    pub(super) advice: Vec<Remedy>,
+    pub evidence: (&'static str, String),
+    pub advice: Vec<Remedy>,
 }
 
 /// Whether one of them misled the frame that should have arrived here.

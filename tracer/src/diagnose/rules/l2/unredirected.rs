@@ -50,7 +50,7 @@ fn handing(host: &Host, from: Device, to: Device) -> Option<&Attachment> {
 }
 
 /// What to read of both interfaces.
-pub(in super::super::super) fn questions(loss: &Loss<'_>, list: &mut Asked) {
+pub fn questions(loss: &Loss<'_>, list: &mut Asked) {
     let pair = [loss.device(), opposite(loss)];
     if let [Some(here), Some(other)] = pair {
         list.device_state(loss.host, here);
@@ -80,6 +80,117 @@ pub(super) fn told(loss: &Loss<'_>) -> Option<Misled> {
         ),
         advice: advice(host, here, other),
     })
+}
+
+/// What to read of a namespace whose stack got what its interfaces may hand each other.
+pub fn ask_pair(loss: &Loss<'_>, list: &mut Asked) {
+    /// Interfaces of a namespace that only hands packets on.
+    const FEW: usize = 8;
+    let Some(netns) = loss.netns() else { return };
+    let links = || loss.host.links().filter(|l| l.device.netns == netns);
+    if links().count() <= FEW {
+        for link in links() {
+            list.device_state(loss.host, link.device);
+        }
+    }
+}
+
+/// The interface of the same namespace that hands all that comes in there to this one.
+fn partner(host: &Host, here: Device) -> Option<(Device, &Attachment)> {
+    let mut links = host.links().map(|link| link.device);
+    links.find_map(|other| {
+        let beside = other.netns == here.netns && other != here;
+        let filter = handing(host, other, here).filter(|_| beside)?;
+        Some((other, filter))
+    })
+}
+
+/// What the story is where the stack of a namespace got what came in at an interface that hands packets to another one: the redirect
+/// is missing, or a filter before it took the packet away.
+pub fn taken_by_the_stack(loss: &Loss<'_>) -> Option<Misled> {
+    let host = loss.host;
+    let first = loss.steps().iter().find_map(|step| {
+        let entered = matches!(step.event.detail, Detail::Ingress);
+        step.event
+            .device
+            .filter(|d| entered && Some(d.netns) == loss.netns())
+    })?;
+    device_state::of(host, first)?;
+    let (other, filter) = partner(host, first)?;
+    let (from, to) = (host.interface(first), host.interface(other));
+    let Some(right) = handing(host, first, other) else {
+        let filter = device_state::attachment(host, other, filter);
+        return Some(Misled {
+            words: format!(
+                "{to} hands what comes in to {from}, and nothing on {from} hands what comes in there to {to}: the redirect is missing"
+            ),
+            evidence: (
+                "program",
+                format!("{} has {filter}", words::interface(host, other)),
+            ),
+            advice: advice(host, first, other),
+        });
+    };
+    let mut filters = device_state::at(host, first, "tc-ingress");
+    let before = filters.find(|a| {
+        let elsewhere = a.actions.iter().any(|action| action.verb == "redirect");
+        a.priority < right.priority && elsewhere
+    })?;
+    let named = device_state::attachment(host, first, before);
+    let shell = Shell::of(host, Some(first.netns));
+    Some(Misled {
+        words: format!(
+            "{from} has a filter (pref {}) before the one that hands what comes in to {to} (pref {})",
+            before.priority, right.priority
+        ),
+        evidence: ("program", format!("{} has {named}", words::interface(host, first))),
+        advice: vec![
+            shell.look(
+                "look first: the filters of that interface, with what they match",
+                command!["tc -s filter show dev", from, "ingress"],
+            ),
+            shell
+                .change(
+                    format!("take the filter off, after noting what the command above shows; {to} gets the packet then"),
+                    command!["tc filter del dev", from, "ingress pref", before.priority, before.how],
+                )
+                .scope("all that the filter matches".to_owned()),
+        ],
+    })
+}
+
+/// A filter whose target is gone made anew, for the interface of the namespace that hands all that comes in to the filter's own:
+/// as a tap that was made again under its name.
+pub fn led_again(host: &Host, here: Device, filter: &Attachment) -> Option<Remedy> {
+    let (other, _) = partner(host, here).filter(|_| filter.hook == "tc-ingress")?;
+    let (from, to) = (host.interface(here), host.interface(other));
+    let gone = command![
+        "tc filter del dev",
+        from,
+        "ingress pref",
+        filter.priority,
+        filter.how
+    ];
+    let anew = command![
+        "tc filter add dev",
+        from,
+        "ingress protocol all pref",
+        filter.priority,
+        "u32 match u8 0 0 action mirred egress redirect dev",
+        to
+    ];
+    Some(
+        Shell::of(host, Some(here.netns))
+            .change(
+                format!("hand all that comes in at {from} to {to}, which hands what comes in to {from}"),
+                gone,
+            )
+            .and(anew)
+            .scope(
+                "the filter is made anew for all packets: note first what it matches (tc -s filter show); what it led to cannot come back"
+                    .to_owned(),
+            ),
+    )
 }
 
 fn advice(host: &Host, here: Device, other: Device) -> Vec<Remedy> {
