@@ -460,6 +460,12 @@ pub const RULES: &[Rule] = &[
         tunnel::too_big,
     ),
     rule!(
+        "a gateway's address that two machines have",
+        &[&sites::NOT_OURS],
+        &[needs::FRAME],
+        duplicate::gateway,
+    ),
+    rule!(
         "a MAC that two machines have",
         &[&sites::NOT_OURS],
         &[needs::FRAME],

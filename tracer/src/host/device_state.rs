@@ -79,6 +79,7 @@ pub(super) fn read(device: Device) -> io::Result<DeviceState> {
             hook: (*hook).to_owned(),
             how: (*how).to_owned(),
             priority: 0,
+            protocol: 0,
             program: Some(programs.program(id)),
             actions: Vec::new(),
         }));
@@ -195,6 +196,7 @@ fn xdp(value: &[u8], programs: &Names) -> Vec<Attachment> {
         hook: "xdp".to_owned(),
         how: how.to_owned(),
         priority: 0,
+        protocol: 0,
         program: Some(programs.program(id)),
         actions: Vec::new(),
     };
@@ -254,6 +256,8 @@ pub(super) fn filter(message: Message<'_>, hook: &str, programs: &Names) -> Opti
         hook: hook.to_owned(),
         how: kind,
         priority: (info >> 16) as u16,
+        // TC_H_MIN, in network order.
+        protocol: u16::from_be(info as u16),
         program,
         actions,
     })

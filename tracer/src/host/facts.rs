@@ -480,10 +480,17 @@ pub struct Attachment {
     pub how: String,
     /// Priority of a tc filter, zero for others.
     pub priority: u16,
+    /// EtherType of the packets that a tc filter looks at; zero where it is another thing, or was not read.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub protocol: u16,
     /// Its BPF program.
     pub program: Option<BpfProgram>,
     /// Actions of a tc filter.
     pub actions: Vec<Action>,
+}
+
+fn is_zero(number: &u16) -> bool {
+    *number == 0
 }
 
 /// A BPF program.

@@ -155,13 +155,52 @@ fn taken_away(loss: &Loss<'_>, own: Device, dst: IpAddr) -> Option<Remedy> {
     })
 }
 
+/// The packet was for the gateway of its sender, whose address two machines have: it came to the one that passes nothing on.
+pub fn gateway(loss: &Loss<'_>) -> Option<Candidate> {
+    let host = loss.host;
+    let taken = loss.device().filter(|_| is_foreign(loss))?;
+    let asker = l2::sender(loss)?;
+    let hop = l2::next_hop(loss, asker)?;
+    let own = host.owners(hop).find(|d| d.netns == taken.netns)?;
+    let other = neighbour::owners(host, asker, hop)
+        .into_iter()
+        .map(|link| link.device)
+        .find(|device| device.netns != taken.netns)?;
+    let (here, there) = (words::interface(host, own), words::interface(host, other));
+    let answered = several_answers(loss.trace, hop);
+    let candidate = Candidate::new(
+        &NEIGHBOR_DUPLICATE,
+        loss.place_at_device("neighbor"),
+        format!(
+            "duplicate address: {hop}, the next hop of {}, is on {here}{} and on {there}{}; this packet came to {here}, which does not pass it on",
+            host.namespace(asker.netns),
+            mac_of(host, own),
+            mac_of(host, other)
+        ),
+    )
+    .explains(Specificity::Linked)
+    .sure(match answered {
+        Some(_) => Confidence::Certain,
+        None => Confidence::Likely,
+    })
+    .because("neighbor", answered)
+    .advise([
+        shown(host, own, hop, "look first: who has it?"),
+        shown(host, other, hop, "and the other one"),
+    ]);
+    Some(candidate.advise(taken_away(loss, own, hop)))
+}
+
+/// Whether a namespace got what is for no address of its own, and does not pass it on.
+fn is_foreign(loss: &Loss<'_>) -> bool {
+    loss.reason() == "IP_INADDRERRORS" && matches!(loss.function(), "ip_error" | "ip6_forward")
+        || loss.unnamed() && loss.function() == "ip_error"
+}
+
 /// Two machines have the MAC: the frame went to the one that does not own the address (`ip_error` there, unless it
 /// forwards).
 pub fn mac(loss: &Loss<'_>) -> Option<Candidate> {
-    let foreign = loss.reason() == "IP_INADDRERRORS"
-        && matches!(loss.function(), "ip_error" | "ip6_forward")
-        || loss.unnamed() && loss.function() == "ip_error";
-    if !foreign {
+    if !is_foreign(loss) {
         return None;
     }
     let host = loss.host;

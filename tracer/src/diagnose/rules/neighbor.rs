@@ -27,11 +27,13 @@ use super::super::remedy::{Remedy, Shell, command, ip, text};
 use super::super::translation;
 use super::super::view::View;
 use super::super::words;
+use super::l2::unredirected;
 use super::{netfilter, tunnel};
 
 mod foreign;
 mod intercepted;
 mod next_hop;
+mod port;
 pub mod silence;
 
 use next_hop::Way;
@@ -495,6 +497,17 @@ fn nobody(
     candidate
         .evidence
         .extend(question_evidence(trace, host, who, told));
+    let mut between = told.between.iter();
+    if let Some(misled) = between.find_map(|b| unredirected::gap(host, b.near.device, b.far.device))
+    {
+        let (kind, text) = misled.evidence;
+        candidate.summary += &format!("; {}", misled.words);
+        return candidate.because(kind, text).advise(misled.advice);
+    }
+    if let Some((words, moved)) = port::told(host, who) {
+        candidate.summary += &words;
+        return candidate.advise([moved]);
+    }
     if let Some(more) = way.as_ref().and_then(|way| way.summary(told)) {
         candidate.summary += &more;
     }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::host::Host;
-use crate::host::facts::{Link, NextHop as RouteHop, TableRoute};
+use crate::host::facts::{InterfaceAddress, Link, NextHop as RouteHop, TableRoute};
 use crate::model::{Detail, Device, Direction, IfIndex, NetNs, Tuple};
 use crate::network::links::peer_of;
 use crate::network::route::{
@@ -11,6 +11,7 @@ use crate::network::route::{
     route_spec, route_words, rule_words,
 };
 use crate::network::settings::conf;
+use crate::uapi::if_arp::ARPHRD_LOOPBACK;
 use crate::uapi::rtnetlink::RT_TABLE_MAIN;
 use crate::verdict::Place;
 
@@ -165,6 +166,12 @@ pub fn martian_advice(
                 host.interface(owner)
             ],
         ));
+        // Where a route makes the kernel choose it, the address itself may be right at both.
+        if let Some(change) = unpreferred(host, owner.netns, (source, to)) {
+            list.push(change);
+            return list;
+        }
+        list.extend(shared(host, netns, (source, to)));
         list.extend(readdress::remove(
             host,
             (owner, source),
@@ -175,6 +182,44 @@ pub fn martian_advice(
         list.push(text("the sender uses an address that cannot be answered: look for missing masquerading, a wrong SNAT rule (iptables -t nat -nvL, nft list ruleset) or a duplicate address"));
     }
     list
+}
+
+/// The sender's route without the preference for a source.
+fn unpreferred(host: &Host, netns: NetNs, (source, to): (IpAddr, IpAddr)) -> Option<Remedy> {
+    let routes = &host.towards.get(&(netns, to))?.fact;
+    let route = routes.iter().find(|route| route.table == RT_TABLE_MAIN)?;
+    let chosen = chosen_beside(host, netns, route, source);
+    let after = TableRoute {
+        source: chosen,
+        ..route.clone()
+    };
+    (route.source == Some(source)).then_some(())?;
+    route_commands::replace(
+        &Shell::of(host, Some(netns)),
+        (host, netns),
+        (route, &after),
+        format!(
+            "let the route to {to} not choose {source}, which the other end has too (new connections)"
+        ),
+    )
+}
+
+/// Another address of the interface by which the route leaves; `None`: the kernel chooses.
+fn chosen_beside(host: &Host, netns: NetNs, route: &TableRoute, source: IpAddr) -> Option<IpAddr> {
+    let ifindex = IfIndex(route.oif?);
+    let own = host.addresses(Device { netns, ifindex });
+    let mut others = own.iter().filter(|a| a.address != source && a.scope == 0);
+    let fits = |a: &&InterfaceAddress| a.address.is_ipv4() == source.is_ipv4();
+    others.find(fits).map(|a| a.address)
+}
+
+/// The address taken from the loopback interface of the namespace that refuses it: it was put there for what comes in, as a
+/// balancer's address is.
+fn shared(host: &Host, netns: NetNs, (source, to): (IpAddr, IpAddr)) -> Option<Remedy> {
+    let mut owners = host.owners(source).filter(|d| d.netns == netns);
+    let here = owners.find(|d| host.link(*d).is_some_and(|l| l.arp_type == ARPHRD_LOOPBACK))?;
+    let text = "take it from the loopback interface of the one that refuses it, unless that serves the address (direct routing)";
+    readdress::remove(host, (here, source), to, text)
 }
 
 /// The setting that counts for an interface: the larger of `all` and its own (IN_DEV_RPFILTER).

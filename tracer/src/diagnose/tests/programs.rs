@@ -33,6 +33,7 @@ fn guard(hook: &str, how: &str) -> Attachment {
         hook: hook.to_owned(),
         how: how.to_owned(),
         priority: if how == "bpf" { 50 } else { 0 },
+        protocol: 0,
         program: Some(BpfProgram {
             id: 7,
             name: "guard".to_owned(),

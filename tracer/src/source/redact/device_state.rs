@@ -23,6 +23,7 @@ impl Pseudonyms {
 
     fn attachment(&mut self, attachment: &mut Attachment) {
         let Attachment {
+            protocol: _,
             hook: _,
             how: _,
             priority: _,

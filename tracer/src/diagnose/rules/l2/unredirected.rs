@@ -10,6 +10,7 @@ use super::super::super::loss::Loss;
 use super::super::super::needs::Asked;
 use super::super::super::remedy::{Remedy, Shell, command};
 use super::super::super::words;
+use super::super::filter;
 use super::misled::Misled;
 use super::misredirected;
 
@@ -157,6 +158,96 @@ pub fn taken_by_the_stack(loss: &Loss<'_>) -> Option<Misled> {
                 .scope("all that the filter matches".to_owned()),
         ],
     })
+}
+
+/// What keeps a question for a neighbour, or its answer, from being handed on between two interfaces of a namespace that hand each
+/// other what comes in.
+pub fn gap(host: &Host, near: Device, far: Device) -> Option<Misled> {
+    let (there, back) = (handing(host, near, far), handing(host, far, near));
+    device_state::of(host, near).zip(device_state::of(host, far))?;
+    let (from, to) = (host.interface(near), host.interface(far));
+    let told = |words: String, (device, filter): (Device, &Attachment), advice: Vec<Remedy>| {
+        let named = device_state::attachment(host, device, filter);
+        Some(Misled {
+            words,
+            evidence: (
+                "program",
+                format!("{} has {named}", words::interface(host, device)),
+            ),
+            advice,
+        })
+    };
+    let missing = |from: &str, to: &str| {
+        format!(
+            "{to} hands what comes in to {from}, and nothing on {from} hands what comes in there to {to}: the redirect is missing"
+        )
+    };
+    let nowhere = |filter: &&Attachment| {
+        device_state::redirects(near, filter).any(|target| host.link(target).is_none())
+    };
+    match (there, back) {
+        (None, Some(back)) => {
+            let gone = device_state::at(host, near, "tc-ingress").find(nowhere);
+            match gone {
+                Some(filter) => told(
+                    format!(
+                        "a tc filter of {from} (pref {}) redirects to an interface that is gone, as {to} was before it was made anew",
+                        filter.priority
+                    ),
+                    (near, filter),
+                    led_again(host, near, filter).into_iter().collect(),
+                ),
+                None => told(missing(&from, &to), (far, back), advice(host, near, far)),
+            }
+        }
+        (Some(there), None) => told(missing(&to, &from), (near, there), advice(host, far, near)),
+        (Some(there), Some(_)) if host.link(far).is_some_and(|link| !link.up) => told(
+            format!("{from} hands what comes in to {to}, which is down"),
+            (near, there),
+            vec![filter::raise(host, far)],
+        ),
+        (Some(there), Some(back)) => {
+            let only = [(near, there, far), (far, back, near)];
+            let (at, filter, other) = only
+                .into_iter()
+                .find(|(_, filter, _)| only_ip(filter.protocol))?;
+            let (from, to) = (host.interface(at), host.interface(other));
+            told(
+                format!(
+                    "{from} hands only IP packets to {to} (protocol of the filter with pref {}): neighbours cannot be asked for",
+                    filter.priority
+                ),
+                (at, filter),
+                vec![neighbours_too(host, at, other)],
+            )
+        }
+        (None, None) => None,
+    }
+}
+
+/// Whether a filter looks at packets of IPv4 alone, as ARP is none.
+const fn only_ip(protocol: u16) -> bool {
+    /// ETH_P_IP.
+    const IPV4: u16 = 0x0800;
+    protocol == IPV4
+}
+
+/// What asks for neighbours handed on as well.
+fn neighbours_too(host: &Host, at: Device, other: Device) -> Remedy {
+    let (from, to) = (host.interface(at), host.interface(other));
+    let add = command![
+        "tc filter add dev",
+        from,
+        "ingress protocol arp pref 1 u32 match u8 0 0 action mirred egress redirect dev",
+        to
+    ];
+    Shell::of(host, Some(at.netns))
+        .change(format!("hand ARP to {to} as well"), add)
+        .undone_by(command![
+            "tc filter del dev",
+            from,
+            "ingress protocol arp pref 1"
+        ])
 }
 
 /// A filter whose target is gone made anew, for the interface of the namespace that hands all that comes in to the filter's own:

@@ -147,6 +147,9 @@ pub fn questions(trace: &Trace, host: &Host, who: Unresolved) -> Vec<Question> {
     for between in &answer.between {
         let (netns, dst) = (between.near.device.netns, who.address);
         list.push(Question::RoutesTowards { netns, dst });
+        for device in [between.near.device, between.far.device] {
+            list.push(Question::DeviceState { device });
+        }
     }
     if !answered(trace, who) {
         list.extend(filtered::questions(host, sent(trace, host, who), &answer));
