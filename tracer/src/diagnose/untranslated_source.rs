@@ -16,7 +16,7 @@ use super::Found;
 use super::candidate::{Candidate, place_at};
 use super::causes::NAT_SOURCE;
 use super::chain_commands::{delete_rule, rule_of, rule_words, show_chain};
-use super::loss::tuple_of;
+use super::loss::{Loss, tuple_of};
 use super::nat_commands::{masquerade, translates_sources, translating, translator, translators};
 use super::owners;
 use super::remedy::{Remedy, Shell, text};
@@ -211,6 +211,33 @@ pub fn kept(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
         .because("other-loss", otherwise)
         .advise(advice(host, &passed, exempt)),
     )
+}
+
+/// Of a packet that a filter beyond a router stopped, where the router translates sources and left this private one as it is on its
+/// way to a public address: what is said of it, and what to change.
+#[must_use]
+pub fn before_a_filter(loss: &Loss<'_>) -> Option<(String, Vec<Remedy>)> {
+    if loss.journey.direction != Direction::Forward {
+        return None;
+    }
+    let (host, view) = (loss.host, loss.view());
+    let passed = Passed::of(&view, loss.journey)?;
+    let netns = passed.went.netns;
+    let rules = Rules::of(&host.filters.get(&netns)?.fact);
+    let packet = passed.packet(host);
+    let untranslated =
+        translations(&rules, &packet, ("POSTROUTING", Side::Source), None) == Untranslated::NoRule;
+    let translates = translates_sources(host, netns, passed.tuple.src.is_ipv6());
+    if Some(netns) == loss.netns() || !untranslated || !translates || !passed.leaves_home(host) {
+        return None;
+    }
+    let exempt = exemption(host, &rules, &packet, passed.went);
+    let words = format!(
+        "; its source {} is private, and left through {} as it was: no rule translates it there",
+        passed.tuple.src,
+        words::interface(host, passed.went)
+    );
+    Some((words, advice(host, &passed, exempt)))
 }
 
 /// The rule that takes the packet past those that translate.

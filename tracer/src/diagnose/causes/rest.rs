@@ -22,13 +22,13 @@ family! {
             port.",
     };
 
-    /// It left this host as it should, and nothing came back.
+    /// It left this host, and nothing came back.
     REMOTE_UNANSWERED = Cause {
         code: "remote.unanswered",
         outcome: Outcome::Unanswered,
         hooks: &["device"],
         beats: &[],
-        what: "It left this host as it should, and nothing came back, or nothing that says it arrived: not this
+        what: "It left this host, and nothing came back, or nothing that says it arrived: not this
             host's fault, as far as it can see.",
         recognised: "the last hop is an interface behind which the trace sees nothing; no packet of the other
             direction. A TCP connection also where there are some: the SYN-ACK, or the same data, left again and

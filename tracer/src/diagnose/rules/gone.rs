@@ -16,6 +16,7 @@ use super::super::loss::Loss;
 use super::super::remedy::{Shell, command, ip, text};
 use super::super::words;
 use super::l2;
+use super::l2::rewritten::Rewritten;
 
 /// `where.hook` of this family: what is stale is the sender's entry.
 const HOOK: &str = "neighbor";
@@ -28,7 +29,13 @@ pub fn address(loss: &Loss<'_>) -> Option<Candidate> {
     let link = host.link(sender).filter(|l| l.vxlan.is_none())?;
     let hop = l2::next_hop(loss, sender)?;
     let unicast = Cast::of(frame.dst) == Cast::Unknown;
-    if !unicast || !owners_at(host, sender, hop).is_empty() || !nobody_has(loss, link, frame.dst) {
+    // With another MAC than that of its neighbour entry the frame was rewritten behind it.
+    let rewritten = Rewritten::of(loss).is_some();
+    if !unicast
+        || rewritten
+        || !owners_at(host, sender, hop).is_empty()
+        || !nobody_has(loss, link, frame.dst)
+    {
         return None;
     }
     let place = place_at(host, sender, HOOK);

@@ -2,7 +2,7 @@
 
 mod misled;
 mod misredirected;
-mod rewritten;
+pub(super) mod rewritten;
 pub mod taken;
 pub mod unredirected;
 

@@ -155,12 +155,12 @@ fn beyond(view: &View<'_>, tuple: &Tuple, rest: &str) -> Candidate {
     // A service on the link itself is asked at such an address; a router passes none of it on.
     let for_the_link = next_hop.is_some() && translation::is_link_local(gone.dst);
     let how = if for_the_link {
-        "by a gateway, though its address is one for the own link"
+        " by a gateway, though its address is one for the own link"
     } else {
-        "as it should"
+        ""
     };
     let summary = format!(
-        "no answer from {to}: it left this host through {at} {how}, nothing came back{rest}"
+        "no answer from {to}: it left this host through {at}{how}, nothing came back{rest}"
     );
     Candidate::new(&REMOTE_UNANSWERED, place, summary)
         .because("packet", format!("it left with source {source}"))

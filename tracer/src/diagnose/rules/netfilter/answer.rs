@@ -14,6 +14,7 @@ use super::super::super::owners::{self, Owner};
 use super::super::super::remedy::{Remedy, Shell, command, text};
 use super::super::super::traced::{self, Stopped};
 use super::super::super::translator;
+use super::super::super::untranslated_source;
 use super::super::super::words::count;
 use super::discovery;
 use super::element;
@@ -187,6 +188,10 @@ fn named(
     let stands = who.rule.as_ref().map_or(&chain.chain, |rule| &rule.chain);
     candidate = candidate.advise(look(shell, chain, stands));
     candidate = source_before::explain(candidate, (loss, hook));
+    if let Some((words, changes)) = untranslated_source::before_a_filter(loss) {
+        candidate.summary += &words;
+        candidate = candidate.advise(changes);
+    }
     if let Some(missing) = missing {
         candidate.summary += &missing.summary;
         candidate = candidate.advise(missing.remedies);
