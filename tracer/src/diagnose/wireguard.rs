@@ -19,7 +19,8 @@ use super::words;
 const KIND: &str = "wireguard";
 /// `where.hook` of this family.
 const HOOK: &str = "device";
-/// What frees a packet that was decrypted and is not taken (drivers/net/wireguard/receive.c).
+/// What frees a packet that was decrypted and is not taken (drivers/net/wireguard/receive.c). Kernels before 6.3 do not tell
+/// the function: there, a packet that ends at another WireGuard device than the one it was handed to was decrypted at it.
 const RECEIVERS: &[&str] = &["wg_packet_rx_poll", "wg_packet_consume_data_done"];
 /// Most devices that are asked about.
 const MANY: usize = 16;
@@ -255,9 +256,9 @@ impl<'a> Handed<'a> {
         for event in journey.steps.iter().rev().map(|s| &s.event) {
             match &event.detail {
                 Detail::Consumed { function } => {
-                    let function = function.as_deref().unwrap_or_default();
                     let here = event.device.is_some_and(is_one);
-                    receiver = (here && RECEIVERS.contains(&function)).then_some(event);
+                    let receives = |function: &str| RECEIVERS.contains(&function);
+                    receiver = (here && function.as_deref().is_none_or(receives)).then_some(event);
                 }
                 Detail::Egress => {
                     let sender = event.device.filter(|d| is_one(*d))?;
@@ -266,7 +267,7 @@ impl<'a> Handed<'a> {
                         sender,
                         src: tuple.src,
                         dst: tuple.dst,
-                        receiver,
+                        receiver: receiver.filter(|event: &&Event| event.device != Some(sender)),
                     });
                 }
                 Detail::Ingress => return None,

@@ -466,12 +466,13 @@ impl Walk<'_> {
         self.ends(Fate::Vanished { step })
     }
 
-    pub(super) fn consumed(self, at: Device, function: &str) -> Self {
+    /// Without a function as kernels before 6.3 tell it.
+    pub(super) fn consumed(self, at: Device, function: Option<&str>) -> Self {
         let step = self.steps.len();
         self.step(
             Some(at),
             Detail::Consumed {
-                function: Some(function.to_owned()),
+                function: function.map(str::to_owned),
             },
         )
         .ends(Fate::Consumed { step })

@@ -114,7 +114,7 @@ fn an_ignored_echo_request() {
     net.packet(flow, Direction::Forward)
         .leaves(device(CLIENT, 2))
         .enters(device(SERVER, 2))
-        .consumed(device(SERVER, 2), "icmp_rcv");
+        .consumed(device(SERVER, 2), Some("icmp_rcv"));
     assert!(net.questions().contains(&Question::Sysctl {
         netns: NetNs(SERVER),
         name: "net/ipv4/icmp_echo_ignore_all".to_owned()
@@ -180,7 +180,7 @@ fn a_syn_that_was_taken_and_not_answered() {
     net.packet(flow, Direction::Forward)
         .leaves(device(CLIENT, 2))
         .enters(device(SERVER, 2))
-        .consumed(device(SERVER, 2), "tcp_rcv_state_process");
+        .consumed(device(SERVER, 2), Some("tcp_rcv_state_process"));
     assert_eq!(net.verdict().cause.as_deref(), Some("socket.backlog-full"));
 }
 
@@ -193,7 +193,7 @@ fn cookies_are_advised_where_they_are_off_and_the_accept_queue_has_room() {
             .transport(tcp(2, 1, 0))
             .leaves(device(CLIENT, 2))
             .enters(device(SERVER, 2))
-            .consumed(device(SERVER, 2), "tcp_rcv_state_process");
+            .consumed(device(SERVER, 2), Some("tcp_rcv_state_process"));
         let name = "net/ipv4/tcp_syncookies";
         assert!(net.questions().contains(&Question::Sysctl {
             netns: NetNs(SERVER),
@@ -231,7 +231,7 @@ fn a_syn_whose_answer_waits_for_a_neighbour() {
     net.packet(flow, Direction::Forward)
         .leaves(device(CLIENT, 2))
         .enters(device(SERVER, 2))
-        .consumed(device(SERVER, 2), "tcp_rcv_state_process");
+        .consumed(device(SERVER, 2), Some("tcp_rcv_state_process"));
     net.neighbor(device(SERVER, 2), "10.1.0.2", 0x01);
     let verdict = net.verdict();
     assert_eq!(verdict.cause.as_deref(), Some("neighbor.unresolved"));
