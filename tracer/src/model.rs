@@ -276,6 +276,8 @@ pub enum Transport {
         window: u16,
         /// Payload bytes of this skb.
         payload: u32,
+        /// It carries a signature: the option of MD5 (RFC 2385) or of AO (RFC 5925).
+        signed: bool,
     },
     /// UDP.
     Udp {
@@ -357,6 +359,9 @@ pub struct DropInfo {
     pub reason: Option<String>,
     /// The freeing function, cleaned as in [`Frame`].
     pub function: Option<String>,
+    /// It was freed as one of a list, as queueing disciplines and refused transmissions do (`kfree_skb_list`), where the kernel
+    /// tells that: before 6.3.
+    pub listed: bool,
     /// Callers, nearest first, without the freeing machinery (`kfree_skb*`, tracing frames).
     pub stack: Vec<Frame>,
     /// dst->error as a positive errno, when the packet had a route.

@@ -257,6 +257,9 @@ sites! {
         at(&[NO_REASONS], &UDP_QUEUE),
         at(&[NO_REASONS], &["tcp_v4_rcv", "tcp_v6_rcv"]),
     ];
+    UDP_INPUT: "a socket's input of datagrams, on a kernel without reasons (udp_queue_rcv_one_skb, before 5.17)", [
+        at(&[NO_REASONS], &UDP_QUEUE),
+    ];
     NO_SOCKET: "no socket takes it", [
         reasons(&["NO_SOCKET"]),
         at(&[NO_REASONS], &[

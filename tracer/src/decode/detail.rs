@@ -99,8 +99,9 @@ fn drop_info(raw: &RawEvent, stack: &[u8], host: &Host) -> DropInfo {
     let place = function(raw.location, host);
     let mut stack = frames(stack, place.as_deref(), host);
     // On kernels before 6.3 they free one by one by kfree_skb, which then tells of them and not of their caller.
-    let function = match place.as_deref() {
-        Some(name) if LISTS.contains(&name) && !stack.is_empty() => stack.remove(0).name.or(place),
+    let listed = place.as_deref().is_some_and(|name| LISTS.contains(&name));
+    let function = match place {
+        Some(_) if listed && !stack.is_empty() => stack.remove(0).name.or(place),
         _ => place,
     };
     DropInfo {
@@ -111,6 +112,7 @@ fn drop_info(raw: &RawEvent, stack: &[u8], host: &Host) -> DropInfo {
             .map(|name| name.trim_start_matches("SKB_DROP_REASON_").to_owned()),
         stack,
         function,
+        listed,
         dst_error: knows(KNOWN_DST).then_some(raw.dst_error.unsigned_abs()),
         no_carrier: knows(KNOWN_DEV).then_some(raw.dev_state & LINK_STATE_NOCARRIER != 0),
         device_up: knows(KNOWN_DEV).then_some(raw.dev_flags & IFF_UP != 0),

@@ -37,6 +37,8 @@ fn host() -> Host {
                 (4, "nf_hook_slow"),
                 (5, "ip_forward.part.0"),
                 (6, "__x64_sys_sendto"),
+                (7, "kfree_skb_list"),
+                (8, "__dev_queue_xmit"),
             ]
             .map(|(at, name)| (at, name.to_owned()))
             .to_vec(),
@@ -193,6 +195,27 @@ fn a_drop_has_reason_function_and_callers_by_name() {
         (None, None, None)
     );
     assert_eq!((info.reason, info.ct_status), (None, None));
+}
+
+#[test]
+fn a_drop_of_a_list_is_that_of_who_freed_the_list() {
+    let list = RawEvent {
+        location: 7,
+        ..raw(hook::KFREE_SKB)
+    };
+    let one = RawEvent {
+        location: 8,
+        ..list
+    };
+    for (raw, stack, listed) in [(list, &[1, 7, 8, 4][..], true), (one, &[1, 8, 4], false)] {
+        let event = decode(&record(raw, &[], stack), &host()).unwrap();
+        let Detail::Drop(info) = &event.detail else {
+            panic!("{event:?}");
+        };
+        let callers: Vec<_> = info.stack.iter().map(|f| f.name.as_deref()).collect();
+        assert_eq!(info.function.as_deref(), Some("__dev_queue_xmit"));
+        assert_eq!((info.listed, callers), (listed, vec![Some("nf_hook_slow")]));
+    }
 }
 
 #[test]

@@ -414,6 +414,12 @@ pub const RULES: &[Rule] = &[
         socket::closing,
     ),
     rule!(
+        "a signed segment that TCP does not take",
+        &[&sites::SYN_AT_TCP],
+        &[],
+        socket::signed,
+    ),
+    rule!(
         "a socket whose queue is full",
         &[&sites::SOCKET_QUEUE],
         &[needs::SOCKETS],

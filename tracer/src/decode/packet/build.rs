@@ -100,6 +100,16 @@ pub(crate) fn tcp(tuple: &Tuple, fields: Tcp, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// The same with options, of which there are whole words.
+pub(crate) fn tcp_with_options(tuple: &Tuple, fields: Tcp, options: &[u8]) -> Vec<u8> {
+    let mut bytes = tcp(tuple, fields, options);
+    let words = 5 + u8::try_from(options.len() / 4).unwrap_or(0);
+    if let Some(offset) = bytes.get_mut(12) {
+        *offset = words << 4;
+    }
+    bytes
+}
+
 /// A UDP datagram.
 pub(crate) fn udp(tuple: &Tuple, payload: &[u8]) -> Vec<u8> {
     let mut bytes = ports(tuple);

@@ -3,7 +3,9 @@
 
 use std::net::IpAddr;
 
-use super::build::{self, Ip, Tcp, arp, echo, frame, geneve, gre, icmp, ip, tcp, udp, vxlan};
+use super::build::{
+    self, Ip, Tcp, arp, echo, frame, geneve, gre, icmp, ip, tcp, tcp_with_options, udp, vxlan,
+};
 use super::{Start, parse};
 use crate::model::{Fragment, Mac, Packet, Proto, Transport, TunnelKind, Tuple};
 
@@ -90,6 +92,31 @@ fn every_transport_on_both_families_with_and_without_tags() {
 }
 
 #[test]
+fn a_signature_is_found_among_options_of_tcp() {
+    let tuple = v4(Proto::Tcp);
+    let digest = [7; 16];
+    let signed = |kind: u8| [&[2, 4, 5, 180, 1, 1, kind, 18][..], &digest].concat();
+    for (options, expected) in [
+        (signed(19), true),
+        (signed(29), true),
+        (signed(30), false),
+        // in another option, behind the end, behind a length that is none, and cut off
+        (vec![8, 4, 19, 18], false),
+        (vec![0, 1, 19, 18], false),
+        (vec![2, 0, 19, 18], false),
+        (Vec::new(), false),
+    ] {
+        let segment = tcp_with_options(&tuple, Tcp::default(), &options);
+        let packet = parsed(&tuple, &[], &ip(&tuple, Ip::default(), &segment), None);
+        let found = matches!(
+            packet.transport,
+            Transport::Tcp { signed, payload: 0, .. } if signed == expected
+        );
+        assert!(found, "{:?} of {options:?}", packet.transport);
+    }
+}
+
+#[test]
 fn tcp_fields_and_the_payload_that_was_not_captured() {
     let tuple = v4(Proto::Tcp);
     let fields = Tcp {
@@ -118,6 +145,7 @@ fn tcp_fields_and_the_payload_that_was_not_captured() {
             flags: 0x18,
             window: 512,
             payload: 1004,
+            signed: false,
         }
     );
 }

@@ -61,6 +61,33 @@ fn is_echo(proto: Proto, icmp_type: u8) -> bool {
     }
 }
 
+/// TCP's options of one byte: the end of the list, and what fills it up.
+const END: u8 = 0;
+const NOP: u8 = 1;
+/// Options that carry a signature: MD5 (RFC 2385) and AO (RFC 5925).
+pub(crate) const SIGNATURES: [u8; 2] = [19, 29];
+
+/// The kinds and lengths of the options of a TCP header, without those of one byte.
+pub(crate) fn options(bytes: &[u8], header: usize) -> impl Iterator<Item = (u8, u8)> {
+    let words = bytes.get(header + 12).map_or(0, |byte| byte >> 4);
+    let end = header + usize::from(words) * 4;
+    let mut at = header + 20;
+    std::iter::from_fn(move || {
+        loop {
+            let kind = *bytes.get(at).filter(|_| at < end)?;
+            match kind {
+                END => return None,
+                NOP => at += 1,
+                _ => {
+                    let length = *bytes.get(at + 1).filter(|length| **length >= 2)?;
+                    at += usize::from(length);
+                    return Some((kind, length));
+                }
+            }
+        }
+    })
+}
+
 fn tcp(bytes: &[u8], ip: &Ip) -> Option<Transport> {
     let at = ip.at;
     let header = u32::from(bytes.get(at + 12)? >> 4) * 4;
@@ -70,6 +97,7 @@ fn tcp(bytes: &[u8], ip: &Ip) -> Option<Transport> {
         flags: *bytes.get(at + 13)?,
         window: be16(bytes, at + 14)?,
         payload: ip.payload.saturating_sub(header),
+        signed: options(bytes, at).any(|(kind, _)| SIGNATURES.contains(&kind)),
     })
 }
 

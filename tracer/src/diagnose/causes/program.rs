@@ -13,7 +13,7 @@ family! {
         hooks: &["tc-ingress", "tc-egress"],
         beats: &[],
         what: "A tc program or action dropped it, or its redirect failed.",
-        recognised: "TC_INGRESS, TC_EGRESS. What is attached at that hook of the interface is read (filters, their
+        recognised: "TC_INGRESS, TC_EGRESS; on kernels without reasons (before 5.17) by the function, where something is attached (`likely`). What is attached at that hook of the interface is read (filters, their
             actions, tcx programs) and named; of several, all are. A redirect to an interface that is down is told. `likely` where a neighbour does not
             answer that should, and such a redirect takes what comes in at one of both ends.",
         confirm: "`tc -s filter show dev IF ingress`, `bpftool net show dev IF`, `bpftool prog show id N`.",

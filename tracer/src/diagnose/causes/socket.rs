@@ -73,7 +73,8 @@ family! {
         beats: &[],
         what: "A filter of the receiving socket dropped it.",
         recognised: "SOCKET_FILTER, and no ingress program at the receiver's cgroup or above it (`cgroup.drop`
-            otherwise; the kernel has one reason for both).",
+            otherwise; the kernel has one reason for both). On kernels without reasons (before 5.17) a datagram that is freed
+            before it is queued (`likely`).",
         confirm: "`ss -anp --cgroup`; the process that set the filter (SO_ATTACH_FILTER, SO_ATTACH_BPF);
             `bpftool cgroup tree`.",
         fix: "correct or detach the filter.",
@@ -99,7 +100,8 @@ family! {
         hooks: &["socket"],
         beats: &[],
         what: "TCP MD5 or AO: signature missing, wrong or not expected.",
-        recognised: "the TCP_MD5… and TCP_AO… reasons.",
+        recognised: "the TCP_MD5… and TCP_AO… reasons; on kernels without reasons (before 5.17) a signed SYN that TCP frees
+            without a reset (`likely`).",
         confirm: "`nstat -az | grep -i -e md5 -e ao`.",
         fix: "the same key at both ends (BGP peers).",
     };

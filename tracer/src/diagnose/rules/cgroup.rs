@@ -4,6 +4,7 @@
 use crate::host::Host;
 use crate::host::facts::CgroupProgram;
 use crate::model::NetNs;
+use crate::sites;
 use crate::verdict::Confidence;
 
 use super::super::candidate::{Candidate, Specificity};
@@ -11,6 +12,7 @@ use super::super::causes::{CGROUP_DROP, SOCKET_FILTER};
 use super::super::device_state;
 use super::super::loss::{Loss, is_syn};
 use super::super::remedy::{Remedy, Shell, command, text};
+use super::socket;
 
 /// Attach types as bpftool(8) names them.
 const EGRESS: &str = "cgroup_inet_egress";
@@ -144,10 +146,10 @@ pub fn ingress(loss: &Loss<'_>) -> Option<Candidate> {
     let member = group(loss);
     let list = concerned(loss.host, loss.netns(), INGRESS, member);
     let unread = loss.host.cgroups.is_none();
-    let filters = Shell::of(loss.host, loss.netns()).look("else a filter of the socket itself: the process that set it (SO_ATTACH_FILTER, SO_ATTACH_BPF)", "ss -0pb");
+    let filters = socket_filters(loss);
     // Without a name for the reason, a program of the receiver's own groups must be there.
     if loss.unnamed() && (list.is_empty() || member.is_none()) {
-        return syn(loss);
+        return untold(loss);
     }
     if list.is_empty() {
         let what = if unread {
@@ -205,17 +207,20 @@ pub fn ingress(loss: &Loss<'_>) -> Option<Candidate> {
     )
 }
 
-/// A SYN that nobody answered, on a kernel that tells neither the reason nor the socket (before 5.17): what a listener in
-/// a group with a program does not get looks like this, and little else does.
-fn syn(loss: &Loss<'_>) -> Option<Candidate> {
+/// A SYN that nobody answered, or a datagram that its socket had room for, on a kernel that tells neither the reason nor the
+/// socket (before 5.17): what a program of a group or a filter keeps from a socket looks like this, and little else does.
+fn untold(loss: &Loss<'_>) -> Option<Candidate> {
     let packet = loss.event.packet.as_ref()?;
-    if loss.info.reason.is_some() || !is_syn(packet) || loss.reset_sent() {
+    let syn = is_syn(packet) && !loss.reset_sent();
+    // freed before it was queued
+    let datagram = sites::UDP_INPUT.is(loss.info) && !socket::refused_for_room(loss);
+    if loss.info.reason.is_some() || !(syn || datagram) {
         return None;
     }
     let mut list = concerned(loss.host, loss.netns(), INGRESS, None);
     list.retain(|program| program.cgroup != "/");
     if list.is_empty() {
-        return None;
+        return datagram.then(|| filtered_datagram(loss));
     }
     let words = format!(
         "a cgroup's ingress program may have dropped it{}{}",
@@ -231,6 +236,34 @@ fn syn(loss: &Loss<'_>) -> Option<Candidate> {
             .advise([socket_owner(loss)])
             .advise(advice(loss.host, &list)),
     )
+}
+
+/// Without a program of a group: UDP frees there only what the socket's own filter refuses, and what has a wrong checksum,
+/// which it looks at before the filter where there is one (udp_queue_rcv_one_skb, net/ipv4/udp.c, 5.10).
+fn filtered_datagram(loss: &Loss<'_>) -> Candidate {
+    let read = loss.host.cgroups.is_some();
+    let none =
+        read.then(|| "no ingress program is attached to any cgroup below the root".to_owned());
+    let words = format!(
+        "a filter of the receiving socket dropped it{}",
+        loss.at_words()
+    );
+    Candidate::new(&SOCKET_FILTER, loss.place(Some("socket")), words)
+        .explains(Specificity::Location)
+        .sure(match read {
+            true => Confidence::Likely,
+            false => Confidence::Possible,
+        })
+        .because("cgroup", none)
+        .because(
+            "socket",
+            Some("this kernel tells no reason: the socket had room, and a wrong checksum would show as UdpInCsumErrors (nstat)".to_owned()),
+        )
+        .advise([socket_owner(loss), socket_filters(loss)])
+}
+
+fn socket_filters(loss: &Loss<'_>) -> Remedy {
+    Shell::of(loss.host, loss.netns()).look("else a filter of the socket itself: the process that set it (SO_ATTACH_FILTER, SO_ATTACH_BPF)", "ss -0pb")
 }
 
 fn socket_owner(loss: &Loss<'_>) -> Remedy {

@@ -45,8 +45,10 @@ pub fn tc(loss: &Loss<'_>) -> Option<Candidate> {
     let host = loss.host;
     let device = loss.last_device()?;
     let list = attached(loss, hook);
-    // Other things end there too: without a name for the reason, somebody must be there who can have done it.
-    if loss.unnamed() && list.is_empty() {
+    // Other things end there too: without a name for the reason, somebody must be there who can have done it. What a queue
+    // does not take is freed as a list, and what a filter refuses is not (sch_handle_egress and __dev_xmit_skb, both inlined
+    // into __dev_queue_xmit).
+    if loss.unnamed() && (list.is_empty() || loss.info.listed) {
         return None;
     }
     let what = if list.is_empty() {

@@ -17,10 +17,13 @@ const CLASSFUL: &[&str] = &["htb", "hfsc", "drr", "qfq", "prio", "cbq", "ets", "
 /// Disciplines that hold packets back to keep a rate: a longer queue before them is a longer wait.
 const SHAPERS: &[&str] = &["tbf", "htb", "hfsc", "cbq", "cake"];
 
+/// Disciplines without a queue: what they count as dropped, their filters refused.
+const FILTERING: &[&str] = &["clsact", "ingress"];
+
 /// A queueing discipline had no room. With carrier only: a device without one has its queue taken out of work, and
 /// drops by the same reason.
 pub fn qdisc(loss: &Loss<'_>) -> Option<Candidate> {
-    if loss.info.no_carrier == Some(true) || loss.info.device_up == Some(false) {
+    if !is_by_queue(loss) {
         return None;
     }
     let device = loss.last_device()?;
@@ -29,9 +32,10 @@ pub fn qdisc(loss: &Loss<'_>) -> Option<Candidate> {
     let kind = loss.info.qdisc.as_deref().unwrap_or("qdisc");
     let qdiscs = device_state::of(loss.host, device).map_or(&[][..], |s| &s.qdiscs);
     // Counters of a parent hold those of its children: the innermost with drops is the one.
+    let dropping = |q: &&Qdisc| q.drops > 0 && !FILTERING.contains(&q.kind.as_str());
     let full = qdiscs
         .iter()
-        .filter(|q| q.drops > 0)
+        .filter(dropping)
         .max_by_key(|q| (q.parent != "root", q.drops));
     let (specificity, confidence) = told_by(loss, device, (kind, full.is_some()))?;
     let inner = full
@@ -59,7 +63,7 @@ pub fn qdisc(loss: &Loss<'_>) -> Option<Candidate> {
         "look first: dropped and overlimits",
         command!["tc -s qdisc show dev", name],
     )]);
-    for qdisc in qdiscs.iter().filter(|q| q.drops > 0) {
+    for qdisc in qdiscs.iter().filter(dropping) {
         candidate = candidate.because("qdisc", device_state::qdisc(qdisc));
     }
     if CLASSFUL.contains(&kind) {
@@ -80,6 +84,13 @@ pub fn qdisc(loss: &Loss<'_>) -> Option<Candidate> {
         candidate = candidate.advise([without_shaper(&shell, &name, qdiscs)]);
     }
     Some(candidate)
+}
+
+/// Whether a queue in work can have dropped it. Where no reason is given (before 5.17), what it has no room for is freed as a
+/// list (__dev_xmit_skb, net/core/dev.c).
+fn is_by_queue(loss: &Loss<'_>) -> bool {
+    let works = loss.info.no_carrier != Some(true) && loss.info.device_up != Some(false);
+    works && (!loss.unnamed() || loss.info.listed)
 }
 
 /// A frame that is longer than what the shaper ever lets go at once: no rate and no limit helps (tbf_enqueue,

@@ -10,7 +10,9 @@ use crate::uapi::tcp::{ACK, SYN};
 use crate::verdict::Confidence;
 
 use super::super::candidate::{Candidate, Specificity};
-use super::super::causes::{SOCKET_BACKLOG, SOCKET_BUFFER, SOCKET_NONE, SOCKET_REFUSED};
+use super::super::causes::{
+    SOCKET_AUTHENTICATION, SOCKET_BACKLOG, SOCKET_BUFFER, SOCKET_NONE, SOCKET_REFUSED,
+};
 use super::super::left_over::has_given_up;
 use super::super::local;
 use super::super::loss::{Loss, is_reset, is_syn};
@@ -279,6 +281,36 @@ pub fn closing(loss: &Loss<'_>) -> Option<Candidate> {
     )
 }
 
+/// A signed SYN that TCP frees without a reset, on a kernel that tells no reason (before 5.17): its signature is looked at
+/// before anything is answered (tcp_v4_inbound_md5_hash in tcp_v4_rcv, net/ipv4/tcp_ipv4.c).
+pub fn signed(loss: &Loss<'_>) -> Option<Candidate> {
+    let packet = loss.event.packet.as_ref()?;
+    let signed = matches!(packet.transport, Transport::Tcp { signed: true, .. });
+    if !signed || !is_syn(packet) || loss.reset_sent() {
+        return None;
+    }
+    let shell = Shell::of(loss.host, loss.netns());
+    let words = format!(
+        "TCP MD5 signature not expected, or wrong{}",
+        loss.at_words()
+    );
+    let candidate = Candidate::new(&SOCKET_AUTHENTICATION, loss.place_at_device(HOOK), words)
+        .explains(Specificity::Fact)
+        .sure(Confidence::Likely)
+        .because(
+            "tcp",
+            Some(
+                "the SYN is signed, and was freed without an answer; this kernel tells no reason"
+                    .to_owned(),
+            ),
+        )
+        .advise([shell.look(
+            "counters of TCP: which rises?",
+            command!["nstat -az"].piped_to(command!["grep -i -e md5 -e csum"]),
+        )]);
+    Some(candidate)
+}
+
 /// Queues without room.
 pub fn full(loss: &Loss<'_>) -> Option<Candidate> {
     let tuple = loss.tuple();
@@ -305,7 +337,7 @@ pub fn full(loss: &Loss<'_>) -> Option<Candidate> {
 }
 
 /// Whether the socket said in the same call that it had no room (udp_fail_queue_rcv_skb).
-fn refused_for_room(loss: &Loss<'_>) -> bool {
+pub(super) fn refused_for_room(loss: &Loss<'_>) -> bool {
     let told = |event: &&Event| {
         matches!(event.detail, Detail::SocketFull { .. }) && event.tuple == loss.tuple()
     };

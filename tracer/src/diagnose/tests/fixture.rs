@@ -102,6 +102,7 @@ pub(super) fn dropped(reason: &str, function: &str, stack: &str) -> DropInfo {
         reason: (!reason.is_empty()).then(|| reason.to_owned()),
         function: Some(function.to_owned()),
         stack: frames(stack),
+        listed: false,
         dst_error: None,
         no_carrier: Some(false),
         device_up: Some(true),
@@ -380,6 +381,7 @@ pub(super) fn tcp(flags: u8, seq: u32, ack: u32) -> Transport {
         flags,
         window: 1000,
         payload: 0,
+        signed: false,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::fixture::{Net, device, dropped, echo, mac, ports, tcp};
 use crate::host::facts::{Advertised, Fact, FilterEngine, Question, Route, RouteAnswer, Selectors};
-use crate::model::{Detail, Direction, KtimeNs, NetNs, Proto, Tuple};
+use crate::model::{Detail, Direction, KtimeNs, NetNs, Proto, Transport, Tuple};
 use crate::verdict::{Confidence, Outcome, Verdict};
 
 const CLIENT: u32 = 1;
@@ -683,6 +683,48 @@ fn the_loss_of_an_error_belongs_to_the_loss_that_made_it() {
             .evidence
             .iter()
             .any(|e| e.kind == "other-loss" && e.text.contains("netfilter.drop"))
+    );
+}
+
+/// A packet that the server's transport frees without a reason, as kernels before 5.17 do.
+fn freed_at_server(tuple: Tuple, transport: Transport, function: &str) -> Verdict {
+    let mut net = routed();
+    let flow = net.flow(tuple);
+    net.packet(flow, Direction::Forward)
+        .transport(transport)
+        .leaves(device(CLIENT, 2))
+        .enters(device(SERVER, 2))
+        .dies(Some(device(SERVER, 2)), dropped("", function, ""));
+    net.verdict()
+}
+
+#[test]
+fn without_a_reason_a_signed_syn_is_told_by_its_option() {
+    for (signed, cause) in [(true, "socket.authentication"), (false, "kernel.other")] {
+        let syn = Transport::Tcp {
+            seq: 1,
+            ack: 0,
+            flags: 2,
+            window: 1000,
+            payload: 0,
+            signed,
+        };
+        let tuple = ports(Proto::Tcp, "10.1.0.2", 4000, "10.2.0.2", 179);
+        let verdict = freed_at_server(tuple, syn, "tcp_v4_rcv");
+        assert_eq!(verdict.cause.as_deref(), Some(cause), "{signed}");
+    }
+}
+
+#[test]
+fn without_a_reason_a_datagram_that_is_freed_before_it_is_queued_was_filtered() {
+    let tuple = ports(Proto::Udp, "10.1.0.2", 4000, "10.2.0.2", 53);
+    let datagram = Transport::Udp { payload: 9 };
+    let verdict = freed_at_server(tuple, datagram, "udp_queue_rcv_one_skb");
+    assert_eq!(verdict.cause.as_deref(), Some("socket.filter"));
+    assert_eq!(
+        verdict.confidence,
+        Confidence::Possible,
+        "no cgroup was read"
     );
 }
 

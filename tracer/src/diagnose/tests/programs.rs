@@ -90,6 +90,34 @@ fn the_tc_program_is_named_with_the_command_that_takes_it_off() {
     }
 }
 
+/// Both are freed in one function, which kernels before 5.17 tell and no more.
+#[test]
+fn without_a_reason_a_filter_and_a_full_queue_are_told_apart_by_how_they_free() {
+    for (listed, cause) in [(false, "tc.drop"), (true, "qdisc.full")] {
+        let mut net = node();
+        attached(&mut net, device(NODE, 2), |s| {
+            s.programs = vec![guard("tc-egress", "bpf")];
+            let of = |kind: &str, handle: &str, parent: &str| Qdisc {
+                kind: kind.to_owned(),
+                handle: handle.to_owned(),
+                parent: parent.to_owned(),
+                drops: 3,
+                ..Qdisc::default()
+            };
+            s.qdiscs = vec![
+                of("pfifo", "1:", "root"),
+                of("clsact", "ffff:", "ffff:fff1"),
+            ];
+        });
+        let mut info = dropped("", "__dev_queue_xmit", "ip_finish_output2");
+        info.listed = listed;
+        info.qdisc = Some("pfifo".to_owned());
+        let verdict = dies_at(&mut net, device(NODE, 2), info);
+        assert_eq!(verdict.cause.as_deref(), Some(cause), "{listed}");
+        assert!(!verdict.summary.contains("clsact"), "{}", verdict.summary);
+    }
+}
+
 #[test]
 fn several_programs_at_one_hook_are_all_named() {
     let mut net = node();

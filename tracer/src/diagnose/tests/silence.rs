@@ -562,6 +562,7 @@ fn data() -> Transport {
             ack,
             window,
             payload: 100,
+            signed: false,
         },
         other => other,
     }

@@ -752,6 +752,7 @@ fn fields_of_a_packet() {
             flags: 0x02,
             window: 0,
             payload: 0,
+            signed: false,
         },
         length: Some(60),
         ttl: Some(63),

@@ -158,6 +158,7 @@ fn transport_text(transport: &Transport) -> Option<String> {
             flags,
             window,
             payload,
+            ..
         } => {
             let set = TCP_FLAGS.iter().filter(|(bit, _)| flags & bit != 0);
             let letters: String = set.map(|(_, letter)| letter).collect();

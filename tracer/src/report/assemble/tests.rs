@@ -261,6 +261,7 @@ fn dropped() -> Event {
                     name: None,
                 },
             ],
+            listed: false,
             dst_error: Some(113),
             no_carrier: Some(false),
             device_up: Some(true),

@@ -14,7 +14,7 @@ use crate::uapi::{icmp, icmpv6};
 const ETHERNET: usize = 14;
 /// Deepest nesting that is followed: tunnels and what ICMP errors quote.
 const DEPTH: usize = 6;
-/// TCP without options: ports, numbers, flags and window; its checksum and urgent pointer stand behind.
+/// TCP's header up to the window: ports, numbers and flags; its checksum and urgent pointer stand behind.
 const TCP: usize = 16;
 
 /// The packet with pseudonyms. `followed` is the tuple that the kernel followed: it tells whether what looks like a tunnel
@@ -219,7 +219,7 @@ impl Copy<'_> {
         let at = ip.at;
         match ip.proto {
             1 => self.icmp(at, depth),
-            6 => self.keep(at, TCP),
+            6 => self.tcp(at),
             17 => self.keep(at, 6),
             58 => self.icmp6(at, depth),
             // ports and verification tag
@@ -227,6 +227,16 @@ impl Copy<'_> {
             _ => {}
         }
         self.tunnel(ip, depth);
+    }
+
+    fn tcp(&mut self, at: usize) {
+        self.keep(at, TCP);
+        // Of options the decoder reads only whether one is a signature: it stands first, without its value.
+        let signature = transport::options(self.from, at)
+            .find(|(kind, _)| transport::SIGNATURES.contains(kind));
+        if let Some((kind, length)) = signature {
+            self.put(at + 20, &[kind, length]);
+        }
     }
 
     fn icmp(&mut self, at: usize, depth: usize) {

@@ -6,7 +6,9 @@ use proptest::prelude::*;
 
 use super::super::tests::pseudonyms;
 use super::*;
-use crate::decode::packet::build::{Ip, arp, echo, frame, geneve, gre, icmp, ip, tcp, udp, vxlan};
+use crate::decode::packet::build::{
+    Ip, arp, echo, frame, geneve, gre, icmp, ip, tcp, tcp_with_options, udp, vxlan,
+};
 use crate::decode::packet::{build, parse};
 use crate::model::{Packet, Proto, Transport};
 
@@ -203,6 +205,22 @@ fn options_and_unknown_protocols_are_zero() {
     let foreign = frame(0x88cc, &[], SECRET);
     let copy = redact(&foreign, FRAMED, None, &mut all.addresses);
     assert!(copy.iter().skip(14).all(|byte| *byte == 0));
+}
+
+#[test]
+fn a_signature_of_tcp_stays_one_without_its_value() {
+    let mut all = pseudonyms();
+    let inner = tuple(Proto::Tcp, "10.0.0.1", "10.0.0.2", 179);
+    let mut options = vec![1, 1, 19, 18];
+    options.extend_from_slice(SECRET.get(..16).unwrap());
+    let segment = tcp_with_options(&inner, build::Tcp::default(), &options);
+    let bytes = frame(0x0800, &[], &ip(&inner, Ip::default(), &segment));
+    let (copy, packet) = redacted(&bytes, &inner, &mut all.addresses);
+    assert_clean(&copy, &[inner.src, inner.dst]);
+    assert!(matches!(
+        packet.transport,
+        Transport::Tcp { signed: true, .. }
+    ));
 }
 
 proptest! {
