@@ -32,7 +32,7 @@ fn sent<'a>(loss: &Loss<'a>) -> Option<(&'a Link, Mac)> {
 }
 
 /// The VXLAN device of the same overlay that has the MAC, or a bridge with somebody who has it.
-fn owner<'a>(host: &'a Host, device: Device, mac: Mac) -> Option<&'a Link> {
+fn owner(host: &Host, device: Device, mac: Mac) -> Option<&Link> {
     if let Some(owner) = overlay::owner(host, device, mac) {
         return Some(owner);
     }
