@@ -317,7 +317,7 @@ fn the_verifier_is_soon_done() {
         let (one, all) = if old {
             (400_000, 2_000_000)
         } else {
-            (170_000, 1_700_000)
+            (120_000, 1_200_000)
         };
         let mut kernel = load();
         kernel.attach_tracepoints();

@@ -25,6 +25,10 @@ pub trait Barrier {
         let _ = value;
     }
 
+    /// A place where paths become one that differ only in what was forgotten.
+    #[inline(always)]
+    fn meet() {}
+
     /// Keeps `value` in memory: its fields are not spread over registers, which spill to eight bytes each.
     #[inline(always)]
     fn pin<T>(value: &mut T) {

@@ -16,8 +16,8 @@ use crate::barrier::{Barrier, is_some, is_zero, sign};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::event::{FLAG_MATCH_FORWARD, FLAG_MATCH_LEARNED, FLAG_MATCH_REPLY};
-use crate::prefilter::{Bloom, Prefilter};
-use crate::tuple::RawTuple;
+use crate::prefilter::{Bloom, Ends, Kinds, Prefilter, of_clauses};
+use crate::tuple::{RawTuple, wide};
 
 // `matches` makes the flags of its bits
 const _: () = assert!(FLAG_MATCH_FORWARD == 1 && FLAG_MATCH_REPLY == 2 && FLAG_MATCH_LEARNED == 4);
@@ -50,7 +50,7 @@ pub const VLAN_SOME: u16 = 0xfffe;
 /// One conjunction of tests. 88 bytes. All zero except `sport_span`, `dport_span` = 65535 and `vlan` =
 /// [`VLAN_ANY`] matches every IP packet: see [`RawClause::ANY`]. ARP is matched only by clauses that name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
+#[repr(C, align(8))]
 pub struct RawClause {
     /// Wanted source, as in [`RawTuple`], with the bits outside the mask zero.
     pub src: [u32; 4],
@@ -116,64 +116,84 @@ impl RawClause {
             tcp_flags: u32::from(tcp_flags),
             ..Asked::LOOSE
         };
-        self.differences::<[u8]>(&Side::forward(tuple), &packet, false) == 0
+        let (mut tuple, reply) = (*tuple, answer_ports(tuple));
+        let [differs, _] = self.differences::<[u8]>(&mut tuple, &reply, &packet, false);
+        differs == 0
     }
 
-    /// Zero when every test is met. Without branches, so that the verifier walks one path. With `loose`, tests are
-    /// left out whose field is zero, and TCP flags are not asked.
+    /// Zero when every test is met: by the tuple, and by that of its answer, whose ports are `reply`. Without branches,
+    /// so that the verifier walks one path. With `loose`, tests are left out whose field is zero, and TCP flags are not
+    /// asked.
     #[inline(always)]
     fn differences<B: Barrier + ?Sized>(
         &self,
-        side: &Side<'_>,
+        tuple: &mut RawTuple,
+        reply: &[u32; 2],
         packet: &Asked,
         loose: bool,
-    ) -> u64 {
+    ) -> [u64; 2] {
         // a field that a loose tuple does not know is multiplied by zero
         let known = |value: u64| if loose { is_some::<B>(value) } else { 1 };
-        let any = |words: &[u32; 4]| {
-            let [w0, w1, w2, w3] = *words;
-            u64::from(w0 | w1 | w2 | w3)
-        };
-        let address = |have: &[u32; 4], want: &[u32; 4], mask: &[u32; 4]| {
-            let ([h0, h1, h2, h3], [w0, w1, w2, w3], [m0, m1, m2, m3]) = (*have, *want, *mask);
-            let differs = ((h0 ^ w0) & m0) | ((h1 ^ w1) & m1) | ((h2 ^ w2) & m2) | ((h3 ^ w3) & m3);
-            u64::from(differs) * known(any(have))
+        let any = |[one, other]: [u64; 2]| one | other;
+        let apart = |have: [u64; 2], want: [u64; 2], mask: [u64; 2]| {
+            let ([h0, h1], [w0, w1], [m0, m1]) = (have, want, mask);
+            (((h0 ^ w0) & m0) | ((h1 ^ w1) & m1)) * known(h0 | h1)
         };
         // the sign bit of span - distance tells "outside the range"
-        let port = |have: u16, low: u16, span: u16| {
-            let distance = u64::from(have.wrapping_sub(low));
+        let port = |have: u32, low: u16, span: u16| {
+            let distance = u64::from((have as u16).wrapping_sub(low));
             sign::<B>(u64::from(span).wrapping_sub(distance)) * known(u64::from(have))
         };
-        let mut differs = address(side.src, &self.src, &self.src_mask);
-        differs |= address(side.dst, &self.dst, &self.dst_mask);
+        let [src, dst] = tuple.ends();
+        let (want, mask) = (wide(self.src), wide(self.src_mask));
+        let mut asked = apart(src, want, mask);
+        let mut answer = apart(dst, want, mask);
+        // pinned in between: registers are few
+        B::pin(tuple);
+        let [src, dst] = tuple.ends();
+        let (want, mask) = (wide(self.dst), wide(self.dst_mask));
+        asked |= apart(dst, want, mask);
+        answer |= apart(src, want, mask);
+        B::pin(tuple);
+        let (sport, dport) = (u32::from(tuple.sport), u32::from(tuple.dport));
+        let [reply_sport, reply_dport] = *reply;
+        asked |= port(sport, self.sport_lo, self.sport_span);
+        asked |= port(dport, self.dport_lo, self.dport_span);
+        answer |= port(reply_sport, self.sport_lo, self.sport_span);
+        answer |= port(reply_dport, self.dport_lo, self.dport_span);
         if loose {
             // of the addresses that are asked for, or else of the ports, one at least must have been there to compare
             let none_of = |asked: [u64; 2], have: [u64; 2]| {
                 let compared = (asked[0] & known(have[0])) | (asked[1] & known(have[1]));
                 (asked[0] | asked[1]) & (compared ^ 1)
             };
-            let addresses = [&self.src_mask, &self.dst_mask].map(|mask| is_some::<B>(any(mask)));
+            let masks = [wide(self.src_mask), wide(self.dst_mask)];
+            let addresses = masks.map(|mask| is_some::<B>(any(mask)));
             let ports = [self.sport_span, self.dport_span]
                 .map(|span| is_some::<B>(u64::from(span ^ u16::MAX)));
-            differs |= none_of(addresses, [any(side.src), any(side.dst)]);
-            let by_ports = none_of(ports, [u64::from(side.sport), u64::from(side.dport)]);
-            differs |= ((addresses[0] | addresses[1]) ^ 1) & by_ports;
+            let by_ports = (addresses[0] | addresses[1]) ^ 1;
+            let [src, dst] = tuple.ends();
+            asked |= none_of(addresses, [any(src), any(dst)]);
+            asked |= by_ports & none_of(ports, [u64::from(sport), u64::from(dport)]);
+            answer |= none_of(addresses, [any(dst), any(src)]);
+            answer |= by_ports & none_of(ports, [u64::from(reply_sport), u64::from(reply_dport)]);
         }
-        differs |= port(side.sport, self.sport_lo, self.sport_span);
-        differs |= port(side.dport, self.dport_lo, self.dport_span);
-        let proto = u64::from(side.proto);
-        differs |= ((proto ^ u64::from(self.proto)) * known(proto)) & u64::from(self.proto_mask);
+        B::pin(tuple);
+        let proto = u64::from(tuple.proto);
+        let mut either =
+            ((proto ^ u64::from(self.proto)) * known(proto)) & u64::from(self.proto_mask);
         if !loose {
             let flags = packet.tcp_flags ^ u32::from(self.tcp_flags);
-            differs |= u64::from(flags & u32::from(self.tcp_mask));
+            either |= u64::from(flags & u32::from(self.tcp_mask));
         }
         // family 0 asks for neither: the product is zero then
-        differs |= u64::from(side.family ^ self.family) * u64::from(self.family);
+        either |= u64::from(tuple.family ^ self.family) * u64::from(self.family);
         // 1 for ARP and a clause that leaves the protocol open
-        differs |= (B::opaque(proto + 1) >> 8) & u64::from(!self.proto_mask);
+        either |= (B::opaque(proto + 1) >> 8) & u64::from(!self.proto_mask);
         // a product of three differences is zero for the three protocols with ports
         let portless = (proto ^ 6) * (proto ^ 17) * (proto ^ 132) * known(proto);
-        differs | (portless * (u64::from(self.flags / CLAUSE_PORTED) & 1))
+        either |= portless * (u64::from(self.flags / CLAUSE_PORTED) & 1);
+        [asked | either, answer | either]
     }
 
     /// Zero when the clause speaks of packets with this VLAN id, from a tunnel or not.
@@ -191,39 +211,14 @@ impl RawClause {
     }
 }
 
-/// A tuple as it is read in one direction.
-struct Side<'a> {
-    src: &'a [u32; 4],
-    dst: &'a [u32; 4],
-    sport: u16,
-    dport: u16,
-    family: u8,
-    proto: u8,
-}
-
-impl<'a> Side<'a> {
-    #[inline(always)]
-    fn forward(tuple: &'a RawTuple) -> Self {
-        Self {
-            src: &tuple.src,
-            dst: &tuple.dst,
-            sport: tuple.sport,
-            dport: tuple.dport,
-            family: tuple.family,
-            proto: tuple.proto,
-        }
-    }
-
-    /// As the answer, with these ports.
-    #[inline(always)]
-    fn reply(tuple: &'a RawTuple, sport: u16, dport: u16) -> Self {
-        Self {
-            src: &tuple.dst,
-            dst: &tuple.src,
-            sport,
-            dport,
-            ..Self::forward(tuple)
-        }
+/// The ports of the answer's tuple: ICMP's type and identifier stay where they are.
+#[inline(always)]
+fn answer_ports(tuple: &RawTuple) -> [u32; 2] {
+    let (sport, dport) = (u32::from(tuple.sport), u32::from(tuple.dport));
+    if tuple.has_ports() {
+        [dport, sport]
+    } else {
+        [sport, dport]
     }
 }
 
@@ -255,14 +250,20 @@ impl Asked {
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct RawFilter {
+    /// LOOK_*: at which tracepoints packets are looked at that no classifier tagged.
+    pub look_at: u32,
     /// Clauses in use.
     pub clauses_len: u32,
+    /// What the clauses may match. See [`RawFilter::sum_up`]. In front, with what else is looked at for each packet.
+    pub kinds: Kinds,
     /// Namespaces in use; zero: all.
     pub netns_len: u32,
     /// Addresses in use in `neighbors`.
     pub neighbors_len: u32,
     /// Changes with every filter: tuples learned under another generation no longer count.
     pub generation: u32,
+    /// Zero.
+    pub pad: u32,
     /// UDP destination ports that carry VXLAN (4789 and 8472 first), zero where unused.
     pub vxlan_ports: [u16; 4],
     /// UDP destination ports that carry Geneve.
@@ -275,14 +276,10 @@ pub struct RawFilter {
     pub neighbors: [[u32; 4]; MAX_NEIGHBORS],
     /// The clauses.
     pub clauses: [RawClause; MAX_CLAUSES],
-    /// What the clauses may match. See [`RawFilter::sum_up`].
-    pub prefilter: Prefilter,
+    /// What the clauses may match, where the kind may.
+    pub ends: Ends,
     /// UDP destination ports that carry another packet.
     pub tunnels: Bloom,
-    /// LOOK_*: at which tracepoints packets are looked at that no classifier tagged.
-    pub look_at: u32,
-    /// Zero.
-    pub pad: u32,
 }
 
 /// Packets that are received, before a classifier sees them: generic XDP comes between.
@@ -294,14 +291,14 @@ pub const LOOK_SENT: u32 = 1 << 1;
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct RawFilterPair {
-    /// 0 or 1.
-    pub active: u32,
-    /// Zero: no program does anything yet (attached, but the filter is not written).
-    pub armed: u32,
     /// Events a second.
     pub budget: u32,
     /// Zero.
     pub pad: u32,
+    /// 0 or 1.
+    pub active: u32,
+    /// Zero: no program does anything yet (attached, but the filter is not written).
+    pub armed: u32,
     /// The slots.
     pub slots: [RawFilter; 2],
 }
@@ -310,11 +307,21 @@ impl RawFilter {
     /// Fills in what is derived from clauses and ports; to be called when they are complete.
     pub fn sum_up(&mut self) {
         let used = self.clauses.get(..self.clauses_len as usize);
-        self.prefilter = Prefilter::of(used.unwrap_or(&self.clauses));
+        (self.kinds, self.ends) = of_clauses(used.unwrap_or(&self.clauses));
         self.tunnels = Bloom::NONE;
         let ports = self.vxlan_ports.iter().chain(&self.geneve_ports);
         for port in ports.chain(&self.raw_ip_ports).filter(|port| **port != 0) {
             self.tunnels.add(u32::from(*port));
+        }
+    }
+
+    /// What the clauses may match.
+    #[inline(always)]
+    #[must_use]
+    pub fn prefilter(&self) -> Prefilter<'_> {
+        Prefilter {
+            kinds: &self.kinds,
+            ends: &self.ends,
         }
     }
 
@@ -332,10 +339,7 @@ impl RawFilter {
     ) -> u32 {
         let mut packet = *packet;
         B::merge(&mut packet);
-        let mut reply = [u32::from(tuple.sport), u32::from(tuple.dport)];
-        if tuple.has_ports() {
-            reply = [u32::from(tuple.dport), u32::from(tuple.sport)];
-        }
+        let mut reply = answer_ports(tuple);
         B::merge(&mut reply);
         B::merge(tuple);
         // bit 0 for the asked direction, bit 1 for the answer
@@ -343,15 +347,10 @@ impl RawFilter {
         for clause in self.clauses.iter().take(self.clauses_len as usize) {
             B::pin(tuple);
             B::pin(&mut packet);
-            let side = Side::forward(tuple);
-            let hit = is_zero::<B>(clause.differences::<B>(&side, &packet, loose));
-            B::pin(tuple);
             B::pin(&mut reply);
-            let side = Side::reply(tuple, reply[0] as u16, reply[1] as u16);
-            let reply_hit = is_zero::<B>(clause.differences::<B>(&side, &packet, loose));
-            B::pin(tuple);
-            let admitted = is_zero::<B>(clause.refuses::<B>(&packet));
-            let hits = (hit | (reply_hit << 1)) * admitted;
+            let [asked, answer] = clause.differences::<B>(tuple, &reply, &packet, loose);
+            let refuses = clause.refuses::<B>(&packet);
+            let hits = is_zero::<B>(asked | refuses) | (is_zero::<B>(answer | refuses) << 1);
             let flags = B::opaque(u64::from(clause.flags));
             let negate = B::opaque(flags & u64::from(CLAUSE_NEGATE));
             let one_way = B::opaque((flags / u64::from(CLAUSE_ONE_WAY)) & 1);
@@ -370,12 +369,11 @@ impl RawFilter {
     #[inline(always)]
     #[must_use]
     pub fn is_neighbor<B: Barrier + ?Sized>(&self, one: &[u32; 4], other: &[u32; 4]) -> bool {
-        let differs = |a: &[u32; 4], b: &[u32; 4]| {
-            let ([a0, a1, a2, a3], [b0, b1, b2, b3]) = (*a, *b);
-            u64::from((a0 ^ b0) | (a1 ^ b1) | (a2 ^ b2) | (a3 ^ b3))
-        };
+        let (one, other) = (wide(*one), wide(*other));
+        let differs = |a: [u64; 2], b: [u64; 2]| (a[0] ^ b[0]) | (a[1] ^ b[1]);
         let mut found = 0;
         for wanted in self.neighbors.iter().take(self.neighbors_len as usize) {
+            let wanted = wide(*wanted);
             found |= is_zero::<B>(differs(wanted, one)) | is_zero::<B>(differs(wanted, other));
         }
         B::forget(found) != 0

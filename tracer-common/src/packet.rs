@@ -4,7 +4,7 @@
 //! memory) and on the host (over slices, in tests). It reads headers only; what the packet means to the
 //! filter is [`crate::filter`]'s.
 
-use crate::barrier::Barrier;
+use crate::barrier::{Barrier, is_some, is_zero};
 use crate::filter::RawFilter;
 use crate::fingerprint::Parts;
 use crate::tuple::{FAMILY_V4, FAMILY_V6, PROTO_ARP, RawTuple};
@@ -133,6 +133,8 @@ pub struct Header {
     pub fragment: u32,
     /// What the fragments of one datagram have in common beside addresses and protocol; zero in what is no fragment.
     pub datagram: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
 impl Header {
@@ -145,6 +147,7 @@ impl Header {
         ip_id: 0,
         fragment: 0,
         datagram: 0,
+        pad: 0,
     };
 
     /// Reads the header at `at`: IPv4, IPv6 or ARP by `protocol` (Ethernet number; zero: IP by its version). False
@@ -416,46 +419,54 @@ impl Header {
     #[inline(always)]
     pub fn fingerprint<B: Bytes + ?Sized>(&self, bytes: &B) -> u64 {
         let [w0, w1, w2, w3] = self.l4;
-        let mut parts = Parts {
-            ip_id: self.ip_id,
-            proto: self.tuple.proto,
-            kind: self.fragment,
-            first: 0,
-            second: 0,
-            payload: 0,
-        };
+        let (mut kind, mut first, mut second) = (self.fragment, 0, 0);
         let mut payload_at = self.l4_at;
         if self.fragment == 0 {
             match self.tuple.proto {
                 TCP => {
                     let word = u32::from_be(w3);
-                    parts.kind = (word >> 16) & 0x16;
-                    parts.first = u32::from_be(w1);
-                    parts.second = u32::from_be(w2);
+                    kind = (word >> 16) & 0x16;
+                    first = u32::from_be(w1);
+                    second = u32::from_be(w2);
                     // sequence and IP id tell segments apart; the payload of a sender is seldom linear
                     payload_at = self.end;
                 }
                 UDP => {
-                    parts.first = u32::from_be(w1) >> 16;
+                    first = u32::from_be(w1) >> 16;
                     payload_at += 8;
                 }
                 ICMP | ICMP6 => {
-                    parts.kind = u32::from_be(w0) >> 16;
-                    parts.first = u32::from_be(w1) & 0xffff;
+                    kind = u32::from_be(w0) >> 16;
+                    first = u32::from_be(w1) & 0xffff;
                     payload_at += 8;
                 }
                 PROTO_ARP => {
-                    parts.kind = u32::from(self.tuple.sport);
-                    parts.first = self.tuple.src[0];
-                    parts.second = self.tuple.dst[0];
+                    kind = u32::from(self.tuple.sport);
+                    first = self.tuple.src[0];
+                    second = self.tuple.dst[0];
                 }
                 _ => {}
             }
         }
+        // one path for the verifier from here on, whatever the protocol was
+        let kind = B::forget(u64::from(kind)) as u32;
+        let both = B::forget(u64::from(first) << 32 | u64::from(second));
+        let payload_at = B::forget(u64::from(payload_at)) as u32;
+        B::meet();
         let left = self.end.saturating_sub(payload_at);
-        if left > 0 && payload_at > 0 {
-            parts.payload = bytes.head(payload_at, if left > 8 { 8 } else { left });
-        }
+        let payload = if left > 0 && payload_at > 0 {
+            bytes.head(payload_at, if left > 8 { 8 } else { left })
+        } else {
+            0
+        };
+        let parts = Parts {
+            ip_id: self.ip_id,
+            proto: self.tuple.proto,
+            kind,
+            first: (both >> 32) as u32,
+            second: both as u32,
+            payload: B::forget(payload),
+        };
         parts.hash()
     }
 }
@@ -480,16 +491,18 @@ const fn ending(at: u32, len: u32) -> u32 {
 /// [`Header::datagram`], else zero) that of one fragmented datagram, whose later fragments know no ports.
 #[inline(always)]
 #[must_use]
-pub fn flow_hash(tuple: &RawTuple, datagram: u32, generation: u32) -> u64 {
-    let (a, b) = match tuple.proto {
-        _ if datagram != 0 => (0, 1),
-        ICMP | ICMP6 => (tuple.dport, tuple.dport),
-        _ => (tuple.sport, tuple.dport),
-    };
-    let end = |address: &[u32; 4], port: u16| {
+pub fn flow_hash<B: Barrier + ?Sized>(tuple: &RawTuple, datagram: u32, generation: u32) -> u64 {
+    // without a branch, so that the verifier walks one path
+    let proto = u64::from(tuple.proto);
+    let icmp = is_zero::<B>((proto ^ u64::from(ICMP)) * (proto ^ u64::from(ICMP6)));
+    let fragment = is_some::<B>(u64::from(datagram));
+    let (sport, dport) = (u64::from(tuple.sport), u64::from(tuple.dport));
+    let source = (sport * (icmp ^ 1)) | (dport * icmp);
+    let (a, b) = (source * (fragment ^ 1), (dport * (fragment ^ 1)) | fragment);
+    let end = |address: &[u32; 4], port: u64| {
         let [w0, w1, w2, w3] = *address;
         let high = (u64::from(w0) << 32 | u64::from(w1)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let low = (u64::from(w2) << 32 | u64::from(w3)) ^ (u64::from(port) << 20);
+        let low = (u64::from(w2) << 32 | u64::from(w3)) ^ (port << 20);
         let mixed = (high ^ (high >> 29) ^ low).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed ^ (mixed >> 32)
     };

@@ -49,15 +49,28 @@ impl Bloom {
     }
 }
 
+/// An address in one word.
+#[inline(always)]
+fn fold(words: &[u32; 4]) -> u32 {
+    let [w0, w1, w2, w3] = *words;
+    w0 ^ w1 ^ w2 ^ w3
+}
+
+/// The hash of a folded address.
+#[inline(always)]
+fn hash(folded: u32) -> u32 {
+    folded.wrapping_mul(0x9e37_79b1) >> (32 - BITS)
+}
+
 /// The hash of an address.
 #[inline(always)]
 fn of_address(words: &[u32; 4]) -> u32 {
-    let [w0, w1, w2, w3] = *words;
-    (w0 ^ w1 ^ w2 ^ w3).wrapping_mul(0x9e37_79b1) >> (32 - BITS)
+    hash(fold(words))
 }
 
 /// The fields of one header that are asked for.
 struct Outline {
+    /// Folded addresses.
     src: u32,
     dst: u32,
     proto: u8,
@@ -65,118 +78,164 @@ struct Outline {
     ports: Option<[u16; 2]>,
 }
 
-/// What may match. All zero: nothing.
+/// What is known of a packet at first sight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Glance {
+    /// It may match.
+    Admitted,
+    /// It does not match by its headers; by what it was before its connection was translated it may.
+    Refused,
+    /// No clause asks for its protocol, which translation leaves as it is: it does not match by anything.
+    Foreign,
+}
+
+/// Protocols are told apart by their lower bits.
+const PROTOS: usize = 32;
+
+/// The kinds of packets that may match: apart from the rest of a prefilter, so that what is looked at for each packet lies
+/// together. All zero: none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct Prefilter {
-    /// Addresses, of which one at least is asked for.
-    addresses: Bloom,
-    /// Ports, of which one at least is asked for.
-    ports: Bloom,
-    /// Protocols.
-    protos: Bloom,
+pub struct Kinds {
+    /// 1 for each protocol. A byte, as in [`Bloom`].
+    protos: [u8; PROTOS],
     /// 1 when a clause may match a look-up that says nothing of ports: it asks for an address, or for no port.
     portless: u64,
 }
 
-impl Prefilter {
-    /// Admits nothing but what is always admitted.
+impl Kinds {
+    /// None.
     pub const NONE: Self = Self {
-        addresses: Bloom::NONE,
-        ports: Bloom::NONE,
-        protos: Bloom::NONE,
+        protos: [0; PROTOS],
         portless: 0,
     };
 
-    /// What the clauses may match, in either direction.
+    #[inline(always)]
+    fn add(&mut self, proto: u8) {
+        if let Some(place) = self.protos.get_mut(usize::from(proto) & (PROTOS - 1)) {
+            *place = 1;
+        }
+    }
+
+    /// 1 when packets of this protocol may match, else 0.
+    #[inline(always)]
+    fn has(&self, proto: u8) -> u64 {
+        let place = self.protos.get(usize::from(proto) & (PROTOS - 1));
+        place.map_or(0, |place| u64::from(*place))
+    }
+
+    /// Whether a route look-up may match a clause, by its protocol (zero: not known) and whether it names ports. Cheaper
+    /// than [`Prefilter::may_ask_for`], and never false where that is true.
+    #[inline(always)]
     #[must_use]
-    pub fn of(clauses: &[RawClause]) -> Self {
-        let mut all = Self::NONE;
-        let positive = |clause: &&RawClause| clause.flags & CLAUSE_NEGATE == 0;
-        clauses.iter().filter(positive).for_each(|c| all.add(c));
-        all
+    pub fn may_ask_by(&self, proto: u8, ports: u16) -> bool {
+        let known = self.portless | u64::from(ports);
+        known != 0 && (proto == 0 || self.has(proto) != 0)
     }
+}
 
-    fn add(&mut self, clause: &RawClause) {
-        match (clause.proto_mask, clause.proto) {
-            (0, _) => self.protos.add_all(),
-            (_, proto) => self.protos.add(u32::from(proto)),
-        }
-        let ends = [(clause.src, clause.src_mask), (clause.dst, clause.dst_mask)];
-        // Both, where there are two: a look-up may not know its source yet. An IPv4 address is one word.
-        for (address, mask) in &ends {
-            match *mask {
-                [0, 0, 0, 0] => {}
-                [u32::MAX, 0, 0, 0] | [u32::MAX, u32::MAX, u32::MAX, u32::MAX] => {
-                    self.addresses.add(of_address(address));
-                }
-                _ => self.addresses.add_all(),
-            }
-        }
-        let any_address = ends.iter().all(|(_, mask)| *mask == [0; 4]);
-        if any_address {
-            self.addresses.add_all();
-        }
-        let any_port = clause.sport_span == u16::MAX && clause.dport_span == u16::MAX;
-        self.portless |= u64::from(!any_address || any_port);
-        let ranges = [
-            (clause.sport_lo, clause.sport_span),
-            (clause.dport_lo, clause.dport_span),
-        ];
-        match ranges.into_iter().find(|(_, span)| *span < MOST_PORTS) {
-            Some((low, span)) => {
-                (0..=span).for_each(|n| self.ports.add(u32::from(low.wrapping_add(n))));
-            }
-            None => self.ports.add_all(),
-        }
-    }
+/// Addresses and ports that may match. All zero: none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Ends {
+    /// Addresses, of which one at least is asked for.
+    addresses: Bloom,
+    /// Ports, of which one at least is asked for.
+    ports: Bloom,
+}
 
-    /// Puts in one flow, whose packets have both its addresses.
+impl Ends {
+    /// None.
+    pub const NONE: Self = Self {
+        addresses: Bloom::NONE,
+        ports: Bloom::NONE,
+    };
+
+    /// 1 when a port of the packet is asked for, or it has none, else 0.
     #[inline(always)]
-    pub fn learn(&mut self, tuple: &RawTuple) {
-        self.addresses.add(of_address(&tuple.src));
-        self.addresses.add(of_address(&tuple.dst));
-        self.ports.add(u32::from(tuple.sport));
-        self.protos.add(u32::from(tuple.proto));
-        self.portless = 1;
-    }
-
-    /// Whether a clause may match.
-    #[inline(always)]
-    fn asks_for(&self, packet: &Outline) -> bool {
-        let one = self.addresses.has(packet.src) | self.addresses.has(packet.dst);
-        self.fits(packet, one)
-    }
-
-    /// Whether a flow may be meant.
-    #[inline(always)]
-    fn knows(&self, packet: &Outline) -> bool {
-        let both = self.addresses.has(packet.src) & self.addresses.has(packet.dst);
-        self.fits(packet, both)
-    }
-
-    #[inline(always)]
-    fn fits(&self, packet: &Outline, addresses: u64) -> bool {
-        if addresses & self.protos.has(u32::from(packet.proto)) == 0 {
-            return false;
-        }
+    fn has_port_of(&self, packet: &Outline) -> u64 {
         match packet.ports {
-            Some([one, other]) => {
-                self.ports.has(u32::from(one)) | self.ports.has(u32::from(other)) != 0
-            }
-            None => true,
+            Some([one, other]) => self.ports.has(u32::from(one)) | self.ports.has(u32::from(other)),
+            None => 1,
         }
     }
+}
 
+/// What the clauses may match, in either direction.
+#[must_use]
+pub fn of_clauses(clauses: &[RawClause]) -> (Kinds, Ends) {
+    let mut all = (Kinds::NONE, Ends::NONE);
+    let positive = |clause: &&RawClause| clause.flags & CLAUSE_NEGATE == 0;
+    clauses
+        .iter()
+        .filter(positive)
+        .for_each(|clause| add(&mut all.0, &mut all.1, clause));
+    all
+}
+
+fn add(kinds: &mut Kinds, known: &mut Ends, clause: &RawClause) {
+    match (clause.proto_mask, clause.proto) {
+        (0, _) => kinds.protos = [1; PROTOS],
+        (_, proto) => kinds.add(proto),
+    }
+    let ends = [(clause.src, clause.src_mask), (clause.dst, clause.dst_mask)];
+    // Both, where there are two: a look-up may not know its source yet. An IPv4 address is one word.
+    for (address, mask) in &ends {
+        match *mask {
+            [0, 0, 0, 0] => {}
+            [u32::MAX, 0, 0, 0] | [u32::MAX, u32::MAX, u32::MAX, u32::MAX] => {
+                known.addresses.add(of_address(address));
+            }
+            _ => known.addresses.add_all(),
+        }
+    }
+    let any_address = ends.iter().all(|(_, mask)| *mask == [0; 4]);
+    if any_address {
+        known.addresses.add_all();
+    }
+    let any_port = clause.sport_span == u16::MAX && clause.dport_span == u16::MAX;
+    kinds.portless |= u64::from(!any_address || any_port);
+    let ranges = [
+        (clause.sport_lo, clause.sport_span),
+        (clause.dport_lo, clause.dport_span),
+    ];
+    match ranges.into_iter().find(|(_, span)| *span < MOST_PORTS) {
+        Some((low, span)) => {
+            (0..=span).for_each(|n| known.ports.add(u32::from(low.wrapping_add(n))));
+        }
+        None => known.ports.add_all(),
+    }
+}
+
+/// Puts in one flow, whose packets have both its addresses.
+#[inline(always)]
+pub fn learn(kinds: &mut Kinds, ends: &mut Ends, tuple: &RawTuple) {
+    ends.addresses.add(of_address(&tuple.src));
+    ends.addresses.add(of_address(&tuple.dst));
+    ends.ports.add(u32::from(tuple.sport));
+    kinds.add(tuple.proto);
+    kinds.portless = 1;
+}
+
+/// What may match: by the clauses, or by what was learned.
+#[derive(Clone, Copy)]
+pub struct Prefilter<'a> {
+    /// Looked at first.
+    pub kinds: &'a Kinds,
+    /// Looked at when the kind may match.
+    pub ends: &'a Ends,
+}
+
+impl Prefilter<'_> {
     /// Whether a route look-up for this may match a clause. Fields that are zero are not known.
     #[inline(always)]
     #[must_use]
     pub fn may_ask_for(&self, tuple: &RawTuple) -> bool {
-        let proto = u32::from(tuple.proto);
-        let addresses =
-            self.addresses.has(of_address(&tuple.src)) | self.addresses.has(of_address(&tuple.dst));
-        let known = self.portless | u64::from(tuple.sport | tuple.dport);
-        addresses != 0 && known != 0 && (proto == 0 || self.protos.has(proto) != 0)
+        let has = |address| self.ends.addresses.has(of_address(address));
+        has(&tuple.src) | has(&tuple.dst) != 0
+            && self
+                .kinds
+                .may_ask_by(tuple.proto, tuple.sport | tuple.dport)
     }
 }
 
@@ -184,101 +243,127 @@ impl Prefilter {
 #[derive(Clone, Copy)]
 pub struct Prefilters<'a> {
     /// Of the clauses.
-    pub asked: &'a Prefilter,
+    pub asked: Prefilter<'a>,
     /// Of what was learned.
-    pub learned: &'a Prefilter,
+    pub learned: Prefilter<'a>,
     /// Destination ports of tunnels.
     pub tunnels: &'a Bloom,
 }
 
 impl Prefilters<'_> {
-    /// Whether the packet may match: as its network header, which `link` names, and what follows it say.
+    /// What is known of the packet by its network header, which `link` names, and what follows it.
     #[inline(always)]
-    pub fn admit<B: Bytes + ?Sized>(&self, bytes: &B, link: &Link) -> bool {
+    pub fn glance<B: Bytes + ?Sized>(&self, bytes: &B, link: &Link) -> Glance {
         if link.protocol == ETH_ARP {
-            return true;
+            return Glance::Admitted;
         }
         let Some([first]) = bytes.words::<1>(link.at) else {
-            return false;
+            return Glance::Refused;
         };
         match (link.protocol, u32::from_be(first) >> 28) {
-            (ETH_IPV4 | 0, 4) => self.admit_v4(bytes, link.at),
-            (ETH_IPV6 | 0, 6) => self.admit_v6(bytes, link.at),
-            _ => false,
+            (ETH_IPV4 | 0, 4) => self.glance_v4(bytes, link.at),
+            (ETH_IPV6 | 0, 6) => self.glance_v6(bytes, link.at),
+            _ => Glance::Refused,
         }
     }
 
     #[inline(always)]
-    fn admit_v4<B: Bytes + ?Sized>(&self, bytes: &B, at: u32) -> bool {
+    fn glance_v4<B: Bytes + ?Sized>(&self, bytes: &B, at: u32) -> Glance {
         let Some([first, second, third, src, dst]) = bytes.words::<5>(at) else {
-            return false;
+            return Glance::Refused;
         };
         // options are rare
         if u32::from_be(first) >> 24 != 0x45 {
-            return true;
+            return Glance::Admitted;
         }
         let packet = Outline {
-            src: of_address(&[src, 0, 0, 0]),
-            dst: of_address(&[dst, 0, 0, 0]),
+            src,
+            dst,
             proto: (u32::from_be(third) >> 16) as u8,
             ports: None,
         };
         if u32::from_be(second) & 0x1fff != 0 {
-            return self.may_match(&packet);
+            return self.compare(&packet);
         }
-        self.admit_transport(bytes, at + 20, packet)
+        self.glance_at_transport(bytes, at + 20, packet)
     }
 
     #[inline(always)]
-    fn admit_v6<B: Bytes + ?Sized>(&self, bytes: &B, at: u32) -> bool {
+    fn glance_v6<B: Bytes + ?Sized>(&self, bytes: &B, at: u32) -> Glance {
         let Some([_, second, s0, s1, s2]) = bytes.words::<5>(at) else {
-            return false;
+            return Glance::Refused;
         };
         let Some([s3, dst @ ..]) = bytes.words::<5>(at + 20) else {
-            return false;
+            return Glance::Refused;
         };
         let packet = Outline {
-            src: of_address(&[s0, s1, s2, s3]),
-            dst: of_address(&dst),
+            src: fold(&[s0, s1, s2, s3]),
+            dst: fold(&dst),
             proto: (u32::from_be(second) >> 8) as u8,
             ports: None,
         };
-        self.admit_transport(bytes, at + 40, packet)
+        self.glance_at_transport(bytes, at + 40, packet)
     }
 
     #[inline(always)]
-    fn admit_transport<B: Bytes + ?Sized>(&self, bytes: &B, at: u32, mut packet: Outline) -> bool {
+    fn glance_at_transport<B: Bytes + ?Sized>(
+        &self,
+        bytes: &B,
+        at: u32,
+        mut packet: Outline,
+    ) -> Glance {
         match packet.proto {
             TCP | UDP | SCTP => {
                 let Some([word]) = bytes.words::<1>(at) else {
-                    return true;
+                    return Glance::Admitted;
                 };
                 let word = u32::from_be(word);
                 let (sport, dport) = ((word >> 16) as u16, word as u16);
                 if packet.proto == UDP && self.tunnels.has(u32::from(dport)) != 0 {
-                    return true;
+                    return Glance::Admitted;
                 }
                 packet.ports = Some([sport, dport]);
-                self.may_match(&packet)
+                self.compare(&packet)
             }
             ICMP | ICMP6 => {
                 let Some([word]) = bytes.words::<1>(at) else {
-                    return true;
+                    return Glance::Admitted;
                 };
                 let kind = u32::from_be(word) >> 24;
-                is_error_type(packet.proto, kind)
-                    || is_neighbor_type(packet.proto, kind)
-                    || self.may_match(&packet)
+                if is_error_type(packet.proto, kind) || is_neighbor_type(packet.proto, kind) {
+                    return Glance::Admitted;
+                }
+                self.compare(&packet)
             }
             // extension headers of IPv6: hop-by-hop, routing, fragment, authentication, destination options
-            IPIP | IPV6 | GRE | 0 | 43 | 44 | 51 | 60 => true,
-            _ => self.may_match(&packet),
+            IPIP | IPV6 | GRE | 0 | 43 | 44 | 51 | 60 => Glance::Admitted,
+            _ => self.compare(&packet),
         }
     }
 
+    /// Protocol, ports and addresses, in this order: the first needs least, and most packets have another.
     #[inline(always)]
-    fn may_match(&self, packet: &Outline) -> bool {
-        self.asked.asks_for(packet) || self.learned.knows(packet)
+    fn compare(&self, packet: &Outline) -> Glance {
+        let asked = self.asked.kinds.has(packet.proto);
+        let known = self.learned.kinds.has(packet.proto);
+        if asked | known == 0 {
+            return Glance::Foreign;
+        }
+        let mut may = asked & self.asked.ends.has_port_of(packet);
+        let mut knows = known & self.learned.ends.has_port_of(packet);
+        if may | knows != 0 {
+            let (src, dst) = (hash(packet.src), hash(packet.dst));
+            // of a clause one address, of a flow both
+            may &= self.asked.ends.addresses.has(src) | self.asked.ends.addresses.has(dst);
+            knows &= self.learned.ends.addresses.has(src) & self.learned.ends.addresses.has(dst);
+        }
+        if may | knows != 0 {
+            Glance::Admitted
+        } else if asked == 0 {
+            Glance::Foreign
+        } else {
+            Glance::Refused
+        }
     }
 }
 
@@ -313,15 +398,22 @@ mod tests {
         }
     }
 
-    fn admits(clauses: &[RawClause], learned: &Prefilter, bytes: &[u8]) -> bool {
+    const NOTHING: (Kinds, Ends) = (Kinds::NONE, Ends::NONE);
+
+    fn prefilter((kinds, ends): &(Kinds, Ends)) -> Prefilter<'_> {
+        Prefilter { kinds, ends }
+    }
+
+    fn glance(clauses: &[RawClause], learned: &(Kinds, Ends), bytes: &[u8]) -> Glance {
         let mut tunnels = Bloom::NONE;
         tunnels.add(4789);
+        let asked = of_clauses(clauses);
         Prefilters {
-            asked: &Prefilter::of(clauses),
-            learned,
+            asked: prefilter(&asked),
+            learned: prefilter(learned),
             tunnels: &tunnels,
         }
-        .admit(
+        .glance(
             bytes,
             &Link {
                 protocol: ETH_IPV4,
@@ -331,10 +423,43 @@ mod tests {
         )
     }
 
+    fn admits(clauses: &[RawClause], learned: &(Kinds, Ends), bytes: &[u8]) -> bool {
+        glance(clauses, learned, bytes) == Glance::Admitted
+    }
+
+    #[test]
+    fn what_it_was_before_translation_had_the_same_protocol() {
+        let asked = [RawClause {
+            proto: TCP,
+            proto_mask: 0xff,
+            ..from(ONE)
+        }];
+        let none = NOTHING;
+        let other = |proto| glance(&asked, &none, &packet(proto, TWO, THREE, [0, 80, 1, 1]));
+        assert_eq!(other(TCP), Glance::Refused);
+        assert_eq!(other(UDP), Glance::Foreign);
+        assert_eq!(other(50), Glance::Foreign);
+        // a learned flow is known by its own headers
+        let mut learned = NOTHING;
+        let (kinds, ends) = &mut learned;
+        learn(
+            kinds,
+            ends,
+            &RawTuple {
+                src: word(ONE),
+                dst: word(TWO),
+                proto: UDP,
+                ..RawTuple::NONE
+            },
+        );
+        let unknown = packet(UDP, TWO, THREE, [0, 80, 1, 1]);
+        assert_eq!(glance(&asked, &learned, &unknown), Glance::Foreign);
+    }
+
     #[test]
     fn addresses_in_either_direction() {
         let asked = [from(ONE)];
-        let none = Prefilter::NONE;
+        let none = NOTHING;
         assert!(admits(&asked, &none, &packet(TCP, ONE, TWO, [0, 80, 1, 1])));
         assert!(admits(&asked, &none, &packet(TCP, TWO, ONE, [0, 80, 1, 1])));
         assert!(!admits(
@@ -356,7 +481,7 @@ mod tests {
             proto_mask: 0xff,
             ..RawClause::ANY
         };
-        let none = Prefilter::NONE;
+        let none = NOTHING;
         assert!(admits(
             &[port],
             &none,
@@ -386,7 +511,7 @@ mod tests {
     #[test]
     fn what_may_hide_another_packet() {
         let asked = [from(ONE)];
-        let none = Prefilter::NONE;
+        let none = NOTHING;
         for hidden in [
             packet(UDP, TWO, THREE, [9, 9, 0x12, 0xb5]),
             packet(GRE, TWO, THREE, [0; 4]),
@@ -403,16 +528,21 @@ mod tests {
 
     #[test]
     fn learned_flows_have_both_addresses() {
-        let mut learned = Prefilter::NONE;
-        learned.learn(&RawTuple {
-            src: word(TWO),
-            dst: word(THREE),
-            sport: 4000,
-            dport: 80,
-            family: crate::tuple::FAMILY_V4,
-            proto: TCP,
-            pad: [0; 2],
-        });
+        let mut learned = NOTHING;
+        let (kinds, ends) = &mut learned;
+        learn(
+            kinds,
+            ends,
+            &RawTuple {
+                src: word(TWO),
+                dst: word(THREE),
+                sport: 4000,
+                dport: 80,
+                family: crate::tuple::FAMILY_V4,
+                proto: TCP,
+                pad: [0; 2],
+            },
+        );
         let asked = [from(ONE)];
         let port = 4000u16.to_be_bytes();
         let there = packet(TCP, TWO, THREE, [port[0], port[1], 0, 80]);
@@ -439,7 +569,8 @@ mod tests {
             ..RawTuple::NONE
         };
         let sent = RawTuple { dport: 80, ..tuple };
-        let asks = |clause: &RawClause, tuple| Prefilter::of(&[*clause]).may_ask_for(tuple);
+        let asks =
+            |clause: &RawClause, tuple| prefilter(&of_clauses(&[*clause])).may_ask_for(tuple);
         assert!(!asks(&port, &tuple));
         assert!(asks(&port, &sent));
         assert!(asks(&RawClause::ANY, &tuple));
@@ -551,16 +682,17 @@ mod tests {
             if filter.matches::<[u8]>(&mut tuple, &Asked::LOOSE, false) != 0 {
                 packets += 1;
                 let prefilters = Prefilters {
-                    asked: &filter.prefilter,
-                    learned: &Prefilter::NONE,
+                    asked: filter.prefilter(),
+                    learned: prefilter(&NOTHING),
                     tunnels: &filter.tunnels,
                 };
-                assert!(prefilters.admit(&bytes[..], &link), "{clauses:?} {tuple:?}");
+                let glance = prefilters.glance(&bytes[..], &link);
+                assert_eq!(glance, Glance::Admitted, "{clauses:?} {tuple:?}");
             }
             if filter.matches::<[u8]>(&mut lookup, &Asked::LOOSE, true) != 0 {
                 lookups += 1;
                 assert!(
-                    filter.prefilter.may_ask_for(&lookup),
+                    filter.prefilter().may_ask_for(&lookup),
                     "{clauses:?} {lookup:?}"
                 );
             }
@@ -575,6 +707,6 @@ mod tests {
             ..from(TWO)
         };
         let bytes = packet(TCP, TWO, THREE, [0, 80, 1, 1]);
-        assert!(!admits(&[not, from(ONE)], &Prefilter::NONE, &bytes));
+        assert!(!admits(&[not, from(ONE)], &NOTHING, &bytes));
     }
 }

@@ -14,7 +14,7 @@ pub const PROTO_ARP: u8 = 255;
 /// `src` and `dst` are the address's bytes as on the wire, seen as native words (so that the kernel side loads
 /// and compares them aligned); an IPv4 address is the first word, the rest zero. Ports are in host order. ICMP and ICMPv6 have the message type in `sport` and the identifier of echo messages (else
 /// zero) in `dport`; ARP has the operation in `sport`. Fragments other than the first have zero ports.
-/// `family` is zero where no IP packet was found.
+/// `family` is zero where no IP packet was found. Aligned so that the kernel side compares two words of an address at once.
 #[derive(
     Clone,
     Copy,
@@ -30,7 +30,7 @@ pub const PROTO_ARP: u8 = 255;
     Immutable,
     KnownLayout,
 )]
-#[repr(C)]
+#[repr(C, align(8))]
 pub struct RawTuple {
     /// Source address.
     pub src: [u32; 4],
@@ -49,6 +49,12 @@ pub struct RawTuple {
 }
 const _: () = assert!(size_of::<RawTuple>() == 40);
 
+/// An address by two words at once, as they lie in memory.
+#[inline(always)]
+pub(crate) fn wide(words: [u32; 4]) -> [u64; 2] {
+    zerocopy::transmute!(words)
+}
+
 impl RawTuple {
     /// No tuple.
     pub const NONE: Self = Self {
@@ -60,6 +66,12 @@ impl RawTuple {
         proto: 0,
         pad: [0; 2],
     };
+
+    /// Source and destination by two words at once.
+    #[inline(always)]
+    pub(crate) fn ends(&self) -> [[u64; 2]; 2] {
+        [wide(self.src), wide(self.dst)]
+    }
 
     /// The tuple of the answer: source and destination exchanged, ICMP type and identifier left as they are.
     #[inline(always)]

@@ -8,6 +8,7 @@ use tracer_common::tuple::{FAMILY_V4, FAMILY_V6, RawTuple};
 
 use crate::kernel::{Probe, Ptr, field, offset};
 use crate::maps::forget;
+use crate::packet::Memory;
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
@@ -82,7 +83,7 @@ pub(crate) fn original(skb: Ptr) -> Option<RawTuple> {
 #[inline(always)]
 pub(crate) fn original_flow(skb: Ptr, generation: u32) -> u64 {
     match original(skb) {
-        Some(tuple) => forget(flow_hash(&tuple, 0, generation)),
+        Some(tuple) => forget(flow_hash::<Memory>(&tuple, 0, generation)),
         None => 0,
     }
 }

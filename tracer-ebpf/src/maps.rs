@@ -7,7 +7,10 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{HashMap, PerCpuArray, RingBuf};
 use tracer_common::filter::{RawFilter, RawFilterPair};
 use tracer_common::layout::{ABSENT, Layout};
+use tracer_common::prefilter::Kinds;
 use tracer_common::stats::{HopCount, HopKey, KernelStats};
+
+use crate::kernel::opaque;
 
 /// A static that others write.
 #[repr(transparent)]
@@ -84,14 +87,33 @@ pub(crate) static HOPS_REST: HashMap<HopKey, HopCount> = HashMap::with_max_entri
 #[map]
 pub(crate) static STATS: PerCpuArray<KernelStats> = PerCpuArray::with_max_entries(1, 0);
 
-/// Always zero, but the verifier cannot know.
-static ZERO: Shared<u64> = Shared::new(0);
+/// What is looked at for each packet, side by side.
+#[repr(C, align(64))]
+pub(crate) struct Hot {
+    /// Whether any CPU ever cut a packet of ours into segments. See `tag::has_cut`.
+    pub(crate) any_cut: u64,
+    /// Generation of the filter under which something was learned, plus one.
+    pub(crate) learned_for: u64,
+    /// What was learned. Nothing is ever taken out: what is left of an earlier filter costs a look.
+    pub(crate) learned: Kinds,
+    /// Always zero, but the verifier cannot know.
+    zero: u64,
+}
+
+pub(crate) static HOT: Shared<Hot> = Shared::new(Hot {
+    any_cut: 0,
+    learned_for: 0,
+    learned: Kinds::NONE,
+    zero: 0,
+});
 
 /// The same number, as one of which the verifier knows nothing: paths that differ in it become one.
 #[inline(always)]
 pub(crate) fn forget(value: u64) -> u64 {
     // SAFETY: a static.
-    value ^ unsafe { ZERO.as_ptr().read_volatile() }
+    let zero = unsafe { (&raw const (*HOT.as_ptr()).zero).read_volatile() };
+    // here, and not where the compiler needs it: behind a checkpoint it would come too late
+    opaque(value ^ zero)
 }
 
 /// A value of zeros, of which the verifier does not know that they are: paths that fill it in and paths that do not

@@ -7,7 +7,9 @@ use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
 use tracer_common::barrier::Barrier;
 use tracer_common::packet::Bytes;
 
-use crate::kernel::{Ptr, at_least_one, copy, load_u16, load_u32, opaque, pin};
+use crate::kernel::{
+    Ptr, at_least_one, checkpoint, copy, load_u16, load_u32, load_u64, opaque, pin,
+};
 use crate::maps::{forget, merge};
 
 /// Headers are not looked for behind this offset: the verifier wants a bound.
@@ -108,6 +110,11 @@ impl Barrier for Linear {
     }
 
     #[inline(always)]
+    fn meet() {
+        checkpoint();
+    }
+
+    #[inline(always)]
     fn pin<T>(value: &mut T) {
         pin(value);
     }
@@ -151,6 +158,13 @@ impl Bytes for Linear {
         let Some(len) = at_least_one(u64::from(len)) else {
             return 0;
         };
+        let at = opaque(u64::from(at)) as u32;
+        if len == 8
+            && u64::from(at) <= FARTHEST
+            && let Some(pointer) = self.pointer(u64::from(at), 8)
+        {
+            return forget(load_u64::<0>(pointer));
+        }
         // the pointers are compared as numbers: their difference is all that counts
         let (data, end) = self.linear();
         if len > 8 || u64::from(at) + len > end.wrapping_sub(data) {
@@ -190,6 +204,11 @@ impl Barrier for Memory {
     #[inline(always)]
     fn merge<T>(value: &mut T) {
         merge(value);
+    }
+
+    #[inline(always)]
+    fn meet() {
+        checkpoint();
     }
 
     #[inline(always)]

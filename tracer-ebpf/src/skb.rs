@@ -103,8 +103,20 @@ impl Place {
 /// Packets on the wire that the skb stands for.
 #[inline(always)]
 pub(crate) fn segments<A: Access>(skb: Ptr) -> u64 {
-    let segments = u64::from(shared::<A>(skb).1);
+    packets(u32::from(shared::<A>(skb).1))
+}
+
+/// The same, by gso_segs.
+#[inline(always)]
+pub(crate) fn packets(segments: u32) -> u64 {
+    let segments = u64::from(segments);
     if segments == 0 { 1 } else { segments }
+}
+
+/// Packets on the wire that the skb stands for, and its bytes.
+#[inline(always)]
+pub(crate) fn size<A: Access>(skb: Ptr) -> (u64, u64) {
+    (segments::<A>(skb), u64::from(field!(A, u32, skb, skb_len)))
 }
 
 /// gso_size and gso_segs of skb_shared_info, which stands behind the packet's buffer.
@@ -186,6 +198,21 @@ impl Device {
         let mut device = Self::NONE;
         device.find::<Probe>(dev);
         device
+    }
+
+    /// The same, whose number is known.
+    #[inline(always)]
+    pub(crate) fn numbered(dev: Ptr, ifindex: u32) -> Self {
+        let netns = if dev.is_null() {
+            0
+        } else {
+            netns::<Probe>(field!(Probe, ptr, dev, dev_net))
+        };
+        if netns >= FIRST_INODE {
+            Self { netns, ifindex }
+        } else {
+            Self::NONE
+        }
     }
 
     /// A number that stands for the device; zero for none.

@@ -10,11 +10,12 @@
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use tracer_common::filter::RawFilter;
 use tracer_common::packet::flow_hash;
-use tracer_common::prefilter::Prefilter;
+use tracer_common::prefilter::{self, Ends, Prefilter};
 use tracer_common::tuple::RawTuple;
 
 use crate::kernel::Ptr;
-use crate::maps::{Shared, stat};
+use crate::maps::{HOT, Shared, stat};
+use crate::packet::Memory;
 
 /// All events of the packet are sent.
 pub(crate) const SAMPLED: u32 = 1 << 0;
@@ -29,10 +30,9 @@ const SETS: usize = 1 << SET_BITS;
 /// A tag that is overwritten while younger than this counts as evicted, in nanoseconds.
 const YOUNG: u64 = 1_000_000_000;
 
-/// One tagged skb, as it was at the last hook.
+/// What is known of a tagged skb, as it was at the last hook.
 #[repr(C)]
 pub(crate) struct Tag {
-    skb: u64,
     pub(crate) fingerprint: u64,
     /// [`flow_hash`] of its tuple.
     pub(crate) flow: u64,
@@ -47,7 +47,6 @@ pub(crate) struct Tag {
 }
 
 const NO_TAG: Tag = Tag {
-    skb: 0,
     fingerprint: 0,
     flow: 0,
     first: 0,
@@ -68,31 +67,68 @@ pub(crate) struct Mark {
     pub(crate) came_in: u32,
 }
 
+/// Addresses of tagged skbs, in sets of two; zero for none. Apart from what is known of them: nearly every look ends here.
+static SKBS: Shared<[[u64; 2]; SETS]> = Shared::new([[0; 2]; SETS]);
 static TAGS: Shared<[[Tag; 2]; SETS]> = Shared::new([const { [NO_TAG; 2] }; SETS]);
 
-/// The set of tags that `skb` belongs to.
+/// Number of the set that `skb` belongs to.
 #[inline(always)]
-fn set(skb: Ptr) -> *mut Tag {
+fn set(skb: Ptr) -> usize {
     // slab objects are aligned to 64 bytes or more
     let hash = (skb.0 as u32 >> 6).wrapping_mul(0x9e37_79b1) >> (32 - SET_BITS);
-    // SAFETY: the hash has SET_BITS bits.
-    unsafe { TAGS.as_ptr().cast::<[Tag; 2]>().add(hash as usize).cast() }
+    hash as usize
+}
+
+/// The two addresses of a set.
+#[inline(always)]
+fn skbs(set: usize) -> *mut u64 {
+    // SAFETY: the number of a set has SET_BITS bits.
+    unsafe { SKBS.as_ptr().cast::<[u64; 2]>().add(set).cast() }
+}
+
+/// What is known of them.
+#[inline(always)]
+fn tags(set: usize) -> *mut Tag {
+    // SAFETY: as above.
+    unsafe { TAGS.as_ptr().cast::<[Tag; 2]>().add(set).cast() }
 }
 
 /// The tag of the skb at this (plain) address.
 #[inline(always)]
 pub(crate) fn find(skb: Ptr) -> Option<&'static mut Tag> {
     let set = set(skb);
+    let skbs = skbs(set);
     // SAFETY: a set has two tags, in a static; only this CPU handles the skb now.
     unsafe {
-        if (&raw const (*set).skb).read_volatile() == skb.0 {
-            return Some(&mut *set);
-        }
-        let second = set.add(1);
-        if (&raw const (*second).skb).read_volatile() == skb.0 {
-            Some(&mut *second)
+        if skbs.read_volatile() == skb.0 {
+            Some(&mut *tags(set))
+        } else if skbs.add(1).read_volatile() == skb.0 {
+            Some(&mut *tags(set).add(1))
         } else {
             None
+        }
+    }
+}
+
+/// Whether the skb at this (plain) address has a tag.
+#[inline(always)]
+pub(crate) fn is_tagged(skb: Ptr) -> bool {
+    let skbs = skbs(set(skb));
+    // SAFETY: as in `find`.
+    unsafe { skbs.read_volatile() == skb.0 || skbs.add(1).read_volatile() == skb.0 }
+}
+
+/// Ends the tag of the skb at this (plain) address, if it has one.
+#[inline(always)]
+pub(crate) fn clear(skb: Ptr) {
+    let skbs = skbs(set(skb));
+    // SAFETY: as in `find`.
+    unsafe {
+        if skbs.read_volatile() == skb.0 {
+            skbs.write_volatile(0);
+        }
+        if skbs.add(1).read_volatile() == skb.0 {
+            skbs.add(1).write_volatile(0);
         }
     }
 }
@@ -100,21 +136,26 @@ pub(crate) fn find(skb: Ptr) -> Option<&'static mut Tag> {
 /// Tags the skb.
 #[inline(always)]
 pub(crate) fn store(skb: Ptr, mark: &Mark, now: u64) {
-    let first = set(skb);
+    let set = set(skb);
+    let (skbs, first) = (skbs(set), tags(set));
     // SAFETY: as in `find`.
     unsafe {
         let second = first.add(1);
-        let one = (&raw const (*first).skb).read_volatile();
-        let two = (&raw const (*second).skb).read_volatile();
+        let one = skbs.read_volatile();
+        let two = skbs.add(1).read_volatile();
         let first_older = (*first).time <= (*second).time;
         let take_first = one == skb.0 || (two != skb.0 && (one == 0 || (two != 0 && first_older)));
-        let tag = if take_first { first } else { second };
+        let (place, tag) = if take_first {
+            (skbs, first)
+        } else {
+            (skbs.add(1), second)
+        };
         let before = if take_first { one } else { two };
         if before != 0 && before != skb.0 && now.wrapping_sub((*tag).time) < YOUNG {
             stat(|stats| stats.tags_evicted += 1);
         }
         (*tag).write(mark, now);
-        (&raw mut (*tag).skb).write_volatile(skb.0);
+        place.write_volatile(skb.0);
     }
 }
 
@@ -134,13 +175,6 @@ impl Tag {
             (&raw mut self.came_in).write_volatile(mark.came_in);
         }
     }
-
-    /// Ends the tag.
-    #[inline(always)]
-    pub(crate) fn clear(&mut self) {
-        // SAFETY: a field of a valid reference; volatile because other CPUs look at it.
-        unsafe { (&raw mut self.skb).write_volatile(0) };
-    }
 }
 
 const FLOW_BITS: u32 = 12;
@@ -149,8 +183,13 @@ const FLOWS: usize = 1 << FLOW_BITS;
 /// Hashes of learned flows, and behind them those of fragmented datagrams: many datagrams must not push out flows.
 /// A later hash takes an earlier one's place.
 static LEARNED: Shared<[[u64; FLOWS]; 2]> = Shared::new([[0; FLOWS]; 2]);
-/// Generation of the filter under which something was learned, plus one.
-static LEARNED_FOR: Shared<u64> = Shared::new(0);
+
+/// See [`crate::maps::Hot`].
+#[inline(always)]
+fn learned_for() -> *mut u64 {
+    // SAFETY: a field of a static.
+    unsafe { &raw mut (*HOT.as_ptr()).learned_for }
+}
 
 #[inline(always)]
 fn slot(hash: u64, datagram: u32) -> *mut u64 {
@@ -167,7 +206,7 @@ fn slot(hash: u64, datagram: u32) -> *mut u64 {
 /// Whether the flow of `tuple`, or with `datagram` that fragmented datagram, was learned under this filter.
 #[inline(always)]
 pub(crate) fn is_learned(tuple: &RawTuple, datagram: u32, filter: &RawFilter) -> bool {
-    let hash = flow_hash(tuple, datagram, filter.generation);
+    let hash = flow_hash::<Memory>(tuple, datagram, filter.generation);
     is_known(hash, datagram, filter)
 }
 
@@ -176,35 +215,39 @@ pub(crate) fn is_learned(tuple: &RawTuple, datagram: u32, filter: &RawFilter) ->
 pub(crate) fn is_known(hash: u64, datagram: u32, filter: &RawFilter) -> bool {
     // SAFETY: statics.
     unsafe {
-        LEARNED_FOR.as_ptr().read_volatile() == u64::from(filter.generation) + 1
+        learned_for().read_volatile() == u64::from(filter.generation) + 1
             && slot(hash, datagram).read_volatile() == hash
     }
 }
 
-/// What was learned, in short. Nothing is ever taken out: what is left of an earlier filter costs a look.
-static PREFILTER: Shared<Prefilter> = Shared::new(Prefilter::NONE);
+/// The ends of what was learned; the kinds are in [`HOT`].
+static LEARNED_ENDS: Shared<Ends> = Shared::new(Ends::NONE);
 
-/// See [`PREFILTER`].
+/// What was learned, in short.
 #[inline(always)]
-pub(crate) fn prefilter() -> &'static Prefilter {
-    // SAFETY: a static of integers, see `Shared`.
-    unsafe { &*PREFILTER.as_ptr() }
+pub(crate) fn prefilter() -> Prefilter<'static> {
+    // SAFETY: statics of integers, see `Shared`.
+    unsafe {
+        Prefilter {
+            kinds: &(*HOT.as_ptr()).learned,
+            ends: &*LEARNED_ENDS.as_ptr(),
+        }
+    }
 }
 
 /// Remembers the flow of `tuple`, so that its next packet matches from the start; with `datagram` the datagram whose
 /// first fragment this is, so that the later ones match, which have no ports.
 #[inline(always)]
 pub(crate) fn learn(tuple: &RawTuple, datagram: u32, filter: &RawFilter) {
-    let hash = flow_hash(tuple, datagram, filter.generation);
+    let hash = flow_hash::<Memory>(tuple, datagram, filter.generation);
     // SAFETY: statics.
     unsafe {
         let slot = slot(hash, datagram);
         if slot.read_volatile() != hash {
-            (*PREFILTER.as_ptr()).learn(tuple);
+            let kinds = &mut (*HOT.as_ptr()).learned;
+            prefilter::learn(kinds, &mut *LEARNED_ENDS.as_ptr(), tuple);
             slot.write_volatile(hash);
-            LEARNED_FOR
-                .as_ptr()
-                .write_volatile(u64::from(filter.generation) + 1);
+            learned_for().write_volatile(u64::from(filter.generation) + 1);
             if datagram == 0 {
                 stat(|stats| stats.learned += 1);
             }
@@ -328,8 +371,13 @@ pub(crate) fn learn_carrier(skb: Ptr, filter: &RawFilter) {
 
 /// When each CPU last freed a packet of ours that it had cut into segments. See [`has_cut`].
 static CUT: Shared<[u64; CPUS]> = Shared::new([0; CPUS]);
+
 /// Whether any CPU ever did.
-static ANY_CUT: Shared<u64> = Shared::new(0);
+#[inline(always)]
+fn any_cut() -> *mut u64 {
+    // SAFETY: a field of a static.
+    unsafe { &raw mut (*HOT.as_ptr()).any_cut }
+}
 /// Segments are sent right after the packet that they were cut from was freed, in nanoseconds.
 const CUT_RECENTLY: u64 = 2_000_000;
 
@@ -345,7 +393,7 @@ pub(crate) fn was_cut(now: u64) {
     // SAFETY: statics.
     unsafe {
         cut().write_volatile(now);
-        ANY_CUT.as_ptr().write_volatile(1);
+        any_cut().write_volatile(1);
     }
 }
 
@@ -355,7 +403,7 @@ pub(crate) fn was_cut(now: u64) {
 pub(crate) fn has_cut() -> bool {
     // SAFETY: statics; a helper without arguments.
     unsafe {
-        ANY_CUT.as_ptr().read_volatile() != 0
+        any_cut().read_volatile() != 0
             && bpf_ktime_get_ns().wrapping_sub(cut().read_volatile()) < CUT_RECENTLY
     }
 }

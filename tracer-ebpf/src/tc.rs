@@ -8,13 +8,13 @@ use tracer_common::event::FLAG_MATCH_ORIGINAL;
 use tracer_common::filter::{LOOK_SENT, RawFilter};
 use tracer_common::hook::{TC_EGRESS, TC_INGRESS};
 use tracer_common::packet::{Bytes, Link, NO_VLAN};
-use tracer_common::prefilter::Prefilters;
+use tracer_common::prefilter::{Glance, Prefilters};
 
 use crate::conntrack;
-use crate::kernel::{Probe, Ptr, at_least_one, field, opaque, pin};
+use crate::kernel::{Probe, Ptr, at_least_one, checkpoint, field, opaque, pin};
 use crate::maps::{self, SNAPLEN, merge};
 use crate::packet::{Linear, Memory};
-use crate::skb::{self, Device};
+use crate::skb::{self, Device, packets};
 use crate::tag;
 use crate::tracepoint::hop;
 use crate::track::{Followed, Way, follow, follow_connection};
@@ -73,9 +73,11 @@ pub(crate) fn observe<L: LinkLayer>(ctx: *mut __sk_buff, hook: u8) {
     merge(&mut link);
     // the context of a classifier is the skb itself
     let skb = Ptr(ctx as u64).plain();
-    if tag::find(skb).is_none() && !may_match(ctx, hook, &bytes, &link, skb, filter) {
+    if !tag::is_tagged(skb) && !may_match(ctx, hook, &bytes, &link, skb, filter) {
         return;
     }
+    // many ways lead here
+    checkpoint();
     let mut followed = MaybeUninit::uninit();
     let followed: &mut Followed = maps::clear(&mut followed);
     if !follow(followed, &bytes, link, (skb, 0), filter) {
@@ -87,7 +89,8 @@ pub(crate) fn observe<L: LinkLayer>(ctx: *mut __sk_buff, hook: u8) {
     pin(followed);
     // SAFETY: a helper without arguments.
     let now = unsafe { bpf_ktime_get_ns() };
-    let device = Device::at(field!(Probe, ptr, skb, skb_dev));
+    // SAFETY: a field of the context.
+    let device = Device::numbered(field!(Probe, ptr, skb, skb_dev), unsafe { (*ctx).ifindex });
     if !filter.admits_netns::<Memory>(device.netns) {
         return;
     }
@@ -104,7 +107,10 @@ pub(crate) fn observe<L: LinkLayer>(ctx: *mut __sk_buff, hook: u8) {
     if hook == TC_INGRESS {
         followed.make_current(skb, device.netns, now);
     }
-    hop::<Probe>(hook, followed, skb, &device, now);
+    // SAFETY: fields of the context.
+    let (segments, len) = unsafe { ((*ctx).gso_segs, (*ctx).len) };
+    let size = (packets(segments), u64::from(len));
+    hop(hook, followed, size, &device, now);
     send(ctx, hook, followed, skb, &device, link.at as u8, now);
 }
 
@@ -119,12 +125,14 @@ fn may_match(
     filter: &RawFilter,
 ) -> bool {
     let prefilters = Prefilters {
-        asked: &filter.prefilter,
+        asked: filter.prefilter(),
         learned: tag::prefilter(),
         tunnels: &filter.tunnels,
     };
-    if prefilters.admit(bytes, link) {
-        return true;
+    match prefilters.glance(bytes, link) {
+        Glance::Admitted => return true,
+        Glance::Foreign => return false,
+        Glance::Refused => {}
     }
     // What a socket of this host sends may be translated already; of all others the classifier at ingress knew what
     // they were before.

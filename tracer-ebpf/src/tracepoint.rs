@@ -24,8 +24,8 @@ use tracer_common::tuple::RawTuple;
 
 use crate::budget::Class;
 use crate::emit::Record;
-use crate::kernel::{Access, Probe, Ptr, field, pin};
-use crate::maps::{HOPS, HOPS_REST, SNAPLEN, atomic_add, clear, count, forget, stat, wipe};
+use crate::kernel::{Access, Probe, Ptr, checkpoint, field, pin};
+use crate::maps::{HOPS, HOPS_REST, SNAPLEN, Shared, atomic_add, clear, count, forget, stat, wipe};
 use crate::packet::Memory;
 use crate::skb::{self, Device, Place};
 use crate::sock::Socket;
@@ -43,6 +43,13 @@ pub(crate) fn now() -> u64 {
 #[inline(always)]
 pub(crate) fn signed(argument: u64) -> u64 {
     i64::from(argument as i32) as u64
+}
+
+/// Whether events are sent of the packet at `skb`: tracepoints that every packet passes look at no others, which the
+/// classifiers count. Asked before anything else is made ready.
+#[inline(always)]
+pub(crate) fn is_sampled(skb: Ptr) -> bool {
+    tag::find(skb.plain()).is_some_and(|tag| tag.flags & tag::SAMPLED != 0)
 }
 
 /// A packet at a tracepoint. Filled in place, since stack is dear.
@@ -67,20 +74,6 @@ impl Seen {
         skb: Ptr(0),
     };
 
-    /// [`Seen::look`] at a packet of which events are sent, or `anyway`: for tracepoints that every packet passes. Those of
-    /// which none are sent are counted by the classifiers.
-    #[inline(always)]
-    pub(crate) fn look_at_sampled<A: Access>(
-        &mut self,
-        skb: Ptr,
-        anyway: bool,
-        way: Way,
-        filter: &RawFilter,
-    ) -> bool {
-        let sampled = tag::find(skb.plain()).is_some_and(|tag| tag.flags & tag::SAMPLED != 0);
-        (sampled || anyway) && self.look::<A>(skb, way, filter)
-    }
-
     /// Looks at the packet at `skb`: whether it is ours and in a namespace that is looked at.
     #[inline(always)]
     pub(crate) fn look<A: Access>(&mut self, skb: Ptr, way: Way, filter: &RawFilter) -> bool {
@@ -92,7 +85,9 @@ impl Seen {
     #[inline(always)]
     pub(crate) fn look_at_lost<A: Access>(&mut self, skb: Ptr, filter: &RawFilter) -> bool {
         let asked = before_translation(skb.plain(), filter);
-        self.look_for::<A>(skb, (Way::Within, forget(u64::from(asked)) as u32), filter)
+        let asked = forget(u64::from(asked)) as u32;
+        checkpoint();
+        self.look_for::<A>(skb, (Way::Within, asked), filter)
     }
 
     /// `asked`: FLAG_MATCH_* that the packet has whatever its headers say.
@@ -111,9 +106,14 @@ impl Seen {
         self.way = way;
         // the network header is not set yet where a device gives a packet up
         self.place.find::<A>(skb, way == Way::In);
-        let bytes = self.place.bytes;
-        let link = self.place.link;
-        if !follow(&mut self.followed, &bytes, link, (self.skb, asked), filter) {
+        let (followed, place) = (&mut self.followed, &self.place);
+        if !follow(
+            followed,
+            &place.bytes,
+            place.link,
+            (self.skb, asked),
+            filter,
+        ) {
             return false;
         }
         self.device.find::<A>(field!(A, ptr, skb, skb_dev));
@@ -140,7 +140,15 @@ impl Seen {
         key.hook = KFREE_SKB;
         key.reason = short_reason(reason);
         key.site = site(location);
-        count_at::<Probe>(key, &self.followed, self.skb, &self.device, self.now);
+        let size = skb::size::<Probe>(self.skb);
+        count_at(key, &self.followed, size, &self.device, self.now);
+    }
+
+    /// Counts it at the hop of a hook.
+    #[inline(always)]
+    pub(crate) fn count(&self, hook: u8) {
+        let size = skb::size::<Probe>(self.skb);
+        hop(hook, &self.followed, size, &self.device, self.now);
     }
 
     #[inline(always)]
@@ -219,20 +227,24 @@ pub(crate) fn open(hook: u8, followed: &Followed, now: u64, drop: bool) -> Optio
     Record::new(hook, now, drop)
 }
 
-/// Counts the packet at its hop.
+/// Counts the packet, of so many packets on the wire and bytes, at its hop.
 #[inline(always)]
-pub(crate) fn hop<A: Access>(hook: u8, followed: &Followed, skb: Ptr, device: &Device, now: u64) {
+pub(crate) fn hop(hook: u8, followed: &Followed, size: (u64, u64), device: &Device, now: u64) {
     let mut key = MaybeUninit::uninit();
     let key: &mut HopKey = clear(&mut key);
     key.hook = hook;
-    count_at::<A>(key, followed, skb, device, now);
+    count_at(key, followed, size, device, now);
 }
 
 /// Counts the packet in the row of `key`, which says what is counted there.
 #[inline(always)]
-fn count_at<A: Access>(key: &mut HopKey, followed: &Followed, skb: Ptr, device: &Device, now: u64) {
-    let packets = skb::segments::<A>(skb);
-    let bytes = u64::from(field!(A, u32, skb, skb_len));
+fn count_at(
+    key: &mut HopKey,
+    followed: &Followed,
+    (packets, bytes): (u64, u64),
+    device: &Device,
+    now: u64,
+) {
     key.tuple = followed.tuple;
     key.netns = device.netns;
     key.ifindex = device.ifindex;
@@ -249,6 +261,14 @@ fn count_at<A: Access>(key: &mut HopKey, followed: &Followed, skb: Ptr, device: 
     add(&HOPS_REST, key, (packets, bytes), now);
 }
 
+/// A new row. Not on the stack, which is dear.
+static NO_PACKETS: Shared<HopCount> = Shared::new(HopCount {
+    packets: 0,
+    bytes: 0,
+    first_ns: 0,
+    last_ns: 0,
+});
+
 /// Adds to a row, which is made where there is none; whether there was room.
 #[inline(always)]
 fn add(
@@ -259,13 +279,15 @@ fn add(
 ) -> bool {
     let mut row = rows.get_ptr_mut(key);
     if row.is_none() {
-        let mut empty = MaybeUninit::uninit();
-        let empty: &mut HopCount = clear(&mut empty);
-        empty.first_ns = now;
-        empty.last_ns = now;
+        // SAFETY: a static of integers that nobody writes.
+        let empty = unsafe { &*NO_PACKETS.as_ptr() };
         // another CPU may have made it meanwhile
-        let _ = rows.insert(key, &*empty, BPF_NOEXIST.into());
+        let _ = rows.insert(key, empty, BPF_NOEXIST.into());
         row = rows.get_ptr_mut(key);
+        if let Some(row) = row {
+            // SAFETY: a value of the map.
+            unsafe { (&raw mut (*row).first_ns).write_volatile(now) };
+        }
     }
     let Some(row) = row else { return false };
     // SAFETY: a value of the map; other CPUs add to it too.

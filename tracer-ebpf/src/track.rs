@@ -87,6 +87,9 @@ pub(crate) fn follow<B: Bytes>(
         if flags == 0 && level == 1 {
             flags = asked;
         }
+        let flags = B::forget(u64::from(flags)) as u32;
+        let error = B::forget(u64::from(header.is_error())) != 0;
+        B::meet();
         if inside & FLAG_MATCH_QUOTED != 0 {
             // the event is about the error, which the level before this one left in `followed`
             if flags != 0 {
@@ -94,16 +97,16 @@ pub(crate) fn follow<B: Bytes>(
             }
             break;
         }
-        let error = header.is_error();
         if wanted != 0 || flags != 0 || error {
-            let fingerprint = header.fingerprint(bytes);
+            let fingerprint = B::forget(header.fingerprint(bytes));
+            B::meet();
             let same = fingerprint == wanted;
             if same || flags != 0 || (error && followed.flags == 0) {
                 followed.tuple = header.tuple;
                 followed.fingerprint = fingerprint;
                 followed.is_flow = u32::from(header.is_flow());
                 followed.datagram = header.datagram;
-                followed.flow = flow_hash(&header.tuple, 0, filter.generation);
+                followed.flow = flow_hash::<B>(&header.tuple, 0, filter.generation);
                 followed.flags = if flags != 0 { flags | inside } else { 0 };
             }
             if same {
@@ -172,7 +175,7 @@ pub(crate) fn follow_connection<B: Bytes>(
     }
     followed.tuple = header.tuple;
     followed.fingerprint = header.fingerprint(bytes);
-    followed.flow = flow_hash(&header.tuple, 0, filter.generation);
+    followed.flow = flow_hash::<B>(&header.tuple, 0, filter.generation);
     followed.is_flow = 1;
     followed.datagram = header.datagram;
     followed.flags = flags | FLAG_MATCH_ORIGINAL;
@@ -286,9 +289,7 @@ impl Followed {
         if own != 0 {
             return true;
         }
-        if let Some(tag) = tag::find(skb) {
-            tag.clear();
-        }
+        tag::clear(skb);
         stat(|stats| stats.strangers_refused += 1);
         false
     }

@@ -15,7 +15,7 @@ use crate::maps::{self, Shared};
 use crate::packet::Memory;
 use crate::sock::Socket;
 use crate::tag::{self, Current, RECENT, SAMPLED, is_same};
-use crate::tracepoint::{Seen, by_socket, now, signed, socket_at, socket_of};
+use crate::tracepoint::{Seen, by_socket, is_sampled, now, signed, socket_at, socket_of};
 use crate::track::Way;
 
 /// -EAGAIN.
@@ -95,9 +95,9 @@ pub(crate) fn sk_data_ready<A: Access>(args: Args<A>) {
         return;
     }
     let Some(filter) = maps::filter() else { return };
-    let sk = args.ptr(0).plain();
-    if let Some(socket) = Socket::read::<Probe>(sk)
-        && let Some(record) = by_current(SK_DATA_READY, &socket, sk, filter)
+    let sk = args.ptr(0);
+    if let Some(socket) = Socket::read::<A>(sk)
+        && let Some(record) = by_current(SK_DATA_READY, &socket, sk.plain(), filter)
     {
         record.send();
     }
@@ -106,14 +106,15 @@ pub(crate) fn sk_data_ready<A: Access>(args: Args<A>) {
 /// `sock_recv_length(sk, ret, flags)`
 #[inline(always)]
 pub(crate) fn sock_recv_length<A: Access>(args: Args<A>) {
-    let sk = args.ptr(0).plain();
+    let typed = args.ptr(0);
+    let sk = typed.plain();
     let length = signed(args.value(1));
     // who asks whether there is something may ask all the time, and reads nothing
     if length == NOTHING_YET || !is_remembered(sk) {
         return;
     }
     let Some(filter) = maps::filter() else { return };
-    let Some(socket) = Socket::read::<Probe>(sk) else {
+    let Some(socket) = Socket::read::<A>(typed) else {
         return;
     };
     if !filter.admits_netns::<Memory>(socket.netns) {
@@ -131,8 +132,12 @@ pub(crate) fn sock_recv_length<A: Access>(args: Args<A>) {
 #[inline(always)]
 pub(crate) fn skb_copy_datagram_iovec<A: Access>(args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
+    let skb = args.ptr(0);
+    if !is_sampled(skb) {
+        return;
+    }
     let mut seen = Seen::NONE;
-    if !seen.look_at_sampled::<A>(args.ptr(0), false, Way::Within, filter) {
+    if !seen.look::<A>(skb, Way::Within, filter) {
         return;
     }
     if let Some(mut record) = seen.record(SKB_COPY_DATAGRAM_IOVEC, false) {

@@ -13,30 +13,28 @@ use crate::maps;
 use crate::packet::Memory;
 use crate::skb::Device;
 use crate::tag;
-use crate::tracepoint::{Seen, hop, now, signed, socket_of};
+use crate::tracepoint::{Seen, is_sampled, now, signed, socket_of};
 use crate::track::Way;
 
 /// `netif_receive_skb(skb)`: `data` is at the network header, which skb->network_header may not be yet.
 #[inline(always)]
 pub(crate) fn netif_receive_skb<A: Access>(args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
-    let mut seen = Seen::NONE;
+    let skb = args.ptr(0);
     // forgotten, or the verifier walks all that follows twice
     let anyway = maps::forget(u64::from(filter.look_at & LOOK_RECEIVED));
-    if !seen.look_at_sampled::<A>(args.ptr(0), anyway != 0, Way::In, filter) {
+    if !is_sampled(skb) && anyway == 0 {
+        return;
+    }
+    let mut seen = Seen::NONE;
+    if !seen.look::<A>(skb, Way::In, filter) {
         return;
     }
     seen.remember(filter);
     seen.followed
         .make_current(seen.skb, seen.device.netns, seen.now);
     if maps::forget(anyway) != 0 {
-        hop::<Probe>(
-            NETIF_RECEIVE_SKB,
-            &seen.followed,
-            seen.skb,
-            &seen.device,
-            seen.now,
-        );
+        seen.count(NETIF_RECEIVE_SKB);
     }
     if let Some(record) = seen.record(NETIF_RECEIVE_SKB, false) {
         record.send();
@@ -47,20 +45,18 @@ pub(crate) fn netif_receive_skb<A: Access>(args: Args<A>) {
 #[inline(always)]
 pub(crate) fn net_dev_queue<A: Access>(args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
-    let mut seen = Seen::NONE;
+    let skb = args.ptr(0);
     let anyway = maps::forget(u64::from(filter.look_at & LOOK_SENT));
-    if !seen.look_at_sampled::<A>(args.ptr(0), anyway != 0, Way::Out, filter) {
+    if !is_sampled(skb) && anyway == 0 {
+        return;
+    }
+    let mut seen = Seen::NONE;
+    if !seen.look::<A>(skb, Way::Out, filter) {
         return;
     }
     seen.remember(filter);
     if maps::forget(anyway) != 0 {
-        hop::<Probe>(
-            NET_DEV_QUEUE,
-            &seen.followed,
-            seen.skb,
-            &seen.device,
-            seen.now,
-        );
+        seen.count(NET_DEV_QUEUE);
     }
     if let Some(mut record) = seen.record(NET_DEV_QUEUE, false) {
         socket_of::<Probe>(&mut record, seen.skb);
@@ -73,21 +69,19 @@ pub(crate) fn net_dev_queue<A: Access>(args: Args<A>) {
 #[inline(always)]
 pub(crate) fn net_dev_start_xmit<A: Access>(args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
-    let mut seen = Seen::NONE;
+    let skb = args.ptr(0);
     let anyway = maps::forget(u64::from(filter.look_at & LOOK_SENT != 0 || tag::has_cut()));
-    if !seen.look_at_sampled::<A>(args.ptr(0), anyway != 0, Way::Out, filter) {
+    if !is_sampled(skb) && anyway == 0 {
+        return;
+    }
+    let mut seen = Seen::NONE;
+    if !seen.look::<A>(skb, Way::Out, filter) {
         return;
     }
     let known = seen.followed.is_tagged();
     seen.remember(filter);
     if maps::forget(anyway) != 0 {
-        hop::<Probe>(
-            NET_DEV_START_XMIT,
-            &seen.followed,
-            seen.skb,
-            &seen.device,
-            seen.now,
-        );
+        seen.count(NET_DEV_START_XMIT);
     }
     if known {
         return;

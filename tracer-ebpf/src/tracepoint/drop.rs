@@ -47,17 +47,24 @@ pub(crate) fn kfree_skb<A: Access>(args: Args<A>) {
     } else {
         seen.count_drop(location, reason);
     }
-    end(seen.skb);
+    tag::clear(seen.skb);
 }
 
 /// `consume_skb(skb[, location])`
 #[inline(always)]
 pub(crate) fn consume_skb<A: Access>(args: Args<A>) {
     let skb = args.ptr(0);
+    let Some(tag) = tag::find(skb.plain()) else {
+        return;
+    };
     let Some(filter) = maps::filter() else { return };
+    if tag.flags & tag::SAMPLED == 0 {
+        tag::clear(skb.plain());
+        return;
+    }
     let mut seen = Seen::NONE;
-    if !seen.look_at_sampled::<A>(skb, false, Way::Within, filter) {
-        end(skb.plain());
+    if !seen.look::<A>(skb, Way::Within, filter) {
+        tag::clear(skb.plain());
         return;
     }
     if seen.followed.flags & FLAG_TAGGED == 0 {
@@ -73,12 +80,5 @@ pub(crate) fn consume_skb<A: Access>(args: Args<A>) {
         }
         record.send();
     }
-    end(seen.skb);
-}
-
-#[inline(always)]
-fn end(skb: Ptr) {
-    if let Some(tag) = tag::find(skb) {
-        tag.clear();
-    }
+    tag::clear(seen.skb);
 }

@@ -32,6 +32,34 @@ struct Flow {
     mark: u32,
 }
 
+/// What a lookup says beside its addresses: nearly all are refused by it.
+struct Kind {
+    iif: u32,
+    proto: u8,
+    sport: u16,
+    dport: u16,
+}
+
+impl Kind {
+    /// Whether the addresses are worth a look.
+    #[inline(always)]
+    fn is_worth(&mut self, filter: &RawFilter) -> bool {
+        // lookups without an input interface only ask for an address's type
+        if self.iif == 0 {
+            return false;
+        }
+        if self.iif == LOOPBACK && self.proto == UDP && self.dport == PING_PROBE_PORT {
+            // whatever is asked about this destination may be meant
+            self.proto = 0;
+            self.sport = 0;
+            self.dport = 0;
+        }
+        let ports = self.sport | self.dport;
+        filter.kinds.may_ask_by(self.proto, ports)
+            || tag::prefilter().kinds.may_ask_by(self.proto, ports)
+    }
+}
+
 /// The namespace of the task that runs: the lookup's own in a system call.
 #[inline(always)]
 fn task_netns() -> u32 {
@@ -52,16 +80,7 @@ fn record(
     netns: impl FnOnce() -> u32,
     filter: &RawFilter,
 ) -> Option<Record> {
-    if flow.iif == LOOPBACK && flow.tuple.proto == UDP && flow.tuple.dport == PING_PROBE_PORT {
-        // whatever is asked about this destination may be meant
-        flow.tuple.proto = 0;
-        flow.tuple.sport = 0;
-        flow.tuple.dport = 0;
-    }
-    // lookups without an input interface only ask for an address's type
-    if flow.iif == 0
-        || !(filter.prefilter.may_ask_for(&flow.tuple) || tag::prefilter().may_ask_for(&flow.tuple))
-    {
+    if !(filter.prefilter().may_ask_for(&flow.tuple) || tag::prefilter().may_ask_for(&flow.tuple)) {
         return None;
     }
     let netns = netns();
@@ -124,23 +143,34 @@ fn next_hop(record: &mut Record, hop: Ptr) {
 pub(crate) fn fib_table_lookup<A: Access>(args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
     let key = args.ptr(1);
+    let mut kind = Kind {
+        iif: field!(A, u32, key, flow4_iif),
+        proto: field!(A, u8, key, flow4_proto),
+        sport: 0,
+        dport: 0,
+    };
+    // the same bytes are ICMP's type and code
+    if has_ports(kind.proto) {
+        kind.sport = u16::from_be(field!(A, u16, key, flow4_sport));
+        kind.dport = u16::from_be(field!(A, u16, key, flow4_dport));
+    }
+    if !kind.is_worth(filter) {
+        return;
+    }
     let mut flow = Flow {
         tuple: RawTuple {
             family: FAMILY_V4,
-            proto: field!(A, u8, key, flow4_proto),
-            ..RawTuple::default()
+            proto: kind.proto,
+            sport: kind.sport,
+            dport: kind.dport,
+            ..RawTuple::NONE
         },
         oif: field!(A, u32, key, flow4_oif),
-        iif: field!(A, u32, key, flow4_iif),
+        iif: kind.iif,
         mark: field!(A, u32, key, flow4_mark),
     };
     flow.tuple.src[0] = field!(A, u32, key, flow4_saddr);
     flow.tuple.dst[0] = field!(A, u32, key, flow4_daddr);
-    // the same bytes are ICMP's type and code
-    if has_ports(flow.tuple.proto) {
-        flow.tuple.sport = u16::from_be(field!(A, u16, key, flow4_sport));
-        flow.tuple.dport = u16::from_be(field!(A, u16, key, flow4_dport));
-    }
     let Some(mut record) = record(FIB_TABLE_LOOKUP, &mut flow, task_netns, filter) else {
         return;
     };
@@ -159,22 +189,33 @@ pub(crate) fn fib_table_lookup<A: Access>(args: Args<A>) {
 pub(crate) fn fib6_table_lookup<A: Access>(args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
     let key = args.ptr(3);
+    let mut kind = Kind {
+        iif: field!(A, u32, key, flow6_iif),
+        proto: field!(A, u8, key, flow6_proto),
+        sport: 0,
+        dport: 0,
+    };
+    if has_ports(kind.proto) {
+        kind.sport = u16::from_be(field!(A, u16, key, flow6_sport));
+        kind.dport = u16::from_be(field!(A, u16, key, flow6_dport));
+    }
+    if !kind.is_worth(filter) {
+        return;
+    }
     let mut flow = Flow {
         tuple: RawTuple {
-            family: FAMILY_V6,
-            proto: field!(A, u8, key, flow6_proto),
             src: field!(A, address, key, flow6_saddr),
             dst: field!(A, address, key, flow6_daddr),
-            ..RawTuple::default()
+            sport: kind.sport,
+            dport: kind.dport,
+            family: FAMILY_V6,
+            proto: kind.proto,
+            pad: [0; 2],
         },
         oif: field!(A, u32, key, flow6_oif),
-        iif: field!(A, u32, key, flow6_iif),
+        iif: kind.iif,
         mark: field!(A, u32, key, flow6_mark),
     };
-    if has_ports(flow.tuple.proto) {
-        flow.tuple.sport = u16::from_be(field!(A, u16, key, flow6_sport));
-        flow.tuple.dport = u16::from_be(field!(A, u16, key, flow6_dport));
-    }
     let net = args.ptr(0).plain();
     let Some(mut record) = record(FIB6_TABLE_LOOKUP, &mut flow, || netns::<Probe>(net), filter)
     else {

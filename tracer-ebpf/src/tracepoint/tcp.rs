@@ -8,7 +8,7 @@ use tracer_common::hook::{
 use crate::kernel::{Access, Args, Probe, Ptr, offset};
 use crate::maps;
 use crate::sock::Socket;
-use crate::tracepoint::{Seen, by_socket, delivery, signed, socket_at};
+use crate::tracepoint::{Seen, by_socket, delivery, is_sampled, signed, socket_at};
 use crate::track::Way;
 
 /// `tcp_send_reset(sk, skb[, reason])`: either pointer may be null; the skb is the segment that is answered.
@@ -86,8 +86,12 @@ pub(crate) fn retransmit_synack<A: Access>(args: Args<A>) {
 #[inline(always)]
 pub(crate) fn probe<A: Access>(args: Args<A>) {
     let Some(filter) = maps::filter() else { return };
+    let skb = args.ptr(1);
+    if !is_sampled(skb) {
+        return;
+    }
     let mut seen = Seen::NONE;
-    if !seen.look_at_sampled::<A>(args.ptr(1), false, Way::Within, filter) {
+    if !seen.look::<A>(skb, Way::Within, filter) {
         return;
     }
     let sk = args.ptr(0).plain();

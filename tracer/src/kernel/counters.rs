@@ -151,6 +151,8 @@ impl FilterWriter {
     pub(super) fn new(map: Array<MapData, FilterBytes>, budget: u32) -> Self {
         let mut pair = RawFilterPair::new_zeroed();
         pair.budget = budget;
+        // the first filter goes into the first slot, which lies beside the number of the slot in force
+        pair.active = 1;
         Self { map, pair }
     }
 
