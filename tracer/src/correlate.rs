@@ -321,6 +321,7 @@ impl Correlator {
 
     fn put_beside(&mut self, mut event: Event) {
         self.beside.locate(&mut event);
+        event.part_from_record();
         let Self {
             trace,
             beside,

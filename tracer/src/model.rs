@@ -548,6 +548,13 @@ pub struct Event {
     pub detail: Detail,
 }
 
+impl Event {
+    /// Gives its captured bytes room of their own: what is kept for long does not hold the records that came with it.
+    pub fn part_from_record(&mut self) {
+        self.bytes = Bytes::copy_from_slice(&self.bytes);
+    }
+}
+
 /// Number of a journey, in order of its first event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct JourneyId(pub u64);

@@ -301,11 +301,18 @@ impl Keeping {
                     flow.journeys.remove(at);
                 }
             }
-        } else if lossy {
+            return;
+        }
+        if lossy {
             self.lossy += 1;
         } else {
             self.healthy += 1;
             *healthy += 1;
+        }
+        if let Some(journey) = trace.journeys.get_mut(&open.id) {
+            for step in &mut journey.steps {
+                step.event.part_from_record();
+            }
         }
     }
 

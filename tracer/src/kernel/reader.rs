@@ -15,11 +15,15 @@ use bytes::{Bytes, BytesMut};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use tracer_common::event::{MAX_SNAPLEN, MAX_STACK, RAW_EVENT_SIZE};
 
 use crate::restrict::{Role, restrict};
 
 /// A batch ends when it has this many bytes, so that its records do not wait for each other for long.
 const BATCH_BYTES: usize = 64 * 1024;
+
+/// Most bytes of one record.
+const RECORD_BYTES: usize = RAW_EVENT_SIZE + MAX_SNAPLEN as usize + 8 * MAX_STACK;
 
 /// The reading end of the ring buffer, not yet started.
 pub struct Reader {
@@ -93,7 +97,7 @@ impl Reader {
 
     /// What is there, up to a batch.
     fn take(&mut self) -> Vec<Bytes> {
-        let mut bytes = BytesMut::with_capacity(BATCH_BYTES);
+        let mut bytes = BytesMut::with_capacity(BATCH_BYTES + RECORD_BYTES);
         let mut ends = Vec::new();
         while bytes.len() < BATCH_BYTES
             && let Some(record) = self.ring.next()

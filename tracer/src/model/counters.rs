@@ -1,8 +1,8 @@
 //! What the kernel programs count: exact numbers of packets at each hop, and what was lost or not sent.
 
-use std::collections::HashMap;
 use std::ops::AddAssign;
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use tracer_common::stats::{HopCount, HopKey};
 
@@ -20,7 +20,8 @@ pub struct Counters {
 /// All rows, each as it was told last.
 #[derive(Clone, Debug, Default)]
 pub struct Counted {
-    rows: HashMap<HopKey, HopCount>,
+    /// Rows lie close together: there can be tens of thousands.
+    rows: IndexMap<HopKey, HopCount>,
     loss: Losses,
 }
 

@@ -12,7 +12,8 @@ mod forward;
 mod scope;
 
 use std::collections::VecDeque;
-use std::sync::mpsc as std_mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc as std_mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -58,6 +59,21 @@ pub struct Ready {
     pub took: Duration,
 }
 
+/// Whether counters are on their way, until they have been taken in. Meanwhile no others are sent: those of a thousand flows
+/// take megabytes, and the next ones say what these say.
+#[derive(Clone, Debug, Default)]
+struct Waiting(Arc<AtomicBool>);
+
+impl Waiting {
+    fn set(&self, waiting: bool) {
+        self.0.store(waiting, Ordering::Release);
+    }
+
+    fn get(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
 /// A running trace's source.
 #[derive(Debug)]
 pub struct Live {
@@ -71,6 +87,9 @@ pub struct Live {
     pending: usize,
     /// Clauses for which the kernel's filter still has room.
     room: usize,
+    counters: Waiting,
+    /// The last message was counters.
+    took_counters: bool,
 }
 
 impl Live {
@@ -86,10 +105,12 @@ impl Live {
         let (started, outcome) = oneshot::channel();
         let room = MAX_CLAUSES.saturating_sub(config.filter.clauses.len());
         let (config, to_self) = (config.clone(), commands.clone());
+        let counters = Waiting::default();
+        let waiting = counters.clone();
         // Namespaces are entered by this thread alone: the process's other threads stay where they are.
         let control = thread::Builder::new()
             .name(control::THREAD.into())
-            .spawn(move || match Control::start(&config, send, to_self) {
+            .spawn(move || match Control::start(&config, send, to_self, waiting) {
                 Ok((control, ready, opening)) => {
                     // The receiver waits below.
                     let _ = started.send(Ok((ready, opening)));
@@ -112,6 +133,8 @@ impl Live {
             ready,
             pending: 0,
             room,
+            counters,
+            took_counters: false,
         })
     }
 
@@ -126,6 +149,9 @@ impl Live {
     /// # Errors
     /// When a thread cannot go on.
     pub async fn recv(&mut self) -> Result<Message, Error> {
+        if std::mem::take(&mut self.took_counters) {
+            self.counters.set(false);
+        }
         if let Some(input) = self.opening.pop_front() {
             return Ok(Message::Input(input));
         }
@@ -200,8 +226,10 @@ impl Live {
     }
 
     fn settle(&mut self, message: &Message) {
-        if matches!(message, Message::Answered) {
-            self.pending = self.pending.saturating_sub(1);
+        match message {
+            Message::Answered => self.pending = self.pending.saturating_sub(1),
+            Message::Input(Input::Counters(..)) => self.took_counters = true,
+            _ => {}
         }
     }
 

@@ -12,7 +12,7 @@ use super::cost::{Meter, Step};
 use super::filters::ChangedFilters;
 use super::forward::{Forwarder, Progress};
 use super::scope::Scope;
-use super::{Message, Ready};
+use super::{Message, Ready, Waiting};
 use crate::config::{Config, CpuShare};
 use crate::decode::packet::{self, Start, ethertype};
 use crate::error::Error;
@@ -108,6 +108,7 @@ pub(super) struct Control {
     meter: Meter,
     /// From when on rows of counters are read next.
     counted: KtimeNs,
+    waiting: Waiting,
     filters: ChangedFilters,
     to: mpsc::Sender<Message>,
 }
@@ -119,6 +120,7 @@ impl Control {
         config: &Config,
         to: mpsc::Sender<Message>,
         commands: Sender<Command>,
+        waiting: Waiting,
     ) -> Result<(Self, Ready, Vec<Input>), Error> {
         // The two slow parts, the kernel's types and the machine's namespaces, are read side by side.
         let places = config.names.clone();
@@ -178,6 +180,7 @@ impl Control {
             meter: Meter::start(config.max_cpu.map(CpuShare::ns_per_s), config.budget)
                 .map_err(clock)?,
             counted: KtimeNs(0),
+            waiting,
             filters: ChangedFilters::default(),
             to,
         };
@@ -248,7 +251,7 @@ impl Control {
         if self.reading.is_none() {
             return Ok(());
         }
-        if ticks.is_multiple_of(COUNTERS_EVERY) {
+        if ticks.is_multiple_of(COUNTERS_EVERY) && !self.waiting.get() {
             self.send_counters()?;
         }
         self.send_rule_traces()?;
@@ -368,6 +371,7 @@ impl Control {
         let now = machine::ktime()?;
         let counters = self.kernel.counters(self.counted)?;
         self.counted = KtimeNs(now.0.saturating_sub(MARGIN));
+        self.waiting.set(true);
         self.send(Input::Counters(now, counters))
     }
 
