@@ -392,7 +392,12 @@ impl Control {
             self.filters.asked(question);
             self.tell(answers::answer(question, &self.namespaces))?;
         }
-        Ok(self.to.blocking_send(Message::Answered)?)
+        self.to.blocking_send(Message::Answered)?;
+        if self.reading.is_none() {
+            return Ok(());
+        }
+        // What was asked decides what stands: that is not to wait for the next tick.
+        self.send(Input::Tick(self.progress.until(machine::ktime()?)))
     }
 
     fn tell(&self, facts: Vec<Fact>) -> Result<(), Exit> {
