@@ -11,28 +11,32 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use aya::maps::{MapData, RingBuf};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use tracer_common::event::{MAX_SNAPLEN, MAX_STACK, RAW_EVENT_SIZE};
 
 use crate::restrict::{Role, restrict};
 
 /// A batch ends when it has this many bytes, so that its records do not wait for each other for long.
 const BATCH_BYTES: usize = 64 * 1024;
 
-/// Most bytes of one record.
-const RECORD_BYTES: usize = RAW_EVENT_SIZE + MAX_SNAPLEN as usize + 8 * MAX_STACK;
-
 /// The reading end of the ring buffer, not yet started.
 pub struct Reader {
     ring: RingBuf<MapData>,
+    /// The batch that is being taken.
+    batch: Vec<u8>,
+    /// Where its records end.
+    ends: Vec<usize>,
 }
 
 impl Reader {
     pub(super) fn new(ring: RingBuf<MapData>) -> Self {
-        Self { ring }
+        Self {
+            ring,
+            batch: Vec::new(),
+            ends: Vec::new(),
+        }
     }
 
     /// Starts the thread. `sink` gets every batch in order, oldest record first, and may end the reading.
@@ -97,15 +101,16 @@ impl Reader {
 
     /// What is there, up to a batch.
     fn take(&mut self) -> Vec<Bytes> {
-        let mut bytes = BytesMut::with_capacity(BATCH_BYTES + RECORD_BYTES);
-        let mut ends = Vec::new();
-        while bytes.len() < BATCH_BYTES
+        self.batch.clear();
+        self.ends.clear();
+        while self.batch.len() < BATCH_BYTES
             && let Some(record) = self.ring.next()
         {
-            bytes.extend_from_slice(&record);
-            ends.push(bytes.len());
+            self.batch.extend_from_slice(&record);
+            self.ends.push(self.batch.len());
         }
-        slices(bytes.freeze(), &ends)
+        // Most batches have few records, and one that is kept keeps all of its batch: no room is left in it.
+        slices(Bytes::copy_from_slice(&self.batch), &self.ends)
     }
 }
 

@@ -110,16 +110,18 @@ impl Live {
         // Namespaces are entered by this thread alone: the process's other threads stay where they are.
         let control = thread::Builder::new()
             .name(control::THREAD.into())
-            .spawn(move || match Control::start(&config, send, to_self, waiting) {
-                Ok((control, ready, opening)) => {
-                    // The receiver waits below.
-                    let _ = started.send(Ok((ready, opening)));
-                    control.run(&receive);
-                }
-                Err(error) => {
-                    let _ = started.send(Err(error));
-                }
-            })
+            .spawn(
+                move || match Control::start(&config, send, to_self, waiting) {
+                    Ok((control, ready, opening)) => {
+                        // The receiver waits below.
+                        let _ = started.send(Ok((ready, opening)));
+                        control.run(&receive);
+                    }
+                    Err(error) => {
+                        let _ = started.send(Err(error));
+                    }
+                },
+            )
             .map_err(Error::no_thread)?;
         let (mut ready, opening) = outcome
             .await

@@ -34,6 +34,8 @@ use crate::source::Input;
 pub(super) const THREAD: &str = "tracer-control";
 /// Between two ticks.
 const TICK: Duration = Duration::from_millis(100);
+/// A tick follows answers by so much: one that came sooner after the last would not be judged (`session`).
+const AFTER_ANSWERS: Duration = Duration::from_millis(25);
 /// Longest wait of the watcher: how late it sees that nobody listens any more.
 const WATCH: Duration = Duration::from_millis(250);
 /// Ticks between two reads of the counters.
@@ -218,9 +220,15 @@ impl Control {
     fn serve(&mut self, commands: &Receiver<Command>) -> Result<(), Exit> {
         let mut next = Instant::now() + TICK;
         let mut ticks = 0u32;
+        // What was asked decides what stands: that is not to wait for the next tick.
+        let mut answered = None;
         loop {
-            match commands.recv_timeout(next.saturating_duration_since(Instant::now())) {
-                Ok(Command::Ask(questions)) => self.answer(&questions)?,
+            let due = answered.map_or(next, |at: Instant| next.min(at + AFTER_ANSWERS));
+            match commands.recv_timeout(due.saturating_duration_since(Instant::now())) {
+                Ok(Command::Ask(questions)) => {
+                    self.answer(&questions)?;
+                    answered = Some(Instant::now());
+                }
                 Ok(Command::Refilter(filter)) => self.refilter(&filter)?,
                 Ok(Command::Grow(filter)) => self.grow(&filter)?,
                 Ok(Command::Learned(tuples)) => {
@@ -238,7 +246,12 @@ impl Control {
                 Ok(Command::Failed(error)) => return Err(Exit::Failed(error)),
                 Ok(Command::Stop) => self.stop()?,
                 Ok(Command::Quit) | Err(RecvTimeoutError::Disconnected) => return Err(Exit::Quit),
+                Err(RecvTimeoutError::Timeout) if due < next => {
+                    answered = None;
+                    self.send_tick()?;
+                }
                 Err(RecvTimeoutError::Timeout) => {
+                    answered = None;
                     next += TICK;
                     ticks = ticks.wrapping_add(1);
                     self.tick(ticks)?;
@@ -257,6 +270,13 @@ impl Control {
         self.send_rule_traces()?;
         self.read_filters_again()?;
         self.meter(ticks)?;
+        self.send_tick()
+    }
+
+    fn send_tick(&self) -> Result<(), Exit> {
+        if self.reading.is_none() {
+            return Ok(());
+        }
         self.send(Input::Tick(self.progress.until(machine::ktime()?)))
     }
 
@@ -392,12 +412,7 @@ impl Control {
             self.filters.asked(question);
             self.tell(answers::answer(question, &self.namespaces))?;
         }
-        self.to.blocking_send(Message::Answered)?;
-        if self.reading.is_none() {
-            return Ok(());
-        }
-        // What was asked decides what stands: that is not to wait for the next tick.
-        self.send(Input::Tick(self.progress.until(machine::ktime()?)))
+        Ok(self.to.blocking_send(Message::Answered)?)
     }
 
     fn tell(&self, facts: Vec<Fact>) -> Result<(), Exit> {
