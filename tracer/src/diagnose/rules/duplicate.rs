@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::correlate::Trace;
 use crate::host::Host;
-use crate::host::facts::Link;
+use crate::host::facts::{InterfaceAddress, Link};
 use crate::model::{Detail, Device, Mac, Transport};
 use crate::network::bridging::{bridge_of, learned_port, way_to};
 use crate::network::links::peer_of;
@@ -76,11 +76,16 @@ pub fn address(loss: &Loss<'_>) -> Option<Candidate> {
     let answered = several_answers(loss.trace, dst);
     let (here, there) = (words::interface(host, own), words::interface(host, other));
     let told = loss.told();
+    let unused = refused(host, other, dst);
+    let unused_words = match unused {
+        Some(_) => ", which does not use it since it was found to be a duplicate (dadfailed)",
+        None => "",
+    };
     let candidate = Candidate::new(
         &NEIGHBOR_DUPLICATE,
         loss.place_at_device("neighbor"),
         format!(
-            "duplicate address: {dst} is on {here}{} and on {there}{}; this packet came to {here}",
+            "duplicate address: {dst} is on {here}{} and on {there}{}{unused_words}; this packet came to {here}",
             mac_of(host, own),
             mac_of(host, other)
         ),
@@ -100,7 +105,32 @@ pub fn address(loss: &Loss<'_>) -> Option<Candidate> {
         shown(host, own, dst, "look first: who has it?"),
         shown(host, other, dst, "and the other one"),
     ]);
-    Some(candidate.advise(taken_away(loss, own, dst)))
+    let change = taken_away(loss, own, dst).map(|change| match unused {
+        Some(entry) => taken_up(host, (other, entry), change),
+        None => change,
+    });
+    Some(candidate.advise(change))
+}
+
+/// The address, where its interface does not use it since another one answered for it (duplicate address detection).
+fn refused(host: &Host, device: Device, address: IpAddr) -> Option<&InterfaceAddress> {
+    let mut own = host.addresses(device).iter();
+    own.find(|own| own.address == address && own.dad_failed)
+}
+
+/// The address given to its interface anew: the kernel does not try again by itself.
+fn taken_up(host: &Host, (device, entry): (Device, &InterfaceAddress), change: Remedy) -> Remedy {
+    let shell = Shell::of(host, Some(device.netns));
+    let (full, name) = (
+        format!("{}/{}", entry.address, entry.prefix),
+        host.interface(device),
+    );
+    change
+        .and_in(&shell, command!["ip -6 addr del", full, "dev", name])
+        .and_in(
+            &shell,
+            command!["ip -6 addr add", full, "dev", name, "nodad"],
+        )
 }
 
 /// ` (02:00:00:00:00:09)`.

@@ -28,6 +28,7 @@ use super::super::loss::Loss;
 use super::super::nfqueue;
 use super::super::owners;
 use super::super::remedy::{Remedy, Shell, command, text};
+use super::filter;
 
 pub use answer::switch;
 pub use discovery::of_rules as question_by_rules;
@@ -198,9 +199,9 @@ pub fn drop(loss: &Loss<'_>) -> Option<Candidate> {
     Some(candidate.because("rule", set_by))
 }
 
-/// Questions for neighbours, and answers, that a packet filter dropped, with the neighbour's address. They are packets of
-/// no flow that was asked for.
-pub fn questions_dropped<'a>(
+/// Questions for neighbours, and answers, that were dropped, with the neighbour's address. They are packets of no flow that was
+/// asked for.
+fn questions_lost<'a>(
     trace: &'a Trace,
     host: &'a Host,
 ) -> impl Iterator<Item = (IpAddr, Loss<'a>)> {
@@ -212,17 +213,42 @@ pub fn questions_dropped<'a>(
             let Transport::Neighbor { target, .. } = event.packet.as_ref()?.transport else {
                 return None;
             };
-            let loss = Loss::beside(trace, host, event)?;
-            filtered(&loss).map(|_| (target, loss))
+            Some((target, Loss::beside(trace, host, event)?))
         })
+}
+
+/// Those that a packet filter dropped.
+pub fn questions_dropped<'a>(
+    trace: &'a Trace,
+    host: &'a Host,
+) -> impl Iterator<Item = (IpAddr, Loss<'a>)> {
+    questions_lost(trace, host).filter(|(_, loss)| filtered(loss).is_some())
+}
+
+/// Interfaces where a tc filter dropped the question for a neighbour, or the answer.
+pub fn questions_dropped_by_tc<'a>(
+    trace: &'a Trace,
+    host: &'a Host,
+    address: IpAddr,
+) -> impl Iterator<Item = Device> + 'a {
+    let of_tc = move |(target, loss): (IpAddr, Loss<'a>)| {
+        let here = target == address && sites::TC.is(loss.info);
+        loss.device().filter(|_| here)
+    };
+    questions_lost(trace, host).filter_map(of_tc)
 }
 
 /// What dropped the question for a neighbour, or the answer: the first cause of all that waits for it.
 #[must_use]
 pub fn of_question(trace: &Trace, host: &Host, address: IpAddr) -> Option<Candidate> {
-    let (_, loss) = questions_dropped(trace, host).find(|(target, _)| *target == address)?;
+    let by = |loss: &Loss<'_>| match filtered(loss) {
+        Some(_) => drop(loss),
+        None => filter::tc(loss),
+    };
+    let mut candidate = questions_lost(trace, host)
+        .filter(|(target, _)| *target == address)
+        .find_map(|(_, loss)| by(&loss))?;
     let question = discovery::protocol_words(address);
-    let mut candidate = drop(&loss)?;
     candidate.summary = format!("{question} for {address}: {}", candidate.summary);
     Some(candidate.explains(Specificity::Linked))
 }

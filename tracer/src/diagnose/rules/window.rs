@@ -1,7 +1,7 @@
 //! Segments of a connection that conntrack knows and that lie outside of the window which it expects: they are INVALID
 //! (tcp_in_window, net/netfilter/nf_conntrack_proto_tcp.c), and what is INVALID is not translated.
 
-use crate::model::{Direction, Journey, KtimeNs, NetNs, Proto, Sending, Transport};
+use crate::model::{Journey, KtimeNs, NetNs, Proto, Sending, Transport};
 
 use super::super::chain_commands;
 use super::super::loss::Loss;
@@ -41,13 +41,12 @@ pub fn outside(loss: &Loss<'_>) -> Option<String> {
         .or_else(|| far("acknowledgement number", ack, acked(back)))
 }
 
-/// Whether packets of the connection were translated in a namespace before a moment, and since.
+/// Whether packets of the connection that went the same way were translated in a namespace before a moment, and since: rules without
+/// connections may translate one way alone.
 fn translated(loss: &Loss<'_>, netns: NetNs, moment: KtimeNs) -> (bool, bool) {
     let at = |journey: &&Journey| journey.steps.first().map(|s| s.event.at);
-    let both = [Direction::Forward, Direction::Reply];
-    let list: Vec<KtimeNs> = both
-        .into_iter()
-        .flat_map(|direction| loss.journeys(direction))
+    let list: Vec<KtimeNs> = loss
+        .journeys(loss.journey.direction)
         .filter(|j| translation::changes(j).any(|c| c.netns == netns))
         .filter_map(|j| at(&j))
         .collect();

@@ -4,13 +4,13 @@ use std::net::IpAddr;
 
 use crate::correlate::Trace;
 use crate::host::Host;
-use crate::model::{Direction, Event, Fate, FateCounts, Journey};
+use crate::model::{Direction, Event, Fate, FateCounts, Journey, Tuple};
 use crate::verdict::Confidence;
 
 use super::super::candidate::{Candidate, Specificity, evidence};
 use super::super::rules::neighbor::{self, Story, Unresolved, silence};
 use super::super::rules::{link, netfilter};
-use super::super::view::{View, last_seen};
+use super::super::view::{View, last_seen, total};
 use super::{Counts, Silence};
 
 /// Packets that wait for a neighbour which has not answered (yet).
@@ -37,7 +37,26 @@ pub(super) fn waiting(view: &View<'_>, counts: &Counts) -> Option<Silence> {
             cause_known: true,
         });
     }
-    unseen(view, counts)
+    answers_wait(view, counts).or_else(|| unseen(view, counts))
+}
+
+/// Answers of which nothing was seen but that a way was looked up for them: they wait for a neighbour where they were made.
+fn answers_wait(view: &View<'_>, counts: &Counts) -> Option<Silence> {
+    let answered = view.journeys(Direction::Reply).next().is_some();
+    if counts.forward.delivered == 0 || total(&counts.reply) > 0 || answered {
+        return None;
+    }
+    let tuples = &view.flow.tuples;
+    let is_answer = |tuple: Tuple| tuples.iter().any(|(_, own)| own.reversed() == tuple);
+    let who = neighbor::pending(view.trace)
+        .filter(|who| !neighbor::answered(view.trace, *who))
+        .find(|who| neighbor::senders(view.trace, *who).any(is_answer))?;
+    Some(Silence {
+        candidate: stuck_at(view.trace, view.host, who),
+        direction: Direction::Reply,
+        affected: counts.forward.delivered,
+        cause_known: true,
+    })
 }
 
 /// No packet of the flow was seen, only errors about it: what they waited for is known beside it.

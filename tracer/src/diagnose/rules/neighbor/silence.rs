@@ -144,6 +144,8 @@ pub fn questions(trace: &Trace, host: &Host, who: Unresolved) -> Vec<Question> {
             list.extend(read.err().into_iter().flatten());
         }
     }
+    let by_tc = netfilter::questions_dropped_by_tc(trace, host, who.address);
+    list.extend(by_tc.map(|device| Question::DeviceState { device }));
     for between in &answer.between {
         let (netns, dst) = (between.near.device.netns, who.address);
         list.push(Question::RoutesTowards { netns, dst });
