@@ -144,8 +144,20 @@ pub fn questions(trace: &Trace, host: &Host, who: Unresolved) -> Vec<Question> {
             list.extend(read.err().into_iter().flatten());
         }
     }
+    list.extend(on_the_way(trace, host, who, &answer));
+    if !answered(trace, who) {
+        list.extend(filtered::questions(host, sent(trace, host, who), &answer));
+    }
+    list.extend(answer.missing);
+    list
+}
+
+/// What stands where questions are dropped, and between the asker and an owner.
+fn on_the_way(trace: &Trace, host: &Host, who: Unresolved, answer: &Answer<'_>) -> Vec<Question> {
     let by_tc = netfilter::questions_dropped_by_tc(trace, host, who.address);
-    list.extend(by_tc.map(|device| Question::DeviceState { device }));
+    let mut list: Vec<Question> = by_tc
+        .map(|device| Question::DeviceState { device })
+        .collect();
     for between in &answer.between {
         let (netns, dst) = (between.near.device.netns, who.address);
         list.push(Question::RoutesTowards { netns, dst });
@@ -153,10 +165,6 @@ pub fn questions(trace: &Trace, host: &Host, who: Unresolved) -> Vec<Question> {
             list.push(Question::DeviceState { device });
         }
     }
-    if !answered(trace, who) {
-        list.extend(filtered::questions(host, sent(trace, host, who), &answer));
-    }
-    list.extend(answer.missing);
     list
 }
 
