@@ -243,7 +243,9 @@ pub fn questions_dropped_by_tc<'a>(
 pub fn of_question(trace: &Trace, host: &Host, address: IpAddr) -> Option<Candidate> {
     let by = |loss: &Loss<'_>| match filtered(loss) {
         Some(_) => drop(loss),
-        None => filter::tc(loss),
+        // Where the kernel does not name it, a link without carrier ends there too.
+        None if loss.reason().starts_with("TC_") => filter::tc(loss),
+        None => None,
     };
     let mut candidate = questions_lost(trace, host)
         .filter(|(target, _)| *target == address)

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::correlate::Trace;
 use crate::host::Host;
-use crate::model::{Direction, Event, Fate, FateCounts, Journey, Tuple};
+use crate::model::{Direction, Event, Fate, FateCounts, Journey, Proto, Tuple};
 use crate::verdict::Confidence;
 
 use super::super::candidate::{Candidate, Specificity, evidence};
@@ -40,10 +40,12 @@ pub(super) fn waiting(view: &View<'_>, counts: &Counts) -> Option<Silence> {
     answers_wait(view, counts).or_else(|| unseen(view, counts))
 }
 
-/// Answers of which nothing was seen but that a way was looked up for them: they wait for a neighbour where they were made.
+/// Datagrams that answer, of which nothing was seen but that a way was looked up for them: they wait for a neighbour where they
+/// were made. TCP sends again, and an echo is answered in the call that took it in.
 fn answers_wait(view: &View<'_>, counts: &Counts) -> Option<Silence> {
     let answered = view.journeys(Direction::Reply).next().is_some();
-    if counts.forward.delivered == 0 || total(&counts.reply) > 0 || answered {
+    let datagrams = view.tuple()?.proto == Proto::Udp;
+    if !datagrams || counts.forward.delivered == 0 || total(&counts.reply) > 0 || answered {
         return None;
     }
     let tuples = &view.flow.tuples;
