@@ -4,7 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -83,21 +83,17 @@ impl Renamed {
             fact,
             Fact::Namespace(_) | Fact::Addresses(..) | Fact::Owners(_)
         );
-        if changes && let Err(TrySendError::Disconnected(())) = self.look.try_send(()) {
-            // The thread is gone: what was found before is followed on.
+        if changes {
+            // A look that is due already sees this too; without the thread, what was found before is followed on.
+            let _ = self.look.try_send(());
         }
-    }
-
-    /// The expression as it is to be followed from now on.
-    pub(super) async fn next(&mut self) -> Option<Compiled> {
-        self.found.recv().await
     }
 }
 
-/// The next of one that may not be there; never, where it is not.
+/// The expression as it is to be followed from now on; never, where nothing looks.
 pub(super) async fn next(renamed: &mut Option<Renamed>) -> Compiled {
     if let Some(renamed) = renamed
-        && let Some(compiled) = renamed.next().await
+        && let Some(compiled) = renamed.found.recv().await
     {
         return compiled;
     }

@@ -85,8 +85,8 @@ pub struct Live {
     ready: Ready,
     /// Questions that were asked together and not answered yet.
     pending: usize,
-    /// Clauses for which the kernel's filter still has room.
-    room: usize,
+    /// Clauses of the expression, and of what is followed beside it.
+    clauses: (usize, usize),
     counters: Waiting,
     /// The last message was counters.
     took_counters: bool,
@@ -103,7 +103,7 @@ impl Live {
         let (send, messages) = mpsc::channel(CHANNEL);
         let (commands, receive) = std_mpsc::channel();
         let (started, outcome) = oneshot::channel();
-        let room = MAX_CLAUSES.saturating_sub(config.filter.clauses.len());
+        let clauses = (config.filter.clauses.len(), 0);
         let (config, to_self) = (config.clone(), commands.clone());
         let counters = Waiting::default();
         let waiting = counters.clone();
@@ -134,7 +134,7 @@ impl Live {
             control: Some(control),
             ready,
             pending: 0,
-            room,
+            clauses,
             counters,
             took_counters: false,
         })
@@ -178,14 +178,14 @@ impl Live {
 
     /// Follows another expression from now on; the run's fact comes again, with it.
     pub fn refilter(&mut self, filter: Compiled) {
-        self.room = MAX_CLAUSES.saturating_sub(filter.clauses.len());
+        self.clauses = (filter.clauses.len(), 0);
         // Without a control thread `recv` fails, which says it better.
         let _ = self.commands.send(Command::Refilter(Box::new(filter)));
     }
 
     /// Follows the same expression from now on, of which names have come to stand for more; the run's fact comes again.
     pub fn grow(&mut self, filter: Compiled) {
-        self.room = MAX_CLAUSES.saturating_sub(filter.clauses.len());
+        self.clauses.0 = filter.clauses.len();
         // Without a control thread `recv` fails, which says it better.
         let _ = self.commands.send(Command::Grow(Box::new(filter)));
     }
@@ -203,13 +203,14 @@ impl Live {
     /// # Errors
     /// When the kernel's filter has no room for it.
     pub fn also(&mut self, filter: Compiled) -> Result<(), Error> {
-        if filter.clauses.len() > self.room {
+        let (asked, beside) = self.clauses;
+        if asked + beside + filter.clauses.len() > MAX_CLAUSES {
             return Err(Error::runtime(format!(
                 "`{}` is not followed: the filter in the kernel holds {MAX_CLAUSES} clauses",
                 filter.expression
             )));
         }
-        self.room -= filter.clauses.len();
+        self.clauses.1 += filter.clauses.len();
         // Without a control thread `recv` fails, which says it better.
         let _ = self.commands.send(Command::Also(Box::new(filter)));
         Ok(())

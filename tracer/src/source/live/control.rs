@@ -235,7 +235,7 @@ impl Control {
                     // A rule that cannot be added is one packet less that is traced.
                     let _ = self.rules.as_mut().map(|rules| rules.learn(&tuples));
                 }
-                Ok(Command::Also(filter)) => self.also(&filter)?,
+                Ok(Command::Also(filter)) => self.also(*filter)?,
                 // Once the probes are out, nothing is attached to what is new.
                 Ok(Command::Changes(changes)) if changes.is_empty() || self.reading.is_none() => {}
                 Ok(Command::Changes(changes)) => {
@@ -372,15 +372,15 @@ impl Control {
         }))
     }
 
-    fn also(&mut self, filter: &Compiled) -> Result<(), Exit> {
-        self.scope.add(filter);
-        self.kernel.set_filter(self.scope.filter())?;
+    fn also(&mut self, filter: Compiled) -> Result<(), Exit> {
         // What cannot be marked is not traced through the rules, and is followed all the same.
         let _ = self.rules.as_mut().map(|rules| rules.also(&filter.clauses));
         self.run.also.push(Also {
             expression: filter.expression.clone(),
             from: machine::ktime()?,
         });
+        self.scope.add(filter);
+        self.kernel.set_filter(self.scope.filter())?;
         self.tell(vec![Fact::Run(Box::new(self.run.clone()))])
     }
 

@@ -29,6 +29,8 @@ pub(super) struct Scope {
     netns: Vec<NetNs>,
     interfaces: Vec<Glob>,
     filter: RawFilter,
+    /// What is followed beside the expression.
+    beside: Vec<Compiled>,
 }
 
 impl Scope {
@@ -50,6 +52,7 @@ impl Scope {
             netns,
             interfaces: config.only_interfaces.clone(),
             filter: base(config),
+            beside: Vec::new(),
         };
         let count = scope
             .filter
@@ -71,41 +74,22 @@ impl Scope {
     /// Takes another expression; what links and namespaces added stays.
     pub(super) fn follow(&mut self, compiled: &Compiled) {
         self.filter.generation = self.filter.generation.wrapping_add(1);
+        self.beside.clear();
         ask(&mut self.filter, compiled);
     }
 
     /// Takes the same expression, of which names have come to stand for more. What was learned, and what is followed beside it, stays.
     pub(super) fn grow(&mut self, compiled: &Compiled) {
-        let used = usize::try_from(self.filter.clauses_len).unwrap_or(MAX_CLAUSES);
-        let clauses = self.filter.clauses.iter().take(used);
-        let beside: Vec<RawClause> = clauses
-            .filter(|clause| clause.flags & CLAUSE_LEARNED != 0)
-            .copied()
-            .collect();
         ask(&mut self.filter, compiled);
-        self.beside(&beside);
-    }
-
-    /// Puts clauses behind those of the expression, as far as there is room.
-    fn beside(&mut self, clauses: &[RawClause]) {
-        let used = usize::try_from(self.filter.clauses_len).unwrap_or(MAX_CLAUSES);
-        let free = self.filter.clauses.iter_mut().skip(used);
-        self.filter.clauses_len += put(
-            free,
-            clauses.iter().map(|clause| RawClause {
-                flags: clause.flags | CLAUSE_LEARNED,
-                ..*clause
-            }),
-        );
+        for beside in &self.beside {
+            put_beside(&mut self.filter, beside);
+        }
     }
 
     /// Follows this beside the expression, as far as there is room. What was learned under it still counts.
-    pub(super) fn add(&mut self, compiled: &Compiled) {
-        self.beside(&compiled.clauses);
-        let used = usize::try_from(self.filter.neighbors_len).unwrap_or(MAX_NEIGHBORS);
-        let free = self.filter.neighbors.iter_mut().skip(used);
-        let addresses = compiled.addresses.iter().copied().map(address_words);
-        self.filter.neighbors_len += put(free, addresses);
+    pub(super) fn add(&mut self, compiled: Compiled) {
+        put_beside(&mut self.filter, &compiled);
+        self.beside.push(compiled);
     }
 
     /// Whether the interface is to be watched.
@@ -222,6 +206,21 @@ fn ask(filter: &mut RawFilter, compiled: &Compiled) {
     let addresses = compiled.addresses.iter();
     let addresses = addresses.map(|address| address_words(*address));
     filter.neighbors_len = put(&mut filter.neighbors, addresses.take(MAX_NEIGHBORS));
+}
+
+/// Enters what is followed beside an expression, behind it, as far as there is room.
+fn put_beside(filter: &mut RawFilter, compiled: &Compiled) {
+    let used = usize::try_from(filter.clauses_len).unwrap_or(MAX_CLAUSES);
+    let free = filter.clauses.iter_mut().skip(used);
+    let clauses = compiled.clauses.iter().map(|clause| RawClause {
+        flags: clause.flags | CLAUSE_LEARNED,
+        ..*clause
+    });
+    filter.clauses_len += put(free, clauses);
+    let used = usize::try_from(filter.neighbors_len).unwrap_or(MAX_NEIGHBORS);
+    let free = filter.neighbors.iter_mut().skip(used);
+    let addresses = compiled.addresses.iter().copied().map(address_words);
+    filter.neighbors_len += put(free, addresses);
 }
 
 /// Writes values to the front of a table and says how many.
