@@ -226,7 +226,7 @@ pub const FORWARDING: Need = Need {
         if let Some(query) = loss.routed(Some(device)) {
             asked.lookup(loss.host, netns, &query);
         }
-        rules::l2::unredirected::ask_pair(loss, asked);
+        rules::l2::unredirected::ask(loss.host, netns, asked);
     },
 };
 

@@ -17,6 +17,7 @@ use super::off_link;
 use super::overruled;
 use super::ovs;
 use super::ports;
+use super::rules::l2::unredirected;
 use super::rules::neighbor::{Unresolved, silence};
 use super::rules::{ALWAYS, RULES, ipsec, netfilter, ready};
 use super::service;
@@ -184,6 +185,7 @@ fn about_missing(view: &View<'_>, direction: Direction, list: &mut Asked) {
         list.extend(nfqueue::questions(device.netns));
         list.extend(ovs::questions(view.host, &journey.steps));
         list.device_state(view.host, device);
+        unredirected::ask(view.host, device.netns, list);
         if let Some(peer) = peer_of(view.host, device) {
             list.device_state(view.host, peer.device);
         }

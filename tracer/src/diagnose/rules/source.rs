@@ -187,13 +187,12 @@ pub fn martian_advice(
 /// The sender's route without the preference for a source.
 fn unpreferred(host: &Host, netns: NetNs, (source, to): (IpAddr, IpAddr)) -> Option<Remedy> {
     let routes = &host.towards.get(&(netns, to))?.fact;
-    let route = routes.iter().find(|route| route.table == RT_TABLE_MAIN)?;
-    let chosen = chosen_beside(host, netns, route, source);
+    let mut main = routes.iter().filter(|r| r.table == RT_TABLE_MAIN);
+    let route = main.next().filter(|r| r.source == Some(source))?;
     let after = TableRoute {
-        source: chosen,
+        source: chosen_beside(host, netns, route, source),
         ..route.clone()
     };
-    (route.source == Some(source)).then_some(())?;
     route_commands::replace(
         &Shell::of(host, Some(netns)),
         (host, netns),

@@ -2,11 +2,12 @@
 //! sender without ARP.
 
 use crate::host::Host;
-use crate::host::facts::{FdbEntry, Link};
+use crate::host::facts::{Attachment, FdbEntry, Link};
 use crate::model::{Device, IfIndex, Mac};
 use crate::network::bridging::true_way;
 use crate::network::tunnel::remote_of;
 
+use super::super::super::device_state;
 use super::super::super::layer2_commands::{fdb_of_bridge, fdb_of_tunnel};
 use super::super::super::loss::Loss;
 use super::super::super::overlay;
@@ -21,6 +22,26 @@ pub struct Misled {
     /// Kind and text.
     pub evidence: (&'static str, String),
     pub advice: Vec<Remedy>,
+}
+
+impl Misled {
+    /// By a program or filter of an interface, or for want of its counterpart.
+    pub(super) fn by(
+        host: &Host,
+        (device, attachment): (Device, &Attachment),
+        words: String,
+        advice: Vec<Remedy>,
+    ) -> Self {
+        let named = device_state::attachment(host, device, attachment);
+        Self {
+            words,
+            evidence: (
+                "program",
+                format!("{} has {named}", words::interface(host, device)),
+            ),
+            advice,
+        }
+    }
 }
 
 /// Whether one of them misled the frame that should have arrived here.

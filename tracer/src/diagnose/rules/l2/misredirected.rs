@@ -84,65 +84,67 @@ pub(super) fn told(loss: &Loss<'_>, mac: Mac) -> Option<Misled> {
         Some((handed, filter, behind))
     });
     let (handed, filter, behind) = found?;
-    let (from, to) = (host.interface(handed.from), host.interface(handed.to));
+    let to = host.interface(handed.to);
     let does = match handed.hook {
         "tc-ingress" => "comes in there",
         _ => "goes out there",
     };
-    Some(Misled {
-        words: format!(
-            "a tc filter of {} hands what {does} to {to}, and {mac} is behind {}",
-            words::interface(host, handed.from),
-            host.interface(behind)
-        ),
-        evidence: (
-            "program",
-            format!(
-                "{from} has {}",
-                device_state::attachment(host, handed.from, filter)
-            ),
-        ),
-        advice: advice(host, &handed, filter, behind),
-    })
+    let words = format!(
+        "a tc filter of {} hands what {does} to {to}, and {mac} is behind {}",
+        words::interface(host, handed.from),
+        host.interface(behind)
+    );
+    let advice = advice(host, &handed, filter, behind);
+    Some(Misled::by(host, (handed.from, filter), words, advice))
+}
+
+/// How to look at the filters beside one, with what they match.
+pub(super) fn look(host: &Host, device: Device, filter: &Attachment) -> Remedy {
+    Shell::of(host, Some(device.netns)).look(
+        "look first: the filters of that interface, with what they match",
+        command![
+            "tc -s filter show dev",
+            host.interface(device),
+            side(filter)
+        ],
+    )
+}
+
+/// The filter taken off. What it matches is not read, so that it cannot be put back.
+pub(super) fn without(host: &Host, device: Device, filter: &Attachment, then: &str) -> Remedy {
+    Shell::of(host, Some(device.netns))
+        .change(
+            format!("take the filter off, after noting what the command above shows; {then}"),
+            command![
+                "tc filter del dev",
+                host.interface(device),
+                side(filter),
+                "pref",
+                filter.priority,
+                filter.how
+            ],
+        )
+        .scope("all that the filter matches".to_owned())
+}
+
+/// `ingress` or `egress`.
+fn side(filter: &Attachment) -> &str {
+    filter.hook.trim_start_matches("tc-")
 }
 
 /// The filter taken off where another one, or the interface itself, leads the packet right then.
 fn advice(host: &Host, handed: &Handed, filter: &Attachment, behind: Device) -> Vec<Remedy> {
-    let shell = Shell::of(host, Some(handed.from.netns));
-    let (from, side) = (
-        host.interface(handed.from),
-        handed.hook.trim_start_matches("tc-"),
-    );
     let mut others = device_state::at(host, handed.from, handed.hook);
     let right =
         others.any(|other| device_state::redirects(handed.from, other).any(|to| to == behind));
     let on_its_way = handed.hook == "tc-egress";
-    let mut list = vec![shell.look(
-        "look first: the filters of that interface, with what they match",
-        command!["tc -s filter show dev", from, side],
-    )];
-    if right || on_its_way {
-        let then = match right {
-            true => format!("another filter hands it to {} then", host.interface(behind)),
-            false => format!("it goes on by {from} then"),
-        };
-        list.push(
-            shell
-                .change(
-                    format!(
-                        "take the filter off, after noting what the command above shows; {then}"
-                    ),
-                    command![
-                        "tc filter del dev",
-                        from,
-                        side,
-                        "pref",
-                        filter.priority,
-                        filter.how
-                    ],
-                )
-                .scope("all that the filter matches".to_owned()),
-        );
-    }
-    list
+    let then = match right {
+        true => format!("another filter hands it to {} then", host.interface(behind)),
+        false => format!("it goes on by {} then", host.interface(handed.from)),
+    };
+    let off = (right || on_its_way).then(|| without(host, handed.from, filter, &then));
+    [look(host, handed.from, filter)]
+        .into_iter()
+        .chain(off)
+        .collect()
 }

@@ -2,14 +2,13 @@
 //! virtual machine's pod hand each other all that comes in (`mirred`), and one of both ways is gone.
 
 use crate::host::Host;
-use crate::host::facts::Attachment;
-use crate::model::{Detail, Device, Direction, Journey};
+use crate::host::facts::{Attachment, Link};
+use crate::model::{Detail, Device, Direction, Journey, NetNs};
 
 use super::super::super::device_state;
 use super::super::super::loss::Loss;
 use super::super::super::needs::Asked;
 use super::super::super::remedy::{Remedy, Shell, command};
-use super::super::super::words;
 use super::super::filter;
 use super::misled::Misled;
 use super::misredirected;
@@ -70,28 +69,31 @@ pub(super) fn told(loss: &Loss<'_>) -> Option<Misled> {
         return None;
     }
     let (from, to) = (host.interface(here), host.interface(other));
-    let filter = device_state::attachment(host, other, there);
-    Some(Misled {
-        words: format!(
-            "{to} hands what comes in to {from}, and nothing on {from} hands what comes in there to {to}: the redirect back is missing"
-        ),
-        evidence: (
-            "program",
-            format!("{} has {filter}", words::interface(host, other)),
-        ),
-        advice: advice(host, here, other),
-    })
+    let words = format!("{} back is missing", one_way(&from, &to));
+    Some(Misled::by(
+        host,
+        (other, there),
+        words,
+        advice(host, here, other),
+    ))
 }
 
-/// What to read of a namespace whose stack got what its interfaces may hand each other.
-pub fn ask_pair(loss: &Loss<'_>, list: &mut Asked) {
+/// That an interface is handed what comes in at another one, and does not hand it what comes in there.
+fn one_way(from: &str, to: &str) -> String {
+    format!(
+        "{to} hands what comes in to {from}, and nothing on {from} hands what comes in there to {to}: the redirect"
+    )
+}
+
+/// What to read of a namespace whose interfaces may hand each other what comes in.
+pub fn ask(host: &Host, netns: NetNs, list: &mut Asked) {
     /// Interfaces of a namespace that only hands packets on.
     const FEW: usize = 8;
-    let Some(netns) = loss.netns() else { return };
-    let links = || loss.host.links().filter(|l| l.device.netns == netns);
-    if links().count() <= FEW {
-        for link in links() {
-            list.device_state(loss.host, link.device);
+    let here = host.links().filter(|l| l.device.netns == netns);
+    let links: Vec<&Link> = here.take(FEW + 1).collect();
+    if links.len() <= FEW {
+        for link in links {
+            list.device_state(host, link.device);
         }
     }
 }
@@ -120,44 +122,29 @@ pub fn taken_by_the_stack(loss: &Loss<'_>) -> Option<Misled> {
     let (other, filter) = partner(host, first)?;
     let (from, to) = (host.interface(first), host.interface(other));
     let Some(right) = handing(host, first, other) else {
-        let filter = device_state::attachment(host, other, filter);
-        return Some(Misled {
-            words: format!(
-                "{to} hands what comes in to {from}, and nothing on {from} hands what comes in there to {to}: the redirect is missing"
-            ),
-            evidence: (
-                "program",
-                format!("{} has {filter}", words::interface(host, other)),
-            ),
-            advice: advice(host, first, other),
-        });
+        let words = format!("{} is missing", one_way(&from, &to));
+        return Some(Misled::by(
+            host,
+            (other, filter),
+            words,
+            advice(host, first, other),
+        ));
     };
     let mut filters = device_state::at(host, first, "tc-ingress");
     let before = filters.find(|a| {
         let elsewhere = a.actions.iter().any(|action| action.verb == "redirect");
         a.priority < right.priority && elsewhere
     })?;
-    let named = device_state::attachment(host, first, before);
-    let shell = Shell::of(host, Some(first.netns));
-    Some(Misled {
-        words: format!(
-            "{from} has a filter (pref {}) before the one that hands what comes in to {to} (pref {})",
-            before.priority, right.priority
-        ),
-        evidence: ("program", format!("{} has {named}", words::interface(host, first))),
-        advice: vec![
-            shell.look(
-                "look first: the filters of that interface, with what they match",
-                command!["tc -s filter show dev", from, "ingress"],
-            ),
-            shell
-                .change(
-                    format!("take the filter off, after noting what the command above shows; {to} gets the packet then"),
-                    command!["tc filter del dev", from, "ingress pref", before.priority, before.how],
-                )
-                .scope("all that the filter matches".to_owned()),
-        ],
-    })
+    let words = format!(
+        "{from} has a filter (pref {}) before the one that hands what comes in to {to} (pref {})",
+        before.priority, right.priority
+    );
+    let then = format!("{to} gets the packet then");
+    let advice = vec![
+        misredirected::look(host, first, before),
+        misredirected::without(host, first, before, &then),
+    ];
+    Some(Misled::by(host, (first, before), words, advice))
 }
 
 /// What keeps a question for a neighbour, or its answer, from being handed on between two interfaces of a namespace that hand each
@@ -166,22 +153,10 @@ pub fn gap(host: &Host, near: Device, far: Device) -> Option<Misled> {
     let (there, back) = (handing(host, near, far), handing(host, far, near));
     device_state::of(host, near).zip(device_state::of(host, far))?;
     let (from, to) = (host.interface(near), host.interface(far));
-    let told = |words: String, (device, filter): (Device, &Attachment), advice: Vec<Remedy>| {
-        let named = device_state::attachment(host, device, filter);
-        Some(Misled {
-            words,
-            evidence: (
-                "program",
-                format!("{} has {named}", words::interface(host, device)),
-            ),
-            advice,
-        })
+    let told = |words: String, by: (Device, &Attachment), advice: Vec<Remedy>| {
+        Some(Misled::by(host, by, words, advice))
     };
-    let missing = |from: &str, to: &str| {
-        format!(
-            "{to} hands what comes in to {from}, and nothing on {from} hands what comes in there to {to}: the redirect is missing"
-        )
-    };
+    let missing = |from: &str, to: &str| format!("{} is missing", one_way(from, to));
     let nowhere = |filter: &&Attachment| {
         device_state::redirects(near, filter).any(|target| host.link(target).is_none())
     };
