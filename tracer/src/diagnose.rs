@@ -40,7 +40,9 @@ pub mod nfqueue;
 pub mod obstacle;
 pub mod off_link;
 pub mod other_address;
+pub mod other_source;
 pub mod other_way;
+pub mod outranked;
 pub mod overlay;
 pub mod overruled;
 pub mod ovs;
@@ -313,6 +315,10 @@ const EXPLANATIONS: &[(&str, Explain)] = &[
     (
         "a route that names the wrong machine",
         missing_route::misled,
+    ),
+    (
+        "a route that stands before the one to its destination",
+        outranked::taken,
     ),
     (
         "a source address that is not answered",

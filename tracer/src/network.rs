@@ -10,6 +10,7 @@ pub mod change;
 pub mod filter;
 pub mod links;
 pub mod neighbour;
+pub mod path;
 pub mod reach;
 pub mod route;
 pub mod segment;

@@ -360,6 +360,12 @@ pub const SOURCE_BEFORE: Need = Need {
     ask: |loss, asked| asked.extend(netfilter::questions_of_the_source_before(loss)),
 };
 
+/// A sender with several addresses, of which rules stop the one that it uses.
+pub const OTHER_SOURCES: Need = Need {
+    what: "routes and rules of a sender that has other addresses too",
+    ask: |loss, asked| asked.extend(netfilter::questions_of_other_sources(loss)),
+};
+
 /// The ways back of those who own the destination, where they are neighbours of the namespace that has no route to it.
 pub const OWNERS_WAY_BACK: Need = Need {
     what: "routes towards the source of neighbours that own the destination",
@@ -633,6 +639,12 @@ pub const SENDER_NEIGHBOR: Need = Need {
 pub const TAKEN: Need = Need {
     what: "the sender's route and neighbour entry, and whether who took the frame answers for others",
     ask: rules::l2::taken::questions,
+};
+
+/// How the one chose its source to whom the answer should have come.
+pub const ASKER: Need = Need {
+    what: "routes and source of the one who has asked with an address of this namespace",
+    ask: |loss, asked| asked.extend(rules::duplicate::questions(loss)),
 };
 
 /// What stands on the interfaces between which frames are handed on.

@@ -14,6 +14,7 @@ use super::loss::Loss;
 use super::needs::{Asked, about_neighbor};
 use super::nfqueue;
 use super::off_link;
+use super::outranked;
 use super::overruled;
 use super::ovs;
 use super::ports;
@@ -85,6 +86,7 @@ fn about_flow(view: &View<'_>, list: &mut Asked) {
         lost_address::questions(view, list);
         redirected::questions(view, list);
         overruled::questions(view, list);
+        outranked::questions(view, list);
         list.extend(off_link::question(view));
         unbound::questions(view, list);
         list.extend(routers::questions(view));

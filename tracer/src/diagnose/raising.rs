@@ -234,6 +234,7 @@ mod tests {
             prefix,
             tentative: false,
             dad_failed: false,
+            deprecated: false,
             secondary: false,
             scope: 0,
         };

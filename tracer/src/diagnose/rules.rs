@@ -87,6 +87,7 @@ const FILTER: &[Need] = &[
     needs::ROUTE,
     needs::FILTERED_WAY_BACK,
     needs::SOURCE_BEFORE,
+    needs::OTHER_SOURCES,
 ];
 /// What a refusal by the routing tables rests on.
 const ROUTING: &[Need] = &[
@@ -270,7 +271,7 @@ pub const RULES: &[Rule] = &[
     rule!(
         "an address that two machines have",
         &[&sites::NO_SOCKET, &sites::FILTERED],
-        &[needs::FRAME, needs::ROUTES_BACK],
+        &[needs::FRAME, needs::ROUTES_BACK, needs::ASKER],
         duplicate::address,
     ),
     rule!(

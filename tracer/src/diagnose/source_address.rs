@@ -19,6 +19,7 @@ use super::chain_commands::{chain_words, show_chain};
 use super::groups::Group;
 use super::local;
 use super::nat_commands::{Source, SourceRule, translating, translators};
+use super::other_source::{self, Better};
 use super::readdress;
 use super::remedy::{Remedy, Shell, command, ip, text};
 use super::route_commands;
@@ -397,7 +398,11 @@ fn advice(view: &View<'_>, left: &Departure, choice: &Choice) -> Vec<Remedy> {
     }
     let by_route = better
         .filter(|_| left.before.is_none())
-        .and_then(|better| preferring(host, left, better));
+        .and_then(|better| preferring(host, left, better))
+        .or_else(|| {
+            let other = other_source::others(host, left).find(|o| Some(o.address) == better)?;
+            Better::new(host, *left, other).preferred_again()
+        });
     let changed = by_route.is_some();
     advice.extend(by_route);
     if choice.own && !is_named(host, left, &chains) {

@@ -3,7 +3,7 @@
 
 mod commands;
 
-pub use commands::leaving_by;
+pub use commands::{leaving_by, leaving_by_router};
 
 use crate::host::Host;
 use crate::host::facts::Question;

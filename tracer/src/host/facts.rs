@@ -352,6 +352,9 @@ pub struct InterfaceAddress {
     pub tentative: bool,
     /// IFA_F_DADFAILED.
     pub dad_failed: bool,
+    /// IFA_F_DEPRECATED: the kernel takes another as source where there is one.
+    #[serde(default)]
+    pub deprecated: bool,
     /// IFA_F_SECONDARY.
     pub secondary: bool,
     /// RT_SCOPE_*: 0 everywhere, 253 on this link, 254 on this host only.

@@ -157,6 +157,7 @@ pub(crate) fn address_message(message: Message<'_>) -> Option<(u32, InterfaceAdd
         prefix,
         tentative: flags & libc::IFA_F_TENTATIVE != 0,
         dad_failed: flags & libc::IFA_F_DADFAILED != 0,
+        deprecated: flags & libc::IFA_F_DEPRECATED != 0,
         secondary: flags & libc::IFA_F_SECONDARY != 0,
         scope,
     };

@@ -110,6 +110,7 @@ mod tests {
                 prefix: 24,
                 tentative: false,
                 dad_failed: false,
+                deprecated: false,
                 secondary: false,
                 scope: 0,
             };

@@ -26,6 +26,7 @@ fn inventory() -> Inventory {
             prefix: 24,
             tentative: false,
             dad_failed: false,
+            deprecated: false,
             secondary: false,
             scope: 0,
         };

@@ -126,6 +126,7 @@ impl Scene {
                 prefix: 24,
                 tentative: false,
                 dad_failed: false,
+                deprecated: false,
                 secondary: false,
                 scope: 0,
             })

@@ -59,15 +59,18 @@ family! {
         hooks: &["route"],
         beats: &[
             Beats {
-                others: &["route.forwarding-disabled", "route.none", "remote.unanswered", "wire.lost"],
-                why: "the machine that has the destination behind it is on the sender's network: the one that the route names knows nothing of these addresses",
+                others: &["route.forwarding-disabled", "route.none", "route.unreachable", "route.prohibit", "route.blackhole", "remote.unanswered", "wire.lost", "ttl.expired"],
+                why: "another machine than the one that the route names has the destination, or has it behind it: the one that the route names knows nothing of these addresses",
             },
         ],
         what: "The sender or a router has a route to the destination's network through a machine that does not have it,
             while the one that has it stands on the same network: the node's address changed, or the route was
-            written for another node. Only where that machine was traced too, or is a node of the same trace.",
+            written for another node. Or of two routes the one with the longer prefix or the better metric leads
+            nowhere, and the other one, followed from table to table, to the destination: a second default route, a
+            leftover of a VPN. Only where that machine was traced too, or is a node of the same trace.",
         recognised: "as `route.missing`; but the route that leads to the destination is none for all addresses, and
-            its gateway is another one than the machine's address.",
+            its gateway is another one than the machine's address. Of two routes: both are followed through the
+            tables of all routers that are known.",
         confirm: "`ip route get DESTINATION` where it left.",
         fix: "`ip route replace NETWORK via ADDRESS`; and what makes these routes (the network plugin, a route
             controller, a routing daemon).",

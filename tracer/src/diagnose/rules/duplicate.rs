@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use crate::correlate::Trace;
 use crate::host::Host;
-use crate::host::facts::{InterfaceAddress, Link};
-use crate::model::{Detail, Device, Mac, Transport};
+use crate::host::facts::{InterfaceAddress, Link, Question};
+use crate::model::{Detail, Device, Direction, Mac, Transport};
 use crate::network::bridging::{bridge_of, learned_port, way_to};
 use crate::network::links::peer_of;
 use crate::network::neighbour;
@@ -15,9 +15,13 @@ use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::NEIGHBOR_DUPLICATE;
 use super::super::layer2_commands::{fdb_of_bridge, set_mac};
 use super::super::loss::Loss;
+use super::super::other_source;
 use super::super::readdress;
 use super::super::remedy::{Remedy, Shell, command, ip};
 use super::super::routing;
+use super::super::source_address::preferring;
+use super::super::translation::{self, Departure};
+use super::super::view::View;
 use super::super::words;
 use super::l2;
 
@@ -69,10 +73,16 @@ pub fn address(loss: &Loss<'_>) -> Option<Candidate> {
     let netns = loss.netns()?;
     let host = loss.host;
     let own = host.owners(dst).find(|d| d.netns == netns)?;
-    let net = segment(host, own)?;
-    let other = host
-        .owners(dst)
-        .find(|d| d.netns != netns && segment(host, *d) == Some(net))?;
+    let asker = asker(loss);
+    let on_segment = || {
+        let net = segment(host, own)?;
+        let mut others = host.owners(dst);
+        others.find(|d| d.netns != netns && segment(host, *d) == Some(net))
+    };
+    let other = match &asker {
+        Some((_, owner)) => *owner,
+        None => on_segment()?,
+    };
     let answered = several_answers(loss.trace, dst);
     let (here, there) = (words::interface(host, own), words::interface(host, other));
     let told = loss.told();
@@ -109,7 +119,42 @@ pub fn address(loss: &Loss<'_>) -> Option<Candidate> {
         Some(entry) => taken_up(host, (other, entry), change),
         None => change,
     });
-    Some(candidate.advise(change))
+    let instead = asker.and_then(|(left, _)| {
+        let other = other_source::others(host, &left).next()?;
+        preferring(host, &left, other.address)
+    });
+    Some(candidate.advise(instead).advise(change))
+}
+
+/// What to read of the one who has asked with an address that another machine has too.
+pub fn questions(loss: &Loss<'_>) -> Vec<Question> {
+    let asker = asker(loss).into_iter();
+    asker
+        .flat_map(|(left, _)| other_source::questions(&left))
+        .collect()
+}
+
+/// How the one who has asked sent it, and its interface that has the address: the answer came to another machine.
+fn asker(loss: &Loss<'_>) -> Option<(Departure, Device)> {
+    let view = View {
+        trace: loss.trace,
+        host: loss.host,
+        flow: loss.flow,
+    };
+    let dst = loss
+        .dst()
+        .filter(|_| loss.journey.direction == Direction::Reply)?;
+    view.journeys(Direction::Forward).find_map(|journey| {
+        let left = translation::departure(journey, loss.host)?;
+        let own = left.before.is_none() && left.tuple.src == dst;
+        let mut owners = loss
+            .host
+            .owners(dst)
+            .filter(|d| d.netns == left.device.netns);
+        let elsewhere = loss.netns() != Some(left.device.netns);
+        let owner = owners.next().filter(|_| own && elsewhere)?;
+        Some((left, owner))
+    })
 }
 
 /// The address, where its interface does not use it since another one answered for it (duplicate address detection).

@@ -7,6 +7,7 @@ mod element;
 mod helper;
 mod marked;
 mod opening;
+mod other_source;
 mod source_before;
 mod suspects;
 mod untracked;
@@ -32,6 +33,7 @@ use super::filter;
 
 pub use answer::switch;
 pub use discovery::of_rules as question_by_rules;
+pub use other_source::questions as questions_of_other_sources;
 pub use source_before::questions as questions_of_the_source_before;
 pub use suspects::Suspects;
 pub use suspects::{look_again, states_of};

@@ -9,6 +9,7 @@ use crate::verdict::{Confidence, Place};
 
 use super::super::candidate::Candidate;
 use super::super::causes::{KERNEL_OTHER, REMOTE_UNANSWERED, SOCKET_NONE, SOCKET_UNANSWERED};
+use super::super::outranked;
 use super::super::ports;
 use super::super::recovered::first_packet;
 use super::super::remedy::{Remedy, Shell, command, ip, text};
@@ -162,8 +163,10 @@ fn beyond(view: &View<'_>, tuple: &Tuple, rest: &str) -> Candidate {
     let summary = format!(
         "no answer from {to}: it left this host through {at}{how}, nothing came back{rest}"
     );
+    let (other_way, instead) = outranked::other_way(view).unzip();
     Candidate::new(&REMOTE_UNANSWERED, place, summary)
         .because("packet", format!("it left with source {source}"))
+        .because("route", other_way)
         .because(
             "packet",
             (gone.dst != tuple.dst).then(|| format!("it left for {}", words::destination(&gone))),
@@ -181,6 +184,7 @@ fn beyond(view: &View<'_>, tuple: &Tuple, rest: &str) -> Candidate {
             ))
         }))
         .advise(others)
+        .advise(instead.flatten())
         .advise([text(format!(
             "trace on {after}: does it arrive, is there a route back to {source}?"
         ))])

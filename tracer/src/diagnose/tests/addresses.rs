@@ -25,6 +25,7 @@ fn machine(addresses: &[(&str, u8, bool)], chosen: &str) -> Net {
             prefix: *prefix,
             tentative: false,
             dad_failed: false,
+            deprecated: false,
             secondary: *secondary,
             scope: 0,
         });

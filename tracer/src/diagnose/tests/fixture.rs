@@ -185,6 +185,7 @@ impl Net {
             prefix,
             tentative: false,
             dad_failed: false,
+            deprecated: false,
             secondary: false,
             scope: 0,
         });

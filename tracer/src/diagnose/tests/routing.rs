@@ -443,6 +443,7 @@ fn owned(net: &mut Net, at: Device, tentative: bool, dad_failed: bool) {
                 prefix: 64,
                 tentative,
                 dad_failed,
+                deprecated: false,
                 secondary: false,
                 scope: 0,
             }],

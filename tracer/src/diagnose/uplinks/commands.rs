@@ -80,6 +80,7 @@ fn table(view: &View<'_>, detour: &Detour<'_>) -> Option<Table> {
         host: view.host,
         device: detour.came,
         to: detour.routed.dst,
+        router: None,
     };
     way.table(|| sender_of(view, detour))
 }
@@ -89,10 +90,12 @@ struct Through<'a> {
     host: &'a Host,
     device: Device,
     to: IpAddr,
+    /// By this router alone.
+    router: Option<IpAddr>,
 }
 
 impl<'a> Through<'a> {
-    /// Routes to the address through the interface.
+    /// Routes to the address through the interface, of one router where it has several.
     fn routes(&self) -> Vec<&'a TableRoute> {
         let (netns, ifindex) = (self.device.netns, self.device.ifindex);
         let known = self.host.towards.get(&(netns, self.to));
@@ -100,6 +103,7 @@ impl<'a> Through<'a> {
             .into_iter()
             .flat_map(|dated| &dated.fact)
             .filter(|r| r.kind == "unicast" && r.oif.map(IfIndex) == Some(ifindex))
+            .filter(|r| self.router.is_none() || r.gateway == self.router)
             .collect()
     }
 
@@ -167,11 +171,35 @@ impl<'a> Through<'a> {
 /// What a namespace sends from an address made to leave by this interface, where a route or a table leads there.
 #[must_use]
 pub fn leaving_by(host: &Host, device: Device, (from, to): (IpAddr, IpAddr)) -> Option<Remedy> {
-    let table = Through { host, device, to }.table(|| None)?;
+    let way = Through {
+        host,
+        device,
+        to,
+        router: None,
+    };
+    let table = way.table(|| None)?;
     let text = format!(
         "let what has source {from} leave through {}, which has the address",
         host.interface(device)
     );
+    by_source((host, device), from, &table, text)
+}
+
+/// What a namespace sends from an address made to leave by the router of that address, of several behind one interface.
+#[must_use]
+pub fn leaving_by_router(
+    host: &Host,
+    (device, router): (Device, IpAddr),
+    (from, to): (IpAddr, IpAddr),
+) -> Option<Remedy> {
+    let way = Through {
+        host,
+        device,
+        to,
+        router: Some(router),
+    };
+    let table = way.table(|| None)?;
+    let text = format!("let what has source {from} leave by {router}, the router of its network");
     by_source((host, device), from, &table, text)
 }
 
@@ -227,6 +255,7 @@ fn by_own_rule(view: &View<'_>, detour: &Detour<'_>) -> Option<Remedy> {
         host,
         device: detour.came,
         to: detour.routed.dst,
+        router: None,
     };
     let table = way.filled(rule.table, || sender_of(view, detour))?;
     let text = format!(
@@ -270,6 +299,7 @@ fn by_mark(view: &View<'_>, detour: &Detour<'_>, mark: u32, table: &Table) -> Op
         host,
         device: detour.came,
         to: detour.routed.dst,
+        router: None,
     };
     let came = host.interface(detour.came);
     let shell = Shell::of(host, Some(detour.netns()));

@@ -108,6 +108,7 @@ impl Net {
             prefix: if address.contains(':') { 64 } else { 24 },
             tentative: false,
             dad_failed: false,
+            deprecated: false,
             secondary: false,
             scope: 0,
         });

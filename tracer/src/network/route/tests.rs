@@ -419,6 +419,7 @@ fn filtered(mode: &str, back: IfIndex, rules: Vec<PolicyRule>) -> Net {
                 prefix: 24,
                 tentative: false,
                 dad_failed: false,
+                deprecated: false,
                 secondary: false,
                 scope: 0,
             }],

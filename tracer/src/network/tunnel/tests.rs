@@ -35,6 +35,7 @@ impl Net {
                 prefix: 24,
                 tentative: false,
                 dad_failed: false,
+                deprecated: false,
                 secondary: false,
                 scope: 0,
             };

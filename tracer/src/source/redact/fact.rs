@@ -527,6 +527,7 @@ impl Pseudonyms {
             prefix: _,
             tentative: _,
             dad_failed: _,
+            deprecated: _,
             secondary: _,
             scope: _,
         } = own;

@@ -19,6 +19,7 @@ use super::super::super::words::count;
 use super::discovery;
 use super::element;
 use super::opening::both_ways;
+use super::other_source;
 use super::source_before;
 use super::suspects::{Absent, Suspect, Suspects, counted, words};
 use super::way_back;
@@ -188,6 +189,7 @@ fn named(
     let stands = who.rule.as_ref().map_or(&chain.chain, |rule| &rule.chain);
     candidate = candidate.advise(look(shell, chain, stands));
     candidate = source_before::explain(candidate, (loss, hook));
+    candidate = other_source::explain(candidate, (loss, hook));
     if let Some((words, changes)) = untranslated_source::before_a_filter(loss) {
         candidate.summary += &words;
         candidate = candidate.advise(changes);

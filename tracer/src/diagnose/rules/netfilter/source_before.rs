@@ -1,6 +1,8 @@
 //! Rules that stop a packet for its source, which another machine on its way had translated: with the source that it had
 //! before, the same rules would let it pass. What is wrong then is that translation, and not the rule.
 
+use std::net::IpAddr;
+
 use crate::host::facts::{Question, RuleVerdict, Stop};
 use crate::model::{Detail, Direction, NetNs, Step as Seen, Tuple};
 use crate::network::filter::{self, Answer, Does, Packet, Rules, Step, walk};
@@ -82,7 +84,10 @@ pub fn questions(loss: &Loss<'_>) -> Vec<Question> {
 
 /// Adds that the packet would pass with the source that it had, and how it keeps that.
 pub(super) fn explain(candidate: Candidate, (loss, hook): (&Loss<'_>, Hook)) -> Candidate {
-    let told = change(loss).and_then(|change| Some((change, passes(loss, hook, &change)?)));
+    let told = change(loss).and_then(|change| {
+        let before = (change.before.src, change.before.sport);
+        Some((change, passes(loss, hook, before)?))
+    });
     let Some((change, by)) = told else {
         return candidate;
     };
@@ -100,8 +105,8 @@ pub(super) fn explain(candidate: Candidate, (loss, hook): (&Loss<'_>, Hook)) -> 
     candidate.advise([kept(loss, &change)])
 }
 
-/// The rule that would let it pass, in words; `None` where it would not, or that is not certain.
-fn passes(loss: &Loss<'_>, hook: Hook, change: &Change) -> Option<String> {
+/// The rule that would let it pass with another source, in words; `None` where it would not, or that is not certain.
+pub(super) fn passes(loss: &Loss<'_>, hook: Hook, (source, port): (IpAddr, u16)) -> Option<String> {
     let facts = &loss.host.filters.get(&loss.netns()?)?.fact;
     let rules = Rules::of(facts);
     let at = filter::Hook {
@@ -111,7 +116,7 @@ fn passes(loss: &Loss<'_>, hook: Hook, change: &Change) -> Option<String> {
     };
     let now = packet(loss, hook, goes_out(loss, hook));
     let mut tuple = now.tuple?;
-    (tuple.src, tuple.sport) = (change.before.src, change.before.sport);
+    (tuple.src, tuple.sport) = (source, port);
     let then = Packet {
         tuple: Some(tuple),
         ..now.clone()

@@ -29,6 +29,7 @@ fn net(set: TunnelLink) -> Net {
         prefix: 24,
         tentative: false,
         dad_failed: false,
+        deprecated: false,
         secondary: false,
         scope: 0,
     };

@@ -234,6 +234,7 @@ pub(super) fn address(interface: &str, address: &InterfaceAddress) -> String {
     let marks = [
         (address.tentative, " tentative"),
         (address.dad_failed, " dadfailed"),
+        (address.deprecated, " deprecated"),
         (address.secondary, " secondary"),
     ];
     let marks: String = marks

@@ -1,0 +1,164 @@
+//! A sender with several addresses, whose packets are refused for the one that they have: why it is that one, and how
+//! another is used.
+
+use std::net::IpAddr;
+
+use crate::host::Host;
+use crate::host::facts::{InterfaceAddress, Question, TableRoute};
+use crate::model::IfIndex;
+use crate::uapi::rtnetlink::RT_TABLE_LOCAL;
+
+use super::remedy::{Remedy, Shell, command, text};
+use super::routing;
+use super::source_address::{own_route, preferring};
+use super::translation::{self, Departure};
+use super::uplinks;
+
+/// Other addresses with which the sender itself could have sent a packet through the same interface: none where the source was
+/// translated.
+pub fn others<'a>(
+    host: &'a Host,
+    left: &Departure,
+) -> impl Iterator<Item = &'a InterfaceAddress> + use<'a> {
+    let own = left.before.is_none();
+    let (device, source) = (left.device, left.tuple.src);
+    let global = |a: &&InterfaceAddress| a.scope == 0 && !a.dad_failed;
+    translation::siblings(host, device, source).filter(move |a| own && global(a))
+}
+
+/// What to read of the sender.
+#[must_use]
+pub fn questions(left: &Departure) -> [Question; 3] {
+    let (netns, dst) = (left.device.netns, left.tuple.dst);
+    [
+        own_route(netns, dst, &left.tuple),
+        Question::RoutesTowards { netns, dst },
+        Question::Rules {
+            netns,
+            v6: dst.is_ipv6(),
+        },
+    ]
+}
+
+/// A packet's source, and one that would do.
+#[derive(Clone, Copy)]
+pub struct Better<'a> {
+    host: &'a Host,
+    left: Departure,
+    other: &'a InterfaceAddress,
+}
+
+impl<'a> Better<'a> {
+    /// One of [`others`].
+    #[must_use]
+    pub const fn new(host: &'a Host, left: Departure, other: &'a InterfaceAddress) -> Self {
+        Self { host, left, other }
+    }
+
+    /// The address that would do.
+    #[must_use]
+    pub const fn address(&self) -> IpAddr {
+        self.other.address
+    }
+
+    /// Routes to the destination, of all tables.
+    fn routes(&self) -> impl Iterator<Item = &'a TableRoute> {
+        let known = (self.host.towards).get(&(self.left.device.netns, self.left.tuple.dst));
+        let routes = known.into_iter().flat_map(|dated| &dated.fact);
+        routes.filter(|route| route.kind == "unicast" && route.table != RT_TABLE_LOCAL)
+    }
+
+    /// The kernel chose between the two, and passed over the better one for its age.
+    fn passed_over(&self) -> bool {
+        let own = self.host.addresses(self.left.device);
+        let used = own.iter().find(|a| a.address == self.left.tuple.src);
+        self.other.deprecated && used.is_some_and(|used| !used.deprecated)
+    }
+
+    /// The router of the source's own network, where the packet went by that of another.
+    fn own_router(&self) -> Option<IpAddr> {
+        let source = self.left.tuple.src;
+        let own = self.host.addresses(self.left.device);
+        let entry = own.iter().find(|a| a.address == source)?;
+        let of_own = |gateway: &IpAddr| routing::holds(entry.address, entry.prefix, *gateway);
+        let here = |route: &&TableRoute| route.oif.map(IfIndex) == Some(self.left.device.ifindex);
+        let used = routing::answer(self.host, self.left.device.netns, self.left.tuple.dst)
+            .and_then(|answer| answer.result.as_ref().ok()?.gateway);
+        let mut routers = self.routes().filter(here).filter_map(|route| route.gateway);
+        routers
+            .find(of_own)
+            .filter(|router| used.is_some_and(|used| used != *router && !of_own(&used)))
+    }
+
+    /// Why the packet has its source, as far as is known.
+    #[must_use]
+    pub fn why(&self) -> Option<String> {
+        let (source, other) = (self.left.tuple.src, self.address());
+        if self.routes().any(|route| route.source == Some(source)) {
+            return Some(format!("the route prefers {source} (`src`)"));
+        }
+        if self.passed_over() {
+            return Some(format!(
+                "{other} is deprecated: its preferred lifetime is over"
+            ));
+        }
+        let router = self.own_router()?;
+        Some(format!(
+            "{router} is the router of {source}, and another one was taken"
+        ))
+    }
+
+    /// What makes the sender use it, the best first.
+    #[must_use]
+    pub fn remedies(&self) -> Vec<Remedy> {
+        let (source, other) = (self.left.tuple.src, self.address());
+        let change = preferring(self.host, &self.left, other)
+            .or_else(|| self.preferred_again())
+            .or_else(|| self.by_own_router());
+        let bind = match change {
+            Some(_) => format!("or let the program bind {other}"),
+            None => format!(
+                "or let the program bind {other}, or give the route `src {other}`: {source} is the source that is refused"
+            ),
+        };
+        change.into_iter().chain([text(bind)]).collect()
+    }
+
+    /// The address that is deprecated preferred again.
+    #[must_use]
+    pub fn preferred_again(&self) -> Option<Remedy> {
+        let (source, entry) = (self.left.tuple.src, self.other);
+        let lifetime = |lifetime: &'static str| {
+            let full = format!("{}/{}", entry.address, entry.prefix);
+            command![
+                "ip -6 addr change",
+                full,
+                "dev",
+                self.host.interface(self.left.device),
+                "preferred_lft",
+                lifetime
+            ]
+        };
+        let shell = Shell::of(self.host, Some(self.left.device.netns));
+        let change = || {
+            shell
+                .change(
+                    format!(
+                        "{} is deprecated, so the kernel takes {source}: let it be preferred again. Where a router advertises it, that gives its lifetime: mend it there too",
+                        entry.address
+                    ),
+                    lifetime("forever"),
+                )
+                .undone_by(lifetime("0"))
+                .scope("all that this machine sends without a source of its own".to_owned())
+        };
+        (self.passed_over() && entry.address.is_ipv6()).then(change)
+    }
+
+    /// What has the source sent by the router of the source's network.
+    fn by_own_router(&self) -> Option<Remedy> {
+        let router = self.own_router()?;
+        let ends = (self.left.tuple.src, self.left.tuple.dst);
+        uplinks::leaving_by_router(self.host, (self.left.device, router), ends)
+    }
+}

@@ -1,0 +1,67 @@
+//! Rules that stop a packet for the one of its sender's addresses that it has: with another one they would let it pass.
+
+use crate::host::facts::Question;
+use crate::model::Direction;
+
+use super::super::super::candidate::Candidate;
+use super::super::super::hooks::Hook;
+use super::super::super::loss::Loss;
+use super::super::super::other_source::{self, Better};
+use super::super::super::stray_source::Stray;
+use super::super::super::translation::{self, Departure};
+use super::source_before::passes;
+
+/// How the sender itself, another namespace, sent the packet.
+fn departure(loss: &Loss<'_>) -> Option<Departure> {
+    let left = translation::departure(loss.journey, loss.host)?;
+    let elsewhere = loss.netns() != Some(left.device.netns);
+    let same = loss.outermost()?.src == left.tuple.src;
+    (loss.journey.direction == Direction::Forward && elsewhere && same).then_some(left)
+}
+
+/// What to read of a sender that has other addresses.
+pub fn questions(loss: &Loss<'_>) -> Vec<Question> {
+    if let Some((stray, netns)) = Stray::of_packet(loss).zip(loss.netns()) {
+        return stray.questions(netns);
+    }
+    let several = |left: &Departure| other_source::others(loss.host, left).next().is_some();
+    let left = departure(loss).filter(several);
+    left.iter().flat_map(other_source::questions).collect()
+}
+
+/// Adds that the packet would pass with another address of its sender, and how the sender is made to use it.
+pub(super) fn explain(candidate: Candidate, (loss, hook): (&Loss<'_>, Hook)) -> Candidate {
+    let Some(left) = departure(loss) else {
+        return candidate;
+    };
+    if let Some(stray) = Stray::of_packet(loss) {
+        let mended = stray.mended(left.tuple);
+        let fits =
+            mended.is_some_and(|tuple| passes(loss, hook, (tuple.src, tuple.sport)).is_some());
+        return match fits {
+            true => stray.told(candidate).advise(stray.remedies(true)),
+            false => candidate,
+        };
+    }
+    let found = other_source::others(loss.host, &left).find_map(|other| {
+        let by = passes(loss, hook, (other.address, left.tuple.sport))?;
+        Some((Better::new(loss.host, left, other), by))
+    });
+    let Some((better, by)) = found else {
+        return candidate;
+    };
+    let sender = loss.host.namespace(left.device.netns);
+    let (source, other) = (left.tuple.src, better.address());
+    let why = better
+        .why()
+        .map_or_else(String::new, |why| format!("; {why}"));
+    let mut candidate = candidate.because(
+        "address",
+        format!(
+            "{sender} sent it from {source}, and has {other} on {} too: with {other} it would pass{by}{why}",
+            loss.host.interface(left.device)
+        ),
+    );
+    candidate.summary += &format!("; from {other}, which {sender} has too, it would pass{why}");
+    candidate.advise(better.remedies())
+}
