@@ -53,7 +53,8 @@ pub const FLAG_CLONED: u32 = 1 << 7;
 /// Matched by the socket's tuple or by nearness on the CPU: `skb` is not known to be this packet.
 pub const FLAG_BY_SOCKET: u32 = 1 << 8;
 
-/// Matched by what conntrack says that the packet was before translation: `sk_tuple` is that, not the socket's.
+/// Matched by what conntrack says that the packet was before translation, or sent by a socket of this host and translated
+/// before it was seen: `sk_tuple` is what it was, not the socket's.
 pub const FLAG_MATCH_ORIGINAL: u32 = 1 << 9;
 
 /// dst->error was read (it may be zero). Bit of [`RawEvent::known`].

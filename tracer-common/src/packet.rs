@@ -444,6 +444,8 @@ impl Header {
                     kind = u32::from(self.tuple.sport);
                     first = self.tuple.src[0];
                     second = self.tuple.dst[0];
+                    // without a header of its own there is no payload: what is read must not depend on where the packet begins
+                    payload_at = self.end;
                 }
                 _ => {}
             }

@@ -134,11 +134,15 @@ fn may_match(
         Glance::Foreign => return false,
         Glance::Refused => {}
     }
-    // What a socket of this host sends may be translated already; of all others the classifier at ingress knew what
-    // they were before.
+    (is_sent_here(ctx, hook) || filter.look_at & LOOK_SENT != 0) && conntrack::is_translated(skb)
+}
+
+/// Whether a socket of this host sends the packet: it may be translated before it is seen. Of all others the classifier at
+/// ingress knew what they were.
+#[inline(always)]
+fn is_sent_here(ctx: *mut __sk_buff, hook: u8) -> bool {
     // SAFETY: a field of the context.
-    let sent_here = hook == TC_EGRESS && unsafe { !(*ctx).__bindgen_anon_2.sk.is_null() };
-    (sent_here || filter.look_at & LOOK_SENT != 0) && conntrack::is_translated(skb)
+    hook == TC_EGRESS && unsafe { !(*ctx).__bindgen_anon_2.sk.is_null() }
 }
 
 #[inline(always)]
@@ -158,10 +162,13 @@ fn send(
     skb::describe::<Probe>(record.event(), skb);
     device.describe(record.event(), field!(Probe, ptr, skb, skb_dev));
     crate::tracepoint::socket_of::<Probe>(&mut record, skb);
-    if followed.flags & FLAG_MATCH_ORIGINAL != 0
+    let by_original = followed.flags & FLAG_MATCH_ORIGINAL != 0;
+    if (by_original || is_sent_here(ctx, hook) && conntrack::is_translated(skb))
         && let Some(original) = conntrack::original(skb)
     {
-        record.event().sk_tuple = original;
+        let event = record.event();
+        event.flags |= FLAG_MATCH_ORIGINAL;
+        event.sk_tuple = original;
     }
     let room = u64::from(SNAPLEN.get());
     let len = opaque(u64::from(record.event().len));

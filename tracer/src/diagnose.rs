@@ -72,6 +72,7 @@ pub mod traced;
 pub mod translation;
 pub mod translator;
 pub mod unbound;
+pub mod unruled;
 mod unseen;
 pub mod untracked;
 pub mod untranslated_source;
@@ -320,6 +321,7 @@ const EXPLANATIONS: &[(&str, Explain)] = &[
         "a route that stands before the one to its destination",
         outranked::taken,
     ),
+    ("a table to which no policy rule leads", unruled::taken),
     (
         "a source address that is not answered",
         source_address::refused,

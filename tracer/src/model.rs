@@ -529,7 +529,7 @@ pub struct Event {
     /// Tuple that the kernel followed.
     pub tuple: Option<Tuple>,
     /// What the packet was before its connection was translated, in its own direction: known where it was recognised
-    /// by that.
+    /// by that, and of what a socket of this host sends.
     pub original: Option<Tuple>,
     /// skb->len.
     pub len: u32,

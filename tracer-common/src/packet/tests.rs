@@ -302,11 +302,21 @@ fn tunnels_are_opened() {
     );
 }
 
+/// An ARP request.
+const REQUEST: [u8; 28] = [
+    0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 1, 10, 0, 0, 1, 0, 0, 0, 0, 0, 0, 10, 0, 0, 2,
+];
+
+#[test]
+fn a_question_has_one_fingerprint_wherever_it_begins() {
+    let framed = join(&[&[0; 14], &REQUEST]);
+    let print = |bytes: &[u8], at| read(bytes, super::ETH_ARP, at).map(|h| h.fingerprint(bytes));
+    assert!(print(&REQUEST, 0).is_some());
+    assert_eq!(print(&REQUEST, 0), print(&framed, 14));
+}
+
 #[test]
 fn arp_names_sender_and_target() {
-    let bytes = [
-        0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 1, 10, 0, 0, 1, 0, 0, 0, 0, 0, 0, 10, 0, 0, 2,
-    ];
     let expected = RawTuple {
         src: [u32::from_ne_bytes([10, 0, 0, 1]), 0, 0, 0],
         dst: [u32::from_ne_bytes([10, 0, 0, 2]), 0, 0, 0],
@@ -316,7 +326,7 @@ fn arp_names_sender_and_target() {
         ..RawTuple::NONE
     };
     assert_eq!(
-        read(&bytes, super::ETH_ARP, 0).map(|header| header.tuple),
+        read(&REQUEST, super::ETH_ARP, 0).map(|header| header.tuple),
         Some(expected)
     );
 }

@@ -164,15 +164,23 @@ pub fn ask(host: &Host, netns: NetNs, tuple: Tuple, asked: &mut Asked) {
     }
 }
 
-/// The only machine on the links of a namespace that can carry a packet on; `None` where there may be others.
+/// The only machine on the links of a namespace that can carry a packet on, and that did not send it there (`from`); `None`
+/// where there may be others.
 #[must_use]
-pub fn only(host: &Host, netns: NetNs, tuple: Tuple) -> Option<Gateway<'_>> {
+pub fn only(
+    host: &Host,
+    (from, netns): (Option<NetNs>, NetNs),
+    tuple: Tuple,
+) -> Option<Gateway<'_>> {
     let around = Around::of(host, netns, tuple.dst.is_ipv6());
     if around.open {
         return None;
     }
-    let can =
-        |machine: &Gateway<'_>| machine.forwards(host) == Ok(true) && machine.leads_on(host, tuple);
+    let can = |machine: &Gateway<'_>| {
+        machine.forwards(host) == Ok(true)
+            && machine.leads_on(host, tuple)
+            && from != Some(machine.near.device.netns)
+    };
     let mut able = around.machines.into_iter().filter(can);
     able.next().filter(|_| able.next().is_none())
 }

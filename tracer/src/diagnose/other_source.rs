@@ -6,11 +6,13 @@ use std::net::IpAddr;
 use crate::host::Host;
 use crate::host::facts::{InterfaceAddress, Question, TableRoute};
 use crate::model::IfIndex;
+use crate::network::route::{Decision, Query, Tables, lookup};
 use crate::uapi::rtnetlink::RT_TABLE_LOCAL;
 
 use super::remedy::{Remedy, Shell, command, text};
+use super::route_commands::{self, Way};
 use super::routing;
-use super::source_address::{own_route, preferring};
+use super::source_address::{chosen, own_route, preferring, without_source};
 use super::translation::{self, Departure};
 use super::uplinks;
 
@@ -114,7 +116,8 @@ impl<'a> Better<'a> {
         let (source, other) = (self.left.tuple.src, self.address());
         let change = preferring(self.host, &self.left, other)
             .or_else(|| self.preferred_again())
-            .or_else(|| self.by_own_router());
+            .or_else(|| self.by_own_router())
+            .or_else(|| self.chosen_instead());
         let bind = match change {
             Some(_) => format!("or let the program bind {other}"),
             None => format!(
@@ -153,6 +156,55 @@ impl<'a> Better<'a> {
                 .scope("all that this machine sends without a source of its own".to_owned())
         };
         (self.passed_over() && entry.address.is_ipv6()).then(change)
+    }
+
+    /// Where the kernel chose the source, another one chosen: in IPv6 it takes none that is deprecated, in IPv4 that of the route.
+    fn chosen_instead(&self) -> Option<Remedy> {
+        let (host, netns) = (self.host, self.left.device.netns);
+        let (source, dst) = (self.left.tuple.src, self.left.tuple.dst);
+        let chosen = chosen(host, netns, dst).filter(|route| route.source == Some(source))?;
+        let own = host.addresses(self.left.device);
+        let used = own.iter().find(|a| a.address == source)?;
+        let shell = Shell::of(host, Some(netns));
+        if source.is_ipv6() {
+            let lifetime = |lifetime: &'static str| {
+                let full = format!("{source}/{}", used.prefix);
+                let name = host.interface(self.left.device);
+                command![
+                    "ip -6 addr change",
+                    full,
+                    "dev",
+                    name,
+                    "preferred_lft",
+                    lifetime
+                ]
+            };
+            let text = format!(
+                "let the kernel take {} for what binds no address: {source} stays, and is answered",
+                self.address()
+            );
+            let change = shell
+                .change(text, lifetime("0"))
+                .undone_by(lifetime("forever"));
+            return Some(
+                change.scope("all that this machine sends without a source of its own".to_owned()),
+            );
+        }
+        let query = Query::output(without_source(dst, &self.left.tuple), 0);
+        let Decision::Route { route, .. } = lookup(&Tables::of(host, netns), &query).decision
+        else {
+            return None;
+        };
+        let way = Way {
+            device: self.left.device,
+            gateway: chosen.gateway,
+            source: Some(self.address()),
+        };
+        let text = format!(
+            "let the kernel take {} as source towards {dst}",
+            self.address()
+        );
+        route_commands::towards(&shell, host, (dst, Some(route)), &way, text)
     }
 
     /// What has the source sent by the router of the source's network.

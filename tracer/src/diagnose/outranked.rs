@@ -39,7 +39,7 @@ impl<'a> Outranked<'a> {
     }
 
     fn at(host: &'a Host, at: Routed) -> Option<Self> {
-        let (tables, query) = (Tables::of(host, at.netns()), at.query());
+        let (tables, query) = (Tables::of(host, at.netns()), at.as_seen(host));
         let taken = used(&tables, &at)?;
         if follow(&tables, &query) != End::Lost {
             return None;
@@ -67,7 +67,7 @@ impl<'a> Outranked<'a> {
     fn advice(&self) -> Vec<Remedy> {
         let (host, netns) = (self.host, self.at.netns());
         let shell = Shell::of(host, Some(netns));
-        let dst = self.at.query().tuple.dst;
+        let dst = self.at.dst();
         let bits = if dst.is_ipv6() { 128 } else { 32 };
         let look = shell.look(
             "which route is taken",
@@ -109,7 +109,7 @@ impl<'a> Outranked<'a> {
 
 /// The route by which a packet left, where the tables agree with that.
 fn used<'a>(tables: &Tables<'a>, at: &Routed) -> Option<&'a TableRoute> {
-    match lookup(tables, &at.query()).decision {
+    match lookup(tables, &at.as_seen(tables.host())).decision {
         Decision::Route { route, hops, .. } => {
             let seen = hops.iter().any(|hop| hop.oif == Some(at.out.ifindex.0));
             (seen && route.kind == "unicast").then_some(route)
@@ -126,11 +126,11 @@ pub fn other_way(view: &View<'_>) -> Option<(String, Option<Remedy>)> {
     let netns = at.netns();
     let tables = Tables::of(host, netns);
     let taken = used(&tables, &at)?;
-    let without = lookup(&tables.without(taken), &at.query()).decision;
+    let without = lookup(&tables.without(taken), &at.as_seen(host)).decision;
     let Decision::Route { route: hidden, .. } = without else {
         return None;
     };
-    let dst = at.query().tuple.dst;
+    let dst = at.dst();
     let [taken_words, hidden_words] = [taken, hidden].map(|r| route_words(host, netns, r));
     let bits = if dst.is_ipv6() { 128 } else { 32 };
     let only = taken.length == bits && hidden.length < bits && hidden.oif != taken.oif;
@@ -151,7 +151,8 @@ pub fn other_way(view: &View<'_>) -> Option<(String, Option<Remedy>)> {
 pub fn questions(view: &View<'_>, asked: &mut Asked) {
     for direction in [Direction::Forward, Direction::Reply] {
         for at in Routed::of(view, direction) {
-            let (tables, query) = (Tables::of(view.host, at.netns()), at.query());
+            let host = view.host;
+            let (tables, query) = (Tables::of(host, at.netns()), at.as_seen(host));
             let Some(taken) = used(&tables, &at) else {
                 continue;
             };
@@ -178,7 +179,7 @@ pub fn taken(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
     let summary = format!(
         "{what}of two routes {} takes {} by {}, where it is lost, and not by {}, which leads to it ({})",
         host.namespace(out.netns),
-        route.at.query().tuple.dst,
+        route.at.dst(),
         route.words(route.taken),
         route.words(route.hidden),
         words::interface(host, route.owner)

@@ -78,10 +78,12 @@ impl<'a> Overruled<'a> {
         else {
             return None;
         };
-        if matches!(rule.table, 0 | 253..=255) || rule.l3mdev || taken.kind == "local" {
+        let dst = query.tuple.dst;
+        // What is for the namespace itself goes by the table local before all others.
+        let plain = matches!(rule.table, 0 | 253..=255) && !host.is_local(netns, dst);
+        if plain || rule.l3mdev || taken.kind == "local" {
             return None;
         }
-        let dst = query.tuple.dst;
         if leads(host, netns, &hops, dst).is_some() {
             return None;
         }
@@ -382,6 +384,12 @@ fn asked_through(host: &Host, who: Unresolved) -> Vec<(&Link, Query)> {
         .collect()
 }
 
+/// Why a namespace does not answer a question for an address of its own, as its route is looked up.
+#[must_use]
+pub fn of_question(host: &Host, netns: NetNs, query: &Query) -> Option<Candidate> {
+    Some(Overruled::of(host, netns, query)?.candidate(None))
+}
+
 /// What to read about the outer packets of a question for a neighbour.
 pub fn ask_of_neighbor(host: &Host, who: Unresolved, asked: &mut Asked) {
     for (link, query) in asked_through(host, who) {
@@ -437,7 +445,7 @@ pub fn taken(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
     };
     let plain = Routed::of(view, direction)
         .iter()
-        .find_map(|at| Overruled::of(host, at.netns(), &at.query()));
+        .find_map(|at| Overruled::of(host, at.netns(), &at.as_seen(host)));
     let mut candidate = plain
         .map(|found| found.candidate(None))
         .or_else(enclosed)?

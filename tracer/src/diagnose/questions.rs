@@ -27,8 +27,9 @@ use super::source_address;
 use super::stall::Stall;
 use super::translator;
 use super::unbound;
+use super::unruled;
 use super::untranslated_source;
-use super::uplinks::Detour;
+use super::uplinks::{self, Detour};
 use super::view::{View, last_seen, total};
 use super::{
     local, local_ports, lost_address, missing_route, other_address, redirected, routers, wireguard,
@@ -87,6 +88,7 @@ fn about_flow(view: &View<'_>, list: &mut Asked) {
         redirected::questions(view, list);
         overruled::questions(view, list);
         outranked::questions(view, list);
+        unruled::questions(view, list);
         list.extend(off_link::question(view));
         unbound::questions(view, list);
         list.extend(routers::questions(view));
@@ -101,6 +103,7 @@ fn about_flow(view: &View<'_>, list: &mut Asked) {
     list.extend(unread_question(view, &Counts { forward, reply }));
     if let Some(detour) = Detour::of(view).filter(|_| unanswered) {
         list.extend(detour.questions());
+        list.extend(uplinks::asker(view));
     }
     if let Some(stall) = Stall::of(view) {
         list.extend(stall.questions(view));

@@ -74,6 +74,10 @@ impl Routed {
         })
     }
 
+    pub(super) const fn dst(&self) -> IpAddr {
+        self.tuple.dst
+    }
+
     pub(super) const fn netns(&self) -> NetNs {
         self.out.netns
     }
@@ -84,6 +88,30 @@ impl Routed {
             0 => Query::output(self.tuple, 0),
             iif => Query::input(self.tuple, IfIndex(iif), 0),
         }
+    }
+}
+
+impl Routed {
+    /// The packet as routing saw it; with the mark of a policy rule, where only that leads to where it left.
+    pub(super) fn as_seen(&self, host: &Host) -> Query {
+        let (plain, netns) = (self.query(), self.netns());
+        let tables = Tables::of(host, netns);
+        let leaves = |query: &Query| match lookup(&tables, query).decision {
+            Decision::Route { hops, .. } => {
+                hops.iter().any(|hop| hop.oif == Some(self.out.ifindex.0))
+            }
+            _ => false,
+        };
+        if leaves(&plain) {
+            return plain;
+        }
+        let rules = host.rules.get(&(netns, plain.tuple.dst.is_ipv6()));
+        let marks = rules.into_iter().flat_map(|dated| &dated.fact);
+        let marked = marks.filter_map(|rule| rule.mark).map(|mark| Query {
+            mark: Some(mark),
+            ..plain
+        });
+        { marked }.find(leaves).unwrap_or(plain)
     }
 }
 

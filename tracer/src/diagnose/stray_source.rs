@@ -78,6 +78,15 @@ impl<'a> Stray<'a> {
             .then(|| Self::of((loss.trace, loss.host), known, &left))?
     }
 
+    /// The first request of a flow.
+    #[must_use]
+    pub fn of_request(view: &View<'a>) -> Option<Self> {
+        view.journeys(Direction::Forward).find_map(|journey| {
+            let left = translation::departure(journey, view.host)?;
+            Self::of((view.trace, view.host), Some((view.flow, journey)), &left)
+        })
+    }
+
     /// A packet that waits for a neighbour who was asked with its source.
     #[must_use]
     pub fn of_question(
@@ -152,7 +161,9 @@ impl<'a> Stray<'a> {
         })
     }
 
-    fn netns(&self) -> NetNs {
+    /// Where it was sent.
+    #[must_use]
+    pub const fn netns(&self) -> NetNs {
         self.went.netns
     }
 
@@ -337,7 +348,9 @@ impl<'a> Stray<'a> {
         }
         let mut list = Vec::new();
         match self.choice() {
-            Choice::Preferred => list.extend(self.without_preference().filter(|_| fits)),
+            Choice::Preferred | Choice::ForOtherWay(_) => {
+                list.extend(self.without_preference().filter(|_| fits));
+            }
             Choice::Bound => list.extend(self.through_its_own()),
             _ => {}
         }
@@ -374,7 +387,10 @@ impl<'a> Stray<'a> {
     fn without_preference(&self) -> Option<Remedy> {
         let left = Departure {
             device: self.went,
-            tuple: self.tuple,
+            tuple: Tuple {
+                dst: self.meant,
+                ..self.tuple
+            },
             before: None,
         };
         source_address::preferring(self.host, &left, self.own()?)

@@ -9,6 +9,7 @@ use crate::host::Host;
 use crate::host::facts::Question;
 use crate::host::prefix::is_many;
 use crate::model::{Detail, Device, Direction, Journey, NetNs, Tuple};
+use crate::network::route::{Decision, Query, Tables, lookup};
 use crate::sites;
 use crate::uapi::if_arp::ARPHRD_LOOPBACK;
 use crate::verdict::{Confidence, Evidence, Outcome, Place};
@@ -19,6 +20,7 @@ use super::causes::{CONNTRACK_INVALID, NAT_ASYMMETRIC};
 use super::loss::tuple_of;
 use super::remedy::Remedy;
 use super::stall::Stall;
+use super::stray_source::Stray;
 use super::translation;
 use super::view::View;
 use super::words;
@@ -215,14 +217,43 @@ pub fn parted(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
                     detour.left.source()
                 )
             }),
-        )
-        .advise(commands::advice(view, &detour));
+        );
+    let candidate = led_there(candidate, view, &detour).advise(commands::advice(view, &detour));
     Some(match lost {
         Some(_) => candidate,
         None => candidate
             .leads_to(Outcome::Unanswered)
             .sure(Confidence::Likely),
     })
+}
+
+/// What to read of who asked with the address of another of its interfaces.
+#[must_use]
+pub fn asker(view: &View<'_>) -> Vec<Question> {
+    let of_other = Detour::of(view).and_then(|detour| {
+        let stray = Stray::of_request(view)?;
+        (stray.netns() != detour.netns()).then(|| stray.questions(detour.netns()))
+    });
+    of_other.unwrap_or_default()
+}
+
+/// Adds that the one who asked did so with the address of another of its interfaces, to which answers go by another uplink.
+fn led_there(candidate: Candidate, view: &View<'_>, detour: &Detour<'_>) -> Candidate {
+    let stray = Stray::of_request(view).filter(|stray| stray.netns() != detour.netns());
+    let Some(stray) = stray else {
+        return candidate;
+    };
+    let fits = stray.mended(detour.asked).is_some_and(|asked| {
+        let back = Query::output(asked.reversed(), 0);
+        match lookup(&Tables::of(view.host, detour.netns()), &back).decision {
+            Decision::Route { hops, .. } => {
+                let mut hops = hops.iter();
+                hops.any(|hop| hop.oif == Some(detour.came.ifindex.0))
+            }
+            _ => false,
+        }
+    });
+    stray.told(candidate).advise(stray.remedies(fits))
 }
 
 /// What says that the answer did not come, where nothing here lost it.

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 
 use super::bridging::{Cast, bridge_of, way_to};
 use super::links::peer_of;
+use super::route::Query;
 use super::segment::{Frame, Open, Reached, Segment, Stop};
 use super::settings::{Combined, Setting, setting};
 use crate::host::Host;
@@ -84,6 +85,8 @@ pub enum Silence<'a> {
     SourceImpossible(IpAddr),
     /// The reverse-path filter refuses the asker.
     ReversePath(IpAddr, Setting),
+    /// Its policy rules lead what is for the address elsewhere than to the table local: the packet as it comes in.
+    LedAway(Query),
     /// The address is not ready yet: its duplicate check goes on.
     Tentative,
     /// The address is not used: its duplicate check failed.

@@ -45,7 +45,7 @@ pub enum Occasion {
 }
 
 /// A packet as routing sees it. What is `None` is not known, and decides nothing.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Query {
     /// Its addresses, protocol and ports; the source is unspecified where the kernel has yet to choose one.
     pub tuple: Tuple,

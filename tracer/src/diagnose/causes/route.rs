@@ -59,7 +59,7 @@ family! {
         hooks: &["route"],
         beats: &[
             Beats {
-                others: &["route.forwarding-disabled", "route.none", "route.unreachable", "route.prohibit", "route.blackhole", "remote.unanswered", "wire.lost", "ttl.expired"],
+                others: &["route.forwarding-disabled", "route.none", "route.unreachable", "route.prohibit", "route.blackhole", "remote.unanswered", "wire.lost"],
                 why: "another machine than the one that the route names has the destination, or has it behind it: the one that the route names knows nothing of these addresses",
             },
         ],

@@ -7,7 +7,6 @@ use crate::host::Host;
 use crate::host::facts::{InterfaceAddress, Link, Question};
 use crate::model::{Detail, Device, Direction, Mac, Transport};
 use crate::network::bridging::{bridge_of, learned_port, way_to};
-use crate::network::links::peer_of;
 use crate::network::neighbour;
 use crate::verdict::{Confidence, Outcome};
 
@@ -27,19 +26,6 @@ use super::l2;
 
 /// Reasons that a host has for what it was not meant to get.
 const AT_A_HOST: &[&str] = &["NO_SOCKET", "NETFILTER_DROP"];
-
-/// The bridge to whose port an interface leads, or that it is.
-fn segment(host: &Host, device: Device) -> Option<Device> {
-    let link: &Link = host.link(device)?;
-    if link.kind == "bridge" {
-        return Some(device);
-    }
-    let port = peer_of(host, device)?;
-    Some(Device {
-        netns: port.device.netns,
-        ifindex: crate::model::IfIndex(port.master?),
-    })
-}
 
 /// MACs that answered for an address, as far as answers were seen.
 fn answers(trace: &Trace, address: IpAddr) -> Vec<Mac> {
@@ -75,9 +61,9 @@ pub fn address(loss: &Loss<'_>) -> Option<Candidate> {
     let own = host.owners(dst).find(|d| d.netns == netns)?;
     let asker = asker(loss);
     let on_segment = || {
-        let net = segment(host, own)?;
-        let mut others = host.owners(dst);
-        others.find(|d| d.netns != netns && segment(host, *d) == Some(net))
+        let near = neighbour::owners(host, own, dst);
+        let mut others = near.iter().map(|link| link.device);
+        others.find(|device| device.netns != netns)
     };
     let other = match &asker {
         Some((_, owner)) => *owner,

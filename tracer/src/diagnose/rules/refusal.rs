@@ -30,6 +30,8 @@ pub struct Refusal<'a> {
     host: &'a Host,
     netns: Option<NetNs>,
     query: Query,
+    /// Who gave it to the namespace.
+    handed_by: Option<NetNs>,
 }
 
 /// The cause that a refusing rule or route stands for.
@@ -58,7 +60,14 @@ impl<'a> Refusal<'a> {
             host,
             netns,
             query,
+            handed_by: None,
         }
+    }
+
+    /// With the namespace that sent the packet to the one that refused it: a route back there helps nobody.
+    #[must_use]
+    pub fn handed_by(self, handed_by: Option<NetNs>) -> Self {
+        Self { handed_by, ..self }
     }
 
     /// `no route to 10.9.9.9`, `unreachable policy rule for 10.9.9.9 (90: from 10.0.0.7 unreachable)`.
@@ -280,7 +289,7 @@ impl<'a> Refusal<'a> {
         ));
         let gateway = self
             .netns
-            .and_then(|netns| gateways::only(self.host, netns, self.query.tuple));
+            .and_then(|netns| gateways::only(self.host, (self.handed_by, netns), self.query.tuple));
         let Some(gateway) = gateway else {
             return vec![look, general];
         };

@@ -52,7 +52,10 @@ pub fn lookup(loss: &Loss<'_>) -> Option<Candidate> {
     let came_in = loss.came_in().or(loss.device());
     let query = loss.routed(came_in)?;
     let from = came_in.map(|d| (query.tuple.src, loss.host.interface(d)));
-    let mut refusal = Refusal::new(cause, loss.host, loss.netns(), query);
+    let passed = loss.steps().iter().rev().filter_map(|s| s.event.device);
+    let mut passed = passed.map(|device| device.netns);
+    let handed_by = passed.find(|netns| Some(*netns) != loss.netns());
+    let mut refusal = Refusal::new(cause, loss.host, loss.netns(), query).handed_by(handed_by);
     // Without the rules themselves: a lookup that only the local table saw was ended by one.
     let by_rule = refusal.by.is_none()
         && refusal.cause == &ROUTE_NONE

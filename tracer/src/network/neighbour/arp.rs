@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::super::links::master_of;
+use super::super::route::{Decision, Query, Tables, lookup};
 use super::super::settings::{Combined, Setting, setting};
 use super::{Ask, By, Reaction, Silence};
 use crate::host::Host;
@@ -134,7 +135,21 @@ impl<'a> Request<'a, '_> {
             Ok(Some(setting)) => return silent(Silence::Filtered(setting)),
             Ok(None) => {}
         }
+        if let Some(query) = self.led_away() {
+            return silent(Silence::LedAway(query));
+        }
         Reaction::Answers(owner.map_or(By::LocalRoute, By::Owner))
+    }
+
+    /// The request as its route is looked up, where that is none to this host itself: rules lead past the table local.
+    fn led_away(&self) -> Option<Query> {
+        let device = self.link.device;
+        let asked = tuple(self.source?, self.target);
+        let query = Query::input(asked, device.ifindex, 0);
+        match lookup(&Tables::of(self.host, device.netns), &query).decision {
+            Decision::Route { route, .. } => (route.kind == "unicast").then_some(query),
+            _ => None,
+        }
     }
 
     /// Why the look-up of the request's route, which precedes an answer, refuses the asker (`fib_validate_source`).

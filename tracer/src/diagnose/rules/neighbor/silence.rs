@@ -21,6 +21,7 @@ use crate::verdict::{Confidence, Outcome};
 
 use super::super::super::candidate::{Candidate, Specificity, place_at};
 use super::super::super::causes::{NEIGHBOR_UNRESOLVED, ROUTE_MARTIAN, SOCKET_SILENT};
+use super::super::super::overruled;
 use super::super::super::readdress;
 use super::super::super::remedy::{Shell, command, ip, sysctl, text};
 use super::super::super::routing::holds;
@@ -121,6 +122,15 @@ pub fn questions(trace: &Trace, host: &Host, who: Unresolved) -> Vec<Question> {
             let stray = Stray::of_question(trace, host, who, asker);
             list.extend(stray.iter().flat_map(|stray| stray.questions(netns)));
         }
+    }
+    // Rules that lead past the table local keep it from answering.
+    for near in &answer.answerers {
+        let (netns, dst) = (near.link.device.netns, who.address);
+        list.push(Question::Rules {
+            netns,
+            v6: dst.is_ipv6(),
+        });
+        list.push(Question::RoutesTowards { netns, dst });
     }
     if let Some(peer) = peer_of(host, who.device).filter(|_| who.address.is_ipv6()) {
         let netns = peer.device.netns;
@@ -275,6 +285,9 @@ impl<'a> Case<'a, '_> {
                 ),
                 None,
             ),
+            Silence::LedAway(query) => {
+                overruled::of_question(host, silent.link.device.netns, query)?
+            }
             Silence::NoWayBack
             | Silence::AskerDown
             | Silence::AskerNoArp

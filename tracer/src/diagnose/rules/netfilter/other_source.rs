@@ -9,6 +9,8 @@ use super::super::super::loss::Loss;
 use super::super::super::other_source::{self, Better};
 use super::super::super::stray_source::Stray;
 use super::super::super::translation::{self, Departure};
+use super::super::super::unruled::Unruled;
+use super::super::super::view::View;
 use super::source_before::passes;
 
 /// How the sender itself, another namespace, sent the packet.
@@ -29,10 +31,24 @@ pub fn questions(loss: &Loss<'_>) -> Vec<Question> {
     left.iter().flat_map(other_source::questions).collect()
 }
 
+/// Adds that the packet may have been meant for another uplink, by a table to which no policy rule leads.
+fn by_other_table(mut candidate: Candidate, loss: &Loss<'_>) -> Candidate {
+    let view = View {
+        trace: loss.trace,
+        host: loss.host,
+        flow: loss.flow,
+    };
+    let Some(unruled) = Unruled::of(&view, loss.journey.direction) else {
+        return candidate;
+    };
+    candidate.summary += &format!("; {}", unruled.words());
+    candidate.advise([unruled.change()])
+}
+
 /// Adds that the packet would pass with another address of its sender, and how the sender is made to use it.
 pub(super) fn explain(candidate: Candidate, (loss, hook): (&Loss<'_>, Hook)) -> Candidate {
     let Some(left) = departure(loss) else {
-        return candidate;
+        return by_other_table(candidate, loss);
     };
     if let Some(stray) = Stray::of_packet(loss) {
         let mended = stray.mended(left.tuple);
@@ -48,7 +64,7 @@ pub(super) fn explain(candidate: Candidate, (loss, hook): (&Loss<'_>, Hook)) -> 
         Some((Better::new(loss.host, left, other), by))
     });
     let Some((better, by)) = found else {
-        return candidate;
+        return by_other_table(candidate, loss);
     };
     let sender = loss.host.namespace(left.device.netns);
     let (source, other) = (left.tuple.src, better.address());
