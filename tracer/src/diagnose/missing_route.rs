@@ -17,9 +17,11 @@ use crate::verdict::{Confidence, Place};
 use super::Found;
 use super::candidate::{Candidate, place_on};
 use super::causes::{Cause, ROUTE_MISSING, ROUTE_WRONG_HOP, by_code};
+use super::loss::Loss;
 use super::remedy::{Command, Remedy, Shell, command, ip, text};
 use super::route_commands;
 use super::translation::is_link_local;
+use super::uplinks::Detour;
 use super::view::View;
 use super::words;
 
@@ -35,6 +37,8 @@ const PREFERRED: u8 = 1;
 pub struct Astray<'a> {
     /// By which it leaves.
     from: Device,
+    /// By which it would have to leave.
+    by: Device,
     /// To whose MAC it went.
     went_to: Option<Mac>,
     dst: IpAddr,
@@ -86,11 +90,30 @@ impl<'a> Astray<'a> {
         (from, went_to): (Device, Option<Mac>),
         dst: IpAddr,
     ) -> Option<Self> {
-        let own = host.addresses(from);
+        if host.near(from, dst).is_some() {
+            return None;
+        }
+        // The machine may be on another link of the same namespace.
+        let others = host.links().map(|link| link.device);
+        let others = others.filter(|device| device.netns == from.netns && *device != from);
+        Self::on_the_network_of(host, (from, went_to), from, dst).or_else(|| {
+            { others }.find_map(|link| Self::on_the_network_of(host, (from, None), link, dst))
+        })
+    }
+
+    /// By a machine on the network of this link.
+    fn on_the_network_of(
+        host: &'a Host,
+        (from, went_to): (Device, Option<Mac>),
+        link: Device,
+        dst: IpAddr,
+    ) -> Option<Self> {
+        let own = host.addresses(link);
         let on_link = |address: IpAddr| own.iter().any(|a| holds(a.address, a.prefix, address));
         if on_link(dst) {
             return None;
         }
+        let by = link;
         let beyond = host.links().filter(|link| link.device.netns != from.netns);
         beyond
             .filter(|link| host.is_watched(link.device.netns))
@@ -104,7 +127,7 @@ impl<'a> Astray<'a> {
                 // Another network of this machine may have the same addresses; what lies between two nodes is not known.
                 let here = host.node(at) == host.node(from.netns);
                 if here
-                    && !neighbour::owners(host, from, next_hop)
+                    && !neighbour::owners(host, by, next_hop)
                         .iter()
                         .any(|l| l.device == link.device)
                 {
@@ -117,6 +140,7 @@ impl<'a> Astray<'a> {
                     .find(|a| holds(a.address, a.prefix, dst) && a.address != dst)?;
                 Some(Self {
                     from,
+                    by,
                     went_to,
                     dst,
                     next_hop,
@@ -124,6 +148,13 @@ impl<'a> Astray<'a> {
                     inside,
                 })
             })
+    }
+
+    /// Whether nothing speaks for another way: an answer goes back by where its request came from, and that may be a tunnel.
+    fn fits(&self, view: &View<'_>, direction: Direction) -> bool {
+        let came = Detour::of(view).map(|detour| detour.came);
+        let back = came.is_none_or(|came| came == self.by);
+        self.by == self.from || direction == Direction::Forward || back
     }
 
     /// Routes that lead to the destination with the longest prefix, in their order: the first table's best comes first.
@@ -196,7 +227,7 @@ impl<'a> Astray<'a> {
                     self.machine(host),
                     inside.address,
                     inside.prefix,
-                    words::interface(host, self.from)
+                    words::interface(host, self.by)
                 ),
             )
     }
@@ -257,7 +288,7 @@ pub fn question(view: &View<'_>) -> Option<Question> {
 pub fn taken(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
     let (direction, what) = failed(found, &ROUTE_MISSING)?;
     let host = view.host;
-    let astray = Astray::of(view, direction)?;
+    let astray = Astray::of(view, direction).filter(|astray| astray.fits(view, direction))?;
     let route = astray.route(host).filter(|route| route.length == 0)?;
     if astray.other(host, route).is_some() {
         return None;
@@ -293,6 +324,31 @@ pub fn taken(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
             who_makes_it(&name),
         ]),
     )
+}
+
+/// What a filter stopped that the default route took there, although the destination is behind a machine on another way: in
+/// words for the summary, and the route that is missing. Not where the sender itself, or that machine, stopped it.
+#[must_use]
+pub fn before_a_filter(loss: &Loss<'_>) -> Option<(String, Remedy)> {
+    let (host, view) = (loss.host, loss.view());
+    let astray = Astray::of(&view, loss.journey.direction)?;
+    let route = astray.route(host).filter(|route| route.length == 0)?;
+    let beyond = ![astray.from.netns, astray.at].contains(&loss.netns()?);
+    if !beyond || !astray.fits(&view, loss.journey.direction) || astray.other(host, route).is_some()
+    {
+        return None;
+    }
+    let (name, right) = (host.namespace(astray.from.netns), astray.machine(host));
+    let words = format!(
+        "; {name} has no route to {}, which is behind {} ({right}): its default route takes {} here",
+        astray.network(),
+        astray.next_hop,
+        astray.dst
+    );
+    let change = Shell::of(host, Some(astray.from.netns))
+        .change(format!("add the route to {right}"), astray.command("add"))
+        .undone_by(astray.command("del"));
+    Some((words, change))
 }
 
 /// Of several routes the kernel chose one that does not lead there: by its metric, or by the preference that a router
@@ -358,7 +414,7 @@ fn chosen_wrongly(
 pub fn misled(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
     let (direction, what) = failed(found, &ROUTE_WRONG_HOP)?;
     let host = view.host;
-    let astray = Astray::of(view, direction)?;
+    let astray = Astray::of(view, direction).filter(|astray| astray.by == astray.from)?;
     let route = astray.route(host)?;
     if let Some(other) = astray.other(host, route) {
         let candidate = chosen_wrongly(host, &astray, (route, other), what)?;

@@ -17,6 +17,7 @@ use super::gateways;
 use super::idle;
 use super::local;
 use super::loss::Loss;
+use super::missing_route;
 use super::ovs;
 use super::ports;
 use super::readdress;
@@ -362,8 +363,11 @@ pub const SOURCE_BEFORE: Need = Need {
 
 /// A sender with several addresses, of which rules stop the one that it uses.
 pub const OTHER_SOURCES: Need = Need {
-    what: "routes and rules of a sender that has other addresses too",
-    ask: |loss, asked| asked.extend(netfilter::questions_of_other_sources(loss)),
+    what: "routes and rules of a sender that has other addresses, or another way",
+    ask: |loss, asked| {
+        asked.extend(netfilter::questions_of_other_sources(loss));
+        asked.extend(missing_route::question(&loss.view()));
+    },
 };
 
 /// The ways back of those who own the destination, where they are neighbours of the namespace that has no route to it.

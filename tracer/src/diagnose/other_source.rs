@@ -159,14 +159,15 @@ impl<'a> Better<'a> {
     }
 
     /// Where the kernel chose the source, another one chosen: in IPv6 it takes none that is deprecated, in IPv4 that of the route.
-    fn chosen_instead(&self) -> Option<Remedy> {
+    #[must_use]
+    pub fn chosen_instead(&self) -> Option<Remedy> {
         let (host, netns) = (self.host, self.left.device.netns);
         let (source, dst) = (self.left.tuple.src, self.left.tuple.dst);
         let chosen = chosen(host, netns, dst).filter(|route| route.source == Some(source))?;
-        let own = host.addresses(self.left.device);
-        let used = own.iter().find(|a| a.address == source)?;
         let shell = Shell::of(host, Some(netns));
         if source.is_ipv6() {
+            let own = host.addresses(self.left.device);
+            let used = own.iter().find(|a| a.address == source)?;
             let lifetime = |lifetime: &'static str| {
                 let full = format!("{source}/{}", used.prefix);
                 let name = host.interface(self.left.device);

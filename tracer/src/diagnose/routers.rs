@@ -151,21 +151,25 @@ fn machine(mac: Mac) -> Option<Mac> {
 #[must_use]
 pub fn address_of(view: &View<'_>, device: Device, mac: Mac) -> Option<IpAddr> {
     let near = |address: &IpAddr| view.host.near(device, *address).is_some();
-    let told = view.trace.beside.iter().find_map(|e| match &e.detail {
-        Detail::Neighbor(n) if e.device == Some(device) => n
-            .address
-            .filter(|address| n.new_mac.or(n.mac) == Some(mac) && near(address)),
+    addresses_of(view, device, mac).into_iter().find(near)
+}
+
+/// All its addresses that are known so, whether or not the interface has an address in their networks.
+#[must_use]
+pub fn addresses_of(view: &View<'_>, device: Device, mac: Mac) -> Vec<IpAddr> {
+    let told = view.trace.beside.iter().filter_map(|e| match &e.detail {
+        Detail::Neighbor(n) if e.device == Some(device) => {
+            n.address.filter(|_| n.new_mac.or(n.mac) == Some(mac))
+        }
         _ => None,
     });
+    let mut list: Vec<IpAddr> = told.collect();
     // Other networks of the machine may use the same MACs and addresses.
-    let on_the_link = || {
-        let from = view.host.link(device)?;
+    if let Some(from) = view.host.link(device) {
         let ends = Segment::of_mac(view.host, from, mac).ends;
-        ends.iter()
-            .filter(|end| end.link.mac == Some(mac))
-            .flat_map(|end| view.host.addresses(end.link.device))
-            .map(|a| a.address)
-            .find(near)
-    };
-    told.or_else(on_the_link)
+        let here = ends.iter().filter(|end| end.link.mac == Some(mac));
+        let own = here.flat_map(|end| view.host.addresses(end.link.device));
+        list.extend(own.map(|a| a.address));
+    }
+    list
 }

@@ -149,7 +149,7 @@ const SYMPTOMS: &[Symptom] = &[
 
 /// Packets that wait for the verdict of a process (NFQUEUE), of a flow that got no answer.
 fn queued(view: &View<'_>, counts: &Counts) -> Option<Silence> {
-    if total(&counts.reply) > 0 {
+    if view.answers(counts) > 0 {
         return None;
     }
     let mut journeys = view.journeys(Direction::Forward);
@@ -161,7 +161,7 @@ fn queued(view: &View<'_>, counts: &Counts) -> Option<Silence> {
 /// Packets that were handed to a WireGuard device, of which none arrived.
 fn tunnelled(view: &View<'_>, counts: &Counts) -> Option<Silence> {
     let mut ways = vec![Direction::Forward];
-    if total(&counts.reply) > 0 {
+    if view.answers(counts) > 0 {
         ways = vec![Direction::Reply];
     }
     let direction = ways

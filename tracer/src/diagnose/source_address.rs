@@ -18,6 +18,7 @@ use super::causes::NAT_SOURCE;
 use super::chain_commands::{chain_words, show_chain};
 use super::groups::Group;
 use super::local;
+use super::loss::Loss;
 use super::nat_commands::{Source, SourceRule, translating, translators};
 use super::other_source::{self, Better};
 use super::readdress;
@@ -27,7 +28,7 @@ use super::routing;
 use super::rules::neighbor;
 use super::silent::Counts;
 use super::translation::{self, Departure};
-use super::view::{View, last_seen, total};
+use super::view::{View, last_seen};
 use super::words;
 
 /// How it was found out that nobody answers a source.
@@ -100,6 +101,16 @@ fn departed(view: &View<'_>) -> Option<Departure> {
 pub fn questions(view: &View<'_>) -> Vec<Question> {
     let mut list = Vec::new();
     if let Some(left) = departed(view) {
+        // Who has no way to the source may have one to another address of the sender.
+        let losses = view.losses();
+        let refused_by = losses
+            .lost
+            .iter()
+            .filter(|loss| loss.dst() == Some(left.tuple.src));
+        if let Some(netns) = refused_by.filter_map(Loss::netns).next() {
+            let others = elsewhere(view.host, &left);
+            list.extend(others.map(|dst| Question::RoutesTowards { netns, dst }));
+        }
         list.extend(readdress::questions(
             left.device.netns,
             left.tuple.dst,
@@ -137,7 +148,8 @@ pub fn refused(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
     }
     let left = departed(view)?;
     let proof = Proof::of(view, (counts, chosen), &left)?;
-    let choice = Choice::of(view, &left);
+    let refused_by = chosen.and_then(|group| group.example.netns());
+    let choice = Choice::of(view, &left, refused_by);
     // the only address of its interface is not the wrong one
     if choice.own && choice.others.is_empty() || answered(view, left.device.netns, left.tuple.src) {
         return None;
@@ -184,10 +196,12 @@ struct Choice {
     preferred: Option<IpAddr>,
     /// One of the others that is known to the world, where its own is private and the destination is not.
     public: Option<IpAddr>,
+    /// One of another interface, to which who has no way to its own has a route.
+    known: Option<IpAddr>,
 }
 
 impl Choice {
-    fn of(view: &View<'_>, left: &Departure) -> Self {
+    fn of(view: &View<'_>, left: &Departure, refused_by: Option<NetNs>) -> Self {
         let (device, address) = (left.device, left.tuple.src);
         let own = view.host.addresses(device);
         let others: Vec<IpAddr> = translation::siblings(view.host, device, address)
@@ -207,6 +221,14 @@ impl Choice {
                 .find(|_| stays_inside(address) && !stays_inside(left.tuple.dst)),
             others,
             preferred: preferred(view, device.netns, left.tuple.dst),
+            known: refused_by.and_then(|netns| {
+                let routed = |address: &IpAddr| {
+                    let routes = view.host.towards.get(&(netns, *address));
+                    let mut routes = routes.into_iter().flat_map(|dated| &dated.fact);
+                    routes.any(|route| route.kind == "unicast" && route.length > 0)
+                };
+                elsewhere(view.host, left).find(routed)
+            }),
         }
     }
 
@@ -220,8 +242,24 @@ impl Choice {
         self.other_than(address)
             .or(self.alive.first().copied())
             .or(self.public)
+            .or(self.known)
             .or(self.others.first().copied())
     }
+}
+
+/// Addresses of other interfaces of a sender, with which it could have sent a packet as well: few of them.
+fn elsewhere<'a>(host: &'a Host, left: &Departure) -> impl Iterator<Item = IpAddr> + use<'a> {
+    /// More are not looked at.
+    const FEW: usize = 4;
+    let (netns, source, own) = (left.device.netns, left.tuple.src, left.before.is_none());
+    let links = host.links().map(|link| link.device);
+    let all = links
+        .filter(move |device| own && device.netns == netns)
+        .flat_map(|device| host.addresses(device));
+    all.filter(|a| a.scope == 0 && !a.tentative && !translation::is_link_local(a.address))
+        .map(|a| a.address)
+        .filter(move |a| *a != source && a.is_ipv4() == source.is_ipv4())
+        .take(FEW)
 }
 
 /// Whether routers of others have no way to an address.
@@ -260,7 +298,7 @@ fn lost_on_the_way_back(group: &Group<'_>, left: &Departure) -> Option<Proof> {
 fn nothing_came(view: &View<'_>, counts: &Counts, left: &Departure) -> Option<Proof> {
     let address = left.tuple.src;
     let forward = &counts.forward;
-    if total(&counts.reply) > 0 {
+    if view.answers(counts) > 0 {
         return None;
     }
     let here = forward.delivered + forward.consumed > 0;
@@ -338,6 +376,8 @@ fn summary(view: &View<'_>, left: &Departure, choice: &Choice, proof: &Proof) ->
         );
     } else if !choice.others.is_empty() {
         summary += &format!("; the interface also has {}", list(&choice.others));
+    } else if let Some(known) = choice.known {
+        summary += &format!("; to {known}, another address of the sender, there is a route");
     }
     match (proof, choice.public) {
         (Proof::Told(why), _) => summary += &format!(": {why}"),
@@ -402,6 +442,12 @@ fn advice(view: &View<'_>, left: &Departure, choice: &Choice) -> Vec<Remedy> {
         .or_else(|| {
             let other = other_source::others(host, left).find(|o| Some(o.address) == better)?;
             Better::new(host, *left, other).preferred_again()
+        })
+        .or_else(|| {
+            let known = choice.known.filter(|known| Some(*known) == better)?;
+            let owner = host.owners(known).find(|d| d.netns == left.device.netns)?;
+            let entry = host.addresses(owner).iter().find(|a| a.address == known)?;
+            Better::new(host, *left, entry).chosen_instead()
         });
     let changed = by_route.is_some();
     advice.extend(by_route);

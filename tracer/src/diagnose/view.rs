@@ -147,6 +147,19 @@ impl<'a> View<'a> {
         counted.max(journeys)
     }
 
+    /// Answers that were seen or counted: also those of which no event was sent.
+    #[must_use]
+    pub fn answers(&self, counts: &Counts) -> u64 {
+        self.seen(Direction::Reply).max(total(&counts.reply))
+    }
+
+    /// Whether packets of a direction were counted of which no event was sent: what they did is not known.
+    #[must_use]
+    pub fn is_thinned(&self, direction: Direction) -> bool {
+        let told = self.flow.journeys_seen.get(&direction);
+        self.seen(direction) > told.copied().unwrap_or(0)
+    }
+
     /// Whether no packet of either direction was seen: the flow is known by an error about one alone.
     #[must_use]
     pub fn is_unseen(&self, counts: &Counts) -> bool {

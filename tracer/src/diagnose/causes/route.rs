@@ -37,8 +37,8 @@ family! {
         hooks: &["route"],
         beats: &[
             Beats {
-                others: &["route.forwarding-disabled", "route.none", "remote.unanswered", "wire.lost"],
-                why: "the machine that has the destination behind it is on the sender's network: where the default route took the packet nobody is at fault",
+                others: &["route.forwarding-disabled", "route.none", "route.unreachable", "route.prohibit", "route.blackhole", "remote.unanswered", "wire.lost"],
+                why: "the machine that has the destination behind it is on a network of the sender's: where the default route took the packet nobody is at fault",
             },
         ],
         what: "The sender or a router has no route of its own to the destination's network, and its default route

@@ -121,7 +121,7 @@ pub fn questions(loss: &Loss<'_>) -> Vec<Question> {
 }
 
 /// How the one who has asked sent it, and its interface that has the address: the answer came to another machine.
-fn asker(loss: &Loss<'_>) -> Option<(Departure, Device)> {
+pub(super) fn asker(loss: &Loss<'_>) -> Option<(Departure, Device)> {
     let view = View {
         trace: loss.trace,
         host: loss.host,

@@ -101,9 +101,18 @@ fn strange_sender(
     asked: &Tuple,
     answer: &Tuple,
 ) -> Option<Found> {
-    let who = loss.namespace_words();
+    // Another machine may have the asker's address, and get the answer.
+    let asker = duplicate::asker(loss).map(|(left, _)| loss.host.namespace(left.device.netns));
+    let taken = asker.as_ref().map_or_else(String::new, |_| {
+        format!(
+            ", and came to {}, which has {} too",
+            loss.namespace_words(),
+            answer.dst
+        )
+    });
     let head = format!(
-        "answer not translated back: {who} contacted {}, the answer comes from {}",
+        "answer not translated back: {} contacted {}, the answer comes from {}{taken}",
+        asker.unwrap_or_else(|| loss.namespace_words()),
         words::destination(asked),
         answer.source()
     );

@@ -10,6 +10,7 @@ use crate::network::links::peer_of;
 use crate::network::neighbour;
 use crate::network::route::{
     self, Decision, LOOPBACK, Query, Tables, errno_words, lookup, route_words, rule_words,
+    table_words,
 };
 
 use super::super::advertisements::Ignored;
@@ -19,6 +20,7 @@ use super::super::remedy::{Remedy, Shell, command, ip, text};
 use super::super::route_commands;
 use super::super::routing::{holds, network};
 use super::super::words;
+use crate::uapi::rtnetlink::RT_TABLE_MAIN;
 
 /// What refused a packet, as far as it could be read.
 #[derive(Clone, Debug)]
@@ -87,7 +89,13 @@ impl<'a> Refusal<'a> {
             ),
             _ if self.cause == &ROUTE_NONE => match self.ignored() {
                 Some(ignored) => format!("no route to {dst} ({})", ignored.words()),
-                None => format!("no route to {dst}"),
+                None => match self.unasked() {
+                    Some(route) => format!(
+                        "no route to {dst} (table {} has one, and no policy rule leads to that table)",
+                        table_words(route.table)
+                    ),
+                    None => format!("no route to {dst}"),
+                },
             },
             _ => format!("{kind} route for {dst}"),
         }
@@ -116,6 +124,36 @@ impl<'a> Refusal<'a> {
     fn ignored(&self) -> Option<Ignored<'a>> {
         let netns = self.netns.filter(|_| self.query.tuple.dst.is_ipv6())?;
         Ignored::only(self.host, netns).filter(|_| self.cause == &ROUTE_NONE && self.by.is_none())
+    }
+
+    /// A route to the destination in a table to which no policy rule leads.
+    fn unasked(&self) -> Option<&'a TableRoute> {
+        let (netns, dst) = (self.netns?, self.query.tuple.dst);
+        let rules = &self.host.rules.get(&(netns, dst.is_ipv6()))?.fact;
+        let routes = &self.host.towards.get(&(netns, dst))?.fact;
+        let asked = |table: u32| rules.iter().any(|rule| rule.table == table || rule.l3mdev);
+        let sourced = !self.query.tuple.src.is_unspecified();
+        let mut unasked = routes.iter().filter(|route| {
+            let sayable = sourced || route.table == RT_TABLE_MAIN;
+            route.kind == "unicast" && !asked(route.table) && sayable
+        });
+        unasked.next().filter(|_| self.by.is_none())
+    }
+
+    /// The rule that is missing: for the table main where the kernel has it, else for what has this source.
+    fn asking(&self, shell: &Shell, (netns, route): (NetNs, &TableRoute)) -> Remedy {
+        let (v6, table) = (self.query.tuple.dst.is_ipv6(), table_words(route.table));
+        let selector = match route.table {
+            RT_TABLE_MAIN => ["pref".to_owned(), "32766".to_owned()],
+            _ => ["from".to_owned(), self.query.tuple.src.to_string()],
+        };
+        let rule =
+            |verb: &'static str| command![..ip(v6), "rule", verb, ..&selector, "lookup", table];
+        let text = format!(
+            "add the policy rule that leads to table {table}, which has the route {}",
+            route_words(self.host, netns, route)
+        );
+        shell.change(text, rule("add")).undone_by(rule("del"))
     }
 
     /// What to look at and to change. `iif`: source and interface of a packet that came in.
@@ -266,6 +304,10 @@ impl<'a> Refusal<'a> {
     fn missing(&self, shell: &Shell) -> Vec<Remedy> {
         let dst = self.query.tuple.dst;
         let ip = ip(dst.is_ipv6());
+        if let Some(unasked) = self.netns.zip(self.unasked()) {
+            let look = shell.look("the policy rules", command![..ip, "rule show"]);
+            return vec![look, self.asking(shell, unasked)];
+        }
         let look = shell.look("its routes", command![..ip, "route show table all"]);
         let lost = self.netns.and_then(|netns| self.lost_address(netns, shell));
         if let Some(lost) = lost {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::host::facts::NextHop;
-use crate::model::{Device, FibEvent, NetNs};
+use crate::model::{Detail, Device, Direction, Event, FibEvent, NetNs};
 use crate::network::route::{self, Decision, Tables, route_words};
 use crate::verdict::Confidence;
 
@@ -12,10 +12,11 @@ use super::super::causes::{
     Cause, ROUTE_BLACKHOLE, ROUTE_FORWARDING, ROUTE_NONE, ROUTE_PROHIBIT, ROUTE_UNREACHABLE,
 };
 use super::super::loss::Loss;
-use super::super::remedy::{Shell, command, sysctl, text};
+use super::super::remedy::{Remedy, Shell, command, sysctl, text};
 use super::super::routing;
 use super::l2::unredirected::taken_by_the_stack;
 use super::refusal::Refusal;
+use super::source;
 use crate::uapi::errno;
 
 /// `where.hook` of this family.
@@ -89,7 +90,36 @@ pub fn lookup(loss: &Loss<'_>) -> Option<Candidate> {
         )
         .because("icmp", untold(loss, refusal.cause));
     let shell = Shell::of(loss.host, loss.netns());
-    Some(candidate.advise(refusal.advice(&shell, from)))
+    let back = (refusal.cause == &ROUTE_NONE)
+        .then(|| back_where_it_came(loss))
+        .flatten();
+    Some(candidate.advise(back).advise(refusal.advice(&shell, from)))
+}
+
+/// A route for an answer through the interface by which its request came in.
+fn back_where_it_came(loss: &Loss<'_>) -> Option<Remedy> {
+    let (netns, dst) = (loss.netns()?, loss.dst()?);
+    let view = loss.view();
+    let answers = loss.journey.direction == Direction::Reply;
+    let mut requests = view.journeys(Direction::Forward).filter(|_| answers);
+    requests.find_map(|request| {
+        let mut events = request.steps.iter().map(|step| &step.event);
+        let here = |event: &&Event| event.device.is_some_and(|device| device.netns == netns);
+        let entered = |event: &Event| matches!(event.detail, Detail::Ingress);
+        let left_before = |at: usize| {
+            let before = request
+                .steps
+                .get(..at)?
+                .iter()
+                .rev()
+                .map(|step| &step.event);
+            let out = { before }.find(|event| matches!(event.detail, Detail::Egress))?;
+            out.device.filter(|device| device.netns != netns)
+        };
+        let at = events.position(|event| here(&event) && entered(event))?;
+        let came = request.steps.get(at)?.event.device?;
+        source::routed_back((loss.host, came), dst, left_before(at))
+    })
 }
 
 /// The cause that the error of the route stands for: the packet's own, or that of the lookup before.

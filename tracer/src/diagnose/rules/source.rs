@@ -494,11 +494,17 @@ fn next_hop(host: &Host, device: Device, source: IpAddr, handed_by: Option<Devic
         let hop = hops.iter().find(|hop| hop.oif == Some(device.ifindex.0))?;
         Some((hop.gateway?, hop.flags & RouteHop::ONLINK != 0))
     });
+    // An address that no network here holds is on the link all the same, as that of a pod is on its node.
     let before = || {
-        let mut addresses = host.addresses(handed_by?).iter().map(|a| a.address);
-        addresses.find(|a| a.is_ipv4() == source.is_ipv4() && on_link(a))
+        let addresses = host.addresses(handed_by?).iter().filter(|a| a.scope == 0);
+        let mut addresses = addresses
+            .map(|a| a.address)
+            .filter(|a| a.is_ipv4() == source.is_ipv4());
+        let first = addresses.clone().next();
+        let near = addresses.find(on_link);
+        near.or(first).map(|a| (a, near.is_none()))
     };
-    let led = led.or_else(|| before().map(|before| (before, false)));
+    let led = led.or_else(before);
     let alone = host.link(device).is_some_and(|link| link.noarp);
     match led {
         Some((gateway, onlink)) => NextHop::By(gateway, onlink),

@@ -183,7 +183,7 @@ fn missing(view: &View<'_>, direction: Direction, gap: &Gap<'_>, counts: &Counts
     };
     let left = of(Side::Egress, &|device| device == gap.from);
     let came = of(Side::Ingress, &is_there);
-    if came == 0 && direction == Direction::Forward && total(&counts.reply) > 0 {
+    if came == 0 && direction == Direction::Forward && view.answers(counts) > 0 {
         return None;
     }
     let unasked = |event: &Event| self::gap(view.host, event).is_some_and(|gap| !gap.is_asked());

@@ -17,13 +17,13 @@ use super::super::recovered::first_packet;
 use super::super::remedy::{Remedy, Shell, command, sysctl};
 use super::super::rules::neighbor::{self, Unresolved};
 use super::super::source_address;
-use super::super::view::{View, last_seen, total};
+use super::super::view::{View, last_seen};
 use super::super::words;
 use super::{Counts, Silence, waiting};
 
 /// Consumed by the kernel without the answer that it should have made.
 pub(super) fn swallowed(view: &View<'_>, counts: &Counts) -> Option<Silence> {
-    if total(&counts.reply) > 0 || !view.expects_reply() {
+    if view.answers(counts) > 0 || !view.expects_reply() {
         return None;
     }
     let (journey, taken) = Taken::first(view)?;
@@ -228,7 +228,7 @@ fn leads(view: &View<'_>, netns: NetNs, who: &Unresolved) -> bool {
 
 /// The answer failed at its own route lookup.
 pub(super) fn answer_not_sent(view: &View<'_>, counts: &Counts) -> Option<Silence> {
-    if counts.forward.delivered + counts.forward.consumed == 0 || total(&counts.reply) > 0 {
+    if counts.forward.delivered + counts.forward.consumed == 0 || view.answers(counts) > 0 {
         return None;
     }
     let arrived = view
@@ -255,7 +255,7 @@ pub(super) fn answered_with_another_address(view: &View<'_>, counts: &Counts) ->
     let tuple = view.tuple()?;
     if tuple.proto != Proto::Udp
         || counts.forward.delivered == 0
-        || total(&counts.reply) > 0
+        || view.answers(counts) > 0
         || !view.expects_reply()
     {
         return None;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::model::{
-    Detail, Device, Direction, Event, Fate, NetNs, Process, Proto, Transport, Tuple,
+    Detail, Device, Direction, Event, Fate, NetNs, Process, Proto, Transport, Tunnel, Tuple,
 };
 use crate::verdict::{Confidence, Place};
 
@@ -145,20 +145,33 @@ fn beyond(view: &View<'_>, tuple: &Tuple, rest: &str) -> Candidate {
     let gone = last.and_then(|e| e.tuple).unwrap_or(*tuple);
     let source = gone.src;
     let to = words::destination(tuple);
-    let next_hop = netns_of(last).and_then(|netns| next_hop(view, netns, gone.dst));
-    let after = next_hop.map_or_else(
-        || format!("{} and the routers between", gone.dst),
-        |hop| format!("the next hop {hop}, and on {}", gone.dst),
-    );
+    // What goes through a tunnel is routed by its outer addresses.
+    let tunnel = last.and_then(|e| e.packet.as_ref()?.tunnel);
+    let far = tunnel.map_or(gone.dst, |tunnel| tunnel.outer.dst);
+    let next_hop = netns_of(last).and_then(|netns| next_hop(view, netns, far));
+    let after = match (tunnel, next_hop) {
+        (Some(_), _) => format!("{far}, the tunnel's other end"),
+        (None, Some(hop)) => format!("the next hop {hop}, and on {far}"),
+        (None, None) => format!("{far} and the routers between"),
+    };
+    let arrives = match tunnel {
+        Some(Tunnel { outer, .. }) => format!(
+            "does {outer} arrive, is what is inside taken out and passed on to {} (the FORWARD chain there), is there a way back to {source}?",
+            gone.dst
+        ),
+        None => format!("does it arrive, is there a route back to {source}?"),
+    };
     let others = last
         .and_then(|e| e.device)
         .map_or_else(Vec::new, |device| other_sources(view, device, &gone));
     // A service on the link itself is asked at such an address; a router passes none of it on.
     let for_the_link = next_hop.is_some() && translation::is_link_local(gone.dst);
-    let how = if for_the_link {
-        " by a gateway, though its address is one for the own link"
-    } else {
-        ""
+    let how = match tunnel {
+        Some(Tunnel { outer, .. }) => format!(" inside of {outer}"),
+        None if for_the_link => {
+            " by a gateway, though its address is one for the own link".to_owned()
+        }
+        None => String::new(),
     };
     let summary = format!(
         "no answer from {to}: it left this host through {at}{how}, nothing came back{rest}"
@@ -174,7 +187,7 @@ fn beyond(view: &View<'_>, tuple: &Tuple, rest: &str) -> Candidate {
         .advise([
             Shell::of(view.host, netns_of(last)).look(
                 "is the next hop right?",
-                command![..ip(gone.dst.is_ipv6()), "route get", gone.dst],
+                command![..ip(far.is_ipv6()), "route get", far],
             ),
         ])
         .advise(for_the_link.then(|| {
@@ -185,9 +198,7 @@ fn beyond(view: &View<'_>, tuple: &Tuple, rest: &str) -> Candidate {
         }))
         .advise(others)
         .advise(instead.flatten())
-        .advise([text(format!(
-            "trace on {after}: does it arrive, is there a route back to {source}?"
-        ))])
+        .advise([text(format!("trace on {after}: {arrives}"))])
 }
 
 /// The gateway to an address, by what the kernel answered or what was read of routes: a packet of another machine's is not

@@ -12,7 +12,7 @@ use super::super::causes::SOCKET_UNANSWERED;
 use super::super::device_state;
 use super::super::ports;
 use super::super::remedy::{Remedy, Shell, command};
-use super::super::view::{GRACE_NS, View, total};
+use super::super::view::{GRACE_NS, View};
 use super::super::words;
 use super::{Counts, Silence};
 
@@ -47,6 +47,10 @@ fn waits(view: &View<'_>, counts: &Counts) -> Option<(Device, Tuple)> {
     let hop = local.next()?;
     let since = match hop.tuple.proto {
         Proto::Tcp => {
+            // An answer of which no event was sent may have come since.
+            if view.is_thinned(Direction::Reply) {
+                return None;
+            }
             let data = |direction| view.flow.sending.get(&direction).map(|s| s.last_data);
             let asked = data(Direction::Forward).flatten()?;
             let acked = view.flow.sending.get(&Direction::Forward)?.acked.is_some();
@@ -55,7 +59,7 @@ fn waits(view: &View<'_>, counts: &Counts) -> Option<(Device, Tuple)> {
                 .is_some_and(|at| at > asked);
             (acked && !answered).then_some(asked)?
         }
-        Proto::Udp if counts.forward.delivered > 0 && total(&counts.reply) == 0 => hop.last_seen,
+        Proto::Udp if counts.forward.delivered > 0 && view.answers(counts) == 0 => hop.last_seen,
         _ => return None,
     };
     (view.trace.now.since(since) >= GRACE_NS).then_some((hop.device, hop.tuple))

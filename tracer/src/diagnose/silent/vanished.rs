@@ -14,7 +14,7 @@ use super::super::recovered::first_packet;
 use super::super::remedy::{Shell, command, text};
 use super::super::rules::l2::unredirected;
 use super::super::rules::macvlan;
-use super::super::view::{View, last_seen, total};
+use super::super::view::{View, last_seen};
 use super::super::words;
 use super::{Counts, Silence, place_of};
 
@@ -33,7 +33,7 @@ pub(super) fn vanished(view: &View<'_>, direction: Direction, counts: &Counts) -
     let arrived = fates.delivered + fates.left;
     let works = match direction {
         // TCP's handshake and coalesced segments end without any event: an answer proves that they came.
-        Direction::Forward => arrived >= fates.vanished.max(1) || total(&counts.reply) > 0,
+        Direction::Forward => arrived >= fates.vanished.max(1) || view.answers(counts) > 0,
         _ => arrived > 0 || !view.asker_is_here() || conversation(view),
     };
     if fates.vanished == 0 {

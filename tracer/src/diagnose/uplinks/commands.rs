@@ -7,13 +7,15 @@ use crate::host::facts::{PolicyRule, TableRoute};
 use crate::host::{Host, nft_string};
 use crate::model::{Detail, Device, Direction, Event, IfIndex, NetNs};
 use crate::network::filter::{Hook, Interface, Layer, Packet, Rules, states, walk};
-use crate::network::route::{Passed, Query, Step, Tables, lookup, rule_words, table_words};
+use crate::network::route::{
+    Decision, Passed, Query, Step, Tables, lookup, rule_words, table_words,
+};
 use crate::uapi::rtnetlink::{RT_TABLE_LOCAL, RT_TABLE_MAIN};
 
 use super::super::chain_commands;
 use super::super::nat_commands::translators;
 use super::super::remedy::{Command, Remedy, Shell, command, ip, text};
-use super::super::route_commands::free_table;
+use super::super::route_commands::{self, Way, free_table};
 use super::super::view::View;
 use super::super::{routers, routing};
 use super::Detour;
@@ -44,6 +46,10 @@ pub(super) fn advice(view: &View<'_>, detour: &Detour<'_>) -> Vec<Remedy> {
         ),
     ];
     let translated = detour.routed.src != detour.left.src;
+    if let Some(back) = straight_back(host, detour) {
+        list.push(back);
+        return list;
+    }
     let Some(table) = table(view, detour) else {
         let from = match translated {
             true => format!(
@@ -72,6 +78,30 @@ pub(super) fn advice(view: &View<'_>, detour: &Detour<'_>) -> Vec<Remedy> {
         }
     });
     list
+}
+
+/// Behind an interface that asks for no neighbours there is one machine, and what came from it goes back there.
+fn straight_back(host: &Host, detour: &Detour<'_>) -> Option<Remedy> {
+    let (netns, asker) = (detour.netns(), detour.routed.dst);
+    let link = host.link(detour.came).filter(|link| link.noarp)?;
+    let query = match detour.inside {
+        Some(inside) => Query::input(detour.routed, inside.ifindex, 0),
+        None => Query::output(detour.routed, 0),
+    };
+    let Decision::Route { route, .. } = lookup(&Tables::of(host, netns), &query).decision else {
+        return None;
+    };
+    let way = Way {
+        device: link.device,
+        gateway: None,
+        source: None,
+    };
+    let text = format!(
+        "no route leads back to {asker} through {}, by which requests come in: add it",
+        link.name
+    );
+    let shell = Shell::of(host, Some(netns));
+    route_commands::towards(&shell, host, (asker, Some(route)), &way, text)
 }
 
 /// A table that has a route to the asker through the interface by which the request came; or what makes one.
@@ -132,13 +162,18 @@ impl<'a> Through<'a> {
         let (host, v6) = (self.host, self.to.is_ipv6());
         let way = self.way(&self.routes(), router)?;
         let route = |verb: &'static str| {
+            let (way, onlink) = match way.split_last() {
+                Some((last, rest)) if last == "onlink" => (rest, Some("onlink")),
+                _ => (way.as_slice(), None),
+            };
             command![
                 ..ip(v6),
                 "route",
                 verb,
-                ..&way,
+                ..way,
                 "dev",
                 host.interface(self.device),
+                ..onlink,
                 "table",
                 number
             ]
@@ -160,11 +195,14 @@ impl<'a> Through<'a> {
             return Some(vec![format!("{network}/{}", own.prefix)]);
         }
         let gateway = routes.iter().find_map(|r| r.gateway).or_else(router)?;
-        Some(vec![
-            "default".to_owned(),
-            "via".to_owned(),
-            gateway.to_string(),
-        ])
+        // No network of the interface has it: the route says that it is on the link all the same.
+        let onlink = self.host.near(self.device, gateway).is_none();
+        let way = ["default", "via", &gateway.to_string()].map(str::to_owned);
+        Some(
+            way.into_iter()
+                .chain(onlink.then(|| "onlink".to_owned()))
+                .collect(),
+        )
     }
 }
 
@@ -214,7 +252,10 @@ fn sender_of(view: &View<'_>, detour: &Detour<'_>) -> Option<IpAddr> {
         .map(|s| &s.event)
         .filter(at_door)
         .find_map(|e| Some(e.packet.as_ref()?.ethernet?.src))?;
-    routers::address_of(view, detour.came, mac).filter(of_family)
+    let near = |address: &&IpAddr| view.host.near(detour.came, **address).is_some();
+    let all = routers::addresses_of(view, detour.came, mac);
+    let all: Vec<IpAddr> = all.into_iter().filter(of_family).collect();
+    all.iter().find(near).or(all.first()).copied()
 }
 
 /// Packets find their way by their source.

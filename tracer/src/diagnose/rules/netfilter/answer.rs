@@ -9,6 +9,7 @@ use super::super::super::chain_commands::{
 };
 use super::super::super::hooks::Hook;
 use super::super::super::loss::Loss;
+use super::super::super::missing_route;
 use super::super::super::nfqueue;
 use super::super::super::owners::{self, Owner};
 use super::super::super::remedy::{Remedy, Shell, command, text};
@@ -190,6 +191,10 @@ fn named(
     candidate = candidate.advise(look(shell, chain, stands));
     candidate = source_before::explain(candidate, (loss, hook));
     candidate = other_source::explain(candidate, (loss, hook));
+    if let Some((words, change)) = missing_route::before_a_filter(loss) {
+        candidate.summary += &words;
+        candidate = candidate.advise([change]);
+    }
     if let Some((words, changes)) = untranslated_source::before_a_filter(loss) {
         candidate.summary += &words;
         candidate = candidate.advise(changes);
