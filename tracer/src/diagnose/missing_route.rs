@@ -18,6 +18,7 @@ use super::Found;
 use super::candidate::{Candidate, place_on};
 use super::causes::{Cause, ROUTE_MISSING, ROUTE_WRONG_HOP, by_code};
 use super::loss::Loss;
+use super::outranked;
 use super::remedy::{Command, Remedy, Shell, command, ip, text};
 use super::route_commands;
 use super::translation::is_link_local;
@@ -290,7 +291,8 @@ pub fn taken(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
     let host = view.host;
     let astray = Astray::of(view, direction).filter(|astray| astray.fits(view, direction))?;
     let route = astray.route(host).filter(|route| route.length == 0)?;
-    if astray.other(host, route).is_some() {
+    let hidden = || astray.by != astray.from && outranked::is_behind(view, direction);
+    if astray.other(host, route).is_some() || hidden() {
         return None;
     }
     let name = host.namespace(astray.from.netns);

@@ -118,6 +118,12 @@ fn used<'a>(tables: &Tables<'a>, at: &Routed) -> Option<&'a TableRoute> {
     }
 }
 
+/// Whether such a route is behind what became of a flow.
+#[must_use]
+pub fn is_behind(view: &View<'_>, direction: Direction) -> bool {
+    Outranked::of(view, direction).is_some()
+}
+
 /// For what left and was not answered: the other way that its sender has, and what makes it take that, where the route in use is
 /// for this destination alone.
 pub fn other_way(view: &View<'_>) -> Option<(String, Option<Remedy>)> {

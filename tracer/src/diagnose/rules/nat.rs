@@ -19,6 +19,7 @@ use super::super::translation::{self, Change};
 use super::super::translator;
 use super::super::view::View;
 use super::super::words;
+use super::duplicate;
 use super::{ipvs, socket, window};
 
 /// Whether iptables sees what a bridge forwards (net/bridge/br_netfilter_hooks.c).
