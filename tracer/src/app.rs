@@ -166,6 +166,18 @@ pub fn list(what: Option<Listed>, places: NamePlaces) -> Result<ExitStatus, Erro
     print(|out| out.write_all(text.as_bytes()))
 }
 
+/// Waits for a signal, with no rights: what is started beside it has its own.
+///
+/// # Errors
+/// When signals cannot be waited for.
+pub fn wait() -> Result<ExitStatus, Error> {
+    confine(Role::Work, 0);
+    runtime()?.block_on(async {
+        Signals::listen()?.any().await;
+        Ok(ExitStatus::Done)
+    })
+}
+
 /// Prints keys and colours in force, as a settings file.
 ///
 /// # Errors

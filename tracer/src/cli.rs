@@ -5,6 +5,7 @@ mod cluster;
 mod diff;
 mod duration;
 mod hold;
+mod man;
 mod merge;
 mod names;
 mod output;
@@ -33,6 +34,7 @@ use crate::error::Error;
 use crate::host::NamePlaces;
 use crate::inventory::list::Listed;
 pub use clap_complete::Shell;
+pub use man::man;
 
 /// What is to be done.
 #[derive(Debug)]
@@ -67,8 +69,10 @@ pub enum Invocation {
     Completions(Shell),
     /// Print keys and colours of the full screen.
     Keys,
-    /// Print the man page.
-    Man,
+    /// Do nothing until a signal comes.
+    Wait,
+    /// Print the man page, of tracer or of a subcommand.
+    Man(Option<String>),
 }
 
 const LONG_ABOUT: &str = "\
@@ -183,7 +187,7 @@ enum Command {
     /// The packets that `tracer doctor` traces are sent by a process of their own
     #[command(hide = true, name = sample::SENDER)]
     DoctorSender,
-    /// Print the JSON Schema of the report, of the lines of --output ndjson, or of a comparison
+    /// Print the JSON Schema of the report, of the lines of --output ndjson, of a comparison, or of `tracer doctor --json`
     Schema {
         /// Which document
         #[arg(value_enum, default_value_t = Document::Report)]
@@ -198,8 +202,13 @@ enum Command {
     },
     /// Print the keys and colours of the full screen, as a settings file
     Keys,
-    /// Print the man page (read it with `tracer man | man -l -`)
-    Man,
+    /// Do nothing until a signal ends it: a container stays there for others to be started in it (kubectl exec)
+    Wait,
+    /// Print the man page of tracer, or that of a subcommand (read it with `tracer man replay | man -l -`)
+    Man {
+        /// A subcommand [default: tracer itself]
+        command: Option<String>,
+    },
 }
 
 /// Where names are found.
@@ -530,6 +539,8 @@ pub enum Document {
     Ndjson,
     /// The comparison: `tracer diff --json`.
     Diff,
+    /// What `tracer doctor --json` writes.
+    Doctor,
 }
 
 /// When to use colours.
@@ -689,7 +700,11 @@ fn invocation(cli: Cli, surroundings: Surroundings) -> Result<Invocation, Error>
         Some(Command::Causes) => Invocation::Causes,
         Some(Command::Completions { shell }) => Invocation::Completions(shell),
         Some(Command::Keys) => Invocation::Keys,
-        Some(Command::Man) => Invocation::Man,
+        Some(Command::Wait) => Invocation::Wait,
+        Some(Command::Man { command }) => {
+            command.as_deref().map(man::check).transpose()?;
+            Invocation::Man(command)
+        }
     })
 }
 
@@ -713,14 +728,6 @@ pub fn completions(shell: Shell, out: &mut impl Write) -> io::Result<()> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "tracer", &mut text);
     out.write_all(&text)
-}
-
-/// Writes the man page.
-///
-/// # Errors
-/// When the writer fails.
-pub fn man(out: &mut impl Write) -> io::Result<()> {
-    clap_mangen::Man::new(Cli::command()).render(out)
 }
 
 /// Smallest bound of a recording, and of what is kept of a trace: its beginnings must fit into a part of it.

@@ -4,6 +4,7 @@ pub mod sample;
 
 use std::fmt::Write as _;
 
+use schemars::{JsonSchema, schema_for};
 use serde::Serialize;
 use tracer_common::hook::{Attach, HOOKS};
 
@@ -16,7 +17,7 @@ use crate::model::clean::clean;
 pub const SCHEMA: &str = "tracer.doctor/1";
 
 /// What was found. As JSON `tracer.doctor/1`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 pub struct Examination {
     /// `tracer.doctor/1`.
     pub schema: String,
@@ -41,7 +42,7 @@ pub struct Examination {
 }
 
 /// The running kernel.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 pub struct KernelState {
     /// Its release.
     pub release: String,
@@ -54,7 +55,7 @@ pub struct KernelState {
 }
 
 /// Something that keeps tracer from working.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 pub struct Hindrance {
     /// What.
     pub what: String,
@@ -63,7 +64,7 @@ pub struct Hindrance {
 }
 
 /// A hook in the kernel.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 pub struct Hook {
     /// Its name.
     pub name: String,
@@ -76,7 +77,7 @@ pub struct Hook {
 }
 
 /// What is looked at.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 pub struct Scope {
     /// Network namespaces found.
     pub namespaces: u32,
@@ -91,7 +92,7 @@ pub struct Scope {
 }
 
 /// A source of names.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 pub struct Names {
     /// Whose.
     pub of: String,
@@ -102,12 +103,18 @@ pub struct Names {
 }
 
 /// What became of the packets of tracer's own.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 pub struct SampleState {
     /// `followed`, `not followed`, `not sent`.
     pub state: String,
     /// What was sent and seen, or why not.
     pub detail: String,
+}
+
+/// The JSON Schema of what `tracer doctor --json` writes, indented, with a line end: docs/doctor.schema.json.
+#[must_use]
+pub fn schema() -> String {
+    format!("{:#}\n", schema_for!(Examination).to_value())
 }
 
 impl Examination {

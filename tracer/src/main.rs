@@ -7,7 +7,7 @@ use tracer::app;
 use tracer::app::hold::{helper, save};
 use tracer::cli::{self, Document, Invocation};
 use tracer::diagnose::causes;
-use tracer::doctor::sample;
+use tracer::doctor::{self, sample};
 use tracer::error::{Error, ExitStatus};
 use tracer::render;
 
@@ -45,12 +45,14 @@ fn run(invocation: Invocation) -> Result<ExitStatus, Error> {
                 Document::Report => render::json::schema(),
                 Document::Ndjson => render::json::line_schema(),
                 Document::Diff => render::json::comparison_schema(),
+                Document::Doctor => doctor::schema(),
             };
             app::print(|out| out.write_all(schema.as_bytes()))
         }
         Invocation::Causes => app::print(|out| out.write_all(causes::manual().as_bytes())),
         Invocation::Completions(shell) => app::print(|out| cli::completions(shell, out)),
         Invocation::Keys => app::keys(),
-        Invocation::Man => app::print(cli::man),
+        Invocation::Wait => app::wait(),
+        Invocation::Man(command) => app::print(|out| cli::man(command.as_deref(), out)),
     }
 }

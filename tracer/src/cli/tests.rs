@@ -2,7 +2,7 @@
 
 use clap::CommandFactory;
 
-use super::{Cli, Document, Invocation, Shell, completions, man, parse_from};
+use super::{Cli, Document, Invocation, Shell, completions, parse_from};
 use crate::config::Surroundings;
 use crate::inventory::list::Listed;
 
@@ -52,7 +52,9 @@ fn expressions_and_subcommands_stand_side_by_side() {
     let unread = format!("{unread:?}");
     assert!(unread.contains("kubectl get pods"), "{unread}");
     assert!(matches!(invocation("causes"), Invocation::Causes));
-    assert!(matches!(invocation("man"), Invocation::Man));
+    assert!(matches!(invocation("wait"), Invocation::Wait));
+    assert!(matches!(invocation("man"), Invocation::Man(None)));
+    assert!(matches!(invocation("man replay"), Invocation::Man(Some(_))));
     assert!(matches!(
         invocation("completions bash"),
         Invocation::Completions(Shell::Bash)
@@ -73,7 +75,7 @@ fn help() {
 }
 
 #[test]
-fn completions_and_man_page_know_the_options() {
+fn completions_know_the_options() {
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
         let mut text = Vec::new();
         completions(shell, &mut text).unwrap();
@@ -82,7 +84,4 @@ fn completions_and_man_page_know_the_options() {
             "{shell}"
         );
     }
-    let mut page = Vec::new();
-    man(&mut page).unwrap();
-    assert!(String::from_utf8(page).unwrap().contains("until\\-verdict"));
 }

@@ -85,3 +85,13 @@ fn the_mode_of_lockdown_is_the_one_in_brackets() {
     assert_eq!(chosen("[none] integrity confidentiality"), "none");
     assert_eq!(chosen(""), "");
 }
+
+#[test]
+fn the_committed_schema_is_current() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/doctor.schema.json");
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        committed == super::schema(),
+        "run `tracer schema doctor > docs/doctor.schema.json`"
+    );
+}
