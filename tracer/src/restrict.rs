@@ -159,6 +159,12 @@ fn fitting(path: &Path, access: BitFlags<AccessFs>) -> BitFlags<AccessFs> {
     }
 }
 
+/// libc has no name for it on 64-bit ARM with musl (include/uapi/asm-generic/unistd.h).
+#[cfg(target_arch = "aarch64")]
+const KEXEC_FILE_LOAD: libc::c_long = 294;
+#[cfg(not(target_arch = "aarch64"))]
+const KEXEC_FILE_LOAD: libc::c_long = libc::SYS_kexec_file_load;
+
 /// Refused to every thread: to start programs, to look into other processes, to change the machine.
 const NEVER: &[libc::c_long] = &[
     libc::SYS_acct,
@@ -180,7 +186,7 @@ const NEVER: &[libc::c_long] = &[
     libc::SYS_io_uring_register,
     libc::SYS_io_uring_setup,
     libc::SYS_kcmp,
-    libc::SYS_kexec_file_load,
+    KEXEC_FILE_LOAD,
     libc::SYS_kexec_load,
     libc::SYS_keyctl,
     libc::SYS_mknodat,

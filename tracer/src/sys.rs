@@ -102,8 +102,9 @@ pub(crate) fn raise_loopback() -> io::Result<()> {
     let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
     // SAFETY: a structure of integers and addresses, for which zeros are values.
     let mut request = unsafe { std::mem::zeroed::<libc::ifreq>() };
-    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
-        *to = from.cast_signed();
+    for (to, from) in request.ifr_name.iter_mut().zip(*b"lo") {
+        // unsigned on some processors
+        *to = libc::c_char::from_ne_bytes([from]);
     }
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
     // SAFETY: the request reads the structure and keeps no pointer to it; the descriptor is open.
