@@ -1,7 +1,7 @@
 # Thin targets: the work is done by xtask. `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lab labs record-labs bench fuzz check-object kernels dist
+.PHONY: help setup demo test check lab labs record-labs bench fuzz check-object kernels dist image
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -41,5 +41,8 @@ check-object: setup ## what the built eBPF object contains
 kernels: setup ## load and run labs on other kernels, in virtual machines: make kernels [VERSIONS="5.10 6.1"] [FILES=...] (root)
 	@cargo xtask kernels $(VERSIONS:%=--kernel %) $(FILES)
 
-dist: setup ## the static release binary, in target/dist
-	@cargo xtask dist
+dist: setup ## what is handed out, in target/dist: binaries, .deb, images, man pages: make dist [TWICE=1]
+	@cargo xtask dist $(if $(TWICE),--twice)
+
+image: setup ## the container images alone, in target/dist, for ctr image import and docker load
+	@cargo xtask image

@@ -3,10 +3,13 @@
 
 use anyhow::{Context, Result};
 
-use crate::command::{cargo, program, run as run_command};
+use crate::command::{cargo, exists, program, run as run_command};
 use crate::test::{Counts, cargo_test};
 use crate::workspace::Toolchain;
 use crate::{dist, object};
+
+/// Scripts for a POSIX shell.
+const SCRIPTS: [&str; 3] = [".ci/run", "kubernetes/kubectl-tracer", "xtask/bootstrap.sh"];
 
 /// Runs all checks; the first that fails ends them, failed tests are counted.
 pub(crate) fn run() -> Result<Counts> {
@@ -22,6 +25,7 @@ pub(crate) fn run() -> Result<Counts> {
         "warnings",
     ]))?;
     clippy_ebpf()?;
+    shell_scripts()?;
     dist::check()?;
     object::run()?;
     // The advisory database is not part of the check: it comes from the network, and changes what passes from
@@ -31,6 +35,15 @@ pub(crate) fn run() -> Result<Counts> {
     let mut counts = cargo_test(&[])?;
     counts += cargo_test(&["--package", "tests", "--lib", "--bins"])?;
     Ok(counts)
+}
+
+/// Lints of what is handed out, and used, as a shell script.
+fn shell_scripts() -> Result<()> {
+    if !exists("shellcheck") {
+        eprintln!("SKIPPED: shell scripts are not checked without shellcheck");
+        return Ok(());
+    }
+    run_command(program("shellcheck", SCRIPTS))
 }
 
 /// The kernel programs are another toolchain's, and another target's.

@@ -57,8 +57,10 @@ enum Chore {
     Frame,
     /// What tracer costs a packet and a router, how soon it is ready and answers, memory, size; needs root
     Bench(bench::Wish),
-    /// The static release binary and its checksum, in target/dist
-    Dist,
+    /// What is handed out, in target/dist: static binaries, packages, container images, man pages, completions, SBOM, checksums
+    Dist(dist::Wish),
+    /// The container images alone, in target/dist
+    Image,
     /// Look for bytes that break one of the readers of what others wrote
     Fuzz(fuzz::Wish),
     /// Check what the built eBPF object contains
@@ -79,7 +81,8 @@ fn main() -> ExitCode {
         Chore::Demo { file } => labs::demo(&file),
         Chore::Frame => frame::run(),
         Chore::Bench(wish) => bench::run(&wish),
-        Chore::Dist => dist::run(),
+        Chore::Dist(wish) => dist::run(&wish),
+        Chore::Image => dist::images(),
         Chore::Fuzz(wish) => fuzz::run(&wish),
         Chore::CheckObject => object::run(),
         Chore::Kernels(wish) => kernels::run(&wish),

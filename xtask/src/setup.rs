@@ -21,7 +21,7 @@ const DENY: Tool = ("cargo-deny", "0.20.2", &["--debug"]);
 const OF_DEMO: [&str; 5] = ["bridge", "ip", "iptables-nft", "ping", "sysctl"];
 
 /// Programs that labs and tests use, and the Debian package of each.
-const PROGRAMS: [(&str, &str); 21] = [
+const PROGRAMS: [(&str, &str); 22] = [
     ("arptables-nft", "iptables"),
     ("bridge", "iproute2"),
     ("conntrack", "conntrack"),
@@ -36,6 +36,7 @@ const PROGRAMS: [(&str, &str); 21] = [
     ("nft", "nftables"),
     ("ping", "iputils-ping"),
     ("python3", "python3"),
+    ("shellcheck", "shellcheck"),
     ("socat", "socat"),
     ("ss", "iproute2"),
     ("sysctl", "procps"),

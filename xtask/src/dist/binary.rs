@@ -1,0 +1,81 @@
+//! The static binaries: no shared libc and no C toolchain, linked by the linker that comes with Rust.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::{ARCHITECTURES, Architecture};
+use crate::command::{cargo, program, run as run_command};
+use crate::workspace::{Toolchain, root};
+
+/// Checks that tracer compiles for what is handed out: libc has less for musl than for glibc, and other types on other
+/// processors.
+pub(crate) fn check() -> Result<()> {
+    let mut command = cargo(["check", "--package", "tracer"]);
+    for architecture in ARCHITECTURES {
+        install(architecture)?;
+        command.args(["--target", &architecture.triple()]);
+    }
+    run_command(command)
+}
+
+/// Rust's own libraries for the target.
+fn install(architecture: Architecture) -> Result<()> {
+    let channel = Toolchain::host()?.channel;
+    let triple = architecture.triple();
+    run_command(program(
+        "rustup",
+        ["target", "add", &triple, "--toolchain", &channel],
+    ))
+}
+
+/// Where cargo puts this machine's static binary.
+pub(crate) fn path() -> PathBuf {
+    place(std::env::consts::ARCH)
+}
+
+fn place(architecture: &str) -> PathBuf {
+    let triple = format!("{architecture}-unknown-linux-musl");
+    root().join("target").join(triple).join("release/tracer")
+}
+
+/// Builds this machine's static binary, where its sources are younger, and gives its path.
+pub(crate) fn build() -> Result<PathBuf> {
+    build_for(Architecture::host()?)
+}
+
+fn build_for(architecture: Architecture) -> Result<PathBuf> {
+    install(architecture)?;
+    let triple = architecture.triple();
+    let mut command = cargo(["build", "--release", "--locked", "--package", "tracer"]);
+    command.args(["--bin", "tracer", "--target", &triple]);
+    command.arg("--config");
+    command.arg(format!("target.{triple}.linker=\"rust-lld\""));
+    command.arg("--config");
+    command.arg(format!("target.{triple}.rustflags={:?}", flags()?));
+    run_command(command)?;
+    Ok(place(architecture.rust))
+}
+
+/// Paths stand in the messages of panics: those of this machine are replaced.
+fn flags() -> Result<Vec<String>> {
+    let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let cargo_home = match cargo_home {
+        Some(home) => home,
+        None => PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?).join(".cargo"),
+    };
+    let remap = |from: &Path, to| format!("--remap-path-prefix={}={to}", from.display());
+    Ok(vec![
+        remap(&cargo_home, "/cargo"),
+        remap(&root(), "/tracer"),
+    ])
+}
+
+/// Builds one into the directory.
+pub(super) fn hand_out(architecture: Architecture, folder: &Path) -> Result<()> {
+    let built = build_for(architecture)?;
+    fs::copy(&built, folder.join(architecture.file()))
+        .with_context(|| format!("cannot copy {}", built.display()))?;
+    Ok(())
+}
