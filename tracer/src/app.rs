@@ -30,7 +30,7 @@ use crate::config::Depth;
 use crate::config::{Config, RecordTo, ScreenConfig};
 use crate::error::{Error, ExitStatus};
 use crate::filter::{Request, compile};
-use crate::host::{NamePlaces, machine};
+use crate::host::NamePlaces;
 use crate::inventory::{self, list::Listed};
 use crate::render::style::{ASCII, UNICODE};
 use crate::report::Report;
@@ -407,8 +407,9 @@ async fn run(
             }
         }
     }
-    let now = machine::ktime().map_err(|error| Error::io("read the clock", error))?;
-    let end = Input::End(now, ending.unwrap_or(EndReason::Asked));
+    // When the programs were told to stop: what came later was seen by none.
+    let until = session.trace().now;
+    let end = Input::End(until, ending.unwrap_or(EndReason::Asked));
     take(&mut session, &mut kept, &mut display, &end);
     drop(live);
     if !left {

@@ -240,6 +240,15 @@ impl Kernel {
         self.interfaces.len()
     }
 
+    /// All programs see nothing more, from the same moment on: they are detached one after the other, which takes long where
+    /// there are many interfaces, and what some of them still saw, others would miss.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn disarm(&mut self) -> Result<(), KernelError> {
+        Ok(self.filter.disarm()?)
+    }
+
     /// Detaches everything; what the programs sent before can still be read. Dropping does the same.
     pub fn detach_all(&mut self) {
         let _fast = Expedited::begin();

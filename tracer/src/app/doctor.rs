@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::doctor::sample::{DATAGRAMS, Sample};
 use crate::doctor::{Examination, Hindrance, SampleState};
 use crate::error::{Error, ExitStatus};
-use crate::host::{machine, name_sources};
+use crate::host::name_sources;
 use crate::kernel::preflight::Conditions;
 use crate::model::Fate;
 use crate::session::Session;
@@ -81,8 +81,7 @@ async fn trace(config: &Config, found: &mut Examination) -> Result<(), Error> {
             Message::Answered | Message::Failed(_) => {}
         }
     }
-    let now = machine::ktime().map_err(|error| Error::io("read the clock", error))?;
-    session.input(&Input::End(now, EndReason::Asked));
+    session.input(&Input::End(session.trace().now, EndReason::Asked));
     let took = u64::try_from(ready.took.as_millis()).unwrap_or(u64::MAX);
     let namespaces = u32::try_from(ready.namespaces).unwrap_or(u32::MAX);
     found.traced(session.host(), (namespaces, took));

@@ -181,6 +181,12 @@ impl FilterWriter {
         self.store()
     }
 
+    /// No filter is in force any more: the programs do nothing.
+    pub(super) fn disarm(&mut self) -> Result<(), MapError> {
+        self.pair.armed = 0;
+        self.store()
+    }
+
     fn store(&mut self) -> Result<(), MapError> {
         let mut bytes: FilterBytes = [0; size_of::<RawFilterPair>()];
         bytes.copy_from_slice(self.pair.as_bytes());

@@ -265,7 +265,7 @@ impl Control {
             return Ok(());
         }
         if ticks.is_multiple_of(COUNTERS_EVERY) && !self.waiting.get() {
-            self.send_counters()?;
+            self.send_counters(machine::ktime()?)?;
         }
         self.send_rule_traces()?;
         self.read_filters_again()?;
@@ -282,17 +282,20 @@ impl Control {
 
     /// Takes the probes out, hands on what they saw, and says that nothing more will come.
     fn stop(&mut self) -> Result<(), Exit> {
+        self.kernel.disarm()?;
+        // To detach them takes time in which nothing is seen: it is not part of what is judged.
+        let until = machine::ktime()?;
         self.kernel.detach_all();
         if let Some(reading) = self.reading.take() {
             reading.stop().map_err(|e| {
                 Exit::Failed(Error::runtime("cannot read the ring buffer").caused_by(e))
             })?;
         }
-        self.send_counters()?;
+        self.send_counters(until)?;
         self.send_rule_traces()?;
         self.rules = None;
         self.tell(vec![Fact::Cost(self.meter.total(&self.kernel)?)])?;
-        self.send(Input::Tick(machine::ktime()?))?;
+        self.send(Input::Tick(until))?;
         Ok(self.to.blocking_send(Message::Drained)?)
     }
 
@@ -386,9 +389,8 @@ impl Control {
 
     /// Rows that changed since they were read the last time; those of the second before too, as a program may add to a row
     /// a little later than it read the clock.
-    fn send_counters(&mut self) -> Result<(), Exit> {
+    fn send_counters(&mut self, now: KtimeNs) -> Result<(), Exit> {
         const MARGIN: u64 = 1_000_000_000;
-        let now = machine::ktime()?;
         let counters = self.kernel.counters(self.counted)?;
         self.counted = KtimeNs(now.0.saturating_sub(MARGIN));
         self.waiting.set(true);
