@@ -188,3 +188,62 @@ fn what_two_nodes_saved_is_one_path() {
     })
     .unwrap();
 }
+
+#[test]
+fn with_pseudonyms_nothing_that_is_saved_or_told_has_the_originals() {
+    alone(|| {
+        let said = shell(
+            "10.201",
+            r#"printf '#!/bin/sh\nenv | grep ^TRACER_ > "$1".part; mv "$1".part "$1"\n' > tell; chmod 755 tell
+            "$TRACER" hold --redact --last 30s --after 1s --save saves --metrics m.prom \
+                --exec '/run/kept/tell /run/kept/told' icmp and host 10.198.9.9 < /dev/null 2> said & pid=$!
+            said "tracer: ready" said
+            seen=$(wc -l < pinged); said icmp_seq=$((seen + 20)) pinged
+            ip -n router route del 10.198.9.0/24
+            said "tracer: saved" said
+            said TRACER_SUMMARY told
+            kill -INT $pid; wait $pid; cat said >&2"#,
+        );
+        let recording = files("saves", ".tracer").remove(0);
+        let report = report(&format!("replay {}", recording.display()));
+        assert_eq!(text(&report, "/verdict/cause"), "route.none", "{said}");
+        // what was read by the original addresses is there, under others
+        assert_eq!(text(&report, "/changes/0/kind"), "route", "{report:#}");
+        let mut all = vec![said, read("told"), read("m.prom"), report.to_string()];
+        all.extend(files("saves", ".json").into_iter().map(read));
+        all.extend(files("saves", ".md").into_iter().map(read));
+        for text in all {
+            for original in ["10.201.", "router", "client", "server"] {
+                assert!(!text.contains(original), "{original} in {text}");
+            }
+        }
+    })
+    .unwrap();
+}
+
+#[test]
+fn nf_tables_tells_the_recorder_which_rule_it_was() {
+    alone(|| {
+        let said = shell(
+            "10.202",
+            r#""$TRACER" hold --rules --last 30s --after 1s --save saves --netns router \
+                icmp and host 10.198.9.9 < /dev/null 2> said & pid=$!
+            said "tracer: ready" said
+            ip netns exec router nft list tables | grep -q tracer-rules
+            ip netns exec router nft -f - <<< 'table ip fw { chain f { type filter hook forward priority 0; ip daddr 10.198.9.9 counter drop; }; }'
+            said "saved .*netfilter.drop" said
+            kill -TERM $pid; wait $pid; cat said >&2
+            [ "$(ip netns exec router nft list tables)" = "table ip fw" ]"#,
+        );
+        let recording = files("saves", ".tracer").remove(0);
+        let report = report(&format!("replay {}", recording.display()));
+        let checks = report
+            .pointer("/flows/0/paths/0/hops/0/checks")
+            .and_then(Value::as_array);
+        let told = checks.unwrap().iter().any(|check| {
+            text(check, "/by") == "trace" && text(check, "/chain") == "f"
+        });
+        assert!(told, "{said}\n{report:#}");
+    })
+    .unwrap();
+}

@@ -346,6 +346,12 @@ pub struct HoldArgs {
     /// What is followed, and where.
     #[command(flatten)]
     pub scope: ScopeArgs,
+    /// Pseudonyms.
+    #[command(flatten)]
+    pub redact: RedactArgs,
+    /// Have nf_tables tell which rules packets meet: adds a table that marks them for tracing, and goes with the process
+    #[arg(long, help_heading = "What to follow")]
+    pub rules: bool,
     /// Limits.
     #[command(flatten)]
     pub limits: LimitArgs,

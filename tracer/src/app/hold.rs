@@ -21,6 +21,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 use super::files::{Files, Wanted};
+use super::redaction::RedactionStage;
 use super::renamed::{self, Renamed};
 use super::{LAST_ANSWERS, Signals, confine, ready_line, runtime, say};
 use crate::config::HoldConfig;
@@ -58,12 +59,17 @@ pub fn hold(config: &HoldConfig) -> Result<ExitStatus, Error> {
     let runtime = runtime()?;
     let store = Store::open(&config.save)?;
     let files = Files::start(Wanted::default().beside(config.metrics.as_deref()))?;
+    let redaction = RedactionStage::new(config.trace.redact.as_ref())?;
     let saver = Saver::start()?;
-    runtime.block_on(run(config, &store, &files, saver))?;
+    runtime.block_on(run(config, (&store, &files, redaction), saver))?;
     Ok(ExitStatus::Done)
 }
 
-async fn run(config: &HoldConfig, store: &Store, files: &Files, saver: Saver) -> Result<(), Error> {
+async fn run(
+    config: &HoldConfig,
+    (store, files, redaction): (&Store, &Files, RedactionStage),
+    saver: Saver,
+) -> Result<(), Error> {
     let mut signals = Signals::listen()?;
     let mut asked = signal(SignalKind::user_defined1())
         .map_err(|error| Error::io("listen for signals", error))?;
@@ -73,7 +79,7 @@ async fn run(config: &HoldConfig, store: &Store, files: &Files, saver: Saver) ->
     };
     let mut keys = Keys::listen()?;
     let mut renamed = Renamed::start(&config.trace)?;
-    let mut holder = Holder::new(config, store, files, saver)?;
+    let mut holder = Holder::new(config, (store, files, redaction), saver)?;
     confine(Role::Work, config.trace.verbosity);
     say!("{}", ready_line(live.ready()));
     if keys.are_there() {
@@ -93,17 +99,18 @@ async fn run(config: &HoldConfig, store: &Store, files: &Files, saver: Saver) ->
                 if let Some(renamed) = &renamed {
                     renamed.see(&input);
                 }
-                holder.take(&input, &mut live)?;
+                holder.take(input, &mut live)?;
             },
         }
     }
     live.stop();
     while let Some(input) = drained(&mut live).await? {
-        holder.take(&input, &mut live)?;
+        holder.take(input, &mut live)?;
     }
     let questions = holder.watch.questions();
+    let questions = holder.redaction.questions(questions);
     for input in live.ask_and_wait(questions, LAST_ANSWERS).await {
-        holder.keep(&input)?;
+        holder.keep(input)?;
     }
     drop(live);
     holder.end().await
@@ -152,6 +159,8 @@ impl Due {
 struct Holder<'a> {
     config: &'a HoldConfig,
     directory: PathBuf,
+    /// What is kept, looked at, said, saved and counted has passed it.
+    redaction: RedactionStage,
     ring: Ring,
     watch: Watch,
     incidents: Incidents,
@@ -170,8 +179,7 @@ struct Holder<'a> {
 impl<'a> Holder<'a> {
     fn new(
         config: &'a HoldConfig,
-        store: &Store,
-        files: &Files,
+        (store, files, redaction): (&Store, &Files, RedactionStage),
         saver: Saver,
     ) -> Result<Self, Error> {
         let clock = |error| Error::io("read the clock", error);
@@ -184,6 +192,7 @@ impl<'a> Holder<'a> {
         Ok(Self {
             config,
             directory: store.directory.clone(),
+            redaction,
             ring: Ring::new(config.last + config.after, config.max_memory),
             watch: Watch::new(),
             incidents: Incidents::new(
@@ -205,17 +214,21 @@ impl<'a> Holder<'a> {
     }
 
     /// Keeps an input, and does what is due at a tick.
-    fn take(&mut self, input: &Input, live: &mut Live) -> Result<(), Error> {
+    fn take(&mut self, input: Input, live: &mut Live) -> Result<(), Error> {
+        let is_tick = matches!(input, Input::Tick(_));
         self.keep(input)?;
-        if matches!(input, Input::Tick(_)) {
+        if is_tick {
             self.tick(live)?;
         }
         Ok(())
     }
 
-    fn keep(&mut self, input: &Input) -> Result<(), Error> {
-        self.watch.take(input);
-        let kept = self.ring.take(input);
+    fn keep(&mut self, input: Input) -> Result<(), Error> {
+        let Some(input) = self.redaction.input(input) else {
+            return Ok(());
+        };
+        self.watch.take(&input);
+        let kept = self.ring.take(&input);
         kept.map_err(|error| Error::io("keep what is traced", error))
     }
 
@@ -223,9 +236,15 @@ impl<'a> Holder<'a> {
         let now = self.watch.now();
         let watch = &mut self.watch;
         let questions = self.ask.run(Duration::ZERO, || watch.questions());
-        live.ask(questions.unwrap_or_default());
+        live.ask(self.redaction.questions(questions.unwrap_or_default()));
+        // With pseudonyms the addresses are not those of the machine.
+        let trace = &self.config.trace;
+        if trace.rules && trace.redact.is_none() {
+            live.learned(self.watch.learned());
+        }
+        let watch = &mut self.watch;
         let checks = self.checks.run(CHECKS, || watch.questions_of_checks());
-        live.ask(checks.unwrap_or_default());
+        live.ask(self.redaction.questions(checks.unwrap_or_default()));
         if let Some(findings) = self.look.run(LOOK, || watch.look()) {
             self.found(now, findings);
         }

@@ -32,6 +32,8 @@ pub(super) fn config(args: HoldArgs, surroundings: Surroundings) -> Result<HoldC
         expr: args.expr,
         scope: args.scope,
         limits: args.limits,
+        redact: args.redact,
+        rules: args.rules,
         verbose: args.verbose,
         ..plain.trace
     };
@@ -81,6 +83,23 @@ mod tests {
         assert!(config.exec.is_none() && config.metrics.is_none());
         assert!(config.trace.follow_filters && config.trace.output.screen.is_none());
         assert_eq!(config.trace.filter.expression, "icmp");
+    }
+
+    #[test]
+    fn pseudonyms_and_told_rules_are_those_of_a_trace() {
+        let words = [
+            "--save",
+            "d",
+            "--redact",
+            "--redact-key",
+            "k",
+            "--rules",
+            "icmp",
+        ];
+        let trace = parse(&words).unwrap().trace;
+        assert!(trace.rules);
+        assert_eq!(trace.redact.unwrap().key_file, Some("k".into()));
+        assert!(parse(&["--save", "d", "--redact-key", "k"]).is_err());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::incident::{Finding, Trouble};
 use crate::diagnose::{self, Judged};
 use crate::host::facts::Question;
-use crate::model::{FlowId, KtimeNs};
+use crate::model::{FlowId, KtimeNs, Tuple};
 use crate::session::Session;
 use crate::source::Input;
 use crate::verdict::{Outcome, Place};
@@ -135,6 +135,11 @@ impl Watch {
     /// The session.
     pub(super) fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// What packets were translated to since the last time.
+    pub(super) fn learned(&mut self) -> Vec<Tuple> {
+        self.session.learned()
     }
 
     /// What is to be read about losses.
