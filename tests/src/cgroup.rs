@@ -22,13 +22,18 @@ pub fn room() -> Option<PathBuf> {
     Some(mounted(&mounts)?.join(format!("{PREFIX}{}", std::process::id())))
 }
 
-/// Removes a run's part of the tree, and those of runs whose maker is gone.
+/// Removes a run's part of the tree, also in the hierarchies of the first version, and those of runs whose maker is gone.
 pub fn clear(room: &Path) {
-    remove(room);
-    let Some(entries) = room.parent().and_then(|p| fs::read_dir(p).ok()) else {
-        return;
-    };
-    for entry in entries.flatten() {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let Some(name) = room.file_name() else { return };
+    for hierarchy in hierarchies(&mounts) {
+        remove(&hierarchy.join(name));
+        clear_of_others(&hierarchy);
+    }
+}
+
+fn clear_of_others(hierarchy: &Path) {
+    for entry in fs::read_dir(hierarchy).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let maker = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
         if maker.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
@@ -39,10 +44,20 @@ pub fn clear(room: &Path) {
 
 /// The first mount of the unified hierarchy.
 fn mounted(mountinfo: &str) -> Option<PathBuf> {
-    mountinfo.lines().find_map(|line| {
+    mounts(mountinfo).find_map(|(kind, point)| (kind == "cgroup2").then(|| point.into()))
+}
+
+/// Where hierarchies of either version are mounted.
+fn hierarchies(mountinfo: &str) -> Vec<PathBuf> {
+    let cgroups = mounts(mountinfo).filter(|(kind, _)| kind.starts_with("cgroup"));
+    cgroups.map(|(_, point)| point.into()).collect()
+}
+
+/// The kind of each mounted file system, and where it is.
+fn mounts(mountinfo: &str) -> impl Iterator<Item = (&str, &str)> {
+    mountinfo.lines().filter_map(|line| {
         let (before, after) = line.split_once(" - ")?;
-        let point = before.split(' ').nth(4)?;
-        (after.split(' ').next() == Some("cgroup2")).then(|| PathBuf::from(point))
+        Some((after.split(' ').next()?, before.split(' ').nth(4)?))
     })
 }
 
@@ -72,6 +87,10 @@ mod tests {
         assert_eq!(
             mounted(mounts).as_deref(),
             Some(Path::new("/sys/fs/cgroup/unified"))
+        );
+        assert_eq!(
+            hierarchies(mounts),
+            ["/sys/fs/cgroup/unified", "/sys/fs/cgroup/pids"].map(PathBuf::from)
         );
         assert_eq!(mounted("1 0 8:1 / / rw - ext4 /dev/sda1 rw\n"), None);
     }

@@ -59,6 +59,56 @@ pub struct Lab {
     /// Nodes with a tracer of their own each.
     #[serde(default)]
     pub node: Vec<Node>,
+    /// Where tracer is asked on the cluster; such a lab is an incident, which [`crate::cluster`] runs.
+    #[serde(default)]
+    pub ask: Vec<Ask>,
+    /// Script that takes back what `setup` and `fault` of an incident did.
+    #[serde(default)]
+    pub restore: String,
+}
+
+/// A place where tracer is asked about an incident of the cluster.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ask {
+    /// The place.
+    pub from: Place,
+    /// Arguments instead of the incident's.
+    #[serde(default)]
+    pub trace: Option<Vec<String>>,
+    /// What can be told there instead of the incident's `[expect]`.
+    #[serde(default)]
+    pub expect: Option<Expect>,
+    /// What can be told there instead of its `[healthy]`.
+    #[serde(default)]
+    pub healthy: Option<Expect>,
+    /// Whether its advice is not typed in.
+    #[serde(default)]
+    pub fix: Option<Fix>,
+}
+
+/// A place of the cluster.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Place {
+    /// The first node.
+    Node1,
+    /// The second.
+    Node2,
+    /// Both at once, by `tracer cluster`.
+    Nodes,
+}
+
+impl Place {
+    /// Its name in files and output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Node1 => "node1",
+            Self::Node2 => "node2",
+            Self::Nodes => "nodes",
+        }
+    }
 }
 
 /// A node of a lab that is traced on several.
@@ -154,6 +204,17 @@ impl Lab {
             !self.trace.is_empty() || !self.node.is_empty(),
             "`trace` is empty: give tracer's arguments"
         );
+        for ask in &self.ask {
+            let tables = [&ask.expect, &ask.healthy];
+            for table in tables.into_iter().flatten() {
+                table.check("[[ask]]")?;
+            }
+            ask.fix.as_ref().map_or(Ok(()), Fix::check)?;
+        }
+        ensure!(
+            self.ask.is_empty() || (self.namespaces.is_empty() && self.node.is_empty()),
+            "an incident of the cluster, with [[ask]], has no namespaces and nodes of its own"
+        );
         ensure!(
             !self.expect.outcome.0.is_empty(),
             "[expect] names no outcome"
@@ -195,6 +256,18 @@ impl Lab {
             }
             Some(exception) => Err(exception.why),
         }
+    }
+
+    /// An incident as it is seen from one place.
+    #[must_use]
+    pub fn from(&self, ask: &Ask) -> Self {
+        let mut seen = self.clone();
+        seen.trace = ask.trace.clone().unwrap_or(seen.trace);
+        seen.expect = ask.expect.clone().unwrap_or(seen.expect);
+        seen.healthy = ask.healthy.clone().unwrap_or(seen.healthy);
+        seen.fix = ask.fix.clone().or(seen.fix);
+        seen.name = format!("{}.{}", self.name, ask.from.name());
+        seen
     }
 
     /// Whether the faulty run is expected to lose something, so that there is something to repair.

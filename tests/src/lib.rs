@@ -6,6 +6,7 @@
 pub mod alone;
 pub mod bpf;
 pub mod cgroup;
+pub mod cluster;
 pub mod compare;
 pub mod expect;
 pub mod fix;

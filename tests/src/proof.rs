@@ -56,7 +56,9 @@ pub struct Said {
 }
 
 impl Said {
-    fn of(report: &Value) -> Self {
+    /// Of a report's verdict.
+    #[must_use]
+    pub fn of(report: &Value) -> Self {
         let text = |pointer| {
             let value = report.pointer(pointer).and_then(Value::as_str);
             value.map(str::to_owned)

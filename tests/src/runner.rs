@@ -142,6 +142,7 @@ impl Run<'_> {
                 report: Some(shot.report),
                 recording: shot.recording,
                 slowness: self.slowness,
+                through: false,
             };
             self.trace(&start, phase)?
         } else {
@@ -173,6 +174,7 @@ impl Run<'_> {
             report: None,
             recording: None,
             slowness: self.slowness,
+            through: false,
         };
         self.trace(&start, self.variant.into())?;
         Ok(())
@@ -210,6 +212,7 @@ impl Run<'_> {
             report: Some(&live),
             recording: None,
             slowness: self.slowness,
+            through: false,
         };
         let (mut stderr, traffic) = self.trace(&start, shot.phase)?;
         let mut merge = Command::new(self.tracer);

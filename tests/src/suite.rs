@@ -157,6 +157,10 @@ impl Suite {
         line.verdict = match Lab::load(file) {
             Ok(lab) => match needs::unmet(&lab.needs).map_or_else(|| lab.on(self.kernel), Err) {
                 Err(reason) => Verdict::Skip(reason),
+                Ok(lab) if !lab.ask.is_empty() => Verdict::Skip(format!(
+                    "it is an incident of the cluster: cargo xtask cluster run {}",
+                    file.display()
+                )),
                 Ok(lab) => self.judge_lab(&lab, file, &mut line),
             },
             Err(error) => Verdict::Fail(format!("{error:#}")),

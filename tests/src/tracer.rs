@@ -37,6 +37,8 @@ pub struct Start<'a> {
     pub recording: Option<&'a Path>,
     /// How many times longer than usual it may take to start and to end.
     pub slowness: u32,
+    /// Whether `program` runs tracer as its child.
+    pub through: bool,
 }
 
 /// A tracer that is tracing.
@@ -47,6 +49,7 @@ pub struct Running {
     reader: JoinHandle<()>,
     tail: Vec<String>,
     slowness: u32,
+    through: bool,
 }
 
 impl Running {
@@ -62,6 +65,7 @@ impl Running {
             report: Some(report),
             recording: None,
             slowness: 1,
+            through: false,
         })
     }
 
@@ -95,6 +99,7 @@ impl Running {
             reader,
             tail: Vec::new(),
             slowness: start.slowness,
+            through: start.through,
         };
         match running.wait_until_ready() {
             Ok(()) => Ok(running),
@@ -130,7 +135,8 @@ impl Running {
         }
     }
 
-    /// Interrupts tracer as a person would, and waits for its end. Gives the end of its stderr.
+    /// Interrupts tracer as a person would, and waits for its end. Where commands enter namespaces for it (nsenter, which waits
+    /// for its child), tracer is the innermost of them. Gives the end of its stderr.
     ///
     /// # Errors
     /// It does not end in time, or not with status 0.
@@ -141,9 +147,11 @@ impl Running {
             reader,
             mut tail,
             slowness,
+            through,
         } = self;
         let limit = END_LIMIT * slowness;
-        let pid = Pid::from_raw(i32::try_from(child.id())?);
+        let pid = if through { innermost(child.id()) } else { child.id() };
+        let pid = Pid::from_raw(i32::try_from(pid)?);
         kill(pid, Signal::SIGINT).context("cannot interrupt tracer")?;
         let status = script::wait(child, limit)?;
         let _ = reader.join();
@@ -160,6 +168,18 @@ impl Running {
         self.tail.extend(self.lines.iter());
         last(&self.tail)
     }
+}
+
+/// The first child of the first child, and so on.
+fn innermost(mut pid: u32) -> u32 {
+    let child = |pid| {
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+        children.split(' ').next()?.parse().ok()
+    };
+    while let Some(inner) = child(pid) {
+        pid = inner;
+    }
+    pid
 }
 
 fn last(lines: &[String]) -> String {

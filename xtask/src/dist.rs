@@ -18,7 +18,7 @@ use clap::Args;
 use crate::command::{output, program};
 use crate::workspace::root;
 
-pub(crate) use binary::{build, check, path};
+pub(crate) use binary::{build, build_static, check, path};
 
 /// How to hand out.
 #[derive(Debug, Args)]

@@ -1,7 +1,9 @@
 //! The chores of the workspace: `cargo xtask CHORE`. The Makefile's targets are thin calls of these.
 
+mod apt;
 mod bench;
 mod check;
+mod cluster;
 mod command;
 mod dist;
 mod frame;
@@ -67,6 +69,11 @@ enum Chore {
     CheckObject,
     /// Load the kernel programs and run labs on other kernels, in virtual machines; needs root
     Kernels(kernels::Wish),
+    /// A Kubernetes of two nodes in namespaces, and what tracer says of what breaks in it; needs root
+    Cluster {
+        #[command(subcommand)]
+        what: Option<cluster::What>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -86,6 +93,7 @@ fn main() -> ExitCode {
         Chore::Fuzz(wish) => fuzz::run(&wish),
         Chore::CheckObject => object::run(),
         Chore::Kernels(wish) => kernels::run(&wish),
+        Chore::Cluster { what } => cluster::run(&what.unwrap_or_default()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -32,30 +32,35 @@ fn install(architecture: Architecture) -> Result<()> {
 
 /// Where cargo puts this machine's static binary.
 pub(crate) fn path() -> PathBuf {
-    place(std::env::consts::ARCH)
+    place(std::env::consts::ARCH, "tracer")
 }
 
-fn place(architecture: &str) -> PathBuf {
+fn place(architecture: &str, name: &str) -> PathBuf {
     let triple = format!("{architecture}-unknown-linux-musl");
-    root().join("target").join(triple).join("release/tracer")
+    root().join("target").join(triple).join("release").join(name)
 }
 
 /// Builds this machine's static binary, where its sources are younger, and gives its path.
 pub(crate) fn build() -> Result<PathBuf> {
-    build_for(Architecture::host()?)
+    build_static("tracer")
 }
 
-fn build_for(architecture: Architecture) -> Result<PathBuf> {
+/// The same of another program that is called as its package.
+pub(crate) fn build_static(name: &str) -> Result<PathBuf> {
+    build_for(Architecture::host()?, name)
+}
+
+fn build_for(architecture: Architecture, name: &str) -> Result<PathBuf> {
     install(architecture)?;
     let triple = architecture.triple();
-    let mut command = cargo(["build", "--release", "--locked", "--package", "tracer"]);
-    command.args(["--bin", "tracer", "--target", &triple]);
+    let mut command = cargo(["build", "--release", "--locked", "--package", name]);
+    command.args(["--bin", name, "--target", &triple]);
     command.arg("--config");
     command.arg(format!("target.{triple}.linker=\"rust-lld\""));
     command.arg("--config");
     command.arg(format!("target.{triple}.rustflags={:?}", flags()?));
     run_command(command)?;
-    Ok(place(architecture.rust))
+    Ok(place(architecture.rust, name))
 }
 
 /// Paths stand in the messages of panics: those of this machine are replaced.
@@ -74,7 +79,7 @@ fn flags() -> Result<Vec<String>> {
 
 /// Builds one into the directory.
 pub(super) fn hand_out(architecture: Architecture, folder: &Path) -> Result<()> {
-    let built = build_for(architecture)?;
+    let built = build_for(architecture, "tracer")?;
     fs::copy(&built, folder.join(architecture.file()))
         .with_context(|| format!("cannot copy {}", built.display()))?;
     Ok(())

@@ -1,27 +1,27 @@
-//! A Debian kernel that a virtual machine can boot: fetched by apt with a state of its own, so that the system's
-//! packages and sources are neither changed nor asked, and unpacked below target/kernels.
+//! A Debian kernel that a virtual machine can boot: fetched by apt with a state of its own and unpacked below
+//! target/kernels.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::apt::Apt;
 use crate::command::{output, program, run as run_command};
 use crate::workspace::root;
 
-/// The Debian suites of which at least one has each kernel, and whether they are on the mirror of security updates.
-const SUITES: [(&str, bool); 4] = [
-    ("bookworm", false),
-    ("trixie-backports", false),
-    ("bookworm-security", true),
-    ("bullseye-security", true),
+/// The Debian suites of which at least one has each kernel.
+const SUITES: [&str; 4] = [
+    "bookworm",
+    "trixie-backports",
+    "bookworm-security",
+    "bullseye-security",
 ];
 /// The kernels for virtual machines, which have all protocols and few drivers.
 const FLAVOUR: &str = "cloud-amd64";
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// What reaches the root file system and the console, where it is not built in.
 const MODULES: [&str; 5] = [
     "virtio_mmio",
@@ -63,14 +63,14 @@ impl Image {
     }
 
     fn fetch(&self, version: &str) -> Result<()> {
-        let apt = Apt::ready()?;
-        let busybox = apt.busybox()?;
+        let apt = Apt::ready(cache().join("apt"), &SUITES)?;
+        let busybox = busybox(&apt)?;
         let unpacked = self.folder.join("unpacked");
         if self.folder.exists() {
             fs::remove_dir_all(&self.folder)?;
         }
         fs::create_dir_all(&unpacked)?;
-        for package in apt.packages(version)? {
+        for package in packages(&apt, version)? {
             apt.unpack(&package, &unpacked)?;
         }
         let files = files(&unpacked)?;
@@ -136,124 +136,40 @@ pub(super) fn cache() -> PathBuf {
     root().join("target/kernels")
 }
 
-/// apt with its own sources, lists and cache.
-struct Apt {
-    folder: PathBuf,
+/// The packages of the newest kernel of a series. From 7.x on the image is split into several.
+fn packages(apt: &Apt, version: &str) -> Result<Vec<String>> {
+    let image = format!("linux-image-{version}.");
+    let names = output(apt.command("apt-cache", &["pkgnames", &image]))?;
+    let foreign = ["unsigned", "-rt-", "deb11"];
+    let mut names: Vec<&str> = names
+        .lines()
+        .filter(|name| name.ends_with(FLAVOUR) && !foreign.iter().any(|word| name.contains(word)))
+        .collect();
+    names.sort_by_key(|name| numbers(name));
+    let newest = names
+        .last()
+        .with_context(|| format!("no Debian suite that is read has a kernel {version}"))?;
+    let release = newest.trim_start_matches("linux-image-");
+    let mut packages = vec![(*newest).to_owned()];
+    for part in ["binary", "modules", "base"] {
+        let package = format!("linux-{part}-{release}");
+        let versions = output(apt.command("apt-cache", &["madison", &package]))?;
+        if !versions.trim().is_empty() {
+            packages.push(package);
+        }
+    }
+    Ok(packages)
 }
 
-impl Apt {
-    /// Writes its configuration and reads the lists. The mirrors are those of the system's own sources.
-    fn ready() -> Result<Self> {
-        let folder = cache().join("apt");
-        for name in [
-            "lists/partial",
-            "cache/archives/partial",
-            "debs",
-            "tools",
-            "empty",
-        ] {
-            fs::create_dir_all(folder.join(name))?;
-        }
-        let sites = output(program(
-            "apt-get",
-            [
-                "indextargets",
-                "--format",
-                "$(SITE)",
-                "Created-By: Packages",
-            ],
-        ))?;
-        let mirror = |security: bool| {
-            sites
-                .lines()
-                .find(|site| site.contains("security") == security)
-                .map(|site| site.trim_end_matches('/'))
-                .context(
-                    "apt knows no Debian mirror: add one to its sources and run apt-get update",
-                )
-        };
-        let mut sources = String::new();
-        for (suite, security) in SUITES {
-            let mirror = mirror(security)?;
-            sources += &format!("deb [signed-by={KEYRING}] {mirror} {suite} main\n");
-        }
-        fs::write(folder.join("sources.list"), sources)?;
-        let at = folder.display();
-        let configuration = format!(
-            "Dir::Etc::sourcelist \"{at}/sources.list\";\n\
-             Dir::Etc::sourceparts \"{at}/empty\";\n\
-             Dir::Etc::preferencesparts \"{at}/empty\";\n\
-             Dir::State::lists \"{at}/lists\";\n\
-             Dir::State::status \"/var/lib/dpkg/status\";\n\
-             Dir::Cache \"{at}/cache\";\n\
-             Acquire::Languages \"none\";\n\
-             Acquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\n\
-             APT::Sandbox::User \"root\";\n"
-        );
-        fs::write(folder.join("apt.conf"), configuration)?;
-        let apt = Self { folder };
-        run_command(apt.command("apt-get", &["update", "-qq"]))?;
-        Ok(apt)
+/// A static busybox for the guest.
+fn busybox(apt: &Apt) -> Result<PathBuf> {
+    let tools = cache().join("apt/tools");
+    let busybox = tools.join("bin/busybox");
+    if !busybox.is_file() {
+        apt.unpack("busybox-static/bookworm", &tools)?;
     }
-
-    fn command(&self, name: &str, arguments: &[&str]) -> Command {
-        let mut command = program(name, arguments);
-        command.env("APT_CONFIG", self.folder.join("apt.conf"));
-        command.current_dir(self.folder.join("debs"));
-        command
-    }
-
-    /// The packages of the newest kernel of a series. From 7.x on the image is split into several.
-    fn packages(&self, version: &str) -> Result<Vec<String>> {
-        let image = format!("linux-image-{version}.");
-        let names = output(self.command("apt-cache", &["pkgnames", &image]))?;
-        let foreign = ["unsigned", "-rt-", "deb11"];
-        let mut names: Vec<&str> = names
-            .lines()
-            .filter(|name| {
-                name.ends_with(FLAVOUR) && !foreign.iter().any(|word| name.contains(word))
-            })
-            .collect();
-        names.sort_by_key(|name| numbers(name));
-        let newest = names
-            .last()
-            .with_context(|| format!("no Debian suite that is read has a kernel {version}"))?;
-        let release = newest.trim_start_matches("linux-image-");
-        let mut packages = vec![(*newest).to_owned()];
-        for part in ["binary", "modules", "base"] {
-            let package = format!("linux-{part}-{release}");
-            let versions = output(self.command("apt-cache", &["madison", &package]))?;
-            if !versions.trim().is_empty() {
-                packages.push(package);
-            }
-        }
-        Ok(packages)
-    }
-
-    /// Downloads a package and unpacks it into a directory; nothing is installed.
-    fn unpack(&self, package: &str, into: &Path) -> Result<()> {
-        let debs = self.folder.join("debs");
-        fs::remove_dir_all(&debs)?;
-        fs::create_dir(&debs)?;
-        run_command(self.command("apt-get", &["download", "-qq", package]))?;
-        let file = fs::read_dir(&debs)?
-            .next()
-            .context("apt-get download left no file")??;
-        let mut unpack = program("dpkg", ["-x"]);
-        unpack.arg(file.path()).arg(into);
-        run_command(unpack)
-    }
-
-    /// A static busybox for the guest.
-    fn busybox(&self) -> Result<PathBuf> {
-        let tools = self.folder.join("tools");
-        let busybox = tools.join("bin/busybox");
-        if !busybox.is_file() {
-            self.unpack("busybox-static/bookworm", &tools)?;
-        }
-        ensure!(busybox.is_file(), "busybox-static has no bin/busybox");
-        Ok(busybox)
-    }
+    ensure!(busybox.is_file(), "busybox-static has no bin/busybox");
+    Ok(busybox)
 }
 
 /// The numbers in a name, for the order of versions.
