@@ -142,7 +142,7 @@ impl Run<'_> {
                 report: Some(shot.report),
                 recording: shot.recording,
                 slowness: self.slowness,
-                through: false,
+                through: None,
             };
             self.trace(&start, phase)?
         } else {
@@ -174,7 +174,7 @@ impl Run<'_> {
             report: None,
             recording: None,
             slowness: self.slowness,
-            through: false,
+            through: None,
         };
         self.trace(&start, self.variant.into())?;
         Ok(())
@@ -212,7 +212,7 @@ impl Run<'_> {
             report: Some(&live),
             recording: None,
             slowness: self.slowness,
-            through: false,
+            through: None,
         };
         let (mut stderr, traffic) = self.trace(&start, shot.phase)?;
         let mut merge = Command::new(self.tracer);

@@ -37,8 +37,8 @@ pub struct Start<'a> {
     pub recording: Option<&'a Path>,
     /// How many times longer than usual it may take to start and to end.
     pub slowness: u32,
-    /// Whether `program` runs tracer as its child.
-    pub through: bool,
+    /// tracer's executable, where `program` is another one that runs it.
+    pub through: Option<&'a Path>,
 }
 
 /// A tracer that is tracing.
@@ -49,7 +49,7 @@ pub struct Running {
     reader: JoinHandle<()>,
     tail: Vec<String>,
     slowness: u32,
-    through: bool,
+    through: Option<PathBuf>,
 }
 
 impl Running {
@@ -65,7 +65,7 @@ impl Running {
             report: Some(report),
             recording: None,
             slowness: 1,
-            through: false,
+            through: None,
         })
     }
 
@@ -99,7 +99,7 @@ impl Running {
             reader,
             tail: Vec::new(),
             slowness: start.slowness,
-            through: start.through,
+            through: start.through.map(Path::to_path_buf),
         };
         match running.wait_until_ready() {
             Ok(()) => Ok(running),
@@ -135,8 +135,8 @@ impl Running {
         }
     }
 
-    /// Interrupts tracer as a person would, and waits for its end. Where commands enter namespaces for it (nsenter, which waits
-    /// for its child), tracer is the innermost of them. Gives the end of its stderr.
+    /// Interrupts tracer as a person would, and waits for its end. Where commands run it that enter namespaces (nsenter, which waits
+    /// for its child), it is the first below them with its executable. Gives the end of its stderr.
     ///
     /// # Errors
     /// It does not end in time, or not with status 0.
@@ -150,7 +150,7 @@ impl Running {
             through,
         } = self;
         let limit = END_LIMIT * slowness;
-        let pid = if through { innermost(child.id()) } else { child.id() };
+        let pid = through.map_or(child.id(), |tracer| below(child.id(), &tracer));
         let pid = Pid::from_raw(i32::try_from(pid)?);
         kill(pid, Signal::SIGINT).context("cannot interrupt tracer")?;
         let status = script::wait(child, limit)?;
@@ -170,13 +170,16 @@ impl Running {
     }
 }
 
-/// The first child of the first child, and so on.
-fn innermost(mut pid: u32) -> u32 {
+/// The first child, or its first child, and so on, that is this executable; the last one where none is.
+fn below(mut pid: u32, executable: &Path) -> u32 {
+    let is_it = |pid| std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == executable);
     let child = |pid| {
         let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
         children.split(' ').next()?.parse().ok()
     };
-    while let Some(inner) = child(pid) {
+    while !is_it(pid)
+        && let Some(inner) = child(pid)
+    {
         pid = inner;
     }
     pid

@@ -8,7 +8,8 @@ use std::thread;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
-use nix::sys::signal::{SigSet, Signal};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 use tests::cluster::incident::{Incidents, Told, load};
 use tests::cluster::live::{Cost, Live, down};
 use tests::cluster::stage::{Folder, serve};
@@ -87,6 +88,9 @@ fn act(folder: &Folder, chore: Chore) -> Result<ExitCode> {
             files,
         } => {
             let labs = load(&files)?;
+            let tracer = tracer
+                .canonicalize()
+                .with_context(|| format!("there is no tracer at {}", tracer.display()))?;
             let told = interruptible(folder, || -> Result<Vec<Told>> {
                 let live = match Live::found(folder) {
                     Some(live) => live,
@@ -133,15 +137,12 @@ fn act(folder: &Folder, chore: Chore) -> Result<ExitCode> {
 /// Does something that is given up at SIGINT or SIGTERM: the cluster that this process has started goes then too.
 fn interruptible<T: Send>(folder: &Folder, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let was_up = Live::found(folder).is_some();
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGINT);
-    signals.add(Signal::SIGTERM);
-    // Threads that are started from here on inherit it; programs do not, std gives them an empty mask.
-    signals.thread_block()?;
+    // Handlers, not a mask: programs that are started would inherit that.
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let (sender, done) = mpsc::channel();
     let folder = folder.clone();
     thread::spawn(move || {
-        if signals.wait().is_ok() {
+        if signals.forever().next().is_some() {
             eprintln!("interrupted");
             if !was_up && let Err(error) = down(&folder) {
                 eprintln!("{error:#}");

@@ -134,7 +134,8 @@ impl Incidents<'_> {
             }
             Place::Nodes => self.both(&kept("nodes"))?,
         };
-        words.extend(["--names".to_owned(), names.display().to_string()]);
+        words.extend(["--json".to_owned(), "--names".to_owned()]);
+        words.push(names.display().to_string());
         words.extend(lab.trace.iter().cloned());
         let (program, arguments) = words.split_first().context("no words")?;
         let running = Running::start(&Start {
@@ -143,7 +144,7 @@ impl Incidents<'_> {
             report: Some(&report),
             recording: Some(&recording),
             slowness: SLOWNESS,
-            through: true,
+            through: Some(self.tracer),
         })?;
         let traffic = lab.fix.as_ref().and_then(|fix| fix.traffic.as_ref());
         let again = matches!(phase, Phase::Fixed | Phase::Undone);

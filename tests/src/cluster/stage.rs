@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use crate::cgroup;
 use crate::net::Sandbox;
@@ -91,7 +93,20 @@ pub fn serve(sandbox: &Sandbox, folder: &Folder) -> Result<()> {
         .status()
         .context("cannot start sh")?;
     ensure!(status.success(), "the cluster did not come up");
+    reap()?;
     fs::write(folder.ready(), "")?;
     while sandbox.order().is_some() {}
+    Ok(())
+}
+
+/// The first process gets the orphans of all others: from now on the kernel takes those that end.
+fn reap() -> Result<()> {
+    // SAFETY: no code of ours runs, and nothing in this process waits for a child any more.
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigIgn) }.context("cannot ignore SIGCHLD")?;
+    while let Ok(ended) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+        if ended == WaitStatus::StillAlive {
+            break;
+        }
+    }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Arguments of a trace of several nodes, checked, and the command line that each node's tracer gets.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
@@ -7,6 +8,8 @@ use std::time::Duration;
 use super::{Args, ClusterArgs, LimitArgs, ScopeArgs, TraceArgs, names, trace};
 use crate::config::{ClusterConfig, Config, NodeCommand, ReportTo, Surroundings};
 use crate::error::Error;
+use crate::filter::{Directory, End, Named, Unknown};
+use crate::host::facts::AddressOwner;
 use crate::inventory::Told;
 
 /// Most nodes: their numbers must fit beside kernel addresses.
@@ -24,6 +27,7 @@ pub(super) fn config(
 ) -> Result<ClusterConfig, Error> {
     let told = args.trace.clone();
     let names = names::told(&told.scope.names.lists)?;
+    let listed = Listed::new(names.clone());
     let trace = trace::config_with(
         Args {
             trace: args.trace,
@@ -31,15 +35,22 @@ pub(super) fn config(
             until_eof: false,
         },
         surroundings,
-        &Told::new(names.clone()),
+        &listed,
     )?;
+    // A node may know nothing of what runs on others: it is told addresses.
+    let expression = if listed.asked.get() {
+        let terms = trace.filter.words.iter().map(|term| format!("({term})"));
+        terms.collect::<Vec<_>>().join(" or ")
+    } else {
+        trace.filter.expression.clone()
+    };
     let called = shlex::split(&args.tracer)
         .filter(|words| !words.is_empty())
         .ok_or_else(|| {
             Error::usage(format!("--tracer `{}`: this is not a command", args.tracer))
                 .hint("write how tracer is called there: --tracer /opt/tracer")
         })?;
-    let tracer = [called, words(told, &trace)].concat();
+    let tracer = [called, words(told, &trace, &expression)].concat();
     let nodes = args.node.iter().map(|text| node(text, &tracer));
     let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
     let mut called = BTreeSet::new();
@@ -125,7 +136,7 @@ fn is_ssh(word: &str) -> bool {
 }
 
 /// What a node's tracer is told: to trace the same, and to send it.
-fn words(args: TraceArgs, config: &Config) -> Vec<String> {
+fn words(args: TraceArgs, config: &Config, expression: &str) -> Vec<String> {
     let TraceArgs {
         // joined in the filter's expression
         expr: _,
@@ -178,14 +189,30 @@ fn words(args: TraceArgs, config: &Config) -> Vec<String> {
     )
     .chain(btf.map(|path| ("btf", path.display().to_string())));
     words.extend(given.flat_map(|(name, value)| [flag(name), value]));
-    words.extend(
-        config
-            .filter
-            .expression
-            .split_whitespace()
-            .map(str::to_owned),
-    );
+    words.extend(expression.split_whitespace().map(str::to_owned));
     words
+}
+
+/// The names of lists, and whether one was asked for.
+struct Listed {
+    told: Told,
+    asked: Cell<bool>,
+}
+
+impl Listed {
+    fn new(names: Vec<AddressOwner>) -> Self {
+        Self {
+            told: Told::new(names),
+            asked: Cell::new(false),
+        }
+    }
+}
+
+impl Directory for Listed {
+    fn find(&self, named: Named, name: &str) -> Result<Vec<End>, Unknown> {
+        self.asked.set(true);
+        self.told.find(named, name)
+    }
 }
 
 #[cfg(test)]
@@ -236,6 +263,23 @@ mod tests {
             "tcp[tcpflags] & tcp-syn != 0",
         ]);
         insta::assert_snapshot!(told, @"kubectl·exec·-i·my pod·--·sudo·/opt/tracer·--record·-·--until-eof·--one-way·--budget·7·--snaplen·128·--duration·62000ms·--netns·blue·--interface·eth*·(udp·or·tcp[tcpflags]·&·tcp-syn·!=·0)·and·src·host·10.0.0.1");
+    }
+
+    #[test]
+    fn a_node_is_told_addresses_of_what_a_list_names() {
+        let list = tempfile::NamedTempFile::new().unwrap();
+        let pod = r#"{"kind": "Pod", "metadata": {"namespace": "shop", "name": "cart"}, "status": {"podIP": "10.244.1.7"}}"#;
+        std::fs::write(
+            list.path(),
+            format!(r#"{{"kind": "List", "items": [{pod}]}}"#),
+        )
+        .unwrap();
+        let list = list.path().display().to_string();
+        let told = words(&[
+            "-n", "n1=on n1", "--names", &list, "pod", "shop/cart", "and", "tcp", "port", "80",
+        ]);
+        let (_, told) = told.split_once("128\u{b7}").unwrap();
+        assert_eq!(told.replace('\u{b7}', " "), "(tcp src host 10.244.1.7)");
     }
 
     #[test]

@@ -131,6 +131,13 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// What `ip netns` calls it, where it does.
+    #[must_use]
+    pub fn netns_name(&self) -> Option<&str> {
+        let (folder, name) = self.path.as_deref()?.rsplit_once('/')?;
+        folder.ends_with("/netns").then_some(name)
+    }
+
     /// What was found now. A process that was told before is kept for as long as it is inside, and a name until there is one that
     /// rests on as much: what has ended is still called as it was.
     fn of(netns: NetNs, sighting: &Sighting, name: Name, before: Option<&Self>) -> Self {

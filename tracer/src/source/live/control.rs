@@ -150,7 +150,7 @@ impl Control {
         let scope = Scope::new(config, &changes)?;
         kernel.set_filter(scope.filter())?;
 
-        let run = run(config).map_err(clock)?;
+        let run = run(config, &scope).map_err(clock)?;
         let mut facts = vec![
             Fact::Run(Box::new(run.clone())),
             Fact::DropReasons(kernel.drop_reasons().clone()),
@@ -593,7 +593,7 @@ fn traced_packet(headers: &[u8]) -> Option<TracedPacket> {
 }
 
 /// The run as the report tells of it.
-fn run(config: &Config) -> io::Result<Run> {
+fn run(config: &Config, scope: &Scope) -> io::Result<Run> {
     let machine = Machine::read()?;
     let clock = Clock::read()?;
     let mut run = Run {
@@ -614,7 +614,7 @@ fn run(config: &Config) -> io::Result<Run> {
         one_way: false,
         rules: config.rules,
         also: Vec::new(),
-        only_netns: config.only_netns.clone(),
+        only_netns: scope.only().to_vec(),
         only_interfaces: config
             .only_interfaces
             .iter()

@@ -27,6 +27,8 @@ const RAW_IP_PORTS: [u16; 1] = [8285];
 pub(super) struct Scope {
     names: BTreeMap<NetNs, String>,
     netns: Vec<NetNs>,
+    /// What those are called, however they were typed.
+    only: Vec<String>,
     interfaces: Vec<Glob>,
     filter: RawFilter,
     /// What is followed beside the expression.
@@ -46,8 +48,19 @@ impl Scope {
                 _ => None,
             })
             .collect();
-        let netns = chosen(&config.only_netns, &names)?;
+        let files: BTreeMap<NetNs, &str> = changes
+            .iter()
+            .filter_map(|change| match change {
+                HostChange::NamespaceAdded(handle, identity) => {
+                    Some((handle.netns(), identity.netns_name()?))
+                }
+                _ => None,
+            })
+            .collect();
+        let netns = chosen(&config.only_netns, &names, &files)?;
+        let only = netns.iter().filter_map(|ns| names.get(ns).cloned());
         let mut scope = Self {
+            only: only.collect(),
             names,
             netns,
             interfaces: config.only_interfaces.clone(),
@@ -102,6 +115,11 @@ impl Scope {
     /// Whether the namespace is looked at.
     pub(super) fn looks_into(&self, netns: NetNs) -> bool {
         self.netns.is_empty() || self.netns.contains(&netns)
+    }
+
+    /// The names of the namespaces that the trace is narrowed to.
+    pub(super) fn only(&self) -> &[String] {
+        &self.only
     }
 
     /// Takes in what a namespace is called now.
@@ -166,13 +184,19 @@ impl Scope {
     }
 }
 
-fn chosen(wanted: &[String], names: &BTreeMap<NetNs, String>) -> Result<Vec<NetNs>, Error> {
+/// A name that `ip netns list` shows leads to its namespace even where that is called after the pod in it.
+fn chosen(
+    wanted: &[String],
+    names: &BTreeMap<NetNs, String>,
+    files: &BTreeMap<NetNs, &str>,
+) -> Result<Vec<NetNs>, Error> {
     let mut netns = Vec::new();
     for name in wanted {
         let found = names
             .iter()
             .find(|(netns, known)| is_named(name, **netns, known))
-            .map(|(ns, _)| *ns);
+            .map(|(ns, _)| *ns)
+            .or_else(|| files.iter().find(|(_, file)| *file == name).map(|(ns, _)| *ns));
         netns.push(found.ok_or_else(|| {
             Error::no_such_namespace(name, &names.values().cloned().collect::<Vec<_>>())
         })?);
