@@ -14,7 +14,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{SigHandler, Signal, signal};
 
@@ -97,6 +97,10 @@ impl Sandbox {
         first.args(std::env::args_os().skip(1));
         first.envs(room.iter().map(|room| (cgroup::VARIABLE, room)));
         let status = first.status();
+        // A run that mounted a /proc of its own leaves one that shows nothing any more.
+        while std::fs::read_link("/proc/self").is_err()
+            && umount2("/proc", MntFlags::MNT_DETACH).is_ok()
+        {}
         if let Some(room) = room {
             cgroup::clear(&room);
         }

@@ -7,7 +7,7 @@ use std::io::{self, BufReader, Read};
 use std::net::IpAddr;
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::discovery::clean;
 use super::facts::{AddressOwner, Owner, OwnerKind};
@@ -65,10 +65,10 @@ struct Object {
     #[serde(default)]
     status: Status,
     /// Of an `EndpointSlice`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "list")]
     endpoints: Vec<Endpoint>,
     /// Of `Endpoints`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "list")]
     subsets: Vec<Subset>,
 }
 
@@ -94,9 +94,9 @@ struct Spec {
     host_network: bool,
     #[serde(rename = "clusterIP")]
     cluster_ip: Option<String>,
-    #[serde(default, rename = "clusterIPs")]
+    #[serde(default, deserialize_with = "list", rename = "clusterIPs")]
     cluster_ips: Vec<String>,
-    #[serde(default, rename = "externalIPs")]
+    #[serde(default, deserialize_with = "list", rename = "externalIPs")]
     external_ips: Vec<String>,
 }
 
@@ -106,9 +106,9 @@ struct Status {
     phase: Option<String>,
     #[serde(rename = "podIP")]
     pod_ip: Option<String>,
-    #[serde(default, rename = "podIPs")]
+    #[serde(default, deserialize_with = "list", rename = "podIPs")]
     pod_ips: Vec<PodIp>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "list")]
     addresses: Vec<NodeAddress>,
     #[serde(default)]
     load_balancer: LoadBalancer,
@@ -126,20 +126,25 @@ struct NodeAddress {
 
 #[derive(Default, Deserialize)]
 struct LoadBalancer {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "list")]
     ingress: Vec<PodIp>,
 }
 
 #[derive(Deserialize)]
 struct Endpoint {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "list")]
     addresses: Vec<String>,
 }
 
 #[derive(Deserialize)]
 struct Subset {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "list")]
     addresses: Vec<PodIp>,
+}
+
+/// The API writes an empty list as null: the slice of a service without endpoints has `"endpoints": null`.
+fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 impl Object {
@@ -222,6 +227,17 @@ mod tests {
         let owners = owners(text.as_bytes()).unwrap();
         let line = |own: &AddressOwner| format!("{} {}", own.address, own.owner);
         owners.iter().map(line).collect()
+    }
+
+    #[test]
+    fn an_empty_list_is_null() {
+        let text = r#"{"kind":"List","items":[
+          {"kind":"EndpointSlice","metadata":{"name":"db-x7k","namespace":"shop","labels":{"kubernetes.io/service-name":"db"}},
+           "addressType":"IPv4","endpoints":null,"ports":null},
+          {"kind":"Endpoints","metadata":{"name":"db","namespace":"shop"},"subsets":null},
+          {"kind":"Service","metadata":{"name":"db","namespace":"shop"},
+           "spec":{"clusterIP":"10.96.3.7","clusterIPs":null,"externalIPs":null},"status":{"loadBalancer":{"ingress":null}}}]}"#;
+        assert_eq!(told(text), ["10.96.3.7 service shop/db"]);
     }
 
     #[test]
