@@ -80,6 +80,5 @@ kubelet --kubeconfig="$KUBECONFIG" --config=/etc/kubelet.yaml --hostname-overrid
     --container-runtime-endpoint=unix:///run/containerd/containerd.sock --v=1 >"$RUN/$name.kubelet.log" 2>&1 &
 proxy start
 touch "$RUN/$name.up"
-# The first process gets the orphans of all others: ignoring their ends, which an exec keeps, has the kernel take them.
-trap '' CHLD
-exec sleep infinity
+# The first process gets the orphans of all others; a shell that waits for a child of its own takes those that ended.
+while :; do sleep 1; done

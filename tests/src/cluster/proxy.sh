@@ -12,6 +12,7 @@ start)
 stop)
     pid=$(cat /run/kube-proxy.pid)
     kill "$pid"
-    while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done
+    # One that ended and was not waited for yet has no executable any more.
+    while readlink "/proc/$pid/exe" >/dev/null; do sleep 0.05; done
     ;;
 esac
