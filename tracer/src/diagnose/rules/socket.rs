@@ -73,7 +73,7 @@ pub fn none(loss: &Loss<'_>) -> Option<Candidate> {
     )
     .advise([listing(loss, &tuple)])
     .advise(accept_in_vrf(loss, &tuple))
-    .advise([near.advice(&tuple)]);
+    .advise([near.advice(loss, &tuple)]);
     Some(with_sockets(candidate, loss, &tuple, &near))
 }
 
@@ -118,15 +118,25 @@ impl Near {
         }
     }
 
-    fn advice(&self, tuple: &Tuple) -> Remedy {
+    fn advice(&self, loss: &Loss<'_>, tuple: &Tuple) -> Remedy {
         match self.elsewhere.first() {
             Some(who) => text(format!(
                 "{who}: have it listen on {} or on all addresses (0.0.0.0, ::), from all interfaces and peers",
                 tuple.dst
             )),
-            None if !self.others.is_empty() => text(format!(
-                "correct the port in whatever translates it to {} (a service's targetPort), or have the server listen on {}",
+            None => self.wrong_port(loss, tuple),
+        }
+    }
+
+    /// A rule chose the port: whose that is, and which port somebody listens on.
+    fn wrong_port(&self, loss: &Loss<'_>, tuple: &Tuple) -> Remedy {
+        let asked = loss.flow.asked().filter(|asked| asked.dst != tuple.dst);
+        match self.others.first() {
+            Some((_, right)) => text(format!(
+                "correct the port in whatever translates {}to {} (a service's targetPort): {right} instead of {}; or have the server listen on {}",
+                asked.map_or_else(String::new, |asked| format!("{} ", words::destination(&asked))),
                 words::destination(tuple),
+                tuple.dport,
                 tuple.dport
             )),
             None => text(
