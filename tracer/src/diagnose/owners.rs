@@ -20,6 +20,14 @@ pub struct Owner {
     others: Option<&'static str>,
 }
 
+/// Whether kube-proxy says by a rule's comment that the service has no endpoint, or none that it may use here.
+#[must_use]
+pub fn has_no_endpoint(rule: &Rule) -> bool {
+    ["has no endpoints", "has no local endpoints"]
+        .iter()
+        .any(|words| rule.text.contains(words))
+}
+
 /// The first that fits is taken: the more special name stands above the one that it begins with.
 static OWNERS: &[Owner] = &[
     Owner {

@@ -13,7 +13,7 @@ use crate::model::{Detail, Device, Direction, Event, Fate, Journey, NetNs, Proto
 use crate::network::bridging::bridge_of;
 use crate::network::filter::{
     Change, Interface, Packet, Rules, Translated, Untranslated, first_translation, left_untracked,
-    translations, zone,
+    met, translations, zone,
 };
 use crate::network::reach;
 use crate::uapi::nf_conntrack::{IPS_DST_NAT, STATE_UNTRACKED};
@@ -418,6 +418,11 @@ fn other_source(
     shell: &Shell,
 ) -> Option<Finding> {
     let facts = &host.filters.get(&passage.netns)?.fact;
+    // Other sources reach endpoints elsewhere: to this one the service is without.
+    let comments = met(rules, packet, passage.hook());
+    if comments.iter().any(|rule| owners::has_no_endpoint(rule)) {
+        return None;
+    }
     let here = facts.base.iter().filter(|b| b.hook == passage.hook());
     let mut listed =
         here.flat_map(|base| facts.beside(base).map(move |(chain, r)| (base, chain, r)));
@@ -432,7 +437,9 @@ fn other_source(
             ..packet.clone()
         };
         let to = first(rules, &there, passage.hook()).filter(|to| to.certain)?;
-        Some((base, chain, rule, to))
+        let way = met(rules, &there, passage.hook());
+        let leads_there = way.iter().any(|met| std::ptr::eq(*met, rule));
+        leads_there.then_some((base, chain, rule, to))
     })?;
     let (address, _) = to.to.addresses?;
     reach::owners(host, passage.netns, address).first()?;

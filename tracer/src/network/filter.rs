@@ -23,7 +23,7 @@ use crate::model::{Fragment, Mac, Proto, Transport, Tuple};
 
 pub use rules::{Change, Rules};
 pub use translation::{
-    Translated, Untranslated, first_translation, left_untracked, translations, zone,
+    Translated, Untranslated, first_translation, left_untracked, met, translations, zone,
 };
 
 /// States of a connection by bit.

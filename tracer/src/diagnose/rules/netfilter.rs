@@ -197,8 +197,12 @@ pub fn drop(loss: &Loss<'_>) -> Option<Candidate> {
     let bits = rules.flat_map(|rule| &rule.tests).filter_map(asked);
     let set_by = bits.reduce(|all, mask| all | mask);
     let set_by = set_by.and_then(|bits| marked::set_by(loss, hook, bits));
-    let candidate = answer::with(candidate, (loss, hook), &chains, &found);
-    Some(candidate.because("rule", set_by))
+    let mut candidate = answer::with(candidate, (loss, hook), &chains, &found);
+    if let Some(marked::SetBy { summary, evidence }) = set_by {
+        candidate.summary += &summary;
+        candidate = candidate.because("rule", evidence);
+    }
+    Some(candidate)
 }
 
 /// Questions for neighbours, and answers, that were dropped, with the neighbour's address. They are packets of no flow that was

@@ -75,6 +75,13 @@ pub fn first_translation<'a>(
     found.into_iter().find(|rule| rule.to.side == side)
 }
 
+/// The rules that the first packet of a connection meets at a hook.
+#[must_use]
+pub fn met<'a>(rules: &'a Rules<'a>, packet: &Packet, hook: &str) -> Vec<&'a Rule> {
+    let found = first(rules, packet, (hook, packet.tracked));
+    found.steps.into_iter().filter_map(|step| step.rule).collect()
+}
+
 fn at(name: &str) -> Hook<'_> {
     Hook {
         layer: Layer::Ip,

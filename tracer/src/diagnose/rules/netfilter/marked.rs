@@ -8,9 +8,16 @@ use super::super::super::hooks::Hook;
 use super::super::super::loss::Loss;
 use super::suspects;
 
-/// The rules that set it, in words: the one that does, and the one that sends the packet to its chain. `bits`: those for which the
-/// packet was dropped.
-pub(super) fn set_by(loss: &Loss<'_>, hook: Hook, bits: u32) -> Option<String> {
+/// The rules that set it.
+pub(super) struct SetBy {
+    /// The one that does, and the one that sends the packet to its chain.
+    pub(super) evidence: String,
+    /// The one that chose the packet, as a part of the summary.
+    pub(super) summary: String,
+}
+
+/// Who set it. `bits`: those for which the packet was dropped.
+pub(super) fn set_by(loss: &Loss<'_>, hook: Hook, bits: u32) -> Option<SetBy> {
     let mark = Some(loss.info.mark & bits).filter(|mark| *mark != 0)?;
     let facts = &loss.host.filters.get(&loss.netns()?)?.fact;
     let (name, oif) = match hook.name {
@@ -46,11 +53,20 @@ pub(super) fn set_by(loss: &Loss<'_>, hook: Hook, bits: u32) -> Option<String> {
             })
         })
     };
-    let from = before.iter().rev().find(leads);
-    let from = from.and_then(words).map_or_else(String::new, |from| {
-        format!(", to which the packet comes by {from}")
-    });
-    Some(format!("mark {mark:#x} is set by {}{from}", words(setter)?))
+    let from = before.iter().rev().find(leads).and_then(words);
+    let setter = words(setter)?;
+    Some(SetBy {
+        summary: format!(
+            "; the mark is set by {}",
+            from.as_deref().unwrap_or(&setter)
+        ),
+        evidence: match from {
+            Some(from) => format!(
+                "mark {mark:#x} is set by {setter}, to which the packet comes by {from}"
+            ),
+            None => format!("mark {mark:#x} is set by {setter}"),
+        },
+    })
 }
 
 fn words(step: &Step<'_>) -> Option<String> {
