@@ -1,7 +1,7 @@
 # Thin targets: the work is done by xtask. `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lab labs record-labs bench fuzz check-object kernels dist image
+.PHONY: help setup demo test check lab labs record-labs bench fuzz check-object kernels cluster dist image
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -40,6 +40,9 @@ check-object: setup ## what the built eBPF object contains
 
 kernels: setup ## load and run labs on other kernels, in virtual machines: make kernels [VERSIONS="5.10 6.1"] [FILES=...] (root)
 	@cargo xtask kernels $(VERSIONS:%=--kernel %) $(FILES)
+
+cluster: setup ## a Kubernetes of two nodes in namespaces, and what tracer says of what breaks in it: make cluster [FILES="tests/cluster/hairpin.toml"] (root)
+	@cargo xtask cluster run $(FILES)
 
 dist: setup ## what is handed out, in target/dist: binaries, .deb, images, man pages: make dist [TWICE=1]
 	@cargo xtask dist $(if $(TWICE),--twice)

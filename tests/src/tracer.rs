@@ -172,7 +172,8 @@ impl Running {
 
 /// The first child, or its first child, and so on, that is this executable; the last one where none is.
 fn below(mut pid: u32, executable: &Path) -> u32 {
-    let is_it = |pid| std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == executable);
+    let is_it =
+        |pid| std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == executable);
     let child = |pid| {
         let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
         children.split(' ').next()?.parse().ok()

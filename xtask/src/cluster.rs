@@ -11,11 +11,15 @@ use anyhow::{Context, Result, ensure};
 use clap::Subcommand;
 
 use crate::command::{cargo, is_root, program, run as run_command};
-use crate::dist;
 use crate::workspace::{built, root};
+use crate::{dist, labs};
 
 /// Where the incidents are.
 const INCIDENTS: &str = "tests/cluster";
+/// Where the table of all incidents is told of, and between which lines.
+const MANUAL: &str = "docs/cluster.md";
+const BEGIN: &str = "<!-- make cluster: begin -->";
+const END: &str = "<!-- make cluster: end -->";
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -31,6 +35,9 @@ pub(crate) enum What {
         /// tracer's executable [default: the static release build]
         #[arg(long, value_name = "FILE")]
         tracer: Option<PathBuf>,
+        /// Put the table of the last run of all incidents into docs/cluster.md, and run none
+        #[arg(long)]
+        write: bool,
         /// Incidents, or arguments of `cluster run` [default: all incidents]
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
@@ -41,6 +48,7 @@ impl Default for What {
     fn default() -> Self {
         Self::Run {
             tracer: None,
+            write: false,
             arguments: Vec::new(),
         }
     }
@@ -52,6 +60,12 @@ pub(crate) fn run(what: &What) -> Result<()> {
         is_root(),
         "a cluster is made of namespaces, mounts and control groups: run as root"
     );
+    let table = build::cache().join("table.md");
+    if let What::Run { write: true, .. } = what {
+        let table = std::fs::read_to_string(&table)
+            .with_context(|| format!("no run of all incidents left {}", table.display()))?;
+        return labs::put_between(MANUAL, (BEGIN, END), &table);
+    }
     if !matches!(what, What::Down) {
         build::all()?;
     }
@@ -63,6 +77,7 @@ pub(crate) fn run(what: &What) -> Result<()> {
         What::Run {
             tracer,
             arguments: given,
+            ..
         } => {
             let tracer = match tracer {
                 Some(tracer) => std::path::absolute(tracer)?,
@@ -72,6 +87,7 @@ pub(crate) fn run(what: &What) -> Result<()> {
             arguments.push(tracer.display().to_string());
             arguments.extend(given.iter().cloned());
             if !given.iter().any(|word| word.ends_with(".toml")) {
+                arguments.extend(["--table".to_owned(), table.display().to_string()]);
                 arguments.push(root().join(INCIDENTS).display().to_string());
             }
         }

@@ -103,16 +103,21 @@ fn absolute(file: &Path) -> Result<String> {
 
 /// Puts a table where docs/labs.md has its last one, between two lines.
 pub(crate) fn write_between(begin: &str, end: &str, table: &str) -> Result<()> {
-    let path = root().join(MANUAL);
+    put_between(MANUAL, (begin, end), table)
+}
+
+/// The same of another page.
+pub(crate) fn put_between(page: &str, (begin, end): (&str, &str), table: &str) -> Result<()> {
+    let path = root().join(page);
     let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
     let (before, rest) = text
         .split_once(begin)
-        .with_context(|| format!("{MANUAL} has no line {begin}"))?;
+        .with_context(|| format!("{page} has no line {begin}"))?;
     let (_, after) = rest
         .split_once(end)
-        .with_context(|| format!("{MANUAL} has no line {end}"))?;
+        .with_context(|| format!("{page} has no line {end}"))?;
     std::fs::write(&path, format!("{before}{begin}\n{table}{end}{after}"))?;
-    println!("{MANUAL}: the table of this run");
+    println!("{page}: the table of this run");
     Ok(())
 }
 

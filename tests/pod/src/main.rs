@@ -48,7 +48,8 @@ struct Question {
 
 impl Question {
     fn of(kind: &str, address: &str, port: &str, more: &[&str]) -> Told<Self> {
-        let number = |at: usize, otherwise: u64| more.get(at).map_or(Ok(otherwise), |word| parse(word));
+        let number =
+            |at: usize, otherwise: u64| more.get(at).map_or(Ok(otherwise), |word| parse(word));
         Ok(Self {
             udp: kind == "udp",
             server: SocketAddrV4::new(parse(address)?, parse(port)?),
@@ -66,9 +67,18 @@ impl Question {
             if time > 0 {
                 sleep(self.every);
             }
-            let answer = if self.udp { self.datagram() } else { self.request() };
+            let answer = if self.udp {
+                self.datagram()
+            } else {
+                self.request()
+            };
             all &= answer.is_ok();
-            println!("{}", answer.unwrap_or_else(|error| format!("no answer: {error}")).trim_end());
+            println!(
+                "{}",
+                answer
+                    .unwrap_or_else(|error| format!("no answer: {error}"))
+                    .trim_end()
+            );
         }
         all
     }
@@ -80,7 +90,10 @@ impl Question {
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer)?;
         let answer = String::from_utf8_lossy(&answer);
-        Ok(answer.split_once("\r\n\r\n").map_or(&*answer, |(_, body)| body).to_owned())
+        Ok(answer
+            .split_once("\r\n\r\n")
+            .map_or(&*answer, |(_, body)| body)
+            .to_owned())
     }
 
     fn datagram(&self) -> std::io::Result<String> {
@@ -102,10 +115,13 @@ fn serve(port: &str) -> Told<()> {
     let mut question = [0; 512];
     loop {
         let (_, client) = socket.recv_from(&mut question).map_err(told)?;
-        socket.send_to(name.trim_end().as_bytes(), client).map_err(told)?;
+        socket
+            .send_to(name.trim_end().as_bytes(), client)
+            .map_err(told)?;
     }
 }
 
 fn parse<T: FromStr>(word: &str) -> Told<T> {
-    word.parse().map_err(|_| format!("`{word}` is not understood; usage:\n{USAGE}"))
+    word.parse()
+        .map_err(|_| format!("`{word}` is not understood; usage:\n{USAGE}"))
 }

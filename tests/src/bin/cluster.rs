@@ -79,7 +79,14 @@ fn act(folder: &Folder, chore: Chore) -> Result<ExitCode> {
         }
         Chore::Down => {
             let was = down(folder)?;
-            println!("{}", if was { "it is down" } else { "no cluster was up" });
+            println!(
+                "{}",
+                if was {
+                    "it is down"
+                } else {
+                    "no cluster was up"
+                }
+            );
         }
         Chore::Run {
             tracer,
@@ -169,8 +176,15 @@ fn say_cost(cost: &Cost) {
 }
 
 fn say(told: &Told) {
-    let word = if told.wrong.is_empty() { "PASS" } else { "FAIL" };
-    let said = told.said.as_ref().map_or("nothing", |said| said.summary.as_str());
+    let word = if told.wrong.is_empty() {
+        "PASS"
+    } else {
+        "FAIL"
+    };
+    let said = told
+        .said
+        .as_ref()
+        .map_or("nothing", |said| said.summary.as_str());
     println!("{word} {} on {}: {said}", told.incident, told.place.name());
     for wrong in &told.wrong {
         println!("    {}", wrong.replace('\n', "\n    "));

@@ -181,10 +181,14 @@ impl Incidents<'_> {
 
     /// A node that is a machine of its own sees its own namespaces alone; these share a kernel.
     fn narrowed(&self, node: Place) -> Result<Vec<String>> {
-        let names = self.live.run("namespaces", Some(node), "ls /run/netns", "")?;
+        let names = self
+            .live
+            .run("namespaces", Some(node), "ls /run/netns", "")?;
         let names = names.output;
         let all = std::iter::once("host").chain(names.lines());
-        Ok(all.flat_map(|name| ["--netns".to_owned(), name.to_owned()]).collect())
+        Ok(all
+            .flat_map(|name| ["--netns".to_owned(), name.to_owned()])
+            .collect())
     }
 }
 
@@ -199,13 +203,19 @@ struct There<'a> {
 impl Network for There<'_> {
     /// Where the report says that it happened.
     fn type_in(&mut self, commands: &str) -> Result<()> {
-        let node = self.report.pointer("/verdict/where/node").and_then(Value::as_str);
+        let node = self
+            .report
+            .pointer("/verdict/where/node")
+            .and_then(Value::as_str);
         let place = match (self.ask.from, node) {
             (Place::Nodes, Some("node2")) => Place::Node2,
             (Place::Nodes, _) => Place::Node1,
             (place, _) => place,
         };
-        let done = self.incidents.live.run("typed", Some(place), commands, "")?;
+        let done = self
+            .incidents
+            .live
+            .run("typed", Some(place), commands, "")?;
         ensure!(
             done.status.success(),
             "it ended with {}\n{}",
@@ -305,7 +315,13 @@ mod tests {
         let seen: Vec<Lab> = lab.ask.iter().map(|ask| lab.from(ask)).collect();
         let said: Vec<(&str, &str, String)> = seen
             .iter()
-            .map(|lab| (lab.name.as_str(), lab.trace.first().unwrap().as_str(), lab.expect.outcome.to_string()))
+            .map(|lab| {
+                (
+                    lab.name.as_str(),
+                    lab.trace.first().unwrap().as_str(),
+                    lab.expect.outcome.to_string(),
+                )
+            })
             .collect();
         assert_eq!(said[0], ("x.node1", "tcp", "dropped".to_owned()));
         assert_eq!(said[1], ("x.nodes", "udp", "unanswered".to_owned()));

@@ -120,8 +120,12 @@ impl Live {
     fn cost(&self, ready: Duration) -> Result<Cost> {
         let script = "for process in /proc/[0-9]*; do cat \"$process/smaps_rollup\" 2>/dev/null || true; done";
         let done = self.run("cost", None, script, "")?;
-        let sizes = done.output.lines().filter_map(|line| line.strip_prefix("Pss:"));
-        let sizes = sizes.filter_map(|size| size.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        let sizes = done
+            .output
+            .lines()
+            .filter_map(|line| line.strip_prefix("Pss:"));
+        let sizes =
+            sizes.filter_map(|size| size.trim().trim_end_matches(" kB").parse::<u64>().ok());
         let (processes, kb) = sizes.fold((0, 0), |(count, sum), size| (count + 1, sum + size));
         Ok(Cost {
             ready,
@@ -247,7 +251,9 @@ fn parent(pid: u32) -> Option<u32> {
 /// Whether a process is the first of a cluster: its number may belong to another one by now.
 fn is_stage(pid: u32) -> bool {
     let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    command.split(|byte| *byte == 0).any(|word| word == b"stage")
+    command
+        .split(|byte| *byte == 0)
+        .any(|word| word == b"stage")
 }
 
 /// An empty folder for what a cluster writes; kept reports stay elsewhere.

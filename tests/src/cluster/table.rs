@@ -11,14 +11,23 @@ pub struct Table<'a>(pub &'a [Told]);
 
 impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "| incident | asked on | expected | tracer said | change | undo | |")?;
+        writeln!(
+            f,
+            "| incident | asked on | expected | tracer said | change | undo | |"
+        )?;
         writeln!(f, "|---|---|---|---|---|---|---|")?;
         for told in self.0 {
             let [outcome, cause] = &told.expected;
             let expected = [outcome.as_str(), cause.as_str()];
-            let expected: Vec<&str> = expected.into_iter().filter(|word| !word.is_empty()).collect();
+            let expected: Vec<&str> = expected
+                .into_iter()
+                .filter(|word| !word.is_empty())
+                .collect();
             let said = told.said.as_ref();
-            let summary = said.map_or_else(|| "nothing".to_owned(), |said| said.summary.replace('|', "\\|"));
+            let summary = said.map_or_else(
+                || "nothing".to_owned(),
+                |said| said.summary.replace('|', "\\|"),
+            );
             let cause = said.and_then(|said| said.cause.as_deref());
             let cause = cause.map_or_else(String::new, |cause| format!(" ({cause})"));
             writeln!(
@@ -29,7 +38,11 @@ impl fmt::Display for Table<'_> {
                 expected.join(", "),
                 fate(told.proof.fix.fate),
                 fate(told.proof.undo.fate),
-                if told.wrong.is_empty() { "✓" } else { "**✗**" }
+                if told.wrong.is_empty() {
+                    "✓"
+                } else {
+                    "**✗**"
+                }
             )?;
         }
         Ok(())

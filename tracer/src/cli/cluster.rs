@@ -276,10 +276,22 @@ mod tests {
         .unwrap();
         let list = list.path().display().to_string();
         let told = words(&[
-            "-n", "n1=on n1", "--names", &list, "pod", "shop/cart", "and", "tcp", "port", "80",
+            "-n",
+            "n1=on n1",
+            "--names",
+            &list,
+            "pod",
+            "shop/cart",
+            "and",
+            "tcp",
+            "port",
+            "80",
         ]);
         let (_, told) = told.split_once("128\u{b7}").unwrap();
-        assert_eq!(told.replace('\u{b7}', " "), "(tcp src host 10.244.1.7)");
+        assert_eq!(
+            told.replace('\u{b7}', " "),
+            "(tcp and src host 10.244.1.7 and dst port 80) or (tcp and dst host 10.244.1.7 and dst port 80)"
+        );
     }
 
     #[test]

@@ -134,7 +134,10 @@ impl Near {
         match self.others.first() {
             Some((_, right)) => text(format!(
                 "correct the port in whatever translates {}to {} (a service's targetPort): {right} instead of {}; or have the server listen on {}",
-                asked.map_or_else(String::new, |asked| format!("{} ", words::destination(&asked))),
+                asked.map_or_else(String::new, |asked| format!(
+                    "{} ",
+                    words::destination(&asked)
+                )),
                 words::destination(tuple),
                 tuple.dport,
                 tuple.dport

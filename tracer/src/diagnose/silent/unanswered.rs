@@ -2,6 +2,9 @@
 
 use std::net::IpAddr;
 
+use crate::host::Host;
+use crate::host::facts::OwnerKind;
+use crate::host::prefix::holds;
 use crate::model::{
     Detail, Device, Direction, Event, Fate, NetNs, Process, Proto, Transport, Tunnel, Tuple,
 };
@@ -173,8 +176,19 @@ fn beyond(view: &View<'_>, tuple: &Tuple, rest: &str) -> Candidate {
         }
         None => String::new(),
     };
+    let node = match (last.and_then(|e| e.device), tunnel, next_hop) {
+        (Some(device), None, Some(hop)) => passed_over(view.host, device, (gone.dst, hop)),
+        _ => None,
+    };
+    let past = node.map_or_else(String::new, |(node, address)| {
+        let hop = next_hop.map_or_else(String::new, |hop| hop.to_string());
+        format!(
+            "; its next hop was {hop}, and {node}, where {} is, has {address} on the same network",
+            gone.dst
+        )
+    });
     let summary = format!(
-        "no answer from {to}: it left this host through {at}{how}, nothing came back{rest}"
+        "no answer from {to}: it left this host through {at}{how}, nothing came back{rest}{past}"
     );
     let (other_way, instead) = outranked::other_way(view).unzip();
     Candidate::new(&REMOTE_UNANSWERED, place, summary)
@@ -190,6 +204,11 @@ fn beyond(view: &View<'_>, tuple: &Tuple, rest: &str) -> Candidate {
                 command![..ip(far.is_ipv6()), "route get", far],
             ),
         ])
+        .advise(node.map(|(node, address)| {
+            text(format!(
+                "where no router leads to pods by itself, a route is missing here: to the pods of {node}, via {address}; who makes these routes (the network plugin, a cloud's route controller), and what does its log say?"
+            ))
+        }))
         .advise(for_the_link.then(|| {
             text(format!(
                 "who serves {} here: does a rule of this host translate it to a local agent, or does one of its interfaces have it?",
@@ -199,6 +218,31 @@ fn beyond(view: &View<'_>, tuple: &Tuple, rest: &str) -> Candidate {
         .advise(others)
         .advise(instead.flatten())
         .advise([text(format!("trace on {after}: {arrives}"))])
+}
+
+/// The node that has an address, and its own address, where that is on the network of the interface by which a packet left for
+/// another next hop. Only lists of the whole cluster tell such nodes.
+fn passed_over<'a>(
+    host: &'a Host,
+    device: Device,
+    (to, next_hop): (IpAddr, IpAddr),
+) -> Option<(&'a str, IpAddr)> {
+    let told = |address: IpAddr| {
+        host.owned_addresses()
+            .filter(move |(own, _)| *own == address)
+    };
+    let node = told(to).find_map(|(_, owner)| owner.node.as_deref())?;
+    let own = host.addresses(device);
+    let near = |address: IpAddr| own.iter().any(|a| holds(a.address, a.prefix, address));
+    let of_node = host
+        .owned_addresses()
+        .filter(|(_, owner)| owner.kind == OwnerKind::Node && owner.name == node);
+    let addresses: Vec<IpAddr> = of_node.map(|(address, _)| address).collect();
+    if addresses.contains(&next_hop) || near(to) {
+        return None;
+    }
+    let there = |address: &IpAddr| near(*address) && !host.is_local(device.netns, *address);
+    Some((node, addresses.into_iter().find(there)?))
 }
 
 /// The gateway to an address, by what the kernel answered or what was read of routes: a packet of another machine's is not

@@ -1,7 +1,10 @@
 //! Flows without a loss that the kernel tells: well, unanswered, waiting, vanished, never sent.
 
 use super::fixture::{Net, device, dropped, echo, ports, tcp};
-use crate::host::facts::{Fact, OpenSocket, PortSockets, Question, XfrmDirection, XfrmPolicy};
+use crate::host::facts::{
+    AddressOwner, Fact, OpenSocket, Owner, OwnerKind, PortSockets, Question, Route, RouteAnswer,
+    Selectors, XfrmDirection, XfrmPolicy,
+};
 use crate::model::{
     Acked, Detail, Direction, Event, FibEvent, Fingerprint, FlowId, Fragment, KtimeNs, NetNs,
     Process, Proto, Transport, Tuple,
@@ -89,6 +92,57 @@ fn what_left_and_was_not_answered() {
                 .contains("left this host through client/eth0")
         );
     }
+}
+
+fn ip(text: &str) -> std::net::IpAddr {
+    text.parse().unwrap()
+}
+
+/// A pod of the other node is asked by way of this next hop, where a list of the whole cluster is known.
+fn to_a_pod_of_node2(next_hop: &str) -> String {
+    let mut net = cable();
+    let pod = ip("10.9.2.7");
+    net.fact(Fact::Route(RouteAnswer {
+        netns: NetNs(CLIENT),
+        tuple: echo("10.1.0.2", "10.9.2.7"),
+        iif: 0,
+        with: Selectors::default(),
+        result: Ok(Route {
+            kind: "unicast".to_owned(),
+            oif: Some(2),
+            gateway: Some(ip(next_hop)),
+            source: None,
+            table: 254,
+            mtu: None,
+            learned: false,
+        }),
+    }));
+    let owner = |address, kind, name: &str, node: Option<&str>| AddressOwner {
+        address,
+        owner: Owner {
+            kind,
+            name: name.to_owned(),
+            node: node.map(str::to_owned),
+        },
+    };
+    net.fact(Fact::Owners(vec![
+        owner(pod, OwnerKind::Pod, "shop/db-0", Some("node2")),
+        owner(ip("10.1.0.12"), OwnerKind::Node, "node2", None),
+    ]));
+    let flow = net.flow(echo("10.1.0.2", "10.9.2.7"));
+    net.packet(flow, Direction::Forward)
+        .leaves(device(CLIENT, 2))
+        .goes_away();
+    net.verdict().summary
+}
+
+#[test]
+fn a_next_hop_that_is_not_the_node_where_the_pod_is() {
+    let past = to_a_pod_of_node2("10.1.0.1");
+    let words = "its next hop was 10.1.0.1, and node2, where 10.9.2.7 is, has 10.1.0.12 on the same network";
+    assert!(past.contains(words), "{past}");
+    let there = to_a_pod_of_node2("10.1.0.12");
+    assert!(!there.contains("next hop"), "{there}");
 }
 
 #[test]

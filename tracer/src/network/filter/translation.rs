@@ -79,7 +79,11 @@ pub fn first_translation<'a>(
 #[must_use]
 pub fn met<'a>(rules: &'a Rules<'a>, packet: &Packet, hook: &str) -> Vec<&'a Rule> {
     let found = first(rules, packet, (hook, packet.tracked));
-    found.steps.into_iter().filter_map(|step| step.rule).collect()
+    found
+        .steps
+        .into_iter()
+        .filter_map(|step| step.rule)
+        .collect()
 }
 
 fn at(name: &str) -> Hook<'_> {

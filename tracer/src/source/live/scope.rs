@@ -196,7 +196,12 @@ fn chosen(
             .iter()
             .find(|(netns, known)| is_named(name, **netns, known))
             .map(|(ns, _)| *ns)
-            .or_else(|| files.iter().find(|(_, file)| *file == name).map(|(ns, _)| *ns));
+            .or_else(|| {
+                files
+                    .iter()
+                    .find(|(_, file)| *file == name)
+                    .map(|(ns, _)| *ns)
+            });
         netns.push(found.ok_or_else(|| {
             Error::no_such_namespace(name, &names.values().cloned().collect::<Vec<_>>())
         })?);

@@ -61,9 +61,9 @@ pub(super) fn set_by(loss: &Loss<'_>, hook: Hook, bits: u32) -> Option<SetBy> {
             from.as_deref().unwrap_or(&setter)
         ),
         evidence: match from {
-            Some(from) => format!(
-                "mark {mark:#x} is set by {setter}, to which the packet comes by {from}"
-            ),
+            Some(from) => {
+                format!("mark {mark:#x} is set by {setter}, to which the packet comes by {from}")
+            }
             None => format!("mark {mark:#x} is set by {setter}"),
         },
     })
