@@ -19,6 +19,7 @@ use super::candidate::{Candidate, evidence, place_on};
 use super::causes::{CONNTRACK_INVALID, NAT_ASYMMETRIC};
 use super::loss::tuple_of;
 use super::remedy::Remedy;
+use super::rules::neighbor;
 use super::stall::Stall;
 use super::stray_source::Stray;
 use super::translation;
@@ -86,7 +87,8 @@ pub struct Detour<'a> {
     left: Tuple,
     /// By which the answer came into the namespace; `None`: it was made there.
     inside: Option<Device>,
-    answer: &'a Journey,
+    /// `None`: it waits for a neighbour, before any hook saw it.
+    answer: Option<&'a Journey>,
 }
 
 impl<'a> Detour<'a> {
@@ -104,7 +106,8 @@ impl<'a> Detour<'a> {
             stays(answer)
                 .iter()
                 .find_map(|stay| Self::between(view.host, &requests, answer, stay))
-        })?;
+        });
+        let found = found.or_else(|| Self::waiting(view, &requests))?;
         let straight = answers()
             .flat_map(stays)
             .any(|stay| stay.went.is_some_and(|(went, _)| went == found.came));
@@ -116,18 +119,39 @@ impl<'a> Detour<'a> {
         let inside = stay.came.map(|(device, _)| device);
         let mut here = requests.iter().filter(|r| r.netns == stay.netns);
         let (came, asked) = here.find_map(|r| r.came)?;
-        let wired = |device| {
-            host.link(device)
-                .is_some_and(|l| l.arp_type != ARPHRD_LOOPBACK && l.master.is_none())
-        };
-        (came != went && inside != Some(went) && wired(came) && wired(went)).then_some(Self {
+        let both = wired(host, came) && wired(host, went);
+        (came != went && inside != Some(went) && both).then_some(Self {
             came,
             went,
             asked,
             routed: stay.came.map_or(left, |(_, tuple)| tuple),
             left,
             inside,
-            answer,
+            answer: Some(answer),
+        })
+    }
+
+    /// An answer, of which no packet was seen, that waits for a neighbour on another interface.
+    fn waiting(view: &View<'_>, requests: &[Stay]) -> Option<Self> {
+        if view.seen(Direction::Reply) > 0 {
+            return None;
+        }
+        neighbor::pending(view.trace).find_map(|who| {
+            let ended = |stay: &&Stay| stay.netns == who.device.netns && stay.went.is_none();
+            let (came, asked) = requests.iter().filter(ended).find_map(|stay| stay.came)?;
+            let answer = asked.reversed();
+            let ends = |tuple: &Tuple| (tuple.src, tuple.dst);
+            let mut waits = neighbor::senders(view.trace, who);
+            let waits = waits.any(|tuple| ends(&tuple) == ends(&answer));
+            (waits && came != who.device && wired(view.host, came)).then_some(Self {
+                came,
+                went: who.device,
+                asked,
+                routed: answer,
+                left: answer,
+                inside: None,
+                answer: None,
+            })
         })
     }
 
@@ -158,6 +182,12 @@ impl<'a> Detour<'a> {
             words::interface(host, self.went)
         )
     }
+}
+
+/// Whether an interface leads to others, by itself.
+fn wired(host: &Host, device: Device) -> bool {
+    let link = host.link(device);
+    link.is_some_and(|l| l.arp_type != ARPHRD_LOOPBACK && l.master.is_none())
 }
 
 /// What makes the answers of a flow leave as its requests came in; `None` where they do.
@@ -258,17 +288,15 @@ fn led_there(candidate: Candidate, view: &View<'_>, detour: &Detour<'_>) -> Cand
 
 /// What says that the answer did not come, where nothing here lost it.
 fn unacknowledged(view: &View<'_>, found: &Found<'_>, detour: &Detour<'_>) -> Option<String> {
+    let Some(answer) = detour.answer else {
+        return Some(format!("where it waits: {}", found.verdict.summary));
+    };
     let stall = Stall::of(view).filter(|s| s.direction == Direction::Reply);
     if let Some(stall) = stall {
         return (stall.device.netns == detour.netns())
             .then(|| format!("where {}", stall.repeated_words()));
     }
-    let last = detour
-        .answer
-        .steps
-        .iter()
-        .rev()
-        .find_map(|s| s.event.device);
+    let last = answer.steps.iter().rev().find_map(|s| s.event.device);
     let gone = found.verdict.outcome == Outcome::Vanished && found.counts.reply.vanished > 0;
     (gone && last.is_some_and(|d| d.netns != detour.netns()))
         .then(|| format!("where {}", found.verdict.summary))

@@ -37,7 +37,11 @@ pub(crate) fn path() -> PathBuf {
 
 fn place(architecture: &str, name: &str) -> PathBuf {
     let triple = format!("{architecture}-unknown-linux-musl");
-    root().join("target").join(triple).join("release").join(name)
+    root()
+        .join("target")
+        .join(triple)
+        .join("release")
+        .join(name)
 }
 
 /// Builds this machine's static binary, where its sources are younger, and gives its path.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::host::Host;
 use crate::host::facts::{InterfaceAddress, Link, NextHop as RouteHop, TableRoute};
-use crate::model::{Detail, Device, Direction, IfIndex, NetNs, Tuple};
+use crate::model::{Detail, Device, Direction, IfIndex, NetNs, Proto, Tuple};
 use crate::network::links::peer_of;
 use crate::network::route::{
     Change, CheckResult, Decision, Forged, InputEnd, Query, Tables, check_source, lookup, receive,
@@ -17,7 +17,9 @@ use crate::verdict::Place;
 
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::{ROUTE_MARTIAN, ROUTE_RP_FILTER};
+use super::super::chain_commands::{default_program, program_of};
 use super::super::loss::Loss;
+use super::super::nat_commands;
 use super::super::readdress;
 use super::super::remedy::{Remedy, Shell, command, ip, sysctl, text};
 use super::super::route_commands;
@@ -171,6 +173,15 @@ pub fn martian_advice(
             list.push(change);
             return list;
         }
+        let on_loopback = |netns: NetNs| {
+            let mut owners = host.owners(source).filter(|d| d.netns == netns);
+            owners.any(|d| host.link(d).is_some_and(|l| l.arp_type == ARPHRD_LOOPBACK))
+        };
+        // As a service's address on all nodes: each is right to have it, and none to send with it.
+        if let Some(went) = sender.filter(|_| on_loopback(netns) && on_loopback(owner.netns)) {
+            list.push(not_of_a_service(host, went, (source, to)));
+            return list;
+        }
         list.extend(shared(host, netns, (source, to)));
         list.extend(readdress::remove(
             host,
@@ -182,6 +193,46 @@ pub fn martian_advice(
         list.push(text("the sender uses an address that cannot be answered: look for missing masquerading, a wrong SNAT rule (iptables -t nat -nvL, nft list ruleset) or a duplicate address"));
     }
     list
+}
+
+/// What a machine sends to its own service's address has that as its source, and keeps it where a rule then translates the
+/// destination: the source translated too.
+fn not_of_a_service(host: &Host, went: Device, (source, to): (IpAddr, IpAddr)) -> Remedy {
+    let text = format!(
+        "{source} is on the loopback interfaces of both, as a service's address is: let what leaves with it through {} have that interface's address (new connections)",
+        words::interface(host, went)
+    );
+    if to != source {
+        let flow = Tuple {
+            proto: Proto::Tcp,
+            src: source,
+            sport: 0,
+            dst: to,
+            dport: 0,
+            icmp_id: 0,
+        };
+        return nat_commands::masquerade(host, went, &flow, text);
+    }
+    // To what it was translated is not known.
+    let v6 = source.is_ipv6();
+    let program = program_of(&nat_commands::translators(host, went.netns, v6));
+    let program = program.unwrap_or_else(|| default_program(v6).to_owned());
+    let rule = |verb: &'static str| {
+        let device = host.interface(went);
+        command![
+            program,
+            "-t nat",
+            verb,
+            "POSTROUTING -s",
+            source,
+            "-o",
+            device,
+            "-j MASQUERADE"
+        ]
+    };
+    Shell::of(host, Some(went.netns))
+        .change(text, rule("-A"))
+        .undone_by(rule("-D"))
 }
 
 /// The sender's route without the preference for a source.

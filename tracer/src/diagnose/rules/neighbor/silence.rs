@@ -472,6 +472,11 @@ impl<'a> Case<'a, '_> {
         } else {
             format!("no answer can go to {asker}")
         };
+        // What was looked up before a rule translated the destination is for the asker's own service.
+        let mut sent = senders(self.trace, self.who).map(|tuple| tuple.dst);
+        let to = sent
+            .find(|dst| *dst != asker)
+            .unwrap_or_else(|| destination(self.trace, self.who));
         Candidate::new(
             &ROUTE_MARTIAN,
             place_at(self.host, link.device, "route"),
@@ -490,7 +495,7 @@ impl<'a> Case<'a, '_> {
         .advise(source::martian_advice(
             host,
             netns,
-            (asker, destination(self.trace, self.who)),
+            (asker, to),
             Some(self.who.device),
         ))
     }

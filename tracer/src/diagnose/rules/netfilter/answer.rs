@@ -262,7 +262,8 @@ pub(super) fn without_rule(
     owner: Option<&Owner>,
     shell: &Shell,
 ) -> Option<Remedy> {
-    if owner.is_some_and(|owner| owner.chain_for_others().is_some()) {
+    let others = owner.and_then(Owner::chain_for_others);
+    if others.is_some_and(|others| others != rule.chain) {
         return None;
     }
     let (delete, revert) = delete_rule(chain, rule);
@@ -285,6 +286,12 @@ fn is_for_no_endpoint(loss: &Loss<'_>, hook: Hook, owner: Option<&Owner>) -> boo
 
 /// How the one that writes the rule is told to make the change.
 fn owners_way(owner: &Owner, rule: &FilterRule) -> Vec<Remedy> {
+    if owner.chain_for_others() == Some(rule.chain.as_str()) {
+        return vec![text(format!(
+            "{} keeps chain {} for rules of others, and this is one of those: who added it?",
+            owner.name, rule.chain
+        ))];
+    }
     let mut list = vec![text(format!(
         "{} writes this rule: {}",
         owner.name,
