@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::links::{members, peer_of};
+use super::links::{is_idle, members, peer_of};
 use crate::host::Host;
 use crate::host::facts::{Link, PortState, PortVlan, Question};
 use crate::model::{Device, IfIndex, Mac};
@@ -88,7 +88,8 @@ pub fn bridge_of(host: &Host, device: Device) -> Option<&Link> {
 }
 
 /// The interface of the bridge's namespace behind which an end is: the port that leads there, through other bridges
-/// too. Where none does, the interface that stands unattached, or in another bridge, where a port should be.
+/// too. Where none does, the interface that stands unattached and serves nothing, or in another bridge, where a port
+/// should be.
 #[must_use]
 pub fn way_to<'a>(host: &'a Host, bridge: &Link, end: &'a Link) -> Option<&'a Link> {
     let mut known = BTreeSet::new();
@@ -109,7 +110,7 @@ pub fn way_to<'a>(host: &'a Host, bridge: &Link, end: &'a Link) -> Option<&'a Li
                 elsewhere = elsewhere.or(here.then_some(port));
                 next.extend(ports(host, other).filter(|p| p.device != port.device));
             }
-            None => unattached = unattached.or(here.then_some(port)),
+            None => unattached = unattached.or((here && is_idle(host, port)).then_some(port)),
         }
     }
     unattached.or(elsewhere)

@@ -1,5 +1,7 @@
 //! Links: the other end of one, what it stands on, and why it carries nothing.
 
+use std::net::IpAddr;
+
 use crate::host::Host;
 use crate::host::facts::{IpvlanMode, Link};
 use crate::model::{Device, IfIndex};
@@ -65,6 +67,18 @@ pub fn uppers<'a>(host: &'a Host, lower: &Link) -> impl Iterator<Item = &'a Link
     let device = lower.device;
     host.links()
         .filter(move |l| l.peer == Some(device) && is_upper(l) && !host.is_gone(l.device))
+}
+
+/// Whether an interface serves nothing: one with an address of its own, or below another device, would lose what it serves if it
+/// became the port of a bridge.
+#[must_use]
+pub fn is_idle(host: &Host, link: &Link) -> bool {
+    let serves = |address: IpAddr| match address {
+        IpAddr::V4(_) => true,
+        IpAddr::V6(v6) => !v6.is_unicast_link_local(),
+    };
+    let mut own = host.addresses(link.device).iter();
+    !own.any(|own| serves(own.address)) && uppers(host, link).next().is_none()
 }
 
 /// Why an interface carries nothing. The devices are those that have to be looked at.

@@ -7,6 +7,7 @@ use crate::network::bridging::{
     self, Cast, Obstacle, VlanFault, VlanGap, at_entry, bridge_of, learned_port, towards, true_way,
     vlan_in, vlan_out, way_to,
 };
+use crate::network::links::is_idle;
 use crate::uapi::if_arp::ARPHRD_ETHER;
 
 use super::super::candidate::{Candidate, Specificity};
@@ -112,6 +113,10 @@ pub fn refused(loss: &Loss<'_>) -> Option<Candidate> {
     let name = loss
         .last_device()
         .map_or_else(String::new, |d| loss.host.interface(d));
+    // Settings of ports count where somebody has the frame's MAC.
+    if let Some(outdated) = l2::outdated::entry(loss) {
+        return Some(outdated);
+    }
     if let Some(obstacle) = obstacle(loss) {
         return Some(held_up(loss, &obstacle));
     }
@@ -153,7 +158,7 @@ fn lonely(loss: &Loss<'_>) -> Option<Candidate> {
         .links()
         .filter(|l| l.device.netns == bridge.device.netns && l.device != from)
         .filter(|l| l.up && l.master.is_none() && l.arp_type == ARPHRD_ETHER && l.kind != "bridge")
-        .filter(|l| !host.addresses(l.device).iter().any(|a| a.address.is_ipv4()))
+        .filter(|l| is_idle(host, l))
         .collect();
     let names: Vec<&str> = loose.iter().map(|l| l.name.as_str()).collect();
     let suspects = if names.is_empty() {

@@ -2,6 +2,7 @@
 
 mod misled;
 mod misredirected;
+pub(super) mod outdated;
 pub(super) mod rewritten;
 pub mod taken;
 pub mod unredirected;
@@ -254,6 +255,12 @@ pub fn wrong_mac(loss: &Loss<'_>) -> Option<Candidate> {
         let (kind, evidence) = misled.evidence;
         return Some(candidate.because(kind, evidence).advise(misled.advice));
     }
+    // A copy at somebody who was neither asked nor the next hop tells nothing of who should have got the frame.
+    if !found.is_meant(host)
+        && let Some(outdated) = outdated::entry(loss)
+    {
+        return Some(outdated);
+    }
     Some(by_neighbor_entry(loss, &found, candidate))
 }
 
@@ -298,7 +305,19 @@ fn at_sender(
         .and_then(|next| entry_words(host, sender, next));
     let right = found.next_hop.filter(|_| found.is_meant(host));
     let right = right.zip(found.has).map(|(hop, mac)| {
-        let replace = |mac: Mac| command![..ip, "neigh replace", hop, "lladdr", mac, "dev", device];
+        let state = lasting(host, sender, hop);
+        let replace = |mac: Mac| {
+            command![
+                ..ip,
+                "neigh replace",
+                hop,
+                "lladdr",
+                mac,
+                "dev",
+                device,
+                ..state
+            ]
+        };
         let change = shell.change("give the sender's entry the right MAC", replace(mac));
         match found.carries {
             Some(old) => told_end(loss, sender, (old, mac), change.undone_by(replace(old))),
@@ -384,6 +403,14 @@ pub(super) fn bridges<'a>(loss: &Loss<'a>) -> impl Iterator<Item = &'a Link> {
     let host = loss.host;
     let steps = loss.steps().iter();
     steps.filter_map(move |s| bridge_of(host, s.event.device?))
+}
+
+/// How an entry that stands for a sender's is to be marked, to be as lasting as that one: without a word it is permanent.
+fn lasting(host: &Host, sender: Device, hop: IpAddr) -> &'static [&'static str] {
+    match host.neighbor(sender, hop) {
+        Some(entry) if entry.state & NUD_PERMANENT == 0 => &["nud", "reachable"],
+        _ => &[],
+    }
 }
 
 /// What a sender's neighbour entry says: `for 10.0.0.9 says 02:00:00:00:00:09`.
