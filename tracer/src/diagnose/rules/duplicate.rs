@@ -7,6 +7,7 @@ use crate::host::Host;
 use crate::host::facts::{InterfaceAddress, Link, Question};
 use crate::model::{Detail, Device, Direction, Mac, Transport};
 use crate::network::bridging::{bridge_of, learned_port, way_to};
+use crate::network::links::members;
 use crate::network::neighbour;
 use crate::verdict::{Confidence, Outcome};
 
@@ -265,8 +266,10 @@ pub fn mac(loss: &Loss<'_>) -> Option<Candidate> {
         return None;
     }
     let host = loss.host;
-    let thief = loss.device()?;
+    let taker = loss.device()?;
     let mac = l2::frame(loss)?.dst;
+    let port = port_with(host, taker, mac);
+    let thief = port.map_or(taker, |port| port.device);
     if host.link(thief)?.mac != Some(mac) {
         return None;
     }
@@ -283,14 +286,30 @@ pub fn mac(loss: &Loss<'_>) -> Option<Candidate> {
         words::interface(host, thief),
         words::interface(host, owner.device),
     );
-    let moved =
-        l2::bridges(loss).find_map(|bridge| Some((bridge, learned_port(host, bridge, mac)?)));
+    // A bridge takes what is for the MAC of one of its ports, and learns no other port for it.
+    let moved = match port {
+        Some(_) => None,
+        None => {
+            l2::bridges(loss).find_map(|bridge| Some((bridge, learned_port(host, bridge, mac)?)))
+        }
+    };
+    let own = port.and_then(|port| {
+        let bridge = bridge_of(host, port.device)?;
+        Some(format!(
+            "{} is a port of {}, which takes what is for its MAC for its own (a permanent entry of the forwarding database)",
+            port.name, bridge.name
+        ))
+    });
     let candidate = Candidate::new(
         &NEIGHBOR_DUPLICATE,
         loss.place(Some("device")),
         format!(
-            "duplicate MAC{}: {mac} is also that of {there}, which owns {hop}",
-            loss.at_words()
+            "duplicate MAC{}: {mac} is {}that of {there}, which owns {hop}",
+            loss.at_words(),
+            match port {
+                Some(port) => format!("that of the port {} and ", port.name),
+                None => "also ".to_owned(),
+            }
         ),
     )
     .explains(Specificity::Linked)
@@ -298,8 +317,29 @@ pub fn mac(loss: &Loss<'_>) -> Option<Candidate> {
     .because(
         "fdb",
         moved.map(|(bridge, port)| format!("{} has {mac} on port {}", bridge.name, port.name)),
-    );
+    )
+    .because("fdb", own);
     Some(candidate.advise(one_of_its_own(host, thief, mac, moved, owner)))
+}
+
+/// The port of a bridge that has this MAC, where the bridge itself took the frame: it has its own MAC from one of its ports, or
+/// takes what is for a port's.
+fn port_with(host: &Host, taker: Device, mac: Mac) -> Option<&Link> {
+    let bridge = host.link(taker).filter(|link| link.kind == "bridge")?;
+    members(host, bridge).find(|port| port.mac == Some(mac))
+}
+
+/// Another MAC for an interface that has the one of another machine.
+pub(super) fn another_mac(host: &Host, link: &Link, mac: Mac) -> [Remedy; 2] {
+    let shell = Shell::of(host, Some(link.device.netns));
+    let look = command!["ip link show dev", link.name];
+    let set = |mac: Mac| set_mac(&link.name, mac);
+    [
+        shell.look("look first", look),
+        shell
+            .change("give it a MAC of its own", set(free_mac(host, mac)))
+            .undone_by(set(mac)),
+    ]
 }
 
 /// Another MAC for the interface. The bridge that has the old one at its port has it there until the owner sends something.
@@ -310,15 +350,10 @@ fn one_of_its_own(
     moved: Option<(&Link, &Link)>,
     owner: &Link,
 ) -> Vec<Remedy> {
-    let shell = Shell::of(host, Some(thief.netns));
-    let name = host.interface(thief);
-    let look = shell.look("look first", command!["ip link show dev", name]);
-    let change = shell
-        .change(
-            "give it a MAC of its own",
-            set_mac(&name, free_mac(host, mac)),
-        )
-        .undone_by(set_mac(&name, mac));
+    let Some(link) = host.link(thief) else {
+        return Vec::new();
+    };
+    let [look, change] = another_mac(host, link, mac);
     let Some((bridge, port)) = moved else {
         return vec![look, change];
     };

@@ -4,7 +4,7 @@
 use crate::host::Host;
 use crate::host::facts::{Attachment, FdbEntry, Link};
 use crate::model::{Device, IfIndex, Mac};
-use crate::network::bridging::true_way;
+use crate::network::bridging::{true_way, way_to};
 use crate::network::tunnel::remote_of;
 
 use super::super::super::device_state;
@@ -13,6 +13,7 @@ use super::super::super::loss::Loss;
 use super::super::super::overlay;
 use super::super::super::remedy::{Command, Remedy, Shell, command};
 use super::super::super::words;
+use super::super::duplicate::another_mac;
 use super::{bridges, misredirected, rewritten, sender, unredirected, vxlan};
 
 /// What led a frame astray.
@@ -89,6 +90,24 @@ fn by_bridge(loss: &Loss<'_>, here: Device, mac: Mac) -> Option<Misled> {
     } = known;
     let truth = true_way(loss.host, bridge, mac).filter(|t| t.device != port.device);
     let own = entry.is_own() && here == bridge.device;
+    let mut others = loss.host.by_mac(mac).filter(|l| l.device != port.device);
+    let twice = port.device != bridge.device
+        && port.mac == Some(mac)
+        && others.any(|other| way_to(loss.host, bridge, other).is_some());
+    if own && twice {
+        let name = &port.name;
+        return Some(Misled {
+            words: format!(
+                "{name}, a port of {}, has that MAC too, and the bridge takes what is for it for its own",
+                bridge.name
+            ),
+            evidence: (
+                "fdb",
+                format!("{} has a local entry for {mac}, on {name}", bridge.name),
+            ),
+            advice: another_mac(loss.host, port, mac).into(),
+        });
+    }
     if !own && (truth.is_none() || port.device == bridge.device) {
         return None;
     }
