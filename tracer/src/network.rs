@@ -12,6 +12,7 @@ pub mod links;
 pub mod neighbour;
 pub mod path;
 pub mod reach;
+pub mod redirects;
 pub mod route;
 pub mod segment;
 pub mod settings;

@@ -1,6 +1,6 @@
 //! Where a frame that is flooded from an interface comes to: through veths, bridges with their VLANs and port settings,
-//! tunnels, VLAN devices, macvlans and bonds, to every interface whose network stack gets it, or would get it but for
-//! one setting.
+//! tunnels, VLAN devices, macvlans, bonds and interfaces that hand each other what comes in, to every interface whose
+//! network stack gets it, or would get it but for one setting.
 //!
 //! Names and addresses are not looked at: two networks of one machine may use the same.
 
@@ -12,6 +12,7 @@ use super::bonding::{self, Choice};
 use super::bridging::{self, Cast, Obstacle, VlanFault};
 use super::links::{self, is_upper, lower_of, master_of};
 use super::neighbour::{self, Ask, Told};
+use super::redirects;
 use super::suppression::{self, Suppressed};
 use super::tunnel::{self, End, Remote};
 use crate::host::Host;
@@ -103,11 +104,24 @@ pub enum Open<'a> {
     Unmodelled(&'a Link),
 }
 
+/// A tunnel that a frame goes through.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Crossed<'a> {
+    /// The device that sends it there.
+    pub from: &'a Link,
+    /// The device that takes it in.
+    pub to: &'a Link,
+    /// The remote end, with the address to which the outer packet goes.
+    pub remote: Remote,
+}
+
 /// An interface that a frame comes to.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reached<'a> {
     /// Which.
     pub link: &'a Link,
+    /// The last tunnel on the way.
+    pub tunnel: Option<Crossed<'a>>,
     /// Why it does not, or the first of the reasons.
     pub stop: Option<Stop<'a>>,
 }
@@ -142,6 +156,7 @@ impl<'a> Segment<'a> {
                 side: Side::Out,
                 tag: None,
                 inner: None,
+                tunnel: None,
             },
         );
         walk.run();
@@ -223,6 +238,8 @@ struct At<'a> {
     tag: Option<Tag>,
     /// The tag within that one (802.1Q in 802.1ad).
     inner: Option<Tag>,
+    /// The last tunnel on the way.
+    tunnel: Option<Crossed<'a>>,
 }
 
 /// A walk over all ways at once, open ones first: what is reached at all is reached without a reason against it if
@@ -376,6 +393,7 @@ impl<'a> Walk<'a> {
                         side: Side::Out,
                         tag: Tag::of(link),
                         inner: at.tag,
+                        ..at
                     },
                 ),
                 None => self.note(stop, Open::Unmodelled(link)),
@@ -456,7 +474,12 @@ impl<'a> Walk<'a> {
             stop = self.because(stop, Stop::Proxy(link));
         }
         if self.frame.cast == Cast::Known && has(|vxlan| vxlan.learning) {
-            for end in tunnel::senders_to(self.host, link) {
+            for (end, learned) in tunnel::senders_to(self.host, link) {
+                let crossed = learned.map(|remote| Crossed {
+                    from: link,
+                    to: end,
+                    remote,
+                });
                 self.go(
                     stop,
                     At {
@@ -464,6 +487,7 @@ impl<'a> Walk<'a> {
                         side: Side::In,
                         tag: None,
                         inner: None,
+                        tunnel: crossed,
                     },
                 );
             }
@@ -486,6 +510,11 @@ impl<'a> Walk<'a> {
                                 side: Side::In,
                                 tag: None,
                                 inner: None,
+                                tunnel: Some(Crossed {
+                                    from: link,
+                                    to: end,
+                                    remote,
+                                }),
                             },
                         );
                     }
@@ -553,6 +582,17 @@ impl<'a> Walk<'a> {
     fn enter(&mut self, stop: Option<Stop<'a>>, at: At<'a>) {
         let link = at.link;
         let stop = self.down(stop, link);
+        // tc comes before all else that takes a frame (sch_handle_ingress in __netif_receive_skb_core, net/core/dev.c).
+        if let Some(other) = redirects::other_end(self.host, link) {
+            return self.go(
+                stop,
+                At {
+                    link: other,
+                    side: Side::Out,
+                    ..at
+                },
+            );
+        }
         // A tag is looked at before anything else (vlan_do_receive in __netif_receive_skb_core, net/core/dev.c).
         if at.tag.is_some() {
             let mut uppers = self.uppers(link).into_iter();
@@ -564,6 +604,7 @@ impl<'a> Walk<'a> {
                         side: Side::In,
                         tag: at.inner,
                         inner: None,
+                        ..at
                     },
                 );
             }
@@ -600,13 +641,13 @@ impl<'a> Walk<'a> {
         let link = at.link;
         let kept = Stop::Tagged(link, at.tag);
         if at.tag.is_none() {
-            self.arrive(stop, link);
+            self.arrive(stop, at);
         }
         let vlans = self.uppers(link).into_iter().filter(|l| l.vlan.is_some());
         let vlans: Vec<&Link> = vlans.collect();
         if at.tag.is_some() {
             let stop = self.because(stop, kept);
-            self.arrive(stop, link);
+            self.arrive(stop, at);
         }
         for vlan in vlans {
             let stop = stop.or(Some(kept));
@@ -617,14 +658,16 @@ impl<'a> Walk<'a> {
                     side: Side::In,
                     tag: None,
                     inner: None,
+                    ..at
                 },
             );
         }
     }
 
-    fn arrive(&mut self, stop: Option<Stop<'a>>, link: &'a Link) {
+    fn arrive(&mut self, stop: Option<Stop<'a>>, at: At<'a>) {
+        let At { link, tunnel, .. } = at;
         if self.found.end(link.device).is_none() {
-            self.found.ends.push(Reached { link, stop });
+            self.found.ends.push(Reached { link, tunnel, stop });
         }
     }
 

@@ -130,6 +130,12 @@ pub fn ttl(link: &Link) -> Option<u8> {
     settings(link)?.ttl
 }
 
+/// The address that a device is set to send from.
+#[must_use]
+pub fn local(link: &Link) -> Option<IpAddr> {
+    settings(link)?.local
+}
+
 /// The VNI or key with which it sends.
 #[must_use]
 pub fn output_key(link: &Link) -> Option<u32> {
@@ -273,19 +279,47 @@ pub fn flooded_to(host: &Host, link: &Link) -> Result<Vec<Remote>, Question> {
     Ok(defaults.filter_map(|e| e.remote).map(remote).collect())
 }
 
-/// VXLAN devices that flood to one of the host's own: their ends are what it learns from what they send.
-pub fn senders_to<'a>(host: &'a Host, link: &'a Link) -> impl Iterator<Item = &'a Link> {
+/// VXLAN devices that flood to one of the host's own, with the remote end that this one learns from what they send, where their
+/// outer source is known.
+pub fn senders_to<'a>(
+    host: &'a Host,
+    link: &'a Link,
+) -> impl Iterator<Item = (&'a Link, Option<Remote>)> {
     let own = link.vxlan.as_ref().map(|v| (v.vni, v.port));
-    host.links().filter(move |other| {
+    let netns = underlay_netns(link);
+    host.links().filter_map(move |other| {
         let same = other.device != link.device
             && !host.is_gone(other.device)
             && own.is_some()
             && other.vxlan.as_ref().map(|v| (v.vni, v.port)) == own;
-        same && flooded_to(host, other)
-            .unwrap_or_default()
-            .iter()
-            .any(|remote| host.is_local(link.device.netns, remote.address))
+        let flooded = flooded_to(host, other).unwrap_or_default();
+        let mut here = flooded
+            .into_iter()
+            .filter(|remote| host.is_local(netns, remote.address));
+        let remote = here.next().filter(|_| same)?;
+        let learned = source(host, other, remote)
+            .map(|address| end_at(link, &settings(link).unwrap_or_default(), address, false));
+        Some((other, learned))
     })
+}
+
+/// The source of the outer packets that a device sends to a remote end: its own, else that of the route, else of the interface
+/// whose network holds the end.
+#[must_use]
+pub fn source(host: &Host, link: &Link, remote: Remote) -> Option<IpAddr> {
+    let netns = underlay_netns(link);
+    let of_route = || {
+        let mut answers = host.routes.iter().rev().map(|dated| &dated.fact);
+        let chosen = answers.find(|r| {
+            let to = (r.netns, r.iif, r.tuple.dst) == (netns, 0, remote.address);
+            to && r.tuple.src.is_unspecified()
+        })?;
+        chosen.result.as_ref().ok()?.source
+    };
+    remote
+        .local
+        .or_else(of_route)
+        .or_else(|| on_link(host, netns, remote.address).map(|(_, own)| own))
 }
 
 /// Tunnel devices that stand in a namespace's underlay and are set to take this kind of packet, whatever their ends and

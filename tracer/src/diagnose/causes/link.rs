@@ -24,7 +24,9 @@ family! {
             neighbour is given: as a gateway, as one of several next hops, or by taking the destination to be on the
             link. Then nothing is wrong with the neighbour where the network of the link is too large (the other end
             has a longer prefix) or was put there by mistake (the route that would be used without it is named), or
-            where the owner is behind a machine that is on the link and does not answer in its place.",
+            where the owner is behind a machine that is on the link and does not answer in its place. Interfaces that
+            hand each other what comes in (tc, as in the pod of a virtual machine) are one link; an entry that was
+            typed at one of them is named where the machine behind the other lacks it.",
         confirm: "`ip neigh show`; the verdict says whether the question reached the other end.",
         fix: "start or repair the machine that owns the address; leave out a next hop that does not answer; correct
             the prefix length; a route for the one address past the link; `ip neigh add proxy ADDRESS dev IF` on the
@@ -48,7 +50,8 @@ family! {
             address also belongs to another interface on the same bridge: `certain` when answers with two MACs were
             seen. For a MAC: the frame's MAC is the interface's own, the packet's address is not this namespace's
             (`ip_error`), and another interface has the same MAC and owns the address; the forwarding database says
-            on which port the bridge has it now.",
+            on which port the bridge has it now. A bridge takes what is for the MAC of one of its ports: a port that
+            has the MAC of the machine behind another one is named.",
         confirm: "`arping -D -I IF ADDRESS`, `ip addr` and `ip link` at both; `bridge fdb show` twice, a few seconds
             apart.",
         fix: "take the address from one of the two (`ip addr del`), then `ip neigh flush ADDRESS` at the sender; or
@@ -76,7 +79,10 @@ family! {
             written over: the rule (ebtables, nft) that has that MAC is named, else what stands on both interfaces.
             Else the sender's neighbour entry. Where the packet was lost at or behind a machine that does not have
             the address of the sender's next hop, and another interface of the segment has it: the address moved and
-            was not announced, somebody answers for it (proxy_arp), or the entry was typed.",
+            was not announced, somebody answers for it (proxy_arp), or the entry was typed. Where nobody on the
+            segment has the frame's MAC, and an interface of it has the next hop's address with another one, the
+            entry outlived that MAC, as when a bridge takes the MAC of a new port: whether a bridge dropped the frame
+            (NO_TX_TARGET) or a copy died at a bystander.",
         confirm: "`ip neigh` at the sender, `bridge fdb show` on the way, `ip link` here.",
         fix: "correct the neighbour or FDB entry, delete the rule; or, where the interface owns the next hop,
             `ip link set dev IF address MAC`.",

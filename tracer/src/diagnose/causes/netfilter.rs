@@ -22,8 +22,9 @@ family! {
             counter is zero or did not move while packets were lost are left out. A dropped ARP request or neighbour
             solicitation (hook `ARP`, or `INPUT`) is the cause for everything that waits for the answer; where it was
             not followed, and the machine that has the address is in view, `likely` by the rules as they were read (its own,
-            those of the asker and of a bridge between them): the first that drops the question or the answer. A
-            translation that fails (`nf_nat_…` among the callers, or a rule that masquerades out of an interface
+            those of the asker and of a bridge between them, with the chains of IP that the bridge has look at what it carries; where the
+            question goes through a tunnel, those that its outer packet passes at both ends): the first that drops the question or the
+            answer. A translation that fails (`nf_nat_…` among the callers, or a rule that masquerades out of an interface
             without an address) is one of these drops. Where an element of a map gives the verdict it is named with
             its comment, and the change is about that element; where a rule that lets pass, or sets the mark that is
             asked for, is not met only since a set (nftables or ipset) lacks the packet, that element is named. A packet that a rule left untracked (NOTRACK,

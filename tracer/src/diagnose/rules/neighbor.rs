@@ -34,6 +34,7 @@ mod foreign;
 mod intercepted;
 mod next_hop;
 mod port;
+mod preset;
 pub mod silence;
 
 use next_hop::Way;
@@ -503,6 +504,10 @@ fn nobody(
         let (kind, text) = misled.evidence;
         candidate.summary += &format!("; {}", misled.words);
         return candidate.because(kind, text).advise(misled.advice);
+    }
+    if let Some((words, entry)) = preset::told(host, who) {
+        candidate.summary += &words;
+        return candidate.advise([entry]).advise(found);
     }
     if let Some((words, moved)) = port::told(host, who) {
         candidate.summary += &words;

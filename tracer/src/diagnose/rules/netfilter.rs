@@ -33,6 +33,7 @@ use super::filter;
 
 pub use answer::switch;
 pub use discovery::of_rules as question_by_rules;
+pub use discovery::tunnel_questions;
 pub use other_source::questions as questions_of_other_sources;
 pub use source_before::questions as questions_of_the_source_before;
 pub use suspects::Suspects;

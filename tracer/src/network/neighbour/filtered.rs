@@ -6,15 +6,19 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::{Answer, Ask, By};
 use crate::host::Host;
 use crate::host::facts::{BaseChain, Link, Question, Rule};
-use crate::model::{KtimeNs, Mac, NetNs, Proto, Transport, Tuple};
-use crate::network::bridging::{bridge_of, way_to};
+use crate::model::{Device, IfIndex, KtimeNs, Mac, NetNs, Proto, Transport, Tuple};
+use crate::network::bridging::{Cast, bridge_of, way_to};
 use crate::network::filter::{self, Change, Interface, Layer, Outcome, Packet, Rules, states};
 use crate::network::links::peer_of;
-use crate::network::segment::solicited_node;
+use crate::network::segment::{Crossed, Frame, Segment, solicited_node};
+use crate::network::settings::value;
+use crate::network::tunnel;
 use crate::uapi::if_packet::{BROADCAST, HOST, MULTICAST};
 
 /// Hop limit of neighbour discovery (RFC 4861, 7.1).
 const HOP_LIMIT: u8 = 255;
+/// Whether bridges have ip6tables look at what they carry (br_netfilter).
+pub const CALLED_BY_BRIDGES: &str = "net/bridge/bridge-nf-call-ip6tables";
 /// Length of a solicitation or an advertisement with the sender's MAC.
 const ND_LENGTH: u32 = 72;
 
@@ -31,6 +35,12 @@ pub struct AtHook<'a> {
     pub hook: &'static str,
     /// What comes there.
     pub packet: Packet,
+    /// A bridge that only carries it calls these chains (br_netfilter); to them the bridge is the interface, not its port.
+    pub carried: bool,
+    /// What comes there is the outer packet of this tunnel.
+    pub tunnel: Option<Crossed<'a>>,
+    /// It answers a question, or carries an answer.
+    pub answers: bool,
 }
 
 /// What stops it there.
@@ -65,11 +75,27 @@ pub type Tried = [(NetNs, Change)];
 impl<'a> AtHook<'a> {
     /// Whether it answers a question.
     #[must_use]
-    pub fn is_answer(&self) -> bool {
-        matches!(
-            self.packet.transport,
-            Transport::Neighbor { answer: true, .. }
-        )
+    pub const fn is_answer(&self) -> bool {
+        self.answers
+    }
+
+    /// A packet at a hook of an interface.
+    #[must_use]
+    pub fn new(
+        (link, incoming): (&'a Link, bool),
+        (layer, hook): (Layer, &'static str),
+        packet: Packet,
+    ) -> Self {
+        Self {
+            link,
+            incoming,
+            layer,
+            hook,
+            answers: matches!(packet.transport, Transport::Neighbor { answer: true, .. }),
+            packet,
+            carried: false,
+            tunnel: None,
+        }
     }
 
     /// What the rules of the hook do with it. `since`: when the question was asked first; a rule that had met no packet
@@ -149,9 +175,18 @@ pub fn questions(host: &Host, ask: Ask, answer: &Answer<'_>) -> Vec<Question> {
     let mut list = Vec::new();
     for at in ways(host, ask, answer).iter().flatten() {
         let netns = at.link.device.netns;
-        let question = Question::Chains { netns };
-        if !list.contains(&question) {
-            list.push(question);
+        let chains = Question::Chains { netns };
+        // Whether a bridge has chains of IP look at what it carries.
+        let called = (at.layer == Layer::Bridge && ask.address.is_ipv6())
+            .then(|| value(host, netns, CALLED_BY_BRIDGES).err());
+        let route = at.tunnel.map(|crossed| {
+            tunnel::underlay_question(tunnel::underlay_netns(crossed.from), crossed.remote)
+        });
+        let all = [Some(chains), called.flatten(), route];
+        for question in all.into_iter().flatten() {
+            if !list.contains(&question) {
+                list.push(question);
+            }
         }
     }
     list
@@ -253,9 +288,77 @@ fn tuple(proto: Proto, src: IpAddr, dst: IpAddr) -> Tuple {
 
 /// From one machine to another: out there, through a bridge between them, and in.
 fn way<'a>(host: &'a Host, (from, to): (&'a Link, &'a Link), packet: &Packet) -> Vec<AtHook<'a>> {
+    let answers = matches!(packet.transport, Transport::Neighbor { answer: true, .. });
     let mut list = sent(host, from, packet);
     list.extend(bridged(host, (from, to), packet));
+    if let Some(crossed) = crossed(host, (from, to), packet) {
+        list.extend(outside(host, crossed).into_iter().map(|at| AtHook {
+            answers,
+            tunnel: Some(crossed),
+            ..at
+        }));
+    }
     list.extend(received(host, to, packet));
+    list
+}
+
+/// The tunnel through which it goes, where it goes through one.
+fn crossed<'a>(
+    host: &'a Host,
+    (from, to): (&'a Link, &'a Link),
+    packet: &Packet,
+) -> Option<Crossed<'a>> {
+    let Transport::Neighbor { answer, target, .. } = packet.transport else {
+        return None;
+    };
+    let frame = Frame {
+        cast: match (answer, target) {
+            (true, _) => Cast::Known,
+            (false, IpAddr::V4(_)) => Cast::Broadcast,
+            (false, IpAddr::V6(_)) => Cast::Multicast,
+        },
+        source: from.mac,
+        target: to.mac.filter(|_| answer),
+        asks: None,
+    };
+    Segment::from(host, from, frame).end(to.device)?.tunnel
+}
+
+/// The outer packet at the hooks of the namespaces in which it begins and ends.
+fn outside<'a>(host: &'a Host, crossed: Crossed<'a>) -> Vec<AtHook<'a>> {
+    let Crossed { from, to, remote } = crossed;
+    let netns = tunnel::underlay_netns(from);
+    let by_route = || {
+        let answer = tunnel::underlay(host, netns, remote)?;
+        let ifindex = IfIndex(answer.result.as_ref().ok()?.oif?);
+        host.link(Device { netns, ifindex })
+    };
+    let on_link = || Some(tunnel::on_link(host, netns, remote.address)?.0);
+    let (Some(src), Some(out)) = (
+        tunnel::source(host, from, remote),
+        by_route().or_else(on_link),
+    ) else {
+        return Vec::new();
+    };
+    let packet = Packet {
+        tuple: Some(Tuple {
+            src,
+            ..remote.outer()
+        }),
+        mark: Some(0),
+        // One end's packets are never answers to the other's: the source port is another.
+        states: Some(states::NEW),
+        packet_type: Some(HOST),
+        ..Packet::default()
+    };
+    let there = tunnel::underlay_netns(to);
+    let into = host
+        .owners(remote.address)
+        .find(|owner| owner.netns == there)
+        .and_then(|owner| host.link(owner));
+    let received = into.map(|into| received(host, into, &packet));
+    let mut list = sent(host, out, &packet);
+    list.extend(received.into_iter().flatten());
     list
 }
 
@@ -313,8 +416,11 @@ fn bridged<'a>(
         (Some(_), Some(_)) => hooks.extend([
             (Layer::Device, "INGRESS"),
             (Layer::Bridge, "PREROUTING"),
+            (Layer::Ip, "PREROUTING"),
             (Layer::Bridge, "FORWARD"),
+            (Layer::Ip, "FORWARD"),
             (Layer::Bridge, "POSTROUTING"),
+            (Layer::Ip, "POSTROUTING"),
             (Layer::Device, "EGRESS"),
         ]),
         (None, Some(_)) if sends => hooks.extend([
@@ -334,10 +440,31 @@ fn bridged<'a>(
         "OUTPUT" | "POSTROUTING" | "EGRESS" => (None, goes),
         _ => (came, goes),
     };
-    hooks
-        .into_iter()
-        .filter_map(|at| at_hook(host, at, ports(at.1), packet))
-        .collect()
+    // The bridge itself is the interface of what it has chains of IP look at (brnf_get_logical_dev and bridge_parent,
+    // net/bridge/br_netfilter_hooks.c).
+    let own = |hook: &str| match hook {
+        "PREROUTING" => (Some(bridge), None),
+        "POSTROUTING" => (None, Some(bridge)),
+        _ => (Some(bridge), Some(bridge)),
+    };
+    let called = !is_arp(packet)
+        && value(host, bridge.device.netns, CALLED_BY_BRIDGES).is_ok_and(|value| value != 0);
+    let hooks = hooks.into_iter().filter_map(|at| {
+        let carried = at.0 == Layer::Ip;
+        let ends = if carried { own(at.1) } else { ports(at.1) };
+        let mut hook = at_hook(host, at, ends, packet).filter(|_| called || !carried)?;
+        if carried {
+            let named = |port: Option<&Link>| {
+                port.map_or(Interface::Unknown, |link| {
+                    Interface::Named(link.name.clone())
+                })
+            };
+            hook.packet.port_in = named(came);
+            hook.packet.port_out = named(goes);
+        }
+        Some(AtHook { carried, ..hook })
+    });
+    hooks.collect()
 }
 
 /// A packet at a hook, between the interface by which it came and the one through which it goes; `None` without either.
@@ -362,20 +489,15 @@ fn at_hook<'a>(
     };
     // To whom a frame is addressed is known of what comes in.
     let packet_type = packet.packet_type.filter(|_| came.is_some());
-    Some(AtHook {
-        link,
-        incoming: came.is_some(),
-        layer,
-        hook,
-        packet: Packet {
-            iif: came.map_or(without, named),
-            oif: goes.map_or(Interface::Absent, named),
-            states,
-            packet_type,
-            local: Some(local.collect()),
-            ..packet.clone()
-        },
-    })
+    let packet = Packet {
+        iif: came.map_or(without, named),
+        oif: goes.map_or(Interface::Absent, named),
+        states,
+        packet_type,
+        local: Some(local.collect()),
+        ..packet.clone()
+    };
+    Some(AtHook::new((link, came.is_some()), (layer, hook), packet))
 }
 
 fn is_arp(packet: &Packet) -> bool {

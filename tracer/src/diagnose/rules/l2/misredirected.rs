@@ -53,8 +53,9 @@ fn handed(loss: &Loss<'_>) -> Vec<Handed> {
 
 /// What to read of these interfaces.
 pub(super) fn questions(loss: &Loss<'_>, list: &mut Asked) {
-    for Handed { from, .. } in handed(loss) {
+    for Handed { from, to, .. } in handed(loss) {
         list.device_state(loss.host, from);
+        list.device_state(loss.host, to);
     }
 }
 

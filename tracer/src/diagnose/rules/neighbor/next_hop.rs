@@ -18,6 +18,7 @@ use super::super::super::remedy::{Remedy, Shell, command, ip, sysctl};
 use super::super::super::route_commands;
 use super::super::super::words;
 use super::Unresolved;
+use super::preset::far_end;
 
 /// A route that makes an address a neighbour: as its gateway, or by taking it to be on the link.
 pub(super) struct Way<'a> {
@@ -321,7 +322,12 @@ impl<'a> Way<'a> {
     /// networks of pods have it: only a proxy can answer there.
     fn gateway_by_proxy(&self, told: &Answer<'_>) -> Option<Remedy> {
         let address = self.who.address;
-        let peer = peer_of(self.host, self.who.device).filter(|peer| peer.master.is_none())?;
+        let peer = peer_of(self.host, self.who.device)?;
+        // What tc hands on does not come to the stack of who hands it on.
+        let peer = far_end(self.host, peer);
+        if peer.master.is_some() {
+            return None;
+        }
         let nobody = told.told() != Told::Somebody && told.silent.iter().all(|s| s.owner.is_none());
         let own = self.host.addresses(self.who.device);
         let in_network = own.iter().any(|a| holds(a.address, a.prefix, address));

@@ -30,8 +30,8 @@ use super::super::super::vlan_commands::Mistagged;
 use super::super::super::words;
 use super::super::{flooded, link, localnet, macvlan, netfilter, ready, source, vlan};
 use super::{
-    Unresolved, answered, foreign, intercepted, is_asked_for, question_evidence, question_words,
-    senders, unresolved_in,
+    Unresolved, answered, foreign, intercepted, is_asked_for, preset, question_evidence,
+    question_words, senders, unresolved_in,
 };
 
 /// Most neighbours that are asked about.
@@ -145,6 +145,7 @@ pub fn questions(trace: &Trace, host: &Host, who: Unresolved) -> Vec<Question> {
         }
     }
     list.extend(foreign::question(trace, host, who));
+    list.extend(preset::questions(host, who));
     list.extend(intercepted::questions(who, &answer));
     // A gateway that nobody has may be meant to be an address of the one that forwards.
     if destination(trace, who) != who.address {
@@ -156,7 +157,9 @@ pub fn questions(trace: &Trace, host: &Host, who: Unresolved) -> Vec<Question> {
     }
     list.extend(on_the_way(trace, host, who, &answer));
     if !answered(trace, who) {
-        list.extend(filtered::questions(host, sent(trace, host, who), &answer));
+        let sent = sent(trace, host, who);
+        list.extend(filtered::questions(host, sent, &answer));
+        list.extend(netfilter::tunnel_questions(host, sent, &answer));
     }
     list.extend(answer.missing);
     list
@@ -405,7 +408,17 @@ impl<'a> Case<'a, '_> {
         let mut events = trace.beside.iter();
         let first = events.find(|e| unresolved_in(e) == Some(who));
         let ask = sent(trace, host, who);
-        let mut found = netfilter::question_by_rules(host, ask, self.told, first.map(|e| e.at))?;
+        let waits = super::routed(trace, who).map(|query| query.tuple);
+        let waits = waits.and_then(|tuple| {
+            // looked up before it had a source
+            let src = match tuple.src.is_unspecified() {
+                true => asker(trace, host, who)?,
+                false => tuple.src,
+            };
+            Some(Tuple { src, ..tuple })
+        });
+        let since = first.map(|e| e.at);
+        let mut found = netfilter::question_by_rules(host, (ask, waits), self.told, since)?;
         found
             .evidence
             .extend(question_evidence(trace, host, who, self.told));

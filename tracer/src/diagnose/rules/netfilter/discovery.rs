@@ -4,21 +4,29 @@
 use std::net::IpAddr;
 
 use crate::host::Host;
-use crate::host::facts::BaseChain;
-use crate::model::{KtimeNs, NetNs, Transport};
-use crate::network::filter::Layer;
-use crate::network::neighbour::filtered::{AtHook, Dropped, Passage, received, reply, sent, ways};
+use crate::host::facts::{BaseChain, Question, Side};
+use crate::model::{KtimeNs, NetNs, Transport, Tuple};
+use crate::network::bridging::bridge_of;
+use crate::network::filter::{Layer, Packet, states};
+use crate::network::neighbour::filtered::{
+    AtHook, CALLED_BY_BRIDGES, Dropped, Passage, received, reply, sent, ways,
+};
 use crate::network::neighbour::{Answer, Ask};
+use crate::network::segment::Crossed;
+use crate::network::tunnel;
 use crate::verdict::Confidence;
 
 use super::super::super::candidate::{Candidate, Specificity, place_at};
 use super::super::super::causes::NETFILTER_DROP;
-use super::super::super::chain_commands::{AtHead, chain_words};
+use super::super::super::chain_commands::{AtHead, chain_words, let_pass as let_flow_pass};
 use super::super::super::hooks::Hook;
 use super::super::super::loss::Loss;
 use super::super::super::neighbour_commands::let_pass;
+use super::super::super::other_source::{self, Better};
 use super::super::super::owners;
-use super::super::super::remedy::{Remedy, Shell};
+use super::super::super::remedy::{Remedy, Shell, command, sysctl};
+use super::super::super::translation::Departure;
+use super::super::super::words::interface;
 use super::super::neighbor::question_words;
 use super::answer::{look, state, without_rule};
 use super::goes_out;
@@ -43,7 +51,7 @@ pub(super) fn opened(loss: &Loss<'_>, hook: Hook, chain: &BaseChain) -> Option<R
                 .flat_map(|b| received(loss.host, at.link, &b)),
         );
     }
-    change(loss.host, (chain, &at), &way)
+    change(loss.host, (chain, &at), &way, None)
 }
 
 /// Whether the lost packet is a question for a neighbour, or an answer.
@@ -62,21 +70,26 @@ fn seen<'a>(loss: &Loss<'a>, hook: Hook) -> Option<AtHook<'a>> {
         true => loss.came_in().or(loss.device()),
         false => goes_out(loss, hook).or(loss.device()),
     };
+    let link = loss.host.link(device?)?;
+    // To chains of IP that a bridge calls, the bridge is the interface and not its port.
+    let bridge = bridge_of(loss.host, link.device).filter(|_| hook.bridged);
+    let seen = AtHook::new(
+        (bridge.unwrap_or(link), incoming),
+        (layer(hook), hook.chain_hook),
+        packet(loss, hook, goes_out(loss, hook)),
+    );
     Some(AtHook {
-        link: loss.host.link(device?)?,
-        incoming,
-        layer: layer(hook),
-        hook: hook.chain_hook,
-        packet: packet(loss, hook, goes_out(loss, hook)),
+        carried: hook.bridged,
+        ..seen
     })
 }
 
 /// Why a neighbour does not answer, where the rules as they were read drop the question for it or every answer. `since`: when
-/// it was asked for first.
+/// it was asked for first. `waits`: what is sent once it has answered.
 #[must_use]
 pub fn of_rules<'a>(
     host: &'a Host,
-    ask: Ask,
+    (ask, waits): (Ask, Option<Tuple>),
     told: &Answer<'a>,
     since: Option<KtimeNs>,
 ) -> Option<Candidate> {
@@ -100,22 +113,40 @@ pub fn of_rules<'a>(
     let suspect = Suspect::read(dropped.base, (dropped.chain, dropped.rule));
     let what = words(&suspect);
     let side = if at.incoming { "at" } else { "towards" };
+    let through = at.tunnel.map(|crossed| tunnel_words(host, crossed, at));
     let summary = format!(
-        "{} for {}: {hook} DROP on {} {side} {}: {what}",
+        "{} for {}: {hook} DROP on {} {side} {}: {what}{}",
         protocol_words(ask.address),
         ask.address,
         host.namespace(netns),
         host.interface(at.link.device),
+        through
+            .as_ref()
+            .map_or_else(String::new, |words| format!("; it is in {words}")),
     );
+    let other = at
+        .tunnel
+        .and_then(|crossed| better_source(host, crossed, at));
     let shell = Shell::of(host, Some(netns));
     let rule = suspect.rule.as_ref();
     let owner = rule.and_then(|r| owners::of(&dropped.base.table, &r.chain, &r.text));
+    let mut candidate = Candidate::new(
+        &NETFILTER_DROP,
+        place_at(host, at.link.device, &hook),
+        summary,
+    );
+    if let Some((better, crossed)) = &other {
+        let why = better
+            .why()
+            .map_or_else(String::new, |why| format!("; {why}"));
+        candidate.summary += &format!(
+            "; from {}, which {} has too, it would pass{why}",
+            better.address(),
+            host.namespace(tunnel::underlay_netns(crossed.from)),
+        );
+    }
     Some(
-        Candidate::new(
-            &NETFILTER_DROP,
-            place_at(host, at.link.device, &hook),
-            summary,
-        )
+        candidate
         .explains(Specificity::Linked)
         .sure(Confidence::Likely)
         .because("chain", state(dropped.base))
@@ -127,10 +158,128 @@ pub fn of_rules<'a>(
                 counted(&suspect)
             ),
         )
+        .because(
+            "sysctl",
+            at.carried.then(|| {
+                format!(
+                    "the packet is only bridged; chains of IP see it by br_netfilter ({} = 1)",
+                    sysctl(CALLED_BY_BRIDGES)
+                )
+            }),
+        )
         .advise(look(&shell, dropped.base, dropped.chain))
-        .advise(change(host, (dropped.base, at), way))
+        .advise(at.carried.then(|| {
+            shell.look(
+                "why the IP firewall sees bridged packets (0: it does not; some container networks need 1)",
+                command!["sysctl", sysctl(CALLED_BY_BRIDGES)],
+            )
+        }))
+        .advise(other.iter().flat_map(|(better, _)| better.remedies()))
+        .advise(match at.tunnel {
+            Some(_) => let_tunnel_pass(host, way),
+            None => change(host, (dropped.base, at), way, waits),
+        })
         .advise(rule.and_then(|rule| without_rule((dropped.base, rule), owner, &shell))),
     )
+}
+
+/// `the tunnel of node1/gnv0: udp 10.0.0.1 > 10.0.0.2:4789`.
+fn tunnel_words(host: &Host, crossed: Crossed<'_>, at: &AtHook<'_>) -> String {
+    let outer = at
+        .packet
+        .tuple
+        .map_or_else(String::new, |tuple| format!(": {}", outer_words(&tuple)));
+    format!(
+        "the tunnel of {}{outer}",
+        interface(host, crossed.from.device)
+    )
+}
+
+fn outer_words(outer: &Tuple) -> String {
+    let port = match outer.dport {
+        0 => String::new(),
+        port => format!(", port {port}"),
+    };
+    format!("{} {} > {}{port}", outer.proto, outer.src, outer.dst)
+}
+
+/// Another address of the machine that sends the outer packet with which the rules let it pass, where its route chooses.
+fn better_source<'a>(
+    host: &'a Host,
+    crossed: Crossed<'a>,
+    at: &AtHook<'a>,
+) -> Option<(Better<'a>, Crossed<'a>)> {
+    if crossed.remote.local.is_some() {
+        return None;
+    }
+    let left = tunnel_left(host, crossed, at.packet.tuple?)?;
+    let passes = |source: IpAddr| {
+        let tuple = at.packet.tuple.map(|tuple| Tuple {
+            src: source,
+            ..tuple
+        });
+        let packet = Packet {
+            tuple,
+            ..at.packet.clone()
+        };
+        let other = AtHook {
+            packet,
+            ..at.clone()
+        };
+        matches!(other.passage(host, None, &[]), Passage::Passes)
+    };
+    let mut others = other_source::others(host, &left);
+    let other = others.find(|other| passes(other.address))?;
+    Some((Better::new(host, left, other), crossed))
+}
+
+/// How the outer packet left.
+fn tunnel_left(host: &Host, crossed: Crossed<'_>, tuple: Tuple) -> Option<Departure> {
+    let netns = tunnel::underlay_netns(crossed.from);
+    let device = host.owners(tuple.src).find(|owner| owner.netns == netns)?;
+    Some(Departure {
+        device,
+        tuple,
+        before: None,
+    })
+}
+
+/// What to read of a machine whose tunnel carries the question, where it has several addresses.
+pub fn tunnel_questions(host: &Host, ask: Ask, told: &Answer<'_>) -> Vec<Question> {
+    let ways = ways(host, ask, told);
+    let all = ways.iter().flatten().filter_map(|at| {
+        let crossed = at.tunnel.filter(|crossed| crossed.remote.local.is_none())?;
+        let left = tunnel_left(host, crossed, at.packet.tuple?)?;
+        let several = other_source::others(host, &left).next().is_some();
+        several.then(|| other_source::questions(&left))
+    });
+    let mut list: Vec<Question> = Vec::new();
+    for question in all.flatten() {
+        if !list.contains(&question) {
+            list.push(question);
+        }
+    }
+    list
+}
+
+/// The outer packets that carry question and answer let pass where they are stopped.
+fn let_tunnel_pass(host: &Host, way: &[AtHook<'_>]) -> Option<Remedy> {
+    let mut change: Option<Remedy> = None;
+    for at in way.iter().filter(|at| at.tunnel.is_some()) {
+        let Passage::Dropped(dropped) = at.passage(host, None, &[]) else {
+            continue;
+        };
+        let shell = Shell::of(host, Some(at.link.device.netns));
+        let chain = (dropped.base, dropped.base.chain.as_str());
+        let tuple = at.packet.tuple?;
+        let rule = let_flow_pass(chain, &tuple, Side::Destination, &shell)?;
+        let next = match change {
+            None => shell.change("let the tunnel's packets pass", rule.insert),
+            Some(change) => change.and_in(&shell, rule.insert),
+        };
+        change = Some(next.undone_in(&shell, rule.delete));
+    }
+    change
 }
 
 /// Who asks whom by which protocol.
@@ -144,6 +293,9 @@ pub(super) fn protocol_words(address: IpAddr) -> &'static str {
 
 /// `the neighbour solicitation from fe80::1 to ff02::1:ff00:80`.
 fn packet_words(at: &AtHook<'_>) -> String {
+    if let Some(outer) = at.packet.tuple.filter(|_| at.tunnel.is_some()) {
+        return outer_words(&outer);
+    }
     let what = match (at.packet.transport, at.is_answer()) {
         (Transport::Neighbor { target, .. }, false) => question_words(target),
         (Transport::Neighbor { target, .. }, true) if target.is_ipv6() => "neighbour advertisement",
@@ -160,6 +312,7 @@ fn change(
     host: &Host,
     (base, at): (&BaseChain, &AtHook<'_>),
     way: &[AtHook<'_>],
+    waits: Option<Tuple>,
 ) -> Option<Remedy> {
     let netns = at.link.device.netns;
     let mut openings = vec![(netns, let_pass(host, base, at))];
@@ -202,9 +355,50 @@ fn change(
         };
         then.push(next);
     }
+    let found = openings.len();
+    openings.extend(
+        waits
+            .into_iter()
+            .flat_map(|waits| of_flow(host, way, &waits)),
+    );
+    if openings.len() > found {
+        then.push("so do the packets that wait, and their answers".to_owned());
+    }
     let then =
         (!then.is_empty()).then(|| format!("by the rules as they were read, {}", then.join("; ")));
     Some(typed(host, openings)?.owner(kept).then(then))
+}
+
+/// What lets the packets pass that wait for the neighbour, and their answers, where a bridge has chains of IP look at both and they
+/// are stopped there as well.
+fn of_flow(host: &Host, way: &[AtHook<'_>], waits: &Tuple) -> Vec<(NetNs, Vec<AtHead>)> {
+    let carried = way.iter().filter(|at| at.carried);
+    let stopped = carried.filter_map(|at| {
+        let (tuple, server, state) = match at.is_answer() {
+            false => (*waits, Side::Destination, states::NEW),
+            true => (waits.reversed(), Side::Source, states::ESTABLISHED),
+        };
+        let packet = Packet {
+            tuple: Some(tuple),
+            iif: at.packet.iif.clone(),
+            oif: at.packet.oif.clone(),
+            local: at.packet.local.clone(),
+            states: Some(state),
+            ..Packet::default()
+        };
+        let flow = AtHook {
+            packet,
+            ..at.clone()
+        };
+        let Passage::Dropped(dropped) = flow.passage(host, None, &[]) else {
+            return None;
+        };
+        let netns = at.link.device.netns;
+        let chain = (dropped.base, dropped.base.chain.as_str());
+        let rule = let_flow_pass(chain, &tuple, server, &Shell::of(host, Some(netns)))?;
+        Some((netns, vec![rule]))
+    });
+    stopped.collect()
 }
 
 fn by(dropped: &Dropped<'_>) -> String {

@@ -2,6 +2,7 @@
 
 use crate::host::facts::Question;
 use crate::model::Direction;
+use crate::network::tunnel;
 
 use super::super::super::candidate::Candidate;
 use super::super::super::hooks::Hook;
@@ -13,12 +14,32 @@ use super::super::super::unruled::Unruled;
 use super::super::super::view::View;
 use super::source_before::passes;
 
-/// How the sender itself, another namespace, sent the packet.
+/// How the sender itself, another namespace, sent the packet; of what was lost in a tunnel, the outer packet.
 fn departure(loss: &Loss<'_>) -> Option<Departure> {
+    if loss.tunnel().is_some() {
+        return tunnelled(loss);
+    }
     let left = translation::departure(loss.journey, loss.host)?;
     let elsewhere = loss.netns() != Some(left.device.netns);
     let same = loss.outermost()?.src == left.tuple.src;
     (loss.journey.direction == Direction::Forward && elsewhere && same).then_some(left)
+}
+
+/// How the outer packet left the one that has its source, where no device of that one is set to this source.
+fn tunnelled(loss: &Loss<'_>) -> Option<Departure> {
+    let (host, outer) = (loss.host, loss.outermost()?);
+    let mut owners = host.owners(outer.src);
+    let device = owners.find(|owner| Some(owner.netns) != loss.netns())?;
+    let mut links = host.links();
+    let set = links.any(|link| {
+        let source = tunnel::local(link);
+        tunnel::underlay_netns(link) == device.netns && source == Some(outer.src)
+    });
+    (!set).then_some(Departure {
+        device,
+        tuple: outer,
+        before: None,
+    })
 }
 
 /// What to read of a sender that has other addresses.
