@@ -201,16 +201,11 @@ struct There<'a> {
 }
 
 impl Network for There<'_> {
-    /// Where the report says that it happened.
+    /// Where the advice says that it is to be typed.
     fn type_in(&mut self, commands: &str) -> Result<()> {
-        let node = self
-            .report
-            .pointer("/verdict/where/node")
-            .and_then(Value::as_str);
-        let place = match (self.ask.from, node) {
-            (Place::Nodes, Some("node2")) => Place::Node2,
-            (Place::Nodes, _) => Place::Node1,
-            (place, _) => place,
+        let place = match self.ask.from {
+            Place::Nodes => node_of(self.report, commands),
+            place => place,
         };
         let done = self
             .incidents
@@ -231,6 +226,27 @@ impl Network for There<'_> {
             .live
             .must("before", before.unwrap_or_default())?;
         self.incidents.ask(self.lab, self.ask.from, phase)
+    }
+}
+
+/// The node that the text of an advice with this command ends with: `let it pass (on node2)`; an undo goes where its change
+/// went.
+fn node_of(report: &Value, commands: &str) -> Place {
+    let advice = report
+        .pointer("/verdict/advice")
+        .and_then(Value::as_array)
+        .map_or(&[][..], Vec::as_slice);
+    let own = |entry: &&Value| entry.get("command").and_then(Value::as_str) == Some(commands);
+    let entry = advice.iter().find(own);
+    let undone = entry.and_then(|entry| entry.get("undoes")?.as_u64());
+    let undone =
+        undone.and_then(|number| advice.get(usize::try_from(number).ok()?.checked_sub(1)?));
+    let text = undone
+        .or(entry)
+        .and_then(|entry| entry.get("text")?.as_str());
+    match text {
+        Some(text) if text.ends_with("on node2)") => Place::Node2,
+        _ => Place::Node1,
     }
 }
 
@@ -305,6 +321,17 @@ mod tests {
             let broken = !incident.fault.is_empty() || incident.traffic.contains("PHASE");
             assert_eq!(broken, incident.loses(), "{}", incident.name);
         }
+    }
+
+    #[test]
+    fn commands_are_typed_where_the_advice_says() {
+        let report = serde_json::json!({"verdict": {"where": {"node": "node1"}, "advice": [
+            {"kind": "look", "text": "check first (on node1)", "command": "ip link"},
+            {"kind": "change", "text": "let it pass (in pod shop/web on node2)", "command": "up"},
+            {"kind": "undo", "text": "to undo", "command": "down", "undoes": 2}
+        ]}});
+        let nodes = ["ip link", "up", "down"].map(|command| node_of(&report, command));
+        assert_eq!(nodes, [Place::Node1, Place::Node2, Place::Node2]);
     }
 
     #[test]
