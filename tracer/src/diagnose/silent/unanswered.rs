@@ -169,24 +169,13 @@ fn beyond(view: &View<'_>, tuple: &Tuple, rest: &str) -> Candidate {
         .map_or_else(Vec::new, |device| other_sources(view, device, &gone));
     // A service on the link itself is asked at such an address; a router passes none of it on.
     let for_the_link = next_hop.is_some() && translation::is_link_local(gone.dst);
-    let how = match tunnel {
-        Some(Tunnel { outer, .. }) => format!(" inside of {outer}"),
-        None if for_the_link => {
-            " by a gateway, though its address is one for the own link".to_owned()
-        }
-        None => String::new(),
-    };
-    let node = match (last.and_then(|e| e.device), tunnel, next_hop) {
+    let how = way_out(tunnel, for_the_link);
+    let (past, route_missing) = match (last.and_then(|e| e.device), tunnel, next_hop) {
         (Some(device), None, Some(hop)) => passed_over(view.host, device, (gone.dst, hop)),
         _ => None,
-    };
-    let past = node.map_or_else(String::new, |(node, address)| {
-        let hop = next_hop.map_or_else(String::new, |hop| hop.to_string());
-        format!(
-            "; its next hop was {hop}, and {node}, where {} is, has {address} on the same network",
-            gone.dst
-        )
-    });
+    }
+    .unzip();
+    let past = past.unwrap_or_default();
     let summary = format!(
         "no answer from {to}: it left this host through {at}{how}, nothing came back{rest}{past}"
     );
@@ -204,11 +193,7 @@ fn beyond(view: &View<'_>, tuple: &Tuple, rest: &str) -> Candidate {
                 command![..ip(far.is_ipv6()), "route get", far],
             ),
         ])
-        .advise(node.map(|(node, address)| {
-            text(format!(
-                "where no router leads to pods by itself, a route is missing here: to the pods of {node}, via {address}; who makes these routes (the network plugin, a cloud's route controller), and what does its log say?"
-            ))
-        }))
+        .advise(route_missing)
         .advise(for_the_link.then(|| {
             text(format!(
                 "who serves {} here: does a rule of this host translate it to a local agent, or does one of its interfaces have it?",
@@ -220,13 +205,13 @@ fn beyond(view: &View<'_>, tuple: &Tuple, rest: &str) -> Candidate {
         .advise([text(format!("trace on {after}: {arrives}"))])
 }
 
-/// The node that has an address, and its own address, where that is on the network of the interface by which a packet left for
-/// another next hop. Only lists of the whole cluster tell such nodes.
-fn passed_over<'a>(
-    host: &'a Host,
+/// That another node has the destination, which is on the network of the interface by which the packet left for another next
+/// hop: as a part of the summary, and what to do. Only lists of the whole cluster tell where pods are.
+fn passed_over(
+    host: &Host,
     device: Device,
     (to, next_hop): (IpAddr, IpAddr),
-) -> Option<(&'a str, IpAddr)> {
+) -> Option<(String, Remedy)> {
     let told = |address: IpAddr| {
         host.owned_addresses()
             .filter(move |(own, _)| *own == address)
@@ -242,7 +227,26 @@ fn passed_over<'a>(
         return None;
     }
     let there = |address: &IpAddr| near(*address) && !host.is_local(device.netns, *address);
-    Some((node, addresses.into_iter().find(there)?))
+    let address = addresses.into_iter().find(there)?;
+    Some((
+        format!(
+            "; its next hop was {next_hop}, and {node}, where {to} is, has {address} on the same network"
+        ),
+        text(format!(
+            "where no router leads to pods by itself, a route is missing here: to the pods of {node}, via {address}; who makes these routes (the network plugin, a cloud's route controller), and what does its log say?"
+        )),
+    ))
+}
+
+/// How it left, where that is not the plain way.
+fn way_out(tunnel: Option<Tunnel>, for_the_link: bool) -> String {
+    match tunnel {
+        Some(Tunnel { outer, .. }) => format!(" inside of {outer}"),
+        None if for_the_link => {
+            " by a gateway, though its address is one for the own link".to_owned()
+        }
+        None => String::new(),
+    }
 }
 
 /// The gateway to an address, by what the kernel answered or what was read of routes: a packet of another machine's is not
