@@ -123,6 +123,9 @@ macro_rules! sites {
 
 sites! {
     ANYWHERE: "wherever the kernel frees a packet", [reasons(&[])];
+    UNFIT: "a segment whose flags do not fit the state of the socket to which it came (tcp_rcv_state_process)", [
+        reasons(&["TCP_FLAGS"]),
+    ];
     FILTERED: "a packet filter's verdict ends a packet's way: nf_tables frees in its chain walker, everything else in nf_hook_slow", [
         reasons(&["NETFILTER_DROP"]),
         at(&[NO_REASONS], &["nf_hook_slow", "nft_do_chain*"]),

@@ -515,6 +515,7 @@ pub const SOCKETS: Need = Need {
     ask: |loss, asked| {
         if let (Some(netns), Some(tuple)) = (loss.netns(), loss.tuple()) {
             asked.extend(ports::question(netns, &tuple));
+            asked.extend(socket::local_route(loss));
             let came_in = loss.came_in().or(loss.device());
             let wanted = Wanted {
                 netns,

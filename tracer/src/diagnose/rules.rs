@@ -509,6 +509,12 @@ pub const RULES: &[Rule] = &[
         checksum::outer,
     ),
     rule!(
+        "a segment of a connection that nobody has",
+        &[&sites::UNFIT],
+        &[needs::SOCKETS],
+        socket::unknown_connection,
+    ),
+    rule!(
         "a reason that says it all",
         &[&sites::ANYWHERE],
         &[],

@@ -1,11 +1,13 @@
 //! Drops at sockets: nobody listens, no room.
 
-use crate::host::facts::OpenSocket;
-use crate::model::{Detail, Event, Proto, Transport, Tuple};
+use crate::host::facts::{OpenSocket, Question, TableRoute};
+use crate::model::{Detail, Device, Event, Proto, Transport, Tuple};
 use crate::network::reach;
+use crate::network::route::route_words;
 use crate::network::sockets::{Refusal, Wanted, accept_sysctl, refusal, vrf_of};
 use crate::sites;
 use crate::uapi::icmpv6;
+use crate::uapi::rtnetlink::RT_TABLE_LOCAL;
 use crate::uapi::tcp::{ACK, SYN};
 use crate::verdict::Confidence;
 
@@ -18,6 +20,7 @@ use super::super::local;
 use super::super::loss::{Loss, is_reset, is_syn};
 use super::super::ports;
 use super::super::remedy::{Remedy, Shell, command, sysctl, text};
+use super::super::route_commands;
 use super::super::words;
 
 /// `where.hook` of this family.
@@ -72,9 +75,102 @@ pub fn none(loss: &Loss<'_>) -> Option<Candidate> {
         told.map(|t| format!("{t} was sent back in the same call")),
     )
     .advise([listing(loss, &tuple)])
-    .advise(accept_in_vrf(loss, &tuple))
-    .advise([near.advice(loss, &tuple)]);
+    .advise(accept_in_vrf(loss, &tuple));
+    let candidate = match LoneRoute::of(loss, &tuple) {
+        Some(route) => route.explain(candidate, loss, &tuple),
+        None => candidate.advise([near.advice(loss, &tuple)]),
+    };
     Some(with_sockets(candidate, loss, &tuple, &near))
+}
+
+/// A segment of a connection that the one to whom it came does not have: a listener took it, and reset it. The connection is
+/// older than the server, or was another machine's.
+pub fn unknown_connection(loss: &Loss<'_>) -> Option<Candidate> {
+    const RST: u8 = 4;
+    let (netns, tuple) = (loss.netns()?, loss.tuple()?);
+    let Transport::Tcp { flags, .. } = loss.event.packet.as_ref()?.transport else {
+        return None;
+    };
+    let of_a_connection = flags & ACK != 0 && flags & (SYN | RST) == 0;
+    let told = loss.told().filter(|_| of_a_connection)?;
+    let known = ports::connection(loss.host, netns, &tuple);
+    let sockets = ports::on_port(loss.host, netns, &tuple)?;
+    let listener = sockets.iter().find(|socket| socket.listens());
+    if known.is_some_and(|socket| !socket.holders.is_empty()) {
+        return None;
+    }
+    let state = match (known, listener) {
+        (Some(_), _) => "its process closed the connection".to_owned(),
+        (None, Some(socket)) => format!("{} only listens there", ports::holder(socket)),
+        (None, None) => "it is gone there".to_owned(),
+    };
+    let name = loss.namespace_words();
+    let summary = format!(
+        "{name} does not have the connection {tuple} (any more): {state}; it answered with {told}"
+    );
+    let shell = Shell::of(loss.host, Some(netns));
+    let candidate = Candidate::new(&SOCKET_REFUSED, loss.place_at_device(HOOK), summary)
+        .explains(Specificity::Linked)
+        .because(
+            "tcp",
+            "a segment within a connection came to a socket that is not of this connection: the server was started again since, or another endpoint had it".to_owned(),
+        );
+    Some(candidate.advise([
+        shell.look(
+            "the connections that it has",
+            command!["ss -tanp sport =", format!(":{}", tuple.dport)],
+        ),
+        text(
+            "let the client connect anew (a pool that keeps connections: check them before use, TCP keepalive); why did the server go: started again, failed over, or translated to another endpoint since?",
+        ),
+    ]))
+}
+
+/// A route of type `local` for an address that no interface of the namespace has, while another machine has it: left over,
+/// as by a program that moves addresses.
+struct LoneRoute<'a> {
+    route: &'a TableRoute,
+    owner: Device,
+}
+
+impl<'a> LoneRoute<'a> {
+    fn of(loss: &Loss<'a>, tuple: &Tuple) -> Option<Self> {
+        let netns = loss.netns()?;
+        if loss.host.is_local(netns, tuple.dst) {
+            return None;
+        }
+        let whole = if tuple.dst.is_ipv6() { 128 } else { 32 };
+        let routes = &loss.host.towards.get(&(netns, tuple.dst))?.fact;
+        let mut local = routes.iter().filter(|route| route.table == RT_TABLE_LOCAL);
+        let route = local.find(|route| route.kind == "local" && route.length == whole)?;
+        let owner = *reach::owners(loss.host, netns, tuple.dst).first()?;
+        Some(Self { route, owner })
+    }
+
+    fn explain(&self, mut candidate: Candidate, loss: &Loss<'_>, tuple: &Tuple) -> Candidate {
+        let Some(netns) = loss.netns() else {
+            return candidate;
+        };
+        let words = route_words(loss.host, netns, self.route);
+        candidate.summary += &format!(
+            "; {} is no address of its interfaces, and taken for one by the route {words}: {} has it",
+            tuple.dst,
+            words::interface(loss.host, self.owner)
+        );
+        let shell = Shell::of(loss.host, Some(netns));
+        candidate.advise(route_commands::delete(
+            &shell,
+            (loss.host, netns),
+            self.route,
+            "delete that route, which no address stands for",
+        ))
+    }
+}
+
+/// What to read of the route that takes a packet in for an address which no interface has.
+pub fn local_route(loss: &Loss<'_>) -> Option<Question> {
+    let (netns, dst) = (loss.netns()?, loss.dst()?);
+    (!loss.host.is_local(netns, dst)).then_some(Question::RoutesTowards { netns, dst })
 }
 
 /// Who listens close to where a packet went.
