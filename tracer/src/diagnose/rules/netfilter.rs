@@ -8,6 +8,7 @@ mod helper;
 mod marked;
 mod opening;
 mod other_source;
+mod sender_mac;
 mod source_before;
 mod suspects;
 mod untracked;

@@ -1,6 +1,7 @@
 //! Words and advice for what is suspected: the rule or policy where it is the only one, the list where it is not.
 
 use crate::host::facts::{BaseChain, Field, FilterEngine, FilterRule, RuleVerdict, Stop, Test};
+use crate::network::filter;
 use crate::verdict::Confidence;
 
 use super::super::super::candidate::Candidate;
@@ -21,8 +22,9 @@ use super::discovery;
 use super::element;
 use super::opening::both_ways;
 use super::other_source;
+use super::sender_mac::Allowed;
 use super::source_before;
-use super::suspects::{Absent, Suspect, Suspects, counted, words};
+use super::suspects::{Absent, Suspect, Suspects, counted, layer, packet, words};
 use super::way_back;
 use super::{goes_out, look_everywhere};
 
@@ -190,7 +192,7 @@ fn named(
     let stands = who.rule.as_ref().map_or(&chain.chain, |rule| &rule.chain);
     candidate = candidate.advise(look(shell, chain, stands));
     candidate = source_before::explain(candidate, (loss, hook));
-    candidate = other_source::explain(candidate, (loss, hook));
+    candidate = by_mac(other_source::explain(candidate, (loss, hook)), (loss, hook), chain);
     if let Some((words, change)) = missing_route::before_a_filter(loss) {
         candidate.summary += &words;
         candidate = candidate.advise([change]);
@@ -235,6 +237,22 @@ fn named(
     candidate
         .advise(both_ways(loss, hook, (chain, owner), shell))
         .advise(without_rule((chain, rule), owner, shell))
+}
+
+/// Adds that the packet would pass with another source MAC.
+fn by_mac(candidate: Candidate, (loss, hook): (&Loss<'_>, Hook), chain: &BaseChain) -> Candidate {
+    let at = filter::Hook {
+        layer: layer(hook),
+        name: hook.chain_hook,
+        engine: None,
+    };
+    let asked = packet(loss, hook, goes_out(loss, hook));
+    let netns = loss.netns();
+    let allowed = netns.and_then(|ns| Allowed::of(loss.host, (ns, chain), &asked, at));
+    match allowed {
+        Some(allowed) => allowed.told(candidate),
+        None => candidate,
+    }
 }
 
 /// Whether the packet passed, were the element in its set: the rule lets it pass, or sets a mark for which this one asks.

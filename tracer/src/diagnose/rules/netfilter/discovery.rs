@@ -7,7 +7,7 @@ use crate::host::Host;
 use crate::host::facts::{BaseChain, Question, Side};
 use crate::model::{KtimeNs, NetNs, Transport, Tuple};
 use crate::network::bridging::bridge_of;
-use crate::network::filter::{Layer, Packet, states};
+use crate::network::filter::{self, Layer, Packet, states};
 use crate::network::neighbour::filtered::{
     AtHook, CALLED_BY_BRIDGES, Dropped, Passage, received, reply, sent, ways,
 };
@@ -31,6 +31,7 @@ use super::super::neighbor::question_words;
 use super::answer::{look, state, without_rule};
 use super::goes_out;
 use super::opening::{MOST, accepted_at};
+use super::sender_mac::Allowed;
 use super::suspects::{Suspect, counted, layer, packet, words};
 
 /// Lets neighbours find each other where a question for one, or its answer, was dropped; `None` for other packets.
@@ -104,6 +105,31 @@ pub fn of_rules<'a>(
     // Who else would answer is not kept from it.
     let all: Option<Vec<_>> = ways.iter().map(stopped).collect();
     let (way, dropped) = ways.iter().zip(all?).next()?;
+    let candidate = stopped_by(host, ask.address, &dropped);
+    let candidate = match dropped.at.tunnel {
+        Some(crossed) => by_other_source(candidate, host, crossed, &dropped.at),
+        None => by_mac(candidate, host, &dropped),
+    };
+    let (at, shell) = (
+        &dropped.at,
+        Shell::of(host, Some(dropped.at.link.device.netns)),
+    );
+    let opened = match at.tunnel {
+        Some(_) => let_tunnel_pass(host, way),
+        None => change(host, (dropped.base, at), way, waits),
+    };
+    let suspect = Suspect::read(dropped.base, (dropped.chain, dropped.rule));
+    let rule = suspect.rule.as_ref();
+    let owner = rule.and_then(|r| owners::of(&dropped.base.table, &r.chain, &r.text));
+    Some(
+        candidate
+            .advise(opened)
+            .advise(rule.and_then(|rule| without_rule((dropped.base, rule), owner, &shell))),
+    )
+}
+
+/// What stops the question for an address, or the answer, with what to look at.
+fn stopped_by(host: &Host, address: IpAddr, dropped: &Dropped<'_>) -> Candidate {
     let (at, netns) = (&dropped.at, dropped.at.link.device.netns);
     let hook = match at.layer {
         Layer::Arp => "ARP".to_owned(),
@@ -113,74 +139,85 @@ pub fn of_rules<'a>(
     let suspect = Suspect::read(dropped.base, (dropped.chain, dropped.rule));
     let what = words(&suspect);
     let side = if at.incoming { "at" } else { "towards" };
-    let through = at.tunnel.map(|crossed| tunnel_words(host, crossed, at));
+    let through = at.tunnel.map_or_else(String::new, |crossed| {
+        format!("; it is in {}", tunnel_words(host, crossed, at))
+    });
     let summary = format!(
-        "{} for {}: {hook} DROP on {} {side} {}: {what}{}",
-        protocol_words(ask.address),
-        ask.address,
+        "{} for {address}: {hook} DROP on {} {side} {}: {what}{through}",
+        protocol_words(address),
         host.namespace(netns),
         host.interface(at.link.device),
-        through
-            .as_ref()
-            .map_or_else(String::new, |words| format!("; it is in {words}")),
     );
-    let other = at
-        .tunnel
-        .and_then(|crossed| better_source(host, crossed, at));
     let shell = Shell::of(host, Some(netns));
-    let rule = suspect.rule.as_ref();
-    let owner = rule.and_then(|r| owners::of(&dropped.base.table, &r.chain, &r.text));
-    let mut candidate = Candidate::new(
+    let by_bridge = at.carried.then(|| {
+        shell.look(
+            "why the IP firewall sees bridged packets (0: it does not; some container networks need 1)",
+            command!["sysctl", sysctl(CALLED_BY_BRIDGES)],
+        )
+    });
+    Candidate::new(
         &NETFILTER_DROP,
         place_at(host, at.link.device, &hook),
         summary,
-    );
-    if let Some((better, crossed)) = &other {
-        let why = better
-            .why()
-            .map_or_else(String::new, |why| format!("; {why}"));
-        candidate.summary += &format!(
-            "; from {}, which {} has too, it would pass{why}",
-            better.address(),
-            host.namespace(tunnel::underlay_netns(crossed.from)),
-        );
-    }
-    Some(
-        candidate
-        .explains(Specificity::Linked)
-        .sure(Confidence::Likely)
-        .because("chain", state(dropped.base))
-        .because(
-            "rule",
-            format!(
-                "by the rules as they were read it stops {}: {what}{}",
-                packet_words(at),
-                counted(&suspect)
-            ),
-        )
-        .because(
-            "sysctl",
-            at.carried.then(|| {
-                format!(
-                    "the packet is only bridged; chains of IP see it by br_netfilter ({} = 1)",
-                    sysctl(CALLED_BY_BRIDGES)
-                )
-            }),
-        )
-        .advise(look(&shell, dropped.base, dropped.chain))
-        .advise(at.carried.then(|| {
-            shell.look(
-                "why the IP firewall sees bridged packets (0: it does not; some container networks need 1)",
-                command!["sysctl", sysctl(CALLED_BY_BRIDGES)],
-            )
-        }))
-        .advise(other.iter().flat_map(|(better, _)| better.remedies()))
-        .advise(match at.tunnel {
-            Some(_) => let_tunnel_pass(host, way),
-            None => change(host, (dropped.base, at), way, waits),
-        })
-        .advise(rule.and_then(|rule| without_rule((dropped.base, rule), owner, &shell))),
     )
+    .explains(Specificity::Linked)
+    .sure(Confidence::Likely)
+    .because("chain", state(dropped.base))
+    .because(
+        "rule",
+        format!(
+            "by the rules as they were read it stops {}: {what}{}",
+            packet_words(at),
+            counted(&suspect)
+        ),
+    )
+    .because(
+        "sysctl",
+        at.carried.then(|| {
+            format!(
+                "the packet is only bridged; chains of IP see it by br_netfilter ({} = 1)",
+                sysctl(CALLED_BY_BRIDGES)
+            )
+        }),
+    )
+    .advise(look(&shell, dropped.base, dropped.chain))
+    .advise(by_bridge)
+}
+
+/// Adds that it would pass with another source MAC.
+fn by_mac(candidate: Candidate, host: &Host, dropped: &Dropped<'_>) -> Candidate {
+    let at = &dropped.at;
+    let hook = filter::Hook {
+        layer: at.layer,
+        name: at.hook,
+        engine: None,
+    };
+    let netns = at.link.device.netns;
+    match Allowed::of(host, (netns, dropped.base), &at.packet, hook) {
+        Some(allowed) => allowed.told(candidate),
+        None => candidate,
+    }
+}
+
+/// Adds that the outer packet would pass with another address of the machine that sends it.
+fn by_other_source(
+    mut candidate: Candidate,
+    host: &Host,
+    crossed: Crossed<'_>,
+    at: &AtHook<'_>,
+) -> Candidate {
+    let Some(better) = better_source(host, crossed, at) else {
+        return candidate;
+    };
+    let why = better
+        .why()
+        .map_or_else(String::new, |why| format!("; {why}"));
+    candidate.summary += &format!(
+        "; from {}, which {} has too, it would pass{why}",
+        better.address(),
+        host.namespace(tunnel::underlay_netns(crossed.from)),
+    );
+    candidate.advise(better.remedies())
 }
 
 /// `the tunnel of node1/gnv0: udp 10.0.0.1 > 10.0.0.2:4789`.
@@ -204,11 +241,7 @@ fn outer_words(outer: &Tuple) -> String {
 }
 
 /// Another address of the machine that sends the outer packet with which the rules let it pass, where its route chooses.
-fn better_source<'a>(
-    host: &'a Host,
-    crossed: Crossed<'a>,
-    at: &AtHook<'a>,
-) -> Option<(Better<'a>, Crossed<'a>)> {
+fn better_source<'a>(host: &'a Host, crossed: Crossed<'a>, at: &AtHook<'a>) -> Option<Better<'a>> {
     if crossed.remote.local.is_some() {
         return None;
     }
@@ -230,7 +263,7 @@ fn better_source<'a>(
     };
     let mut others = other_source::others(host, &left);
     let other = others.find(|other| passes(other.address))?;
-    Some((Better::new(host, left, other), crossed))
+    Some(Better::new(host, left, other))
 }
 
 /// How the outer packet left.
