@@ -5,20 +5,22 @@
 use std::net::IpAddr;
 
 use crate::host::Host;
-use crate::host::facts::{Link, Question};
+use crate::host::facts::{Link, Question, TableRoute};
 use crate::model::{Detail, Device, Ethernet, Event, Mac, Tuple};
 use crate::network::neighbour::owners;
-use crate::uapi::neighbour::NUD_PERMANENT;
+use crate::network::route::route_words;
+use crate::uapi::rtnetlink::RT_TABLE_LOCAL;
 use crate::verdict::{Confidence, Outcome};
 
 use super::super::super::candidate::{Candidate, Specificity, place_at};
 use super::super::super::causes::L2_WRONG_MAC;
 use super::super::super::loss::Loss;
 use super::super::super::needs::Asked;
-use super::super::super::remedy::{Remedy, Shell, command, ip, sysctl, text};
+use super::super::super::remedy::{Command, Remedy, Shell, command, ip, sysctl, text};
+use super::super::super::route_commands;
 use super::super::super::source_address::own_route;
 use super::super::super::words;
-use super::{came_to, entry_words, hop_towards, hop_without_source};
+use super::{came_to, entry_words, hop_towards, hop_without_source, lasting};
 
 /// A frame's way from the interface that addressed it to the one that took it.
 #[derive(Clone, Copy)]
@@ -118,56 +120,105 @@ impl<'a> Taken<'a> {
         })
     }
 
-    /// Why the entry is wrong: a setting of the taker, else what was not announced.
-    fn why(&self, host: &Host, candidate: Candidate) -> Candidate {
+    /// The route by which the taker leads the address elsewhere, so that it answers for it.
+    fn astray(&self, host: &'a Host) -> Option<&'a TableRoute> {
+        let taker = self.crossing.taker;
+        let routes = &host.towards.get(&(taker.netns, self.hop))?.fact;
+        let whole = if self.hop.is_ipv6() { 128 } else { 32 };
+        routes.iter().find(|route| {
+            let away = route.oif.is_some_and(|oif| oif != taker.ifindex.0);
+            route.length == whole
+                && route.kind == "unicast"
+                && route.table != RT_TABLE_LOCAL
+                && away
+        })
+    }
+
+    /// Why the entry is wrong: a setting of the taker, else what was not announced. With the entry corrected, and what led to it.
+    fn why(&self, host: &'a Host, mut candidate: Candidate) -> Candidate {
+        let [look, entry] = self.entry(host);
         let Some(name) = self.proxy(host) else {
-            return candidate.advise([text(
+            return candidate.advise([look, entry]).advise([text(
                 "who takes an address over has to announce it (gratuitous ARP, unsolicited neighbour advertisement): until then all who know the old MAC send there",
             )]);
         };
+        let taker = self.crossing.taker;
+        let shell = Shell::of(host, Some(taker.netns));
         let set = |value: &str| command!["sysctl -w", format!("{}={value}", sysctl(&name))];
-        let quiet = Shell::of(host, Some(self.crossing.taker.netns))
-            .change("and let it no longer answer for others", set("0"))
+        let quiet = shell
+            .change("let it no longer answer for others", set("0"))
             .undone_by(set("1"));
         let why = format!(
             "{} = 1: it answers for addresses that it would send elsewhere",
             sysctl(&name)
         );
-        candidate.because("sysctl", why).advise([quiet])
+        let by = words::interface(host, taker);
+        candidate.summary += &format!("; {by} answers for it (proxy_arp)");
+        let forgotten = |change: Remedy| {
+            let change = change.and_in(&self.sender_shell(host), self.replaced(host, self.right));
+            change.undone_in(
+                &self.sender_shell(host),
+                self.replaced(host, self.crossing.mac),
+            )
+        };
+        let without = self.astray(host).and_then(|route| {
+            let place = (host, taker.netns);
+            let text = "take away the route for which it answers";
+            let remedy = route_commands::delete(&shell, place, route, text.to_owned())?;
+            Some((route_words(host, taker.netns, route), remedy))
+        });
+        let candidate = candidate.because("sysctl", why);
+        match without {
+            Some((words, remedy)) => {
+                let mut candidate = candidate;
+                candidate.summary += &format!(", since it has the route {words}");
+                candidate.advise([look, forgotten(remedy)]).advise([quiet])
+            }
+            None => candidate.advise([look, forgotten(quiet)]),
+        }
     }
 
-    /// The sender's entry, to look at and corrected; as lasting as it was.
+    fn sender_shell(&self, host: &Host) -> Shell {
+        Shell::of(host, Some(self.crossing.sender.netns))
+    }
+
+    /// The sender's entry with another MAC; as lasting as it was.
+    fn replaced(&self, host: &Host, mac: Mac) -> Command {
+        let sender = self.crossing.sender;
+        let state = lasting(host, sender, self.hop);
+        command![
+            ..ip(self.hop.is_ipv6()),
+            "neigh replace",
+            self.hop,
+            "lladdr",
+            mac,
+            "dev",
+            host.interface(sender),
+            ..state
+        ]
+    }
+
+    /// The sender's entry, to look at and corrected.
     fn entry(&self, host: &Host) -> [Remedy; 2] {
-        let Crossing { sender, mac, .. } = self.crossing;
-        let entry = host.neighbor(sender, self.hop);
-        let by_hand = entry.is_some_and(|entry| entry.state & NUD_PERMANENT != 0);
-        let state: &[&str] = if by_hand { &[] } else { &["nud", "reachable"] };
-        let name = host.interface(sender);
-        let entry = |mac: Mac| {
-            let ip = ip(self.hop.is_ipv6());
-            command![
-                ..ip,
-                "neigh replace",
-                self.hop,
-                "lladdr",
-                mac,
-                "dev",
-                name,
-                ..state
-            ]
-        };
-        let ip = ip(self.hop.is_ipv6());
-        let shell = Shell::of(host, Some(sender.netns));
-        let change = shell.change(
-            "give the sender's entry the MAC of who has the address",
-            entry(self.right),
-        );
+        let shell = self.sender_shell(host);
+        let name = host.interface(self.crossing.sender);
         [
             shell.look(
                 "look first: the neighbour entry that the sender uses",
-                command![..ip, "neigh show", self.hop, "dev", name],
+                command![
+                    ..ip(self.hop.is_ipv6()),
+                    "neigh show",
+                    self.hop,
+                    "dev",
+                    name
+                ],
             ),
-            change.undone_by(entry(mac)),
+            shell
+                .change(
+                    "give the sender's entry the MAC of who has the address",
+                    self.replaced(host, self.right),
+                )
+                .undone_by(self.replaced(host, self.crossing.mac)),
         ]
     }
 }
@@ -205,6 +256,10 @@ pub(in super::super::super) fn questions(loss: &Loss<'_>, list: &mut Asked) {
             for name in proxies(host, taker) {
                 list.sysctl(taker.netns, name);
             }
+            list.push(Question::RoutesTowards {
+                netns: taker.netns,
+                dst: address,
+            });
         }
     }
 }
@@ -241,7 +296,6 @@ pub fn by_another(loss: &Loss<'_>) -> Option<Candidate> {
         .because(
             "link",
             format!("{hop} is on {owner} ({}), on the same segment", taken.right),
-        )
-        .advise(taken.entry(host));
+        );
     Some(taken.why(host, candidate))
 }
