@@ -1,6 +1,8 @@
 //! Verdicts where no packet was seen: senders that got an error instead, neighbours that never answered, or nothing
 //! at all.
 
+use std::net::IpAddr;
+
 use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::ProbeState;
@@ -9,25 +11,41 @@ use crate::verdict::{Affected, Confidence, Evidence, Outcome, Place, Verdict};
 use super::candidate::{Candidate, evidence, place_on};
 use super::causes::CGROUP_DROP;
 use super::remedy::{self, text};
+use super::rules::neighbor::Unresolved;
 use super::rules::{cgroup, ipsec, neighbor};
-use super::view::View;
+use super::view::{GRACE_NS, View};
 use super::{local, local_ports, silent};
 
 /// Senders that got an error, for destinations to which no packet went.
 pub(super) fn not_sent(trace: &Trace, host: &Host, views: &[View<'_>]) -> Option<Verdict> {
-    let travelled = |failure: &local::Failure| {
+    let travelled = |dst: &IpAddr| {
         views.iter().filter(|v| !v.is_aside()).any(|v| {
-            v.flow
-                .tuples
-                .iter()
-                .any(|(_, t)| t.dst == failure.dst || t.src == failure.dst)
+            let mut tuples = v.flow.tuples.iter();
+            tuples.any(|(_, t)| t.dst == *dst || t.src == *dst)
         })
     };
     local::failures(trace, host)
         .iter()
-        .filter(|f| !travelled(f))
+        .filter(|f| !travelled(&f.dst))
         .find_map(|f| local::verdict(trace, host, f))
         .or_else(|| local_ports::used_up(trace, host))
+        .or_else(|| waiting(trace, host, &travelled))
+}
+
+/// A neighbour that did not answer, for which packets wait that were asked for by their address, and of whose flow none travelled:
+/// beside others that did.
+fn waiting(trace: &Trace, host: &Host, travelled: &dyn Fn(&IpAddr) -> bool) -> Option<Verdict> {
+    let waits_for = |who: &Unresolved| {
+        let mut senders = neighbor::senders(trace, *who);
+        senders.any(|t| neighbor::is_asked_for(host, t.dst) && !travelled(&t.dst))
+    };
+    let settled = |who: &Unresolved| {
+        let mut asked = trace.beside.iter();
+        let first = asked.find(|e| neighbor::unresolved_in(e) == Some(*who));
+        first.is_some_and(|e| trace.now.since(e.at) >= GRACE_NS)
+    };
+    let who = neighbor::pending(trace).find(|who| settled(who) && waits_for(who))?;
+    Some(waits(silent::stuck_at(trace, host, who)))
 }
 
 /// Nothing matched, and a cgroup's program stands where it can refuse before there is a packet.

@@ -44,7 +44,12 @@ pub fn tc(loss: &Loss<'_>) -> Option<Candidate> {
     };
     let host = loss.host;
     let device = loss.last_device()?;
-    let list = attached(loss, hook);
+    let all = attached(loss, hook);
+    let list: Vec<&Attachment> = all
+        .iter()
+        .copied()
+        .filter(|a| !hands_on(host, device, a))
+        .collect();
     // Other things end there too: without a name for the reason, somebody must be there who can have done it. What a queue
     // does not take is freed as a list, and what a filter refuses is not (sch_handle_egress and __dev_xmit_skb, both inlined
     // into __dev_queue_xmit).
@@ -58,7 +63,7 @@ pub fn tc(loss: &Loss<'_>) -> Option<Candidate> {
     };
     let down = list
         .iter()
-        .flat_map(|a| device_state::redirects(device, a))
+        .flat_map(|a| device_state::redirects(device, a).chain(device_state::turned_in(device, a)))
         .find(|to| host.link(*to).is_none_or(|l| !l.up));
     let fate = down.map_or_else(String::new, |to| {
         format!(", and {} is down", host.interface(to))
@@ -70,7 +75,7 @@ pub fn tc(loss: &Loss<'_>) -> Option<Candidate> {
                 .iter()
                 .flat_map(|attachment| device_state::advice(host, device, attachment));
             match down {
-                Some(to) if is_meant(loss, to) => {
+                Some(to) if is_meant(loss, to) && all.len() == list.len() => {
                     std::iter::once(raise(host, to)).chain(off).collect()
                 }
                 _ => off.chain(down.map(|to| raise(host, to))).collect(),
@@ -99,8 +104,16 @@ pub fn tc(loss: &Loss<'_>) -> Option<Candidate> {
     Some(candidate.advise(advice))
 }
 
-/// Whether raised the interface is known to help: what an ifb sends goes on where it was taken away, and the receiver may be
-/// behind another.
+/// Whether a filter can only hand packets to an interface that takes them: it dropped none, and without it others do not get what
+/// is theirs.
+fn hands_on(host: &Host, device: Device, attachment: &Attachment) -> bool {
+    let mut to = device_state::redirects(device, attachment).peekable();
+    let hands = attachment.program.is_none() && to.peek().is_some();
+    hands && to.all(|to| host.link(to).is_some_and(|link| link.up))
+}
+
+/// Whether raised the interface is known to help: what an ifb sends goes on where it was taken away, behind other filters there, and
+/// the receiver may be behind another.
 fn is_meant(loss: &Loss<'_>, to: Device) -> bool {
     let host = loss.host;
     let behind = |owner: Device| peer_of(host, owner).is_some_and(|peer| peer.device == to);
