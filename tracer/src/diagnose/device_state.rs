@@ -65,12 +65,25 @@ pub fn attachment(host: &Host, device: Device, attachment: &Attachment) -> Strin
     text
 }
 
-/// Devices to which the actions of a filter redirect.
+/// Devices to which the actions of a filter redirect, to be sent there.
 pub fn redirects(device: Device, attachment: &Attachment) -> impl Iterator<Item = Device> {
+    led(device, attachment, "redirect")
+}
+
+/// Devices to which they redirect as if it had come in there.
+pub fn turned_in(device: Device, attachment: &Attachment) -> impl Iterator<Item = Device> {
+    led(device, attachment, "ingress redirect")
+}
+
+fn led<'a>(
+    device: Device,
+    attachment: &'a Attachment,
+    verb: &'static str,
+) -> impl Iterator<Item = Device> + use<'a> {
     attachment
         .actions
         .iter()
-        .filter(|action| action.verb == "redirect")
+        .filter(move |action| action.verb == verb)
         .filter_map(move |action| Some(beside(device, action.to?)))
 }
 

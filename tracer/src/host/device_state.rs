@@ -278,7 +278,8 @@ fn action(value: &[u8]) -> Option<Action> {
     // struct tc_mirred: tc_gen (5 words), what to do (1 redirects at egress, 2 mirrors, 3 and 4 the same at ingress),
     // and the interface.
     let (verb, to) = match (kind.as_str(), word(5)) {
-        ("mirred", Some(1 | 3)) => ("redirect", word(6)),
+        ("mirred", Some(1)) => ("redirect", word(6)),
+        ("mirred", Some(3)) => ("ingress redirect", word(6)),
         ("mirred", Some(_)) => ("mirror", word(6)),
         // TC_ACT_SHOT
         ("gact", _) if word(2) == Some(2) => ("drop", None),

@@ -510,7 +510,7 @@ pub struct BpfProgram {
 pub struct Action {
     /// `mirred`, `gact`, `police` …
     pub kind: String,
-    /// `redirect`, `mirror`, `drop`; empty where that is not known.
+    /// `redirect` (as if sent there), `ingress redirect` (as if it had come in there), `mirror`, `drop`; empty where that is not known.
     pub verb: String,
     /// Interface to which it leads.
     pub to: Option<u32>,

@@ -76,8 +76,73 @@ fn behind(host: &Host, handed: &Handed, mac: Mac) -> Option<Device> {
     here.find(|device| *device != handed.from || handed.hook == "tc-egress")
 }
 
+/// A filter that turns the packet in at the interface behind which the owner of the MAC is, where it should be sent by it: it is
+/// taken for a packet of that owner.
+fn turned_in(loss: &Loss<'_>, mac: Mac) -> Option<Misled> {
+    let host = loss.host;
+    let behind = |to: &Device| {
+        let end = peer_of(host, *to);
+        end.is_some_and(|end| end.mac == Some(mac))
+    };
+    let devices = loss.steps().iter().filter_map(|step| step.event.device);
+    let (from, filter, to) = devices.into_iter().find_map(|device| {
+        let mut filters = device_state::at(host, device, "tc-ingress");
+        filters.find_map(|filter| {
+            let to = device_state::turned_in(device, filter).find(behind)?;
+            Some((device, filter, to))
+        })
+    })?;
+    let words = format!(
+        "a tc filter of {} takes what comes in there for what came in at {} (mirred ingress redirect), behind which {mac} is: it should be sent by it (egress)",
+        words::interface(host, from),
+        host.interface(to)
+    );
+    let (name, into) = (host.interface(from), host.interface(to));
+    let off = || {
+        command![
+            "tc filter del dev",
+            name,
+            "ingress pref",
+            filter.priority,
+            filter.how
+        ]
+    };
+    let anew = |side: &'static str| {
+        command![
+            "tc filter add dev",
+            name,
+            "ingress protocol all pref",
+            filter.priority,
+            "u32 match u8 0 0 action mirred",
+            side,
+            "redirect dev",
+            into
+        ]
+    };
+    let change = Shell::of(host, Some(from.netns))
+        .change(format!("send by {into} what comes in at {name}"), off())
+        .and(anew("egress"))
+        .undone_by(command![
+            "tc filter del dev",
+            name,
+            "ingress pref",
+            filter.priority,
+            "u32"
+        ])
+        .undone_by(anew("ingress"))
+        .scope(
+            "the filter is made anew for all packets: note first what it matches (tc -s filter show)"
+                .to_owned(),
+        );
+    let advice = vec![look(host, from, filter), change];
+    Some(Misled::by(host, (from, filter), words, advice))
+}
+
 /// What the story is.
 pub(super) fn told(loss: &Loss<'_>, mac: Mac) -> Option<Misled> {
+    if let Some(turned) = turned_in(loss, mac) {
+        return Some(turned);
+    }
     let host = loss.host;
     let found = handed(loss).into_iter().rev().find_map(|handed| {
         let filter = filter(host, &handed)?;
