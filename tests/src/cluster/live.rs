@@ -62,6 +62,7 @@ impl Live {
     /// # Errors
     /// It does not come up: the end of its log says why.
     pub fn start(folder: &Folder) -> Result<(Self, Cost)> {
+        clear(folder)?;
         Self::spawn(folder, Stdio::piped())
     }
 
@@ -79,11 +80,9 @@ impl Live {
         Ok(cost)
     }
 
+    /// In a folder in which nothing tells of an earlier one.
     fn spawn(folder: &Folder, stdin: Stdio) -> Result<(Self, Cost)> {
         let start = Instant::now();
-        if !folder.run().join("orders").exists() {
-            clear(folder)?;
-        }
         let log = folder.run().join("log");
         let out = File::create(&log)?;
         let mut child = Command::new(std::env::current_exe()?)

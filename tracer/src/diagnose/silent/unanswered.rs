@@ -152,18 +152,6 @@ fn beyond(view: &View<'_>, tuple: &Tuple, rest: &str) -> Candidate {
     let tunnel = last.and_then(|e| e.packet.as_ref()?.tunnel);
     let far = tunnel.map_or(gone.dst, |tunnel| tunnel.outer.dst);
     let next_hop = netns_of(last).and_then(|netns| next_hop(view, netns, far));
-    let after = match (tunnel, next_hop) {
-        (Some(_), _) => format!("{far}, the tunnel's other end"),
-        (None, Some(hop)) => format!("the next hop {hop}, and on {far}"),
-        (None, None) => format!("{far} and the routers between"),
-    };
-    let arrives = match tunnel {
-        Some(Tunnel { outer, .. }) => format!(
-            "does {outer} arrive, is what is inside taken out and passed on to {} (the FORWARD chain there), is there a way back to {source}?",
-            gone.dst
-        ),
-        None => format!("does it arrive, is there a route back to {source}?"),
-    };
     let others = last
         .and_then(|e| e.device)
         .map_or_else(Vec::new, |device| other_sources(view, device, &gone));
@@ -202,7 +190,26 @@ fn beyond(view: &View<'_>, tuple: &Tuple, rest: &str) -> Candidate {
         }))
         .advise(others)
         .advise(instead.flatten())
-        .advise([text(format!("trace on {after}: {arrives}"))])
+        .advise([trace_on(tunnel, next_hop, &gone)])
+}
+
+/// Where to trace next, and what to find out there.
+fn trace_on(tunnel: Option<Tunnel>, next_hop: Option<IpAddr>, gone: &Tuple) -> Remedy {
+    let far = tunnel.map_or(gone.dst, |tunnel| tunnel.outer.dst);
+    let source = gone.src;
+    let after = match (tunnel, next_hop) {
+        (Some(_), _) => format!("{far}, the tunnel's other end"),
+        (None, Some(hop)) => format!("the next hop {hop}, and on {far}"),
+        (None, None) => format!("{far} and the routers between"),
+    };
+    let arrives = match tunnel {
+        Some(Tunnel { outer, .. }) => format!(
+            "does {outer} arrive, is what is inside taken out and passed on to {} (the FORWARD chain there), is there a way back to {source}?",
+            gone.dst
+        ),
+        None => format!("does it arrive, is there a route back to {source}?"),
+    };
+    text(format!("trace on {after}: {arrives}"))
 }
 
 /// That another node has the destination, which is on the network of the interface by which the packet left for another next
