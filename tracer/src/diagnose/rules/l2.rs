@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use crate::host::Host;
 use crate::host::facts::Link;
-use crate::model::{Detail, Device, Ethernet, Mac};
+use crate::model::{Detail, Device, Ethernet, Mac, Step};
 use crate::network::bridging::bridge_of;
 use crate::network::segment::Segment;
 use crate::network::tunnel::remote_of;
@@ -73,6 +73,11 @@ pub(in super::super) fn is_stray(loss: &Loss<'_>) -> bool {
 /// Who put its destination MAC on the frame: the first interface that an IP stack sent it from with that MAC.
 pub(in super::super) fn sender(loss: &Loss<'_>) -> Option<Device> {
     let mac = frame(loss)?.dst;
+    if let Some((bridge, after)) = translated_within_bridge(loss)
+        && after == mac
+    {
+        return Some(bridge);
+    }
     loss.steps()
         .iter()
         .filter(|s| matches!(s.event.detail, Detail::Egress))
@@ -84,6 +89,24 @@ pub(in super::super) fn sender(loss: &Loss<'_>) -> Option<Device> {
                 .is_some_and(|e| e.dst == mac)
         })
         .find_map(|s| s.event.device)
+}
+
+/// The bridge whose filter translated a frame to an address behind itself, and the MAC that it put on it: that of its own
+/// neighbour entry, without a way through its interface (`br_nf_pre_routing_finish`, where the route leads back to the bridge).
+pub(in super::super) fn translated_within_bridge(loss: &Loss<'_>) -> Option<(Device, Mac)> {
+    let host = loss.host;
+    let seen = |step: &Step| {
+        let packet = step.event.packet.as_ref().filter(|p| p.tunnel.is_none())?;
+        let port = step.event.device?;
+        let bridge = bridge_of(host, port).filter(|bridge| bridge.device != port)?;
+        Some((bridge.device, step.event.tuple?.dst, packet.ethernet?.dst))
+    };
+    let steps = || loss.steps().iter();
+    let pairs = steps().zip(steps().skip(1));
+    let mut pairs = pairs.filter_map(|(from, to)| Some((seen(from)?, seen(to)?)));
+    pairs.find_map(|((bridge, dst, mac), (behind, to, after))| {
+        (bridge == behind && dst != to && mac != after).then_some((bridge, after))
+    })
 }
 
 /// The interface on which the packet had come into the sender's namespace, when it is only passed on there.

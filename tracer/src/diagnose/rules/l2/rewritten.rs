@@ -9,7 +9,7 @@ use super::super::super::loss::Loss;
 use super::super::super::rewriter;
 use super::super::super::words;
 use super::misled::Misled;
-use super::{frame, next_hop, sender};
+use super::{frame, next_hop, sender, translated_within_bridge};
 
 /// Where the destination MAC of a frame changed.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +26,9 @@ impl Rewritten {
     /// The last change before the frame was lost.
     pub(in super::super::super) fn of(loss: &Loss<'_>) -> Option<Self> {
         let after = frame(loss)?.dst;
+        if translated_within_bridge(loss).is_some_and(|(_, mac)| mac == after) {
+            return Self::at_sender(loss, after);
+        }
         Self::between_hops(loss, after).or_else(|| Self::at_sender(loss, after))
     }
 
