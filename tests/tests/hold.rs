@@ -29,7 +29,7 @@ fn shell(net: &str, script: &str) -> String {
         ip -n router route add 10.198.9.0/24 via 10.198.2.2
         ip netns exec router sysctl -qw net.ipv4.ip_forward=1
         ip netns exec client ping -n -i 0.1 10.198.9.9 > pinged & ping=$!
-        trap 'kill $ping' EXIT
+        trap 'kill $ping ${pid:-} ${pids:-} 2> /dev/null' EXIT
         said icmp_seq=2 pinged
     "#;
     let script = format!("{setup}\n{script}").replace("10.198", net);
@@ -226,11 +226,12 @@ fn nf_tables_tells_the_recorder_which_rule_it_was() {
     alone(|| {
         let said = shell(
             "10.202",
-            r#""$TRACER" hold --rules --last 30s --after 1s --save saves --netns router \
+            r#"ip netns exec router nft 'table ip fw { chain f { type filter hook forward priority 0; }; }'
+            "$TRACER" hold --rules --last 30s --after 1s --save saves --netns router \
                 icmp and host 10.198.9.9 < /dev/null 2> said & pid=$!
             said "tracer: ready" said
-            ip netns exec router nft list tables | grep -q tracer-rules
-            ip netns exec router nft -f - <<< 'table ip fw { chain f { type filter hook forward priority 0; ip daddr 10.198.9.9 counter drop; }; }'
+            ip netns exec router nft list tables | grep tracer-rules > /dev/null
+            ip netns exec router nft add rule ip fw f ip daddr 10.198.9.9 counter drop
             said "saved .*netfilter.drop" said
             kill -TERM $pid; wait $pid; cat said >&2
             [ "$(ip netns exec router nft list tables)" = "table ip fw" ]"#,
@@ -244,6 +245,34 @@ fn nf_tables_tells_the_recorder_which_rule_it_was() {
             text(check, "/by") == "trace" && text(check, "/chain") == "f"
         });
         assert!(told, "{said}\n{report:#}");
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_save_is_called_after_its_own_trouble_and_not_after_an_earlier_one() {
+    alone(|| {
+        let said = shell(
+            "10.205",
+            r#""$TRACER" hold --last 60s --after 1s --save saves icmp and host 10.198.9.9 < /dev/null 2> said & pid=$!
+            said "tracer: ready" said
+            seen=$(wc -l < pinged); said icmp_seq=$((seen + 20)) pinged
+            ip -n router route del 10.198.9.0/24
+            said "saved .*route.none" said
+            ip -n router route add 10.198.9.0/24 via 10.198.2.2
+            # another flow, of which the recorder is not reminded by what the first one lost
+            ip netns exec client ping -n -i 0.1 10.198.9.9 > again & other=$!
+            said icmp_seq=20 again
+            ip netns exec router nft -f - <<< 'table ip fw { chain f { type filter hook forward priority 0; ip daddr 10.198.9.9 counter drop; }; }'
+            for n in $(seq 600); do [ "$(grep -c 'tracer: saved' said)" = 2 ] && break; sleep 0.05; done
+            kill $other; kill -TERM $pid; wait $pid; cat said >&2"#,
+        );
+        let names = files("saves", ".tracer");
+        let [first, second] = names.as_slice() else {
+            unreachable!("{names:?}\n{said}")
+        };
+        assert!(first.display().to_string().ends_with("-route.none.tracer"), "{names:?}");
+        assert!(second.display().to_string().ends_with("-netfilter.drop.tracer"), "{names:?}\n{said}");
     })
     .unwrap();
 }

@@ -48,21 +48,12 @@ fn made(request: &Request) -> Result<Answer, Error> {
     let file = written.inspect_err(|_| remove(&part)).map_err(failed)?;
     let report = replayed(file).inspect_err(|_| remove(&part))?;
     let verdict = &report.verdict;
-    let bad = verdict.outcome > Outcome::Delivered;
-    // Trouble that was over before the recording ended is no verdict of the whole.
-    let (cause, summary) = match &request.found {
-        Some(found) if !bad => {
-            let summary = format!("{found}; in the end {}", verdict.summary);
-            (Some(request.why.clone()), summary)
-        }
-        _ => (verdict.cause.clone(), verdict.summary.clone()),
-    };
-    let called = match &cause {
-        Some(cause) if bad => cause.as_str(),
-        None if bad => verdict.outcome.code(),
-        _ => request.why.as_str(),
-    };
-    let save = store::name(at, called, &names);
+    let Title {
+        called,
+        cause,
+        summary,
+    } = Title::of(request, &report);
+    let save = store::name(at, &called, &names);
     let (ticket, _) = store::file(directory, &save, store::TICKET);
     let (json, _) = store::file(directory, &save, store::REPORT);
     let (recording, _) = store::file(directory, &save, store::RECORDING);
@@ -101,6 +92,49 @@ fn made(request: &Request) -> Result<Answer, Error> {
             .filter(|name| name.ends_with(&recordings))
             .count() as u64,
     })
+}
+
+/// What a save is said to be about.
+struct Title {
+    /// In the names of its files.
+    called: String,
+    cause: Option<String>,
+    summary: String,
+}
+
+impl Title {
+    /// The verdict of the whole, which knows more than what was found at first, where it is about that; what was found where it
+    /// is about something else, or was over before the recording ended.
+    fn of(request: &Request, report: &Report) -> Self {
+        let verdict = &report.verdict;
+        let bad = verdict.outcome > Outcome::Delivered;
+        let own = |cause: &Option<String>| cause.as_deref() == Some(request.why.as_str());
+        let found = request.found.as_ref();
+        // Earlier trouble is still in the minutes that are kept.
+        let apart = report.flows.iter().map(|flow| &flow.verdict);
+        let apart = apart.filter(|verdict| own(&verdict.cause));
+        let apart = found.and(apart.max_by_key(|verdict| verdict.packets.affected));
+        let (cause, summary) = match (found, apart) {
+            (_, Some(apart)) if bad && !own(&verdict.cause) => {
+                (apart.cause.clone(), apart.summary.clone())
+            }
+            (Some(found), _) if !bad => {
+                let summary = format!("{found}; in the end {}", verdict.summary);
+                (Some(request.why.clone()), summary)
+            }
+            _ => (verdict.cause.clone(), verdict.summary.clone()),
+        };
+        let called = match &cause {
+            Some(cause) if bad => cause,
+            None if bad => verdict.outcome.code(),
+            _ => &request.why,
+        };
+        Self {
+            called: called.to_owned(),
+            cause,
+            summary,
+        }
+    }
 }
 
 fn remove(path: &Path) {
