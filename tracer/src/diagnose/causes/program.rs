@@ -62,7 +62,8 @@ family! {
         outcome: Outcome::Dropped,
         hooks: &["qdisc"],
         beats: &[],
-        what: "The queue of the device had no room, or a shaper discarded it.",
+        what: "The queue of the device had no room, or a shaper discarded it. A device without a queue (noqueue)
+            drops so while its disciplines are set up or removed (clsact too).",
         recognised: "QDISC_DROP and its relatives, with carrier. The qdiscs of the device are read; the innermost
             that has dropped is named. Senders try again: what they made good is a note in a `delivered` verdict.",
         confirm: "`tc -s qdisc show dev IF`: dropped, overlimits; `tc -s class show dev IF`.",

@@ -20,6 +20,9 @@ const SHAPERS: &[&str] = &["tbf", "htb", "hfsc", "cbq", "cake"];
 /// Disciplines without a queue: what they count as dropped, their filters refused.
 const FILTERING: &[&str] = &["clsact", "ingress"];
 
+/// Disciplines that hold nothing back.
+const QUEUELESS: &[&str] = &["noqueue", "noop"];
+
 /// A queueing discipline had no room. With carrier only: a device without one has its queue taken out of work, and
 /// drops by the same reason.
 pub fn qdisc(loss: &Loss<'_>) -> Option<Candidate> {
@@ -38,6 +41,9 @@ pub fn qdisc(loss: &Loss<'_>) -> Option<Candidate> {
         .filter(dropping)
         .max_by_key(|q| (q.parent != "root", q.drops));
     let (specificity, confidence) = told_by(loss, device, (kind, full.is_some()))?;
+    if QUEUELESS.contains(&kind) && full.is_none() {
+        return Some(replaced(loss, &shell, (kind, &name)).explains(specificity));
+    }
     let inner = full
         .filter(|q| q.parent != "root")
         .map_or_else(String::new, |q| {
@@ -84,6 +90,28 @@ pub fn qdisc(loss: &Loss<'_>) -> Option<Candidate> {
         candidate = candidate.advise([without_shaper(&shell, &name, qdiscs)]);
     }
     Some(candidate)
+}
+
+/// What has no queue is not full: a device whose discipline is replaced, or to which clsact is added or removed, has one
+/// for that moment that drops all (dev_deactivate_many, net/sched/sch_generic.c: noop_qdisc).
+fn replaced(loss: &Loss<'_>, shell: &Shell, (kind, name): (&str, &str)) -> Candidate {
+    Candidate::new(
+        &QDISC_FULL,
+        loss.place_at_device("qdisc"),
+        format!(
+            "dropped while queueing disciplines were set up or removed{} ({kind} has no queue that could be full)",
+            loss.at_words()
+        ),
+    )
+    .sure(Confidence::Likely)
+    .advise([
+        shell.look(
+            "what changes there, as it happens",
+            command!["tc monitor"],
+        ),
+        shell.look("what is there now", command!["tc qdisc show dev", name]),
+        text("each such change loses what is sent in that moment: find what makes them (tc, a CNI plugin, an agent that attaches programs)"),
+    ])
 }
 
 /// Whether a queue in work can have dropped it. Where no reason is given (before 5.17), what it has no room for is freed as a

@@ -9,7 +9,7 @@ use crate::host::facts::{
 use crate::model::{
     Detail, Device, Direction, DropInfo, Hop, KtimeNs, Process, Proto, Side, Tuple,
 };
-use crate::verdict::{Confidence, Outcome, Verdict};
+use crate::verdict::{AdviceKind, Confidence, Outcome, Verdict};
 
 const POD: u32 = 1;
 const NODE: u32 = 2;
@@ -231,6 +231,25 @@ fn the_innermost_queue_that_dropped_is_named() {
         verdict.advice.iter().all(|a| a.undoes.is_none()),
         "classes are not known"
     );
+}
+
+#[test]
+fn what_has_no_queue_is_not_full() {
+    let mut net = node();
+    attached(&mut net, device(NODE, 3), |_| {});
+    let mut info = dropped("QDISC_DROP", "__dev_queue_xmit", "ip_finish_output2");
+    info.qdisc = Some("noqueue".to_owned());
+    let verdict = dies_at(&mut net, device(NODE, 3), info);
+    assert_eq!(verdict.cause.as_deref(), Some("qdisc.full"));
+    assert!(
+        verdict
+            .summary
+            .contains("while queueing disciplines were set up"),
+        "{}",
+        verdict.summary
+    );
+    assert!(commands(&verdict).iter().any(|c| c.contains("tc monitor")));
+    assert!(verdict.advice.iter().all(|a| a.kind == AdviceKind::Look));
 }
 
 #[test]
