@@ -1,7 +1,7 @@
 # Thin targets: the work is done by xtask. `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lab labs record-labs bench fuzz check-object kernels cluster dist image
+.PHONY: help setup demo test check lab labs record-labs bench fuzz check-object kernels cluster dist image soak
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -49,3 +49,6 @@ dist: setup ## what is handed out, in target/dist: binaries, .deb, images, man p
 
 image: setup ## the container images alone, in target/dist, for ctr image import and docker load
 	@cargo xtask image
+
+soak: setup ## a busy node, for minutes: no alarm, counters equal, nothing left: make soak [SECONDS=600] (root)
+	@cargo xtask soak $(SECONDS:%=--seconds %)

@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod compare;
 pub mod expect;
 pub mod fix;
+pub mod held;
 pub mod kernel;
 pub mod lab;
 pub mod needs;

@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -135,33 +135,65 @@ impl Running {
         }
     }
 
+    /// Its number.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// It is no more.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let through = self.through.as_ref();
+        let pid = through.map_or(self.pid(), |tracer| below(self.pid(), tracer));
+        let pid = Pid::from_raw(i32::try_from(pid)?);
+        kill(pid, signal).with_context(|| format!("cannot send {signal}"))
+    }
+
     /// Interrupts tracer as a person would, and waits for its end. Where commands run it that enter namespaces (nsenter, which waits
     /// for its child), it is the first below them with its executable. Gives the end of its stderr.
     ///
     /// # Errors
     /// It does not end in time, or not with status 0.
     pub fn finish(self) -> Result<String> {
+        let (status, tail) = self.end_by(Signal::SIGINT)?;
+        ensure!(status.success(), "tracer ended with {status}\n{tail}");
+        Ok(tail)
+    }
+
+    /// Ends it by a signal. Gives its status and the end of its stderr.
+    ///
+    /// # Errors
+    /// It does not end in time.
+    pub fn end_by(self, signal: Signal) -> Result<(ExitStatus, String)> {
+        self.signal(signal)?;
+        self.wait(signal.as_str())
+    }
+
+    /// Waits for its end, which something has caused.
+    ///
+    /// # Errors
+    /// It does not end in time.
+    pub fn wait(self, cause: &str) -> Result<(ExitStatus, String)> {
         let Self {
             child,
             lines,
             reader,
             mut tail,
             slowness,
-            through,
+            through: _,
         } = self;
         let limit = END_LIMIT * slowness;
-        let pid = through.map_or(child.id(), |tracer| below(child.id(), &tracer));
-        let pid = Pid::from_raw(i32::try_from(pid)?);
-        kill(pid, Signal::SIGINT).context("cannot interrupt tracer")?;
         let status = script::wait(child, limit)?;
         let _ = reader.join();
         tail.extend(lines.try_iter());
         let tail = last(&tail);
         let status = status
-            .with_context(|| format!("tracer did not end {} s after SIGINT", limit.as_secs()))
+            .with_context(|| format!("tracer did not end {} s after {cause}", limit.as_secs()))
             .with_context(|| tail.clone())?;
-        ensure!(status.success(), "tracer ended with {status}\n{tail}");
-        Ok(tail)
+        Ok((status, tail))
     }
 
     fn drain(&mut self) -> String {

@@ -14,6 +14,7 @@ mod object;
 mod recordings;
 mod replays;
 mod setup;
+mod soak;
 mod test;
 mod workspace;
 
@@ -65,6 +66,8 @@ enum Chore {
     Image,
     /// Look for bytes that break one of the readers of what others wrote
     Fuzz(fuzz::Wish),
+    /// A busy node, for minutes: no alarm, counters equal, memory and descriptors flat, nothing left; needs root
+    Soak(soak::Wish),
     /// Check what the built eBPF object contains
     CheckObject,
     /// Load the kernel programs and run labs on other kernels, in virtual machines; needs root
@@ -91,6 +94,7 @@ fn main() -> ExitCode {
         Chore::Dist(wish) => dist::run(&wish),
         Chore::Image => dist::images(),
         Chore::Fuzz(wish) => fuzz::run(&wish),
+        Chore::Soak(wish) => soak::run(&wish),
         Chore::CheckObject => object::run(),
         Chore::Kernels(wish) => kernels::run(&wish),
         Chore::Cluster { what } => cluster::run(&what.unwrap_or_default()),
