@@ -26,7 +26,8 @@ family! {
             has a longer prefix) or was put there by mistake (the route that would be used without it is named), or
             where the owner is behind a machine that is on the link and does not answer in its place. Interfaces that
             hand each other what comes in (tc, as in the pod of a virtual machine) are one link; an entry that was
-            typed at one of them is named where the machine behind the other lacks it.",
+            typed at one of them is named where the machine behind the other lacks it. So is the end of an overlay to
+            which a VXLAN device does not flood, where the owner is behind it.",
         confirm: "`ip neigh show`; the verdict says whether the question reached the other end.",
         fix: "start or repair the machine that owns the address; leave out a next hop that does not answer; correct
             the prefix length; a route for the one address past the link; `ip neigh add proxy ADDRESS dev IF` on the

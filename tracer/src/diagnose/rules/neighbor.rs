@@ -36,6 +36,7 @@ mod next_hop;
 mod port;
 mod preset;
 pub mod silence;
+mod unflooded;
 
 use next_hop::Way;
 
@@ -504,6 +505,10 @@ fn nobody(
         let (kind, text) = misled.evidence;
         candidate.summary += &format!("; {}", misled.words);
         return candidate.because(kind, text).advise(misled.advice);
+    }
+    if let Some((words, entry)) = unflooded::told(host, who) {
+        candidate.summary += &words;
+        return candidate.advise([entry]);
     }
     if let Some((words, entry)) = preset::told(host, who) {
         candidate.summary += &words;
