@@ -242,6 +242,19 @@ struct At<'a> {
     tunnel: Option<Crossed<'a>>,
 }
 
+impl<'a> At<'a> {
+    /// At the device that takes in what another one sends through a tunnel.
+    fn behind(from: &'a Link, to: &'a Link, remote: Option<Remote>) -> Self {
+        Self {
+            link: to,
+            side: Side::In,
+            tag: None,
+            inner: None,
+            tunnel: remote.map(|remote| Crossed { from, to, remote }),
+        }
+    }
+}
+
 /// A walk over all ways at once, open ones first: what is reached at all is reached without a reason against it if
 /// there is such a way.
 struct Walk<'a> {
@@ -475,21 +488,7 @@ impl<'a> Walk<'a> {
         }
         if self.frame.cast == Cast::Known && has(|vxlan| vxlan.learning) {
             for (end, learned) in tunnel::senders_to(self.host, link) {
-                let crossed = learned.map(|remote| Crossed {
-                    from: link,
-                    to: end,
-                    remote,
-                });
-                self.go(
-                    stop,
-                    At {
-                        link: end,
-                        side: Side::In,
-                        tag: None,
-                        inner: None,
-                        tunnel: crossed,
-                    },
-                );
+                self.go(stop, At::behind(link, end, learned));
             }
             return;
         }
@@ -503,20 +502,7 @@ impl<'a> Walk<'a> {
                 End::Devices(ends) => {
                     let stop = self.underlay(stop, link, remote);
                     for end in ends {
-                        self.go(
-                            stop,
-                            At {
-                                link: end,
-                                side: Side::In,
-                                tag: None,
-                                inner: None,
-                                tunnel: Some(Crossed {
-                                    from: link,
-                                    to: end,
-                                    remote,
-                                }),
-                            },
-                        );
+                        self.go(stop, At::behind(link, end, Some(remote)));
                     }
                 }
                 End::Own => drop(self.because(stop, Stop::OwnEnd(link, address))),

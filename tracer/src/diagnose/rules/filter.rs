@@ -70,17 +70,7 @@ pub fn tc(loss: &Loss<'_>) -> Option<Candidate> {
     });
     let advice = match list.as_slice() {
         [] => look_for_filters(loss, device, side),
-        list => {
-            let off = list
-                .iter()
-                .flat_map(|attachment| device_state::advice(host, device, attachment));
-            match down {
-                Some(to) if is_meant(loss, to) && all.len() == list.len() => {
-                    std::iter::once(raise(host, to)).chain(off).collect()
-                }
-                _ => off.chain(down.map(|to| raise(host, to))).collect(),
-            }
-        }
+        list => taken_off(loss, list, down, all.len() > list.len()),
     };
     let candidate = Candidate::new(
         &TC_DROP,
@@ -102,6 +92,28 @@ pub fn tc(loss: &Loss<'_>) -> Option<Candidate> {
         }),
     );
     Some(candidate.advise(advice))
+}
+
+/// What can have dropped it taken off, or the interface raised to which it redirects, what is known to help first. `others`: other
+/// filters there hand packets on.
+fn taken_off(
+    loss: &Loss<'_>,
+    list: &[&Attachment],
+    down: Option<Device>,
+    others: bool,
+) -> Vec<Remedy> {
+    let host = loss.host;
+    let device = loss.last_device();
+    let off = list
+        .iter()
+        .zip(device.into_iter().cycle())
+        .flat_map(|(attachment, device)| device_state::advice(host, device, attachment));
+    match down {
+        Some(to) if is_meant(loss, to) && !others => {
+            std::iter::once(raise(host, to)).chain(off).collect()
+        }
+        _ => off.chain(down.map(|to| raise(host, to))).collect(),
+    }
 }
 
 /// Whether a filter can only hand packets to an interface that takes them: it dropped none, and without it others do not get what

@@ -388,6 +388,30 @@ pub fn received<'a>(host: &'a Host, to: &'a Link, packet: &Packet) -> Vec<AtHook
         .collect()
 }
 
+/// Hooks of a frame between two ports of a bridge, with those of IP that the bridge calls.
+const THROUGH_A_BRIDGE: &[(Layer, &str)] = &[
+    (Layer::Device, "INGRESS"),
+    (Layer::Bridge, "PREROUTING"),
+    (Layer::Ip, "PREROUTING"),
+    (Layer::Bridge, "FORWARD"),
+    (Layer::Ip, "FORWARD"),
+    (Layer::Bridge, "POSTROUTING"),
+    (Layer::Ip, "POSTROUTING"),
+    (Layer::Device, "EGRESS"),
+];
+/// Of what the bridge's own host sends.
+const FROM_A_BRIDGE: &[(Layer, &str)] = &[
+    (Layer::Bridge, "OUTPUT"),
+    (Layer::Bridge, "POSTROUTING"),
+    (Layer::Device, "EGRESS"),
+];
+/// Of what its own host gets.
+const INTO_A_BRIDGE: &[(Layer, &str)] = &[
+    (Layer::Device, "INGRESS"),
+    (Layer::Bridge, "PREROUTING"),
+    (Layer::Bridge, "INPUT"),
+];
+
 /// The hooks of the one bridge between two machines; none where there are several, or another kind of way.
 fn bridged<'a>(
     host: &'a Host,
@@ -411,30 +435,12 @@ fn bridged<'a>(
     };
     let (came, goes) = (port(from, bridge), port(to, bridge));
     let (sends, takes) = (bridge.device == from.device, bridge.device == to.device);
-    let mut hooks: Vec<(Layer, &'static str)> = Vec::new();
-    match (came, goes) {
-        (Some(_), Some(_)) => hooks.extend([
-            (Layer::Device, "INGRESS"),
-            (Layer::Bridge, "PREROUTING"),
-            (Layer::Ip, "PREROUTING"),
-            (Layer::Bridge, "FORWARD"),
-            (Layer::Ip, "FORWARD"),
-            (Layer::Bridge, "POSTROUTING"),
-            (Layer::Ip, "POSTROUTING"),
-            (Layer::Device, "EGRESS"),
-        ]),
-        (None, Some(_)) if sends => hooks.extend([
-            (Layer::Bridge, "OUTPUT"),
-            (Layer::Bridge, "POSTROUTING"),
-            (Layer::Device, "EGRESS"),
-        ]),
-        (Some(_), None) if takes => hooks.extend([
-            (Layer::Device, "INGRESS"),
-            (Layer::Bridge, "PREROUTING"),
-            (Layer::Bridge, "INPUT"),
-        ]),
-        _ => {}
-    }
+    let hooks: &[(Layer, &'static str)] = match (came, goes) {
+        (Some(_), Some(_)) => THROUGH_A_BRIDGE,
+        (None, Some(_)) if sends => FROM_A_BRIDGE,
+        (Some(_), None) if takes => INTO_A_BRIDGE,
+        _ => &[],
+    };
     let ports = |hook: &str| match hook {
         "INGRESS" | "PREROUTING" | "INPUT" => (came, None),
         "OUTPUT" | "POSTROUTING" | "EGRESS" => (None, goes),
@@ -449,7 +455,7 @@ fn bridged<'a>(
     };
     let called = !is_arp(packet)
         && value(host, bridge.device.netns, CALLED_BY_BRIDGES).is_ok_and(|value| value != 0);
-    let hooks = hooks.into_iter().filter_map(|at| {
+    let hooks = hooks.iter().copied().filter_map(|at| {
         let carried = at.0 == Layer::Ip;
         let ends = if carried { own(at.1) } else { ports(at.1) };
         let mut hook = at_hook(host, at, ends, packet).filter(|_| called || !carried)?;

@@ -48,7 +48,7 @@ pub(super) fn questions(host: &Host, who: Unresolved) -> Vec<Question> {
 }
 
 /// The entry that was typed at the interface to which the question is handed, with who has its MAC.
-fn entry<'a>(host: &'a Host, who: Unresolved) -> Option<(&'a Link, Mac, &'a Link)> {
+fn entry(host: &Host, who: Unresolved) -> Option<(&Link, Mac, &Link)> {
     let other = redirects::other_end(host, beside(host, who)?)?;
     let entry = host.neighbor(other.device, who.address)?;
     let mac = entry.mac.filter(|_| entry.state & NUD_PERMANENT != 0)?;

@@ -123,15 +123,7 @@ pub fn questions(trace: &Trace, host: &Host, who: Unresolved) -> Vec<Question> {
             list.extend(stray.iter().flat_map(|stray| stray.questions(netns)));
         }
     }
-    // Rules that lead past the table local keep it from answering.
-    for near in &answer.answerers {
-        let (netns, dst) = (near.link.device.netns, who.address);
-        list.push(Question::Rules {
-            netns,
-            v6: dst.is_ipv6(),
-        });
-        list.push(Question::RoutesTowards { netns, dst });
-    }
+    list.extend(led_past_local(who, &answer));
     if let Some(peer) = peer_of(host, who.device).filter(|_| who.address.is_ipv6()) {
         let netns = peer.device.netns;
         let names = [peer.name.as_str(), "all"].map(ready::disable_sysctl);
@@ -156,13 +148,33 @@ pub fn questions(trace: &Trace, host: &Host, who: Unresolved) -> Vec<Question> {
         }
     }
     list.extend(on_the_way(trace, host, who, &answer));
-    if !answered(trace, who) {
-        let sent = sent(trace, host, who);
-        list.extend(filtered::questions(host, sent, &answer));
-        list.extend(netfilter::tunnel_questions(host, sent, &answer));
-    }
+    list.extend(by_filters(trace, host, who, &answer));
     list.extend(answer.missing);
     list
+}
+
+/// The rules that question and answer pass.
+fn by_filters(trace: &Trace, host: &Host, who: Unresolved, answer: &Answer<'_>) -> Vec<Question> {
+    if answered(trace, who) {
+        return Vec::new();
+    }
+    let sent = sent(trace, host, who);
+    let mut list = filtered::questions(host, sent, answer);
+    list.extend(netfilter::tunnel_questions(host, sent, answer));
+    list
+}
+
+/// Rules that lead past the table local keep those who have the address from answering.
+fn led_past_local(who: Unresolved, answer: &Answer<'_>) -> Vec<Question> {
+    let (dst, v6) = (who.address, who.address.is_ipv6());
+    let near = answer.answerers.iter().map(|near| near.link.device.netns);
+    near.flat_map(|netns| {
+        [
+            Question::Rules { netns, v6 },
+            Question::RoutesTowards { netns, dst },
+        ]
+    })
+    .collect()
 }
 
 /// What stands where questions are dropped, and between the asker and an owner.

@@ -192,11 +192,7 @@ fn named(
     let stands = who.rule.as_ref().map_or(&chain.chain, |rule| &rule.chain);
     candidate = candidate.advise(look(shell, chain, stands));
     candidate = source_before::explain(candidate, (loss, hook));
-    candidate = by_mac(other_source::explain(candidate, (loss, hook)), (loss, hook), chain);
-    if let Some((words, change)) = missing_route::before_a_filter(loss) {
-        candidate.summary += &words;
-        candidate = candidate.advise([change]);
-    }
+    candidate = by_sender(candidate, (loss, hook), chain);
     if let Some((words, changes)) = untranslated_source::before_a_filter(loss) {
         candidate.summary += &words;
         candidate = candidate.advise(changes);
@@ -239,13 +235,22 @@ fn named(
         .advise(without_rule((chain, rule), owner, shell))
 }
 
-/// Adds that the packet would pass with another source MAC.
-fn by_mac(candidate: Candidate, (loss, hook): (&Loss<'_>, Hook), chain: &BaseChain) -> Candidate {
+/// Adds that the packet would pass with another source, or another source MAC, or that a route led it here for want of another.
+fn by_sender(
+    candidate: Candidate,
+    (loss, hook): (&Loss<'_>, Hook),
+    chain: &BaseChain,
+) -> Candidate {
     let at = filter::Hook {
         layer: layer(hook),
         name: hook.chain_hook,
         engine: None,
     };
+    let mut candidate = other_source::explain(candidate, (loss, hook));
+    if let Some((words, change)) = missing_route::before_a_filter(loss) {
+        candidate.summary += &words;
+        candidate = candidate.advise([change]);
+    }
     let asked = packet(loss, hook, goes_out(loss, hook));
     let netns = loss.netns();
     let allowed = netns.and_then(|ns| Allowed::of(loss.host, (ns, chain), &asked, at));
