@@ -44,14 +44,7 @@ pub fn qdisc(loss: &Loss<'_>) -> Option<Candidate> {
     if QUEUELESS.contains(&kind) && full.is_none() {
         return Some(replaced(loss, &shell, (kind, &name)).explains(specificity));
     }
-    let inner = full
-        .filter(|q| q.parent != "root")
-        .map_or_else(String::new, |q| {
-            format!(
-                ", its {} {} under {} has no room",
-                q.kind, q.handle, q.parent
-            )
-        });
+    let inner = inner(full);
     let mut candidate = Candidate::new(
         &QDISC_FULL,
         loss.place_at_device("qdisc"),
@@ -90,6 +83,20 @@ pub fn qdisc(loss: &Loss<'_>) -> Option<Candidate> {
         candidate = candidate.advise([without_shaper(&shell, &name, qdiscs)]);
     }
     Some(candidate)
+}
+
+/// `, its fq 2: under 1:1 has no room`; nothing of the root.
+fn inner(full: Option<&Qdisc>) -> String {
+    full.filter(|q| q.parent != "root")
+        .map_or_else(String::new, |q| {
+            let Qdisc {
+                kind,
+                handle,
+                parent,
+                ..
+            } = q;
+            format!(", its {kind} {handle} under {parent} has no room")
+        })
 }
 
 /// What has no queue is not full: a device whose discipline is replaced, or to which clsact is added or removed, has one
