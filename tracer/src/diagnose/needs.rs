@@ -658,6 +658,12 @@ pub const REDIRECTS: Need = Need {
     ask: rules::l2::unredirected::questions,
 };
 
+/// What the other ends of a tunnel know of it, where its own address is gone.
+pub const OTHER_ENDS: Need = Need {
+    what: "entries of a tunnel's other ends for its MAC",
+    ask: |loss, asked| asked.extend(rules::tunnel::ask_other_ends(loss)),
+};
+
 /// To which remote end the tunnels on the way send the frame, and the route there.
 pub const TUNNEL: Need = Need {
     what: "forwarding databases of tunnels, and the route to the remote end",

@@ -435,7 +435,7 @@ pub const RULES: &[Rule] = &[
     rule!(
         "a tunnel without a remote end",
         &[&sites::TUNNEL_OUTPUT],
-        &[],
+        &[needs::OTHER_ENDS],
         tunnel::no_remote,
     ),
     rule!(

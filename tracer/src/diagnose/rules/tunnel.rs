@@ -7,7 +7,7 @@ mod misdirected;
 use std::net::IpAddr;
 
 use crate::host::Host;
-use crate::host::facts::{Link, Neighbor, VxlanLink};
+use crate::host::facts::{Link, Neighbor, Question, VxlanLink};
 use crate::model::{Detail, Device, Mac, NetNs, Proto, Tunnel, TunnelKind, Tuple};
 use crate::network::links::peer_of;
 use crate::network::tunnel::remote_of;
@@ -366,10 +366,11 @@ fn stale_end(loss: &Loss<'_>, remote: Option<IpAddr>) -> Option<(String, Vec<Rem
     };
     let change = near.map(|new| {
         let new = new.address;
-        shell
+        let change = shell
             .change(format!("let the tunnel send from {new}"), set(new))
             .undone_by(set(local))
-            .scope(format!("the other ends have to send to {new} too"))
+            .scope(format!("the other ends have to send to {new} too"));
+        told_anew(host, link, (local, new), change)
     });
     let remote = remote.map_or_else(|| "its remote end".to_owned(), |r| r.to_string());
     Some((
@@ -378,6 +379,54 @@ fn stale_end(loss: &Loss<'_>, remote: Option<IpAddr>) -> Option<(String, Vec<Rem
         ),
         [look].into_iter().chain(change).collect(),
     ))
+}
+
+/// Adds that the other ends in view, whose entries for this device's MAC name its old address, send to the new one.
+fn told_anew(host: &Host, link: &Link, (old, new): (IpAddr, IpAddr), change: Remedy) -> Remedy {
+    let Some(mac) = link.mac else { return change };
+    other_ends(host, link).fold(change, |change, far| {
+        let known = host.forwarding(far.device, mac);
+        let entries = known.into_iter().flat_map(|answer| &answer.entries);
+        let mut named = entries.filter(|entry| !entry.default && entry.remote == Some(old));
+        if named.next().is_none() {
+            return change;
+        }
+        let shell = Shell::of(host, Some(far.device.netns));
+        let entry = |end| overlay::entry("replace", mac, &far.name, end);
+        change
+            .and_in(&shell, entry(new))
+            .undone_in(&shell, entry(old))
+    })
+}
+
+/// Devices of the same overlay elsewhere.
+fn other_ends<'a>(host: &'a Host, link: &'a Link) -> impl Iterator<Item = &'a Link> {
+    let id = |link: &Link| link.vxlan.as_ref().map(|v| (v.vni, v.port));
+    host.links().filter(move |far| {
+        let other = far.device.netns != link.device.netns && !host.is_gone(far.device);
+        other && id(far).is_some() && id(far) == id(link)
+    })
+}
+
+/// What to read of the other ends of a tunnel that sends from an address which is gone.
+pub fn ask_other_ends(loss: &Loss<'_>) -> Vec<Question> {
+    /// Most of them.
+    const FEW: usize = 8;
+    let host = loss.host;
+    let own = loss.last_device().and_then(|device| host.link(device));
+    let gone = |link: &&Link| {
+        let local = link.vxlan.as_ref().and_then(|vxlan| vxlan.local);
+        local.is_some_and(|local| !host.is_local(link.device.netns, local))
+    };
+    let Some((link, mac)) = own.filter(gone).and_then(|link| Some((link, link.mac?))) else {
+        return Vec::new();
+    };
+    let ends = other_ends(host, link).take(FEW);
+    ends.map(|far| Question::Forwarding {
+        device: far.device,
+        mac,
+    })
+    .collect()
 }
 
 fn for_mac(mac: Option<Mac>) -> String {
