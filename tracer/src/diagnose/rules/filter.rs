@@ -45,11 +45,7 @@ pub fn tc(loss: &Loss<'_>) -> Option<Candidate> {
     let host = loss.host;
     let device = loss.last_device()?;
     let all = attached(loss, hook);
-    let list: Vec<&Attachment> = all
-        .iter()
-        .copied()
-        .filter(|a| !hands_on(host, device, a))
-        .collect();
+    let list = suspects(host, device, &all);
     // Other things end there too: without a name for the reason, somebody must be there who can have done it. What a queue
     // does not take is freed as a list, and what a filter refuses is not (sch_handle_egress and __dev_xmit_skb, both inlined
     // into __dev_queue_xmit).
@@ -113,6 +109,17 @@ fn taken_off(
             std::iter::once(raise(host, to)).chain(off).collect()
         }
         _ => off.chain(down.map(|to| raise(host, to))).collect(),
+    }
+}
+
+/// Those of some filters that can have dropped it, where there are such.
+fn suspects<'a>(host: &Host, device: Device, all: &[&'a Attachment]) -> Vec<&'a Attachment> {
+    let found = all.iter().copied().filter(|a| !hands_on(host, device, a));
+    let found: Vec<_> = found.collect();
+    if found.is_empty() {
+        all.to_vec()
+    } else {
+        found
     }
 }
 

@@ -9,6 +9,7 @@ use crate::host::facts::{Link, Question, TableRoute};
 use crate::model::{Detail, Device, Ethernet, Event, Mac, Tuple};
 use crate::network::neighbour::owners;
 use crate::network::route::route_words;
+use crate::uapi::neighbour::NUD_PERMANENT;
 use crate::uapi::rtnetlink::RT_TABLE_LOCAL;
 use crate::verdict::{Confidence, Outcome};
 
@@ -20,7 +21,7 @@ use super::super::super::remedy::{Command, Remedy, Shell, command, ip, sysctl, t
 use super::super::super::route_commands;
 use super::super::super::source_address::own_route;
 use super::super::super::words;
-use super::{came_to, entry_words, hop_towards, hop_without_source, lasting};
+use super::{came_to, entry_words, hop_towards, hop_without_source};
 
 /// A frame's way from the interface that addressed it to the one that took it.
 #[derive(Clone, Copy)]
@@ -185,7 +186,9 @@ impl<'a> Taken<'a> {
     /// The sender's entry with another MAC; as lasting as it was.
     fn replaced(&self, host: &Host, mac: Mac) -> Command {
         let sender = self.crossing.sender;
-        let state = lasting(host, sender, self.hop);
+        let entry = host.neighbor(sender, self.hop);
+        let by_hand = entry.is_some_and(|entry| entry.state & NUD_PERMANENT != 0);
+        let state: &[&str] = if by_hand { &[] } else { &["nud", "reachable"] };
         command![
             ..ip(self.hop.is_ipv6()),
             "neigh replace",
