@@ -5,9 +5,9 @@ use std::net::IpAddr;
 
 use super::*;
 use crate::host::facts::{
-    BridgeLink, BridgePort, Fact, FdbEntry, Forwarding, GroupMember, InterfaceAddress,
-    MulticastPorts, Neighbor, PortState, PortVlan, PortVlans, ProxyNeighbors, Route, RouteAnswer,
-    Selectors, VxlanLink,
+    Action, Attachment, BridgeLink, BridgePort, DeviceState, Fact, FdbEntry, Forwarding,
+    GroupMember, InterfaceAddress, MulticastPorts, Neighbor, PortState, PortVlan, PortVlans,
+    ProxyNeighbors, Route, RouteAnswer, Selectors, VxlanLink,
 };
 use crate::model::{IfIndex, KtimeNs, NetNs, Proto, Tuple};
 use crate::network::bridging::Obstacle;
@@ -738,4 +738,55 @@ fn a_change_is_tried_on_the_facts_alone() {
     let both = after(&net.0, &[Change::Up(A, true), ignore("0")]);
     assert_eq!(answer(&both, ask("10.0.0.2")).told(), Told::Somebody);
     assert_eq!(net.silence("10.0.0.2"), [Silence::AskerDown], "as it was");
+}
+
+/// A redirect of all that comes in at an interface to another one of its namespace.
+fn redirect(net: &mut Net, from: Device, to: Device, protocol: u16) {
+    let filter = Attachment {
+        hook: "tc-ingress".to_owned(),
+        how: "u32".to_owned(),
+        priority: 10,
+        protocol,
+        program: None,
+        actions: vec![Action {
+            kind: "mirred".to_owned(),
+            verb: "redirect".to_owned(),
+            to: Some(to.ifindex.0),
+        }],
+    };
+    let state = DeviceState {
+        programs: vec![filter],
+        ..DeviceState::default()
+    };
+    net.fact(Fact::DeviceState(from, state));
+}
+
+/// Interface 4 of `b` leads to a machine (namespace 4) that has the address in its place.
+fn machine_behind_b() -> (Net, Device) {
+    let (tap, inside) = (device(3, 4), device(4, 1));
+    let mut net = Net::new();
+    net.link(link(tap, "veth", Some(inside)));
+    net.link(link(inside, "veth", Some(tap)));
+    net.quiet(inside);
+    net.address(inside, "10.0.0.77");
+    (net, tap)
+}
+
+#[test]
+fn what_is_handed_on_both_ways_is_one_segment() {
+    let (mut net, tap) = machine_behind_b();
+    assert!(net.asked("10.0.0.77").answerers.is_empty());
+    redirect(&mut net, B, tap, 3);
+    assert!(net.asked("10.0.0.77").answerers.is_empty(), "no way back");
+    redirect(&mut net, tap, B, 3);
+    let inside = device(4, 1);
+    assert_eq!(net.answers("10.0.0.77"), vec![(inside, By::Owner(inside))]);
+}
+
+#[test]
+fn what_is_handed_on_of_ip_alone_is_none() {
+    let (mut net, tap) = machine_behind_b();
+    redirect(&mut net, B, tap, 0x0800);
+    redirect(&mut net, tap, B, 3);
+    assert!(net.asked("10.0.0.77").answerers.is_empty());
 }
