@@ -96,7 +96,7 @@ fn what_left_and_was_not_answered() {
 
 #[expect(clippy::unwrap_used, reason = "the addresses are below")]
 fn ip(text: &str) -> std::net::IpAddr {
-    text.parse().expect("an address")
+    text.parse().unwrap()
 }
 
 /// A pod of the other node is asked by way of this next hop, where a list of the whole cluster is known.
