@@ -168,11 +168,12 @@ pub fn questions(view: &View<'_>, asked: &mut Asked) {
     }
 }
 
-/// The verdict's candidate, where a packet that goes by another table did not come through.
+/// The verdict's candidate, where a packet that goes by another table did not come through. Answers are to leave as their
+/// requests came ([`super::uplinks`]).
 #[must_use]
 pub fn taken(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
     let (direction, what) = failed(found, &ROUTE_POLICY)?;
-    let unruled = Unruled::of(view, direction)?;
+    let unruled = Unruled::of(view, direction).filter(|_| direction == Direction::Forward)?;
     let (host, out) = (view.host, unruled.out);
     let summary = format!(
         "{what}{} takes {} by {}, where it is lost; {}",

@@ -65,6 +65,7 @@ fn crossings(loss: &Loss<'_>) -> Vec<Crossing> {
                 let from = sent.filter(|(_, known, _)| is_same(*known, frame));
                 if let Some((sender, ..)) = from.filter(|_| own == Some(frame.dst))
                     && sender.netns != device.netns
+                    && !is_handed_on(loss, event, frame)
                 {
                     list.push(Crossing {
                         sender,
@@ -78,6 +79,21 @@ fn crossings(loss: &Loss<'_>) -> Vec<Crossing> {
         }
     }
     list
+}
+
+/// Whether the interface handed the frame on as it is, by a redirect: into a tunnel, or to another interface.
+fn is_handed_on(loss: &Loss<'_>, came: &Event, frame: Ethernet) -> bool {
+    let later = loss.steps().iter().map(|step| &step.event);
+    let mut later = later
+        .skip_while(|event| !std::ptr::eq(*event, came))
+        .skip(1);
+    later.any(|event| {
+        let packet = event.packet.as_ref();
+        let frames = packet.map(|p| [p.ethernet, p.inner_ethernet]);
+        let same = |known: &Option<Ethernet>| known.is_some_and(|known| is_same(known, frame));
+        let out = matches!(event.detail, Detail::Egress) && event.device != came.device;
+        out && frames.is_some_and(|frames| frames.iter().any(same))
+    })
 }
 
 fn is_same(a: Ethernet, b: Ethernet) -> bool {

@@ -84,14 +84,15 @@ pub(super) fn explain(candidate: Candidate, (loss, hook): (&Loss<'_>, Hook)) -> 
         let by = passes(loss, hook, (other.address, left.tuple.sport))?;
         Some((Better::new(loss.host, left, other), by))
     });
-    let Some((better, by)) = found else {
+    // A rule against this very address says nothing for another one.
+    let found = found.map(|(better, by)| (better, by, better.why()));
+    let found = found.filter(|(_, by, why)| !by.is_empty() || why.is_some());
+    let Some((better, by, why)) = found else {
         return by_other_table(candidate, loss);
     };
     let sender = loss.host.namespace(left.device.netns);
     let (source, other) = (left.tuple.src, better.address());
-    let why = better
-        .why()
-        .map_or_else(String::new, |why| format!("; {why}"));
+    let why = why.map_or_else(String::new, |why| format!("; {why}"));
     let mut candidate = candidate.because(
         "address",
         format!(
