@@ -139,11 +139,16 @@ impl<'a> Detour<'a> {
         neighbor::pending(view.trace).find_map(|who| {
             let ended = |stay: &&Stay| stay.netns == who.device.netns && stay.went.is_none();
             let (came, asked) = requests.iter().filter(ended).find_map(|stay| stay.came)?;
+            // The asker itself is on that link too: what keeps the two apart says more.
+            if who.address == asked.src {
+                return None;
+            }
             let answer = asked.reversed();
             let ends = |tuple: &Tuple| (tuple.src, tuple.dst);
             let mut waits = neighbor::senders(view.trace, who);
             let waits = waits.any(|tuple| ends(&tuple) == ends(&answer));
-            (waits && came != who.device && wired(view.host, came)).then_some(Self {
+            let both = wired(view.host, came) && wired(view.host, who.device);
+            (waits && came != who.device && both).then_some(Self {
                 came,
                 went: who.device,
                 asked,

@@ -86,12 +86,15 @@ pub fn none(loss: &Loss<'_>) -> Option<Candidate> {
 /// A segment of a connection that the one to whom it came does not have: a listener took it, and reset it. The connection is
 /// older than the server, or was another machine's.
 pub fn unknown_connection(loss: &Loss<'_>) -> Option<Candidate> {
+    const FIN: u8 = 1;
     const RST: u8 = 4;
     let (netns, tuple) = (loss.netns()?, loss.tuple()?);
-    let Transport::Tcp { flags, .. } = loss.event.packet.as_ref()?.transport else {
+    let Transport::Tcp { flags, payload, .. } = loss.event.packet.as_ref()?.transport else {
         return None;
     };
-    let of_a_connection = flags & ACK != 0 && flags & (SYN | RST) == 0;
+    // A bare acknowledgement may be the end of a handshake, with a SYN cookie that is wrong.
+    let within = payload > 0 || flags & FIN != 0;
+    let of_a_connection = within && flags & ACK != 0 && flags & (SYN | RST) == 0;
     let told = loss.told().filter(|_| of_a_connection)?;
     let known = ports::connection(loss.host, netns, &tuple);
     let sockets = ports::on_port(loss.host, netns, &tuple)?;
