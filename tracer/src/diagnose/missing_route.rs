@@ -239,6 +239,16 @@ impl<'a> Astray<'a> {
         command![..ip, "route", verb, network, "via", self.next_hop]
     }
 
+    /// The route that is missing.
+    fn added(&self, host: &Host) -> Remedy {
+        Shell::of(host, Some(self.from.netns))
+            .change(
+                format!("add the route to {}", self.machine(host)),
+                self.command("add"),
+            )
+            .undone_by(self.command("del"))
+    }
+
     fn look(&self, shell: &Shell) -> Remedy {
         let ip = ip(self.dst.is_ipv6());
         shell.look(
@@ -317,15 +327,7 @@ pub fn taken(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
             "other-loss",
             format!("what became of it there: {}", found.verdict.summary),
         );
-    Some(
-        candidate.advise([
-            astray.look(&shell),
-            shell
-                .change(format!("add the route to {right}"), astray.command("add"))
-                .undone_by(astray.command("del")),
-            who_makes_it(&name),
-        ]),
-    )
+    Some(candidate.advise([astray.look(&shell), astray.added(host), who_makes_it(&name)]))
 }
 
 /// What a filter stopped that the default route took there, although the destination is behind a machine on another way: in
@@ -347,10 +349,7 @@ pub fn before_a_filter(loss: &Loss<'_>) -> Option<(String, Remedy)> {
         astray.next_hop,
         astray.dst
     );
-    let change = Shell::of(host, Some(astray.from.netns))
-        .change(format!("add the route to {right}"), astray.command("add"))
-        .undone_by(astray.command("del"));
-    Some((words, change))
+    Some((words, astray.added(host)))
 }
 
 /// Of several routes the kernel chose one that does not lead there: by its metric, or by the preference that a router

@@ -9,7 +9,7 @@ use crate::model::IfIndex;
 use crate::network::route::{Decision, Query, Tables, lookup};
 use crate::uapi::rtnetlink::RT_TABLE_LOCAL;
 
-use super::remedy::{Remedy, Shell, command, text};
+use super::remedy::{Command, Remedy, Shell, command, text};
 use super::route_commands::{self, Way};
 use super::routing;
 use super::source_address::{chosen, own_route, preferring, without_source};
@@ -127,21 +127,25 @@ impl<'a> Better<'a> {
         change.into_iter().chain([text(bind)]).collect()
     }
 
+    /// For how long the kernel prefers an address of the interface to others (`forever`, `0`).
+    fn preferred_for(&self, entry: &InterfaceAddress, lifetime: &'static str) -> Command {
+        let full = format!("{}/{}", entry.address, entry.prefix);
+        let name = self.host.interface(self.left.device);
+        command![
+            "ip -6 addr change",
+            full,
+            "dev",
+            name,
+            "preferred_lft",
+            lifetime
+        ]
+    }
+
     /// The address that is deprecated preferred again.
     #[must_use]
     pub fn preferred_again(&self) -> Option<Remedy> {
         let (source, entry) = (self.left.tuple.src, self.other);
-        let lifetime = |lifetime: &'static str| {
-            let full = format!("{}/{}", entry.address, entry.prefix);
-            command![
-                "ip -6 addr change",
-                full,
-                "dev",
-                self.host.interface(self.left.device),
-                "preferred_lft",
-                lifetime
-            ]
-        };
+        let lifetime = |lifetime| self.preferred_for(entry, lifetime);
         let shell = Shell::of(self.host, Some(self.left.device.netns));
         let change = || {
             shell
@@ -168,18 +172,7 @@ impl<'a> Better<'a> {
         if source.is_ipv6() {
             let own = host.addresses(self.left.device);
             let used = own.iter().find(|a| a.address == source)?;
-            let lifetime = |lifetime: &'static str| {
-                let full = format!("{source}/{}", used.prefix);
-                let name = host.interface(self.left.device);
-                command![
-                    "ip -6 addr change",
-                    full,
-                    "dev",
-                    name,
-                    "preferred_lft",
-                    lifetime
-                ]
-            };
+            let lifetime = |lifetime| self.preferred_for(used, lifetime);
             let text = format!(
                 "let the kernel take {} for what binds no address: {source} stays, and is answered",
                 self.address()

@@ -40,7 +40,7 @@ impl<'a> Outranked<'a> {
 
     fn at(host: &'a Host, at: Routed) -> Option<Self> {
         let (tables, query) = (Tables::of(host, at.netns()), at.as_seen(host));
-        let taken = used(&tables, &at)?;
+        let taken = at.taken(host)?;
         if follow(&tables, &query) != End::Lost {
             return None;
         }
@@ -107,17 +107,6 @@ impl<'a> Outranked<'a> {
     }
 }
 
-/// The route by which a packet left, where the tables agree with that.
-fn used<'a>(tables: &Tables<'a>, at: &Routed) -> Option<&'a TableRoute> {
-    match lookup(tables, &at.as_seen(tables.host())).decision {
-        Decision::Route { route, hops, .. } => {
-            let seen = hops.iter().any(|hop| hop.oif == Some(at.out.ifindex.0));
-            (seen && route.kind == "unicast").then_some(route)
-        }
-        _ => None,
-    }
-}
-
 /// Whether such a route is behind what became of a flow.
 #[must_use]
 pub fn is_behind(view: &View<'_>, direction: Direction) -> bool {
@@ -131,7 +120,7 @@ pub fn other_way(view: &View<'_>) -> Option<(String, Option<Remedy>)> {
     let at = *Routed::of(view, Direction::Forward).last()?;
     let netns = at.netns();
     let tables = Tables::of(host, netns);
-    let taken = used(&tables, &at)?;
+    let taken = at.taken(host)?;
     let without = lookup(&tables.without(taken), &at.as_seen(host)).decision;
     let Decision::Route { route: hidden, .. } = without else {
         return None;
@@ -159,7 +148,7 @@ pub fn questions(view: &View<'_>, asked: &mut Asked) {
         for at in Routed::of(view, direction) {
             let host = view.host;
             let (tables, query) = (Tables::of(host, at.netns()), at.as_seen(host));
-            let Some(taken) = used(&tables, &at) else {
+            let Some(taken) = at.taken(host) else {
                 continue;
             };
             let without = tables.without(taken);

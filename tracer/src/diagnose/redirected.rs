@@ -113,6 +113,17 @@ impl Routed {
         });
         { marked }.find(leaves).unwrap_or(plain)
     }
+
+    /// The route by which it left, where the tables agree with that.
+    pub(super) fn taken<'a>(&self, host: &'a Host) -> Option<&'a TableRoute> {
+        match lookup(&Tables::of(host, self.netns()), &self.as_seen(host)).decision {
+            Decision::Route { route, hops, .. } => {
+                let seen = hops.iter().any(|hop| hop.oif == Some(self.out.ifindex.0));
+                (seen && route.kind == "unicast").then_some(route)
+            }
+            _ => None,
+        }
+    }
 }
 
 /// A next hop that was learned.

@@ -6,7 +6,7 @@ use crate::host::Host;
 use crate::host::facts::{PolicyRule, TableRoute};
 use crate::model::{Device, Direction, IfIndex};
 use crate::network::path::{End, follow};
-use crate::network::route::{Change, Decision, Query, Tables, lookup, route_words, table_words};
+use crate::network::route::{Change, Query, Tables, route_words, table_words};
 use crate::uapi::rtnetlink::{RT_TABLE_DEFAULT, RT_TABLE_LOCAL, RT_TABLE_MAIN};
 use crate::verdict::{Confidence, Place};
 
@@ -43,14 +43,8 @@ fn ways<'a>(
 )> {
     let (netns, query) = (at.netns(), at.as_seen(host));
     let rules = &host.rules.get(&(netns, query.tuple.dst.is_ipv6()))?.fact;
-    let Decision::Route {
-        route: taken, hops, ..
-    } = lookup(&Tables::of(host, netns), &query).decision
-    else {
-        return None;
-    };
+    let taken = at.taken(host)?;
     let out = at.out.ifindex;
-    hops.iter().find(|hop| hop.oif == Some(out.0))?;
     let own = |table: u32| {
         !matches!(table, RT_TABLE_LOCAL | RT_TABLE_MAIN | RT_TABLE_DEFAULT)
             && rules.iter().all(|rule| rule.table != table && !rule.l3mdev)

@@ -21,7 +21,6 @@ use super::super::remedy::{Remedy, Shell, command, ip};
 use super::super::routing;
 use super::super::source_address::preferring;
 use super::super::translation::{self, Departure};
-use super::super::view::View;
 use super::super::words;
 use super::l2;
 
@@ -123,11 +122,7 @@ pub fn questions(loss: &Loss<'_>) -> Vec<Question> {
 
 /// How the one who has asked sent it, and its interface that has the address: the answer came to another machine.
 pub(super) fn asker(loss: &Loss<'_>) -> Option<(Departure, Device)> {
-    let view = View {
-        trace: loss.trace,
-        host: loss.host,
-        flow: loss.flow,
-    };
+    let view = loss.view();
     let dst = loss
         .dst()
         .filter(|_| loss.journey.direction == Direction::Reply)?;

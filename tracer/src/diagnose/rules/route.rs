@@ -53,10 +53,11 @@ pub fn lookup(loss: &Loss<'_>) -> Option<Candidate> {
     let came_in = loss.came_in().or(loss.device());
     let query = loss.routed(came_in)?;
     let from = came_in.map(|d| (query.tuple.src, loss.host.interface(d)));
-    let passed = loss.steps().iter().rev().filter_map(|s| s.event.device);
-    let mut passed = passed.map(|device| device.netns);
-    let handed_by = passed.find(|netns| Some(*netns) != loss.netns());
-    let mut refusal = Refusal::new(cause, loss.host, loss.netns(), query).handed_by(handed_by);
+    let from_whom = loss
+        .netns()
+        .and_then(|ns| source::handed_by(loss.steps(), ns));
+    let mut refusal = Refusal::new(cause, loss.host, loss.netns(), query)
+        .handed_by(from_whom.map(|device| device.netns));
     // Without the rules themselves: a lookup that only the local table saw was ended by one.
     let by_rule = refusal.by.is_none()
         && refusal.cause == &ROUTE_NONE
@@ -106,19 +107,10 @@ fn back_where_it_came(loss: &Loss<'_>) -> Option<Remedy> {
         let mut events = request.steps.iter().map(|step| &step.event);
         let here = |event: &&Event| event.device.is_some_and(|device| device.netns == netns);
         let entered = |event: &Event| matches!(event.detail, Detail::Ingress);
-        let left_before = |at: usize| {
-            let before = request
-                .steps
-                .get(..at)?
-                .iter()
-                .rev()
-                .map(|step| &step.event);
-            let out = { before }.find(|event| matches!(event.detail, Detail::Egress))?;
-            out.device.filter(|device| device.netns != netns)
-        };
         let at = events.position(|event| here(&event) && entered(event))?;
         let came = request.steps.get(at)?.event.device?;
-        source::routed_back((loss.host, came), dst, left_before(at))
+        let handed_by = source::handed_by(request.steps.get(..at)?, netns);
+        source::routed_back((loss.host, came), dst, handed_by)
     })
 }
 

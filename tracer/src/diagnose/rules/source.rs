@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::host::Host;
 use crate::host::facts::{InterfaceAddress, Link, NextHop as RouteHop, TableRoute};
-use crate::model::{Detail, Device, Direction, IfIndex, NetNs, Proto, Tuple};
+use crate::model::{Detail, Device, Direction, IfIndex, NetNs, Proto, Step, Tuple};
 use crate::network::links::peer_of;
 use crate::network::route::{
     Change, CheckResult, Decision, Forged, InputEnd, Query, Tables, check_source, lookup, receive,
@@ -44,7 +44,7 @@ pub fn filtered(loss: &Loss<'_>) -> Option<Candidate> {
                 mode: mode(loss.host, device),
                 stray: Stray::of_packet(loss),
                 answers: answers_what_left_by(loss, device),
-                handed_by: handed_by(loss, device.netns),
+                handed_by: handed_by(loss.steps(), device.netns),
             },
             loss.place(Some(HOOK)),
         )
@@ -312,8 +312,8 @@ pub struct Refusal<'a> {
 
 /// The interface by which the packet left another namespace the last time.
 #[must_use]
-pub fn handed_by(loss: &Loss<'_>, netns: NetNs) -> Option<Device> {
-    let mut events = loss.steps().iter().rev().map(|step| &step.event);
+pub fn handed_by(steps: &[Step], netns: NetNs) -> Option<Device> {
+    let mut events = steps.iter().rev().map(|step| &step.event);
     let out = events.find(|event| {
         let elsewhere = event.device.is_some_and(|device| device.netns != netns);
         elsewhere && matches!(event.detail, Detail::Egress)

@@ -11,7 +11,6 @@ use super::super::super::other_source::{self, Better};
 use super::super::super::stray_source::Stray;
 use super::super::super::translation::{self, Departure};
 use super::super::super::unruled::Unruled;
-use super::super::super::view::View;
 use super::source_before::passes;
 
 /// How the sender itself, another namespace, sent the packet; of what was lost in a tunnel, the outer packet.
@@ -54,12 +53,7 @@ pub fn questions(loss: &Loss<'_>) -> Vec<Question> {
 
 /// Adds that the packet may have been meant for another uplink, by a table to which no policy rule leads.
 fn by_other_table(mut candidate: Candidate, loss: &Loss<'_>) -> Candidate {
-    let view = View {
-        trace: loss.trace,
-        host: loss.host,
-        flow: loss.flow,
-    };
-    let Some(unruled) = Unruled::of(&view, loss.journey.direction) else {
+    let Some(unruled) = Unruled::of(&loss.view(), loss.journey.direction) else {
         return candidate;
     };
     candidate.summary += &format!("; {}", unruled.words());

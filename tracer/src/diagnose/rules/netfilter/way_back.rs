@@ -96,7 +96,7 @@ impl<'a> Filter<'a> {
         };
         told(candidate, (loss.host, tuple), came_in).advise(
             source::misleading(loss.host, &tuple, came_in).or_else(|| {
-                let handed_by = source::handed_by(loss, came_in.netns);
+                let handed_by = source::handed_by(loss.steps(), came_in.netns);
                 source::routed_back((loss.host, came_in), tuple.src, handed_by)
             }),
         )
