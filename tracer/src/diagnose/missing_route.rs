@@ -10,6 +10,7 @@ use crate::host::Host;
 use crate::host::facts::{InterfaceAddress, Question, TableRoute};
 use crate::host::prefix::{holds, network};
 use crate::model::{Detail, Device, Direction, Event, Mac, NetNs};
+use crate::network::links::peer_of;
 use crate::network::neighbour;
 use crate::network::route::route_words;
 use crate::verdict::{Confidence, Place};
@@ -46,8 +47,39 @@ pub struct Astray<'a> {
     /// The address of the machine that has the destination behind it, on the same network.
     pub next_hop: IpAddr,
     at: NetNs,
-    /// That machine's address in the destination's network.
-    inside: &'a InterfaceAddress,
+    /// How that machine has it.
+    inside: Inside<'a>,
+}
+
+/// How a machine has the destination behind it.
+#[derive(Clone, Copy)]
+enum Inside<'a> {
+    /// By an address in the destination's network.
+    Network(&'a InterfaceAddress),
+    /// At the other end of this interface, as an address of its own (/32, /128): to such ones host routes lead.
+    Host(Device),
+}
+
+impl<'a> Inside<'a> {
+    /// Of these interfaces of a machine.
+    fn of(host: &'a Host, links: &[Device], dst: IpAddr) -> Option<Self> {
+        let mut known = links.iter().flat_map(|device| host.addresses(*device));
+        let network = known.find(|a| holds(a.address, a.prefix, dst) && a.address != dst);
+        let alone = |device: &&Device| {
+            let end = peer_of(host, **device).filter(|end| end.up);
+            let mut addresses = end.into_iter().flat_map(|end| host.addresses(end.device));
+            addresses.any(|a| a.address == dst && a.prefix == bits(dst))
+        };
+        let at_its_end = || links.iter().find(alone).copied();
+        network
+            .map(Self::Network)
+            .or_else(|| at_its_end().map(Self::Host))
+    }
+}
+
+/// The length of a prefix for an address alone.
+const fn bits(address: IpAddr) -> u8 {
+    if address.is_ipv6() { 128 } else { 32 }
 }
 
 impl<'a> Astray<'a> {
@@ -134,11 +166,11 @@ impl<'a> Astray<'a> {
                 {
                     return None;
                 }
-                let others = host.links().filter(|l| l.device.netns == at);
-                let inside = others
-                    .filter(|other| other.device != link.device)
-                    .flat_map(|other| host.addresses(other.device))
-                    .find(|a| holds(a.address, a.prefix, dst) && a.address != dst)?;
+                let others = host.links().map(|l| l.device);
+                let others: Vec<Device> = others
+                    .filter(|other| other.netns == at && *other != link.device)
+                    .collect();
+                let inside = Inside::of(host, &others, dst)?;
                 Some(Self {
                     from,
                     by,
@@ -203,10 +235,18 @@ impl<'a> Astray<'a> {
 
     /// The network in which that machine has the destination.
     fn network(&self) -> String {
-        let InterfaceAddress {
-            address, prefix, ..
-        } = self.inside;
-        format!("{}/{prefix}", network(*address, *prefix))
+        match self.inside {
+            Inside::Network(a) => format!("{}/{}", network(a.address, a.prefix), a.prefix),
+            Inside::Host(_) => format!("{}/{}", self.dst, bits(self.dst)),
+        }
+    }
+
+    /// The length of that network's prefix.
+    const fn length(&self) -> u8 {
+        match self.inside {
+            Inside::Network(a) => a.prefix,
+            Inside::Host(_) => bits(self.dst),
+        }
     }
 
     /// A proposal where it left for the wrong machine.
@@ -216,21 +256,28 @@ impl<'a> Astray<'a> {
             hook: Some("route".to_owned()),
             ..place_on(host, self.from.netns)
         };
-        let Self {
-            inside, next_hop, ..
-        } = self;
+        let near = format!(
+            "{} on the network of {}",
+            self.next_hop,
+            words::interface(host, self.by)
+        );
+        let has = match self.inside {
+            Inside::Network(a) => format!(
+                "{} has {}/{}, and {near}",
+                self.machine(host),
+                a.address,
+                a.prefix
+            ),
+            Inside::Host(device) => format!(
+                "{} is at the other end of {}; {} has {near}",
+                self.dst,
+                words::interface(host, device),
+                self.machine(host)
+            ),
+        };
         Candidate::new(cause, place, summary)
             .sure(Confidence::Likely)
-            .because(
-                "address",
-                format!(
-                    "{} has {}/{}, and {next_hop} on the network of {}",
-                    self.machine(host),
-                    inside.address,
-                    inside.prefix,
-                    words::interface(host, self.by)
-                ),
-            )
+            .because("address", has)
     }
 
     /// A command for the route to that machine.
@@ -442,7 +489,7 @@ pub fn misled(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
         ..route.clone()
     };
     // a route for more than the network that is there leads to others too
-    let change = if route.length >= astray.inside.prefix {
+    let change = if route.length >= astray.length() {
         route_commands::replace(&shell, (host, netns), (route, &corrected), text)?
     } else {
         shell

@@ -168,6 +168,10 @@ impl<'a> Better<'a> {
         let (host, netns) = (self.host, self.left.device.netns);
         let (source, dst) = (self.left.tuple.src, self.left.tuple.dst);
         let chosen = chosen(host, netns, dst).filter(|route| route.source == Some(source))?;
+        // It left by another interface than the one for which its source was chosen.
+        if chosen.oif.map(IfIndex) != Some(self.left.device.ifindex) {
+            return None;
+        }
         let shell = Shell::of(host, Some(netns));
         if source.is_ipv6() {
             let own = host.addresses(self.left.device);

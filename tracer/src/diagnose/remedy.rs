@@ -230,6 +230,11 @@ pub fn advice(remedies: &[Remedy]) -> Vec<Advice> {
             None => format!("{}{UNTYPABLE}", remedy.text),
         };
         let (command, undo) = typed.unwrap_or_default();
+        // Two rules may come to one command.
+        let is_told = |known: &Advice| known.command.as_deref() == Some(command.as_str());
+        if !command.is_empty() && list.iter().any(is_told) {
+            continue;
+        }
         list.push(Advice {
             scope: remedy.scope.clone(),
             owner: remedy.owner.clone(),

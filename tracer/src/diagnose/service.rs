@@ -9,7 +9,7 @@ use crate::host::facts::{
     Translation, Value,
 };
 use crate::host::prefix::is_private;
-use crate::model::{Detail, Device, Direction, NetNs, Proto};
+use crate::model::{Detail, Device, Direction, NetNs, Proto, Tuple};
 use crate::network::reach;
 use crate::verdict::{Confidence, Outcome, Place, Verdict};
 
@@ -104,8 +104,19 @@ pub fn questions(view: &View<'_>) -> Vec<Question> {
 pub fn without_endpoint(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
     let address = service(view).filter(|_| found.counts.reply.delivered == 0)?;
     let chosen = found.chosen();
-    if let Some(group) = chosen.filter(|g| g.candidate.cause.code == "netfilter.reject") {
-        let lack = rejected(view, group, address)?;
+    let refused = chosen.and_then(|group| Some((group, Refused::of(group)?)));
+    if let Some((group, refused)) = refused {
+        let (lack, rule) = rejected(view, (group, refused), address)?;
+        // A rule for the address itself says that nothing is behind it; one for many may be for what they do not offer.
+        let offered = match rule {
+            Some(rule) if names(rule, address) != Some(true) || refused == Refused::Dropped => {
+                offered(view, lack.at.netns, address)
+            }
+            _ => Vec::new(),
+        };
+        if !offered.is_empty() {
+            return without_port(view, &found.verdict, lack.at, &offered);
+        }
         return without_backend(view, &found.verdict, address, lack);
     }
     let astray = found.verdict.cause.as_deref().and_then(by_code)?;
@@ -133,6 +144,23 @@ pub fn without_endpoint(view: &View<'_>, found: &Found<'_>) -> Option<Candidate>
     without_backend(view, &found.verdict, address, lack)
 }
 
+/// How a rule refused what was for a service.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Refused {
+    Rejected,
+    Dropped,
+}
+
+impl Refused {
+    fn of(group: &Group<'_>) -> Option<Self> {
+        match group.candidate.cause.code {
+            "netfilter.reject" => Some(Self::Rejected),
+            "netfilter.drop" => Some(Self::Dropped),
+            _ => None,
+        }
+    }
+}
+
 /// Where it shows that nothing is behind a service, and why.
 struct Lack {
     at: Passed,
@@ -140,19 +168,25 @@ struct Lack {
     confidence: Confidence,
 }
 
-/// A rule rejects what is for it.
-fn rejected(view: &View<'_>, group: &Group<'_>, address: IpAddr) -> Option<Lack> {
+/// A rule refuses what is for it, and which.
+fn rejected<'a>(
+    view: &View<'a>,
+    (group, refused): (&Group<'_>, Refused),
+    address: IpAddr,
+) -> Option<(Lack, Option<&'a Rule>)> {
     let netns = group.example.netns()?;
     let known = passed(view).into_iter().find(|at| at.netns == netns);
-    let (why, confidence) = refusal(view, netns, address)?;
-    Some(Lack {
-        at: known.unwrap_or(Passed {
-            netns,
-            came_in: None,
-        }),
+    let (why, confidence, rule) = refusal(view, refused, netns, address)?;
+    let at = known.unwrap_or(Passed {
+        netns,
+        came_in: None,
+    });
+    let lack = Lack {
+        at,
         why,
         confidence,
-    })
+    };
+    Some((lack, rule))
 }
 
 /// Nothing translates it where others like it are translated.
@@ -221,6 +255,9 @@ fn without_backend(
         shell.look("the same of legacy tables", command![format!("ip{six}tables-legacy-save"), "-t nat"].piped_to(command!["grep -F", address])),
         text(format!(
             "start a backend: has the service of {address} ready endpoints (kubectl get endpointslices -A), and do its selector and ports fit?"
+        )),
+        text(format!(
+            "or no service has {address} (any more): ask the one that there is now (kubectl get services -A)"
         )),
         text("with endpoints in place: does the program that writes the rules (kube-proxy, the balancer) still run on this node?"),
     ]))
@@ -332,22 +369,62 @@ fn offered(view: &View<'_>, netns: NetNs, address: IpAddr) -> Vec<String> {
                 return Vec::new();
             };
             for (first, last) in ports {
-                // it has the port, and no endpoint behind it
-                if asked.proto == proto && (*first..=*last).contains(&asked.dport) {
+                if !add_port(&mut list, &asked, proto, (*first, *last)) {
                     return Vec::new();
                 }
-                let port = if first == last {
-                    format!("{first}/{proto}")
-                } else {
-                    format!("{first}-{last}/{proto}")
-                };
-                if !list.contains(&port) {
-                    list.push(port);
-                }
+            }
+        }
+        for (proto, port) in mapped(read, base, address) {
+            if !add_port(&mut list, &asked, proto, (port, port)) {
+                return Vec::new();
             }
         }
     }
     list
+}
+
+/// Adds ports to those that a service has; whether the one that was asked is none of them. It would have that one, and no endpoint
+/// behind it.
+fn add_port(
+    list: &mut Vec<String>,
+    asked: &Tuple,
+    proto: Proto,
+    (first, last): (u16, u16),
+) -> bool {
+    if asked.proto == proto && (first..=last).contains(&asked.dport) {
+        return false;
+    }
+    let port = if first == last {
+        format!("{first}/{proto}")
+    } else {
+        format!("{first}-{last}/{proto}")
+    };
+    if !list.contains(&port) {
+        list.push(port);
+    }
+    true
+}
+
+/// Protocols and ports of an address for which a verdict map beside a chain has an element: address, protocol, port.
+fn mapped(read: &Ruleset, base: &BaseChain, address: IpAddr) -> impl Iterator<Item = (Proto, u16)> {
+    let maps = read
+        .sets
+        .iter()
+        .filter(|s| s.family == base.family && s.table == base.table);
+    let elements = maps.flat_map(|map| &map.elements);
+    elements.filter_map(move |element| {
+        element.verdict.as_ref()?;
+        let [
+            (Value::Address(to), _),
+            (Value::Number(proto), _),
+            (Value::Number(port), _),
+        ] = &element.key[..]
+        else {
+            return None;
+        };
+        let proto = protocol(u8::try_from(*proto).ok()?);
+        (*to == address).then_some((proto, u16::try_from(*port).ok()?))
+    })
 }
 
 fn protocol(number: u8) -> Proto {
@@ -370,34 +447,55 @@ fn leads(rule: &Rule) -> bool {
     })
 }
 
-/// The rule that rejects, as far as it tells that it does so for want of endpoints.
-fn refusal(view: &View<'_>, netns: NetNs, address: IpAddr) -> Option<(String, Confidence)> {
+/// The rule that refuses, as far as it tells that it does so for want of endpoints. Of those that drop, only one by which whoever
+/// translates services drops what is for an address that no service has.
+fn refusal<'a>(
+    view: &View<'a>,
+    refused: Refused,
+    netns: NetNs,
+    address: IpAddr,
+) -> Option<(String, Confidence, Option<&'a Rule>)> {
     let read = view.host.filters.get(&netns).map(|dated| &dated.fact);
-    let rules = read.into_iter().flat_map(|read| {
+    let mut rules = read.into_iter().flat_map(|read| {
         let base = read.base.iter().filter(|c| !c.is_nat());
-        base.flat_map(|base| read.stops(base, usize::MAX))
+        base.flat_map(|base| {
+            let stops = read.stops(base, usize::MAX).into_iter();
+            stops.map(move |(chain, rule)| (base, chain, rule))
+        })
     });
+    if refused == Refused::Dropped {
+        let (_, chain, rule) = rules.find(|(base, chain, rule)| {
+            let owner = owners::of(&base.table, chain, &rule.text);
+            let drops = rule.stop() == Some(Stop::Drop) && names(rule, address) == Some(true);
+            drops && owner.is_some_and(owners::Owner::serves)
+        })?;
+        let words = format!(
+            "no rule translates it, and one of chain {chain} drops it ({})",
+            rule.text
+        );
+        return Some((words, Confidence::Certain, Some(rule)));
+    }
     let rule = rules
-        .filter(|(_, r)| r.stop() == Some(Stop::Reject))
-        .find(|(_, r)| names(r, address) != Some(false));
-    let said = rule.is_some_and(|(chain, r)| {
-        let words = format!("{chain} {}", r.text).to_lowercase();
+        .filter(|(.., r)| r.stop() == Some(Stop::Reject))
+        .find(|(.., r)| names(r, address) != Some(false));
+    let said = rule.is_some_and(|(base, chain, r)| {
+        let words = format!("{} {chain} {}", base.table, r.text).to_lowercase();
         ["endpoint", "kube", "backend"]
             .iter()
             .any(|w| words.contains(w))
     });
     let translates = chains(view, netns).any(translates);
-    let about = rule.is_some_and(|(_, r)| names(r, address) == Some(true));
+    let about = rule.is_some_and(|(.., r)| names(r, address) == Some(true));
     let confidence = match (said, translates) {
         (true, _) => Confidence::Certain,
         (false, true) if about => Confidence::Possible,
         _ => return None,
     };
-    let rule = rule.map_or_else(
+    let words = rule.map_or_else(
         || "a rule rejects it".to_owned(),
-        |(chain, r)| format!("a rule of chain {chain} rejects it ({})", r.text),
+        |(_, chain, r)| format!("a rule of chain {chain} rejects it ({})", r.text),
     );
-    Some((rule, confidence))
+    Some((words, confidence, rule.map(|(.., rule)| rule)))
 }
 
 /// Whether a rule speaks of a destination address; `None` when of none.

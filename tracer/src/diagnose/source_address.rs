@@ -7,9 +7,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::host::Host;
-use crate::host::facts::{BaseChain, Question, Route, Rule, TableRoute};
+use crate::host::facts::{BaseChain, Link, Question, Route, Rule, TableRoute};
 use crate::host::prefix::is_private;
-use crate::model::{Device, Direction, Fate, NetNs, Tuple};
+use crate::model::{Device, Direction, Fate, IfIndex, NetNs, Tuple};
+use crate::uapi::if_arp::ARPHRD_LOOPBACK;
 use crate::verdict::{Confidence, Place};
 
 use super::Found;
@@ -19,7 +20,7 @@ use super::chain_commands::{chain_words, show_chain};
 use super::groups::Group;
 use super::local;
 use super::loss::Loss;
-use super::nat_commands::{Source, SourceRule, translating, translators};
+use super::nat_commands::{self, Source, SourceRule, translating, translators};
 use super::other_source::{self, Better};
 use super::readdress;
 use super::remedy::{Remedy, Shell, command, ip, text};
@@ -103,11 +104,12 @@ pub fn questions(view: &View<'_>) -> Vec<Question> {
     if let Some(left) = departed(view) {
         // Who has no way to the source may have one to another address of the sender.
         let losses = view.losses();
-        let refused_by = losses
+        let mut refused_by = losses
             .lost
             .iter()
             .filter(|loss| loss.dst() == Some(left.tuple.src));
-        if let Some(netns) = refused_by.filter_map(Loss::netns).next() {
+        let lost_at = refused_by.find_map(Loss::netns);
+        if let Some(netns) = lost_at.or_else(|| receiver(view, left.tuple.dst)) {
             let others = elsewhere(view.host, &left);
             list.extend(others.map(|dst| Question::RoutesTowards { netns, dst }));
         }
@@ -148,10 +150,15 @@ pub fn refused(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
     }
     let left = departed(view)?;
     let proof = Proof::of(view, (counts, chosen), &left)?;
-    let refused_by = chosen.and_then(|group| group.example.netns());
+    let refused_by = match chosen {
+        Some(group) => group.example.netns(),
+        None => receiver(view, left.tuple.dst),
+    };
     let choice = Choice::of(view, &left, refused_by);
-    // the only address of its interface is not the wrong one
-    if choice.own && choice.others.is_empty() || answered(view, left.device.netns, left.tuple.src) {
+    // The only address of its interface is not the wrong one, unless the machine has one of its own that is known to others.
+    let only = choice.own && choice.others.is_empty();
+    let machine = choice.known.is_some_and(|a| is_of_machine(view, &left, a));
+    if only && !machine || answered(view, left.device, left.tuple.src) {
         return None;
     }
     let confidence = confidence(&left, &choice, &proof)?;
@@ -212,7 +219,7 @@ impl Choice {
             alive: others
                 .iter()
                 .copied()
-                .filter(|a| answered(view, device.netns, *a))
+                .filter(|a| answered(view, device, *a))
                 .collect(),
             public: others
                 .iter()
@@ -303,12 +310,7 @@ fn nothing_came(view: &View<'_>, counts: &Counts, left: &Departure) -> Option<Pr
     }
     let here = forward.delivered + forward.consumed > 0;
     if here {
-        let receiver = view
-            .journeys(Direction::Forward)
-            .filter_map(last_seen)
-            .filter_map(|e| e.device)
-            .map(|d| d.netns)
-            .find(|ns| view.host.is_local(*ns, left.tuple.dst))?;
+        let receiver = receiver(view, left.tuple.dst)?;
         let name = view.host.namespace(receiver);
         let failed = local::failures(view.trace, view.host)
             .iter()
@@ -332,8 +334,26 @@ fn nothing_came(view: &View<'_>, counts: &Counts, left: &Departure) -> Option<Pr
     (forward.left > 0 && gone).then_some(Proof::Silence)
 }
 
-/// Whether packets that left the namespace with this source were answered.
-fn answered(view: &View<'_>, netns: NetNs, address: IpAddr) -> bool {
+/// The namespace that has the destination and saw the request.
+fn receiver(view: &View<'_>, dst: IpAddr) -> Option<NetNs> {
+    let seen = view.journeys(Direction::Forward).filter_map(last_seen);
+    let mut at = seen.filter_map(|event| event.device).map(|d| d.netns);
+    at.find(|netns| view.host.is_local(*netns, dst))
+}
+
+/// Whether an address is the sender's own and no link's: on a loopback or dummy interface, as that of a router is.
+fn is_of_machine(view: &View<'_>, left: &Departure, address: IpAddr) -> bool {
+    let host = view.host;
+    let mut owners = host.owners(address);
+    owners.any(|device| {
+        let link = host.link(device);
+        let linkless = |l: &Link| l.arp_type == ARPHRD_LOOPBACK || l.kind == "dummy";
+        device.netns == left.device.netns && link.is_some_and(linkless)
+    })
+}
+
+/// Whether packets that left by an interface with this source were answered.
+fn answered(view: &View<'_>, device: Device, address: IpAddr) -> bool {
     view.trace.flows.iter().any(|flow| {
         let delivered = flow
             .fates
@@ -344,7 +364,7 @@ fn answered(view: &View<'_>, netns: NetNs, address: IpAddr) -> bool {
                 .forward
                 .hops
                 .iter()
-                .any(|h| h.device.netns == netns && h.tuple.src == address)
+                .any(|h| h.device == device && h.tuple.src == address)
     })
 }
 
@@ -398,7 +418,7 @@ fn addresses(view: &View<'_>, left: &Departure) -> String {
         .addresses(left.device)
         .iter()
         .map(|a| {
-            let state = if answered(view, left.device.netns, a.address) {
+            let state = if answered(view, left.device, a.address) {
                 " (answered)"
             } else if a.address == left.tuple.src {
                 " (not answered)"
@@ -449,9 +469,18 @@ fn advice(view: &View<'_>, left: &Departure, choice: &Choice) -> Vec<Remedy> {
             let entry = host.addresses(owner).iter().find(|a| a.address == known)?;
             Better::new(host, *left, entry).chosen_instead()
         });
-    let changed = by_route.is_some();
-    advice.extend(by_route);
-    if choice.own && !is_named(host, left, &chains) {
+    // The packet was routed again after its source was chosen: by a mark, or after its destination was translated.
+    let translated = (left.before.is_none() && !choice.own && by_route.is_none()).then(|| {
+        let text = format!(
+            "let what leaves with {address} through {} have an address of that interface (new connections)",
+            words::interface(host, left.device)
+        );
+        nat_commands::masquerade(host, left.device, &left.tuple, text)
+    });
+    let changed = by_route.is_some() || translated.is_some();
+    advice.extend(by_route.or(translated));
+    let only = choice.others.is_empty();
+    if choice.own && !only && !is_named(host, left, &chains) {
         advice.extend(readdress::remove(
             host,
             (left.device, address),
@@ -477,7 +506,12 @@ fn advice(view: &View<'_>, left: &Departure, choice: &Choice) -> Vec<Remedy> {
 pub fn preferring(host: &Host, left: &Departure, better: IpAddr) -> Option<Remedy> {
     let (netns, address) = (left.device.netns, left.tuple.src);
     let known = &host.towards.get(&(netns, left.tuple.dst))?.fact;
-    let route = known.iter().find(|r| r.source == Some(address))?;
+    // A default route by another interface leads much else, which must not get this one's address.
+    let elsewhere = |r: &&TableRoute| r.oif.is_some_and(|oif| IfIndex(oif) != left.device.ifindex);
+    let route = known
+        .iter()
+        .filter(|r| r.length > 0 || !elsewhere(r))
+        .find(|r| r.source == Some(address))?;
     let other = TableRoute {
         source: Some(better),
         ..route.clone()

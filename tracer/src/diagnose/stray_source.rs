@@ -66,6 +66,28 @@ enum Choice {
     Unknown,
 }
 
+/// What was sent of a packet that was looked up: where the neighbour is no next hop to its destination and is on the link itself, the
+/// destination was translated to it.
+fn sent(host: &Host, who: Unresolved, asked: Tuple) -> Tuple {
+    let tables = Tables::of(host, who.device.netns);
+    let by = |dst: IpAddr| {
+        let query = Query::output(Tuple { dst, ..asked }, 0);
+        match lookup(&tables, &query).decision {
+            Decision::Route { hops, .. } => hops
+                .iter()
+                .filter(|hop| hop.oif == Some(who.device.ifindex.0))
+                .map(|hop| hop.gateway.unwrap_or(dst))
+                .collect(),
+            _ => Vec::new(),
+        }
+    };
+    let translated = !by(asked.dst).contains(&who.address) && by(who.address) == [who.address];
+    Tuple {
+        dst: if translated { who.address } else { asked.dst },
+        ..asked
+    }
+}
+
 impl<'a> Stray<'a> {
     /// A packet that was refused in another namespace for its source.
     #[must_use]
@@ -107,16 +129,24 @@ impl<'a> Stray<'a> {
             Some(((flow, journey), tuple, before))
         });
         let looked_up = || senders(trace, who).find(|tuple| tuple.src == asker);
-        let (known, tuple, before) = match waiting {
-            Some((known, tuple, before)) => (Some(known), tuple, before),
-            None => (None, looked_up()?, None),
-        };
-        let left = Departure {
+        let left = |tuple, before| Departure {
             device: who.device,
             tuple,
             before,
         };
-        Self::of((trace, host), known, &left)
+        match waiting {
+            Some((known, tuple, before)) => {
+                Self::of((trace, host), Some(known), &left(tuple, before))
+            }
+            None => {
+                let asked = looked_up()?;
+                let stray = Self::of((trace, host), None, &left(sent(host, who, asked), None))?;
+                Some(Self {
+                    meant: asked.dst,
+                    ..stray
+                })
+            }
+        }
     }
 
     fn of(

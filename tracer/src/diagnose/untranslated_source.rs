@@ -173,13 +173,13 @@ pub fn kept(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
     let translates = translates_sources(host, netns, v6);
     // Where nothing is ever translated, it is the route back that is missing; and between private networks silence says
     // nothing of the source.
+    let exempt = exemption(host, &rules, &packet, passed.went);
     let confidence = match (translates, passed.leaves_home(host)) {
         (true, true) => Confidence::Likely,
-        (true, false) if told.is_some() => Confidence::Likely,
+        (true, false) if told.is_some() && !for_marks_alone(exempt.as_ref()) => Confidence::Likely,
         (false, true) if told.is_none() && !chains.is_empty() => Confidence::Possible,
         _ => return None,
     };
-    let exempt = exemption(host, &rules, &packet, passed.went);
     let mut summary = passed.summary(host, exempt.as_ref());
     if let Some(absent) = for_an_absent_interface(host, &rules, &packet, passed.went) {
         summary += &absent;
@@ -270,6 +270,13 @@ fn exemption<'a>(
         chain == step.chain && r.number > rule.number && r.stop() == Some(Stop::Nat)
     });
     after.then(|| (base, rule_of(step.chain, rule, Stop::Accept)))
+}
+
+/// Whether what excludes it is that it has no mark: rules translate what other rules chose, and leave all else as it is, as those
+/// for services do.
+fn for_marks_alone(exempt: Option<&(&BaseChain, FilterRule)>) -> bool {
+    let chooses = |test: &Test| matches!(test, Test::Mark { not: true, .. });
+    exempt.is_some_and(|(_, rule)| rule.tests.iter().any(chooses))
 }
 
 /// The rule that would translate it, did it leave by an interface that is not there (any more), for the summary.

@@ -67,8 +67,8 @@ family! {
                 why: "a packet that should have been translated and was not goes astray: how it dies is an accident",
             },
             Beats {
-                others: &["netfilter.reject"],
-                why: "the rule rejects for want of an endpoint",
+                others: &["netfilter.reject", "netfilter.drop"],
+                why: "the rule refuses for want of an endpoint, or of a service",
             },
         ],
         what: "It was sent to a service address behind which there is no usable endpoint: no rule translates it any

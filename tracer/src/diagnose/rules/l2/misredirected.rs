@@ -1,5 +1,7 @@
 //! A frame that a tc filter handed to another interface than the one behind which the owner of its MAC is.
 
+use std::net::IpAddr;
+
 use crate::host::Host;
 use crate::host::facts::Attachment;
 use crate::model::{Detail, Device, Mac};
@@ -138,10 +140,89 @@ fn turned_in(loss: &Loss<'_>, mac: Mac) -> Option<Misled> {
     Some(Misled::by(host, (from, filter), words, advice))
 }
 
+/// A filter that hands on what was addressed to its own interface, and should have been routed: the frame keeps that interface's MAC.
+fn past_routing(loss: &Loss<'_>, mac: Mac) -> Option<Misled> {
+    let host = loss.host;
+    let addressed = |handed: &Handed| {
+        let own = host.link(handed.from).and_then(|link| link.mac);
+        handed.hook == "tc-ingress" && own == Some(mac)
+    };
+    let found = handed(loss)
+        .into_iter()
+        .filter(addressed)
+        .find_map(|handed| {
+            let filter = filter(host, &handed)?;
+            Some((handed, filter))
+        });
+    let (handed, filter) = found?;
+    let (from, to) = (host.interface(handed.from), host.interface(handed.to));
+    let words = format!(
+        "a tc filter of {} hands what comes in there to {to} past routing: the frame keeps the MAC of {from}",
+        words::interface(host, handed.from),
+    );
+    let pass = loss
+        .dst()
+        .and_then(|dst| passed_before(host, (handed.from, filter), dst));
+    let off = without(host, handed.from, filter, "the packet is routed then");
+    let advice = [look(host, handed.from, filter)]
+        .into_iter()
+        .chain(pass)
+        .chain([off])
+        .collect();
+    Some(Misled::by(host, (handed.from, filter), words, advice))
+}
+
+/// What goes to an address let past a filter, by one before it: as far as there is a place for that. A match without an action
+/// ends the classification, and needs no module for an action.
+fn passed_before(
+    host: &Host,
+    (device, filter): (Device, &Attachment),
+    dst: IpAddr,
+) -> Option<Remedy> {
+    let before = filter.priority.checked_sub(1).filter(|pref| *pref > 0)?;
+    let mut others = device_state::at(host, device, &filter.hook);
+    if others.any(|other| other.priority == before) {
+        return None;
+    }
+    let (name, side) = (host.interface(device), side(filter));
+    let (protocol, field, bits) = match dst {
+        IpAddr::V4(_) => ("ip", "ip", 32),
+        IpAddr::V6(_) => ("ipv6", "ip6", 128),
+    };
+    let network = format!("{dst}/{bits}");
+    let add = command![
+        "tc filter add dev",
+        name,
+        side,
+        "protocol",
+        protocol,
+        "pref",
+        before,
+        "u32 match",
+        field,
+        "dst",
+        network,
+        "flowid 1:1"
+    ];
+    let delete = command![
+        "tc filter del dev",
+        name,
+        side,
+        "protocol",
+        protocol,
+        "pref",
+        before
+    ];
+    let shell = Shell::of(host, Some(device.netns));
+    let text = format!("let what goes to {dst} be routed, by a filter before that one");
+    Some(shell.change(text, add).undone_by(delete))
+}
+
 /// What the story is.
 pub(super) fn told(loss: &Loss<'_>, mac: Mac) -> Option<Misled> {
-    if let Some(turned) = turned_in(loss, mac) {
-        return Some(turned);
+    let handed_on = turned_in(loss, mac).or_else(|| past_routing(loss, mac));
+    if handed_on.is_some() {
+        return handed_on;
     }
     let host = loss.host;
     let found = handed(loss).into_iter().rev().find_map(|handed| {

@@ -121,6 +121,8 @@ pub fn questions(trace: &Trace, host: &Host, who: Unresolved) -> Vec<Question> {
             list.push(Question::RoutesTowards { netns, dst: asker });
             let stray = Stray::of_question(trace, host, who, asker);
             list.extend(stray.iter().flat_map(|stray| stray.questions(netns)));
+            let (netns, dst) = (who.device.netns, who.address);
+            list.push(Question::RoutesTowards { netns, dst });
         }
     }
     list.extend(led_past_local(who, &answer));
