@@ -81,7 +81,8 @@ impl<'a> Overruled<'a> {
         let dst = query.tuple.dst;
         // What is for the namespace itself goes by the table local before all others.
         let plain = matches!(rule.table, 0 | 253..=255) && !host.is_local(netns, dst);
-        if plain || rule.l3mdev || taken.kind == "local" {
+        let own = taken.kind == "local" && taken.table == RT_TABLE_LOCAL;
+        if plain || rule.l3mdev || own {
             return None;
         }
         if leads(host, netns, &hops, dst).is_some() {
@@ -445,7 +446,9 @@ pub fn taken(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
     };
     let plain = Routed::of(view, direction)
         .iter()
-        .find_map(|at| Overruled::of(host, at.netns(), &at.as_seen(host)));
+        .find_map(|at| Overruled::of(host, at.netns(), &at.as_seen(host)))
+        // A transparent proxy takes in what is for others; an answer is for nobody here.
+        .filter(|found| found.taken.kind != "local" || direction == Direction::Reply);
     let mut candidate = plain
         .map(|found| found.candidate(None))
         .or_else(enclosed)?

@@ -25,6 +25,7 @@ use super::chain_commands::{iptables, let_pass, rule_of, rule_words, show_reache
 use super::deletion;
 use super::loss::tuple_of;
 use super::owners::{self, Owner};
+use super::ports;
 use super::remedy::{self, Command, Remedy, Shell, command, text};
 use super::translation;
 use super::untracked;
@@ -208,10 +209,14 @@ pub fn questions(view: &View<'_>) -> Vec<Question> {
     let about = |passage: Passage<'_>| {
         let (netns, tuple) = (passage.netns, passage.before);
         let zone = passage.zone(view.host).unwrap_or_default();
+        let own = view.host.is_local(netns, tuple.dst);
+        let sockets = ports::question(netns, &tuple).filter(|_| own);
         [
             Question::Chains { netns },
             Question::Conntrack { netns, tuple, zone },
         ]
+        .into_iter()
+        .chain(sockets)
     };
     passages(journey).into_iter().flat_map(about).collect()
 }
@@ -406,8 +411,18 @@ fn elsewhere(
                 rule.target()
             )),
         ],
-        instead: true,
+        // What listens on the port itself, as a proxy for published ports does, may be let in.
+        instead: !serves(host, passage, packet),
     })
+}
+
+/// Whether a socket of the namespace takes the packet as it is.
+fn serves(host: &Host, passage: &Passage<'_>, packet: &Packet) -> bool {
+    let sockets = packet.tuple.and_then(|tuple| {
+        let own = host.is_local(passage.netns, tuple.dst);
+        ports::on_port(host, passage.netns, &tuple).filter(|_| own)
+    });
+    sockets.is_some_and(|sockets| sockets.iter().any(|socket| socket.listens()))
 }
 
 /// A rule would translate it, had it another source: as those that let only some networks reach a balancer's address.

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::ProbeState;
+use crate::model::Direction;
 use crate::verdict::{Affected, Confidence, Evidence, Outcome, Place, Verdict};
 
 use super::candidate::{Candidate, evidence, place_on};
@@ -14,7 +15,8 @@ use super::remedy::{self, text};
 use super::rules::neighbor::Unresolved;
 use super::rules::{cgroup, ipsec, neighbor};
 use super::view::{GRACE_NS, View};
-use super::{local, local_ports, silent};
+use super::local::{self, Failure};
+use super::{local_ports, silent};
 
 /// Senders that got an error, for destinations to which no packet went.
 pub(super) fn not_sent(trace: &Trace, host: &Host, views: &[View<'_>]) -> Option<Verdict> {
@@ -26,10 +28,32 @@ pub(super) fn not_sent(trace: &Trace, host: &Host, views: &[View<'_>]) -> Option
     };
     local::failures(trace, host)
         .iter()
-        .filter(|f| !travelled(&f.dst))
+        .filter(|f| !travelled(&f.dst) || others_alone(views, f))
         .find_map(|f| local::verdict(trace, host, f))
         .or_else(|| local_ports::used_up(trace, host))
         .or_else(|| waiting(trace, host, &travelled))
+}
+
+/// Whether the flows to where a sender could not send are all of other namespaces, by their first packets.
+fn others_alone(views: &[View<'_>], failure: &Failure) -> bool {
+    let Some(netns) = failure.netns else {
+        return false;
+    };
+    let dst = failure.dst;
+    let related = |view: &&View<'_>| {
+        let mut tuples = view.flow.tuples.iter();
+        !view.is_aside() && tuples.any(|(_, t)| t.dst == dst || t.src == dst)
+    };
+    let begins_elsewhere = |view: &View<'_>| {
+        let forward = view.flow.tuples.iter().any(|(_, t)| t.dst == dst);
+        let mut sent = view.journeys(Direction::Forward);
+        let first = sent.find_map(|journey| {
+            let event = &journey.steps.first()?.event;
+            event.device.map(|device| device.netns).or(event.netns)
+        });
+        forward && first.is_some_and(|first| first != netns)
+    };
+    views.iter().filter(related).all(begins_elsewhere)
 }
 
 /// A neighbour that did not answer, for which packets wait that were asked for by their address, and of whose flow none travelled:

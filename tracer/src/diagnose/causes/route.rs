@@ -86,6 +86,10 @@ family! {
                 others: &["route.none", "route.missing", "route.wrong-next-hop", "route.forwarding-disabled", "route.unreachable", "route.prohibit", "route.martian", "remote.unanswered", "wire.lost", "ttl.expired"],
                 why: "a route that leads to the destination is there, and a policy rule before it led the packet elsewhere: who got it there knows nothing of these addresses",
             },
+            Beats {
+                others: &["socket.none"],
+                why: "a local route in the table of a policy rule took in what is for another machine: nobody here waits for it",
+            },
         ],
         what: "A policy rule (`ip rule`) leads packets into a table whose route goes elsewhere, although a later rule has a
             route that leads to the destination: the exception for the own networks is missing before the rule of a VPN

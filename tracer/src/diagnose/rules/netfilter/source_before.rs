@@ -3,9 +3,9 @@
 
 use std::net::IpAddr;
 
-use crate::host::facts::{Question, RuleVerdict, Stop};
+use crate::host::facts::{Field, Question, RuleVerdict, Side, Stop, Test};
 use crate::model::{Detail, Direction, NetNs, Step as Seen, Tuple};
-use crate::network::filter::{self, Answer, Does, Packet, Rules, Step, walk};
+use crate::network::filter::{self, Answer, Does, Packet, Rules, Step, Walk, walk};
 use crate::network::route::{Decision, Query, Tables, lookup};
 
 use super::super::super::candidate::Candidate;
@@ -139,7 +139,28 @@ pub(super) fn passes(loss: &Loss<'_>, hook: Hook, (source, port): (IpAddr, u16))
         let words = rule_words(step.base, step.chain, &rule);
         Some(format!(", by {words}: {}", rule.text))
     });
-    Some(by.unwrap_or_default())
+    Some(by.or_else(|| spared_by(&refused)).unwrap_or_default())
+}
+
+/// In words, the rule that refuses all sources but some, where one does.
+fn spared_by(refused: &Walk<'_>) -> Option<String> {
+    let refuses = |step: &&Step<'_>| {
+        let stops = matches!(
+            step.does,
+            Does::Rejects(_) | Does::Verdict(RuleVerdict::Drop)
+        );
+        stops && step.certain
+    };
+    let all_but = |test: &Test| match test {
+        Test::Address { side, not, .. } => *side == Side::Source && *not,
+        Test::InSet { fields, not, .. } => *not && fields.contains(&Field::Address(Side::Source)),
+        _ => false,
+    };
+    let step = refused.steps.iter().find(refuses)?;
+    let rule = step.rule.filter(|rule| rule.tests().any(all_but))?;
+    let named = rule_of(step.chain, rule, Stop::Drop);
+    let words = rule_words(step.base, step.chain, &named);
+    Some(format!(", as {words} spares it: {}", named.text))
 }
 
 /// The source left as it is, where an answer to it finds back as far as is known here.
