@@ -484,8 +484,11 @@ pub fn misled(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
     );
     let shell = Shell::of(host, Some(netns));
     let text = format!("lead it to {right}");
+    // One that uses a next-hop object gets a next hop of its own: others use the object too.
     let corrected = TableRoute {
         gateway: Some(astray.next_hop),
+        oif: Some(astray.from.ifindex.0),
+        nexthop: None,
         ..route.clone()
     };
     // a route for more than the network that is there leads to others too

@@ -96,6 +96,7 @@ pub(in super::super) fn about_neighbor(
         }
     }
     list.extend(silence::questions(trace, host, who));
+    silence::ask_of_proxies(trace, host, who, list);
     overruled::ask_of_neighbor(host, who, list);
     list.extend(ovs::questions_of_neighbor(trace, host, who.address));
     // A namespace with the address may stand unattached where a bridge of the asker's should have a port.

@@ -95,7 +95,7 @@ pub fn waited_for(trace: &Trace, last: &Event, device: Option<Device>) -> Option
     // one that answered since is not what it waits for
     let silent = |e: &&Event| unresolved_in(e).is_some_and(|who| !answered(trace, who));
     let only = events().rev().filter(found).find(silent);
-    then.or(itself).or(only).and_then(unresolved_in)
+    itself.or(then).or(only).and_then(unresolved_in)
 }
 
 /// Neighbours that were asked for and are still not known.

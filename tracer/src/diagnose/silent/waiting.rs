@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use crate::correlate::Trace;
 use crate::host::Host;
 use crate::model::{Direction, Event, Fate, FateCounts, Journey, Proto, Tuple};
+use crate::uapi::neighbour::UNRESOLVED;
 use crate::verdict::Confidence;
 
 use super::super::candidate::{Candidate, Specificity, evidence};
@@ -94,6 +95,11 @@ fn waits_for(trace: &Trace, host: &Host, last: &Event) -> Option<Unresolved> {
                 .as_ref()
                 .is_ok_and(|route| route.gateway == Some(who.address))
     });
+    // The table of neighbours may know of an answer that was not seen.
+    let known = host.neighbor(who.device, who.address);
+    if known.is_some_and(|entry| entry.mac.is_some() && entry.state & UNRESOLVED == 0) {
+        return None;
+    }
     let then = neighbor::asked_at(trace, who, last);
     let itself = last.tuple.is_some_and(|t| t.dst == who.address);
     (who.device.netns == netns && (then || itself || gateway) && !neighbor::answered(trace, who))

@@ -21,9 +21,11 @@ use crate::verdict::{Confidence, Outcome};
 
 use super::super::super::candidate::{Candidate, Specificity, place_at};
 use super::super::super::causes::{NEIGHBOR_UNRESOLVED, ROUTE_MARTIAN, SOCKET_SILENT};
+use super::super::super::gateways;
+use super::super::super::needs::Asked;
 use super::super::super::overruled;
 use super::super::super::readdress;
-use super::super::super::remedy::{Shell, command, ip, sysctl, text};
+use super::super::super::remedy::{Remedy, Shell, command, ip, sysctl, text};
 use super::super::super::routing::holds;
 use super::super::super::stray_source::Stray;
 use super::super::super::vlan_commands::Mistagged;
@@ -229,6 +231,33 @@ fn left_routes(trace: &Trace, host: &Host, who: Unresolved, port: &Link) -> Vec<
         .collect()
 }
 
+/// What to read of proxies that do not answer: how they route the question, and who leads on from there.
+pub fn ask_of_proxies(trace: &Trace, host: &Host, who: Unresolved, list: &mut Asked) {
+    let told = answer(host, ask(trace, host, who));
+    let case = Case {
+        trace,
+        host,
+        who,
+        told: &told,
+    };
+    for silent in &told.silent {
+        let netns = silent.link.device.netns;
+        match silent.why {
+            Silence::ProxyNoRoute => {
+                if let Some(query) = super::routed(trace, who) {
+                    gateways::ask(host, netns, query.tuple, list);
+                }
+            }
+            Silence::ProxySameInterface(_) => {
+                if let Some(query) = case.question_at(silent.link) {
+                    list.lookup(host, netns, &query);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
 /// Why the neighbour does not answer.
 pub(super) fn explained<'a>(
     trace: &'a Trace,
@@ -276,32 +305,41 @@ impl<'a> Case<'a, '_> {
             Silence::SourceOwn(asker) => self.impossible(silent.link, *asker, true),
             Silence::SourceImpossible(asker) => self.impossible(silent.link, *asker, false),
             Silence::ReversePath(asker, setting) => self.refused(silent.link, *asker, setting),
-            Silence::NotForwarding(setting) => self.proxy(
-                silent.link,
-                format!(
+            Silence::NotForwarding(setting) => {
+                let why = format!(
                     "{} = 0: who does not forward is no proxy",
                     sysctl(&setting.name)
-                ),
-                Some((&setting.name, 1)),
-            ),
+                );
+                let set = self.switched_on(silent.link, &setting.name);
+                self.proxy(silent.link, why, Some(set))
+            }
             Silence::ProxyNdpOff => {
                 let name = conf(true, &silent.link.name, "proxy_ndp");
                 let why = format!("it has the proxy entry, but {} = 0", sysctl(&name));
-                self.proxy(silent.link, why, Some((&name, 1)))
+                let set = self.switched_on(silent.link, &name);
+                self.proxy(silent.link, why, Some(set))
             }
-            Silence::ProxyNoRoute => self.proxy(
-                silent.link,
-                format!("it has no route for {}", self.who.address),
-                None,
-            ),
-            Silence::ProxySameInterface(_) => self.proxy(
-                silent.link,
-                format!(
+            Silence::ProxyNoRoute => {
+                let why = format!("it has no route for {}", self.who.address);
+                let change = self
+                    .default_route(silent.link)
+                    .or_else(|| self.own_address(silent.link));
+                self.proxy(silent.link, why, change)
+            }
+            Silence::ProxySameInterface(_) => {
+                let netns = silent.link.device.netns;
+                let question = self.question_at(silent.link);
+                if let Some(overruled) =
+                    question.and_then(|query| overruled::of_question(host, netns, &query))
+                {
+                    return Some(self.waits(overruled));
+                }
+                let why = format!(
                     "its route for {} leads back to the link from which the question came",
                     self.who.address
-                ),
-                None,
-            ),
+                );
+                self.proxy(silent.link, why, None)
+            }
             Silence::LedAway(query) => {
                 overruled::of_question(host, silent.link.device.netns, query)?
             }
@@ -551,18 +589,77 @@ impl<'a> Case<'a, '_> {
             )])
     }
 
+    /// The question as routing sees it where it comes in.
+    fn question_at(self, link: &Link) -> Option<Query> {
+        let asker = ask(self.trace, self.host, self.who).source?;
+        let asked = back(asker, self.who.address);
+        Some(Query::input(asked, link.device.ifindex, 0))
+    }
+
+    /// A setting of a proxy switched on.
+    fn switched_on(self, link: &Link, name: &str) -> Remedy {
+        let set = |value: u32| command!["sysctl -w", format!("{}={value}", sysctl(name))];
+        Shell::of(self.host, Some(link.device.netns))
+            .change("let it answer", set(1))
+            .undone_by(set(0))
+    }
+
+    /// The default route that a proxy lacks, by the only machine that leads to where the packet goes.
+    fn default_route(self, link: &Link) -> Option<Remedy> {
+        let (host, netns) = (self.host, link.device.netns);
+        let packet = super::routed(self.trace, self.who)?.tuple;
+        let gateway = gateways::only(host, (Some(self.who.device.netns), netns), packet)?;
+        let ip = ip(packet.dst.is_ipv6());
+        let (address, out) = (gateway.address, &gateway.out.name);
+        let route = |verb: &'static str| {
+            command![..ip, "route", verb, "default via", address, "dev", out]
+        };
+        let text = format!(
+            "give it the default route that it lacks: {} is the only machine on its links that forwards and has a way to {}",
+            words::interface(host, gateway.near.device),
+            packet.dst
+        );
+        Some(
+            Shell::of(host, Some(netns))
+                .change(text, route("add"))
+                .undone_by(route("del"))
+                .scope("all for which it has no other route".to_owned()),
+        )
+    }
+
+    /// The address of a gateway that nobody has given to the interface that should answer for it, which needs no route then.
+    fn own_address(self, link: &Link) -> Option<Remedy> {
+        let (host, gateway) = (self.host, self.who.address);
+        let by_it = destination(self.trace, self.who) != gateway
+            || super::routed(self.trace, self.who).is_some_and(|q| q.tuple.dst != gateway);
+        if !by_it || host.owners(gateway).next().is_some() {
+            return None;
+        }
+        let bits = if gateway.is_ipv6() { 128 } else { 32 };
+        let full = format!("{gateway}/{bits}");
+        let ip = ip(gateway.is_ipv6());
+        let address =
+            |verb: &'static str| command![..ip, "addr", verb, full, "dev", link.name];
+        let text = format!(
+            "let {} answer for {gateway} as its own; or give this machine back the default route that it lacks",
+            words::interface(host, link.device)
+        );
+        let change = Shell::of(host, Some(link.device.netns)).change(text, address("add"));
+        Some(change.undone_by(address("del")))
+    }
+
     /// A machine that is set up to answer in another's stead, and does not.
-    fn proxy(self, link: &Link, why: String, cure: Option<(&str, u32)>) -> Candidate {
+    fn proxy(self, link: &Link, why: String, change: Option<Remedy>) -> Candidate {
         let (host, who) = (self.host, self.who);
         let shell = Shell::of(host, Some(link.device.netns));
         let ip = ip(who.address.is_ipv6());
-        let set =
-            |name: &str, value: u32| command!["sysctl -w", format!("{}={value}", sysctl(name))];
-        let change = cure.map(|(name, value)| {
-            shell
-                .change("let it answer", set(name, value))
-                .undone_by(set(name, 0))
-        });
+        let get = match self.question_at(link) {
+            Some(query) => {
+                let (from, by) = (query.tuple.src, &link.name);
+                command![..ip, "route get", who.address, "from", from, "iif", by]
+            }
+            None => command![..ip, "route get", who.address],
+        };
         Candidate::new(
             &NEIGHBOR_UNRESOLVED,
             place_at(self.host, who.device, "neighbor"),
@@ -578,10 +675,7 @@ impl<'a> Case<'a, '_> {
                 "check first: for whom it answers",
                 command![..ip, "neigh show proxy"],
             ),
-            shell.look(
-                "and which way it has to the address",
-                command![..ip, "route get", who.address],
-            ),
+            shell.look("and which way it has to the address", get),
         ])
         .advise(change)
     }
