@@ -344,10 +344,17 @@ fn delivery(
             ""
         };
         format!("delivered: {packets} to {to}, {back} back{what}")
-    } else if forward.left > 0 && forward.delivered == 0 {
-        format!("left this host: {packets} to {to}")
     } else {
-        format!("delivered: {packets} to {to}")
+        let yet = unanswered::waiting_since(view).map_or_else(String::new, |out| {
+            format!(
+                "; no answer yet when the trace ended, {} later",
+                words::duration(out)
+            )
+        });
+        match forward.left > 0 && forward.delivered == 0 {
+            true => format!("left this host: {packets} to {to}{yet}"),
+            false => format!("delivered: {packets} to {to}{yet}"),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use super::mtu;
 use super::ports;
 use super::source_address;
 use super::view::{GRACE_NS, View};
+use super::words;
 
 /// How it shows that one direction does not get through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,8 +180,7 @@ impl Stall {
             last,
             ..
         } = self.repeated;
-        let tenths = last.since(first) / 100_000_000;
-        let often = format!("{copies} times in {}.{} s", tenths / 10, tenths % 10);
+        let often = format!("{copies} times in {}", words::duration(last.since(first)));
         match (self.sign, self.repeated.syn) {
             (Sign::Unacked, true) => {
                 format!("the SYN-ACK was sent again and again ({often}) and never acknowledged")

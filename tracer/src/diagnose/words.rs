@@ -77,3 +77,14 @@ pub fn icmp(v6: bool, icmp_type: u8, code: u8) -> String {
             |(.., words)| format!("ICMP {words}"),
         )
 }
+
+/// `1.6 s`, `12 ms`, `0.4 ms`: rounded down.
+#[must_use]
+pub fn duration(ns: u64) -> String {
+    let tenths = |unit: u64| format!("{}.{}", ns / unit, ns % unit / (unit / 10));
+    match ns {
+        0..1_000_000 => format!("{} ms", tenths(1_000_000)),
+        1_000_000..100_000_000 => format!("{} ms", ns / 1_000_000),
+        _ => format!("{} s", tenths(1_000_000_000)),
+    }
+}

@@ -1,7 +1,7 @@
 //! Drops at sockets: nobody listens, no room.
 
 use crate::host::facts::{OpenSocket, Question, TableRoute};
-use crate::model::{Detail, Device, Event, Proto, Transport, Tuple};
+use crate::model::{Detail, Device, Direction, Event, Journey, Proto, Transport, Tuple};
 use crate::network::reach;
 use crate::network::route::route_words;
 use crate::network::sockets::{Refusal, Wanted, accept_sysctl, refusal, vrf_of};
@@ -59,6 +59,9 @@ pub fn none(loss: &Loss<'_>) -> Option<Candidate> {
         let candidate = Candidate::new(&SOCKET_NONE, loss.place_at_device(HOOK), summary);
         return Some(candidate.explains(Specificity::Reason));
     }
+    if let Some(late) = Late::of(loss, &tuple) {
+        return Some(late.candidate(loss, &tuple));
+    }
     let candidate = Candidate::new(
         &SOCKET_NONE,
         loss.place_at_device(HOOK),
@@ -81,6 +84,75 @@ pub fn none(loss: &Loss<'_>) -> Option<Candidate> {
         None => candidate.advise([near.advice(loss, &tuple)]),
     };
     Some(with_sockets(candidate, loss, &tuple, &near))
+}
+
+/// A datagram that answers one which was seen to leave the same socket, or the answer to a connection's opening: the socket is
+/// closed by now.
+struct Late<'a> {
+    /// How long after it, in nanoseconds.
+    after: u64,
+    /// Who answered and how long that took, where it was seen.
+    served: Option<(&'a Event, u64)>,
+}
+
+impl<'a> Late<'a> {
+    fn of(loss: &Loss<'a>, tuple: &Tuple) -> Option<Self> {
+        let netns = loss.netns()?;
+        let opening = || {
+            let packet = loss.event.packet.as_ref();
+            let flags = packet.map(|packet| packet.transport);
+            matches!(flags, Some(Transport::Tcp { flags, .. }) if flags & (SYN | ACK) == SYN | ACK)
+        };
+        let answers = loss.journey.direction == Direction::Reply
+            && (tuple.proto == Proto::Udp || opening());
+        if !answers || !loss.host.is_local(netns, tuple.dst) {
+            return None;
+        }
+        let left_here = |journey: &&Journey| {
+            let first = journey.steps.first().map(|step| &step.event);
+            first.is_some_and(|event| {
+                let asked = event.original.or(event.tuple);
+                let own = asked.is_some_and(|asked| asked.reversed() == *tuple);
+                own && event.device.map(|d| d.netns) == Some(netns)
+            })
+        };
+        let view = loss.view();
+        let request = view.journeys(Direction::Forward).find(left_here)?;
+        let asked = request.steps.first()?.event.at;
+        let (taken, sent) = (request.steps.last(), loss.journey.steps.first());
+        let served = taken.zip(sent).and_then(|(taken, sent)| {
+            let (taken, sent) = (&taken.event, &sent.event);
+            let there = taken.netns.or(taken.device.map(|d| d.netns));
+            let same = there.is_some() && sent.device.map(|d| d.netns) == there;
+            (same && sent.at > taken.at).then(|| (taken, sent.at.since(taken.at)))
+        });
+        Some(Self {
+            after: loss.event.at.since(asked),
+            served,
+        })
+    }
+
+    fn candidate(&self, loss: &Loss<'_>, tuple: &Tuple) -> Candidate {
+        let name = loss.namespace_words();
+        let after = words::duration(self.after);
+        let summary = format!(
+            "the answer to {} came {after} after the question, and the socket of {name} that asked is closed",
+            words::destination(tuple)
+        );
+        let served = self.served.map(|(event, took)| {
+            let who = event.process.as_ref().map_or_else(
+                || "the server".to_owned(),
+                |process| process.to_string(),
+            );
+            format!("{who} took {} of it", words::duration(took))
+        });
+        Candidate::new(&SOCKET_NONE, loss.place_at_device(HOOK), summary)
+            .explains(Specificity::Linked)
+            .because("socket", served)
+            .advise([text(
+                "why does the answer take so long? or let who asks wait longer: its timeout (of a resolver `options timeout` in resolv.conf) is shorter than that",
+            )])
+    }
 }
 
 /// A segment of a connection that the one to whom it came does not have: a listener took it, and reset it. The connection is

@@ -18,7 +18,7 @@ use super::super::recovered::first_packet;
 use super::super::remedy::{Remedy, Shell, command, ip, text};
 use super::super::routing;
 use super::super::translation;
-use super::super::view::{View, last_seen, total};
+use super::super::view::{GRACE_NS, View, last_seen, total};
 use super::super::words;
 use super::{Counts, Silence, place_of, tun};
 
@@ -72,6 +72,9 @@ pub(super) fn unanswered(view: &View<'_>, counts: &Counts) -> Option<Silence> {
     {
         return None;
     }
+    if answers == 0 && waiting_since(view).is_some() {
+        return None;
+    }
     let mut rest = error_seen(view, &tuple).map_or_else(String::new, |e| format!("; {e}"));
     if answers > 0 {
         rest = format!(" ({answers} of {arrived} answered){rest}");
@@ -104,6 +107,34 @@ pub(super) fn unanswered(view: &View<'_>, counts: &Counts) -> Option<Silence> {
         affected: arrived.saturating_sub(answers),
         cause_known: true,
     })
+}
+
+/// For how long a request without an answer was out when the trace ended, where that is too short to miss one: answers of others
+/// took as long.
+pub(super) fn waiting_since(view: &View<'_>) -> Option<u64> {
+    /// So many times as long as the slowest answer is not too long.
+    const PATIENCE: u64 = 2;
+    let out = view.trace.now.since(view.flow.first);
+    let long_enough = out < GRACE_NS || out < PATIENCE * slowest_answer(view);
+    (view.expects_reply() && long_enough).then_some(out)
+}
+
+/// The longest time that an answer of the same protocol took, of some flows.
+fn slowest_answer(view: &View<'_>) -> u64 {
+    /// Enough to know how fast a service is.
+    const SOME: usize = 64;
+    let proto = view.tuple().map(|tuple| tuple.proto);
+    let others = view.trace.flows.iter().map(|flow| View { flow, ..*view });
+    let took = others
+        .filter(|other| other.tuple().map(|tuple| tuple.proto) == proto)
+        .filter_map(|other| {
+            let first = |direction| {
+                let mut journeys = other.journeys(direction);
+                journeys.find_map(|journey| Some(journey.steps.first()?.event.at))
+            };
+            Some(first(Direction::Reply)?.since(first(Direction::Forward)?))
+        });
+    took.take(SOME).max().unwrap_or_default()
 }
 
 /// What an ICMP error said of the flow.

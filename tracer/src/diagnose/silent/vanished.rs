@@ -46,7 +46,9 @@ pub(super) fn vanished(view: &View<'_>, direction: Direction, counts: &Counts) -
     if view.flow.unseen.iter().any(|(way, ..)| *way == direction) {
         return None;
     }
-    let journey = view.journeys(direction).find(|j| is_open(j))?;
+    let journey = view
+        .journeys(direction)
+        .find(|j| is_open(j) && !is_with_a_process(view, j))?;
     Some(Silence {
         candidate: explain(view, direction, journey, ""),
         direction,
@@ -120,6 +122,13 @@ fn gap(hops: &[Hop], hop: &Hop) -> u64 {
         return 0;
     }
     hop.packets.saturating_sub(after)
+}
+
+/// Whether a process had it from a TUN device just before the trace ended: it may still pass it on.
+fn is_with_a_process(view: &View<'_>, journey: &Journey) -> bool {
+    let last = journey.steps.last().and_then(|step| step.event.device);
+    let kind = last.and_then(|device| view.host.link(device));
+    view.young(journey) && kind.is_some_and(|link| link.kind == "tun")
 }
 
 pub(super) fn is_open(journey: &Journey) -> bool {
