@@ -347,15 +347,21 @@ pub fn echo_ignored(host: &Host, (netns, dst): (NetNs, IpAddr), place: Place) ->
     let dotted = sysctl(name);
     let set = |to: u8| command!["sysctl -w", format!("{dotted}={to}")];
     let shell = Shell::of(host, Some(netns));
+    let told = match value {
+        Some(_) => "is told",
+        None => "may be told",
+    };
     let summary = format!(
-        "echo request reached {} and is not answered: this host is told to ignore it",
+        "echo request reached {} and is not answered: this host {told} to ignore it",
         host.namespace(netns)
     );
+    let change = value.as_ref().map(|before| {
+        let back = command!["sysctl -w", format!("{dotted}={before}")];
+        shell.change("let it answer", set(0)).undone_by(back)
+    });
     let candidate = Candidate::new(&SOCKET_SILENT, place, summary)
         .sure(confidence)
         .because("sysctl", value.map(|value| format!("{dotted} = {value}")));
-    Some(candidate.advise([
-        shell.look("look first", command!["sysctl", dotted]),
-        shell.change("let it answer", set(0)).undone_by(set(1)),
-    ]))
+    let look = shell.look("look first", command!["sysctl", dotted]);
+    Some(candidate.advise([look]).advise(change))
 }

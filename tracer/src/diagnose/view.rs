@@ -226,14 +226,31 @@ impl<'a> View<'a> {
             return false;
         };
         let told = own.proto == Proto::Udp && DHCP_ANSWERS.contains(&(own.sport, own.dport));
-        told || self.asked_elsewhere(|asked| is_answer(&own, &asked))
+        told || self.asked_elsewhere(|asked| {
+            is_answer(&own, &asked) || self.answers_echo_of_many(&own, &asked)
+        })
     }
 
     /// Whether what was asked of many was answered by another flow.
     #[must_use]
     pub fn is_answered_apart(&self) -> bool {
-        self.tuple()
-            .is_some_and(|own| self.asked_elsewhere(|other| is_answer(&other, &own)))
+        self.tuple().is_some_and(|own| {
+            self.asked_elsewhere(|other| {
+                is_answer(&other, &own) || self.answers_echo_of_many(&other, &own)
+            })
+        })
+    }
+
+    /// Whether a tuple can be one machine's answer to an echo request for many of the flow's network.
+    fn answers_echo_of_many(&self, answer: &Tuple, asked: &Tuple) -> bool {
+        let echo = matches!(asked.proto, Proto::Icmp | Proto::Icmp6) && asked.icmp_id != 0;
+        let same = (answer.proto, answer.icmp_id) == (asked.proto, asked.icmp_id);
+        if !echo || !same || answer.dst != asked.src {
+            return false;
+        }
+        let hops = self.flow.forward.hops.iter().map(|hop| hop.device.netns);
+        let mut passed = hops.take(1);
+        is_many(asked.dst) || passed.any(|netns| self.host.is_broadcast(netns, asked.dst))
     }
 
     fn asked_elsewhere(&self, which: impl Fn(Tuple) -> bool) -> bool {

@@ -23,7 +23,7 @@ use super::{Counts, Silence, waiting};
 
 /// Consumed by the kernel without the answer that it should have made.
 pub(super) fn swallowed(view: &View<'_>, counts: &Counts) -> Option<Silence> {
-    if view.answers(counts) > 0 || !view.expects_reply() {
+    if view.answers(counts) > 0 || !view.expects_reply() || view.is_answered_apart() {
         return None;
     }
     let (journey, taken) = Taken::first(view)?;
