@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::host::Host;
-use crate::model::{Device, Direction, DropSite, FateCounts, KtimeNs, Proto, Transport};
+use crate::model::{Device, Direction, DropSite, FateCounts, KtimeNs, Proto, Transport, Tuple};
 use crate::uapi::{icmp, icmpv6};
 use crate::verdict::{Affected, Confidence, Evidence, Outcome, Place, Verdict};
 
@@ -265,6 +265,7 @@ impl Group<'_> {
                 false
             }
             Direction::Reply if reply.delivered >= self.count.max(1) => true,
+            Direction::Reply if self.is_answered_by_another() => true,
             // Data that the connection refused and that never came is missing.
             _ if self.candidate.cause.code == "socket.refused-segment"
                 && first_packet(self.example.journey).is_some_and(
@@ -280,6 +281,23 @@ impl Group<'_> {
                 conversation && !syn && self.example.tuple().is_some_and(|t| t.proto == Proto::Tcp)
             }
         }
+    }
+
+    /// Whether a datagram's asker asked another server from the same socket, and got its answer: as a resolver that asks all at once,
+    /// takes the first answer and closes the socket.
+    fn is_answered_by_another(&self) -> bool {
+        let Some(answer) = self.example.tuple().filter(|t| t.proto == Proto::Udp) else {
+            return false;
+        };
+        let mut flows = self.example.trace.flows.iter();
+        flows.any(|flow| {
+            let fates = flow.fates.get(&Direction::Reply);
+            let same =
+                |t: Tuple| t.proto == Proto::Udp && (t.src, t.sport) == (answer.dst, answer.dport);
+            flow.id != self.example.flow.id
+                && flow.asked().is_some_and(same)
+                && fates.is_some_and(|fates| fates.delivered > 0)
+        })
     }
 
     /// Type and code of the ICMP message that was lost, and whether it is IPv6's.

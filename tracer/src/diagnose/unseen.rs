@@ -11,11 +11,11 @@ use crate::verdict::{Affected, Confidence, Evidence, Outcome, Place, Verdict};
 
 use super::candidate::{Candidate, evidence, place_on};
 use super::causes::CGROUP_DROP;
+use super::local::{self, Failure};
 use super::remedy::{self, text};
 use super::rules::neighbor::Unresolved;
 use super::rules::{cgroup, ipsec, neighbor};
 use super::view::{GRACE_NS, View};
-use super::local::{self, Failure};
 use super::{local_ports, silent};
 
 /// Senders that got an error, for destinations to which no packet went.

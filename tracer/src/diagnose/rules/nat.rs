@@ -3,7 +3,7 @@
 
 use crate::host::Host;
 use crate::host::facts::Question;
-use crate::model::{Direction, NetNs, Proto, Transport, Tuple};
+use crate::model::{Direction, Flow, NetNs, Proto, Transport, Tuple};
 
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::NAT_ASYMMETRIC;
@@ -66,6 +66,11 @@ pub fn asymmetric(loss: &Loss<'_>) -> Option<Candidate> {
     }
     let answer = loss.tuple()?;
     let view = loss.view();
+    // Who asks several servers from one socket gets an answer from each.
+    let mut asked = loss.trace.flows.iter().filter_map(Flow::asked);
+    if asked.any(|asked| asked == answer.reversed()) {
+        return None;
+    }
     let (summary, advice, why) = if let Some(asked) = translation::contacted(loss) {
         strange_sender(loss, &view, &asked, &answer)?
     } else {

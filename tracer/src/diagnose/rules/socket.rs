@@ -103,8 +103,8 @@ impl<'a> Late<'a> {
             let flags = packet.map(|packet| packet.transport);
             matches!(flags, Some(Transport::Tcp { flags, .. }) if flags & (SYN | ACK) == SYN | ACK)
         };
-        let answers = loss.journey.direction == Direction::Reply
-            && (tuple.proto == Proto::Udp || opening());
+        let answers =
+            loss.journey.direction == Direction::Reply && (tuple.proto == Proto::Udp || opening());
         if !answers || !loss.host.is_local(netns, tuple.dst) {
             return None;
         }
@@ -140,10 +140,10 @@ impl<'a> Late<'a> {
             words::destination(tuple)
         );
         let served = self.served.map(|(event, took)| {
-            let who = event.process.as_ref().map_or_else(
-                || "the server".to_owned(),
-                |process| process.to_string(),
-            );
+            let who = event
+                .process
+                .as_ref()
+                .map_or_else(|| "the server".to_owned(), |process| process.to_string());
             format!("{who} took {} of it", words::duration(took))
         });
         Candidate::new(&SOCKET_NONE, loss.place_at_device(HOOK), summary)

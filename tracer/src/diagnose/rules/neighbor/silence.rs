@@ -611,9 +611,8 @@ impl<'a> Case<'a, '_> {
         let gateway = gateways::only(host, (Some(self.who.device.netns), netns), packet)?;
         let ip = ip(packet.dst.is_ipv6());
         let (address, out) = (gateway.address, &gateway.out.name);
-        let route = |verb: &'static str| {
-            command![..ip, "route", verb, "default via", address, "dev", out]
-        };
+        let route =
+            |verb: &'static str| command![..ip, "route", verb, "default via", address, "dev", out];
         let text = format!(
             "give it the default route that it lacks: {} is the only machine on its links that forwards and has a way to {}",
             words::interface(host, gateway.near.device),
@@ -638,8 +637,7 @@ impl<'a> Case<'a, '_> {
         let bits = if gateway.is_ipv6() { 128 } else { 32 };
         let full = format!("{gateway}/{bits}");
         let ip = ip(gateway.is_ipv6());
-        let address =
-            |verb: &'static str| command![..ip, "addr", verb, full, "dev", link.name];
+        let address = |verb: &'static str| command![..ip, "addr", verb, full, "dev", link.name];
         let text = format!(
             "let {} answer for {gateway} as its own; or give this machine back the default route that it lacks",
             words::interface(host, link.device)
