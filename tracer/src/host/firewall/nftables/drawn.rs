@@ -162,6 +162,13 @@ pub(super) fn number(layout: Layout, bytes: &[u8]) -> Option<String> {
     values::number(layout, bytes).map(|number| number.to_string())
 }
 
+/// A time of day. The kernel has it in UTC, nft writes it in the zone of whoever asks: it is not to be typed in.
+pub(super) fn hour(layout: Layout, bytes: &[u8]) -> Option<String> {
+    let seconds = values::number(layout, bytes)?;
+    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+    Some(format!("{hours:02}:{minutes:02} (UTC) …"))
+}
+
 fn presence(_: Layout, bytes: &[u8]) -> Option<String> {
     match bytes {
         [0] => Some("missing".to_owned()),

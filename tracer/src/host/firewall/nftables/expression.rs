@@ -773,12 +773,43 @@ fn meta(read: &Attributes<'_>) -> Option<Register> {
         (29, Field::Other(String::new()), 16, false),
         (30, Field::Other(String::new()), 16, false),
     ];
+    /// Numbers of which nothing is known of a packet, as nft names them.
+    const NUMBERS: [(u32, &str); 5] = [
+        // skb->len counts the link's header in some families.
+        (0, "length"),
+        (20, "cpu"),
+        (21, "iifgroup"),
+        (22, "oifgroup"),
+        (23, "cgroup"),
+    ];
+    /// What nft takes in other words than the kernel has it.
+    const NAMES: [(u32, &str); 7] = [
+        (2, "priority"),
+        (24, "random"),
+        (25, "ipsec"),
+        (26, "iifkind"),
+        (27, "oifkind"),
+        (30, "time"),
+        (31, "day"),
+    ];
+    /// NFT_META_TIME_HOUR: seconds of the day.
+    const HOUR: u32 = 32;
     let key = read.number(2)?;
+    let named = |names: &[(u32, &str)]| {
+        let mut names = names.iter();
+        Some(format!("meta {}", names.find(|(number, _)| *number == key)?.1))
+    };
+    if let Some(name) = named(&NUMBERS) {
+        return Some(number(name, 4, drawn::number));
+    }
+    if key == HOUR {
+        return Some(number("meta hour".to_owned(), 4, drawn::hour));
+    }
     let known = KEYS.iter().find(|(number, ..)| *number == key);
     Some(match known {
-        // skb->len counts the link's header in some families.
-        None | Some((0, ..)) | Some((_, Field::Other(_), ..)) => {
-            Register::unknown(format!("meta {key} …"))
+        None | Some((_, Field::Other(_), ..)) => {
+            let name = named(&NAMES).unwrap_or_else(|| format!("meta {key}"));
+            Register::unknown(format!("{name} …"))
         }
         Some((_, field, length, host)) => Register {
             layout: Layout {
@@ -790,7 +821,33 @@ fn meta(read: &Attributes<'_>) -> Option<Register> {
     })
 }
 
+/// A number of which nothing is known, in the order of this machine's bytes.
+fn number(name: String, length: usize, says: Says) -> Register {
+    let layout = Layout {
+        host: true,
+        index: false,
+    };
+    Register::worded(name, length, layout, says)
+}
+
+/// NFT_CT_* that count what a connection carried, as nft names them; of one direction, or of both.
+fn counted(read: &Attributes<'_>) -> Option<Register> {
+    const COUNTS: [(u32, &str); 3] = [(14, "packets"), (15, "bytes"), (17, "avgpkt")];
+    let key = read.number(2)?;
+    let (_, name) = COUNTS.iter().find(|(number, _)| *number == key)?;
+    let direction = match read.get(3).and_then(<[u8]>::first) {
+        Some(0) => "original ",
+        Some(_) => "reply ",
+        None => "",
+    };
+    let name = format!("ct {direction}{name}");
+    Some(number(name, 8, drawn::number))
+}
+
 fn connection(read: &Attributes<'_>) -> Register {
+    if let Some(counted) = counted(read) {
+        return counted;
+    }
     let field = match read.number(2) {
         Some(0) => Field::State,
         Some(2) => Field::Status,
