@@ -46,6 +46,7 @@ pub mod outranked;
 pub mod overlay;
 pub mod overruled;
 pub mod ovs;
+pub mod own_link;
 pub mod owners;
 pub mod ports;
 mod questions;
@@ -308,6 +309,10 @@ const EXPLANATIONS: &[(&str, Explain)] = &[
     (
         "what is on the own link and goes to a router",
         off_link::taken,
+    ),
+    (
+        "a default route where the destination is on an own link",
+        own_link::given_away,
     ),
     (
         "a default route where a route of its own is missing",

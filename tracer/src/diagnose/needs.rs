@@ -23,6 +23,7 @@ use super::ports;
 use super::readdress;
 use super::routing;
 use super::rules::neighbor::Unresolved;
+use super::rules::refusal::attached;
 use super::rules::{self, conntrack, nat, netfilter, socket};
 use super::stray_source::Stray;
 use super::wireguard;
@@ -378,7 +379,7 @@ pub const OWNERS_WAY_BACK: Need = Need {
             return;
         };
         let beside = |owner: &Device| {
-            peer_of(loss.host, *owner).is_some_and(|peer| peer.device.netns == netns)
+            attached(loss.host, *owner).is_some_and(|link| link.device.netns == netns)
         };
         for owner in loss.host.owners(tuple.dst).filter(beside) {
             asked.push(Question::RoutesTowards {

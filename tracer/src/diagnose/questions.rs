@@ -17,6 +17,7 @@ use super::off_link;
 use super::outranked;
 use super::overruled;
 use super::ovs;
+use super::own_link;
 use super::ports;
 use super::rules::l2::unredirected;
 use super::rules::neighbor::{Unresolved, silence};
@@ -88,6 +89,7 @@ fn about_flow(view: &View<'_>, list: &mut Asked) {
         redirected::questions(view, list);
         overruled::questions(view, list);
         outranked::questions(view, list);
+        own_link::questions(view, list);
         unruled::questions(view, list);
         list.extend(off_link::question(view));
         unbound::questions(view, list);

@@ -174,8 +174,8 @@ family! {
         hooks: &["device"],
         beats: &[
             Beats {
-                others: &["neighbor.unresolved", "route.none", "route.unreachable"],
-                why: "nobody can be asked over a link that is down, and its routes went with it",
+                others: &["neighbor.unresolved", "route.none", "route.unreachable", "route.prohibit", "route.blackhole", "route.missing", "route.forwarding-disabled", "remote.unanswered", "wire.lost", "ttl.expired"],
+                why: "nobody can be asked over a link that is down, and its routes went with it: what another route took its packets to knows nothing of them",
             },
         ],
         what: "The interface or its peer is down or gone. A route that went with its link counts too.",

@@ -37,7 +37,7 @@ family! {
         hooks: &["route"],
         beats: &[
             Beats {
-                others: &["route.forwarding-disabled", "route.none", "route.unreachable", "route.prohibit", "route.blackhole", "remote.unanswered", "wire.lost"],
+                others: &["route.forwarding-disabled", "route.none", "route.unreachable", "route.prohibit", "route.blackhole", "remote.unanswered", "wire.lost", "ttl.expired"],
                 why: "the machine that has the destination behind it is on a network of the sender's: where the default route took the packet nobody is at fault",
             },
         ],

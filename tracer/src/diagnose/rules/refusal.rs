@@ -6,6 +6,7 @@ use crate::host::Host;
 use crate::host::facts::{InterfaceAddress, Link, NextHop, TableRoute};
 use crate::model::clean::one_word;
 use crate::model::{Device, NetNs};
+use crate::network::bridging::bridge_of;
 use crate::network::links::peer_of;
 use crate::network::neighbour;
 use crate::network::route::{
@@ -347,10 +348,10 @@ impl<'a> Refusal<'a> {
 impl Refusal<'_> {
     /// The address that an interface here has lost: the owner of the destination is at its other end, and sends its
     /// answers to a gateway in their network that nobody has. Without it a route alone would not do.
-    fn lost_address(&self, netns: NetNs, shell: &Shell) -> Option<Remedy> {
+    pub(in super::super) fn lost_address(&self, netns: NetNs, shell: &Shell) -> Option<Remedy> {
         let (host, tuple) = (self.host, self.query.tuple);
         host.owners(tuple.dst).find_map(|owner| {
-            let link = peer_of(host, owner).filter(|peer| peer.device.netns == netns)?;
+            let link = attached(host, owner).filter(|link| link.device.netns == netns)?;
             let own = host
                 .addresses(owner)
                 .iter()
@@ -380,14 +381,20 @@ impl Refusal<'_> {
     }
 }
 
+/// The interface at the other end of a cable: the bridge, where that end is a port of one.
+pub(in super::super) fn attached(host: &Host, end: Device) -> Option<&Link> {
+    let peer = peer_of(host, end)?;
+    bridge_of(host, peer.device).or(Some(peer))
+}
+
 /// The way to an address that a neighbouring namespace owns.
-struct Lead<'a> {
+pub(in super::super) struct Lead<'a> {
     /// The owner's network.
     network: String,
     /// The neighbour's address on the link; `None`: the owner itself is at its other end.
-    gateway: Option<IpAddr>,
+    pub gateway: Option<IpAddr>,
     /// The interface that leads there.
-    link: &'a Link,
+    pub link: &'a Link,
 }
 
 impl Lead<'_> {
@@ -402,7 +409,7 @@ impl Lead<'_> {
 }
 
 /// The way from a namespace to an address that one of its neighbours owns.
-fn lead_to(host: &Host, netns: NetNs, dst: IpAddr) -> Option<Lead<'_>> {
+pub(in super::super) fn lead_to(host: &Host, netns: NetNs, dst: IpAddr) -> Option<Lead<'_>> {
     let network = |owner: Device| {
         let own: &InterfaceAddress = host.addresses(owner).iter().find(|a| a.address == dst)?;
         Some(format!(
@@ -411,7 +418,7 @@ fn lead_to(host: &Host, netns: NetNs, dst: IpAddr) -> Option<Lead<'_>> {
             own.prefix
         ))
     };
-    let here = |device: Device| peer_of(host, device).filter(|p| p.device.netns == netns);
+    let here = |device: Device| attached(host, device).filter(|l| l.device.netns == netns);
     host.owners(dst).find_map(|owner| {
         let network = network(owner)?;
         if let Some(link) = here(owner) {

@@ -797,7 +797,10 @@ fn meta(read: &Attributes<'_>) -> Option<Register> {
     let key = read.number(2)?;
     let named = |names: &[(u32, &str)]| {
         let mut names = names.iter();
-        Some(format!("meta {}", names.find(|(number, _)| *number == key)?.1))
+        Some(format!(
+            "meta {}",
+            names.find(|(number, _)| *number == key)?.1
+        ))
     };
     if let Some(name) = named(&NUMBERS) {
         return Some(number(name, 4, drawn::number));
