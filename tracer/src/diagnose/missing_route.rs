@@ -296,6 +296,44 @@ impl<'a> Astray<'a> {
             .undone_by(self.command("del"))
     }
 
+    /// The same through a VXLAN in which both machines are, as an overlay's own route has it.
+    fn through_vxlan(&self, host: &Host) -> Option<Remedy> {
+        let vxlans = |netns: NetNs| {
+            let links = host
+                .links()
+                .filter(move |l| l.device.netns == netns && l.up);
+            links.filter_map(|link| Some((link, link.vxlan.as_ref()?)))
+        };
+        let (own, hop) = vxlans(self.from.netns).find_map(|(own, here)| {
+            let mut others = vxlans(self.at);
+            let (far, _) = others.find(|(_, there)| there.vni == here.vni)?;
+            let mut addresses = host.addresses(far.device).iter().map(|a| a.address);
+            let same = |a: &IpAddr| a.is_ipv6() == self.dst.is_ipv6() && !is_link_local(*a);
+            Some((own, addresses.find(same)?))
+        })?;
+        let (ip, network) = (ip(self.dst.is_ipv6()), self.network());
+        let route = |verb: &'static str| {
+            command![
+                ..ip,
+                "route",
+                verb,
+                network,
+                "via",
+                hop,
+                "dev",
+                own.name,
+                "onlink"
+            ]
+        };
+        let text = format!(
+            "add the route to {} through {}, in which both are",
+            self.machine(host),
+            own.name
+        );
+        let change = Shell::of(host, Some(self.from.netns)).change(text, route("add"));
+        Some(change.undone_by(route("del")))
+    }
+
     fn look(&self, shell: &Shell) -> Remedy {
         let ip = ip(self.dst.is_ipv6());
         shell.look(
@@ -374,7 +412,12 @@ pub fn taken(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
             "other-loss",
             format!("what became of it there: {}", found.verdict.summary),
         );
-    Some(candidate.advise([astray.look(&shell), astray.added(host), who_makes_it(&name)]))
+    Some(
+        candidate
+            .advise([astray.look(&shell)])
+            .advise(astray.through_vxlan(host))
+            .advise([astray.added(host), who_makes_it(&name)]),
+    )
 }
 
 /// What a filter stopped that the default route took there, although the destination is behind a machine on another way: in

@@ -217,6 +217,9 @@ impl<'a> Refusal<'a> {
         if let Some(own) = self.of_its_own(shell, netns, refusing, &then) {
             return own;
         }
+        if let Some(moved) = self.behind_gateway(shell, (netns, refusing), &then) {
+            return moved;
+        }
         if let Some(back) = self.back(netns, &then) {
             return text(format!(
                 "do not just delete {words}: {back}. A route to where {dst} is is missing, or {dst} is not in use",
@@ -279,6 +282,35 @@ impl<'a> Refusal<'a> {
             route_words(host, netns, refusing)
         );
         route_commands::towards(shell, host, (dst, Some(refusing)), &way, missing)
+    }
+
+    /// A route for the destination alone by the only machine around that carries it on, where the refusing one is for a network that
+    /// has others too: as the block of a node, of which one address moved to another node.
+    fn behind_gateway(
+        &self,
+        shell: &Shell,
+        (netns, refusing): (NetNs, &TableRoute),
+        then: &Decision<'_>,
+    ) -> Option<Remedy> {
+        let (host, tuple) = (self.host, self.query.tuple);
+        let bits = if tuple.dst.is_ipv6() { 128 } else { 32 };
+        let gateway = gateways::only(host, (self.handed_by, netns), tuple)?;
+        let leads = |hop: &NextHop| hop.gateway == Some(gateway.address);
+        let there = matches!(then, Decision::Route { hops, .. } if hops.iter().all(leads));
+        if refusing.length == bits || there {
+            return None;
+        }
+        let way = route_commands::Way {
+            device: gateway.out.device,
+            gateway: Some(gateway.address),
+            source: None,
+        };
+        let text = format!(
+            "add a route for this address: {} is the only machine on its links that forwards and has a way to {}",
+            words::interface(host, gateway.near.device),
+            tuple.dst
+        );
+        route_commands::towards(shell, host, (tuple.dst, Some(refusing)), &way, text)
     }
 
     /// Where the packet would go back by the interface on which it came, to the machine that sent it here: a loop.

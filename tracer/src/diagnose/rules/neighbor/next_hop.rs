@@ -199,10 +199,11 @@ impl<'a> Way<'a> {
         if let Some(elsewhere) = told.elsewhere.first() {
             return self.by_other(elsewhere.through).into_iter().collect();
         }
-        if self.instead.is_some() {
-            return self.deleted().into_iter().collect();
-        }
-        self.other_gateway(told).into_iter().collect()
+        let deleted = self.deleted();
+        // A table of its own is there for what must not go by the others.
+        let apart = !matches!(self.rule.table, 253..=255);
+        let renamed = (apart || deleted.is_none()).then(|| self.other_gateway(told));
+        renamed.flatten().into_iter().chain(deleted).collect()
     }
 
     /// The route without the path that leads to the neighbour.
