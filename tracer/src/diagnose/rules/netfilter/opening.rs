@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use crate::host::facts::{BaseChain, Part, Rule, RuleVerdict, Side, Statement};
 use crate::model::{Direction, Fragment, Proto, Tuple};
 use crate::network::filter::{self, Answer, Change, End, Outcome, Packet, Rules, Undecided};
-use crate::uapi::nf_conntrack::{STATE_ESTABLISHED, STATE_INVALID, STATE_UNTRACKED};
+use crate::uapi::nf_conntrack::{STATE_ESTABLISHED, STATE_INVALID, STATE_NEW, STATE_UNTRACKED};
 
 use super::super::super::chain_commands::{AtHead, chain_words, let_pass};
 use super::super::super::hooks::Hook;
@@ -57,7 +57,10 @@ impl Tried {
         hook: Hook,
         (chain, owner): (&BaseChain, Option<&Owner>),
     ) -> Option<Self> {
+        // The source port of a tunnel's packet is another for each flow inside, and its answers have the same destination port.
+        let outer = loss.tunnel().is_some();
         let (there, back) = match loss.journey.direction {
+            _ if outer => (Side::Destination, Side::Destination),
             Direction::Reply => (Side::Source, Side::Destination),
             _ => (Side::Destination, Side::Source),
         };
@@ -87,13 +90,13 @@ impl Tried {
             }
             if let Some(name) = way_back(loss, hook) {
                 let way = Way { name, ..way };
-                let next = way.open(&answer_to(&asked), None, back, &mut openings);
+                let next = way.open(&answer_to(&asked, outer), None, back, &mut openings);
                 then.push(next.words("its answer"));
                 // What is answered to a large datagram may be as large.
                 for fragment in [first.as_ref().map(|_| &asked), first.as_ref()] {
                     let answer = fragment.map(|asked| Packet {
                         fragment: asked.fragment,
-                        ..answer_to(asked)
+                        ..answer_to(asked, outer)
                     });
                     if let Some(answer) = answer {
                         way.open(&answer, None, back, &mut openings);
@@ -115,7 +118,9 @@ impl Tried {
         let mut all = passes.into_iter();
         let first = all.next()?;
         let there = self.openings.first()?.server;
-        let what = if self.openings.iter().any(|opening| opening.server != there) {
+        let to = self.openings.first().map(|opening| opening.tuple.dst);
+        let back = |opening: &Opening| opening.server != there || Some(opening.tuple.dst) != to;
+        let what = if self.openings.iter().any(back) {
             "let this flow and its answers pass"
         } else {
             "let this flow pass"
@@ -190,8 +195,17 @@ fn way_back(loss: &Loss<'_>, hook: Hook) -> Option<&'static str> {
 }
 
 /// The answer as the same namespace sees it: of a connection that is known, where the packet's is; else as little of one
-/// as the packet itself.
-fn answer_to(packet: &Packet) -> Packet {
+/// as the packet itself. `outer`: a tunnel's packet, whose answers are a flow of their own to the same port.
+fn answer_to(packet: &Packet, outer: bool) -> Packet {
+    let back = |tuple: Tuple| match tuple.proto {
+        Proto::Udp if outer => Tuple {
+            src: tuple.dst,
+            dst: tuple.src,
+            ..tuple
+        },
+        _ => tuple.reversed(),
+    };
+    let own_flow = outer && packet.tuple.is_some_and(|tuple| tuple.proto == Proto::Udp);
     // An echo comes back as large as it was sent.
     let echo = |t: &Tuple| matches!(t.proto, Proto::Icmp | Proto::Icmp6);
     let fragment = packet
@@ -199,13 +213,15 @@ fn answer_to(packet: &Packet) -> Packet {
         .filter(|_| packet.tuple.as_ref().is_some_and(echo));
     let strange = |bit: u32| packet.states.is_some_and(|s| s & bit != 0);
     Packet {
-        tuple: packet.tuple.map(Tuple::reversed),
+        tuple: packet.tuple.map(back),
         iif: packet.oif.clone(),
         oif: packet.iif.clone(),
         source_mac: packet.destination_mac,
         destination_mac: packet.source_mac,
         states: Some(if strange(STATE_INVALID) {
             STATE_INVALID
+        } else if own_flow {
+            packet.states.unwrap_or(STATE_NEW)
         } else if strange(STATE_UNTRACKED) {
             STATE_UNTRACKED
         } else {
