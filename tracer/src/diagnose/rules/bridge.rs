@@ -117,6 +117,9 @@ pub fn refused(loss: &Loss<'_>) -> Option<Candidate> {
     if let Some(outdated) = l2::outdated::entry(loss) {
         return Some(outdated);
     }
+    if let Some(misplaced) = misplaced(loss) {
+        return Some(misplaced);
+    }
     if let Some(obstacle) = obstacle(loss) {
         return Some(held_up(loss, &obstacle));
     }
@@ -138,6 +141,31 @@ pub fn refused(loss: &Loss<'_>) -> Option<Candidate> {
             shell.look("the port it came in on", command!["bridge -d link show dev", name]),
             text("set what is wrong with: bridge link set dev PORT isolated off | hairpin on | flood on | locked off | state 3"),
         ]),
+    )
+}
+
+/// The forwarding database names a port behind which nobody has the frame's MAC: settings of that port do not count.
+fn misplaced(loss: &Loss<'_>) -> Option<Candidate> {
+    let host = loss.host;
+    let from = loss.last_device()?;
+    let (source, mac) = frame_macs(loss)?;
+    let bridge = bridge_of(host, from)?;
+    // What the port takes in at all is asked first.
+    let entered = host.link(from)?;
+    if from != bridge.device && at_entry(host, bridge, entered, Some(source)).is_some() {
+        return None;
+    }
+    let found = l2::Misplaced::of(host, bridge, mac)?;
+    let summary = format!(
+        "bridge does not pass it on{}: {}",
+        loss.at_words(),
+        found.words(host)
+    );
+    Some(
+        Candidate::new(&L2_BRIDGE, loss.place_at_device(HOOK), summary)
+            .explains(Specificity::Fact)
+            .because("fdb", fdb_words(loss, Some(mac)))
+            .advise(found.advice(host)),
     )
 }
 

@@ -31,8 +31,10 @@ pub fn address(loss: &Loss<'_>) -> Option<Candidate> {
     let unicast = Cast::of(frame.dst) == Cast::Unknown;
     // With another MAC than that of its neighbour entry the frame was rewritten behind it.
     let rewritten = Rewritten::of(loss).is_some();
+    let only = |device| l2::is_only_receiver(host, sender, hop, device);
     if !unicast
         || rewritten
+        || loss.device().is_some_and(only)
         || !owners_at(host, sender, hop).is_empty()
         || !nobody_has(loss, link, frame.dst)
     {

@@ -13,6 +13,8 @@ use crate::host::Host;
 use crate::host::facts::Link;
 use crate::model::{Detail, Device, Ethernet, Mac, Step};
 use crate::network::bridging::bridge_of;
+use crate::network::links::{peer_of, uppers};
+use crate::network::redirects;
 use crate::network::segment::Segment;
 use crate::network::tunnel::remote_of;
 use crate::sites;
@@ -30,6 +32,7 @@ use super::super::remedy::{Remedy, Shell, command, ip, text};
 use super::super::translation;
 use super::super::words;
 
+pub(super) use misled::Misplaced;
 use misled::misled;
 pub(in super::super) use rewritten::Rewritten;
 
@@ -170,8 +173,12 @@ struct Stray<'a> {
 impl Stray<'_> {
     /// Whether the interface is the one that it was for.
     fn is_meant(&self, host: &Host) -> bool {
+        let only = |hop| {
+            let sender = self.sender;
+            sender.is_some_and(|sender| is_only_receiver(host, sender, hop, self.here))
+        };
         self.next_hop
-            .is_some_and(|hop| host.is_local(self.here.netns, hop))
+            .is_some_and(|hop| host.is_local(self.here.netns, hop) || only(hop))
     }
 }
 
@@ -191,7 +198,25 @@ pub(super) fn owners<'a>(
             || devices.any(|device| Some(device.netns) == netns);
         passed || segment.is_some_and(|s| s.end(link.device).is_some())
     };
-    loss.host.by_mac(mac).filter(reached).collect()
+    let there = loss.host.by_mac(mac).filter(reached);
+    there
+        .filter(|link| !loss.host.is_gone(link.device))
+        .collect()
+}
+
+/// Whether an interface is the only one that gets what another one sends: the other end of its cable, which hands nothing on, while
+/// nobody has the address of the next hop, as those of AWS and Calico that pods have for their gateway.
+pub(in super::super) fn is_only_receiver(
+    host: &Host,
+    sender: Device,
+    hop: IpAddr,
+    here: Device,
+) -> bool {
+    let Some(peer) = peer_of(host, sender).filter(|peer| peer.device == here) else {
+        return false;
+    };
+    let hands_on = peer.master.is_some() || uppers(host, peer).next().is_some();
+    !hands_on && redirects::other_end(host, peer).is_none() && host.owners(hop).next().is_none()
 }
 
 fn stray<'a>(loss: &Loss<'a>) -> Option<Stray<'a>> {

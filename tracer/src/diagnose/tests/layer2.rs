@@ -166,14 +166,35 @@ fn a_locked_port_lets_in_whom_it_knows() {
 #[test]
 fn the_way_back_is_the_way_in() {
     let mut net = bridged(|_, _| {});
-    known(&mut net, 2, &[(1, 2)]);
-    let verdict = die_in_bridge(&mut net, "NOT_SPECIFIED", "br_handle_frame_finish");
+    known(&mut net, 1, &[(1, 2)]);
+    come_to_bridge(&mut net, 1, |walk| {
+        walk.dies(
+            Some(device(SWITCH, 1)),
+            dropped("NOT_SPECIFIED", "br_handle_frame_finish", "br_handle_frame"),
+        );
+    });
     check(
-        &verdict,
+        &net.verdict(),
         "l2.bridge",
         "hairpin is off on p1",
         "bridge link set dev p1 hairpin on",
     );
+}
+
+#[test]
+fn a_machine_known_on_the_port_of_its_senders_is_behind_another_one() {
+    for (state, kind) in [(0x40, "static"), (0x02, "dynamic")] {
+        let mut net = bridged(|_, _| {});
+        known(&mut net, 2, &[(1, state)]);
+        let verdict = die_in_bridge(&mut net, "NOT_SPECIFIED", "br_handle_frame_finish");
+        check(
+            &verdict,
+            "l2.bridge",
+            "the FDB of br0 has 02:00:00:00:00:02 on port p1, and it is behind p2 (right/eth0)",
+            &format!("bridge fdb replace 02:00:00:00:00:02 dev p2 master {kind}"),
+        );
+        assert!(!commands(&verdict).contains("hairpin"), "{verdict:#?}");
+    }
 }
 
 #[test]

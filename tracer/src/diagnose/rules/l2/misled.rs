@@ -5,13 +5,14 @@ use crate::host::Host;
 use crate::host::facts::{Attachment, FdbEntry, Link};
 use crate::model::{Device, IfIndex, Mac};
 use crate::network::bridging::{true_way, way_to};
+use crate::network::segment::Segment;
 use crate::network::tunnel::remote_of;
 
 use super::super::super::device_state;
 use super::super::super::layer2_commands::{fdb_of_bridge, fdb_of_tunnel};
 use super::super::super::loss::Loss;
 use super::super::super::overlay;
-use super::super::super::remedy::{Command, Remedy, Shell, command};
+use super::super::super::remedy::{Command, Remedy, Shell, command, text};
 use super::super::super::words;
 use super::super::duplicate::another_mac;
 use super::{bridges, misredirected, rewritten, sender, unredirected, vxlan};
@@ -138,6 +139,68 @@ fn by_bridge(loss: &Loss<'_>, here: Device, mac: Mac) -> Option<Misled> {
     })
 }
 
+/// A port to which a bridge sends frames for a MAC, and behind which nobody has it: the owner is behind another port.
+pub(in super::super) struct Misplaced<'a> {
+    known: Known<'a>,
+    truth: &'a Link,
+    owner: &'a Link,
+}
+
+impl<'a> Misplaced<'a> {
+    /// What the forwarding database has for a frame that the bridge did not pass on.
+    pub(in super::super) fn of(host: &'a Host, bridge: &'a Link, mac: Mac) -> Option<Self> {
+        let known = Known::at(host, bridge, mac).filter(|known| !known.entry.is_own())?;
+        let behind = |port: &Link| port.master == Some(bridge.device.ifindex.0);
+        let mut owners = host.by_mac(mac).filter(|link| !host.is_gone(link.device));
+        let (owner, truth) = owners.find_map(|owner| {
+            let truth = way_to(host, bridge, owner).filter(|truth| behind(truth))?;
+            Some((owner, truth))
+        })?;
+        let there = Segment::of_mac(host, known.port, mac);
+        let reached = |link: &Link| there.end(link.device).is_some();
+        let twice = host.by_mac(mac).any(reached) || known.port.device == truth.device;
+        (known.port.device != bridge.device && !twice).then_some(Self {
+            known,
+            truth,
+            owner,
+        })
+    }
+
+    /// As the end of a sentence.
+    pub(in super::super) fn words(&self, host: &Host) -> String {
+        format!(
+            "the FDB of {} has {} on port {}, and it is behind {} ({})",
+            self.known.bridge.name,
+            self.known.mac,
+            self.known.port.name,
+            self.truth.name,
+            words::interface(host, self.owner.device)
+        )
+    }
+
+    /// The entry moved to the right port, or removed.
+    pub(in super::super) fn advice(&self, host: &Host) -> Vec<Remedy> {
+        let known = &self.known;
+        let kind = known.entry.kind();
+        let sticky = known.entry.sticky.then_some("sticky");
+        let shell = Shell::of(host, Some(known.bridge.device.netns));
+        let moved = shell
+            .change(
+                format!("name the port behind which it is: {}", self.truth.name),
+                known.placed(self.truth, kind, sticky),
+            )
+            .undone_by(known.placed(known.port, kind, sticky));
+        let learns = (kind == "dynamic").then(|| {
+            text(format!(
+                "the bridge learns the MAC on {} again as soon as a frame with it as source comes in there, as one that comes back by a loop or a flood: bridge link set dev {} learning off",
+                known.port.name, known.port.name
+            ))
+        });
+        let look = known.look(host);
+        [look, moved].into_iter().chain(learns).collect()
+    }
+}
+
 /// What a bridge has for a MAC.
 struct Known<'a> {
     mac: Mac,
@@ -151,12 +214,13 @@ struct Known<'a> {
 impl<'a> Known<'a> {
     /// Of the first bridge on the way that has something.
     fn on_way(loss: &Loss<'a>, mac: Mac) -> Option<Self> {
-        let host = loss.host;
-        let (bridge, entry, entries) = bridges(loss).find_map(|bridge| {
-            let answer = host.forwarding(bridge.device, mac)?;
-            let entry = answer.entries.iter().find(|e| !e.default)?;
-            Some((bridge, *entry, answer.entries.len()))
-        })?;
+        bridges(loss).find_map(|bridge| Self::at(loss.host, bridge, mac))
+    }
+
+    fn at(host: &'a Host, bridge: &'a Link, mac: Mac) -> Option<Self> {
+        let answer = host.forwarding(bridge.device, mac)?;
+        let entry = *answer.entries.iter().find(|e| !e.default)?;
+        let entries = answer.entries.len();
         let port = host.link(Device {
             netns: bridge.device.netns,
             ifindex: IfIndex(entry.port),
@@ -170,15 +234,19 @@ impl<'a> Known<'a> {
         })
     }
 
+    fn look(&self, host: &Host) -> Remedy {
+        Shell::of(host, Some(self.bridge.device.netns)).look(
+            "look first: the bridge's entry for the MAC",
+            fdb_of_bridge(&self.bridge.name, self.mac),
+        )
+    }
+
     /// The wrong entry removed, or made the right one.
     fn corrected(&self, host: &Host, truth: Option<&Link>) -> Vec<Remedy> {
         let shell = Shell::of(host, Some(self.bridge.device.netns));
         let sticky = self.entry.sticky.then_some("sticky");
         let back = || self.placed(self.port, self.entry.kind(), sticky);
-        let look = shell.look(
-            "look first: the bridge's entry for the MAC",
-            fdb_of_bridge(&self.bridge.name, self.mac),
-        );
+        let look = self.look(host);
         let remove = shell
             .change(
                 "remove the wrong entry: the bridge learns the right one by itself",
