@@ -315,6 +315,10 @@ const EXPLANATIONS: &[(&str, Explain)] = &[
         own_link::given_away,
     ),
     (
+        "a TUN device that is down, with which the route went",
+        missing_route::gone_with_its_device,
+    ),
+    (
         "a default route where a route of its own is missing",
         missing_route::taken,
     ),

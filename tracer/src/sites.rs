@@ -286,6 +286,9 @@ sites! {
         reasons(&["SOCKET_RCVBUFF", "SOCKET_BACKLOG", "PROTO_MEM", "UDP_RCVBUFF", "TCP_LISTEN_OVERFLOW"]),
         at(&[NO_REASONS], &UDP_QUEUE),
     ];
+    TUN_INPUT: "a TUN device that is down gets a packet from its process (tun_get_user)", [
+        at(&["DEV_READY", UNNAMED, NO_REASONS], &["tun_get_user"]),
+    ];
     TUNNEL_INPUT: "decapsulation finds no tunnel: no VNI, no such ends or key, or nobody at the UDP port", [
         reasons(&["VXLAN_VNI_NOT_FOUND"]),
         unnamed(&[VXLAN_INPUT]),

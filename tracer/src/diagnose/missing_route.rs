@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 use crate::host::Host;
-use crate::host::facts::{InterfaceAddress, Question, TableRoute};
+use crate::host::facts::{InterfaceAddress, Link, Question, TableRoute};
 use crate::host::prefix::{holds, network};
 use crate::model::{Detail, Device, Direction, Event, Mac, NetNs};
 use crate::network::links::peer_of;
@@ -16,8 +16,8 @@ use crate::network::route::route_words;
 use crate::verdict::{Confidence, Place};
 
 use super::Found;
-use super::candidate::{Candidate, place_on};
-use super::causes::{Cause, ROUTE_MISSING, ROUTE_WRONG_HOP, by_code};
+use super::candidate::{Candidate, Specificity, place_at, place_on};
+use super::causes::{Cause, LINK_DOWN, ROUTE_MISSING, ROUTE_WRONG_HOP, by_code};
 use super::loss::Loss;
 use super::outranked;
 use super::remedy::{Command, Remedy, Shell, command, ip, text};
@@ -183,6 +183,58 @@ impl<'a> Astray<'a> {
             })
     }
 
+    /// The TUN device by which the machine is reached: it is down here, and its counterpart there is not.
+    fn downed(&self, host: &'a Host) -> Option<&'a Link> {
+        let tun = |netns: NetNs, up: bool| {
+            host.links().filter(move |link| {
+                let here = link.device.netns == netns && !host.is_gone(link.device);
+                here && link.kind == "tun" && link.up == up
+            })
+        };
+        let faced = |link: &&Link| tun(self.at, true).any(|far| far.name == link.name);
+        let mut found = tun(self.from.netns, false).filter(faced);
+        found.next().filter(|_| found.next().is_none())
+    }
+
+    /// A proposal where the route went with a TUN device that is down, and the default route takes what it led there.
+    #[must_use]
+    pub fn gone_with_its_device(&self, host: &'a Host) -> Option<Candidate> {
+        let link = self.downed(host)?;
+        let (network, name) = (self.network(), &link.name);
+        let shell = Shell::of(host, Some(link.device.netns));
+        let ip = || ip(self.dst.is_ipv6());
+        let set = |state: &'static str| command!["ip link set dev", name, state];
+        let summary = format!(
+            "link down on {} at {name}: the TUN device is down, and the route to {network} through it, which is behind {} ({name} there), went with it: the default route takes {}",
+            host.namespace(link.device.netns),
+            self.machine(host),
+            self.dst
+        );
+        let place = place_at(host, link.device, "device");
+        Some(
+            Candidate::new(&LINK_DOWN, place, summary)
+                .explains(Specificity::Linked)
+                .sure(Confidence::Likely)
+                .because(
+                    "link",
+                    format!(
+                        "{} has a TUN device {name} that is up, and here it is down",
+                        self.machine(host)
+                    ),
+                )
+                .because("address", self.has(host))
+                .advise([
+                    shell.look("look first", command!["ip link show dev", name]),
+                    self.look(&shell),
+                    shell
+                        .change("raise it, with the route that went", set("up"))
+                        .and(command![..ip(), "route add", network, "dev", name])
+                        .undone_by(set("down"))
+                        .scope("other routes that went with the device have to be made again: whatever serves it does so when it is started again".to_owned()),
+                ]),
+        )
+    }
+
     /// Whether nothing speaks for another way: an answer goes back by where its request came from, and that may be a tunnel.
     fn fits(&self, view: &View<'_>, direction: Direction) -> bool {
         let came = Detour::of(view).map(|detour| detour.came);
@@ -256,12 +308,19 @@ impl<'a> Astray<'a> {
             hook: Some("route".to_owned()),
             ..place_on(host, self.from.netns)
         };
+        Candidate::new(cause, place, summary)
+            .sure(Confidence::Likely)
+            .because("address", self.has(host))
+    }
+
+    /// How the machine has the destination behind it, and where it stands.
+    fn has(&self, host: &Host) -> String {
         let near = format!(
             "{} on the network of {}",
             self.next_hop,
             words::interface(host, self.by)
         );
-        let has = match self.inside {
+        match self.inside {
             Inside::Network(a) => format!(
                 "{} has {}/{}, and {near}",
                 self.machine(host),
@@ -274,10 +333,7 @@ impl<'a> Astray<'a> {
                 words::interface(host, device),
                 self.machine(host)
             ),
-        };
-        Candidate::new(cause, place, summary)
-            .sure(Confidence::Likely)
-            .because("address", has)
+        }
     }
 
     /// A command for the route to that machine.
@@ -287,7 +343,8 @@ impl<'a> Astray<'a> {
     }
 
     /// The route that is missing.
-    fn added(&self, host: &Host) -> Remedy {
+    #[must_use]
+    pub fn added(&self, host: &Host) -> Remedy {
         Shell::of(host, Some(self.from.netns))
             .change(
                 format!("add the route to {}", self.machine(host)),
@@ -377,6 +434,21 @@ pub fn question(view: &View<'_>) -> Option<Question> {
         netns: astray.from.netns,
         dst: astray.dst,
     })
+}
+
+/// The verdict's candidate, where a packet took the default route since its own went with a TUN device that is down.
+#[must_use]
+pub fn gone_with_its_device(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
+    let (direction, what) = failed(found, &LINK_DOWN)?;
+    let host = view.host;
+    let astray = Astray::of(view, direction)?;
+    astray.route(host).filter(|route| route.length == 0)?;
+    let mut candidate = astray.gone_with_its_device(host)?;
+    candidate.summary.insert_str(0, what);
+    Some(candidate.leads_to(found.verdict.outcome).because(
+        "other-loss",
+        format!("what became of it there: {}", found.verdict.summary),
+    ))
 }
 
 /// The verdict's candidate, where a packet that took the default route did not come through.

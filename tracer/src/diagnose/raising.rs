@@ -44,6 +44,10 @@ pub fn raise(host: &Host, link: &Link, text: &str, ends: &[IpAddr]) -> Remedy {
             link.name
         ]);
     }
+    for to in through_tun(host, link, ends) {
+        let ip = ip(to.contains(':'));
+        remedy = remedy.and(command![..ip, "route add", to, "dev", link.name]);
+    }
     remedy
         .undone_by(set("down"))
         .then(unknown_addresses(host, link, &lost, ends))
@@ -159,6 +163,39 @@ fn lost_routes(
     routes
 }
 
+/// Networks of these addresses that were reached through a TUN device, as far as nothing else leads to them.
+fn through_tun(host: &Host, link: &Link, ends: &[IpAddr]) -> Vec<String> {
+    let mut networks = Vec::new();
+    if link.kind != "tun" || link.up {
+        return networks;
+    }
+    let netns = link.device.netns;
+    for end in ends {
+        let read = towards(host, netns, *end);
+        let mut routes = read.into_iter().flatten();
+        let led = read.is_none() || routes.any(|r| r.kind == "unicast" && r.length > 0);
+        let here = host
+            .addresses_in(netns)
+            .any(|a| holds(a.address, a.prefix, *end));
+        let Some(network) = network_of(host, *end).filter(|_| !led && !here) else {
+            continue;
+        };
+        if !networks.contains(&network) {
+            networks.push(network);
+        }
+    }
+    networks
+}
+
+/// The network of an address, as its owner has it.
+fn network_of(host: &Host, end: IpAddr) -> Option<String> {
+    let prefix = host.owners(end).find_map(|owner| {
+        let mut list = host.addresses(owner).iter();
+        list.find(|a| a.address == end).map(|a| a.prefix)
+    })?;
+    Some(format!("{}/{prefix}", network(end, prefix)))
+}
+
 /// The address of the other end of a link, or of the bridge to which that belongs, in one of the link's own networks.
 fn gateway(host: &Host, link: &Link, own: &[(IpAddr, u8)]) -> Option<IpAddr> {
     let peer = peer_of(host, link.device)?;
@@ -186,14 +223,7 @@ fn destination(host: &Host, link: &Link, end: IpAddr) -> String {
     if only {
         return "default".to_owned();
     }
-    let prefix = host.owners(end).find_map(|owner| {
-        let list = host.addresses(owner).iter();
-        list.clone().find(|a| a.address == end).map(|a| a.prefix)
-    });
-    match prefix {
-        Some(prefix) => format!("{}/{prefix}", network(end, prefix)),
-        None => end.to_string(),
-    }
+    network_of(host, end).unwrap_or_else(|| end.to_string())
 }
 
 #[cfg(test)]

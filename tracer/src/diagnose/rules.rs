@@ -287,6 +287,12 @@ pub const RULES: &[Rule] = &[
         link::peer_refuses,
     ),
     rule!(
+        "a TUN device that is down",
+        &[&sites::TUN_INPUT],
+        &[needs::LEFT_ROUTES],
+        link::tun_down,
+    ),
+    rule!(
         "a frame that is too long for a shaper",
         &[&sites::QUEUEING],
         &[needs::DEVICE_STATE],

@@ -177,11 +177,16 @@ family! {
                 others: &["neighbor.unresolved", "route.none", "route.unreachable", "route.prohibit", "route.blackhole", "route.missing", "route.forwarding-disabled", "remote.unanswered", "wire.lost", "ttl.expired"],
                 why: "nobody can be asked over a link that is down, and its routes went with it: what another route took its packets to knows nothing of them",
             },
+            Beats {
+                others: &["route.missing", "route.forwarding-disabled", "route.prohibit", "route.blackhole", "remote.unanswered", "wire.lost"],
+                why: "the route went with a TUN device that is down: where the default route took the packet nobody is at fault",
+            },
         ],
         what: "The interface or its peer is down or gone. A route that went with its link counts too.",
         recognised: "QDISC_DROP in `__dev_queue_xmit` without carrier (a TUN device that no process has open has
             none) or on a device that is down and has no queue (`lo`); freed in `__dev_forward_skb2` with a peer that is down; a neighbour failure or a missing route on
-            an interface that is down.",
+            an interface that is down; DEV_READY in `tun_get_user`; or a packet that the default route took, while a TUN device
+            is down that the machine with the destination behind it has too.",
         confirm: "`ip link show dev IF`, at both ends.",
         fix: "`ip link set dev IF up`; start the process of a TUN device.",
     };

@@ -271,6 +271,18 @@ pub fn no_carrier(loss: &Loss<'_>) -> Option<Candidate> {
     })
 }
 
+/// A TUN device that is down: what its process writes is freed (`tun_get_user`, drivers/net/tun.c).
+pub fn tun_down(loss: &Loss<'_>) -> Option<Candidate> {
+    let host = loss.host;
+    let link = host.link(loss.device()?).filter(|link| !link.up)?;
+    let function = loss.info.function.clone();
+    let candidate = down(host, link.device, function, &ends(loss));
+    Some(candidate.because(
+        "link",
+        "a process has the TUN device open and writes packets into it, which are freed while it is down".to_owned(),
+    ))
+}
+
 /// The other end of a veth does not take it: down, or its MTU is smaller.
 pub fn peer_refuses(loss: &Loss<'_>) -> Option<Candidate> {
     let device = loss.last_device()?;

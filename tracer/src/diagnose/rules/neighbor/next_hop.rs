@@ -31,6 +31,8 @@ pub(super) struct Way<'a> {
     instead: Option<(&'a TableRoute, Vec<NextHop>)>,
     /// The address is the gateway.
     gateway: bool,
+    /// Where the packet goes.
+    dst: IpAddr,
 }
 
 /// Whether somebody on the link has the address, even if no answer comes.
@@ -76,6 +78,7 @@ impl<'a> Way<'a> {
             route,
             instead,
             gateway,
+            dst: query.tuple.dst,
         })
     }
 
@@ -202,6 +205,11 @@ impl<'a> Way<'a> {
         let deleted = self.deleted();
         // A table of its own is there for what must not go by the others.
         let apart = !matches!(self.rule.table, 253..=255);
+        // Others that take the default route may have no business there.
+        let missed = self.missed().filter(|_| deleted.is_none());
+        if let Some(missed) = missed {
+            return vec![missed.added(self.host)];
+        }
         let renamed = (apart || deleted.is_none()).then(|| self.other_gateway(told));
         renamed.flatten().into_iter().chain(deleted).collect()
     }
@@ -239,6 +247,14 @@ impl<'a> Way<'a> {
                 self.who.address, link.name
             ),
         )
+    }
+
+    /// The machine on a network of this namespace behind which the packet's destination is, where only the default route
+    /// takes it to the gateway.
+    pub(super) fn missed(&self) -> Option<Astray<'a>> {
+        let default = self.gateway && self.route.length == 0;
+        let missed = Astray::behind(self.host, (self.who.device, None), self.dst);
+        missed.filter(|_| default)
     }
 
     /// There is another way.
