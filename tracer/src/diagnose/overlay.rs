@@ -100,6 +100,35 @@ pub fn entry(verb: &'static str, mac: Mac, name: &str, end: IpAddr) -> Command {
     command!["bridge fdb", verb, mac, "dev", name, "dst", end]
 }
 
+/// An entry that names the wrong end: the right one in its place, or none where the device's default remote is right.
+#[must_use]
+pub fn corrected(
+    host: &Host,
+    device: Device,
+    mac: Mac,
+    (wrong, right): (IpAddr, IpAddr),
+) -> Remedy {
+    let name = host.interface(device);
+    let shell = Shell::of(host, Some(device.netns));
+    let vxlan = host.link(device).and_then(|link| link.vxlan.as_ref());
+    let by_default = vxlan.is_some_and(|vxlan| vxlan.remote == Some(right));
+    let (text, change) = match by_default {
+        true => (
+            format!(
+                "remove the entry: the device's default remote is {right}, the end at which it is"
+            ),
+            entry("del", mac, &name, wrong),
+        ),
+        false => (
+            "name the end at which it is".to_owned(),
+            entry("replace", mac, &name, right),
+        ),
+    };
+    shell
+        .change(text, change)
+        .undone_by(entry("replace", mac, &name, wrong))
+}
+
 /// The way through a device back to the asker: the route, and where the device has to be told, neighbour and remote end.
 fn way_back(host: &Host, near: &Link, asker: Asker<'_>) -> Vec<Command> {
     let (netns, name, to) = (near.device.netns, &near.name, asker.src);

@@ -3,7 +3,7 @@
 use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::{Question, Selectors};
-use crate::model::{Detail, Direction, Fate, Proto};
+use crate::model::{Detail, Device, Direction, Fate, Journey, Proto};
 use crate::network::links::peer_of;
 
 use super::advertisements;
@@ -192,11 +192,19 @@ fn about_missing(view: &View<'_>, direction: Direction, list: &mut Asked) {
         list.extend(nfqueue::questions(device.netns));
         list.extend(ovs::questions(view.host, &journey.steps));
         list.device_state(view.host, device);
+        list.extend(handed_to_tunnel(view.host, journey, device));
         unredirected::ask(view.host, device.netns, list);
         if let Some(peer) = peer_of(view.host, device) {
             list.device_state(view.host, peer.device);
         }
     }
+}
+
+/// To which end a VXLAN device sends the frame that was handed to it.
+fn handed_to_tunnel(host: &Host, journey: &Journey, device: Device) -> Option<Question> {
+    host.link(device)?.vxlan.as_ref()?;
+    let mac = last_seen(journey)?.packet.as_ref()?.ethernet?.dst;
+    Some(Question::Forwarding { device, mac })
 }
 
 /// An answer is due and has not come.

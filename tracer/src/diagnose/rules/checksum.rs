@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use crate::host::Host;
 use crate::host::facts::Link;
 use crate::model::{Detail, Device, Journey, NetNs};
+use crate::network::tunnel::underlay_netns;
 
-use super::super::candidate::{Candidate, Specificity};
+use super::super::candidate::{Candidate, Specificity, place_on};
 use super::super::causes::CHECKSUM;
 use super::super::loss::Loss;
 use super::super::remedy::{Remedy, Shell, command, text};
@@ -89,9 +90,24 @@ fn without(loss: &Loss<'_>, underlay: Device) -> Option<Candidate> {
         Some(link.device.netns) == loss.netns() && vxlan.is_some_and(|v| !v.takes_no_checksum6)
     };
     let takes = host.links().find(far)?;
-    if !outer.dst.is_ipv6() || !sends.vxlan.as_ref()?.no_checksum6 {
+    let candidate = unfit(host, (sends, takes), outer.dst)?;
+    Some(
+        Candidate {
+            place: loss.place(None),
+            ..candidate
+        }
+        .because("packet", format!("the outer packet is {outer}")),
+    )
+}
+
+/// One of two VXLAN devices sends over IPv6 without outer checksums, and the other one takes nothing without.
+#[must_use]
+pub(super) fn unfit(host: &Host, (sends, takes): (&Link, &Link), to: IpAddr) -> Option<Candidate> {
+    let without = sends.vxlan.as_ref()?.no_checksum6 && !takes.vxlan.as_ref()?.takes_no_checksum6;
+    if !to.is_ipv6() || !without {
         return None;
     }
+    let at = host.namespace(underlay_netns(takes));
     let (near, far) = (
         words::interface(host, sends.device),
         words::interface(host, takes.device),
@@ -107,14 +123,12 @@ fn without(loss: &Loss<'_>, underlay: Device) -> Option<Candidate> {
     Some(
         Candidate::new(
             &CHECKSUM,
-            loss.place(None),
+            place_on(host, underlay_netns(takes)),
             format!(
-                "outer UDP checksum missing{}: {near} sends its packets over IPv6 without (udp6zerocsumtx), and {far} takes none without (no udp6zerocsumrx)",
-                loss.at_words()
+                "outer UDP checksum missing on {at}: {near} sends its packets over IPv6 without (udp6zerocsumtx), and {far} takes none without (no udp6zerocsumrx)"
             ),
         )
         .explains(Specificity::Linked)
-        .because("packet", format!("the outer packet is {outer}"))
         .because("link", format!("{near} has udp6zerocsumtx, {far} has no udp6zerocsumrx"))
         .advise(looks)
         .advise([text(format!(

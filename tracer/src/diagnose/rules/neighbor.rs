@@ -10,6 +10,7 @@ use crate::network::links::peer_of;
 use crate::network::neighbour::{Answer, By, answer};
 use crate::network::route::Query;
 use crate::network::segment::Open;
+use crate::network::tunnel::remote_of;
 use crate::sites;
 use crate::uapi::fib::LOOPBACK_IFINDEX;
 use crate::uapi::neighbour::{self as states, NUD_FAILED, UNRESOLVED};
@@ -36,6 +37,7 @@ mod next_hop;
 mod port;
 mod preset;
 pub mod silence;
+mod tunnelled;
 mod unflooded;
 
 use next_hop::Way;
@@ -419,7 +421,14 @@ pub fn story(trace: &Trace, host: &Host, who: Unresolved, routed: Option<Query>)
     let astray = || overruled::of_neighbor(host, who);
     let taken = || intercepted::explained((trace, host), who, &told);
     let explained = silence::explained(trace, host, who, &told);
-    match explained.or_else(astray).or_else(taken) {
+    let carried = || tunnelled::refused(host, who);
+    let downed = || {
+        let way = Way::of(host, who, &routed?, false)?;
+        let candidate = way.missed()?.gone_with_its_device(host)?;
+        Some(candidate.because("neighbor", summary(host, who)))
+    };
+    let explained = explained.or_else(astray).or_else(taken);
+    match explained.or_else(carried).or_else(downed) {
         Some(candidate) => Story::Explained(candidate),
         None => Story::Nobody(nobody((trace, host), who, routed, &told)),
     }
@@ -429,7 +438,8 @@ pub fn story(trace: &Trace, host: &Host, who: Unresolved, routed: Option<Query>)
 fn lost_in_tunnel(trace: &Trace, host: &Host, who: Unresolved) -> Option<Candidate> {
     let asks = |loss: &&Loss<'_>| {
         let asked = loss.event.packet.as_ref().map(|packet| packet.transport);
-        let own = matches!(asked, Some(Transport::Neighbor { answer: false, target, .. }) if target == who.address);
+        let own =
+            matches!(asked, Some(Transport::Neighbor { target, .. }) if target == who.address);
         own && loss.tunnel().is_some()
     };
     let flows = trace.flows.iter().map(|flow| View { trace, host, flow });
@@ -584,20 +594,42 @@ pub fn unresolved(loss: &Loss<'_>) -> Option<Candidate> {
     Some(match (found, tunnel::outer_of(loss)) {
         (Ok(candidate), _) => candidate,
         (Err(candidate), None) => *candidate,
-        (Err(candidate), Some((device, remote))) => remote_end(loss, *candidate, device, remote),
+        (Err(candidate), Some((device, remote))) => {
+            remote_end((loss.host, loss.steps()), *candidate, device, remote)
+        }
     })
+}
+
+/// The same for a packet that waits: where it was handed to a tunnel that sends it to the neighbour for which it waits.
+pub(in super::super) fn waits_outside(
+    host: &Host,
+    steps: &[Step],
+    who: Unresolved,
+    candidate: Candidate,
+) -> Candidate {
+    let out = |s: &&Step| matches!(s.event.detail, Detail::Egress);
+    let tunnel = steps.iter().rev().find(out).and_then(|step| {
+        let device = step.event.device?;
+        host.link(device)?.vxlan.as_ref()?;
+        let mac = step.event.packet.as_ref()?.ethernet?.dst;
+        let end = remote_of(host, device, mac)?.address;
+        (end == who.address).then_some(device)
+    });
+    match tunnel {
+        Some(device) => remote_end((host, steps), candidate, device, who.address),
+        None => candidate,
+    }
 }
 
 /// The packet waited inside its tunnel: nobody is at the remote end to which the tunnel sends it.
 fn remote_end(
-    loss: &Loss<'_>,
+    (host, steps): (&Host, &[Step]),
     mut candidate: Candidate,
     device: Device,
     remote: IpAddr,
 ) -> Candidate {
-    let name = loss.host.interface(device);
+    let name = host.interface(device);
     candidate.summary += &format!(" (remote end {remote} of the tunnel {name})");
-    let host = loss.host;
     let shell = Shell::of(host, Some(device.netns));
     let candidate = candidate.advise([shell.look(
         format!("which entry of {name} sends to {remote}: is it the right end?"),
@@ -605,8 +637,7 @@ fn remote_end(
     )]);
     let out =
         |s: &&Step| s.event.device == Some(device) && matches!(s.event.detail, Detail::Egress);
-    let mac = loss
-        .steps()
+    let mac = steps
         .iter()
         .rev()
         .filter(out)
@@ -629,10 +660,5 @@ fn remote_end(
                 words::interface(host, owner.device)
             ),
         )
-        .advise([shell
-            .change(
-                "name the end at which it is",
-                overlay::entry("replace", mac, &name, end),
-            )
-            .undone_by(overlay::entry("replace", mac, &name, remote))])
+        .advise([overlay::corrected(host, device, mac, (remote, end))])
 }

@@ -321,7 +321,7 @@ pub fn no_remote(loss: &Loss<'_>) -> Option<Candidate> {
             let why = format!("no FDB entry names the remote end for {}", for_mac(mac));
             Some(without_entry(loss, mac, without(why)))
         }
-        ("VXLAN_ENTRY_EXISTS" | "VXLAN_NO_REMOTE", _) => {
+        ("VXLAN_NO_REMOTE", _) => {
             let why = "its FDB entry has no remote end".to_owned();
             Some(without_entry(loss, mac, without(why)))
         }

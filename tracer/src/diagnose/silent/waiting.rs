@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use crate::correlate::Trace;
 use crate::host::Host;
-use crate::model::{Direction, Event, Fate, FateCounts, Journey, Proto, Tuple};
+use crate::model::{Detail, Direction, Event, Fate, FateCounts, Journey, Proto, Tuple};
+use crate::network::tunnel::underlay_netns;
 use crate::uapi::neighbour::UNRESOLVED;
 use crate::verdict::Confidence;
 
@@ -25,14 +26,17 @@ pub(super) fn waiting(view: &View<'_>, counts: &Counts) -> Option<Silence> {
             continue;
         }
         let stuck = |j: &&Journey| matches!(j.fate, Fate::Vanished { .. } | Fate::InFlight);
-        let who = view
-            .journeys(direction)
-            .filter(stuck)
-            .filter_map(last_seen)
-            .find_map(|last| waits_for(view.trace, view.host, last));
-        let Some(who) = who else { continue };
+        let mut journeys = view.journeys(direction).filter(stuck);
+        let waits = journeys.find_map(|journey| {
+            let who = waits_for(view.trace, view.host, last_seen(journey)?)?;
+            Some((journey, who))
+        });
+        let Some((journey, who)) = waits else {
+            continue;
+        };
+        let candidate = stuck_at(view.trace, view.host, who);
         return Some(Silence {
-            candidate: stuck_at(view.trace, view.host, who),
+            candidate: neighbor::waits_outside(view.host, &journey.steps, who, candidate),
             direction,
             affected: fates.vanished + fates.in_flight,
             cause_known: true,
@@ -86,6 +90,30 @@ fn asks_for_loopback(host: &Host) -> bool {
 
 /// The neighbour that a packet last seen in `last` waits for: of its namespace, never resolved since.
 fn waits_for(trace: &Trace, host: &Host, last: &Event) -> Option<Unresolved> {
+    within(trace, host, last).or_else(|| below(trace, host, last))
+}
+
+/// The same in the namespace in which the outer packets of a tunnel travel, where that is another one: the neighbour was asked
+/// for when the tunnel was given the packet.
+fn below(trace: &Trace, host: &Host, last: &Event) -> Option<Unresolved> {
+    let given = matches!(last.detail, Detail::Egress);
+    let link = host.link(last.device?).filter(|_| given)?;
+    let netns = underlay_netns(link);
+    if netns == link.device.netns {
+        return None;
+    }
+    let outer = Event {
+        netns: Some(netns),
+        device: None,
+        tuple: None,
+        ..last.clone()
+    };
+    let who = neighbor::waited_for(trace, &outer, None)?;
+    let then = neighbor::asked_at(trace, who, &outer);
+    (who.device.netns == netns && then && !neighbor::answered(trace, who)).then_some(who)
+}
+
+fn within(trace: &Trace, host: &Host, last: &Event) -> Option<Unresolved> {
     let who = neighbor::waited_for(trace, last, None)?;
     let netns = last.device.map(|d| d.netns).or(last.netns)?;
     let gateway = host.routes.iter().any(|r| {

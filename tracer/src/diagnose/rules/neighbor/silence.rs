@@ -33,7 +33,7 @@ use super::super::super::words;
 use super::super::{flooded, link, localnet, macvlan, netfilter, ready, source, vlan};
 use super::{
     Unresolved, answered, foreign, intercepted, is_asked_for, preset, question_evidence,
-    question_words, senders, unresolved_in,
+    question_words, senders, tunnelled, unresolved_in,
 };
 
 /// Most neighbours that are asked about.
@@ -142,6 +142,7 @@ pub fn questions(trace: &Trace, host: &Host, who: Unresolved) -> Vec<Question> {
     }
     list.extend(foreign::question(trace, host, who));
     list.extend(preset::questions(host, who));
+    list.extend(tunnelled::questions(host, who));
     list.extend(intercepted::questions(who, &answer));
     // A gateway that nobody has may be meant to be an address of the one that forwards.
     if destination(trace, who) != who.address {
