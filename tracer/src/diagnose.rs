@@ -315,6 +315,10 @@ const EXPLANATIONS: &[(&str, Explain)] = &[
         own_link::given_away,
     ),
     (
+        "a frame that left with a MAC of its own host",
+        rules::l2::past_routing::left_with_it,
+    ),
+    (
         "a TUN device that is down, with which the route went",
         missing_route::gone_with_its_device,
     ),

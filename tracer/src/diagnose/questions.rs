@@ -19,7 +19,7 @@ use super::overruled;
 use super::ovs;
 use super::own_link;
 use super::ports;
-use super::rules::l2::unredirected;
+use super::rules::l2::{past_routing, unredirected};
 use super::rules::neighbor::{Unresolved, silence};
 use super::rules::{ALWAYS, RULES, ipsec, netfilter, ready};
 use super::service;
@@ -100,6 +100,7 @@ fn about_flow(view: &View<'_>, list: &mut Asked) {
     }
     if unanswered {
         list.extend(wireguard::asked(view));
+        past_routing::ask_where_left(view, list);
     }
     list.extend(ends::questions(view));
     list.extend(unread_question(view, &Counts { forward, reply }));

@@ -69,6 +69,10 @@ family! {
                 others: &["route.*", "netfilter.*", "neighbor.unresolved", "ttl.expired"],
                 why: "who took the frame is not the sender's next hop: what it does with the packet is not at fault",
             },
+            Beats {
+                others: &["remote.unanswered", "wire.lost"],
+                why: "a frame that left with the MAC of an interface of its own host is taken by nobody beyond",
+            },
         ],
         what: "The frame came to an interface with another MAC than it is for, and no other copy of it was taken; or a
             machine took it that is not the sender's next hop.",
@@ -83,7 +87,9 @@ family! {
             was not announced, somebody answers for it (proxy_arp), or the entry was typed. Where nobody on the
             segment has the frame's MAC, and an interface of it has the next hop's address with another one, the
             entry outlived that MAC, as when a bridge takes the MAC of a new port: whether a bridge dropped the frame
-            (NO_TX_TARGET) or a copy died at a bystander.",
+            (NO_TX_TARGET) or a copy died at a bystander. A frame that was handed on although it was addressed to the
+            interface where it came in (a redirect of tc, a program, `fwd to` of nftables) keeps that MAC past routing, and
+            is judged where it left this host too.",
         confirm: "`ip neigh` at the sender, `bridge fdb show` on the way, `ip link` here.",
         fix: "correct the neighbour or FDB entry, delete the rule; or, where the interface owns the next hop,
             `ip link set dev IF address MAC`.",

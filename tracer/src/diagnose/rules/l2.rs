@@ -3,6 +3,7 @@
 mod misled;
 mod misredirected;
 pub(super) mod outdated;
+pub mod past_routing;
 pub(super) mod rewritten;
 pub mod taken;
 pub mod unredirected;

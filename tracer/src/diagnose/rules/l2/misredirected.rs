@@ -1,10 +1,8 @@
 //! A frame that a tc filter handed to another interface than the one behind which the owner of its MAC is.
 
-use std::net::IpAddr;
-
 use crate::host::Host;
-use crate::host::facts::Attachment;
-use crate::model::{Detail, Device, Mac};
+use crate::host::facts::{Attachment, Question};
+use crate::model::{Detail, Device, Mac, Step};
 use crate::network::links::peer_of;
 
 use super::super::super::device_state;
@@ -13,21 +11,23 @@ use super::super::super::needs::Asked;
 use super::super::super::remedy::{Remedy, Shell, command};
 use super::super::super::words;
 use super::misled::Misled;
+use super::past_routing;
 
 /// Most redirects of one packet that are looked at.
 const MOST: usize = 4;
 
 /// An interface, on which hook the packet was seen there, and the interface of the same namespace by which it left at once.
-struct Handed {
-    from: Device,
-    hook: &'static str,
-    to: Device,
+#[derive(Clone, Copy)]
+pub(super) struct Handed {
+    pub(super) from: Device,
+    pub(super) hook: &'static str,
+    pub(super) to: Device,
 }
 
 /// Where the packet was handed from one interface to another without the stack between them.
-fn handed(loss: &Loss<'_>) -> Vec<Handed> {
+pub(super) fn handed(steps: &[Step]) -> Vec<Handed> {
     let mut seen: Vec<(Device, &'static str)> = Vec::new();
-    for step in loss.steps() {
+    for step in steps {
         let hook = match step.event.detail {
             Detail::Ingress => "tc-ingress",
             Detail::Egress => "tc-egress",
@@ -55,14 +55,15 @@ fn handed(loss: &Loss<'_>) -> Vec<Handed> {
 
 /// What to read of these interfaces.
 pub(super) fn questions(loss: &Loss<'_>, list: &mut Asked) {
-    for Handed { from, to, .. } in handed(loss) {
+    for Handed { from, to, .. } in handed(loss.steps()) {
         list.device_state(loss.host, from);
         list.device_state(loss.host, to);
+        list.push(Question::Chains { netns: from.netns });
     }
 }
 
 /// The filter that did it.
-fn filter<'a>(host: &'a Host, handed: &Handed) -> Option<&'a Attachment> {
+pub(super) fn filter<'a>(host: &'a Host, handed: &Handed) -> Option<&'a Attachment> {
     let mut filters = device_state::at(host, handed.from, handed.hook);
     filters.find(|filter| device_state::redirects(handed.from, filter).any(|to| to == handed.to))
 }
@@ -140,92 +141,14 @@ fn turned_in(loss: &Loss<'_>, mac: Mac) -> Option<Misled> {
     Some(Misled::by(host, (from, filter), words, advice))
 }
 
-/// A filter that hands on what was addressed to its own interface, and should have been routed: the frame keeps that interface's MAC.
-fn past_routing(loss: &Loss<'_>, mac: Mac) -> Option<Misled> {
-    let host = loss.host;
-    let addressed = |handed: &Handed| {
-        let own = host.link(handed.from).and_then(|link| link.mac);
-        handed.hook == "tc-ingress" && own == Some(mac)
-    };
-    let found = handed(loss)
-        .into_iter()
-        .filter(addressed)
-        .find_map(|handed| {
-            let filter = filter(host, &handed)?;
-            Some((handed, filter))
-        });
-    let (handed, filter) = found?;
-    let (from, to) = (host.interface(handed.from), host.interface(handed.to));
-    let words = format!(
-        "a tc filter of {} hands what comes in there to {to} past routing: the frame keeps the MAC of {from}",
-        words::interface(host, handed.from),
-    );
-    let pass = loss
-        .dst()
-        .and_then(|dst| passed_before(host, (handed.from, filter), dst));
-    let off = without(host, handed.from, filter, "the packet is routed then");
-    let advice = [look(host, handed.from, filter)]
-        .into_iter()
-        .chain(pass)
-        .chain([off])
-        .collect();
-    Some(Misled::by(host, (handed.from, filter), words, advice))
-}
-
-/// What goes to an address let past a filter, by one before it: as far as there is a place for that. A match without an action
-/// ends the classification, and needs no module for an action.
-fn passed_before(
-    host: &Host,
-    (device, filter): (Device, &Attachment),
-    dst: IpAddr,
-) -> Option<Remedy> {
-    let before = filter.priority.checked_sub(1).filter(|pref| *pref > 0)?;
-    let mut others = device_state::at(host, device, &filter.hook);
-    if others.any(|other| other.priority == before) {
-        return None;
-    }
-    let (name, side) = (host.interface(device), side(filter));
-    let (protocol, field, bits) = match dst {
-        IpAddr::V4(_) => ("ip", "ip", 32),
-        IpAddr::V6(_) => ("ipv6", "ip6", 128),
-    };
-    let network = format!("{dst}/{bits}");
-    let add = command![
-        "tc filter add dev",
-        name,
-        side,
-        "protocol",
-        protocol,
-        "pref",
-        before,
-        "u32 match",
-        field,
-        "dst",
-        network,
-        "flowid 1:1"
-    ];
-    let delete = command![
-        "tc filter del dev",
-        name,
-        side,
-        "protocol",
-        protocol,
-        "pref",
-        before
-    ];
-    let shell = Shell::of(host, Some(device.netns));
-    let text = format!("let what goes to {dst} be routed, by a filter before that one");
-    Some(shell.change(text, add).undone_by(delete))
-}
-
 /// What the story is.
 pub(super) fn told(loss: &Loss<'_>, mac: Mac) -> Option<Misled> {
-    let handed_on = turned_in(loss, mac).or_else(|| past_routing(loss, mac));
+    let handed_on = turned_in(loss, mac).or_else(|| past_routing::told(loss, mac));
     if handed_on.is_some() {
         return handed_on;
     }
     let host = loss.host;
-    let found = handed(loss).into_iter().rev().find_map(|handed| {
+    let found = handed(loss.steps()).into_iter().rev().find_map(|handed| {
         let filter = filter(host, &handed)?;
         let behind = behind(host, &handed, mac)?;
         Some((handed, filter, behind))
@@ -275,7 +198,7 @@ pub(super) fn without(host: &Host, device: Device, filter: &Attachment, then: &s
 }
 
 /// `ingress` or `egress`.
-fn side(filter: &Attachment) -> &str {
+pub(super) fn side(filter: &Attachment) -> &str {
     filter.hook.trim_start_matches("tc-")
 }
 
