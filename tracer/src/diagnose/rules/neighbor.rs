@@ -439,7 +439,7 @@ fn lost_in_tunnel(trace: &Trace, host: &Host, who: Unresolved) -> Option<Candida
     let asks = |loss: &&Loss<'_>| {
         let asked = loss.event.packet.as_ref().map(|packet| packet.transport);
         let own =
-            matches!(asked, Some(Transport::Neighbor { target, .. }) if target == who.address);
+            matches!(asked, Some(Transport::Neighbor { answer: false, target, .. }) if target == who.address);
         own && loss.tunnel().is_some()
     };
     let flows = trace.flows.iter().map(|flow| View { trace, host, flow });

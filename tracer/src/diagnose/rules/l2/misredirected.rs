@@ -143,10 +143,13 @@ fn turned_in(loss: &Loss<'_>, mac: Mac) -> Option<Misled> {
 
 /// What the story is.
 pub(super) fn told(loss: &Loss<'_>, mac: Mac) -> Option<Misled> {
-    let handed_on = turned_in(loss, mac).or_else(|| past_routing::told(loss, mac));
-    if handed_on.is_some() {
-        return handed_on;
-    }
+    turned_in(loss, mac)
+        .or_else(|| behind_another(loss, mac))
+        .or_else(|| past_routing::told(loss, mac))
+}
+
+/// A filter that hands what is for a MAC to another interface than the one behind which that is.
+fn behind_another(loss: &Loss<'_>, mac: Mac) -> Option<Misled> {
     let host = loss.host;
     let found = handed(loss.steps()).into_iter().rev().find_map(|handed| {
         let filter = filter(host, &handed)?;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crate::host::Host;
 use crate::host::facts::{Attachment, BaseChain, Rule, Side, Stop};
 use crate::model::{Detail, Device, Direction, Mac, NetNs, Step, Tuple};
-use crate::network::links::peer_of;
+use crate::uapi::if_arp::ARPHRD_ETHER;
 use crate::verdict::Confidence;
 
 use super::super::super::Found;
@@ -240,9 +240,14 @@ fn left(host: &Host, steps: &[Step]) -> Option<(Handed, Mac)> {
             step.event.device == Some(handed.to) && matches!(step.event.detail, Detail::Egress)
         };
         let frame = steps.iter().find(out)?.event.packet.as_ref()?.ethernet?;
-        let beyond = peer_of(host, handed.to).and_then(|peer| peer.mac);
-        let wrong = handed.hook == "tc-ingress" && frame.dst == own && beyond != Some(own);
-        wrong.then_some((handed, own))
+        // Interfaces that hand each other what comes in for a machine behind them have its MAC, or know it behind a tunnel.
+        let mut others = host.by_mac(own).filter(|link| link.device != handed.from);
+        let cable = host.link(handed.to).is_some_and(|link| {
+            let physical = link.kind.is_empty() && link.arp_type == ARPHRD_ETHER;
+            link.is_paired() || physical
+        });
+        let wrong = handed.hook == "tc-ingress" && frame.dst == own && cable;
+        (wrong && others.next().is_none()).then_some((handed, own))
     })
 }
 
