@@ -659,6 +659,12 @@ pub const REDIRECTS: Need = Need {
     ask: rules::l2::unredirected::questions,
 };
 
+/// What stands on the interfaces of a namespace that refused what is for a machine elsewhere too.
+pub const HANDED_UP: Need = Need {
+    what: "filters of a namespace's interfaces, where another one has the destination's address too",
+    ask: socket::ask_handed_up,
+};
+
 /// What the other ends of a tunnel know of it, where its own address is gone.
 pub const OTHER_ENDS: Need = Need {
     what: "entries of a tunnel's other ends for its MAC",

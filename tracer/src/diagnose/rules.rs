@@ -405,7 +405,7 @@ pub const RULES: &[Rule] = &[
     rule!(
         "a port on which nobody listens",
         &[&sites::NO_SOCKET],
-        &[needs::SOCKETS, needs::OTHER_PORTS],
+        &[needs::SOCKETS, needs::OTHER_PORTS, needs::HANDED_UP],
         socket::none,
     ),
     rule!(

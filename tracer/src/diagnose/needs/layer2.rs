@@ -60,6 +60,7 @@ pub(super) fn about_sender(loss: &Loss<'_>, list: &mut Asked) {
                 device: sender,
                 address,
             });
+            l2::ask_who_told(loss.host, sender, address, list);
         }
     }
     if let Some(rewritten) = l2::Rewritten::of(loss) {

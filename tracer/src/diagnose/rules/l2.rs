@@ -15,6 +15,7 @@ use crate::host::facts::Link;
 use crate::model::{Detail, Device, Ethernet, Mac, Step};
 use crate::network::bridging::bridge_of;
 use crate::network::links::{peer_of, uppers};
+use crate::network::neighbour::{Ask, By, answer};
 use crate::network::redirects;
 use crate::network::segment::Segment;
 use crate::network::tunnel::remote_of;
@@ -25,16 +26,17 @@ use crate::verdict::Place;
 
 use super::super::candidate::{Candidate, Specificity, place_at};
 use super::super::causes::L2_WRONG_MAC;
-use super::super::layer2_commands::{fdb_of_bridge, fdb_of_tunnel, set_mac};
+use super::super::layer2_commands::{fdb_of_bridge, fdb_of_tunnel, permanent_neighbour, set_mac};
 use super::super::loss::Loss;
+use super::super::needs::Asked;
 use super::super::overlay;
 use super::super::ovs;
 use super::super::remedy::{Remedy, Shell, command, ip, text};
 use super::super::translation;
 use super::super::words;
 
-pub(super) use misled::Misplaced;
 use misled::misled;
+pub(super) use misled::{Misled, Misplaced};
 pub(in super::super) use rewritten::Rewritten;
 
 /// The Ethernet header that the dropping interface saw: the inner one after decapsulation.
@@ -373,6 +375,12 @@ fn at_sender(
             None => change,
         }
     });
+    let told = told_by_table(host, found, sender);
+    let candidate = candidate.because("neighbor", told.as_ref().map(|(words, _)| words.clone()));
+    let right = match told {
+        Some((_, remedy)) => Some(remedy),
+        None => right,
+    };
     candidate
         .because(
             "neighbor",
@@ -388,6 +396,72 @@ fn at_sender(
         )])
         .advise(right)
         .advise(tunnel_entry(loss, found.carries))
+}
+
+/// A bridge that answers for others from its own table (`neigh_suppress`) and told the sender the wrong MAC: its entry corrected, and
+/// the sender's, which the next answer would make wrong again.
+fn told_by_table(host: &Host, found: &Stray<'_>, sender: Device) -> Option<(String, Remedy)> {
+    let (address, wrong) = (found.next_hop?, found.carries?);
+    let right = found.has.filter(|_| found.is_meant(host))?;
+    let learned = host.neighbor(sender, address)?.state & NUD_PERMANENT == 0;
+    let told = answer(host, asked_by(host, sender, address));
+    let bridge = told
+        .answerers
+        .iter()
+        .find(|answerer| matches!(answerer.by, By::Table) && answerer.mac == Some(wrong));
+    let bridge = bridge.filter(|_| learned)?.link;
+    let (at, name) = (words::interface(host, bridge.device), &bridge.name);
+    let own = host.interface(sender);
+    let entry = |mac: Mac| permanent_neighbour(address, mac, name);
+    let senders = |mac: Mac| {
+        command![
+            ..ip(address.is_ipv6()),
+            "neigh replace",
+            address,
+            "lladdr",
+            mac,
+            "dev",
+            own,
+            "nud reachable"
+        ]
+    };
+    let shell = Shell::of(host, Some(sender.netns));
+    let change = Shell::of(host, Some(bridge.device.netns))
+        .change(
+            format!("give {at}, which answers for {address}, the right MAC, and the sender too"),
+            entry(right),
+        )
+        .and_in(&shell, senders(right))
+        .undone_by(entry(wrong))
+        .undone_in(&shell, senders(wrong));
+    let words = format!(
+        "{at} answers questions for {address} from its own table of neighbours (neigh_suppress), and says {wrong}"
+    );
+    Some((words, change))
+}
+
+/// The question by which a sender learns a neighbour's MAC.
+fn asked_by(host: &Host, sender: Device, address: IpAddr) -> Ask {
+    Ask {
+        device: sender,
+        address,
+        source: host.near(sender, address).map(|own| own.address),
+    }
+}
+
+/// What to read about who told a sender a MAC.
+pub(in super::super) fn ask_who_told(
+    host: &Host,
+    sender: Device,
+    address: IpAddr,
+    list: &mut Asked,
+) {
+    let suppresses = host
+        .links()
+        .any(|link| link.port.is_some_and(|port| port.neigh_suppress));
+    if suppresses {
+        list.extend(answer(host, asked_by(host, sender, address)).missing);
+    }
 }
 
 /// The interface given the MAC that the frame carries. Whoever got a flooded copy is not the one that the others expect.

@@ -7,7 +7,7 @@ use crate::host::Host;
 use crate::host::facts::Link;
 use crate::model::{Detail, Device, DropInfo, Event};
 use crate::network::bridging;
-use crate::network::links::{members, peer_of};
+use crate::network::links::{is_idle, members, peer_of};
 use crate::verdict::{Confidence, Place};
 
 use super::super::candidate::{Candidate, Specificity, place_at};
@@ -161,12 +161,7 @@ fn open_port(host: &Host, bridge: &Link, ends: &[IpAddr]) -> Vec<Remedy> {
         })
     };
     let port = match ports.as_slice() {
-        [] => {
-            return vec![text(format!(
-                "attach the port that should be there: ip link set dev … master {}",
-                bridge.name
-            ))];
-        }
+        [] => return vec![attached(host, bridge, ends)],
         [only] => *only,
         several => match several.iter().find(leads) {
             Some(port) => *port,
@@ -189,6 +184,45 @@ fn open_port(host: &Host, bridge: &Link, ends: &[IpAddr]) -> Vec<Remedy> {
                 .undone_by(state(before))
         }
     }]
+}
+
+/// The interface that should be a port of a bridge without one: at its other end is one of these addresses, in the bridge's network.
+fn missing_port<'a>(host: &'a Host, bridge: &Link, ends: &[IpAddr]) -> Option<&'a Link> {
+    let near = |end: &IpAddr| {
+        let mut own = host.addresses(bridge.device).iter();
+        own.any(|own| routing::holds(own.address, own.prefix, *end))
+    };
+    let has = |netns, end: &IpAddr| near(end) && host.is_local(netns, *end);
+    let mut loose = host.links().filter(|link| {
+        let beside = link.device.netns == bridge.device.netns && link.device != bridge.device;
+        let far = peer_of(host, link.device).map(|peer| peer.device.netns);
+        let far = far.filter(|netns| *netns != bridge.device.netns);
+        beside
+            && link.master.is_none()
+            && !host.is_gone(link.device)
+            && is_idle(host, link)
+            && far.is_some_and(|netns| ends.iter().any(|end| has(netns, end)))
+    });
+    loose.next()
+}
+
+/// The missing port attached, where it is known.
+fn attached(host: &Host, bridge: &Link, ends: &[IpAddr]) -> Remedy {
+    let Some(port) = missing_port(host, bridge, ends) else {
+        return text(format!(
+            "attach the port that should be there: ip link set dev … master {}",
+            bridge.name
+        ));
+    };
+    let behind = peer_of(host, port.device).map_or_else(String::new, |peer| {
+        format!(", behind which {} is", words::interface(host, peer.device))
+    });
+    Shell::of(host, Some(bridge.device.netns))
+        .change(
+            format!("attach {}{behind}", port.name),
+            command!["ip link set dev", port.name, "master", bridge.name],
+        )
+        .undone_by(command!["ip link set dev", port.name, "nomaster"])
 }
 
 /// A drop because of a missing carrier, or of a device that is down and has no queue, as the loopback has none.

@@ -29,7 +29,7 @@ use super::super::translation;
 use super::super::view::View;
 use super::super::words;
 use super::l2::unredirected;
-use super::{netfilter, tunnel};
+use super::{netfilter, ready, tunnel};
 
 mod foreign;
 mod intercepted;
@@ -332,6 +332,9 @@ fn owner_evidence(host: &Host, who: Unresolved, told: &Answer<'_>) -> Vec<Eviden
             name(b.near)
         )
     }));
+    if list.is_empty() && address.is_ipv6() {
+        list.extend(ready::without_ipv6(host, &told.asked));
+    }
     if list.is_empty() {
         match host.owners(address).next() {
             None => list.push(format!("no interface of this host has {address}")),
@@ -438,8 +441,7 @@ pub fn story(trace: &Trace, host: &Host, who: Unresolved, routed: Option<Query>)
 fn lost_in_tunnel(trace: &Trace, host: &Host, who: Unresolved) -> Option<Candidate> {
     let asks = |loss: &&Loss<'_>| {
         let asked = loss.event.packet.as_ref().map(|packet| packet.transport);
-        let own =
-            matches!(asked, Some(Transport::Neighbor { answer: false, target, .. }) if target == who.address);
+        let own = matches!(asked, Some(Transport::Neighbor { answer: false, target, .. }) if target == who.address);
         own && loss.tunnel().is_some()
     };
     let flows = trace.flows.iter().map(|flow| View { trace, host, flow });

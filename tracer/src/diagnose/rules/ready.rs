@@ -38,6 +38,26 @@ fn is_off(host: &Host, netns: NetNs, interface: &str) -> bool {
         == Some("1")
 }
 
+/// Interfaces that get a question and take no part in IPv6, in words: one of them may be who should answer.
+pub fn without_ipv6(host: &Host, links: &[&Link]) -> Option<String> {
+    let off = links
+        .iter()
+        .filter(|link| is_off(host, link.device.netns, &link.name));
+    let names: Vec<String> = off
+        .map(|link| words::interface(host, link.device))
+        .collect();
+    (!names.is_empty()).then(|| {
+        let (what, has) = match names.len() {
+            1 => ("an interface", "has"),
+            _ => ("interfaces", "have"),
+        };
+        format!(
+            "{what} on this link {has} IPv6 disabled (disable_ipv6 = 1), and no address therefore: {}",
+            names.join(", ")
+        )
+    })
+}
+
 fn place(host: &Host, netns: NetNs, interface: Option<String>) -> Place {
     Place {
         interface,

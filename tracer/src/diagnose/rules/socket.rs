@@ -18,10 +18,13 @@ use super::super::causes::{
 use super::super::left_over::has_given_up;
 use super::super::local;
 use super::super::loss::{Loss, is_reset, is_syn};
+use super::super::needs::Asked;
 use super::super::ports;
 use super::super::remedy::{Remedy, Shell, command, sysctl, text};
 use super::super::route_commands;
 use super::super::words;
+use super::l2::Misled;
+use super::l2::unredirected::{self, taken_by_the_stack};
 
 /// `where.hook` of this family.
 const HOOK: &str = "socket";
@@ -79,11 +82,43 @@ pub fn none(loss: &Loss<'_>) -> Option<Candidate> {
     )
     .advise([listing(loss, &tuple)])
     .advise(accept_in_vrf(loss, &tuple));
+    if let Some(misled) = handed_up(loss, &tuple) {
+        let (kind, text) = misled.evidence;
+        let mut candidate = candidate.because(kind, text).explains(Specificity::Linked);
+        candidate.summary += &format!("; {}", misled.words);
+        candidate.remedies = misled.advice;
+        return Some(candidate);
+    }
     let candidate = match LoneRoute::of(loss, &tuple) {
         Some(route) => route.explain(candidate, loss, &tuple),
         None => candidate.advise([near.advice(loss, &tuple)]),
     };
     Some(with_sockets(candidate, loss, &tuple, &near))
+}
+
+/// What a namespace refused that keeps the address of a machine elsewhere, to which its interfaces hand all that comes in: the
+/// redirect there is missing.
+fn handed_up(loss: &Loss<'_>, tuple: &Tuple) -> Option<Misled> {
+    is_elsewhere_too(loss, tuple)
+        .then(|| taken_by_the_stack(loss))
+        .flatten()
+}
+
+/// Whether another namespace has the destination's address as well.
+fn is_elsewhere_too(loss: &Loss<'_>, tuple: &Tuple) -> bool {
+    let host = loss.host;
+    let mut owners = host.owners(tuple.dst);
+    !tuple.dst.is_loopback()
+        && owners.any(|owner| Some(owner.netns) != loss.netns() && !host.is_gone(owner))
+}
+
+/// The interfaces of a namespace that refused what is for a machine elsewhere too.
+pub(in super::super) fn ask_handed_up(loss: &Loss<'_>, list: &mut Asked) {
+    if let (Some(tuple), Some(netns)) = (loss.tuple(), loss.netns())
+        && is_elsewhere_too(loss, &tuple)
+    {
+        unredirected::ask(loss.host, netns, list);
+    }
 }
 
 /// A datagram that answers one which was seen to leave the same socket, or the answer to a connection's opening: the socket is

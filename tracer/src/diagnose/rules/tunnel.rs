@@ -10,7 +10,7 @@ use crate::host::Host;
 use crate::host::facts::{Link, Neighbor, Question, VxlanLink};
 use crate::model::{Detail, Device, Mac, NetNs, Proto, Tunnel, TunnelKind, Tuple};
 use crate::network::links::peer_of;
-use crate::network::tunnel::remote_of;
+use crate::network::tunnel::{remote_of, underlay_netns};
 use crate::sites::VXLAN_INPUT;
 use crate::uapi::neighbour::NUD_PERMANENT;
 
@@ -30,12 +30,20 @@ const HOOK: &str = "device";
 /// IANA's ports of VXLAN and Geneve, and the one Linux used first (flannel still does).
 const TUNNEL_PORTS: &[u16] = &[4789, 8472, 6081];
 
-/// VXLAN devices of the namespace.
+/// VXLAN devices whose outer packets travel in the namespace, wherever they stand themselves.
 fn devices(host: &Host, netns: Option<NetNs>) -> Vec<(&Link, &VxlanLink)> {
     host.links()
         .filter_map(|l| Some((l, l.vxlan.as_ref()?)))
-        .filter(|(l, _)| Some(l.device.netns) == netns)
+        .filter(|(l, _)| Some(underlay_netns(l)) == netns && !host.is_gone(l.device))
         .collect()
+}
+
+/// Such a device: where it stands, if that is another namespace.
+fn device_words(loss: &Loss<'_>, link: &Link) -> String {
+    match Some(link.device.netns) == loss.netns() {
+        true => link.name.clone(),
+        false => words::interface(loss.host, link.device),
+    }
 }
 
 /// Decapsulation found no such tunnel.
@@ -81,11 +89,11 @@ fn unknown_vni(loss: &Loss<'_>, tunnel: Option<Tunnel>) -> Candidate {
         .find(|(_, v)| port.is_none_or(|p| v.port == p) && Some(v.vni) != id);
     match (same, other) {
         (Some((link, _)), _) if !link.up => {
-            candidate.summary += &format!(": {} has it and is down", link.name);
+            candidate.summary += &format!(": {} has it and is down", device_words(loss, link));
             candidate.advise(raise(loss, link))
         }
         (None, Some((link, vxlan))) => {
-            candidate.summary += &format!(": {} has VNI {}", link.name, vxlan.vni);
+            candidate.summary += &format!(": {} has VNI {}", device_words(loss, link), vxlan.vni);
             candidate.advise(remade(loss, link, id.unwrap_or_default(), vxlan.port))
         }
         _ => candidate.advise([
@@ -127,11 +135,12 @@ fn unknown_port(loss: &Loss<'_>, tunnel: Option<Tunnel>) -> Option<Candidate> {
         .max_by_key(|(_, v)| Some(v.vni) == id);
     Some(match (down, other) {
         (Some((link, _)), _) => {
-            candidate.summary += &format!(": {} has that port and is down", link.name);
+            candidate.summary +=
+                &format!(": {} has that port and is down", device_words(loss, link));
             candidate.advise(raise(loss, link))
         }
         (None, Some((link, vxlan))) => {
-            candidate.summary += &format!(": {} has port {}", link.name, vxlan.port);
+            candidate.summary += &format!(": {} has port {}", device_words(loss, link), vxlan.port);
             candidate.advise(remade(loss, link, vxlan.vni, outer.dport))
         }
         (None, None) if tunnel.is_some_and(|t| t.kind == TunnelKind::RawUdp) => {

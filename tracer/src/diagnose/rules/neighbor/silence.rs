@@ -128,9 +128,11 @@ pub fn questions(trace: &Trace, host: &Host, who: Unresolved) -> Vec<Question> {
         }
     }
     list.extend(led_past_local(who, &answer));
-    if let Some(peer) = peer_of(host, who.device).filter(|_| who.address.is_ipv6()) {
-        let netns = peer.device.netns;
-        let names = [peer.name.as_str(), "all"].map(ready::disable_sysctl);
+    let peer = peer_of(host, who.device).into_iter();
+    let on_link = answer.asked.iter().copied().take(FEW);
+    for link in peer.chain(on_link).filter(|_| who.address.is_ipv6()) {
+        let netns = link.device.netns;
+        let names = [link.name.as_str(), "all"].map(ready::disable_sysctl);
         list.extend(names.map(|name| Question::Sysctl { netns, name }));
     }
     // What carries nothing comes back with the routes that went at its other end; of a bridge at those of its ports.
