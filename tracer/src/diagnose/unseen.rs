@@ -45,7 +45,7 @@ fn others_alone(views: &[View<'_>], failure: &Failure) -> bool {
         !view.is_aside() && tuples.any(|(_, t)| t.dst == dst || t.src == dst)
     };
     let begins_elsewhere = |view: &View<'_>| {
-        let forward = view.flow.tuples.iter().any(|(_, t)| t.dst == dst);
+        let forward = view.flow.asked().is_some_and(|asked| asked.dst == dst);
         let mut sent = view.journeys(Direction::Forward);
         let first = sent.find_map(|journey| {
             let event = &journey.steps.first()?.event;
