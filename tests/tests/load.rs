@@ -28,7 +28,7 @@ use tracer::host::namespaces::NetnsFd;
 use tracer::kernel::{Kernel, LoadOptions, Outcome, Target};
 use tracer::model::{Device, IfIndex, KtimeNs};
 use tracer_common::filter::{RawClause, RawFilter};
-use tracer_common::hook::{HOOKS, TC_EGRESS, TC_INGRESS};
+use tracer_common::hook::{Attach, HOOKS, TC_EGRESS, TC_INGRESS};
 use zerocopy::FromZeros;
 
 /// Without these there is no path and no verdict: every supported kernel has them.
@@ -340,9 +340,33 @@ fn the_table_of_hooks_has_a_program_for_each_tracepoint() {
             .collect();
         for hook in HOOKS
             .iter()
-            .filter(|hook| hook.id != TC_INGRESS && hook.id != TC_EGRESS)
+            .filter(|hook| hook.attach == Attach::Tracepoint)
         {
             assert!(named.contains(hook.name), "{}", hook.name);
+        }
+    });
+}
+
+#[test]
+fn tracepoints_of_a_module_are_attached_where_it_is_loaded() {
+    isolated(|| {
+        // Where the kernel has no modules, it has no such one.
+        let _ = Command::new("modprobe").arg("openvswitch").status();
+        let types = fs::read("/sys/kernel/btf/openvswitch").unwrap_or_default();
+        let has = |name: &str| {
+            let typedef = format!("btf_trace_{name}\0");
+            types
+                .windows(typedef.len())
+                .any(|part| part == typedef.as_bytes())
+        };
+        let probes = load().attach_module_tracepoints();
+        assert_eq!(probes.len(), 2);
+        for probe in probes {
+            let expected = match has(&probe.name) {
+                true => ProbeState::Attached,
+                false => ProbeState::Missing,
+            };
+            assert_eq!(probe.state, expected, "{}: {}", probe.name, probe.detail);
         }
     });
 }

@@ -24,6 +24,8 @@
 //! | `udp_fail_queue_rcv_skb` | rc (as i64) | | |
 //! | `inet_sk_error_report` | sk_err | | `sk_*` |
 //! | `xdp_exception` | action | | `ifindex` |
+//! | `ovs_do_execute_action` | its type; above it [`LAST_ACTION`] | first word of its value: a port, a table of conntrack … | |
+//! | `ovs_dp_upcall` | command, zero where its place is not known | | |
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -33,6 +35,9 @@ use crate::tuple::RawTuple;
 pub const MAX_STACK: usize = 20;
 /// Largest `--snaplen`.
 pub const MAX_SNAPLEN: u16 = 1024;
+
+/// Bit of `arg0` of `ovs_do_execute_action`: the last action of its list.
+pub const LAST_ACTION: u64 = 1 << 16;
 
 /// The tuple of this packet is one that was asked for, in the asked direction.
 pub const FLAG_MATCH_FORWARD: u32 = 1 << 0;

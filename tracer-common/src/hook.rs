@@ -12,6 +12,9 @@ pub enum Attach {
     TcEgress,
     /// Tracepoint (tp_btf, else raw tracepoint), one attachment for the machine.
     Tracepoint,
+    /// Tracepoint of a module, one attachment for the machine while what the module is for is there. A raw tracepoint: aya
+    /// looks for the type of a tp_btf program in the kernel's own BTF alone.
+    ModuleTracepoint,
 }
 
 /// What a hook puts into one of the two fields of a record that are its own ([`crate::event::RawEvent::arg0`], `arg1`).
@@ -83,6 +86,8 @@ hooks! {
     INET_SK_ERROR_REPORT = 25, "inet_sk_error_report", Tracepoint, Errno, Unused, "errors given to a socket";
     TCP_BAD_CSUM = 26, "tcp_bad_csum", Tracepoint, Unused, Unused, "TCP segments with a bad checksum";
     XDP_EXCEPTION = 27, "xdp_exception", Tracepoint, Number, Unused, "XDP programs that aborted";
+    OVS_ACTION = 28, "ovs_do_execute_action", ModuleTracepoint, Number, Number, "actions of Open vSwitch's flows";
+    OVS_UPCALL = 29, "ovs_dp_upcall", ModuleTracepoint, Number, Unused, "packets handed to ovs-vswitchd";
 }
 
 /// What the two own fields of a hook's records are: of a hook that the table lacks, nothing that is known.

@@ -118,6 +118,7 @@ layout! {
     fib6_nh_common = "fib6_nh.nh_common", optional;
     fib6_table_id = "fib6_table.tb6_id", optional;
     net_fib6_null = "net.ipv6.fib6_null_entry", optional;
+    upcall_cmd = "dp_upcall_info.cmd", optional;
     consume_skb_args = "#consume_skb", optional;
     tcp_send_reset_reason = "@tcp_send_reset:enum sk_rst_reason", optional;
     tcp_retransmit_err = "@tcp_retransmit_skb:int", optional;

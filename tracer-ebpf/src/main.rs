@@ -1,7 +1,8 @@
 //! The kernel programs: entries only. What they do stands in [`tc`] and [`tracepoint`].
 //!
 //! Every tracepoint has two programs made from one function: `btf_*` follows typed pointers with plain loads,
-//! `raw_*` reads by helper where the kernel has no BTF-typed tracepoints. User space loads one set.
+//! `raw_*` reads by helper where the kernel has no BTF-typed tracepoints. User space loads one set. Tracepoints of modules
+//! have the second one alone.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
@@ -26,7 +27,7 @@ use tracer_common::hook::{TC_EGRESS, TC_INGRESS};
 
 use crate::kernel::{Args, Direct, Probe};
 use crate::tc::{Bare, Ethernet};
-use crate::tracepoint::{delivery, device, drop, neigh, route, tcp};
+use crate::tracepoint::{delivery, device, drop, neigh, route, switch, tcp};
 
 /// The only verdict that any of our classifiers gives: "go on" (`TCX_NEXT`).
 const GO_ON: i32 = -1;
@@ -104,6 +105,22 @@ tracepoints! {
     "sock_recv_length", btf_sock_recv_length, raw_sock_recv_length => delivery::sock_recv_length;
     "skb_copy_datagram_iovec", btf_skb_copy_datagram_iovec, raw_skb_copy_datagram_iovec => delivery::skb_copy_datagram_iovec;
     "inet_sk_error_report", btf_inet_sk_error_report, raw_inet_sk_error_report => delivery::inet_sk_error_report;
+}
+
+macro_rules! module_tracepoints {
+    ($($name:literal, $raw:ident => $body:path;)*) => {$(
+        #[raw_tracepoint(tracepoint = $name)]
+        #[inline(always)]
+        fn $raw(ctx: RawTracePointContext) -> i32 {
+            $body(Args::<Probe>::new(ctx.as_ptr()));
+            0
+        }
+    )*};
+}
+
+module_tracepoints! {
+    "ovs_do_execute_action", raw_ovs_do_execute_action => switch::action;
+    "ovs_dp_upcall", raw_ovs_dp_upcall => switch::upcall;
 }
 
 #[panic_handler]

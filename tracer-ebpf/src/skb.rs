@@ -142,7 +142,7 @@ pub(crate) fn describe<A: Access>(event: &mut RawEvent, skb: Ptr) {
     event.protocol = u16::from_be(field!(A, u16, skb, skb_protocol));
     // bit fields: the first three and the first bit of their bytes on little-endian machines
     event.pkt_type = field!(A, u8, skb, skb_pkt_type) & 7;
-    if field!(A, u8, skb, skb_cloned) & 1 != 0 {
+    if is_cloned::<A>(skb) {
         event.flags |= FLAG_CLONED;
     }
     (event.gso_size, event.gso_segs) = shared::<A>(skb);
@@ -163,6 +163,12 @@ pub(crate) fn describe<A: Access>(event: &mut RawEvent, skb: Ptr) {
             event.known |= KNOWN_CT;
         }
     }
+}
+
+/// Whether another skb may share its data.
+#[inline(always)]
+pub(crate) fn is_cloned<A: Access>(skb: Ptr) -> bool {
+    field!(A, u8, skb, skb_cloned) & 1 != 0
 }
 
 /// A device's number and the inode of its namespace.

@@ -7,6 +7,7 @@ pub(crate) mod device;
 pub(crate) mod drop;
 pub(crate) mod neigh;
 pub(crate) mod route;
+pub(crate) mod switch;
 pub(crate) mod tcp;
 
 use core::mem::MaybeUninit;

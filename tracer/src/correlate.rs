@@ -406,7 +406,12 @@ fn insert(journey: &mut Journey, placed: Placement, event: Event, most: usize) {
 /// Whether an event that belongs to no packet may explain something nevertheless.
 fn tells_by_itself(event: &Event) -> bool {
     match &event.detail {
-        Detail::Unknown | Detail::Ingress | Detail::Egress | Detail::Consumed { .. } => false,
+        Detail::Unknown
+        | Detail::Ingress
+        | Detail::Egress
+        | Detail::Consumed { .. }
+        | Detail::SwitchAction(_)
+        | Detail::Upcall { .. } => false,
         Detail::Drop(_) => is_loss(event, Direction::Forward) == Some(true),
         Detail::Refused { .. } => event.device.is_some(),
         _ => event.tuple.is_some() || event.socket.is_some(),

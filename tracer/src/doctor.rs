@@ -156,7 +156,10 @@ impl Examination {
     pub fn traced(&mut self, host: &Host, (namespaces, ready_ms): (u32, u64)) {
         self.hooks = HOOKS
             .iter()
-            .filter(|hook| matches!(hook.attach, Attach::Tracepoint))
+            .filter(|hook| {
+                // Of a module only where it is at work.
+                hook.attach == Attach::Tracepoint || host.probes.contains_key(hook.name)
+            })
             .map(|hook| state_of(hook.name, hook.gives, host.probes.get(hook.name)))
             .collect();
         let (covered, total) = host.coverage;

@@ -26,8 +26,9 @@ use std::thread;
 use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::programs::{Program, ProgramError};
 use aya::{Btf, Ebpf, EbpfError};
+use nix::errno::Errno;
 use tracer_common::filter::RawFilter;
-use tracer_common::hook::HookInfo;
+use tracer_common::hook::{Attach, HOOKS, HookInfo};
 use tracer_common::names;
 
 pub use accounts::{Measured, Measurement, Runs};
@@ -214,6 +215,18 @@ impl Kernel {
             .collect()
     }
 
+    /// Attaches the programs of modules' tracepoints: to be called once, when what the modules are for is there. Programs that
+    /// follow the module's types are not to be had (`unknown BTF type name 'btf_trace_ovs_do_execute_action'`, aya 0.16).
+    pub fn attach_module_tracepoints(&mut self) -> Vec<Probe> {
+        let _fast = Expedited::begin();
+        let Self { ebpf, accounts, .. } = self;
+        HOOKS
+            .iter()
+            .filter(|hook| hook.attach == Attach::ModuleTracepoint)
+            .map(|hook| attach_module_tracepoint(ebpf, accounts, hook))
+            .collect()
+    }
+
     /// Attaches the classifiers to interfaces, those already watched left aside.
     pub fn attach_interfaces(&mut self, targets: &[Target<'_>]) -> Vec<Outcome> {
         let _fast = (targets.len() > FEW).then(Expedited::begin).flatten();
@@ -381,6 +394,25 @@ fn attach_tracepoint(
         Variant::Raw => attach_raw(ebpf, accounts, hook.name)
             .map(|()| RAW)
             .map_or_else(failed, attached),
+    };
+    Probe {
+        name: hook.name.to_owned(),
+        state,
+        detail,
+    }
+}
+
+fn attach_module_tracepoint(
+    ebpf: &mut Ebpf,
+    accounts: &mut Accounts,
+    hook: &'static HookInfo,
+) -> Probe {
+    let (state, detail) = match attach_raw(ebpf, accounts, hook.name) {
+        Ok(()) => attached(RAW),
+        Err(error) if attach::errno(&error) == Some(Errno::ENOENT) => {
+            (ProbeState::Missing, hook.gives.to_owned())
+        }
+        Err(error) => failed(error),
     };
     Probe {
         name: hook.name.to_owned(),

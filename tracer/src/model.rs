@@ -464,8 +464,26 @@ pub enum Detail {
         /// XDP action number.
         action: u32,
     },
+    /// Open vSwitch does with the packet what a flow says, one action of it.
+    SwitchAction(SwitchAction),
+    /// Open vSwitch hands the packet to its daemon.
+    Upcall {
+        /// No flow of the kernel matches it; else the flow wants it. `None` where the kernel does not show its types.
+        missed: Option<bool>,
+    },
     /// A hook that this version does not know.
     Unknown,
+}
+
+/// An action of a flow in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SwitchAction {
+    /// OVS_ACTION_ATTR_*.
+    pub kind: u16,
+    /// First word of its value: the port's number in the datapath, the number of a further look-up …
+    pub value: u32,
+    /// No other one follows in the same list.
+    pub last: bool,
 }
 
 /// A neighbour entry.

@@ -14,6 +14,7 @@ pub mod neighbour;
 pub mod netdevice;
 pub mod netfilter;
 pub mod nf_conntrack;
+pub mod openvswitch;
 pub mod pkt_sched;
 pub mod rtnetlink;
 pub mod tcp;

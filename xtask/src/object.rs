@@ -59,10 +59,15 @@ fn programs() -> BTreeSet<String> {
     let tracepoints = tracepoints.flat_map(|hook| {
         [names::BTF_PREFIX, names::RAW_PREFIX].map(|prefix| format!("{prefix}{}", hook.name))
     });
+    let of_modules = HOOKS
+        .iter()
+        .filter(|hook| hook.attach == Attach::ModuleTracepoint)
+        .map(|hook| format!("{}{}", names::RAW_PREFIX, hook.name));
     names::CLASSIFIERS
         .iter()
         .map(ToString::to_string)
         .chain(tracepoints)
+        .chain(of_modules)
         .collect()
 }
 

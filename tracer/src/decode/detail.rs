@@ -1,11 +1,13 @@
 //! The hook's own part of a record.
 
-use tracer_common::event::{KNOWN_CT, KNOWN_DEV, KNOWN_DST, RawEvent};
+use tracer_common::event::{KNOWN_CT, KNOWN_DEV, KNOWN_DST, LAST_ACTION, RawEvent};
 use tracer_common::hook;
 use tracer_common::stats::site;
 
 use crate::host::Host;
-use crate::model::{Detail, DropInfo, FibEvent, Frame, Mac, NeighborEvent, raw_address};
+use crate::model::{
+    Detail, DropInfo, FibEvent, Frame, Mac, NeighborEvent, SwitchAction, raw_address,
+};
 use crate::uapi::fib::LOOPBACK_IFINDEX;
 use crate::uapi::netdevice::{IFF_UP, LINK_STATE_NOCARRIER};
 
@@ -15,6 +17,9 @@ use super::{function, text};
 const CT_ATTACHED: u32 = 8;
 /// `ct_info` of a packet without an entry that is to have none (IP_CT_UNTRACKED, linux/netfilter/nf_conntrack_common.h).
 const CT_UNTRACKED: u32 = 7;
+
+/// OVS_PACKET_CMD_MISS (uapi/linux/openvswitch.h).
+const CMD_MISS: u64 = 1;
 
 /// Functions between the place that frees a packet and the tracepoint: not part of a stack that is shown.
 const FREEING: &[&str] = &[
@@ -89,6 +94,14 @@ pub(super) fn detail(raw: &RawEvent, bytes: &[u8], stack: &[u8], host: &Host) ->
         hook::TCP_BAD_CSUM => Detail::BadChecksum,
         hook::XDP_EXCEPTION => Detail::XdpException {
             action: low(raw.arg0),
+        },
+        hook::OVS_ACTION => Detail::SwitchAction(SwitchAction {
+            kind: u16::from_le_bytes([byte(raw.arg0), byte(raw.arg0 >> 8)]),
+            value: low(raw.arg1),
+            last: raw.arg0 & LAST_ACTION != 0,
+        }),
+        hook::OVS_UPCALL => Detail::Upcall {
+            missed: (raw.arg0 != 0).then_some(raw.arg0 == CMD_MISS),
         },
         _ => Detail::Unknown,
     }

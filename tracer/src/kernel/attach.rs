@@ -337,7 +337,7 @@ fn attach_tcx(
 }
 
 /// What the kernel said, where it was the kernel.
-fn errno(error: &ProgramError) -> Option<Errno> {
+pub(super) fn errno(error: &ProgramError) -> Option<Errno> {
     match error {
         ProgramError::SyscallError(call) => call.io_error.raw_os_error().map(Errno::from_raw),
         _ => None,

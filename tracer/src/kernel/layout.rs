@@ -11,8 +11,8 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::btf::{Btf, BtfError, Kind, Type};
 
-/// Modules that hold what a kernel without them built in lacks: connection tracking, IPv6.
-const MODULES: &[&str] = &["nf_conntrack", "ipv6"];
+/// Modules that hold what a kernel without them built in lacks: connection tracking, IPv6, Open vSwitch.
+const MODULES: &[&str] = &["nf_conntrack", "ipv6", "openvswitch"];
 
 /// How deep members are searched through anonymous structs and unions.
 const MAX_DEPTH: u32 = 8;

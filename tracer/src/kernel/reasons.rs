@@ -16,8 +16,8 @@ const RESET: &str = "sk_rst_reason";
 /// SKB_DROP_REASON_SUBSYS_SHIFT (include/net/dropreason.h).
 const SUBSYSTEM_SHIFT: u32 = 16;
 
-/// Modules that register reasons of their own.
-const MODULES: &[&str] = &["mac80211", "openvswitch"];
+/// Modules that register reasons of their own; those of Open vSwitch are among the types already.
+const MODULES: &[&str] = &["mac80211"];
 
 /// Number and name, ordered by number.
 pub type Names = Vec<(u32, String)>;

@@ -13,7 +13,7 @@ use crate::model::{
     JourneyId, NeighborEvent, Packet, Step, Transport,
 };
 use crate::report::{JourneyReport, StepReport};
-use crate::uapi::{errno, neighbour, tcp};
+use crate::uapi::{errno, neighbour, openvswitch, tcp};
 
 /// Most journeys of a report.
 const JOURNEYS: usize = 64;
@@ -237,6 +237,9 @@ fn detail(event: &Event) -> Option<String> {
         Detail::SocketError { errno } => error_name(i64::from(*errno)),
         Detail::BadChecksum => "wrong checksum".into(),
         Detail::XdpException { action } => format!("action {action}"),
+        Detail::SwitchAction(action) => openvswitch::words(action.kind, action.value),
+        Detail::Upcall { missed: Some(true) } => "no flow in the kernel, to ovs-vswitchd".into(),
+        Detail::Upcall { .. } => "to ovs-vswitchd".into(),
         Detail::Unknown => "unknown to this version".into(),
     };
     // the process is true only where the decoder kept it

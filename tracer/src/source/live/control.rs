@@ -97,12 +97,17 @@ fn clock(error: io::Error) -> Error {
     Error::io("read the clock or the machine's name", error)
 }
 
+/// Kind of the interfaces that Open vSwitch makes: that of a datapath, and internal ports.
+const OPENVSWITCH: &str = "openvswitch";
+
 /// The thread's state.
 pub(super) struct Control {
     kernel: Kernel,
     scope: Scope,
     namespaces: Namespaces,
     links: BTreeMap<Device, Link>,
+    /// Open vSwitch is at work, and what it tells is taken in.
+    switched: bool,
     reading: Option<Running>,
     rules: Option<RuleTracing>,
     progress: Progress,
@@ -157,10 +162,6 @@ impl Control {
             Fact::ResetReasons(kernel.reset_reasons().clone()),
         ];
         let probes = kernel.attach_tracepoints();
-        let tracepoints = probes
-            .iter()
-            .filter(|probe| probe.state == ProbeState::Attached)
-            .count();
         facts.extend(probes.into_iter().map(Fact::Probe));
 
         let reader = kernel
@@ -173,6 +174,7 @@ impl Control {
             scope,
             namespaces: Namespaces::default(),
             links: BTreeMap::new(),
+            switched: false,
             reading: None,
             rules: config
                 .rules
@@ -187,6 +189,9 @@ impl Control {
             to,
         };
         facts.extend(control.changed(changes)?);
+        let attached =
+            |fact: &&Fact| matches!(fact, Fact::Probe(it) if it.state == ProbeState::Attached);
+        let tracepoints = facts.iter().filter(attached).count();
         let reading = reader
             .start(move |batch| forwarder.pass(batch))
             .map_err(|e| Error::runtime("cannot read the ring buffer").caused_by(e))?;
@@ -481,6 +486,7 @@ impl Control {
             }
         }
         facts.extend(self.attach(&new));
+        facts.extend(self.attach_to_switch());
         if self.rules.is_some() {
             let added: Vec<Fact> = added
                 .into_iter()
@@ -498,6 +504,19 @@ impl Control {
             total: u32::try_from(wanted).unwrap_or(u32::MAX),
         });
         Ok(facts)
+    }
+
+    /// Attaches to the tracepoints of Open vSwitch when there is a datapath for the first time.
+    fn attach_to_switch(&mut self) -> Vec<Fact> {
+        let mut links = self.links.values();
+        let is_there =
+            links.any(|link| link.kind == OPENVSWITCH && self.scope.looks_into(link.device.netns));
+        if self.switched || !is_there {
+            return Vec::new();
+        }
+        self.switched = true;
+        let probes = self.kernel.attach_module_tracepoints();
+        probes.into_iter().map(Fact::Probe).collect()
     }
 
     fn forget(&mut self, device: Device) {
