@@ -319,7 +319,8 @@ sites! {
     ];
     SWITCH_PORT_DOWN: "a port of Open vSwitch that is down gets a copy (do_output, inlined; internal_dev_recv): normal where it is one of many", [
         at(&["DEV_READY"], &["do_execute_actions", "do_output"]),
-        unnamed(&["internal_dev_recv", "do_output"]),
+        // do_output is inlined before it has a reason, too (6.1)
+        unnamed(&["internal_dev_recv", "do_output", "do_execute_actions"]),
     ];
     TO_MANY: "a multicast or broadcast that nobody takes", [
         unnamed(&[

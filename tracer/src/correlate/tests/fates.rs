@@ -348,3 +348,57 @@ fn a_fragmented_echo_request_arrived_when_its_reply_is_made() {
     let another = "20 server/eth0 egress s3 icmp 10.0.0.2>10.0.0.1:7 reply n=4 id=4";
     assert!(!fates(another).contains(&"forward delivered".to_owned()));
 }
+
+#[test]
+fn what_a_host_sends_into_open_vswitch_does_not_leave_by_that() {
+    let network = "node/gw0 10.0.0.1 openvswitch\nnode/eth0 - = far/eth0 10.0.0.9";
+    let in_the_switch = run(
+        network,
+        "
+        10 node/gw0 egress s1 icmp 10.0.0.1>10.0.0.9:5
+        12 node/gw0 consume s1 icmp 10.0.0.1>10.0.0.9:5
+        ",
+    );
+    assert_eq!(in_the_switch.fates(), ["forward vanished"]);
+    let through_it = run(
+        network,
+        "
+        10 node/gw0  egress s1 icmp 10.0.0.1>10.0.0.9:5
+        12 node/eth0 egress s1 icmp 10.0.0.1>10.0.0.9:5
+        14 far/eth0  rx     s1 icmp 10.0.0.1>10.0.0.9:5
+        16 far/eth0  egress s2 icmp 10.0.0.9>10.0.0.1:5 reply
+        18 far/eth0  consume s1 icmp 10.0.0.1>10.0.0.9:5
+        ",
+    );
+    assert_eq!(
+        through_it.fates().first().map(String::as_str),
+        Some("forward delivered")
+    );
+}
+
+#[test]
+fn a_copy_for_a_port_of_open_vswitch_that_is_down_is_no_loss_beside_another() {
+    let flood = |rest: &str| {
+        run(
+            "pod/eth0 10.0.0.1 = node/p1 -\nnode/p2 - = far/eth0 10.0.0.9",
+            &format!(
+                "
+                10 pod/eth0 egress s1 icmp 10.0.0.1>10.0.0.9:5 head=1
+                12 node/p1  rx     s1 icmp 10.0.0.1>10.0.0.9:5 head=1
+                {rest}
+                18 node/p1  drop:NOT_SPECIFIED@do_execute_actions<ovs_execute_actions s1 icmp 10.0.0.1>10.0.0.9:5 head=1
+                "
+            ),
+        )
+    };
+    let taken = "
+                14 node/p2  egress s2 icmp 10.0.0.1>10.0.0.9:5 head=1 clone
+                15 far/eth0 rx     s2 icmp 10.0.0.1>10.0.0.9:5 head=1
+                16 far/eth0 egress s3 icmp 10.0.0.9>10.0.0.1:5 reply
+                17 far/eth0 consume s2 icmp 10.0.0.1>10.0.0.9:5 head=1";
+    assert_eq!(
+        flood(taken).fates().first().map(String::as_str),
+        Some("forward delivered")
+    );
+    assert_eq!(flood("").fates(), ["forward dropped"]);
+}
