@@ -219,6 +219,15 @@ impl<'a> Way<'a> {
             check,
             traced: false,
         }));
+        let done = self.from.map(|from| {
+            let end = self.to.map_or(self.journey.steps.len(), |to| to.step);
+            let between = self.journey.steps.get(from.step + 1..end);
+            ovs::kernel_checks(view.host, from.event, between.unwrap_or_default())
+        });
+        all.extend(done.into_iter().flatten().map(|check| Passed {
+            check,
+            traced: true,
+        }));
         if let Some(leg) = &leg {
             self.take_told(view, leg, &mut all);
         }

@@ -3,6 +3,7 @@
 
 mod advice;
 mod mtu;
+mod told;
 mod tunnel;
 
 use std::net::IpAddr;
@@ -12,16 +13,19 @@ use crate::host::Host;
 use crate::host::facts::{
     Holder, Link, OvsAnswer, OvsBridge, OvsFlow, OvsPort, OvsStep, OvsTrace, Question,
 };
-use crate::model::{Detail, Device, DropInfo, Event, Proto, Step, Transport};
+use crate::model::{Detail, Device, DropInfo, Event, Journey, Proto, Step, Transport};
 use crate::network::links::master_of;
 use crate::network::walk::Check;
-use crate::uapi::icmpv6;
+use crate::uapi::{icmpv6, openvswitch};
 use crate::verdict::{Confidence, Outcome};
 
 use super::candidate::{Candidate, Specificity, place_at};
 use super::causes::{OVS_CT, OVS_FLOW_DROP, OVS_METER, OVS_NO_FLOW, OVS_PORT, OVS_UPCALL_LOST};
 use super::remedy::{Shell, text};
+use super::view::View;
 use super::words;
+
+use told::{End, Ports, Told};
 
 pub use advice::{misdirected, rewrites};
 pub use tunnel::wrong_remote;
@@ -53,10 +57,10 @@ fn is_port(host: &Host, link: &Link) -> bool {
     link.kind != KIND && master_of(host, link).is_some_and(|master| master.kind == KIND)
 }
 
-/// The last entrance among steps, and the event.
-fn last_entrance<'a>(host: &Host, steps: &'a [Step]) -> Option<(Device, &'a Event)> {
-    let mut events = steps.iter().rev().map(|step| &step.event);
-    events.find_map(|event| Some((entrance(host, event)?, event)))
+/// The last entrance among steps, and which step it is.
+fn last_entrance(host: &Host, steps: &[Step]) -> Option<(Device, usize)> {
+    let mut steps = steps.iter().enumerate().rev();
+    steps.find_map(|(at, step)| Some((entrance(host, &step.event)?, at)))
 }
 
 /// The packet as Open vSwitch looks at it: of a tunnel the outer headers.
@@ -116,6 +120,15 @@ pub fn checks(host: &Host, event: &Event) -> Vec<Check> {
     trace.steps.iter().enumerate().map(check).collect()
 }
 
+/// What the kernel did with a packet that came in with this event, up to the next place at which it was seen.
+#[must_use]
+pub fn kernel_checks(host: &Host, event: &Event, between: &[Step]) -> Vec<Check> {
+    match entrance(host, event) {
+        Some(_) => told::checks(host, event, between),
+        None => Vec::new(),
+    }
+}
+
 /// What to ask about a packet that came into Open vSwitch on its way.
 pub fn questions(host: &Host, steps: &[Step]) -> Vec<Question> {
     let mut list = Vec::new();
@@ -131,7 +144,6 @@ pub fn questions(host: &Host, steps: &[Step]) -> Vec<Question> {
 }
 
 /// A packet at a port, with what was read for it.
-#[derive(Clone, Copy)]
 struct Scene<'a> {
     host: &'a Host,
     device: Device,
@@ -140,12 +152,17 @@ struct Scene<'a> {
     length: Option<u32>,
     /// What the kernel said of its end; `None` where it said nothing.
     info: Option<&'a DropInfo>,
+    /// What the kernel did with it before; `None` where that is not told.
+    told: Option<Told>,
 }
 
 impl<'a> Scene<'a> {
     fn of(host: &'a Host, steps: &'a [Step], info: Option<&'a DropInfo>) -> Option<Self> {
-        let (device, event) = last_entrance(host, steps)?;
-        Self::at(host, device, event, info)
+        let (device, at) = last_entrance(host, steps)?;
+        let (before, behind) = steps.split_at_checked(at + 1)?;
+        let mut scene = Self::at(host, device, &before.last()?.event, info)?;
+        scene.told = Told::of(host, behind.iter());
+        Some(scene)
     }
 
     fn at(
@@ -161,7 +178,21 @@ impl<'a> Scene<'a> {
             answer: &host.ovs.get(&key)?.fact,
             length: event.packet.as_ref().map(|packet| packet.ip_len),
             info,
+            told: None,
         })
+    }
+
+    /// Whether a flow of the kernel decided over it.
+    fn is_decided(&self) -> bool {
+        self.told.as_ref().is_some_and(Told::is_decided)
+    }
+
+    fn told_words(&self) -> Option<String> {
+        let ports = Ports {
+            host: self.host,
+            netns: self.device.netns,
+        };
+        self.told.as_ref()?.words(&ports)
     }
 
     fn port(&self) -> Option<(&'a OvsBridge, &'a OvsPort)> {
@@ -226,7 +257,9 @@ fn is_upcall(info: &DropInfo) -> bool {
 /// Why a packet that came to a port went no further. Without a word of the kernel, only what the daemon or its absence tells.
 #[must_use]
 pub fn explain(host: &Host, steps: &[Step], info: Option<&DropInfo>) -> Option<Candidate> {
-    judge(&Scene::of(host, steps, info)?)
+    let scene = Scene::of(host, steps, info)?;
+    let candidate = judge(&scene)?;
+    Some(candidate.because("flow", scene.told_words()))
 }
 
 fn judge(scene: &Scene<'_>) -> Option<Candidate> {
@@ -237,18 +270,26 @@ fn judge(scene: &Scene<'_>) -> Option<Candidate> {
     }
     match (info, reason) {
         (Some(info), _) if is_upcall(info) => Some(upcall(scene)),
-        (None, _) if is_idle(scene) => Some(upcall(scene).sure(Confidence::Likely)),
-        // Before 6.6 a meter ends packets without a word.
-        (None, _)
-            if scene
-                .trace()
-                .is_some_and(|(trace, _)| trace.output.contains("meter(")) =>
-        {
-            Some(metered(scene).sure(Confidence::Likely))
+        (None, _) if is_idle(scene) && !scene.is_decided() => {
+            Some(upcall(scene).sure(Confidence::Likely))
         }
+        // Before 6.6 a meter ends packets without a word.
+        (None, _) if is_metered(scene) => Some(metered(scene).sure(Confidence::Likely)),
         (Some(_), "OVS_DROP_METER") => Some(metered(scene)),
         (Some(_), "OVS_DROP_CONNTRACK") => Some(advice::conntrack(scene)),
-        _ => by_trace(scene).or_else(|| by_reason(scene, reason)),
+        _ => by_trace(scene)
+            .or_else(|| by_reason(scene, reason))
+            .or_else(|| by_kernel(scene)),
+    }
+}
+
+/// Whether a meter ended it: the last that the kernel tells of, or else what is on its way.
+fn is_metered(scene: &Scene<'_>) -> bool {
+    match scene.told.as_ref().and_then(Told::end) {
+        Some(end) => end == End::Meter,
+        None => scene
+            .trace()
+            .is_some_and(|(trace, _)| trace.output.contains("meter(")),
     }
 }
 
@@ -274,6 +315,7 @@ fn upcall(scene: &Scene<'_>) -> Candidate {
         ([], _) => "ovs-vswitchd does not run".to_owned(),
         (_, Some(daemon)) => format!("ovs-vswitchd (process {}) is stopped", daemon.process.pid),
         _ if is_idle(scene) => "no socket of ovs-vswitchd takes what has no flow".to_owned(),
+        _ if scene.info.is_none() => "ovs-vswitchd got it, and sent nothing back".to_owned(),
         _ => "ovs-vswitchd runs, and its queue did not take it".to_owned(),
     };
     let counted = answer.datapath.as_ref().map(|datapath| {
@@ -439,9 +481,14 @@ fn told(candidate: Candidate, trace: &OvsTrace, sure: bool) -> Candidate {
 
 /// The kernel's own word, where the daemon was not asked or says something else by now.
 fn by_reason(scene: &Scene<'_>, reason: &str) -> Option<Candidate> {
-    scene.info?;
+    let unnamed = scene.info?.is_unnamed();
+    let given = scene.told.as_ref().and_then(Told::end) == Some(End::Output);
     let (cause, what): (_, &str) = match reason {
         "DEV_READY" => (&OVS_PORT, "the port to which Open vSwitch sends it is down"),
+        _ if unnamed && given => (
+            &OVS_PORT,
+            "the port to which Open vSwitch sends it is down, or gone",
+        ),
         "OVS_DROP_LAST_ACTION" => (
             &OVS_FLOW_DROP,
             "the flow of Open vSwitch for it has no output: a rule drops it, or none matches",
@@ -455,6 +502,44 @@ fn by_reason(scene: &Scene<'_>, reason: &str) -> Option<Candidate> {
     Some(candidate.advise([text(
         "which rule it is cannot be told: ovs-vswitchd did not say that it drops packets like it",
     )]))
+}
+
+/// What the kernel's tracepoints alone tell: where the daemon cannot be asked, or would do something else by now.
+fn by_kernel(scene: &Scene<'_>) -> Option<Candidate> {
+    if scene.info.is_some() {
+        return None;
+    }
+    let flows = scene.shell().look(
+        "the kernel's flows: which matches, and what it does",
+        "ovs-dpctl dump-flows",
+    );
+    let what = match scene.told.as_ref()?.end()? {
+        End::Unreturned { by_flow: false } => {
+            return Some(upcall(scene).sure(Confidence::Likely));
+        }
+        End::Unreturned { by_flow: true } => {
+            let what = "its flow hands it to ovs-vswitchd (for a controller or a sampler), and nothing came back";
+            let candidate = scene.candidate(&OVS_UPCALL_LOST, what.to_owned());
+            let candidate = candidate.advise(scene.look()).advise([flows]);
+            return Some(candidate.sure(Confidence::Likely));
+        }
+        End::Output | End::Meter => return None,
+        End::NoAction => {
+            "the kernel's flow for it has no action: a rule drops it, or none matches".to_owned()
+        }
+        End::Nowhere(action) => format!(
+            "the kernel's flow for it ends with `{}` and sends it nowhere",
+            openvswitch::words(action.kind, action.value)
+        ),
+    };
+    let candidate = scene.candidate(&OVS_FLOW_DROP, what).advise(scene.look());
+    let candidate = candidate.advise([
+        flows,
+        text(
+        "which rule it is cannot be told: ovs-vswitchd did not say that it drops packets like it",
+        ),
+    ]);
+    Some(candidate.sure(Confidence::Likely))
 }
 
 /// Questions for a neighbour that came into Open vSwitch, and their answers.
@@ -501,10 +586,29 @@ pub fn of_question(trace: &Trace, host: &Host, address: IpAddr) -> Option<Candid
 
 /// A packet that came to a port, of which nothing more was seen, and which the kernel said nothing about (6.1 and older end
 /// a flow without an output as if the packet had arrived; consume_skb in ovs_execute_actions).
+///
+/// A flow's first packet is handed to the daemon, whatever that then decides: where another one shows what the kernel does by
+/// now, that is what counts.
 #[must_use]
-pub fn vanished(host: &Host, steps: &[Step]) -> Option<Candidate> {
-    let places = |step: &&Step| matches!(step.event.detail, Detail::Ingress | Detail::Egress);
-    let last = steps.iter().rev().find(places)?;
-    entrance(host, &last.event)?;
-    Some(explain(host, steps, None)?.leads_to(Outcome::Dropped))
+pub fn vanished(view: &View<'_>, journey: &Journey) -> Option<Candidate> {
+    let host = view.host;
+    let (came, told) = last_told(host, &journey.steps)?;
+    let later = || {
+        let mut others = view.journeys(journey.direction);
+        others.find(|other| {
+            last_told(host, &other.steps)
+                .is_some_and(|(at, told)| at == came && told.is_some_and(|t| t.is_decided()))
+        })
+    };
+    let waits = told.is_some_and(|told| told.waits());
+    let shown = waits.then(later).flatten().unwrap_or(journey);
+    Some(explain(host, &shown.steps, None)?.leads_to(Outcome::Dropped))
+}
+
+/// The port at which a packet was seen last, and what was told of it since.
+fn last_told(host: &Host, steps: &[Step]) -> Option<(Device, Option<Told>)> {
+    let is_place = |step: &Step| matches!(step.event.detail, Detail::Ingress | Detail::Egress);
+    let at = steps.iter().rposition(is_place)?;
+    let device = entrance(host, &steps.get(at)?.event)?;
+    Some((device, Told::of(host, steps.iter().skip(at + 1))))
 }

@@ -18,7 +18,8 @@ family! {
         what: "A rule of an Open vSwitch bridge drops the packet, or ends without an output.",
         recognised: "`OVS_DROP_LAST_ACTION`, `OVS_DROP_EXPLICIT` and their relatives (6.6 and newer); on older kernels, which free
             such packets without a word, a packet that came to a port and went nowhere, while ovs-vswitchd says that it drops
-            packets like it. Bridge, table and rule are those that `ofproto/trace` names.",
+            packets like it, or the kernel's flow for it has no action, or none that sends it on (the module's tracepoints, 5.14
+            and newer). Bridge, table and rule are those that `ofproto/trace` names.",
         confirm: "`ovs-appctl ofproto/trace BRIDGE in_port=PORT,…`; `ovs-ofctl dump-flows BRIDGE`: the rule's `n_packets` rises.",
         fix: "delete the rule, where its owner (a controller, OVN, an agent) does not write it again: else change the policy there.",
     };
@@ -57,8 +58,8 @@ family! {
         beats: &[],
         what: "The kernel has no flow for the packet and hands it to ovs-vswitchd, which is not there, is stopped, or does not keep up.",
         recognised: "the packet ends in `ovs_dp_process_packet`, or came to a port and went nowhere; no process of ovs-vswitchd is in
-            the namespace, or all are stopped, or no socket listens for what has no flow; the datapath's counter `lost` tells of full
-            queues.",
+            the namespace, or all are stopped, or no socket listens for what has no flow; or the kernel handed it to the daemon
+            (`ovs_dp_upcall`), and nothing came back. The datapath's counter `lost` tells of full queues.",
         confirm: "`pgrep -a ovs-vswitchd`, `ovs-dpctl show` (`lost`), `ss -f netlink`.",
         fix: "start or continue the daemon. What already has a flow in the kernel passes all the while.",
     };
@@ -89,7 +90,8 @@ family! {
             },
         ],
         what: "A meter of an Open vSwitch bridge drops what is above its rate.",
-        recognised: "`OVS_DROP_METER` (6.6 and newer).",
+        recognised: "`OVS_DROP_METER` (6.6 and newer); before, a packet that went nowhere, and whose last action was a meter, or which
+            the daemon would send through one.",
         confirm: "`ovs-ofctl -O OpenFlow13 meter-stats BRIDGE`, `dump-meters BRIDGE`.",
         fix: "a higher rate for the meter, or the rule without it.",
     };

@@ -145,7 +145,9 @@ fn is_one_of_ovs(arguments: &[&str]) -> bool {
         all => all,
     };
     match arguments {
-        [] | ["show" | "exit" | "dpctl/dump-conntrack"] | ["--pidfile", "--detach"] => true,
+        []
+        | ["show" | "exit" | "dump-flows" | "dpctl/dump-conntrack"]
+        | ["--pidfile", "--detach"] => true,
         ["get", "interface", name, "options"] => is_name(name),
         ["set", "interface" | "port", name, setting] => is_name(name) && is_setting(setting),
         ["ofproto/trace", bridge, flow] => is_name(bridge) && is_rule(flow),

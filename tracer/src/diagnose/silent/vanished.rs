@@ -238,7 +238,7 @@ pub(super) fn known(view: &View<'_>, journey: &Journey) -> bool {
         || redirected_to_nothing(view, journey).is_some()
         || nfqueue::waits(view.host, journey).is_some()
         || unassembled(view, journey).is_some()
-        || ovs::vanished(view.host, &journey.steps).is_some()
+        || ovs::vanished(view, journey).is_some()
 }
 
 pub(super) fn explain(
@@ -256,7 +256,7 @@ pub(super) fn explain(
     if let Some(candidate) = redirected_to_nothing(view, journey) {
         return candidate;
     }
-    if let Some(candidate) = ovs::vanished(view.host, &journey.steps) {
+    if let Some(candidate) = ovs::vanished(view, journey) {
         return candidate;
     }
     let what = match direction {

@@ -2,9 +2,10 @@
 
 use super::fixture::{Net, device, dropped, echo, mac};
 use crate::host::facts::{
-    Fact, Holder, OvsAnswer, OvsBridge, OvsFlow, OvsPort, OvsStep, OvsTrace, Question,
+    Fact, Holder, OvsAnswer, OvsBridge, OvsFlow, OvsPort, OvsStep, OvsTrace, Probe, ProbeState,
+    Question,
 };
-use crate::model::{Direction, DropInfo, Process, Tuple};
+use crate::model::{Detail, Direction, DropInfo, Process, SwitchAction, Tuple};
 use crate::verdict::{AdviceKind, Outcome, Verdict};
 
 const POD: u32 = 1;
@@ -341,4 +342,112 @@ fn without_the_daemons_word_the_kernels_stands() {
     );
     assert_eq!(verdict.cause.as_deref(), Some("ovs.flow-drop"));
     assert_eq!(commands(&verdict, AdviceKind::Change), [""; 0]);
+}
+
+/// Probes of Open vSwitch's own tracepoints.
+fn attached(net: &mut Net) {
+    for name in ["ovs_do_execute_action", "ovs_dp_upcall"] {
+        net.fact(Fact::Probe(Probe {
+            name: name.to_owned(),
+            state: ProbeState::Attached,
+            detail: "raw_tracepoint".to_owned(),
+        }));
+    }
+}
+
+fn action(kind: u16, value: u32) -> Detail {
+    Detail::SwitchAction(SwitchAction {
+        kind,
+        value,
+        last: true,
+    })
+}
+
+/// Echo requests that come to the port, one after the other with what the kernel then tells; the daemon cannot be asked.
+fn told(packets: &[&[Detail]], daemons: &[Holder]) -> Verdict {
+    let mut net = node();
+    attached(&mut net);
+    let flow = net.flow(ping());
+    for details in packets {
+        let mut came = net
+            .packet(flow, Direction::Forward)
+            .bound_for(mac(2))
+            .leaves(device(POD, 2))
+            .enters(device(NODE, 1));
+        for detail in *details {
+            came = came.step(Some(device(NODE, 1)), detail.clone());
+        }
+        came.vanishes();
+    }
+    net.wait(2000);
+    for question in net.questions() {
+        if let Question::Ovs { device, flow } = question {
+            net.fact(Fact::Ovs(Box::new(OvsAnswer {
+                device,
+                flow,
+                bridges: Vec::new(),
+                daemons: daemons.to_vec(),
+                datapath: None,
+                traces: Vec::new(),
+            })));
+        }
+    }
+    net.verdict()
+}
+
+const CONSUMED: Detail = Detail::Consumed { function: None };
+const UPCALL: Detail = Detail::Upcall { missed: Some(true) };
+
+#[test]
+fn a_flow_without_an_action_is_told_by_the_kernel_alone() {
+    // The first packet goes to the daemon, which has none of it sent back.
+    let first: &[Detail] = &[UPCALL, CONSUMED];
+    let later: &[Detail] = &[CONSUMED];
+    for daemons in [&[daemon('S')][..], &[]] {
+        let verdict = told(&[first, later, later], daemons);
+        assert_eq!(verdict.cause.as_deref(), Some("ovs.flow-drop"));
+        assert_eq!(verdict.outcome, Outcome::Dropped);
+        let evidence = format!("{:?}", verdict.evidence);
+        assert!(evidence.contains("without actions"), "{evidence}");
+    }
+}
+
+#[test]
+fn a_second_look_up_without_an_action_is_told_by_the_kernel_alone() {
+    let packet: &[Detail] = &[action(12, 0), action(7, 3), CONSUMED];
+    let verdict = told(&[packet, packet], &[daemon('S')]);
+    assert_eq!(verdict.cause.as_deref(), Some("ovs.flow-drop"));
+    let evidence = format!("{:?}", verdict.evidence);
+    assert!(evidence.contains("ct, recirc 3"), "{evidence}");
+}
+
+#[test]
+fn what_the_daemon_got_and_did_not_send_back_is_told() {
+    let packet: &[Detail] = &[UPCALL, CONSUMED];
+    let verdict = told(&[packet, packet, packet], &[daemon('S')]);
+    assert_eq!(verdict.cause.as_deref(), Some("ovs.upcall-lost"));
+    let evidence = format!("{:?}", verdict.evidence);
+    assert!(evidence.contains("no flow, to ovs-vswitchd"), "{evidence}");
+}
+
+#[test]
+fn a_flow_that_ends_in_a_meter_or_nowhere_is_told_by_the_kernel_alone() {
+    for (kind, cause) in [(19, "ovs.meter"), (3, "ovs.flow-drop")] {
+        let packet: &[Detail] = &[action(kind, 7), CONSUMED];
+        let verdict = told(&[packet, packet], &[daemon('S')]);
+        assert_eq!(verdict.cause.as_deref(), Some(cause));
+    }
+}
+
+#[test]
+fn what_was_given_to_a_port_did_not_end_in_a_flow() {
+    let packet: &[Detail] = &[action(1, 4), CONSUMED];
+    let verdict = told(&[packet, packet], &[daemon('S')]);
+    assert!(
+        !verdict
+            .cause
+            .as_deref()
+            .is_some_and(|cause| cause.starts_with("ovs.")),
+        "{verdict:?}"
+    );
 }
