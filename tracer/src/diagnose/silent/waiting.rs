@@ -72,6 +72,9 @@ fn unseen(view: &View<'_>, counts: &Counts) -> Option<Silence> {
         return None;
     }
     let who = neighbor::unanswered(view.trace, view.host)?;
+    if is_resolved(view.host, who) {
+        return None;
+    }
     Some(Silence {
         candidate: stuck_at(view.trace, view.host, who),
         direction: Direction::Forward,
@@ -123,15 +126,19 @@ fn within(trace: &Trace, host: &Host, last: &Event) -> Option<Unresolved> {
                 .as_ref()
                 .is_ok_and(|route| route.gateway == Some(who.address))
     });
-    // The table of neighbours may know of an answer that was not seen.
-    let known = host.neighbor(who.device, who.address);
-    if known.is_some_and(|entry| entry.mac.is_some() && entry.state & UNRESOLVED == 0) {
+    if is_resolved(host, who) {
         return None;
     }
     let then = neighbor::asked_at(trace, who, last);
     let itself = last.tuple.is_some_and(|t| t.dst == who.address);
     (who.device.netns == netns && (then || itself || gateway) && !neighbor::answered(trace, who))
         .then_some(who)
+}
+
+/// The table of neighbours may know of an answer that was not seen.
+fn is_resolved(host: &Host, who: Unresolved) -> bool {
+    let known = host.neighbor(who.device, who.address);
+    known.is_some_and(|entry| entry.mac.is_some() && entry.state & UNRESOLVED == 0)
 }
 
 /// Nobody answers for this neighbour: since the link is down, or for another reason.

@@ -1,9 +1,11 @@
 //! Flows without a loss that the kernel tells: well, unanswered, waiting, vanished, never sent.
 
-use super::fixture::{Net, device, dropped, echo, ports, tcp};
+use std::net::Ipv4Addr;
+
+use super::fixture::{Net, device, dropped, echo, mac, ports, tcp};
 use crate::host::facts::{
-    AddressOwner, Fact, OpenSocket, Owner, OwnerKind, PortSockets, Question, Route, RouteAnswer,
-    Selectors, XfrmDirection, XfrmPolicy,
+    AddressOwner, Fact, Neighbor, OpenSocket, Owner, OwnerKind, PortSockets, Question, Route,
+    RouteAnswer, Selectors, XfrmDirection, XfrmPolicy,
 };
 use crate::model::{
     Acked, Detail, Direction, Event, FibEvent, Fingerprint, FlowId, Fragment, KtimeNs, NetNs,
@@ -339,6 +341,26 @@ fn a_neighbour_without_any_packet_counts_only_where_the_asked_sender_is() {
     let verdict = net.verdict();
     assert_eq!(verdict.cause.as_deref(), Some("neighbor.unresolved"));
     assert!(verdict.summary.contains("10.1.0.1 on eth0"));
+}
+
+#[test]
+fn a_neighbour_that_the_table_knows_by_now_holds_up_no_flow_without_packets() {
+    for (known, cause) in [(false, Some("neighbor.unresolved")), (true, None)] {
+        let mut net = cable();
+        net.flow(echo("10.1.0.2", "203.0.113.80"));
+        net.neighbor(device(CLIENT, 2), "10.1.0.1", 0x01);
+        net.asked("203.0.113.80");
+        lookup(&mut net, 254, 0, "203.0.113.80");
+        if known {
+            net.fact(Fact::Neighbor(Neighbor {
+                device: device(CLIENT, 2),
+                address: Ipv4Addr::new(10, 1, 0, 1).into(),
+                state: 2,
+                mac: Some(mac(7)),
+            }));
+        }
+        assert_eq!(net.verdict().cause.as_deref(), cause, "{known}");
+    }
 }
 
 fn lookup(net: &mut Net, table: u32, error: u32, dst: &str) {
