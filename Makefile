@@ -38,8 +38,8 @@ fuzz: setup ## bytes that break a reader are looked for: make fuzz [SECONDS=60] 
 check-object: setup ## what the built eBPF object contains
 	@cargo xtask check-object
 
-kernels: setup ## load and run labs on other kernels, in virtual machines: make kernels [VERSIONS="5.10 6.1"] [FILES=...] (root)
-	@cargo xtask kernels $(VERSIONS:%=--kernel %) $(FILES)
+kernels: setup ## load and run labs on other kernels, in virtual machines: make kernels [VERSIONS="5.10 6.1"] [ARCH=aarch64] [FILES=...] (root)
+	@cargo xtask kernels $(ARCH:%=--arch %) $(VERSIONS:%=--kernel %) $(FILES)
 
 cluster: setup ## a Kubernetes of two nodes in namespaces, and what tracer says of what breaks in it: make cluster [FILES="tests/cluster/hairpin.toml"] (root)
 	@cargo xtask cluster run $(FILES)

@@ -17,9 +17,9 @@ pub(crate) struct Apt {
 }
 
 impl Apt {
-    /// Writes its configuration into a folder of its own and reads the lists of these Debian suites. The mirrors are those
-    /// of the system's own sources.
-    pub(crate) fn ready(folder: PathBuf, suites: &[&str]) -> Result<Self> {
+    /// Writes its configuration into a folder of its own and reads the lists of these Debian suites, for an architecture as
+    /// Debian calls it. The mirrors are those of the system's own sources.
+    pub(crate) fn ready(folder: PathBuf, suites: &[&str], architecture: &str) -> Result<Self> {
         for name in ["lists/partial", "cache/archives/partial", "debs", "empty"] {
             fs::create_dir_all(folder.join(name))?;
         }
@@ -60,6 +60,8 @@ impl Apt {
              Dir::Cache \"{at}/cache\";\n\
              Acquire::Languages \"none\";\n\
              Acquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\n\
+             APT::Architecture \"{architecture}\";\n\
+             APT::Architectures {{ \"{architecture}\"; }};\n\
              APT::Sandbox::User \"root\";\n"
         );
         fs::write(folder.join("apt.conf"), configuration)?;
@@ -82,6 +84,42 @@ impl Apt {
         let mut unpack = program("dpkg", ["-x"]);
         unpack.arg(self.downloaded("deb")?).arg(into);
         run_command(unpack)
+    }
+
+    /// Downloads packages with all that they depend on, and unpacks them into a directory as a system of its own: no script of
+    /// theirs is run.
+    pub(crate) fn unpack_system(&self, packages: &[&str], into: &Path) -> Result<()> {
+        let nothing = self.folder.join("nothing-installed");
+        fs::write(&nothing, "")?;
+        let archives = self.folder.join("cache/archives");
+        let status = format!("Dir::State::status={}", nothing.display());
+        let mut get = vec![
+            "install",
+            "-qq",
+            "-y",
+            "--download-only",
+            "--no-install-recommends",
+        ];
+        get.extend(["-o", &status]);
+        get.extend(packages);
+        run_command(self.command("apt-get", &get))?;
+        // What packages put into /bin and its like belongs below /usr.
+        for name in ["bin", "sbin", "lib"] {
+            fs::create_dir_all(into.join("usr").join(name))?;
+            let link = into.join(name);
+            if fs::symlink_metadata(&link).is_err() {
+                std::os::unix::fs::symlink(Path::new("usr").join(name), link)?;
+            }
+        }
+        for entry in fs::read_dir(&archives)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|ending| ending == "deb") {
+                let mut unpack = program("dpkg", ["-x"]);
+                unpack.arg(path).arg(into);
+                run_command(unpack)?;
+            }
+        }
+        Ok(())
     }
 
     /// Downloads the source of a package and unpacks it, with Debian's patches, as a directory that is not there yet.

@@ -18,7 +18,7 @@ use clap::Args;
 use crate::command::{output, program};
 use crate::workspace::root;
 
-pub(crate) use binary::{build, build_static, check, path};
+pub(crate) use binary::{build, build_for, build_static, check, path, static_options};
 
 /// How to hand out.
 #[derive(Debug, Args)]
@@ -30,11 +30,11 @@ pub(crate) struct Wish {
 
 /// A processor that tracer is built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Architecture {
+pub(crate) struct Architecture {
     /// As Rust and the kernel call it.
-    rust: &'static str,
+    pub(crate) rust: &'static str,
     /// As Debian and container images do.
-    debian: &'static str,
+    pub(crate) debian: &'static str,
 }
 
 const ARCHITECTURES: [Architecture; 2] = [
@@ -55,16 +55,19 @@ const SCRIPTS: [&str; 1] = ["kubernetes/kubectl-tracer"];
 
 impl Architecture {
     /// The target without a shared libc.
-    fn triple(self) -> String {
+    pub(crate) fn triple(self) -> String {
         format!("{}-unknown-linux-musl", self.rust)
     }
 
     /// This machine's.
-    fn host() -> Result<Self> {
-        let found = ARCHITECTURES
-            .into_iter()
-            .find(|one| one.rust == std::env::consts::ARCH);
-        found.with_context(|| format!("tracer is not built for {}", std::env::consts::ARCH))
+    pub(crate) fn host() -> Result<Self> {
+        Self::named(std::env::consts::ARCH)
+    }
+
+    /// By its name in Rust.
+    pub(crate) fn named(name: &str) -> Result<Self> {
+        let found = ARCHITECTURES.into_iter().find(|one| one.rust == name);
+        found.with_context(|| format!("tracer is not built for {name}"))
     }
 
     /// The binary's file in target/dist.

@@ -4,6 +4,7 @@
 
 mod guest;
 mod image;
+mod system;
 mod table;
 
 use std::fs;
@@ -15,6 +16,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::command::{cargo, cargo_messages, exists, is_root, run as run_command};
+use crate::dist::Architecture;
 use crate::workspace::{built, root};
 use crate::{dist, labs, recordings};
 use guest::Guest;
@@ -23,6 +25,22 @@ use table::Table;
 
 /// Those that tracer promises to work on, beside the kernel that the labs usually run on.
 const VERSIONS: [&str; 4] = ["5.10", "6.1", "6.12", "7.2"];
+/// Those of another processor than this machine's, for which a few labs are enough: what differs is what programs are made of.
+const FOREIGN_VERSIONS: [&str; 1] = ["6.1"];
+const FOREIGN_LABS: [&str; 12] = [
+    "bridge/isolated-ports.toml",
+    "conntrack/invalid-after-flush.toml",
+    "healthy/gso-vxlan.toml",
+    "healthy/nat-masq.toml",
+    "mtu/df-too-big.toml",
+    "nat/clusterip-dnat.toml",
+    "neighbour/arp-unresolved-last-hop.toml",
+    "netfilter/forward-policy-drop.toml",
+    "netfilter/input-drop.toml",
+    "route/forwarding-off.toml",
+    "socket/tcp-closed-port.toml",
+    "tunnel/vni-mismatch.toml",
+];
 /// The live tests that load and attach every program.
 const LOADING: &str = "load";
 /// For all that is done in one guest.
@@ -38,6 +56,9 @@ pub(crate) struct Wish {
     /// Kernels [default: 5.10, 6.1, 6.12 and 7.2]
     #[arg(long = "kernel", value_name = "VERSION")]
     kernels: Vec<String>,
+    /// Processor, as Rust calls it: x86_64 or aarch64. With another one than this machine's: 6.1, and a few labs
+    #[arg(long, default_value = std::env::consts::ARCH)]
+    arch: String,
     /// Labs of which advice is typed in: all, quarter or none
     #[arg(long, default_value = "quarter")]
     fixes: String,
@@ -63,22 +84,41 @@ pub(crate) fn run(wish: &Wish) -> Result<()> {
         is_root(),
         "the guest reads this machine's whole file system: run as root"
     );
+    let architecture = Architecture::named(&wish.arch)?;
+    let foreign = architecture != Architecture::host()?;
+    let emulator = guest::emulator(architecture.rust);
     ensure!(
-        exists("qemu-system-x86_64"),
-        "qemu-system-x86_64 is missing: apt-get install qemu-system-x86"
+        exists(&emulator),
+        "{emulator} is missing: apt-get install qemu-system-x86 qemu-system-arm"
     );
-    let programs = Programs::build(wish.tracer.as_deref())?;
+    ensure!(
+        !(foreign && (wish.write || wish.record)),
+        "--write and --record are of this machine's processor: leave --arch out"
+    );
+    let programs = match foreign {
+        true => Programs::build_for(architecture, wish.tracer.as_deref())?,
+        false => Programs::build(wish.tracer.as_deref())?,
+    };
     let kernels: Vec<&str> = match wish.kernels.as_slice() {
+        [] if foreign => FOREIGN_VERSIONS.to_vec(),
         [] => VERSIONS.to_vec(),
         named => named.iter().map(String::as_str).collect(),
     };
     let mut failed = Vec::new();
     for kernel in kernels {
-        match run_on(kernel, wish, &programs) {
+        match run_on((kernel, architecture), wish, &programs) {
             Ok(0) => println!("{kernel}: as expected"),
             Ok(_) => failed.push(kernel.to_owned()),
             Err(error) => failed.push(format!("{kernel} ({error:#})")),
         }
+    }
+    if foreign {
+        ensure!(
+            failed.is_empty(),
+            "not as expected on {}",
+            failed.join(", ")
+        );
+        return Ok(());
     }
     let table = last_results()?.to_string();
     println!("\n{table}");
@@ -109,15 +149,40 @@ impl Programs {
                 None => dist::build()?,
             },
             lab: built("lab"),
-            loading: loading_tests()?,
+            loading: loading_tests(&[])?,
+        })
+    }
+
+    /// Static ones for another processor.
+    fn build_for(architecture: Architecture, tracer: Option<&Path>) -> Result<Self> {
+        let options = dist::static_options(architecture)?;
+        let mut labs = cargo(["build", "--package", "tests", "--bin", "lab"]);
+        labs.args(&options);
+        run_command(labs)?;
+        let folder = root().join("target").join(architecture.triple());
+        Ok(Self {
+            tracer: match tracer {
+                Some(tracer) => std::path::absolute(tracer)?,
+                None => dist::build_for(architecture, "tracer")?,
+            },
+            lab: folder.join("debug/lab"),
+            loading: loading_tests(&options)?,
         })
     }
 }
 
 /// All that is to be done on a kernel. Gives the worst status.
-fn run_on(kernel: &str, wish: &Wish, programs: &Programs) -> Result<i32> {
-    let image = Image::of(kernel)?;
-    let shared = cache().join("runs").join(kernel);
+fn run_on(
+    (kernel, architecture): (&str, Architecture),
+    wish: &Wish,
+    programs: &Programs,
+) -> Result<i32> {
+    let image = Image::of(kernel, architecture)?;
+    let foreign = image.system.is_some();
+    let shared = match foreign {
+        true => cache().join("runs").join(architecture.rust).join(kernel),
+        false => cache().join("runs").join(kernel),
+    };
     if shared.exists() {
         fs::remove_dir_all(&shared)?;
     }
@@ -136,7 +201,7 @@ fn run_on(kernel: &str, wish: &Wish, programs: &Programs) -> Result<i32> {
         programs.tracer,
         wish.jobs,
         wish.fixes,
-        files(&wish.files)
+        files(&wish.files, foreign)
     );
     let not_loaded = shared.join("not-loaded");
     let mut loading = String::new();
@@ -151,7 +216,7 @@ fn run_on(kernel: &str, wish: &Wish, programs: &Programs) -> Result<i32> {
     if not_loaded.exists() || !named(&results, "fail")?.is_empty() {
         status = status.max(1);
     }
-    if wish.files.is_empty() {
+    if wish.files.is_empty() && !foreign {
         fs::copy(&results, last(kernel)?)?;
     }
     if wish.record {
@@ -182,7 +247,11 @@ fn run_in_guests(guest: &Guest<'_>, loading: &str, labs: &str, results: &Path) -
 }
 
 /// The labs as arguments of `lab run`.
-fn files(files: &[PathBuf]) -> String {
+fn files(files: &[PathBuf], foreign: bool) -> String {
+    if files.is_empty() && foreign {
+        let path = |name| format!("{}/{name}", labs::LABS);
+        return FOREIGN_LABS.map(path).join(" ");
+    }
     if files.is_empty() {
         return format!("--sample {}", labs::LABS);
     }
@@ -228,8 +297,9 @@ fn named(results: &Path, end: &str) -> Result<Vec<String>> {
 }
 
 /// The executable of the loading tests.
-fn loading_tests() -> Result<PathBuf> {
-    cargo_messages(["test", "--package", "tests", "--test", LOADING, "--no-run"])?
+fn loading_tests(options: &[String]) -> Result<PathBuf> {
+    let build = ["test", "--package", "tests", "--test", LOADING, "--no-run"];
+    cargo_messages(build.into_iter().chain(options.iter().map(String::as_str)))?
         .iter()
         .filter(|message| {
             message

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::apt::Apt;
 use crate::command::{program, run as run_command};
-use crate::dist;
+use crate::dist::{self, Architecture};
 use crate::workspace::root;
 
 const SUITES: [&str; 2] = ["bookworm", "bookworm-security"];
@@ -45,7 +45,7 @@ pub(super) fn all() -> Result<()> {
     let (unpacked, bin) = (cache().join("root"), cache().join("bin"));
     let built = PROGRAMS.iter().all(|name| bin.join(name).is_file());
     if !built || !unpacked.is_dir() {
-        let apt = Apt::ready(cache().join("apt"), &SUITES)?;
+        let apt = Apt::ready(cache().join("apt"), &SUITES, Architecture::host()?.debian)?;
         if !unpacked.is_dir() {
             let part = cache().join("root.part");
             unpack(&apt, &PACKAGES, &part)?;

@@ -54,17 +54,26 @@ pub(crate) fn build_static(name: &str) -> Result<PathBuf> {
     build_for(Architecture::host()?, name)
 }
 
-fn build_for(architecture: Architecture, name: &str) -> Result<PathBuf> {
-    install(architecture)?;
-    let triple = architecture.triple();
+/// The same for a processor.
+pub(crate) fn build_for(architecture: Architecture, name: &str) -> Result<PathBuf> {
     let mut command = cargo(["build", "--release", "--locked", "--package", name]);
-    command.args(["--bin", name, "--target", &triple]);
-    command.arg("--config");
-    command.arg(format!("target.{triple}.linker=\"rust-lld\""));
-    command.arg("--config");
-    command.arg(format!("target.{triple}.rustflags={:?}", flags()?));
+    command.args(["--bin", name]);
+    command.args(static_options(architecture)?);
     run_command(command)?;
     Ok(place(architecture.rust, name))
+}
+
+/// What cargo is told beside, so that what it builds is static and runs on that processor.
+pub(crate) fn static_options(architecture: Architecture) -> Result<Vec<String>> {
+    install(architecture)?;
+    let triple = architecture.triple();
+    let linker = format!("target.{triple}.linker=\"rust-lld\"");
+    let flags = format!("target.{triple}.rustflags={:?}", flags()?);
+    Ok(
+        ["--target", &triple, "--config", &linker, "--config", &flags]
+            .map(str::to_owned)
+            .to_vec(),
+    )
 }
 
 /// Paths stand in the messages of panics: those of this machine are replaced.

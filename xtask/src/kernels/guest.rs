@@ -1,5 +1,5 @@
-//! A virtual machine with another kernel over this machine's root file system: it sees all files that this machine has,
-//! and what it writes stays in its memory, but for one directory. Emulated, so that it needs no rights and no particular
+//! A virtual machine with another kernel over this machine's root file system, or over one for its processor: it sees all files
+//! that are there, and what it writes stays in its memory, but for one directory. Emulated, so that it needs no rights and no particular
 //! processor: 5 to 30 times slower than this machine.
 
 use std::fs::{self, File};
@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::image::Image;
 use crate::command::{program, run_lines};
+use crate::dist::Architecture;
 use crate::workspace::root;
 
 const ROOT: &str = include_str!("root.sh");
@@ -62,8 +63,10 @@ impl Guest<'_> {
 
     fn machine(&self) -> Command {
         let seconds = self.limit.as_secs().to_string();
-        let mut command = program("timeout", ["-k", "5", &seconds, "qemu-system-x86_64"]);
-        command.args(["-M", "q35,memory-backend=memory", "-cpu", "max"]);
+        let emulated = Emulated::of(self.image.architecture);
+        let mut command = program("timeout", ["-k", "5", &seconds, &emulated.program()]);
+        let machine = format!("{},memory-backend=memory", emulated.machine);
+        command.args(["-M", &machine, "-cpu", emulated.processor]);
         command.args(["-accel", "tcg,thread=multi,tb-size=256"]);
         command.args([
             "-smp",
@@ -98,16 +101,61 @@ impl Guest<'_> {
         // while it runs, which the emulator does not always survive.
         // What a real machine needs against its processor's faults, and against what is left in memory, is a quarter of
         // the time of an emulated one.
-        let words = format!(
-            "console=ttyS0 panic=-1 no_timer_check tsc=reliable mitigations=off init_on_alloc=0 nowatchdog quiet \
-             loglevel=1 tracer.shared={} tracer.image={}",
+        let mut words = format!(
+            "console={} panic=-1 mitigations=off init_on_alloc=0 nowatchdog quiet loglevel=1 tracer.shared={} tracer.image={}",
+            emulated.words,
             self.shared.display(),
             self.image.folder.display()
         );
+        if let Some(system) = &self.image.system {
+            words += &format!(
+                " tracer.root={} tracer.work={}",
+                system.display(),
+                root().display()
+            );
+        }
         command.args(["-append", &words]);
         command.stdin(std::process::Stdio::null());
         command
     }
+}
+
+/// What the emulator is told of a processor, and the kernel of what is emulated.
+struct Emulated {
+    rust: &'static str,
+    machine: &'static str,
+    processor: &'static str,
+    /// The kernel's console and what else it is told.
+    words: &'static str,
+}
+
+impl Emulated {
+    fn of(architecture: Architecture) -> Self {
+        match architecture.rust {
+            // Pointer authentication as the processor does it is most of the time of an emulated one.
+            "aarch64" => Self {
+                rust: architecture.rust,
+                machine: "virt",
+                processor: "max,pauth-impdef=on",
+                words: "ttyAMA0",
+            },
+            _ => Self {
+                rust: architecture.rust,
+                machine: "q35",
+                processor: "max",
+                words: "ttyS0 no_timer_check tsc=reliable",
+            },
+        }
+    }
+
+    fn program(&self) -> String {
+        emulator(self.rust)
+    }
+}
+
+/// The emulator's program for a processor.
+pub(super) fn emulator(processor: &str) -> String {
+    format!("qemu-system-{processor}")
 }
 
 fn socket(shared: &Path) -> PathBuf {

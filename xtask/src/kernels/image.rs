@@ -11,7 +11,10 @@ use anyhow::{Context, Result, ensure};
 
 use crate::apt::Apt;
 use crate::command::{output, program, run as run_command};
+use crate::dist::Architecture;
 use crate::workspace::root;
+
+use super::system;
 
 /// The Debian suites of which at least one has each kernel.
 const SUITES: [&str; 4] = [
@@ -20,8 +23,6 @@ const SUITES: [&str; 4] = [
     "bookworm-security",
     "bullseye-security",
 ];
-/// The kernels for virtual machines, which have all protocols and few drivers.
-const FLAVOUR: &str = "cloud-amd64";
 /// What reaches the root file system and the console, where it is not built in.
 const MODULES: [&str; 5] = [
     "virtio_mmio",
@@ -37,19 +38,40 @@ const INIT: &str = include_str!("init.sh");
 pub(super) struct Image {
     /// Its directory.
     pub(super) folder: PathBuf,
+    /// The root file system of the guest; `None`: this machine's.
+    pub(super) system: Option<PathBuf>,
+    pub(super) architecture: Architecture,
 }
 
 impl Image {
-    /// The newest kernel of a series such as 6.12; fetched where it is not there.
-    pub(super) fn of(version: &str) -> Result<Self> {
-        let image = Self {
-            folder: cache().join(version),
+    /// The newest kernel of a series such as 6.12; fetched where it is not there. With another processor than this machine's
+    /// it gets a root file system of its own.
+    pub(super) fn of(version: &str, architecture: Architecture) -> Result<Self> {
+        let host = Architecture::host()?;
+        let place = match architecture == host {
+            true => cache(),
+            false => cache().join(architecture.rust),
         };
+        let mut image = Self {
+            folder: place.join(version),
+            system: None,
+            architecture,
+        };
+        let system = place.join("system");
+        let complete = architecture == host || system.is_dir();
         // Written last.
+        if image.initrd().is_file() && complete {
+            image.system = (architecture != host).then_some(system);
+            return Ok(image);
+        }
+        let apt = Apt::ready(place.join("apt"), &SUITES, architecture.debian)?;
         if !image.initrd().is_file() {
             image
-                .fetch(version)
+                .fetch(&apt, version)
                 .with_context(|| format!("cannot get kernel {version}"))?;
+        }
+        if architecture != host {
+            image.system = Some(system::of(&apt, system)?);
         }
         Ok(image)
     }
@@ -62,15 +84,14 @@ impl Image {
         self.folder.join("initrd")
     }
 
-    fn fetch(&self, version: &str) -> Result<()> {
-        let apt = Apt::ready(cache().join("apt"), &SUITES)?;
-        let busybox = busybox(&apt)?;
+    fn fetch(&self, apt: &Apt, version: &str) -> Result<()> {
+        let busybox = own_busybox()?;
         let unpacked = self.folder.join("unpacked");
         if self.folder.exists() {
             fs::remove_dir_all(&self.folder)?;
         }
         fs::create_dir_all(&unpacked)?;
-        for package in packages(&apt, version)? {
+        for package in packages(apt, version, self.architecture)? {
             apt.unpack(&package, &unpacked)?;
         }
         let files = files(&unpacked)?;
@@ -98,11 +119,16 @@ impl Image {
         let mut depmod = program(&busybox, ["depmod", "-b"]);
         depmod.arg(&self.folder).arg(&release);
         run_command(depmod)?;
-        self.make_initrd(&busybox, &kept)
+        self.make_initrd(&self.busybox(apt)?, &busybox, &kept)
+    }
+
+    /// A static busybox for the guest.
+    fn busybox(&self, apt: &Apt) -> Result<PathBuf> {
+        busybox(apt, &self.folder.with_file_name("apt").join("tools"))
     }
 
     /// The first root file system: busybox and the modules that reach the second.
-    fn make_initrd(&self, busybox: &Path, modules: &Path) -> Result<()> {
+    fn make_initrd(&self, busybox: &Path, tool: &Path, modules: &Path) -> Result<()> {
         let folder = self.folder.join("first-root");
         for name in ["bin", "dev", "proc", "sys", "modules"] {
             fs::create_dir_all(folder.join(name))?;
@@ -124,7 +150,7 @@ impl Image {
             "sh",
             ["-ec", r#"cd "$1"; find . | "$2" cpio -o -H newc >"$3""#],
         );
-        pack.arg("sh").arg(&folder).arg(busybox).arg(&made);
+        pack.arg("sh").arg(&folder).arg(tool).arg(&made);
         run_command(pack)?;
         fs::remove_dir_all(&folder)?;
         Ok(fs::rename(made, self.initrd())?)
@@ -136,14 +162,16 @@ pub(super) fn cache() -> PathBuf {
     root().join("target/kernels")
 }
 
-/// The packages of the newest kernel of a series. From 7.x on the image is split into several.
-fn packages(apt: &Apt, version: &str) -> Result<Vec<String>> {
+/// The packages of the newest kernel of a series, of those for virtual machines, which have all protocols and few drivers.
+/// From 7.x on the image is split into several.
+fn packages(apt: &Apt, version: &str, architecture: Architecture) -> Result<Vec<String>> {
+    let flavour = format!("cloud-{}", architecture.debian);
     let image = format!("linux-image-{version}.");
     let names = output(apt.command("apt-cache", &["pkgnames", &image]))?;
     let foreign = ["unsigned", "-rt-", "deb11"];
     let mut names: Vec<&str> = names
         .lines()
-        .filter(|name| name.ends_with(FLAVOUR) && !foreign.iter().any(|word| name.contains(word)))
+        .filter(|name| name.ends_with(&flavour) && !foreign.iter().any(|word| name.contains(word)))
         .collect();
     names.sort_by_key(|name| numbers(name));
     let newest = names
@@ -161,12 +189,23 @@ fn packages(apt: &Apt, version: &str) -> Result<Vec<String>> {
     Ok(packages)
 }
 
-/// A static busybox for the guest.
-fn busybox(apt: &Apt) -> Result<PathBuf> {
-    let tools = cache().join("apt/tools");
+/// One that this machine can run, for its tools.
+fn own_busybox() -> Result<PathBuf> {
+    let own = cache().join("apt");
+    let tools = own.join("tools");
+    match tools.join("bin/busybox") {
+        found if found.is_file() => Ok(found),
+        _ => busybox(
+            &Apt::ready(own, &SUITES, Architecture::host()?.debian)?,
+            &tools,
+        ),
+    }
+}
+
+fn busybox(apt: &Apt, tools: &Path) -> Result<PathBuf> {
     let busybox = tools.join("bin/busybox");
     if !busybox.is_file() {
-        apt.unpack("busybox-static/bookworm", &tools)?;
+        apt.unpack("busybox-static/bookworm", tools)?;
     }
     ensure!(busybox.is_file(), "busybox-static has no bin/busybox");
     Ok(busybox)
