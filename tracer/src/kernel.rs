@@ -64,6 +64,9 @@ pub enum KernelError {
     /// The object or its maps were refused.
     #[error("the kernel refused tracer's maps: {0}")]
     Object(#[from] EbpfError),
+    /// The object cannot be unpacked, for which it needs a thread and some memory.
+    #[error("tracer's programs cannot be unpacked: {0}")]
+    Unpack(#[from] std::io::Error),
     /// A classifier was refused: without it there is no path.
     #[error("the kernel refused tracer's program: {0}")]
     Program(String),
@@ -92,6 +95,10 @@ impl KernelError {
                 vec!["the types must be those of the running kernel: check --btf".to_owned()]
             }
             Self::Program(_) => vec!["-vv shows what the verifier says".to_owned()],
+            Self::Unpack(_) => vec![
+                "it takes a thread and some megabytes of memory: look at the limits of this shell"
+                    .to_owned(),
+            ],
             Self::Object(_) | Self::Map(_) | Self::NoMap(_) => Vec::new(),
         }
     }
@@ -109,7 +116,7 @@ impl KernelError {
 impl From<KernelError> for Error {
     fn from(error: KernelError) -> Self {
         let kind = match &error {
-            KernelError::Map(_) | KernelError::NoMap(_) => Kind::Runtime,
+            KernelError::Unpack(_) | KernelError::Map(_) | KernelError::NoMap(_) => Kind::Runtime,
             _ => Kind::Unsupported,
         };
         let others = error.problems().iter().skip(1);
@@ -162,9 +169,13 @@ impl Kernel {
         let _ = preflight::lift_limits();
         // aya reads BTF once more for the numbers of the tracepoints' types: meanwhile ours is read.
         let typed = thread::Builder::new().spawn(Btf::from_sys_fs);
+        let unpacking = thread::Builder::new().spawn(load::unpack);
         let mut types = Types::read(options.btf.as_deref()).map_err(LayoutError::from)?;
         let layout = types.layout()?;
-        let mut ebpf = load::object(&layout, options)?;
+        let object = unpacking?.join();
+        let object = object.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let mut ebpf = load::maps(&object, &layout, options)?;
+        drop(object);
         let typed = typed.ok().and_then(|typed| typed.join().ok()?.ok());
         let how = How {
             btf: typed.as_ref(),

@@ -4,12 +4,14 @@
 //! Not here: where programs are attached (`attach`), reading what they send (`reader`).
 
 use std::collections::HashMap;
+use std::io::{self, Read};
 use std::num::NonZero;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use aya::programs::{Program, ProgramError};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
+use lzma_rust2::LzmaReader;
 use tracer_common::hook::{Attach, HOOKS, HookInfo};
 use tracer_common::layout::Layout;
 use tracer_common::names;
@@ -18,8 +20,10 @@ use zerocopy::IntoBytes;
 use super::LoadOptions;
 use super::layout::{Tracepoint, Types};
 
-/// The programs, compiled by build.rs.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer"));
+/// The programs, compiled and packed by build.rs.
+static PACKED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/tracer.lzma"));
+/// More room than unpacking needs, in KiB.
+const UNPACK_KIB: u32 = 32 << 10;
 
 /// Rows of hop counters, of some 150 bytes each: one for each flow, direction, interface and side.
 const HOPS_ENTRIES: u32 = 1 << 16;
@@ -42,8 +46,19 @@ pub(super) enum Variant {
     Refused(String),
 }
 
+/// The object.
+pub(super) fn unpack() -> io::Result<Vec<u8>> {
+    let mut object = Vec::new();
+    LzmaReader::new_mem_limit(PACKED, UNPACK_KIB, None)?.read_to_end(&mut object)?;
+    Ok(object)
+}
+
 /// Puts layout and settings into the object and makes its maps.
-pub(super) fn object(layout: &Layout, options: &LoadOptions) -> Result<Ebpf, EbpfError> {
+pub(super) fn maps(
+    object: &[u8],
+    layout: &Layout,
+    options: &LoadOptions,
+) -> Result<Ebpf, EbpfError> {
     let cpus = thread::available_parallelism().map_or(1, NonZero::get);
     let snaplen = u32::from(options.snaplen).next_multiple_of(8);
     let events = (EVENTS_BYTES * cpus).clamp(EVENTS_BOUNDS.0, EVENTS_BOUNDS.1);
@@ -61,7 +76,7 @@ pub(super) fn object(layout: &Layout, options: &LoadOptions) -> Result<Ebpf, Ebp
         .map_max_entries(names::HOPS_REST, HOPS_REST_ENTRIES)
         .map_max_entries(names::EVENTS, events as u32)
         .verifier_log_level(log)
-        .load(OBJECT)
+        .load(object)
 }
 
 /// How programs are loaded.

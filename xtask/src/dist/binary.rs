@@ -9,6 +9,9 @@ use super::{ARCHITECTURES, Architecture};
 use crate::command::{cargo, program, run as run_command};
 use crate::workspace::{Toolchain, root};
 
+/// What the linker leaves out.
+const NO_UNWINDING: &str = "xtask/src/dist/no-unwinding.ld";
+
 /// Checks that tracer compiles for what is handed out: libc has less for musl than for glibc, and other types on other
 /// processors.
 pub(crate) fn check() -> Result<()> {
@@ -58,17 +61,22 @@ pub(crate) fn build_static(name: &str) -> Result<PathBuf> {
 pub(crate) fn build_for(architecture: Architecture, name: &str) -> Result<PathBuf> {
     let mut command = cargo(["build", "--release", "--locked", "--package", name]);
     command.args(["--bin", name]);
-    command.args(static_options(architecture)?);
+    command.args(linked(architecture, &without_unwinding())?);
     run_command(command)?;
     Ok(place(architecture.rust, name))
 }
 
 /// What cargo is told beside, so that what it builds is static and runs on that processor.
 pub(crate) fn static_options(architecture: Architecture) -> Result<Vec<String>> {
+    linked(architecture, &[])
+}
+
+/// The same with more for the linker.
+fn linked(architecture: Architecture, more: &[String]) -> Result<Vec<String>> {
     install(architecture)?;
     let triple = architecture.triple();
     let linker = format!("target.{triple}.linker=\"rust-lld\"");
-    let flags = format!("target.{triple}.rustflags={:?}", flags()?);
+    let flags = format!("target.{triple}.rustflags={:?}", [&paths()?, more].concat());
     Ok(
         ["--target", &triple, "--config", &linker, "--config", &flags]
             .map(str::to_owned)
@@ -76,8 +84,18 @@ pub(crate) fn static_options(architecture: Architecture) -> Result<Vec<String>> 
     )
 }
 
+/// Nothing of a release unwinds, so the tables for it are left out, and with them backtraces, which would have no names; addresses
+/// that are relative to the file take a bit each.
+fn without_unwinding() -> Vec<String> {
+    vec![
+        format!("-Clink-arg=-T{}", root().join(NO_UNWINDING).display()),
+        "-Clink-arg=--no-eh-frame-hdr".to_owned(),
+        "-Clink-arg=--pack-dyn-relocs=relr".to_owned(),
+    ]
+}
+
 /// Paths stand in the messages of panics: those of this machine are replaced.
-fn flags() -> Result<Vec<String>> {
+fn paths() -> Result<Vec<String>> {
     let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let cargo_home = match cargo_home {
         Some(home) => home,
