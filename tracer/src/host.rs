@@ -34,6 +34,7 @@ mod wireguard;
 mod workloads;
 mod xfrm;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -452,10 +453,17 @@ impl Host {
     /// Name of a namespace; `netns:INODE` when it was never told.
     #[must_use]
     pub fn namespace(&self, netns: NetNs) -> String {
-        self.namespaces
-            .get(&netns)
-            .cloned()
-            .unwrap_or_else(|| format!("netns:{}", netns.0))
+        self.namespace_name(netns).into_owned()
+    }
+
+    /// The same, without a copy where it is known.
+    #[must_use]
+    pub fn namespace_name(&self, netns: NetNs) -> Cow<'_, str> {
+        let name = self.namespaces.get(&netns);
+        name.map_or_else(
+            || format!("netns:{}", netns.0).into(),
+            |name| name.as_str().into(),
+        )
     }
 
     /// A process inside a namespace, where `ip netns` does not know it.
@@ -512,9 +520,15 @@ impl Host {
     /// Name of an interface; `if:N` when it was never told.
     #[must_use]
     pub fn interface(&self, device: Device) -> String {
+        self.interface_name(device).into_owned()
+    }
+
+    /// The same, without a copy where it is known.
+    #[must_use]
+    pub fn interface_name(&self, device: Device) -> Cow<'_, str> {
         self.links.get(&device).map_or_else(
-            || format!("if:{}", device.ifindex.0),
-            |link| link.name.clone(),
+            || format!("if:{}", device.ifindex.0).into(),
+            |link| link.name.as_str().into(),
         )
     }
 

@@ -7,6 +7,7 @@ pub mod clean;
 mod counters;
 mod release;
 mod sending;
+mod short;
 pub mod words;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use short::Short;
 use tracer_common::stats::short_reason;
 use tracer_common::tuple::{FAMILY_V4, FAMILY_V6, PROTO_ARP, RawTuple};
 
@@ -77,8 +79,14 @@ pub struct Mac(pub [u8; 6]);
 
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+        let mut text = Short::<17>::new();
+        for (at, byte) in self.0.into_iter().enumerate() {
+            if at > 0 {
+                text.push(b':');
+            }
+            text.hex(byte);
+        }
+        f.write_str(text.as_str())
     }
 }
 

@@ -345,12 +345,13 @@ fn outputs(inputs: &[Input]) -> Vec<(String, String)> {
 /// Every event as a line.
 fn events(inputs: &[Input]) -> String {
     let mut lines = Vec::new();
+    let mut room = Vec::new();
     let mut session = Session::default();
     for input in inputs {
         let seen = session.input(input);
         if let Some(sighting) = session.sighting(input, seen) {
             let event = event_report(&sighting, session.host());
-            json::line(&mut lines, &NdjsonLine::Event(event)).unwrap();
+            json::line(&mut lines, &NdjsonLine::Event(event), &mut room).unwrap();
         }
     }
     String::from_utf8(lines).unwrap()

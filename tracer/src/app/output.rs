@@ -1,5 +1,6 @@
 //! What a run gives in the end, in the form that was asked for; with ndjson also what happens, as it happens.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Write};
 
@@ -22,6 +23,8 @@ pub(super) struct Output {
     format: OutputFormat,
     color: bool,
     hop_checks: bool,
+    /// For the line that is written.
+    room: Vec<u8>,
     /// What went wrong while events were written: nothing is written any more.
     failed: Option<io::Error>,
 }
@@ -40,6 +43,7 @@ impl Output {
             format: config.format,
             color: config.color,
             hop_checks: config.hop_checks,
+            room: Vec::new(),
             failed: None,
         })
     }
@@ -51,6 +55,7 @@ impl Output {
             format,
             color: false,
             hop_checks: false,
+            room: Vec::new(),
             failed: None,
         }
     }
@@ -74,7 +79,7 @@ impl Output {
         let written = match (sighting, input) {
             (Some(sighting), _) => {
                 let event = event_report(&sighting, session.host());
-                json::line(&mut self.sink, &NdjsonLine::Event(event))
+                json::line(&mut self.sink, &NdjsonLine::Event(event), &mut self.room)
             }
             (None, Input::Tick(_)) => self.sink.flush(),
             (None, _) => Ok(()),
@@ -104,7 +109,10 @@ impl Output {
         match self.format {
             OutputFormat::Text => render::text::write(out, report, &style),
             OutputFormat::Json => json::write(out, report),
-            OutputFormat::Ndjson => json::line(out, &NdjsonLine::Report(report.clone())),
+            OutputFormat::Ndjson => {
+                let report = NdjsonLine::Report(Cow::Borrowed(report));
+                json::line(out, &report, &mut self.room)
+            }
             OutputFormat::Markdown => markdown::write(out, report),
             OutputFormat::Svg => out.write_all(diagram::svg(report).as_bytes()),
             // made of the inputs, not of the report

@@ -9,6 +9,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use super::short::Short;
 use super::{Direction, Fate, Joined, Proto, Rewrite, Side, Tunnel, TunnelKind, Tuple, TupleRole};
 
 /// One end of a tuple: the address, with its port unless that is zero. IPv6 stands in brackets before a port.
@@ -23,8 +24,21 @@ pub struct Endpoint {
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.address, self.port) {
-            (address, 0) => write!(f, "{address}"),
-            (IpAddr::V4(v4), port) => write!(f, "{v4}:{port}"),
+            (IpAddr::V4(v4), port) => {
+                let mut text = Short::<21>::new();
+                for (at, byte) in v4.octets().into_iter().enumerate() {
+                    if at > 0 {
+                        text.push(b'.');
+                    }
+                    text.number(byte.into());
+                }
+                if port != 0 {
+                    text.push(b':');
+                    text.number(port);
+                }
+                f.write_str(text.as_str())
+            }
+            (IpAddr::V6(v6), 0) => write!(f, "{v6}"),
             (IpAddr::V6(v6), port) => write!(f, "[{v6}]:{port}"),
         }
     }
@@ -70,9 +84,12 @@ impl fmt::Display for Tuple {
         if let Proto::Other(number) = self.proto {
             write!(f, "proto {number}")?;
         } else {
-            write!(f, "{}", self.proto)?;
+            fmt::Display::fmt(&self.proto, f)?;
         }
-        write!(f, " {} > {}", self.source(), self.destination())?;
+        f.write_str(" ")?;
+        fmt::Display::fmt(&self.source(), f)?;
+        f.write_str(" > ")?;
+        fmt::Display::fmt(&self.destination(), f)?;
         if self.icmp_id != 0 {
             write!(f, " id {}", self.icmp_id)?;
         }

@@ -21,20 +21,23 @@ pub fn write(out: &mut impl Write, document: &impl Serialize) -> io::Result<()> 
     out.write_all(b"\n")
 }
 
-/// Writes an event, or the report after the last one, in one line.
+/// Writes an event, or the report after the last one, in one line. It is put together in `room`, whose content is lost: a
+/// line is a hundred pieces, and what is written to is often a file.
 ///
 /// # Errors
 /// Those of the writer.
-pub fn line(out: &mut impl Write, line: &NdjsonLine) -> io::Result<()> {
-    let mut serializer = Serializer::with_formatter(&mut *out, Safe(CompactFormatter));
+pub fn line(out: &mut impl Write, line: &NdjsonLine<'_>, room: &mut Vec<u8>) -> io::Result<()> {
+    room.clear();
+    let mut serializer = Serializer::with_formatter(&mut *room, Safe(CompactFormatter));
     line.serialize(&mut serializer)?;
-    out.write_all(b"\n")
+    room.push(b'\n');
+    out.write_all(room)
 }
 
 /// The JSON Schema of lines, indented, with a line end: docs/ndjson.schema.json.
 #[must_use]
 pub fn line_schema() -> String {
-    format!("{:#}\n", schema_for!(NdjsonLine).to_value())
+    format!("{:#}\n", schema_for!(NdjsonLine<'_>).to_value())
 }
 
 /// The JSON Schema of comparisons, indented, with a line end: docs/diff.schema.json.
@@ -60,6 +63,9 @@ impl<F: Formatter> Formatter for Safe<F> {
         fragment: &str,
     ) -> io::Result<()> {
         let mut rest = fragment;
+        if fragment.bytes().all(|byte| (b' '..0x7f).contains(&byte)) {
+            return out.write_all(fragment.as_bytes());
+        }
         while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_hazard(*c)) {
             let (before, after) = rest.split_at(at);
             out.write_all(before.as_bytes())?;

@@ -207,7 +207,7 @@ impl Helper {
         if self.from.read_line(&mut line)? == 0 {
             return Err(gone());
         }
-        Ok(serde_json::from_str(&line)?)
+        Ok(serde_json::from_slice(line.as_bytes())?)
     }
 }
 
@@ -248,7 +248,7 @@ pub fn serve() -> io::Result<()> {
         if input.read_line(&mut line)? == 0 {
             return Ok(());
         }
-        let request: Request = serde_json::from_str(&line)?;
+        let request: Request = serde_json::from_slice(line.as_bytes())?;
         let mut recording = input.by_ref().take(request.size);
         let answer = save(&line, &mut recording).unwrap_or_else(Answer::failed);
         // The next request stands behind it.

@@ -22,7 +22,7 @@ use crate::verdict::Outcome;
 /// When the answer cannot be written; what else goes wrong is the answer.
 pub fn save(request: &str) -> io::Result<()> {
     heed_no_signals();
-    let answer = serde_json::from_str(request)
+    let answer = serde_json::from_slice(request.as_bytes())
         .map_err(|error| Error::runtime("a save was asked for in other words").caused_by(error))
         .and_then(|request| made(&request))
         .unwrap_or_else(|error| Answer::failed(error.one_line()));

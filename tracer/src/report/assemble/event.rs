@@ -6,7 +6,7 @@ use tracer_common::event::{
 };
 
 use super::Clock;
-use super::journeys::step_words;
+use super::journeys::{detail, hook, packet_text, stack, tuple};
 use crate::correlate::Sighting;
 use crate::host::Host;
 use crate::model::Detail;
@@ -28,28 +28,25 @@ const FLAGS: [(u32, &str); 10] = [
 
 /// What was just seen, in words.
 #[must_use]
-pub fn event_report(sighting: &Sighting<'_>, host: &Host) -> EventReport {
+pub fn event_report<'a>(sighting: &'a Sighting<'_>, host: &'a Host) -> EventReport<'a> {
     let event = &sighting.event;
-    let words = step_words(event, host, Clock::of(host));
     let set = FLAGS.iter().filter(|(bit, _)| event.flags & bit != 0);
     EventReport {
-        at_ns: words.at_ns,
+        at_ns: Clock::of(host).since_start(event.at),
         cpu: event.cpu,
-        hook: words.hook,
-        node: words.node,
-        namespace: words.namespace,
-        interface: words.interface,
+        hook: hook(event),
+        node: event.netns.and_then(|netns| host.node(netns)),
+        namespace: event.netns.map(|netns| host.namespace_name(netns)),
+        interface: event.device.map(|device| host.interface_name(device)),
         ifindex: event.device.map(|device| device.ifindex.0),
         journey: sighting.journey.map(|journey| journey.id.0),
         flow: sighting.journey.map(|journey| journey.flow.0),
-        direction: sighting
-            .journey
-            .map(|journey| journey.direction.name().into()),
-        tuple: words.tuple,
-        length: words.length,
+        direction: sighting.journey.map(|journey| journey.direction.name()),
+        tuple: tuple(event).map(|tuple| tuple.to_string()),
+        length: event.len,
         segments: event.segments,
-        headers: words.headers,
-        flags: set.map(|(_, name)| (*name).to_owned()).collect(),
+        headers: event.packet.as_ref().map(packet_text),
+        flags: set.map(|(_, name)| *name).collect(),
         rewrites: sighting
             .rewrites()
             .iter()
@@ -58,16 +55,16 @@ pub fn event_report(sighting: &Sighting<'_>, host: &Host) -> EventReport {
         drop: match &event.detail {
             Detail::Drop(info) => Some(DropReport {
                 lost: sighting.is_loss(),
-                reason: info.reason.clone(),
-                function: info.function.clone(),
-                stack: words.stack,
+                reason: info.reason.as_deref(),
+                function: info.function.as_deref(),
+                stack: stack(event, host),
             }),
             _ => None,
         },
-        detail: words.detail,
+        detail: detail(event),
         process: event.process.as_ref().map(|process| ProcessReport {
             pid: process.pid,
-            comm: process.comm.clone(),
+            comm: &process.comm,
         }),
     }
 }

@@ -1,7 +1,8 @@
 //! The report's sample of packets, each with its events in words.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use tracer_common::hook::HOOKS;
 
@@ -10,7 +11,7 @@ use crate::correlate::Trace;
 use crate::host::Host;
 use crate::model::{
     Detail, Direction, DropInfo, Ethernet, Event, Fate, FibEvent, FlowId, Frame, Journey,
-    JourneyId, NeighborEvent, Packet, Step, Transport,
+    JourneyId, NeighborEvent, Packet, Step, Transport, Tuple,
 };
 use crate::report::{JourneyReport, StepReport};
 use crate::uapi::{errno, neighbour, openvswitch, tcp};
@@ -85,57 +86,95 @@ fn step_report(step: &Step, host: &Host, clock: Clock) -> StepReport {
 }
 
 /// An event in words, without how it was joined.
-pub(super) fn step_words(event: &Event, host: &Host, clock: Clock) -> StepReport {
-    let tuple = event
-        .tuple
-        .or_else(|| event.packet.as_ref().and_then(|packet| packet.tuple));
+fn step_words(event: &Event, host: &Host, clock: Clock) -> StepReport {
     StepReport {
         at_ns: clock.since_start(event.at),
-        hook: HOOKS
-            .get(usize::from(event.hook.0))
-            .map_or_else(|| format!("hook {}", event.hook.0), |hook| hook.name.into()),
+        hook: hook(event).into_owned(),
         node: event
             .netns
             .and_then(|netns| host.node(netns))
             .map(str::to_owned),
         namespace: event.netns.map(|netns| host.namespace(netns)),
         interface: event.device.map(|device| host.interface(device)),
-        tuple: tuple.map(|tuple| tuple.to_string()),
+        tuple: tuple(event).map(|tuple| tuple.to_string()),
         length: event.len,
         headers: event.packet.as_ref().map(packet_text),
         joined: String::new(),
         detail: detail(event),
-        stack: match &event.detail {
-            Detail::Drop(info) => info.stack.iter().map(|frame| name(frame, host)).collect(),
-            _ => Vec::new(),
-        },
+        stack: stack(event, host),
+    }
+}
+
+/// Name of the event's hook.
+pub(super) fn hook(event: &Event) -> Cow<'static, str> {
+    HOOKS.get(usize::from(event.hook.0)).map_or_else(
+        || format!("hook {}", event.hook.0).into(),
+        |hook| hook.name.into(),
+    )
+}
+
+/// The tuple that was followed, else that of the packet.
+pub(super) fn tuple(event: &Event) -> Option<Tuple> {
+    let of_packet = || event.packet.as_ref().and_then(|packet| packet.tuple);
+    event.tuple.or_else(of_packet)
+}
+
+/// Callers of the function that dropped it, nearest first.
+pub(super) fn stack(event: &Event, host: &Host) -> Vec<String> {
+    match &event.detail {
+        Detail::Drop(info) => info.stack.iter().map(|frame| name(frame, host)).collect(),
+        _ => Vec::new(),
     }
 }
 
 /// The headers in words, outermost first: `aa:… > bb:…, vxlan vni 42 …, S seq 7 win 64240, ttl 63 id 4711 df`.
-fn packet_text(packet: &Packet) -> String {
-    let mut parts = Vec::new();
-    let ethernet = |header: &Ethernet| format!("{} > {}", header.src, header.dst);
-    parts.extend(packet.ethernet.as_ref().map(ethernet));
-    parts.extend(packet.vlans.iter().map(|id| format!("vlan {id}")));
-    if let Some(tunnel) = &packet.tunnel {
-        parts.push(tunnel.to_string());
-        parts.extend(packet.inner_ethernet.as_ref().map(ethernet));
+pub(super) fn packet_text(packet: &Packet) -> String {
+    let mut text = String::with_capacity(HEADERS);
+    // writing to a String cannot fail
+    let _ = write_packet(&mut text, packet);
+    text
+}
+
+/// Room for the headers of most packets.
+const HEADERS: usize = 96;
+
+fn write_packet(text: &mut String, packet: &Packet) -> fmt::Result {
+    if let Some(header) = &packet.ethernet {
+        write_ethernet(next(text), header)?;
     }
-    parts.extend(transport_text(&packet.transport));
+    for id in &packet.vlans {
+        write!(next(text), "vlan {id}")?;
+    }
+    if let Some(tunnel) = &packet.tunnel {
+        write!(next(text), "{tunnel}")?;
+        if let Some(header) = &packet.inner_ethernet {
+            write_ethernet(next(text), header)?;
+        }
+    }
+    write_transport(text, &packet.transport)?;
     if packet.ip_len > 0 {
-        let mut ip = format!("ttl {} id {}", packet.ttl, packet.ip_id);
+        write!(next(text), "ttl {} id {}", packet.ttl, packet.ip_id)?;
         if packet.dont_fragment {
-            ip += " df";
+            *text += " df";
         }
         if let Some(fragment) = packet.fragment {
             let more = if fragment.more { "+" } else { "" };
-            // writing to a String cannot fail
-            let _ = write!(ip, " fragment at {}{more}", fragment.offset);
+            write!(text, " fragment at {}{more}", fragment.offset)?;
         }
-        parts.push(ip);
     }
-    parts.join(", ")
+    Ok(())
+}
+
+/// The text, ready for its next part.
+fn next(text: &mut String) -> &mut String {
+    if !text.is_empty() {
+        *text += ", ";
+    }
+    text
+}
+
+fn write_ethernet(text: &mut String, header: &Ethernet) -> fmt::Result {
+    write!(text, "{} > {}", header.src, header.dst)
 }
 
 /// TCP flags as tcpdump writes them, in the order of its output.
@@ -150,8 +189,8 @@ const TCP_FLAGS: [(u8, char); 8] = [
     (tcp::ACK, '.'),
 ];
 
-fn transport_text(transport: &Transport) -> Option<String> {
-    Some(match transport {
+fn write_transport(text: &mut String, transport: &Transport) -> fmt::Result {
+    match transport {
         Transport::Tcp {
             seq,
             ack,
@@ -160,12 +199,16 @@ fn transport_text(transport: &Transport) -> Option<String> {
             payload,
             ..
         } => {
+            let text = next(text);
+            let before = text.len();
             let set = TCP_FLAGS.iter().filter(|(bit, _)| flags & bit != 0);
-            let letters: String = set.map(|(_, letter)| letter).collect();
-            let letters = if letters.is_empty() { "none" } else { &letters };
-            format!("{letters} seq {seq} ack {ack} win {window} data {payload}")
+            text.extend(set.map(|(_, letter)| letter));
+            if text.len() == before {
+                *text += "none";
+            }
+            write!(text, " seq {seq} ack {ack} win {window} data {payload}")
         }
-        Transport::Udp { payload } => format!("data {payload}"),
+        Transport::Udp { payload } => write!(next(text), "data {payload}"),
         Transport::Icmp {
             icmp_type,
             code,
@@ -173,32 +216,27 @@ fn transport_text(transport: &Transport) -> Option<String> {
             quoted,
             mtu,
         } => {
-            let mut text = format!("type {icmp_type} code {code}");
-            // writing to a String cannot fail
-            match (quoted, mtu) {
-                (Some(tuple), _) => {
-                    let _ = write!(text, " about {tuple}");
-                }
-                (None, _) => {
-                    let _ = write!(text, " seq {seq}");
-                }
+            write!(next(text), "type {icmp_type} code {code}")?;
+            match quoted {
+                Some(tuple) => write!(text, " about {tuple}")?,
+                None => write!(text, " seq {seq}")?,
             }
-            if let Some(mtu) = mtu {
-                let _ = write!(text, " mtu {mtu}");
+            match mtu {
+                Some(mtu) => write!(text, " mtu {mtu}"),
+                None => Ok(()),
             }
-            text
         }
         Transport::Neighbor {
             answer,
             target,
             mac,
         } => match (answer, mac) {
-            (true, Some(mac)) => format!("{target} is at {mac}"),
-            (true, None) => format!("{target} answers"),
-            (false, _) => format!("who has {target}"),
+            (true, Some(mac)) => write!(next(text), "{target} is at {mac}"),
+            (true, None) => write!(next(text), "{target} answers"),
+            (false, _) => write!(next(text), "who has {target}"),
         },
-        Transport::Other => return None,
-    })
+        Transport::Other => Ok(()),
+    }
 }
 
 fn name(frame: &Frame, host: &Host) -> String {
@@ -209,7 +247,7 @@ fn name(frame: &Frame, host: &Host) -> String {
 }
 
 /// The hook's own part in words; `None` where the hook's name says all.
-fn detail(event: &Event) -> Option<String> {
+pub(super) fn detail(event: &Event) -> Option<String> {
     let mut text = match &event.detail {
         Detail::Ingress | Detail::Egress | Detail::SocketReached | Detail::ResetReceived => {
             String::new()

@@ -42,9 +42,9 @@ pub(super) struct Numbers {
 
 impl Numbers {
     /// Names of namespaces that were numbered since the last call.
-    pub(super) fn told(&mut self, now: KtimeNs) -> Vec<Input> {
-        let told = |namespace| Input::Host(now, Fact::Namespace(namespace));
-        self.new.drain(..).map(told).collect()
+    pub(super) fn told(&mut self, now: KtimeNs) -> impl Iterator<Item = Input> {
+        let told = move |namespace| Input::Host(now, Fact::Namespace(namespace));
+        self.new.drain(..).map(told)
     }
 
     fn namespace(&mut self, node: NodeId, netns: NetNs) -> NetNs {
