@@ -15,7 +15,7 @@ use crate::host::facts::Link;
 use crate::model::{Detail, Device, Ethernet, Mac, Step};
 use crate::network::bridging::bridge_of;
 use crate::network::links::{peer_of, uppers};
-use crate::network::neighbour::{Ask, By, answer};
+use crate::network::neighbour::{self, Ask, By, answer};
 use crate::network::redirects;
 use crate::network::segment::Segment;
 use crate::network::tunnel::remote_of;
@@ -219,7 +219,7 @@ pub(in super::super) fn is_only_receiver(
         return false;
     };
     let hands_on = peer.master.is_some() || uppers(host, peer).next().is_some();
-    !hands_on && redirects::other_end(host, peer).is_none() && host.owners(hop).next().is_none()
+    !hands_on && redirects::other_end(host, peer).is_none() && neighbour::owners(host, sender, hop).is_empty()
 }
 
 fn stray<'a>(loss: &Loss<'a>) -> Option<Stray<'a>> {

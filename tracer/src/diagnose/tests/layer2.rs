@@ -792,3 +792,51 @@ fn a_frame_for_one_machine_that_another_took() {
     let verdict = sent_to(RIGHT as u8);
     assert_eq!(verdict.cause.as_deref(), Some("route.forwarding-disabled"));
 }
+
+/// A pod whose cable leads to a node, and a route by a gateway that nobody has.
+fn pod_and_node() -> Net {
+    let mut net = Net::with(&["pod", "node"]);
+    for (ns, name, end, last) in [(LEFT, "eth0", SWITCH, 2), (SWITCH, "eni5", LEFT, 5)] {
+        net.link(device(ns, 2), name, |l| {
+            l.peer = Some(device(end, 2));
+            l.mac = Some(mac(last));
+        });
+    }
+    net.address(device(LEFT, 2), "10.7.0.9", 32);
+    net.fact(Fact::Route(RouteAnswer {
+        netns: NetNs(LEFT),
+        tuple: echo("10.7.0.9", "10.9.0.9"),
+        iif: 0,
+        with: Selectors::default(),
+        result: Ok(Route {
+            kind: "unicast".to_owned(),
+            oif: Some(2),
+            gateway: "169.254.1.1".parse().ok(),
+            source: None,
+            table: 254,
+            mtu: None,
+            learned: false,
+        }),
+    }));
+    net
+}
+
+#[test]
+fn the_other_end_of_a_cable_gets_what_is_for_a_gateway_that_nobody_has() {
+    let mut net = pod_and_node();
+    let flow = net.flow(echo("10.7.0.9", "10.9.0.9"));
+    net.packet(flow, Direction::Forward)
+        .bound_for(mac(0x77))
+        .leaves(device(LEFT, 2))
+        .enters(device(SWITCH, 2))
+        .dies(
+            Some(device(SWITCH, 2)),
+            dropped("OTHERHOST", "ip_rcv_core", "ip_rcv"),
+        );
+    check(
+        &net.verdict(),
+        "l2.wrong-destination-mac",
+        "the frame is for 02:00:00:00:00:77, the interface has 02:00:00:00:00:05",
+        "ip neigh replace 169.254.1.1 lladdr 02:00:00:00:00:05 dev eth0",
+    );
+}
