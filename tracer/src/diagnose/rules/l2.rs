@@ -219,7 +219,9 @@ pub(in super::super) fn is_only_receiver(
         return false;
     };
     let hands_on = peer.master.is_some() || uppers(host, peer).next().is_some();
-    !hands_on && redirects::other_end(host, peer).is_none() && neighbour::owners(host, sender, hop).is_empty()
+    !hands_on
+        && redirects::other_end(host, peer).is_none()
+        && neighbour::owners(host, sender, hop).is_empty()
 }
 
 fn stray<'a>(loss: &Loss<'a>) -> Option<Stray<'a>> {
