@@ -5,6 +5,7 @@ use crate::host::Host;
 use crate::host::facts::{Question, Selectors};
 use crate::model::{Detail, Device, Direction, Fate, Journey, Proto};
 use crate::network::links::peer_of;
+use crate::network::route::Query;
 
 use super::advertisements;
 use super::ends;
@@ -226,6 +227,8 @@ fn about_silence(view: &View<'_>, arrived: bool, list: &mut Asked) {
         if tuple.proto == Proto::Tcp {
             list.sysctl(netns, SYN_COOKIES);
         }
+        let answer = last.tuple.unwrap_or(tuple).reversed();
+        list.lookup(view.host, netns, &Query::output(answer, 0));
         list.push(Question::Sysctl {
             netns,
             name: local::echo_sysctl(view.host, netns, tuple.dst).to_owned(),

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use crate::host::facts::OpenSocket;
 use crate::model::{Detail, Device, Direction, Fate, Journey, NetNs, Proto, Transport, Tuple};
+use crate::network::route::{Decision, Query, Tables, lookup};
 use crate::network::sockets::Wanted;
 use crate::uapi::{icmp, icmpv6, tcp};
 use crate::verdict::{Confidence, Outcome, Place};
@@ -27,7 +28,7 @@ pub(super) fn swallowed(view: &View<'_>, counts: &Counts) -> Option<Silence> {
         return None;
     }
     let (journey, taken) = Taken::first(view)?;
-    let waits = || answer_waits(view, taken.netns, taken.arrived.src);
+    let waits = || answer_waits(view, taken.netns, taken.arrived);
     let candidate = match (first_packet(journey)?.transport, taken.function) {
         (
             Transport::Icmp {
@@ -197,9 +198,12 @@ fn cookies(view: &View<'_>, netns: NetNs) -> Option<Remedy> {
 }
 
 /// The answer to `asker` was made in this namespace, and waits for a neighbour that does not answer.
-fn answer_waits(view: &View<'_>, netns: NetNs, asker: IpAddr) -> Option<Silence> {
+fn answer_waits(view: &View<'_>, netns: NetNs, arrived: Tuple) -> Option<Silence> {
+    let asker = arrived.src;
+    let hops = next_hops(view, netns, arrived.reversed());
     let who = neighbor::pending(view.trace).find(|who| {
-        who.device.netns == netns && (who.address == asker || leads(view, netns, who))
+        let next = who.address == asker || hops.contains(&who.address);
+        who.device.netns == netns && (next || leads(view, netns, who))
     })?;
     Some(Silence {
         candidate: waiting::stuck_at(view.trace, view.host, who).because(
@@ -213,6 +217,15 @@ fn answer_waits(view: &View<'_>, netns: NetNs, asker: IpAddr) -> Option<Silence>
         affected: view.seen(Direction::Forward),
         cause_known: true,
     })
+}
+
+/// The gateways by which a namespace sends an answer, by its rules and tables.
+fn next_hops(view: &View<'_>, netns: NetNs, answer: Tuple) -> Vec<IpAddr> {
+    let tables = Tables::of(view.host, netns);
+    match lookup(&tables, &Query::output(answer, 0)).decision {
+        Decision::Route { hops, .. } => hops.iter().filter_map(|hop| hop.gateway).collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// Whether a neighbour is the gateway of a route that was asked for in this namespace.
