@@ -324,15 +324,17 @@ fn packets_are_in_order_and_have_their_place_and_length() {
             );
         }
         let lines = lines(&name);
-        let at_tc = events(&lines).filter(|event| event.hook.starts_with("tc-"));
-        let lost = events(&lines)
-            .filter(|event| event.headers.is_some())
-            .filter(|event| {
-                event
-                    .drop
-                    .as_ref()
-                    .is_some_and(|drop| drop.lost == Some(true))
-            });
+        let events = events(&lines);
+        let at_tc = events.iter().filter(|event| {
+            let hook = event["hook"].as_str();
+            hook.is_some_and(|hook| hook.starts_with("tc-"))
+        });
+        let lost = events.iter().filter(|event| {
+            let lost = event
+                .pointer("/drop/lost")
+                .and_then(serde_json::Value::as_bool);
+            !event["headers"].is_null() && lost == Some(true)
+        });
         let dropped = packets
             .iter()
             .filter(|packet| packet.comment.starts_with("DROPPED"));

@@ -260,6 +260,9 @@ fn place_of(host: &Host, event: Option<&Event>, hook: &str) -> Place {
     }
 }
 
+/// So long a question is out before it is told how long.
+const A_WHILE_NS: u64 = 1_000_000;
+
 /// Nothing is wrong.
 fn delivered(view: &View<'_>, counts: &Counts) -> Verdict {
     if view.is_unseen(counts) {
@@ -345,12 +348,13 @@ fn delivery(
         };
         format!("delivered: {packets} to {to}, {back} back{what}")
     } else {
-        let yet = unanswered::waiting_since(view).map_or_else(String::new, |out| {
-            format!(
-                "; no answer yet when the trace ended, {} later",
-                words::duration(out)
-            )
-        });
+        let yet = match unanswered::waiting_since(view) {
+            Some(out) if out >= A_WHILE_NS => {
+                format!("; no answer yet after {}", words::duration(out))
+            }
+            Some(_) => "; no answer yet".to_owned(),
+            None => String::new(),
+        };
         match forward.left > 0 && forward.delivered == 0 {
             true => format!("left this host: {packets} to {to}{yet}"),
             false => format!("delivered: {packets} to {to}{yet}"),

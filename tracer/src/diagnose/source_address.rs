@@ -456,29 +456,11 @@ fn advice(view: &View<'_>, left: &Departure, choice: &Choice) -> Vec<Remedy> {
             better.and_then(|better| translated_to(host, left.device, &chains, (before, better))),
         );
     }
-    let by_route = better
-        .filter(|_| left.before.is_none())
-        .and_then(|better| preferring(host, left, better))
-        .or_else(|| {
-            let other = other_source::others(host, left).find(|o| Some(o.address) == better)?;
-            Better::new(host, *left, other).preferred_again()
-        })
-        .or_else(|| {
-            let known = choice.known.filter(|known| Some(*known) == better)?;
-            let owner = host.owners(known).find(|d| d.netns == left.device.netns)?;
-            let entry = host.addresses(owner).iter().find(|a| a.address == known)?;
-            Better::new(host, *left, entry).chosen_instead()
-        });
-    // The packet was routed again after its source was chosen: by a mark, or after its destination was translated.
-    let translated = (left.before.is_none() && !choice.own && by_route.is_none()).then(|| {
-        let text = format!(
-            "let what leaves with {address} through {} have an address of that interface (new connections)",
-            words::interface(host, left.device)
-        );
-        nat_commands::masquerade(host, left.device, &left.tuple, text)
-    });
-    let changed = by_route.is_some() || translated.is_some();
-    advice.extend(by_route.or(translated));
+    let change = (left.before.is_none())
+        .then(|| another(view, left, (choice, better)))
+        .flatten();
+    let changed = change.is_some();
+    advice.extend(change);
     let only = choice.others.is_empty();
     if choice.own && !only && !is_named(host, left, &chains) {
         advice.extend(readdress::remove(
@@ -499,6 +481,38 @@ fn advice(view: &View<'_>, left: &Departure, choice: &Choice) -> Vec<Remedy> {
         None => format!("or give the network a route for {address} to this machine"),
     }));
     advice
+}
+
+/// What makes a sender, which translates nothing, use another address: its routes, else a rule where it leaves.
+fn another(
+    view: &View<'_>,
+    left: &Departure,
+    (choice, better): (&Choice, Option<IpAddr>),
+) -> Option<Remedy> {
+    let host = view.host;
+    let by_route = better
+        .and_then(|better| preferring(host, left, better))
+        .or_else(|| {
+            let other = other_source::others(host, left).find(|o| Some(o.address) == better)?;
+            Better::new(host, *left, other).preferred_again()
+        })
+        .or_else(|| {
+            let known = choice.known.filter(|known| Some(*known) == better)?;
+            let owner = host.owners(known).find(|d| d.netns == left.device.netns)?;
+            let entry = host.addresses(owner).iter().find(|a| a.address == known)?;
+            Better::new(host, *left, entry).chosen_instead()
+        });
+    if by_route.is_some() || choice.own {
+        return by_route;
+    }
+    // The packet was routed again after its source was chosen: by a mark, or after its destination was translated.
+    let text = format!(
+        "let what leaves with {} through {} have an address of that interface (new connections)",
+        left.tuple.src,
+        words::interface(host, left.device)
+    );
+    let flow = &left.tuple;
+    Some(nat_commands::masquerade(host, left.device, flow, text))
 }
 
 /// The route that prefers the address, with another one in its place.

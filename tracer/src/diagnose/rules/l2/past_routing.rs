@@ -20,6 +20,7 @@ use super::super::super::needs::Asked;
 use super::super::super::remedy::{Remedy, Shell, command};
 use super::super::super::view::View;
 use super::super::super::words;
+use super::hop_towards;
 use super::misled::Misled;
 use super::misredirected::{self, Handed, handed, look, side, without};
 
@@ -65,6 +66,19 @@ fn rule<'a>(host: &'a Host, handed: &Handed) -> Option<By<'a>> {
     })
 }
 
+/// Whether who addressed the frame meant a router: a machine whose destination it is gets it handed on as it is, as that of a pod
+/// does whose namespace redirects to it. Where that one was not seen, it may be so.
+fn is_for_a_router(host: &Host, steps: &[Step], mac: Mac) -> bool {
+    let addressed = |step: &&Step| {
+        let frame = step.event.packet.as_ref().and_then(|p| p.ethernet);
+        frame.is_some_and(|frame| frame.dst == mac)
+    };
+    let first = steps.iter().find(addressed).map(|step| &step.event);
+    let sender = first.filter(|event| matches!(event.detail, Detail::Egress));
+    let sent = sender.and_then(|event| Some((event.device?, event.tuple?.dst)));
+    sent.is_none_or(|(device, dst)| hop_towards(host, device, dst) != dst)
+}
+
 /// A frame that was handed on so.
 struct Past<'a> {
     host: &'a Host,
@@ -79,6 +93,9 @@ impl<'a> Past<'a> {
             let own = host.link(handed.from).and_then(|link| link.mac);
             handed.hook == "tc-ingress" && own == Some(mac)
         };
+        if !is_for_a_router(host, steps, mac) {
+            return None;
+        }
         let mut all = handed(steps).into_iter().filter(addressed);
         all.find_map(|handed| {
             let by = By::of(host, &handed)?;
