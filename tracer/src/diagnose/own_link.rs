@@ -18,7 +18,7 @@ use super::redirected::Routed;
 use super::remedy::{Shell, command, ip};
 use super::route_commands::{self, Way};
 use super::rules::link;
-use super::rules::refusal::{Refusal, attached, lead_to};
+use super::rules::refusal::{Lead, Refusal, attached, lead_to};
 use super::view::View;
 use super::words;
 
@@ -59,7 +59,9 @@ impl<'a> GivenAway<'a> {
 
     fn by_missing(&self, what: &str) -> Option<Candidate> {
         let (host, netns, dst) = (self.host, self.at.netns(), self.at.dst());
-        let lead = lead_to(host, netns, dst).filter(|lead| lead.link.device != self.at.out)?;
+        // What a neighbour leads on to may have many ways.
+        let own = |lead: &Lead<'_>| lead.gateway.is_none() && lead.link.device != self.at.out;
+        let lead = lead_to(host, netns, dst).filter(own)?;
         if !lead.link.up {
             return Some(link::down(host, lead.link.device, None, &[dst]));
         }
@@ -67,7 +69,7 @@ impl<'a> GivenAway<'a> {
         let refusal = Refusal::new(&ROUTE_MISSING, host, Some(netns), self.at.query());
         let way = Way {
             device: lead.link.device,
-            gateway: lead.gateway,
+            gateway: None,
             source: None,
         };
         let regained = refusal.lost_address(netns, &shell);
