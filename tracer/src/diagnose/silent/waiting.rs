@@ -4,12 +4,14 @@ use std::net::IpAddr;
 
 use crate::correlate::Trace;
 use crate::host::Host;
-use crate::model::{Detail, Direction, Event, Fate, FateCounts, Journey, Proto, Tuple};
+use crate::model::{Detail, Direction, Event, Fate, FateCounts, Journey, Proto, Transport, Tuple};
 use crate::network::tunnel::underlay_netns;
 use crate::uapi::neighbour::UNRESOLVED;
+use crate::uapi::{icmp, icmpv6};
 use crate::verdict::Confidence;
 
 use super::super::candidate::{Candidate, Specificity, evidence};
+use super::super::recovered::first_packet;
 use super::super::rules::neighbor::{self, Story, Unresolved, silence};
 use super::super::rules::{link, netfilter};
 use super::super::view::{View, last_seen, total};
@@ -68,7 +70,7 @@ fn answers_wait(view: &View<'_>, counts: &Counts) -> Option<Silence> {
 
 /// No packet of the flow was seen, only errors about it: what they waited for is known beside it.
 fn unseen(view: &View<'_>, counts: &Counts) -> Option<Silence> {
-    if !view.is_unseen(counts) || asks_for_loopback(view.host) {
+    if !view.is_unseen(counts) || asks_for_loopback(view.host) || only_redirects(view) {
         return None;
     }
     let who = neighbor::unanswered(view.trace, view.host)?;
@@ -81,6 +83,18 @@ fn unseen(view: &View<'_>, counts: &Counts) -> Option<Silence> {
         affected: 0,
         cause_known: true,
     })
+}
+
+/// Whether all that was seen of the flow are ICMP redirects: who sent one passed the packet on.
+fn only_redirects(view: &View<'_>) -> bool {
+    let is_redirect = |journey: &Journey| {
+        let sent = first_packet(journey).map(|packet| packet.transport);
+        let v6 = view.tuple().is_some_and(|tuple| tuple.dst.is_ipv6());
+        let redirect = if v6 { icmpv6::REDIRECT } else { icmp::REDIRECT };
+        matches!(sent, Some(Transport::Icmp { icmp_type, .. }) if icmp_type == redirect)
+    };
+    let mut errors = view.journeys(Direction::Error).peekable();
+    errors.peek().is_some() && errors.all(is_redirect)
 }
 
 /// Whether loopback addresses alone are asked for: what waits for a neighbour in some namespace is not of their flow, for each
