@@ -27,6 +27,12 @@ pub fn fdb_of_tunnel(device: &str, mac: Mac) -> Command {
 /// A neighbour entry that is never asked for again.
 #[must_use]
 pub fn permanent_neighbour(address: IpAddr, mac: Mac, device: &str) -> Command {
+    neighbour(address, mac, device, "permanent")
+}
+
+/// A neighbour entry in a state (`nud`).
+#[must_use]
+pub fn neighbour(address: IpAddr, mac: Mac, device: &str, state: &'static str) -> Command {
     command![
         ..ip(address.is_ipv6()),
         "neigh replace",
@@ -35,7 +41,8 @@ pub fn permanent_neighbour(address: IpAddr, mac: Mac, device: &str) -> Command {
         mac,
         "dev",
         device,
-        "nud permanent"
+        "nud",
+        state
     ]
 }
 

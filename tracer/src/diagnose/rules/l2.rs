@@ -26,7 +26,9 @@ use crate::verdict::Place;
 
 use super::super::candidate::{Candidate, Specificity, place_at};
 use super::super::causes::L2_WRONG_MAC;
-use super::super::layer2_commands::{fdb_of_bridge, fdb_of_tunnel, permanent_neighbour, set_mac};
+use super::super::layer2_commands::{
+    fdb_of_bridge, fdb_of_tunnel, neighbour, permanent_neighbour, set_mac,
+};
 use super::super::loss::Loss;
 use super::super::needs::Asked;
 use super::super::overlay;
@@ -415,18 +417,7 @@ fn told_by_table(host: &Host, found: &Stray<'_>, sender: Device) -> Option<(Stri
     let (at, name) = (words::interface(host, bridge.device), &bridge.name);
     let own = host.interface(sender);
     let entry = |mac: Mac| permanent_neighbour(address, mac, name);
-    let senders = |mac: Mac| {
-        command![
-            ..ip(address.is_ipv6()),
-            "neigh replace",
-            address,
-            "lladdr",
-            mac,
-            "dev",
-            own,
-            "nud reachable"
-        ]
-    };
+    let senders = |mac: Mac| neighbour(address, mac, &own, "reachable");
     let shell = Shell::of(host, Some(sender.netns));
     let change = Shell::of(host, Some(bridge.device.netns))
         .change(
