@@ -15,6 +15,7 @@ use crate::network::tunnel::is_tunnel;
 
 use super::needs::Asked;
 use super::raising::routed;
+use super::words;
 
 /// Machines that are looked at.
 const FEW: usize = 8;
@@ -72,6 +73,15 @@ impl<'a> Around<'a> {
 }
 
 impl Gateway<'_> {
+    /// Why it is proposed: `r1/eth0 is the only machine on its links that forwards and has a way to 10.9.0.1`.
+    #[must_use]
+    pub fn words(&self, host: &Host, dst: IpAddr) -> String {
+        format!(
+            "{} is the only machine on its links that forwards and has a way to {dst}",
+            words::interface(host, self.near.device)
+        )
+    }
+
     /// Whether it forwards what comes in there; `Err`: what has to be read.
     fn forwards(&self, host: &Host) -> Result<bool, Vec<Question>> {
         let key = (self.address.is_ipv6(), "forwarding");

@@ -3,8 +3,7 @@
 //! these addresses and is not at fault.
 
 use crate::host::Host;
-use crate::host::facts::{Link, Question, TableRoute};
-use crate::host::prefix::holds;
+use crate::host::facts::{Question, TableRoute};
 use crate::model::Direction;
 use crate::network::route::route_words;
 use crate::verdict::{Confidence, Place};
@@ -17,6 +16,7 @@ use super::needs::Asked;
 use super::redirected::Routed;
 use super::remedy::{Shell, command, ip};
 use super::route_commands::{self, Way};
+use super::routing;
 use super::rules::link;
 use super::rules::refusal::{Lead, Refusal, attached, lead_to};
 use super::view::View;
@@ -35,20 +35,9 @@ impl<'a> GivenAway<'a> {
         Some(Self { host, at, route })
     }
 
-    /// The interface that is down, or gone, and has an address in the network of the destination.
-    fn downed(&self) -> Option<&'a Link> {
-        let (host, dst) = (self.host, self.at.dst());
-        let mut links = host.links().filter(|l| l.device.netns == self.at.netns());
-        links.find(|link| {
-            let mut own = host.last_addresses(link.device).iter();
-            let down = !link.up || host.is_gone(link.device);
-            down && own.any(|a| holds(a.address, a.prefix, dst))
-        })
-    }
-
     fn by_down(&self) -> Option<Candidate> {
-        let down = self.downed()?;
         let (host, dst) = (self.host, self.at.dst());
+        let down = routing::downed_network(host, self.at.netns(), dst)?;
         let gone = format!(
             "the route to {dst} went with {}, and the route {} takes it",
             down.name,

@@ -92,6 +92,25 @@ pub fn stopped_by_rule(trace: &Trace, event: &Event, dst: IpAddr) -> bool {
     local
 }
 
+fn is_downed(host: &Host, link: &Link) -> bool {
+    !link.up || host.is_gone(link.device)
+}
+
+/// An interface of the namespace that is administratively down or gone and has, or had, an address in the network of the
+/// destination.
+#[must_use]
+pub fn downed_network(host: &Host, netns: NetNs, dst: IpAddr) -> Option<&Link> {
+    let on_link = |link: &&Link| {
+        let mut own = host.last_addresses(link.device).iter();
+        own.any(|a| holds(a.address, a.prefix, dst))
+    };
+    let cable = |l: &&Link| l.arp_type != ARPHRD_LOOPBACK && l.name != "lo";
+    host.links()
+        .filter(|l| l.device.netns == netns && is_downed(host, l))
+        .filter(cable)
+        .find(on_link)
+}
+
 /// An interface of the namespace that is administratively down or gone and that the destination belongs to, or the
 /// only way out there is. Its routes went with it.
 #[must_use]
@@ -100,19 +119,12 @@ pub fn downed_way(host: &Host, netns: NetNs, dst: IpAddr) -> Option<&Link> {
         host.links()
             .filter(|l| l.device.netns == netns && l.arp_type != ARPHRD_LOOPBACK && l.name != "lo")
     };
-    let on_link = |link: &&Link| {
-        host.last_addresses(link.device)
-            .iter()
-            .any(|a| holds(a.address, a.prefix, dst))
-    };
-    let downed = |link: &Link| !link.up || host.is_gone(link.device);
+    let downed = |link: &Link| is_downed(host, link);
     let only = |list: &mut dyn Iterator<Item = &'_ Link>| {
         let first = list.next()?;
         (list.next().is_none() && downed(first)).then_some(first.device)
     };
-    links()
-        .filter(|l| downed(l))
-        .find(on_link)
+    downed_network(host, netns, dst)
         .map(|l| l.device)
         .or_else(|| only(&mut links().filter(|l| !host.last_addresses(l.device).is_empty())))
         // Its addresses may have gone before this run began.

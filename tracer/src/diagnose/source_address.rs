@@ -10,7 +10,6 @@ use crate::host::Host;
 use crate::host::facts::{BaseChain, Link, Question, Route, Rule, TableRoute};
 use crate::host::prefix::is_private;
 use crate::model::{Device, Direction, Fate, IfIndex, NetNs, Tuple};
-use crate::uapi::if_arp::ARPHRD_LOOPBACK;
 use crate::verdict::{Confidence, Place};
 
 use super::Found;
@@ -347,8 +346,7 @@ fn is_of_machine(view: &View<'_>, left: &Departure, address: IpAddr) -> bool {
     let mut owners = host.owners(address);
     owners.any(|device| {
         let link = host.link(device);
-        let linkless = |l: &Link| l.arp_type == ARPHRD_LOOPBACK || l.kind == "dummy";
-        device.netns == left.device.netns && link.is_some_and(linkless)
+        device.netns == left.device.netns && link.is_some_and(Link::is_linkless)
     })
 }
 

@@ -14,7 +14,6 @@ use crate::model::{Detail, Device, Direction, Flow, IfIndex, Journey, NetNs, Tup
 use crate::network::route::{
     CheckResult, Decision, Query, Tables, check_source, lookup, route_words, rule_words,
 };
-use crate::uapi::if_arp::ARPHRD_LOOPBACK;
 
 use super::candidate::Candidate;
 use super::loss::{Loss, tuple_of};
@@ -159,7 +158,7 @@ impl<'a> Stray<'a> {
         // An address of the machine itself belongs to no link.
         let wired = |device: &Device| {
             let link = host.link(*device);
-            link.is_none_or(|l| l.arp_type != ARPHRD_LOOPBACK && l.kind != "dummy")
+            link.is_none_or(|l| !l.is_linkless())
         };
         let owner = owners.next().filter(wired)?;
         let both = owner == went || owners.any(|other| other == went);

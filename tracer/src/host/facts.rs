@@ -26,6 +26,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Device, KtimeNs, Mac, NetNs, Process, Proto, Tuple};
+use crate::uapi::if_arp::ARPHRD_LOOPBACK;
 
 pub use layer2::{
     BondLink, BondSlave, BridgeLink, BridgePort, FdbEntry, Forwarding, GroupMember, IpvlanMode,
@@ -305,6 +306,12 @@ pub struct Link {
 }
 
 impl Link {
+    /// Whether its addresses are the machine's own and no network's: a loopback or dummy interface.
+    #[must_use]
+    pub fn is_linkless(&self) -> bool {
+        self.arp_type == ARPHRD_LOOPBACK || self.kind == "dummy"
+    }
+
     /// Whether it is one end of a pair: what is sent into one comes out of the other.
     #[must_use]
     pub fn is_paired(&self) -> bool {

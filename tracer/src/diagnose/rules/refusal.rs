@@ -20,7 +20,6 @@ use super::super::gateways;
 use super::super::remedy::{Remedy, Shell, command, ip, text};
 use super::super::route_commands;
 use super::super::routing::{holds, network};
-use super::super::words;
 use crate::uapi::rtnetlink::RT_TABLE_MAIN;
 
 /// What refused a packet, as far as it could be read.
@@ -306,9 +305,8 @@ impl<'a> Refusal<'a> {
             source: None,
         };
         let text = format!(
-            "add a route for this address: {} is the only machine on its links that forwards and has a way to {}",
-            words::interface(host, gateway.near.device),
-            tuple.dst
+            "add a route for this address: {}",
+            gateway.words(host, tuple.dst)
         );
         route_commands::towards(shell, host, (tuple.dst, Some(refusing)), &way, text)
     }
@@ -370,8 +368,8 @@ impl<'a> Refusal<'a> {
         };
         let way = format!("{dst} via {} dev {}", gateway.address, gateway.out.name);
         let text = format!(
-            "add a route for this address: {} is the only machine on its links that forwards and has a way to {dst}",
-            words::interface(self.host, gateway.near.device)
+            "add a route for this address: {}",
+            gateway.words(self.host, dst)
         );
         vec![look, route(&way, text)]
     }

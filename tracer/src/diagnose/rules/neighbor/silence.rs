@@ -617,9 +617,8 @@ impl<'a> Case<'a, '_> {
         let route =
             |verb: &'static str| command![..ip, "route", verb, "default via", address, "dev", out];
         let text = format!(
-            "give it the default route that it lacks: {} is the only machine on its links that forwards and has a way to {}",
-            words::interface(host, gateway.near.device),
-            packet.dst
+            "give it the default route that it lacks: {}",
+            gateway.words(host, packet.dst)
         );
         Some(
             Shell::of(host, Some(netns))
