@@ -1,7 +1,7 @@
 //! Drops at sockets: nobody listens, no room.
 
 use crate::host::facts::{OpenSocket, Question, TableRoute};
-use crate::model::{Detail, Device, Direction, Event, Journey, Proto, Transport, Tuple};
+use crate::model::{Detail, Device, Direction, Event, Journey, KtimeNs, Proto, Transport, Tuple};
 use crate::network::reach;
 use crate::network::route::route_words;
 use crate::network::sockets::{Refusal, Wanted, accept_sysctl, refusal, vrf_of};
@@ -25,6 +25,7 @@ use super::super::route_commands;
 use super::super::words;
 use super::l2::Misled;
 use super::l2::unredirected::{self, taken_by_the_stack};
+use super::neighbor::{self, Unresolved};
 
 /// `where.hook` of this family.
 const HOOK: &str = "socket";
@@ -126,6 +127,8 @@ pub(in super::super) fn ask_handed_up(loss: &Loss<'_>, list: &mut Asked) {
 struct Late<'a> {
     /// How long after it, in nanoseconds.
     after: u64,
+    /// The neighbour for which the question waited before it left, and how long, in nanoseconds.
+    waited: Option<(Unresolved, u64)>,
     /// Who answered and how long that took, where it was seen.
     served: Option<(&'a Event, u64)>,
 }
@@ -153,7 +156,9 @@ impl<'a> Late<'a> {
         };
         let view = loss.view();
         let request = view.journeys(Direction::Forward).find(left_here)?;
-        let asked = request.steps.first()?.event.at;
+        let left = &request.steps.first()?.event;
+        let waited = waited_for_neighbour(loss, left, tuple);
+        let asked = left.at.0 - waited.map_or(0, |(_, wait)| wait);
         let (taken, sent) = (request.steps.last(), loss.journey.steps.first());
         let served = taken.zip(sent).and_then(|(taken, sent)| {
             let (taken, sent) = (&taken.event, &sent.event);
@@ -162,7 +167,8 @@ impl<'a> Late<'a> {
             (same && sent.at > taken.at).then(|| (taken, sent.at.since(taken.at)))
         });
         Some(Self {
-            after: loss.event.at.since(asked),
+            after: loss.event.at.since(KtimeNs(asked)),
+            waited,
             served,
         })
     }
@@ -170,8 +176,16 @@ impl<'a> Late<'a> {
     fn candidate(&self, loss: &Loss<'_>, tuple: &Tuple) -> Candidate {
         let name = loss.namespace_words();
         let after = words::duration(self.after);
+        let waited = self.waited.map_or_else(String::new, |(who, wait)| {
+            format!(
+                ", which had waited {} of it for the neighbour {} on {},",
+                words::duration(wait),
+                who.address,
+                words::interface(loss.host, who.device)
+            )
+        });
         let summary = format!(
-            "the answer to {} came {after} after the question, and the socket of {name} that asked is closed",
+            "the answer to {} came {after} after the question{waited} and the socket of {name} that asked is closed",
             words::destination(tuple)
         );
         let served = self.served.map(|(event, took)| {
@@ -184,10 +198,34 @@ impl<'a> Late<'a> {
         Candidate::new(&SOCKET_NONE, loss.place_at_device(HOOK), summary)
             .explains(Specificity::Linked)
             .because("socket", served)
-            .advise([text(
-                "why does the answer take so long? or let who asks wait longer: its timeout (of a resolver `options timeout` in resolv.conf) is shorter than that",
-            )])
+            .advise([text(match self.waited {
+                Some(_) => "why did the neighbour take so long to answer? when a question for it is lost, the next is sent a second later",
+                None => "why does the answer take so long? or let who asks wait longer: its timeout (of a resolver `options timeout` in resolv.conf) is shorter than that",
+            })])
     }
+}
+
+/// The neighbour that was asked for between a question's look-up by its socket and its leaving, and the time between the two in
+/// nanoseconds.
+fn waited_for_neighbour(
+    loss: &Loss<'_>,
+    left: &Event,
+    answer: &Tuple,
+) -> Option<(Unresolved, u64)> {
+    let device = left.device?;
+    let asks = |asked: Tuple| {
+        (asked.sport, asked.dst, asked.dport) == (answer.dport, answer.src, answer.sport)
+    };
+    let beside = || loss.trace.beside.iter();
+    let looked = beside().find(|event| {
+        let here = event.netns == Some(device.netns) && event.at < left.at;
+        here && matches!(event.detail, Detail::Fib(_)) && event.tuple.is_some_and(asks)
+    })?;
+    let who = beside().filter_map(neighbor::unresolved_in).find(|who| {
+        let asked = neighbor::asked_between(loss.trace, *who, looked.at, left.at.0);
+        who.device == device && asked
+    })?;
+    Some((who, left.at.since(looked.at)))
 }
 
 /// A segment of a connection that the one to whom it came does not have: a listener took it, and reset it. The connection is
