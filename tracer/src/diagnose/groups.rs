@@ -95,14 +95,14 @@ struct Kind<'a> {
 #[must_use]
 pub fn of<'a>(losses: &Losses<'a>) -> Vec<Group<'a>> {
     let mut groups = kept(&losses.lost);
-    count_all(&mut groups, &losses.recovered);
+    count_all(&mut groups, losses);
     groups
 }
 
 /// Adds the losses that were counted and not kept: they belong to the group that has all the kept ones of their place
-/// and reason. `recovered` are no losses, and were counted too.
-fn count_all(groups: &mut [Group<'_>], recovered: &[Loss<'_>]) {
-    let recovered: BTreeSet<DropSite> = recovered.iter().filter_map(Loss::site).collect();
+/// and reason. What is harmless was counted too.
+fn count_all(groups: &mut [Group<'_>], losses: &Losses<'_>) {
+    let harmless: BTreeSet<DropSite> = losses.harmless().filter_map(Loss::site).collect();
     let mut shares: BTreeMap<DropSite, usize> = BTreeMap::new();
     for site in groups.iter().flat_map(|group| group.sites.keys()) {
         *shares.entry(*site).or_default() += 1;
@@ -110,7 +110,7 @@ fn count_all(groups: &mut [Group<'_>], recovered: &[Loss<'_>]) {
     for group in groups {
         let flow = group.example.flow;
         for (site, kept) in &group.sites {
-            if shares.get(site) == Some(&1) && !recovered.contains(site) {
+            if shares.get(site) == Some(&1) && !harmless.contains(site) {
                 let all = flow.drops.get(site).copied().unwrap_or_default();
                 group.count += all.saturating_sub(*kept);
             }

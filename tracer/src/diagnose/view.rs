@@ -1,6 +1,7 @@
 //! One flow as the verdict needs it: its losses, and counts of fates in which noise is no loss.
 
 use std::cell::LazyCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use tracer_common::event::FLAG_NEIGHBOR_AUX;
@@ -9,7 +10,8 @@ use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::prefix::is_many;
 use crate::model::{
-    Detail, Direction, Event, Fate, FateCounts, Flow, Journey, Proto, Side, Transport, Tuple,
+    Detail, Direction, DropSite, Event, Fate, FateCounts, Flow, Journey, Proto, Side, Transport,
+    Tuple,
 };
 use crate::uapi::if_packet::LOOPBACK;
 use crate::uapi::{icmp, icmpv6};
@@ -50,6 +52,16 @@ pub struct Losses<'a> {
     pub lost: Vec<Loss<'a>>,
     /// The same data came through later.
     pub recovered: Vec<Loss<'a>>,
+    /// A copy ended where copies of packets end that arrived. What became of the packet is not known, for observations are
+    /// missing.
+    pub copies: Vec<Loss<'a>>,
+}
+
+impl<'a> Losses<'a> {
+    /// Those that are none, or not known to be.
+    pub fn harmless(&self) -> impl Iterator<Item = &Loss<'a>> {
+        self.recovered.iter().chain(&self.copies)
+    }
 }
 
 /// A flow with its trace and host.
@@ -82,19 +94,42 @@ impl<'a> View<'a> {
     #[must_use]
     pub fn losses(&self) -> Losses<'a> {
         let arrived = LazyCell::new(|| Arrived::of(self.kept()));
-        let (recovered, lost) = self
-            .kept()
-            .filter_map(|journey| {
-                let Fate::Dropped { step } = journey.fate else {
-                    return None;
-                };
-                Loss::at((self.trace, self.host), self.flow, journey, step)
-            })
-            .partition(|loss| arrived.recovers(loss));
-        Losses { lost, recovered }
+        let ends_of_copies = LazyCell::new(|| self.ends_of_copies());
+        let dropped = self.kept().filter_map(|journey| {
+            let Fate::Dropped { step } = journey.fate else {
+                return None;
+            };
+            Loss::at((self.trace, self.host), self.flow, journey, step)
+        });
+        let mut losses = Losses::default();
+        for loss in dropped {
+            let is_copy = || {
+                loss.site()
+                    .is_some_and(|site| ends_of_copies.contains(&site))
+            };
+            let list = if arrived.recovers(&loss) {
+                &mut losses.recovered
+            } else if self.lost_observations() > 0 && is_copy() {
+                &mut losses.copies
+            } else {
+                &mut losses.lost
+            };
+            list.push(loss);
+        }
+        losses
     }
 
-    /// Fates of a direction. What was made good is no drop; what is silent for too short is still on its way, and
+    /// Where copies ended of packets that arrived.
+    fn ends_of_copies(&self) -> BTreeSet<DropSite> {
+        let arrived = self.kept().filter(|j| j.fate == Fate::Delivered);
+        let ends = arrived.flat_map(|j| {
+            let ends = j.steps.iter();
+            ends.filter_map(|step| DropSite::of(j.direction, &step.event))
+        });
+        ends.collect()
+    }
+
+    /// Fates of a direction. What was made good, or may have arrived, is no drop; what is silent for too short is still on its way, and
     /// for too long is not.
     #[must_use]
     pub fn counts(&self, direction: Direction, losses: &Losses<'_>) -> FateCounts {
@@ -104,12 +139,9 @@ impl<'a> View<'a> {
                 .filter(|j| fate(&j.fate) && self.young(j) == young)
                 .count() as u64
         };
-        let recovered = losses
-            .recovered
-            .iter()
-            .filter(|l| l.journey.direction == direction)
-            .count() as u64;
-        counts.dropped = counts.dropped.saturating_sub(recovered);
+        let harmless = losses.harmless();
+        let harmless = harmless.filter(|l| l.journey.direction == direction);
+        counts.dropped = counts.dropped.saturating_sub(harmless.count() as u64);
         let stuck = of(|f| *f == Fate::InFlight, false).min(counts.in_flight);
         let going = of(|f| matches!(f, Fate::Vanished { .. }), true).min(counts.vanished);
         counts.in_flight = counts.in_flight - stuck + going;
@@ -134,17 +166,16 @@ impl<'a> View<'a> {
         all.map(|(_, n)| n).sum()
     }
 
-    /// Packets of a direction: exact where the kernel counted.
+    /// Packets of a direction: exact where the kernel counted. Where observations are missing, copies of one packet may be
+    /// journeys of their own.
     #[must_use]
     pub fn seen(&self, direction: Direction) -> u64 {
-        let counted = self.flow.packets.get(&direction).copied().unwrap_or(0);
-        let journeys = self
-            .flow
-            .journeys_seen
-            .get(&direction)
-            .copied()
-            .unwrap_or(0);
-        counted.max(journeys)
+        let of = |counts: &BTreeMap<Direction, u64>| counts.get(&direction).copied().unwrap_or(0);
+        let counted = of(&self.flow.packets);
+        if counted > 0 && self.lost_observations() > 0 {
+            return counted;
+        }
+        counted.max(of(&self.flow.journeys_seen))
     }
 
     /// Answers that were seen or counted: also those of which no event was sent.

@@ -68,6 +68,36 @@ fn dies_at_west(net: &mut Net, tuple: Tuple, info: crate::model::DropInfo) {
 }
 
 #[test]
+fn where_copies_end_is_no_loss_while_observations_are_missing() {
+    let broadcast = ports(Proto::Udp, "10.1.0.2", 6068, "255.255.255.255", 6067);
+    let verdict = |thinned: u64| {
+        let mut net = Net::with(&["client", "bystander", "server"]);
+        for ns in [CLIENT, ROUTER, SERVER] {
+            net.link(device(ns, 2), "eth0", |_| {});
+        }
+        let (sender, bystander, server) = (device(CLIENT, 2), device(ROUTER, 2), device(SERVER, 2));
+        let flow = net.flow(broadcast);
+        let ended = dropped("NOT_SPECIFIED", "__udp4_lib_rcv", "ip_local_deliver_finish");
+        net.packet(flow, Direction::Forward)
+            .leaves(sender)
+            .step(Some(bystander), Detail::Drop(Box::new(ended.clone())))
+            .arrives(server);
+        net.packet(flow, Direction::Forward)
+            .dies(Some(bystander), ended);
+        if thinned > 0 {
+            net.trace.losses.thinned = vec![("tc-ingress".to_owned(), thinned)];
+        }
+        net.verdict()
+    };
+    assert_eq!(verdict(0).outcome, Outcome::Dropped);
+    let told = verdict(9);
+    assert_eq!(
+        (told.outcome, told.packets.affected),
+        (Outcome::Delivered, 0)
+    );
+}
+
+#[test]
 fn forward_policy_of_iptables_nft() {
     let mut net = routed();
     dies_at_west(
