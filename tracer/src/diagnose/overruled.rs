@@ -33,8 +33,6 @@ use super::words;
 
 /// `where.hook` of this cause.
 const HOOK: &str = "route";
-/// So far before the rule an exception is put, where there is room: others may want to stand between.
-const BEFORE: u32 = 10;
 
 /// Who is at the end of the way that the rule hides.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -347,15 +345,8 @@ fn exception(
         (length, _) => (hidden.prefix, length),
     };
     let rules = &host.rules.get(&(netns, dst.is_ipv6()))?.fact;
-    let wanted = rule.priority.saturating_sub(BEFORE);
-    let taken = |r: &PolicyRule| (wanted..rule.priority).contains(&r.priority);
-    let free = wanted > 0 && !rules.iter().any(taken);
     Some(PolicyRule {
-        priority: if free {
-            wanted
-        } else {
-            rule.priority.checked_sub(1)?
-        },
+        priority: route_commands::number_before(rules, rule)?,
         dst: Some(network),
         ..plain
     })

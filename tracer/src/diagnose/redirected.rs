@@ -82,6 +82,15 @@ impl Routed {
         self.out.netns
     }
 
+    /// By which interface it came in; `None`: it was made there.
+    pub(super) fn came(&self) -> Option<Device> {
+        let ifindex = Some(IfIndex(self.iif)).filter(|ifindex| ifindex.0 != 0)?;
+        Some(Device {
+            ifindex,
+            ..self.out
+        })
+    }
+
     /// The packet as routing saw it.
     pub(super) fn query(&self) -> Query {
         match self.iif {

@@ -145,6 +145,19 @@ pub fn add_rules(
     }))
 }
 
+/// The number of a policy rule that is to be asked before another one, some before it where there is room: others may want to
+/// stand between. `None`: nothing can stand before it.
+#[must_use]
+pub fn number_before(rules: &[PolicyRule], rule: &PolicyRule) -> Option<u32> {
+    const BEFORE: u32 = 10;
+    let wanted = rule.priority.saturating_sub(BEFORE);
+    let taken = |r: &PolicyRule| (wanted..rule.priority).contains(&r.priority);
+    if wanted > 0 && !rules.iter().any(taken) {
+        return Some(wanted);
+    }
+    rule.priority.checked_sub(1)
+}
+
 /// The number of a table to which no rule leads, from a wanted one on.
 #[must_use]
 pub fn free_table(rules: &[PolicyRule], wanted: u32) -> u32 {

@@ -16,7 +16,7 @@ use crate::verdict::{Confidence, Evidence, Outcome, Place};
 
 use super::Found;
 use super::candidate::{Candidate, evidence, place_on};
-use super::causes::{CONNTRACK_INVALID, NAT_ASYMMETRIC};
+use super::causes::{CONNTRACK_INVALID, NAT_ASYMMETRIC, ROUTE_RP_FILTER};
 use super::loss::tuple_of;
 use super::remedy::Remedy;
 use super::rules::neighbor;
@@ -178,6 +178,22 @@ impl<'a> Detour<'a> {
         ]
     }
 
+    /// Whether the route of the answer has next hops by both interfaces, for a source that is an address of neither link: a fabric
+    /// in which ways differ by design.
+    fn is_balanced(&self, host: &Host) -> bool {
+        let query = match self.inside {
+            Some(inside) => Query::input(self.routed, inside.ifindex, 0),
+            None => Query::output(self.routed, 0),
+        };
+        let Decision::Route { hops, .. } = lookup(&Tables::of(host, self.netns()), &query).decision
+        else {
+            return false;
+        };
+        let by = |device: Device| hops.iter().any(|hop| hop.oif == Some(device.ifindex.0));
+        let of_a_link = |device| host.near(device, self.routed.src).is_some();
+        by(self.came) && by(self.went) && !of_a_link(self.came) && !of_a_link(self.went)
+    }
+
     /// `the request came in on dock/eno2 and is answered through dock/eno1`.
     fn words(&self, host: &Host) -> String {
         format!(
@@ -219,6 +235,12 @@ pub fn parted(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
     let how = match lost {
         // a firewall that saw one direction alone says so itself
         Some(group) if group.candidate.cause == &CONNTRACK_INVALID => return None,
+        // whoever asks for symmetry where there is none by design says so too
+        Some(group)
+            if group.candidate.cause == &ROUTE_RP_FILTER && detour.is_balanced(view.host) =>
+        {
+            return None;
+        }
         Some(group) if group.direction == Direction::Reply => {
             let strange = group.example.came_in().or(group.example.last_device())?;
             // where the request was, its way is not what is wrong

@@ -51,13 +51,18 @@ pub fn questions(loss: &Loss<'_>) -> Vec<Question> {
     left.iter().flat_map(other_source::questions).collect()
 }
 
-/// Adds that the packet may have been meant for another uplink, by a table to which no policy rule leads.
+/// Adds that the packet may have been meant for another uplink, by a table to which no policy rule leads, or one that is not
+/// asked for it.
 fn by_other_table(mut candidate: Candidate, loss: &Loss<'_>) -> Candidate {
     let Some(unruled) = Unruled::of(&loss.view(), loss.journey.direction) else {
         return candidate;
     };
     candidate.summary += &format!("; {}", unruled.words());
-    candidate.advise([unruled.change()])
+    if unruled.is_late() {
+        candidate.remedies.splice(0..0, unruled.change());
+        return candidate;
+    }
+    candidate.advise(unruled.change())
 }
 
 /// Adds that the packet would pass with another address of its sender, and how the sender is made to use it.
