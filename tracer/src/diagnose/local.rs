@@ -8,6 +8,7 @@ use crate::model::{
     Detail, Device, Event, FibEvent, IfIndex, KtimeNs, NetNs, Process, Proto, Tuple,
 };
 use crate::network::route::Query;
+use crate::uapi::errno::ENETUNREACH;
 use crate::uapi::fib::LOOPBACK_IFINDEX;
 use crate::uapi::rtnetlink::RT_TABLE_LOCAL;
 use crate::verdict::{Affected, Confidence, Evidence, Outcome, Place, Verdict};
@@ -22,6 +23,8 @@ use super::rules::{link, ready, route};
 
 /// Lookups of one send are microseconds apart.
 const SAME_SEND_NS: u64 = 200_000;
+/// So soon a program that tries both families tries the other one (RFC 8305, and resolvers that sort what they found).
+const FALLBACK_NS: u64 = 3_000_000_000;
 
 /// Lookups of one sender for one destination that found no route.
 #[derive(Clone, Debug)]
@@ -54,6 +57,7 @@ pub fn failures(trace: &Trace, host: &Host) -> Vec<Failure> {
             && is_asked_for(&lookup.tuple, trace, host)
             && !lookup.is_recovered(&lookups)
             && !lookup.goes_on(&lookups)
+            && !lookup.falls_back(&lookups)
     });
     let mut list: Vec<Failure> = Vec::new();
     for Lookup { event, fib, tuple } in failed {
@@ -121,6 +125,24 @@ impl<'t> Lookup<'t> {
             && lookups
                 .iter()
                 .any(|other| other.fib.table != RT_TABLE_LOCAL && self.is_of_same_send(other))
+    }
+}
+
+impl Lookup<'_> {
+    /// Whether the same process found a way to the same port in the other family just then: it tries what a name has, on hosts
+    /// that have one family alone all day.
+    fn falls_back(&self, lookups: &[Self]) -> bool {
+        let who = self.event.process.as_ref().map(|process| process.pid);
+        let family = |lookup: &Self| lookup.tuple.dst.is_ipv6();
+        self.fib.error == ENETUNREACH
+            && who.is_some()
+            && lookups.iter().any(|other| {
+                other.fib.error == 0
+                    && family(other) != family(self)
+                    && other.tuple.dport == self.tuple.dport
+                    && apart(other.event.at, self.event.at) < FALLBACK_NS
+                    && other.event.process.as_ref().map(|process| process.pid) == who
+            })
     }
 }
 

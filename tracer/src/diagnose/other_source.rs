@@ -70,6 +70,44 @@ impl<'a> Better<'a> {
         routes.filter(|route| route.kind == "unicast" && route.table != RT_TABLE_LOCAL)
     }
 
+    /// Whether the sender has the source for being in one network with the destination, and the other address is not in it.
+    #[must_use]
+    pub fn leaves_network(&self) -> bool {
+        let (source, dst) = (self.left.tuple.src, self.left.tuple.dst);
+        let own = self.host.addresses(self.left.device);
+        let both = own.iter().find(|a| a.address == source);
+        both.is_some_and(|entry| routing::holds(entry.address, entry.prefix, dst))
+            && !routing::holds(self.other.address, self.other.prefix, dst)
+    }
+
+    /// A route to the destination alone that prefers the other address, where what is used now leads others as well.
+    #[must_use]
+    pub fn for_one(&self) -> Option<Remedy> {
+        let (host, netns) = (self.host, self.left.device.netns);
+        let (source, dst) = (self.left.tuple.src, self.left.tuple.dst);
+        let chosen = chosen(host, netns, dst).filter(|route| route.source == Some(source))?;
+        let query = Query::output(without_source(dst, &self.left.tuple), 0);
+        let Decision::Route { route, .. } = lookup(&Tables::of(host, netns), &query).decision
+        else {
+            return None;
+        };
+        let bits = if dst.is_ipv6() { 128 } else { 32 };
+        if chosen.oif.map(IfIndex) != Some(self.left.device.ifindex) || route.length == bits {
+            return None;
+        }
+        let way = Way {
+            device: self.left.device,
+            gateway: chosen.gateway,
+            source: Some(self.address()),
+        };
+        let text = format!(
+            "let the kernel take {} as source towards {dst}",
+            self.address()
+        );
+        let shell = Shell::of(host, Some(netns));
+        route_commands::towards(&shell, host, (dst, Some(route)), &way, text)
+    }
+
     /// The kernel chose between the two, and passed over the better one for its age.
     fn passed_over(&self) -> bool {
         let own = self.host.addresses(self.left.device);

@@ -8,7 +8,7 @@ use crate::host::facts::{InterfaceAddress, Link, Question};
 use crate::model::{Detail, Device, Direction, Mac, Transport};
 use crate::network::bridging::{bridge_of, learned_port, way_to};
 use crate::network::links::members;
-use crate::network::neighbour;
+use crate::network::neighbour::{self, Answer, Ask, By};
 use crate::verdict::{Confidence, Outcome};
 
 use super::super::candidate::{Candidate, Specificity};
@@ -60,14 +60,9 @@ pub fn address(loss: &Loss<'_>) -> Option<Candidate> {
     let host = loss.host;
     let own = host.owners(dst).find(|d| d.netns == netns)?;
     let asker = asker(loss);
-    let on_segment = || {
-        let near = neighbour::owners(host, own, dst);
-        let mut others = near.iter().map(|link| link.device);
-        others.find(|device| device.netns != netns)
-    };
     let other = match &asker {
         Some((_, owner)) => *owner,
-        None => on_segment()?,
+        None => another(loss, own, dst)?,
     };
     let answered = several_answers(loss.trace, dst);
     let (here, there) = (words::interface(host, own), words::interface(host, other));
@@ -112,12 +107,52 @@ pub fn address(loss: &Loss<'_>) -> Option<Candidate> {
     Some(candidate.advise(instead).advise(change))
 }
 
-/// What to read of the one who has asked with an address that another machine has too.
+/// Another machine on the link that has the address too. One that has it on an interface of its own and is told to answer for
+/// none of that kind (`arp_ignore`: a server behind a balancer that keeps the destination) is no duplicate.
+fn another(loss: &Loss<'_>, own: Device, dst: IpAddr) -> Option<Device> {
+    let elsewhere = |link: &&Link| link.device.netns != own.netns;
+    let near = neighbour::owners(loss.host, own, dst);
+    let other = near.into_iter().find(elsewhere)?.device;
+    let Some(told) = told(loss, own, dst) else {
+        return Some(other);
+    };
+    let answers = told.answerers.iter().any(|answerer| {
+        answerer.link.device.netns == other.netns && matches!(answerer.by, By::Owner(_))
+    });
+    (answers || !told.missing.is_empty()).then_some(other)
+}
+
+/// Who answers for the address to whoever sent the packet on its last link.
+fn told<'a>(loss: &Loss<'a>, own: Device, dst: IpAddr) -> Option<Answer<'a>> {
+    let mut passed = loss.steps().iter().rev().map(|step| &step.event);
+    let device = passed.find_map(|event| {
+        let left = matches!(event.detail, Detail::Egress);
+        event.device.filter(|d| left && d.netns != own.netns)
+    })?;
+    let ask = Ask {
+        device,
+        address: dst,
+        source: None,
+    };
+    Some(neighbour::answer(loss.host, ask))
+}
+
+/// What to read of the one who has asked with an address that another machine has too, and of that machine.
 pub fn questions(loss: &Loss<'_>) -> Vec<Question> {
-    let asker = asker(loss).into_iter();
-    asker
-        .flat_map(|(left, _)| other_source::questions(&left))
-        .collect()
+    let asker = asker(loss);
+    let told = || {
+        let (dst, netns) = (loss.dst()?, loss.netns()?);
+        let own = loss.host.owners(dst).find(|d| d.netns == netns)?;
+        told(loss, own, dst)
+    };
+    let missing = match &asker {
+        None if AT_A_HOST.contains(&loss.reason()) => told().map(|told| told.missing),
+        _ => None,
+    };
+    let of_asker = asker
+        .iter()
+        .flat_map(|(left, _)| other_source::questions(left));
+    of_asker.chain(missing.into_iter().flatten()).collect()
 }
 
 /// How the one who has asked sent it, and its interface that has the address: the answer came to another machine.

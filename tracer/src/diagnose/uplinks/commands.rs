@@ -28,6 +28,8 @@ struct Table {
     number: u32,
     /// What makes it, where it is not there yet, and what takes it away.
     made: Option<Act>,
+    /// It takes the place of the default route of the table main.
+    default: bool,
 }
 
 pub(super) fn advice(view: &View<'_>, detour: &Detour<'_>) -> Vec<Remedy> {
@@ -145,10 +147,18 @@ impl<'a> Through<'a> {
             return Some(Table {
                 number: route.table,
                 made: None,
+                default: self.usual().is_none(),
             });
         }
         let number = free_table(self.rules(), 100 + self.device.ifindex.0);
         self.filled(number, router)
+    }
+
+    /// The route of the table main to the address, where that is no default route.
+    fn usual(&self) -> Option<&'a TableRoute> {
+        let known = self.host.towards.get(&(self.device.netns, self.to))?;
+        let main = known.fact.iter().filter(|r| r.table == RT_TABLE_MAIN);
+        main.max_by_key(|r| r.length).filter(|r| r.length > 0)
     }
 
     /// The policy rules of its family.
@@ -181,6 +191,7 @@ impl<'a> Through<'a> {
         Some(Table {
             number,
             made: Some((route("add"), Some(route("del")))),
+            default: self.usual().is_none(),
         })
     }
 
@@ -197,7 +208,12 @@ impl<'a> Through<'a> {
         let gateway = routes.iter().find_map(|r| r.gateway).or_else(router)?;
         // No network of the interface has it: the route says that it is on the link all the same.
         let onlink = self.host.near(self.device, gateway).is_none();
-        let way = ["default", "via", &gateway.to_string()].map(str::to_owned);
+        // Others are led as they are.
+        let to = self.usual().map_or_else(
+            || "default".to_owned(),
+            |usual| format!("{}/{}", usual.prefix, usual.length),
+        );
+        let way = [to, "via".to_owned(), gateway.to_string()];
         Some(
             way.into_iter()
                 .chain(onlink.then(|| "onlink".to_owned()))
@@ -276,9 +292,28 @@ fn by_source(
             table.number
         ]
     };
-    let steps = vec![(rule("add"), Some(rule("del")))];
+    let mut steps = vec![(rule("add"), Some(rule("del")))];
+    if table.default {
+        steps.push(keeping(from.is_ipv6(), ["from", &from.to_string()]));
+    }
     let change = change(&Shell::of(host, Some(device.netns)), table, steps, text)?;
     Some(change.scope(format!("all that leaves with source {from}")))
+}
+
+/// Has the table main asked first for what it leads by more than a default route: neighbours and the own networks. The kernel
+/// puts a rule without a number before those that are there.
+fn keeping(v6: bool, selector: [&str; 2]) -> Act {
+    let rule = |verb: &'static str| {
+        let selector = selector.map(str::to_owned);
+        command![
+            ..ip(v6),
+            "rule",
+            verb,
+            ..selector,
+            "lookup main suppress_prefixlength 0"
+        ]
+    };
+    (rule("add"), Some(rule("del")))
 }
 
 /// A policy rule for the answer's source leads to a table without a route for it: as where an interface was taken down and raised
@@ -396,6 +431,9 @@ fn by_connection(
     let mut steps = Vec::new();
     if ready.is_none() {
         steps.push((rule("add"), Some(rule("del"))));
+        if table.default {
+            steps.push(keeping(v6, ["fwmark", &format!("{mark:#x}")]));
+        }
     }
     let chains = translators(host, detour.netns(), v6);
     match chain_commands::program_of(&chains) {

@@ -6,19 +6,24 @@ use std::net::IpAddr;
 use crate::host::Host;
 use crate::host::facts::{InterfaceAddress, Link, NextHop, PolicyRule, TableRoute};
 use crate::host::prefix::{holds, network};
-use crate::model::{Device, IfIndex};
+use crate::model::{Device, IfIndex, Tuple};
 use crate::network::links::peer_of;
 use crate::network::neighbour::{Answer, Answerer, By, Told};
+use crate::network::path::{End, follow};
 use crate::network::route::{Decision, Query, Tables, lookup, route_words, rule_words};
 use crate::network::settings::{Combined, conf, setting};
 use crate::uapi::rtnetlink::{RT_TABLE_LOCAL, RT_TABLE_MAIN};
 
 use super::super::super::missing_route::Astray;
+use super::super::super::needs::Asked;
 use super::super::super::remedy::{Remedy, Shell, command, ip, sysctl};
 use super::super::super::route_commands;
 use super::super::super::words;
 use super::Unresolved;
 use super::preset::far_end;
+
+/// Machines of a link that are asked.
+const FEW: usize = 8;
 
 /// A route that makes an address a neighbour: as its gateway, or by taking it to be on the link.
 pub(super) struct Way<'a> {
@@ -31,8 +36,38 @@ pub(super) struct Way<'a> {
     instead: Option<(&'a TableRoute, Vec<NextHop>)>,
     /// The address is the gateway.
     gateway: bool,
-    /// Where the packet goes.
-    dst: IpAddr,
+    /// The packet.
+    tuple: Tuple,
+}
+
+/// Whether a machine passes on what comes in by its interface.
+fn forwards(host: &Host, near: &Link, v6: bool) -> bool {
+    let read = setting(host, near.device, (v6, "forwarding"), Combined::Own);
+    read.is_ok_and(|setting| setting.value != 0)
+}
+
+/// Where a packet would come to by a machine to which it would be given.
+fn onwards(host: &Host, near: &Link, tuple: Tuple) -> End {
+    let query = Query::input(tuple, near.device.ifindex, 0);
+    follow(&Tables::of(host, near.device.netns), &query)
+}
+
+/// What to read of machines on the link by which a packet could go.
+pub(in super::super::super) fn ask_of_others(
+    host: &Host,
+    told: &Answer<'_>,
+    tuple: Tuple,
+    asked: &mut Asked,
+) {
+    let forwarders = told
+        .asked
+        .iter()
+        .filter(|link| forwards(host, link, tuple.dst.is_ipv6()));
+    for link in forwarders.take(FEW) {
+        if let End::Unknown(Some(question)) = onwards(host, link, tuple) {
+            asked.push(question);
+        }
+    }
 }
 
 /// Whether somebody on the link has the address, even if no answer comes.
@@ -78,7 +113,7 @@ impl<'a> Way<'a> {
             route,
             instead,
             gateway,
-            dst: query.tuple.dst,
+            tuple: query.tuple,
         })
     }
 
@@ -253,7 +288,7 @@ impl<'a> Way<'a> {
     /// takes it to the gateway.
     pub(super) fn missed(&self) -> Option<Astray<'a>> {
         let default = self.gateway && self.route.length == 0;
-        let missed = Astray::behind(self.host, (self.who.device, None), self.dst);
+        let missed = Astray::behind(self.host, (self.who.device, None), self.tuple.dst);
         missed.filter(|_| default)
     }
 
@@ -283,11 +318,12 @@ impl<'a> Way<'a> {
             return None;
         }
         let v6 = self.who.address.is_ipv6();
-        let forwards = |link: &&&Link| {
-            let read = setting(self.host, link.device, (v6, "forwarding"), Combined::Own);
-            read.is_ok_and(|s| s.value != 0)
+        let leads = |link: &&&Link| {
+            let end = onwards(self.host, link, self.tuple);
+            let somewhere = matches!(end, End::Owner(_) | End::Unknown(None));
+            somewhere && forwards(self.host, link, v6)
         };
-        let mut found = told.asked.iter().filter(forwards);
+        let mut found = told.asked.iter().filter(leads);
         let (link, None) = (found.next()?, found.next()) else {
             return None;
         };

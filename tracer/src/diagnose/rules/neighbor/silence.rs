@@ -234,7 +234,8 @@ fn left_routes(trace: &Trace, host: &Host, who: Unresolved, port: &Link) -> Vec<
         .collect()
 }
 
-/// What to read of proxies that do not answer: how they route the question, and who leads on from there.
+/// What to read of proxies that do not answer: how they route the question, and who leads on from there; and of who else could
+/// lead a packet on.
 pub fn ask_of_proxies(trace: &Trace, host: &Host, who: Unresolved, list: &mut Asked) {
     let told = answer(host, ask(trace, host, who));
     let case = Case {
@@ -258,6 +259,10 @@ pub fn ask_of_proxies(trace: &Trace, host: &Host, who: Unresolved, list: &mut As
             }
             _ => {}
         }
+    }
+    let through = super::routed(trace, who).filter(|query| query.tuple.dst != who.address);
+    if let Some(query) = through {
+        super::next_hop::ask_of_others(host, &told, query.tuple, list);
     }
 }
 

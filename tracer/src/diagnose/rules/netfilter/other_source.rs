@@ -1,7 +1,7 @@
 //! Rules that stop a packet for the one of its sender's addresses that it has: with another one they would let it pass.
 
 use crate::host::facts::Question;
-use crate::model::Direction;
+use crate::model::{Direction, Flow};
 use crate::network::tunnel;
 
 use super::super::super::candidate::Candidate;
@@ -80,8 +80,9 @@ pub(super) fn explain(candidate: Candidate, (loss, hook): (&Loss<'_>, Hook)) -> 
         };
     }
     let found = other_source::others(loss.host, &left).find_map(|other| {
+        let better = Better::new(loss.host, left, other);
         let by = passes(loss, hook, (other.address, left.tuple.sport))?;
-        Some((Better::new(loss.host, left, other), by))
+        (!better.leaves_network()).then_some((better, by))
     });
     // A rule against this very address says nothing for another one.
     let found = found.map(|(better, by)| (better, by, better.why()));
@@ -100,5 +101,13 @@ pub(super) fn explain(candidate: Candidate, (loss, hook): (&Loss<'_>, Hook)) -> 
         ),
     );
     candidate.summary += &format!("; from {other}, which {sender} has too, it would pass{why}");
-    candidate.advise(better.remedies())
+    // One route for all of several destinations.
+    let alone = loss
+        .trace
+        .flows
+        .iter()
+        .filter_map(Flow::asked)
+        .all(|asked| asked.src != source || asked.dst == left.tuple.dst);
+    let for_one = if alone { better.for_one() } else { None };
+    candidate.advise(for_one).advise(better.remedies())
 }
