@@ -3,9 +3,10 @@
 
 use std::net::IpAddr;
 
+use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::{InterfaceAddress, Question, TableRoute};
-use crate::model::IfIndex;
+use crate::model::{Flow, IfIndex};
 use crate::network::route::{Decision, Query, Tables, lookup};
 use crate::uapi::rtnetlink::RT_TABLE_LOCAL;
 
@@ -26,6 +27,13 @@ pub fn others<'a>(
     let (device, source) = (left.device, left.tuple.src);
     let global = |a: &&InterfaceAddress| a.scope == 0 && !a.dad_failed;
     translation::siblings(host, device, source).filter(move |a| own && global(a))
+}
+
+/// Whether what was traced from a source goes to this destination alone: then a route for that one is enough.
+#[must_use]
+pub fn is_only_destination(trace: &Trace, (source, dst): (IpAddr, IpAddr)) -> bool {
+    let mut asked = trace.flows.iter().filter_map(Flow::asked);
+    asked.all(|asked| asked.src != source || asked.dst == dst)
 }
 
 /// What to read of the sender.

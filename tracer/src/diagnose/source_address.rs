@@ -23,7 +23,7 @@ use super::nat_commands::{self, Source, SourceRule, translating, translators};
 use super::other_source::{self, Better};
 use super::readdress;
 use super::remedy::{Remedy, Shell, command, ip, text};
-use super::route_commands;
+use super::route_commands::{self, Way};
 use super::routing;
 use super::rules::neighbor;
 use super::silent::Counts;
@@ -535,6 +535,32 @@ pub fn preferring(host: &Host, left: &Departure, better: IpAddr) -> Option<Remed
         format!("let the route that prefers {address} prefer {better}"),
     )?;
     Some(change.scope("all that this route leads and that binds no address".to_owned()))
+}
+
+/// A route for the destination alone with another address in its place, where the route that prefers the address leads others as
+/// well.
+#[must_use]
+pub fn preferring_for_one(host: &Host, left: &Departure, better: IpAddr) -> Option<Remedy> {
+    let (netns, dst) = (left.device.netns, left.tuple.dst);
+    let known = &host.towards.get(&(netns, dst))?.fact;
+    let prefers = |r: &&TableRoute| r.source == Some(left.tuple.src) && r.kind == "unicast";
+    let route = known.iter().find(prefers)?;
+    let [hop] = route.hops()[..] else {
+        return None;
+    };
+    let bits = if dst.is_ipv6() { 128 } else { 32 };
+    let way = Way {
+        device: Device {
+            netns,
+            ifindex: IfIndex(hop.oif?),
+        },
+        gateway: hop.gateway,
+        source: Some(better),
+    };
+    let text = format!("let the kernel take {better} as source towards {dst}");
+    let shell = Shell::of(host, Some(netns));
+    let change = || route_commands::towards(&shell, host, (dst, Some(route)), &way, text);
+    if route.length == bits { None } else { change() }
 }
 
 /// Where the rule is that made the source.

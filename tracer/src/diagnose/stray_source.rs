@@ -18,6 +18,7 @@ use crate::network::route::{
 use super::candidate::Candidate;
 use super::loss::{Loss, tuple_of};
 use super::nat_commands;
+use super::other_source;
 use super::remedy::{Remedy, text};
 use super::rules::neighbor::{Unresolved, senders};
 use super::rules::source::conf_of_check;
@@ -378,7 +379,7 @@ impl<'a> Stray<'a> {
         let mut list = Vec::new();
         match self.choice() {
             Choice::Preferred | Choice::ForOtherWay(_) => {
-                list.extend(self.without_preference().filter(|_| fits));
+                list.extend(self.without_preference().into_iter().filter(|_| fits));
             }
             Choice::Bound => list.extend(self.through_its_own()),
             _ => {}
@@ -413,7 +414,7 @@ impl<'a> Stray<'a> {
     }
 
     /// The route that prefers the address prefers the one of its own interface.
-    fn without_preference(&self) -> Option<Remedy> {
+    fn without_preference(&self) -> Vec<Remedy> {
         let left = Departure {
             device: self.went,
             tuple: Tuple {
@@ -422,7 +423,14 @@ impl<'a> Stray<'a> {
             },
             before: None,
         };
-        source_address::preferring(self.host, &left, self.own()?)
+        let Some(own) = self.own() else {
+            return Vec::new();
+        };
+        let alone = other_source::is_only_destination(self.trace, (self.tuple.src, self.meant));
+        let for_one = || source_address::preferring_for_one(self.host, &left, own);
+        let for_one = if alone { for_one() } else { None };
+        let for_all = source_address::preferring(self.host, &left, own);
+        for_one.into_iter().chain(for_all).collect()
     }
 
     /// What has the address leaves by the interface that has it.

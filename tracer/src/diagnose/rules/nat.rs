@@ -4,19 +4,21 @@
 use crate::host::Host;
 use crate::host::facts::Question;
 use crate::model::{Direction, Flow, NetNs, Proto, Transport, Tuple};
+use crate::network::filter::{Packet, Rules};
 
 use super::super::candidate::{Candidate, Specificity};
 use super::super::causes::NAT_ASYMMETRIC;
 use super::super::chain_commands::{default_program, show_chain};
 use super::super::idle::{self, Idle};
 use super::super::loss::Loss;
-use super::super::nat_commands::{masquerade, translator};
+use super::super::nat_commands::{Source, SourceRule, masquerade, translator};
 use super::super::needs::Asked;
 use super::super::other_address;
 use super::super::remedy::{Remedy, Shell, command, ip, sysctl, text};
 use super::super::routers::Parting;
 use super::super::translation::{self, Change};
 use super::super::translator;
+use super::super::untracked;
 use super::super::view::View;
 use super::super::words;
 use super::duplicate;
@@ -37,7 +39,11 @@ pub fn questions(loss: &Loss<'_>) -> Vec<Question> {
     let idle = loss.netns().and_then(|netns| idle::question(loss, netns));
     let asked = translation::contacted(loss);
     let Some(change) = asked.and_then(|_| translation::dnat(&loss.view())) else {
-        return idle.into_iter().collect();
+        let away = asked.and_then(|asked| away(loss, &asked));
+        let chains = away.map(|change| Question::Chains {
+            netns: change.netns,
+        });
+        return idle.into_iter().chain(chains).collect();
     };
     let netns = change.netns;
     let idle = idle::question(loss, netns);
@@ -124,7 +130,8 @@ fn strange_sender(
     );
     let translator = translation::dnat(view);
     let Some(change) = translator else {
-        return other_address(loss, asked, answer, &head);
+        return translated_away(loss, (asked, answer), &head)
+            .or_else(|| other_address(loss, asked, answer, &head));
     };
     let at = loss.host.namespace(change.netns);
     let why = format!(
@@ -147,6 +154,68 @@ fn strange_sender(
     } else {
         unknown_there(loss, view, &change, &at)
     };
+    Some((format!("{head}{rest}"), advice, Some(why)))
+}
+
+/// Where the answer got another source on its way.
+fn away(loss: &Loss<'_>, asked: &Tuple) -> Option<Change> {
+    let mut changes = translation::changes(loss.journey);
+    changes.find(|change| change.before.src == asked.dst && change.after.src != asked.dst)
+}
+
+/// The answer was taken for a connection of its own, and its source translated: conntrack did not see the question.
+fn translated_away(
+    loss: &Loss<'_>,
+    (asked, answer): (&Tuple, &Tuple),
+    head: &str,
+) -> Option<Found> {
+    let change = away(loss, asked)?;
+    let (host, netns) = (loss.host, change.netns);
+    let at = host.namespace(netns);
+    let question = Packet {
+        tuple: Some(*asked),
+        ..Packet::default()
+    };
+    let rules = host.filters.get(&netns).map(|dated| Rules::of(&dated.fact));
+    let left = rules.map_or_else(Vec::new, |rules| {
+        untracked::rules(&rules, &[(&question, "PREROUTING")])
+    });
+    let why = match left.as_slice() {
+        [] => format!("{at} does not know the question to which this is the answer"),
+        left => format!(
+            "conntrack on {at} did not see the question: {}",
+            untracked::words(left)
+        ),
+    };
+    let shell = Shell::of(host, Some(netns));
+    let kept = change
+        .device
+        .zip(translator(host, netns, loss.v6()))
+        .map(|(went, chain)| {
+            let rule = SourceRule {
+                chain,
+                flow: &change.before,
+                device: &host.interface(went),
+                source: Source::Kept,
+            };
+            rule.change(
+                &shell,
+                format!(
+                    "leave the source of what {} sends to {} as it is",
+                    asked.dst, answer.dst
+                ),
+            )
+        });
+    let list = command!["conntrack -L -d", asked.dst];
+    let advice = [shell.look("look first: the entries of the question", list)].into_iter();
+    let advice = advice
+        .chain(kept)
+        .chain(untracked::track(&left, &shell))
+        .collect();
+    let rest = format!(
+        ": {at} translated the answer's source {} to {}, as that of a new connection",
+        change.before.src, change.after.src
+    );
     Some((format!("{head}{rest}"), advice, Some(why)))
 }
 
@@ -211,20 +280,21 @@ pub fn around_advice(
     route: Option<Remedy>,
 ) -> Vec<Remedy> {
     let v6 = answer.dst.is_ipv6();
-    let mut list = vec![
-        Shell::of(host, server).look(
-            "look first: which way the server answers",
-            command![..ip(v6), "route get", answer.dst],
-        ),
-        route.unwrap_or_else(|| text("let its route for the asker lead through the translator")),
-    ];
-    list.extend(translated_too(host, change));
-    list
+    let look = Shell::of(host, server).look(
+        "look first: which way the server answers",
+        command![..ip(v6), "route get", answer.dst],
+    );
+    let route =
+        route.unwrap_or_else(|| text("let its route for the asker lead through the translator"));
+    // A route for the asker leads what they exchange without the translation, too.
+    let of_destination = change.before.dst != change.after.dst;
+    let source = translated_too(host, change).filter(|_| of_destination);
+    [look].into_iter().chain(source).chain([route]).collect()
 }
 
 /// The source of one asker translated where the destination is.
 fn translated_too(host: &Host, change: &Change) -> Option<Remedy> {
-    let too = "or translate the source of what this asker sends there too: answers then come back here, and the server no longer sees who asks";
+    let too = "translate the source of what this asker sends there too: answers then come back here, and the server no longer sees who asks";
     let went = change.device?;
     Some(masquerade(host, went, &change.after, too))
 }
@@ -244,22 +314,32 @@ fn past_iptables(loss: &Loss<'_>, change: &Change) -> (String, Vec<Remedy>) {
         |v| format!(" ({dotted} = {v})"),
     );
     let shell = Shell::of(loss.host, Some(change.netns));
+    let look = shell.look("look first", command!["sysctl", dotted]);
+    let bridged = shell
+        .change(
+            "let bridged packets pass iptables too (needs the module br_netfilter)",
+            command!["sysctl -w", format!("{dotted}=1")],
+        )
+        .undone_by(command!["sysctl -w", format!("{dotted}=0")])
+        .scope("all that its bridges forward meets the rules of IP then".to_owned());
+    let source = translated_too(loss.host, change);
+    // What is bridged now may be stopped by rules that were written for what is routed.
+    let [first, second] = match forbids_by_default(loss.host, change.netns, loss.v6()) {
+        true => [source, Some(bridged)],
+        false => [Some(bridged), source],
+    };
     (
         format!(": bridged on {at} past its address translation{state}"),
-        [
-            shell.look("look first", command!["sysctl", dotted]),
-            shell
-                .change(
-                    "let bridged packets pass iptables too (needs the module br_netfilter)",
-                    command!["sysctl -w", format!("{dotted}=1")],
-                )
-                .undone_by(command!["sysctl -w", format!("{dotted}=0")])
-                .scope("all that its bridges forward meets the rules of IP then".to_owned()),
-        ]
-        .into_iter()
-        .chain(translated_too(loss.host, change))
-        .collect(),
+        [look].into_iter().chain(first).chain(second).collect(),
     )
+}
+
+/// Whether a chain of iptables drops what no rule lets pass between interfaces.
+fn forbids_by_default(host: &Host, netns: NetNs, v6: bool) -> bool {
+    let family = if v6 { "ip6" } else { "ip" };
+    let chains = host.filters.get(&netns);
+    let mut chains = chains.into_iter().flat_map(|dated| &dated.fact.base);
+    chains.any(|chain| chain.hook == "FORWARD" && chain.family == family && chain.policy_drop)
 }
 
 /// The answer passed the translator, which did not find its connection.

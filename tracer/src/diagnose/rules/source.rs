@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::host::Host;
 use crate::host::facts::{InterfaceAddress, Link, NextHop as RouteHop, TableRoute};
-use crate::model::{Detail, Device, Direction, IfIndex, NetNs, Proto, Step, Tuple};
+use crate::model::{Detail, Device, Direction, Fate, IfIndex, NetNs, Proto, Step, Tuple};
 use crate::network::links::peer_of;
 use crate::network::route::{
     Change, CheckResult, Decision, Forged, InputEnd, Query, Tables, check_source, lookup, receive,
@@ -44,6 +44,7 @@ pub fn filtered(loss: &Loss<'_>) -> Option<Candidate> {
                 mode: mode(loss.host, device),
                 stray: Stray::of_packet(loss),
                 answers: answers_what_left_by(loss, device),
+                elsewhere: comes_elsewhere(loss, device),
                 handed_by: handed_by(loss.steps(), device.netns),
             },
             loss.place(Some(HOOK)),
@@ -62,6 +63,26 @@ fn answers_what_left_by(loss: &Loss<'_>, device: Device) -> bool {
         && asked.any(|step| {
             matches!(step.event.detail, Detail::Egress) && step.event.device == Some(device)
         })
+}
+
+/// Another interface of the namespace by which packets with the same source come in and pass.
+fn comes_elsewhere(loss: &Loss<'_>, device: Device) -> Option<Device> {
+    let source = loss.outermost()?.src;
+    let passed = loss
+        .trace
+        .journeys
+        .values()
+        .filter(|journey| journey.fate == Fate::Delivered);
+    let mut events = passed
+        .flat_map(|journey| &journey.steps)
+        .map(|step| &step.event);
+    events.find_map(|event| {
+        let other = event
+            .device
+            .filter(|d| d.netns == device.netns && *d != device)?;
+        let came = matches!(event.detail, Detail::Ingress);
+        (came && event.tuple.is_some_and(|tuple| tuple.src == source)).then_some(other)
+    })
 }
 
 /// What routing makes of the packet by the facts, where the kernel does not name its reason.
@@ -306,6 +327,8 @@ pub struct Refusal<'a> {
     pub stray: Option<Stray<'a>>,
     /// It answers what left by this interface: a mark or a rule led that there, and leads nothing else.
     pub answers: bool,
+    /// Others with its source come by this interface, and pass.
+    pub elsewhere: Option<Device>,
     /// The interface of another namespace by which it was handed over.
     pub handed_by: Option<Device>,
 }
@@ -380,7 +403,12 @@ impl Refusal<'_> {
                 "since what it answers left by {}, although routes lead elsewhere",
                 host.interface(device)
             )),
-            None => None,
+            None => self.elsewhere.map(|other| {
+                format!(
+                    "since packets from {source} come by {} too, to which routes lead",
+                    host.interface(other)
+                )
+            }),
         };
         let way = misleading(host, &self.query.tuple, device)
             .or_else(|| routed_back((host, device), source, self.handed_by));

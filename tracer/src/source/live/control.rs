@@ -113,6 +113,8 @@ pub(super) struct Control {
     progress: Progress,
     run: Run,
     meter: Meter,
+    /// All programs are attached, and the filter is in force.
+    armed: bool,
     /// From when on rows of counters are read next.
     counted: KtimeNs,
     waiting: Waiting,
@@ -153,8 +155,6 @@ impl Control {
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             .map_err(|e| Error::runtime("cannot follow the machine's namespaces").caused_by(e))?;
         let scope = Scope::new(config, &changes)?;
-        kernel.set_filter(scope.filter())?;
-
         let run = run(config, &scope).map_err(clock)?;
         let mut facts = vec![
             Fact::Run(Box::new(run.clone())),
@@ -183,12 +183,16 @@ impl Control {
             run,
             meter: Meter::start(config.max_cpu.map(CpuShare::ns_per_s), config.budget)
                 .map_err(clock)?,
+            armed: false,
             counted: KtimeNs(0),
             waiting,
             filters: ChangedFilters::default(),
             to,
         };
         facts.extend(control.changed(changes)?);
+        // Until now the programs do nothing: what passes some of them only would seem to be lost at the others.
+        control.armed = true;
+        control.set_filter()?;
         let attached =
             |fact: &&Fact| matches!(fact, Fact::Probe(it) if it.state == ProbeState::Attached);
         let tracepoints = facts.iter().filter(attached).count();
@@ -306,7 +310,7 @@ impl Control {
 
     fn refilter(&mut self, filter: &Compiled) -> Result<(), Exit> {
         self.scope.follow(filter);
-        self.kernel.set_filter(self.scope.filter())?;
+        self.set_filter()?;
         if self.rules.take().is_some() {
             self.rules = Some(RuleTracing::new(&filter.clauses));
             let all: Vec<NetNs> = self.namespaces.iter().map(NetnsFd::netns).collect();
@@ -322,7 +326,7 @@ impl Control {
 
     fn grow(&mut self, filter: &Compiled) -> Result<(), Exit> {
         self.scope.grow(filter);
-        self.kernel.set_filter(self.scope.filter())?;
+        self.set_filter()?;
         // What cannot be marked is not traced through the rules, and is followed all the same.
         let _ = self.rules.as_mut().map(|rules| rules.also(&filter.clauses));
         let also = std::mem::take(&mut self.run.also);
@@ -388,7 +392,7 @@ impl Control {
             from: machine::ktime()?,
         });
         self.scope.add(filter);
-        self.kernel.set_filter(self.scope.filter())?;
+        self.set_filter()?;
         self.tell(vec![Fact::Run(Box::new(self.run.clone()))])
     }
 
@@ -427,6 +431,14 @@ impl Control {
         facts
             .into_iter()
             .try_for_each(|fact| self.send(Input::Host(now, fact)))
+    }
+
+    /// Puts the filter in force, once all programs are attached.
+    fn set_filter(&mut self) -> Result<(), KernelError> {
+        match self.armed {
+            true => self.kernel.set_filter(self.scope.filter()),
+            false => Ok(()),
+        }
     }
 
     fn send(&self, input: Input) -> Result<(), Exit> {
@@ -471,7 +483,7 @@ impl Control {
                         new.push(link.device);
                     }
                     if self.scope.learn(&link) {
-                        self.kernel.set_filter(self.scope.filter())?;
+                        self.set_filter()?;
                     }
                 }
                 HostChange::LinkGone(device) => self.forget(device),
@@ -497,7 +509,7 @@ impl Control {
         let (watched, wanted) = (self.kernel.watched(), self.wanted().count());
         let generic_xdp = self.wanted().any(|link| link.generic_xdp);
         if self.scope.look_at_untagged(watched < wanted, generic_xdp) {
-            self.kernel.set_filter(self.scope.filter())?;
+            self.set_filter()?;
         }
         facts.push(Fact::Coverage {
             covered: u32::try_from(watched).unwrap_or(u32::MAX),

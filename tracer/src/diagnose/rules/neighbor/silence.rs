@@ -582,6 +582,7 @@ impl<'a> Case<'a, '_> {
             mode: (setting.name.clone(), setting.value),
             stray: Stray::of_question(self.trace, self.host, self.who, asker),
             answers: false,
+            elsewhere: None,
             handed_by: Some(self.who.device),
         };
         let place = place_at(self.host, link.device, "route");

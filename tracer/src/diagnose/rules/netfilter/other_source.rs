@@ -1,7 +1,7 @@
 //! Rules that stop a packet for the one of its sender's addresses that it has: with another one they would let it pass.
 
 use crate::host::facts::Question;
-use crate::model::{Direction, Flow};
+use crate::model::Direction;
 use crate::network::tunnel;
 
 use super::super::super::candidate::Candidate;
@@ -101,13 +101,7 @@ pub(super) fn explain(candidate: Candidate, (loss, hook): (&Loss<'_>, Hook)) -> 
         ),
     );
     candidate.summary += &format!("; from {other}, which {sender} has too, it would pass{why}");
-    // One route for all of several destinations.
-    let alone = loss
-        .trace
-        .flows
-        .iter()
-        .filter_map(Flow::asked)
-        .all(|asked| asked.src != source || asked.dst == left.tuple.dst);
+    let alone = other_source::is_only_destination(loss.trace, (source, left.tuple.dst));
     let for_one = if alone { better.for_one() } else { None };
     candidate.advise(for_one).advise(better.remedies())
 }
