@@ -881,7 +881,13 @@ impl Acked {
     /// Whether all before `end` was acknowledged after a time.
     #[must_use]
     pub fn covers(number: Option<(u32, KtimeNs)>, end: u32, after: KtimeNs) -> bool {
-        number.is_some_and(|(number, at)| at > after && number.wrapping_sub(end) < Self::AHEAD)
+        number.is_some_and(|(number, at)| at > after && Self::reaches(number, end))
+    }
+
+    /// Whether a number acknowledges all before `end`.
+    #[must_use]
+    pub const fn reaches(number: u32, end: u32) -> bool {
+        number.wrapping_sub(end) < Self::AHEAD
     }
 
     /// Takes a segment's number in.

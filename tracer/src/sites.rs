@@ -123,8 +123,9 @@ macro_rules! sites {
 
 sites! {
     ANYWHERE: "wherever the kernel frees a packet", [reasons(&[])];
-    UNFIT: "a segment whose flags do not fit the state of the socket to which it came (tcp_rcv_state_process)", [
+    UNFIT: "a segment whose flags do not fit the state of the socket to which it came (tcp_rcv_state_process), which older kernels do not name (6.1)", [
         reasons(&["TCP_FLAGS"]),
+        unnamed(&["tcp_v4_do_rcv", "tcp_v6_do_rcv"]),
     ];
     FILTERED: "a packet filter's verdict ends a packet's way: nf_tables frees in its chain walker, everything else in nf_hook_slow", [
         reasons(&["NETFILTER_DROP"]),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::{Direction, Event, Fate, Journey, Packet, Segment, Sending, Transport};
-use crate::uapi::tcp::{ACK, RST, SYN};
+use crate::uapi::tcp::{ACK, FIN, RST, SYN};
 
 /// Takes a segment in: what it carries, and what it says of the other direction.
 pub(super) fn note(sending: &mut BTreeMap<Direction, Sending>, journey: &Journey, fate: &Fate) {
@@ -14,9 +14,20 @@ pub(super) fn note(sending: &mut BTreeMap<Direction, Sending>, journey: &Journey
     let Some((event, packet)) = seen.find_map(|e| Some((e, e.packet.as_ref()?))) else {
         return;
     };
-    let Transport::Tcp { ack, flags, .. } = packet.transport else {
+    let Transport::Tcp {
+        seq,
+        ack,
+        flags,
+        payload,
+        ..
+    } = packet.transport
+    else {
         return;
     };
+    if flags & FIN != 0 {
+        let end = seq.wrapping_add(payload).wrapping_add(1);
+        sending.entry(journey.direction).or_default().fin = Some(end);
+    }
     if let Some(segment) = segment(journey, fate, (event, packet)) {
         sending.entry(journey.direction).or_default().sent(segment);
     }

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use crate::model::{Acked, Direction, Event, Fate, Journey, Packet, Transport};
+use crate::sites;
 use crate::uapi::tcp::{ACK, FIN, RST, SYN};
 use crate::uapi::{icmp, icmpv6};
 
@@ -96,7 +97,8 @@ impl<'a> Arrived<'a> {
         let length = payload.max(u32::from(flags & (FIN | SYN) != 0));
         if length == 0 {
             // a mere acknowledgement: a later one that arrived says the same and more
-            return flags & (ACK | RST) == ACK && acknowledged(loss, ack);
+            let said = || acknowledged(loss, ack) || ended_before(loss, ack);
+            return flags & (ACK | RST) == ACK && said();
         }
         // a copy that seems to have arrived, and to which nothing at all came back, proves nothing
         let answers = self.answered || loss.host.run.as_ref().is_some_and(|r| r.one_way);
@@ -142,6 +144,22 @@ fn acknowledged(loss: &Loss<'_>, number: u32) -> bool {
         .copied()
         .unwrap_or_default();
     Acked::covers(acked.arrived, number, loss.event.at)
+}
+
+/// Whether an acknowledgement came after the last one of its connection, late or for a FIN that was sent again: the other end is
+/// through with it. (One that answers a keepalive probe is wanted each time.)
+fn ended_before(loss: &Loss<'_>, number: u32) -> bool {
+    let direction = loss.journey.direction;
+    let back = direction
+        .opposite()
+        .and_then(|back| loss.flow.sending.get(&back));
+    let end = back.and_then(|sending| sending.fin);
+    // what has no connection to go to has come to its end: the last one arrived, whether that was seen or not
+    let gone = [&sites::UNFIT, &sites::NO_SOCKET];
+    let gone = gone.iter().any(|site| site.is(loss.info));
+    let acked = loss.flow.acked.get(&direction);
+    let last = acked.and_then(|acked| if gone { acked.sent } else { acked.arrived });
+    last.is_some_and(|(last, _)| end == Some(last) && Acked::reaches(last, number))
 }
 
 /// The first headers that a journey shows.

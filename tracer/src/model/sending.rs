@@ -21,6 +21,8 @@ pub struct Sending {
     pub last_data: Option<KtimeNs>,
     /// When the other end reset the connection.
     pub reset: Option<KtimeNs>,
+    /// The number that acknowledges its end, where a FIN was seen.
+    pub fin: Option<u32>,
 }
 
 /// Copies of one segment.
@@ -149,6 +151,7 @@ impl Sending {
         self.largest_acked = self.largest_acked.max(other.largest_acked);
         self.last_data = self.last_data.max(other.last_data);
         self.reset = self.reset.max(other.reset);
+        self.fin = self.fin.or(other.fin);
     }
 
     /// A SYN with another number than the connection that was seen under these ports.
