@@ -31,7 +31,7 @@ pub(super) fn waiting(view: &View<'_>, counts: &Counts) -> Option<Silence> {
         let mut journeys = view.journeys(direction).filter(stuck);
         let waits = journeys.find_map(|journey| {
             let who = waits_for(view.trace, view.host, last_seen(journey)?)?;
-            Some((journey, who))
+            (!was_sent(journey, who)).then_some((journey, who))
         });
         let Some((journey, who)) = waits else {
             continue;
@@ -103,6 +103,15 @@ fn asks_for_loopback(host: &Host) -> bool {
     let asked = host.run.iter().flat_map(|run| &run.asked);
     let mut asked = asked.peekable();
     asked.peek().is_some() && asked.all(IpAddr::is_loopback)
+}
+
+/// Whether a packet went out by the interface on which the neighbour is asked for: it had the neighbour's MAC then, though the
+/// answer was not seen.
+fn was_sent(journey: &Journey, who: Unresolved) -> bool {
+    let asks =
+        first_packet(journey).is_some_and(|p| matches!(p.transport, Transport::Neighbor { .. }));
+    let mut events = journey.steps.iter().map(|step| &step.event);
+    !asks && events.any(|e| e.device == Some(who.device) && matches!(e.detail, Detail::Egress))
 }
 
 /// The neighbour that a packet last seen in `last` waits for: of its namespace, never resolved since.
