@@ -24,9 +24,6 @@ use super::super::translation::{self, Departure};
 use super::super::words;
 use super::l2;
 
-/// Reasons that a host has for what it was not meant to get.
-const AT_A_HOST: &[&str] = &["NO_SOCKET", "NETFILTER_DROP"];
-
 /// MACs that answered for an address, as far as answers were seen.
 fn answers(trace: &Trace, address: IpAddr) -> Vec<Mac> {
     let mut macs: Vec<Mac> = trace
@@ -52,9 +49,6 @@ fn answers(trace: &Trace, address: IpAddr) -> Vec<Mac> {
 
 /// The packet died in a host that has the destination's address, and is not the only one.
 pub fn address(loss: &Loss<'_>) -> Option<Candidate> {
-    if !AT_A_HOST.contains(&loss.reason()) {
-        return None;
-    }
     let dst = loss.dst()?;
     let netns = loss.netns()?;
     let host = loss.host;
