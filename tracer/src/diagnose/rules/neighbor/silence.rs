@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::{Link, Question};
-use crate::model::{NetNs, Proto, Transport, Tuple};
+use crate::model::{Detail, Event, NetNs, Proto, Transport, Tuple};
 use crate::network::bridging::{Obstacle, bridge_of, way_to};
 use crate::network::links::{members, peer_of};
 use crate::network::neighbour::filtered;
@@ -17,6 +17,7 @@ use crate::network::neighbour::{Answer, Ask, Silence, Silent, answer, owners_at}
 use crate::network::route::{LOOPBACK, Query};
 use crate::network::segment::{Stop, Tag};
 use crate::network::settings::{Combined, Setting, conf, setting};
+use crate::sites;
 use crate::verdict::{Confidence, Outcome};
 
 use super::super::super::candidate::{Candidate, Specificity, place_at};
@@ -69,7 +70,7 @@ fn sent(trace: &Trace, host: &Host, who: Unresolved) -> Ask {
     }
 }
 
-/// Who asks: by the question itself, by what the sender looked up, or the address of the asking interface.
+/// Who asks: by the question itself, by what the sender looked up, by what died waiting, or the address of the asking interface.
 fn asker(trace: &Trace, host: &Host, who: Unresolved) -> Option<IpAddr> {
     let looked_up = || senders(trace, who).find_map(|t| (!t.src.is_unspecified()).then_some(t.src));
     let own = || {
@@ -78,7 +79,26 @@ fn asker(trace: &Trace, host: &Host, who: Unresolved) -> Option<IpAddr> {
             .find(|a| holds(a.address, a.prefix, who.address))
             .map(|a| a.address)
     };
-    seen_asker(trace, who).or_else(looked_up).or_else(own)
+    let waited = || died_waiting(trace, host, who);
+    seen_asker(trace, who)
+        .or_else(looked_up)
+        .or_else(waited)
+        .or_else(own)
+}
+
+/// The source of a packet of the machine's own that died waiting for the neighbour: kernels before 6.15 tell of no segment that
+/// is sent again while it waits.
+fn died_waiting(trace: &Trace, host: &Host, who: Unresolved) -> Option<IpAddr> {
+    let source = |event: &Event| match &event.detail {
+        Detail::Drop(info) if sites::NEIGHBOR_QUEUE.is(info) => {
+            let tuple = event.tuple.filter(|_| event.device == Some(who.device))?;
+            host.is_local(who.device.netns, tuple.src)
+                .then_some(tuple.src)
+        }
+        _ => None,
+    };
+    let mut journeys = trace.journeys.values();
+    journeys.find_map(|journey| source(&journey.steps.last()?.event))
 }
 
 /// Who asks, by the question itself.
