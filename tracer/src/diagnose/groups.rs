@@ -233,6 +233,11 @@ fn join<'a>(groups: &mut Vec<Group<'a>>, loss: &Loss<'a>, candidate: Candidate) 
     groups.len() - 1
 }
 
+/// Packets that came to their end without harm: kernels before 6.3 do not tell that a datagram's reader ended it.
+const fn came(fates: &FateCounts) -> u64 {
+    fates.delivered + fates.consumed
+}
+
 impl Group<'_> {
     /// One more.
     fn add(&mut self, loss: &Loss<'_>) {
@@ -246,14 +251,14 @@ impl Group<'_> {
     /// The flow did well in spite of it: what came after its end, or answers that nobody waited for any more.
     #[must_use]
     pub fn is_incidental(&self, forward: &FateCounts, reply: &FateCounts) -> bool {
-        let conversation = forward.delivered > 0 && reply.delivered > 0;
+        let conversation = came(forward) > 0 && came(reply) > 0;
         match self.direction {
             // Errors that other losses made belong to them; alone they only matter where nothing came through, or where
             // the sender has to learn from them that its packets are too big.
             Direction::Error => {
                 let passed = |counts: &FateCounts| counts.delivered + counts.left > 0;
                 conversation
-                    || forward.delivered > 0 && total(reply) == 0
+                    || came(forward) > 0 && total(reply) == 0
                     || self.is_redirect()
                     || passed(forward) && passed(reply) && !self.says_too_big()
             }
@@ -264,7 +269,7 @@ impl Group<'_> {
             {
                 false
             }
-            Direction::Reply if reply.delivered >= self.count.max(1) => true,
+            Direction::Reply if came(reply) >= self.count.max(1) => true,
             Direction::Reply if self.is_answered_by_another() => true,
             // Data that the connection refused and that never came is missing.
             _ if self.candidate.cause.code == "socket.refused-segment"
@@ -296,7 +301,7 @@ impl Group<'_> {
                 |t: Tuple| t.proto == Proto::Udp && (t.src, t.sport) == (answer.dst, answer.dport);
             flow.id != self.example.flow.id
                 && flow.asked().is_some_and(same)
-                && fates.is_some_and(|fates| fates.delivered > 0)
+                && fates.is_some_and(|fates| came(fates) > 0)
         })
     }
 

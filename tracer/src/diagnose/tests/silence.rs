@@ -9,7 +9,7 @@ use crate::host::facts::{
 };
 use crate::model::{
     Acked, Detail, Direction, Event, FibEvent, Fingerprint, FlowId, Fragment, KtimeNs, NetNs,
-    Process, Proto, Transport, Tuple,
+    Process, Proto, Sending, Transport, Tuple,
 };
 use crate::verdict::{Confidence, Outcome};
 
@@ -329,6 +329,18 @@ fn a_neighbour_that_answered_is_no_cause() {
     let verdict = net.verdict();
     assert_eq!((verdict.outcome, verdict.cause), (Outcome::Vanished, None));
     assert!(verdict.summary.contains("last seen entering client/if:5"));
+}
+
+#[test]
+fn what_went_out_had_the_neighbours_mac() {
+    let mut net = cable();
+    let flow = net.flow(ping());
+    net.packet(flow, Direction::Forward)
+        .enters(device(CLIENT, 5))
+        .leaves(device(CLIENT, 2))
+        .vanishes();
+    net.neighbor(device(CLIENT, 2), "10.1.0.3", 0x01);
+    assert_eq!(net.verdict().cause, None);
 }
 
 #[test]
@@ -696,6 +708,88 @@ fn what_the_other_end_acknowledged_later_was_not_lost() {
             outcome,
             "{lost:?} {sent:?} {arrived:?}"
         );
+    }
+}
+
+#[test]
+fn an_acknowledgement_behind_the_last_one_is_not_missed() {
+    const LISTENER: &str = "tcp_v4_do_rcv";
+    let tuple = ports(Proto::Tcp, "10.1.0.2", 4000, "10.1.0.3", 80);
+    let noted = |number| Some((number, KtimeNs(1)));
+    // The server's FIN has number 500.
+    for (function, number, fin, sent, arrived, outcome) in [
+        // for a FIN that was sent again, and one that was overtaken by the last one
+        (LISTENER, 501, Some(501), 501, None, Outcome::Delivered),
+        (LISTENER, 500, Some(501), 501, None, Outcome::Delivered),
+        // a filter's drop says nothing of the connection: did the last one come?
+        (
+            "nf_hook_slow",
+            501,
+            Some(501),
+            501,
+            noted(501),
+            Outcome::Delivered,
+        ),
+        ("nf_hook_slow", 501, Some(501), 501, None, Outcome::Dropped),
+        // within the connection
+        (LISTENER, 400, None, 400, noted(400), Outcome::Dropped),
+        (LISTENER, 400, Some(501), 400, noted(400), Outcome::Dropped),
+    ] {
+        let mut net = cable();
+        let flow = net.flow(tuple);
+        there(&mut net, flow);
+        net.packet(flow, Direction::Reply)
+            .transport(tcp(0x18, 400, 1))
+            .leaves(device(SERVER, 2))
+            .arrives(device(CLIENT, 2));
+        net.packet(flow, Direction::Forward)
+            .transport(tcp(0x10, 100, number))
+            .leaves(device(CLIENT, 2))
+            .enters(device(SERVER, 2))
+            .dies(Some(device(SERVER, 2)), dropped("", function, "tcp_v4_rcv"));
+        let Some(flow) = net.trace.flows.first_mut() else {
+            unreachable!("the flow was made above")
+        };
+        let sent = noted(sent);
+        flow.acked
+            .insert(Direction::Forward, Acked { sent, arrived });
+        let sending = Sending {
+            fin,
+            ..Sending::default()
+        };
+        flow.sending.insert(Direction::Reply, sending);
+        assert_eq!(
+            net.verdict().outcome,
+            outcome,
+            "{function} {number} {fin:?} {arrived:?}"
+        );
+    }
+}
+
+#[test]
+fn the_slower_of_two_servers_answers_a_socket_that_is_closed() {
+    for (answered, outcome) in [(true, Outcome::Delivered), (false, Outcome::Rejected)] {
+        let mut net = cable();
+        net.address(device(SERVER, 2), "10.1.0.4", 24);
+        if answered {
+            let first = net.flow(ports(Proto::Udp, "10.1.0.2", 4000, "10.1.0.4", 53));
+            there(&mut net, first);
+            // kernels before 6.3 do not tell who ended it
+            net.packet(first, Direction::Reply)
+                .leaves(device(SERVER, 2))
+                .consumed(device(CLIENT, 2), None);
+        }
+        let second = net.flow(ports(Proto::Udp, "10.1.0.2", 4000, "10.1.0.3", 53));
+        there(&mut net, second);
+        net.packet(second, Direction::Reply)
+            .leaves(device(SERVER, 2))
+            .enters(device(CLIENT, 2))
+            .icmp_sent(device(CLIENT, 2), 3, 3)
+            .dies(
+                Some(device(CLIENT, 2)),
+                dropped("NO_SOCKET", "__udp4_lib_rcv", "udp_rcv"),
+            );
+        assert_eq!(net.verdict().outcome, outcome, "{answered}");
     }
 }
 
