@@ -22,6 +22,8 @@ $B ln -sf fd/0 /dev/stdin
 $B ln -sf fd/1 /dev/stdout
 $B ln -sf fd/2 /dev/stderr
 $B ifconfig lo up
+# Built into the kernel that labs usually run on: they set its sysctls and do not load it.
+$B modprobe br_netfilter
 $B hostname guest
 # A panic is still told.
 echo 1 >/proc/sys/kernel/printk
