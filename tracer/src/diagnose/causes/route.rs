@@ -83,7 +83,7 @@ family! {
         hooks: &["route"],
         beats: &[
             Beats {
-                others: &["route.none", "route.missing", "route.wrong-next-hop", "route.forwarding-disabled", "route.unreachable", "route.prohibit", "route.martian", "remote.unanswered", "wire.lost", "ttl.expired"],
+                others: &["route.none", "route.missing", "route.wrong-next-hop", "route.forwarding-disabled", "route.unreachable", "route.prohibit", "route.blackhole", "route.martian", "remote.unanswered", "wire.lost", "ttl.expired"],
                 why: "a route that leads to the destination is there, and a policy rule before it led the packet elsewhere: who got it there knows nothing of these addresses",
             },
             Beats {

@@ -140,8 +140,8 @@ pub fn questions(loss: &Loss<'_>) -> Vec<Question> {
         told(loss, own, dst)
     };
     let missing = match &asker {
-        None if AT_A_HOST.contains(&loss.reason()) => told().map(|told| told.missing),
-        _ => None,
+        None => told().map(|told| told.missing),
+        Some(_) => None,
     };
     let of_asker = asker
         .iter()

@@ -1,7 +1,8 @@
 //! Packets that were handed to a TUN device, whose other end is a process of this host.
 
 use crate::host::facts::Link;
-use crate::model::{Detail, Event, Journey, KtimeNs, Process};
+use crate::model::{Detail, Device, Event, Journey, KtimeNs, Process};
+use crate::uapi::if_arp::ARPHRD_ETHER;
 use crate::verdict::{Confidence, Outcome};
 
 use super::super::candidate::Candidate;
@@ -22,6 +23,9 @@ pub(super) fn explain(view: &View<'_>, journey: &Journey) -> Option<Candidate> {
     let last = last_seen(journey)?;
     let device = last.device?;
     let link = view.host.link(device).filter(|l| l.kind == "tun")?;
+    if is_machine(view, link) {
+        return None;
+    }
     let handed = Handed {
         view,
         last,
@@ -34,6 +38,29 @@ pub(super) fn explain(view: &View<'_>, journey: &Journey) -> Option<Candidate> {
             .or_else(|| Some(handed.read(process))),
         None => handed.unread(),
     }
+}
+
+/// Whether the process behind a device takes what it reads for itself, as a virtual machine does: whole frames, and nothing of
+/// them is seen to go on from there.
+fn is_machine(view: &View<'_>, link: &Link) -> bool {
+    let went_on = |journey: &Journey| {
+        let mut steps = journey.steps.iter();
+        let handed = |device: Option<Device>| device == Some(link.device);
+        steps.any(|step| handed(step.event.device) && matches!(step.event.detail, Detail::Egress))
+            && steps.any(|step| {
+                let placed = matches!(step.event.detail, Detail::Ingress | Detail::Egress);
+                placed && !handed(step.event.device)
+            })
+    };
+    link.arp_type == ARPHRD_ETHER && !view.trace.journeys.values().any(went_on)
+}
+
+/// Whether a machine behind a device of this host has read the packet.
+pub(super) fn is_taken(view: &View<'_>, journey: &Journey) -> bool {
+    let device = last_seen(journey).and_then(|last| last.device);
+    let link = device.and_then(|device| view.host.link(device));
+    let machine = link.is_some_and(|link| link.kind == "tun" && is_machine(view, link));
+    machine && reader(journey).is_some()
 }
 
 /// The process that read a packet last, and when.

@@ -79,11 +79,15 @@ pub(super) fn unanswered(view: &View<'_>, counts: &Counts) -> Option<Silence> {
     if answers > 0 {
         rest = format!(" ({answers} of {arrived} answered){rest}");
     }
-    let into_tun = || {
-        view.journeys(Direction::Forward)
-            .filter(|j| matches!(j.fate, Fate::Left { .. }))
-            .find_map(|j| tun::explain(view, j))
+    let gone = || {
+        let forward = view.journeys(Direction::Forward);
+        forward.filter(|j| matches!(j.fate, Fate::Left { .. }))
     };
+    // A virtual machine has read it, and is no more due to answer than a process with a socket.
+    if !expected && gone().all(|j| tun::is_taken(view, j)) {
+        return None;
+    }
+    let into_tun = || gone().find_map(|j| tun::explain(view, j));
     if left && let Some(candidate) = into_tun() {
         return Some(Silence {
             cause_known: candidate.cause != &KERNEL_OTHER,
