@@ -32,8 +32,8 @@ const HOOK: &str = "socket";
 
 /// No socket expects it.
 pub(super) fn is_unexpected(loss: &Loss<'_>) -> bool {
-    // Kernels before 5.17 give no reason: there the answer in the same call tells.
-    let told = loss.info.reason.is_some() || loss.told().is_some();
+    // Kernels before 5.17 give no reason: there the answer in the same call tells, or where it came.
+    let told = loss.info.reason.is_some() || loss.told().is_some() || is_taken_in(loss);
     sites::NO_SOCKET.is(loss.info) && told
 }
 
@@ -510,8 +510,9 @@ pub fn closing(loss: &Loss<'_>) -> Option<Candidate> {
     // Without reasons nothing else is told of a first segment either: a wrong checksum, or a filter.
     let first = loss.event.packet.as_ref().is_some_and(is_syn) && loss.info.reason.is_none();
     let here = matches!(loss.function(), "tcp_v4_rcv" | "tcp_v6_rcv");
-    // Where a kernel has no reasons (before 5.17), a reset tells that there was no socket.
-    let no_socket = loss.info.reason.is_none() && loss.reset_sent();
+    // Where a kernel has no reasons (before 5.17), a reset tells that there was no socket. So does an address that the namespace
+    // does not have: no connection of its is with that.
+    let no_socket = loss.info.reason.is_none() && (loss.reset_sent() || is_taken_in(loss));
     if !loss.unnamed() || !here || !segment || first || no_socket {
         return None;
     }
@@ -536,6 +537,13 @@ pub fn closing(loss: &Loss<'_>) -> Option<Candidate> {
             command!["ss -tanp sport =", format!(":{}", tuple.dport)],
         )]),
     )
+}
+
+/// Whether an answer came to a namespace that does not have its address and takes it in by a route of type `local`.
+fn is_taken_in(loss: &Loss<'_>) -> bool {
+    let own = |netns, dst| loss.host.is_local(netns, dst) || loss.host.is_broadcast(netns, dst);
+    let ends = loss.netns().zip(loss.dst());
+    loss.journey.direction == Direction::Reply && ends.is_some_and(|(netns, dst)| !own(netns, dst))
 }
 
 /// A signed SYN that TCP frees without a reset, on a kernel that tells no reason (before 5.17): its signature is looked at
