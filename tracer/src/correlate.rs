@@ -275,6 +275,9 @@ impl Correlator {
                 }
                 let lost =
                     meaning == Meaning::Lost || meaning == Meaning::AnswersOrLost && !open.answered;
+                if lost || meaning == Meaning::Copy {
+                    self.deliveries.freed(id, placed.branch);
+                }
                 self.trace.drops += u64::from(lost);
                 open.dropped |= lost && open.is_sole(placed.branch);
             }

@@ -134,6 +134,14 @@ impl Deliveries {
         }
     }
 
+    /// The packet's buffer was freed: no socket gets it any more. What a socket is told of then is another packet that it gets on
+    /// the same CPU.
+    pub(super) fn freed(&mut self, journey: JourneyId, branch: u16) {
+        for queue in self.arrivals.values_mut() {
+            queue.retain(|arrival| (arrival.journey, arrival.branch) != (journey, branch));
+        }
+    }
+
     /// A packet was seen for the first time.
     pub(super) fn born(&mut self, event: &Event, of: Membership) {
         let queue = self.births.entry(event.cpu).or_default();

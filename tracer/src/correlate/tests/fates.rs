@@ -42,6 +42,21 @@ fn an_echo_reply_that_icmp_rcv_frees_is_delivered() {
 }
 
 #[test]
+fn what_was_freed_as_another_machines_did_not_reach_the_socket_that_gets_the_next_question() {
+    let scene = run(
+        PAIR,
+        "
+        10 client/eth0 egress s1 udp 10.0.0.1:5000>10.0.0.2:53 id=7
+        20 server/eth0 rx     s1 udp 10.0.0.1:5000>10.0.0.2:53 id=7 pt=3
+        21 server/eth0 drop:OTHERHOST@ip_rcv_core s1 udp 10.0.0.1:5000>10.0.0.2:53 id=7 pt=3
+        90 server      ready     udp 10.0.0.2:53>0.0.0.0:0
+        95 server      read:20   udp 10.0.0.2:53>0.0.0.0:0
+        ",
+    );
+    assert_eq!(scene.fates(), ["forward dropped"]);
+}
+
+#[test]
 fn an_echo_request_over_ipv6_that_is_freed_without_an_answer_is_lost() {
     let scene = run(
         "client/eth0 fd00::1 = server/eth0 fd00::2",
