@@ -56,7 +56,16 @@ fn answers_wait(view: &View<'_>, counts: &Counts) -> Option<Silence> {
         return None;
     }
     let tuples = &view.flow.tuples;
-    let is_answer = |tuple: Tuple| tuples.iter().any(|(_, own)| own.reversed() == tuple);
+    // The source is chosen by the route that is looked up, where the socket is bound to none.
+    let is_answer = |tuple: Tuple| {
+        tuples.iter().map(|(_, own)| own.reversed()).any(|answer| {
+            let unbound = Tuple {
+                src: tuple.src,
+                ..answer
+            };
+            answer == tuple || tuple.src.is_unspecified() && unbound == tuple
+        })
+    };
     let who = neighbor::pending(view.trace)
         .filter(|who| !neighbor::answered(view.trace, *who))
         .find(|who| neighbor::senders(view.trace, *who).any(is_answer))?;
