@@ -238,7 +238,7 @@ impl<'a> Astray<'a> {
     /// Whether nothing speaks for another way: an answer goes back by where its request came from, and that may be a tunnel.
     fn fits(&self, view: &View<'_>, direction: Direction) -> bool {
         let came = Detour::of(view).map(|detour| detour.came);
-        let back = came.is_none_or(|came| came == self.by);
+        let back = came.is_none_or(|came| came == self.by || self.leads(view.host, came));
         self.by == self.from || direction == Direction::Forward || back
     }
 
@@ -353,21 +353,32 @@ impl<'a> Astray<'a> {
             .undone_by(self.command("del"))
     }
 
-    /// The same through a VXLAN in which both machines are, as an overlay's own route has it.
-    fn through_vxlan(&self, host: &Host) -> Option<Remedy> {
+    /// Whether this is the VXLAN in which both machines are.
+    fn leads(&self, host: &Host, device: Device) -> bool {
+        self.vxlan(host)
+            .is_some_and(|(own, _)| own.device == device)
+    }
+
+    /// The VXLAN in which both machines are, and the other one's address there.
+    fn vxlan(&self, host: &'a Host) -> Option<(&'a Link, IpAddr)> {
         let vxlans = |netns: NetNs| {
             let links = host
                 .links()
                 .filter(move |l| l.device.netns == netns && l.up);
             links.filter_map(|link| Some((link, link.vxlan.as_ref()?)))
         };
-        let (own, hop) = vxlans(self.from.netns).find_map(|(own, here)| {
+        vxlans(self.from.netns).find_map(|(own, here)| {
             let mut others = vxlans(self.at);
             let (far, _) = others.find(|(_, there)| there.vni == here.vni)?;
             let mut addresses = host.addresses(far.device).iter().map(|a| a.address);
             let same = |a: &IpAddr| a.is_ipv6() == self.dst.is_ipv6() && !is_link_local(*a);
             Some((own, addresses.find(same)?))
-        })?;
+        })
+    }
+
+    /// The same through a VXLAN in which both machines are, as an overlay's own route has it.
+    fn through_vxlan(&self, host: &Host) -> Option<Remedy> {
+        let (own, hop) = self.vxlan(host)?;
         let (ip, network) = (ip(self.dst.is_ipv6()), self.network());
         let route = |verb: &'static str| {
             command![
@@ -451,6 +462,12 @@ pub fn gone_with_its_device(view: &View<'_>, found: &Found<'_>) -> Option<Candid
     ))
 }
 
+/// Where the request came through the overlay: an answer beside it, in the clear, is none that the other end expects.
+fn past_overlay(view: &View<'_>, astray: &Astray<'_>) -> Option<Device> {
+    let came = Detour::of(view).map(|detour| detour.came)?;
+    astray.leads(view.host, came).then_some(came)
+}
+
 /// The verdict's candidate, where a packet that took the default route did not come through.
 #[must_use]
 pub fn taken(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
@@ -488,7 +505,12 @@ pub fn taken(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
         candidate
             .advise([astray.look(&shell)])
             .advise(astray.through_vxlan(host))
-            .advise([astray.added(host), who_makes_it(&name)]),
+            .advise(
+                past_overlay(view, &astray)
+                    .is_none()
+                    .then(|| astray.added(host)),
+            )
+            .advise([who_makes_it(&name)]),
     )
 }
 
