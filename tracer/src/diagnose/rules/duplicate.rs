@@ -23,6 +23,7 @@ use super::super::source_address::preferring;
 use super::super::translation::{self, Departure};
 use super::super::words;
 use super::l2;
+use super::l2::unredirected::taken_by_the_stack;
 
 /// MACs that answered for an address, as far as answers were seen.
 fn answers(trace: &Trace, address: IpAddr) -> Vec<Mac> {
@@ -303,7 +304,8 @@ pub fn mac(loss: &Loss<'_>) -> Option<Candidate> {
     let owner = neighbour::owners(host, asker, hop)
         .into_iter()
         .find(|l| l.mac == Some(mac) && l.device != thief)?;
-    if host.is_local(thief.netns, hop) {
+    // Interfaces that hand each other what comes in share the MAC of the machine behind them on purpose.
+    if host.is_local(thief.netns, hop) || taken_by_the_stack(loss).is_some() {
         return None;
     }
     let (here, there) = (

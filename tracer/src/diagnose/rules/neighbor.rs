@@ -511,9 +511,10 @@ fn nobody(
     candidate
         .evidence
         .extend(question_evidence(trace, host, who, told));
-    let mut between = told.between.iter();
-    if let Some(misled) = between.find_map(|b| unredirected::gap(host, b.near.device, b.far.device))
-    {
+    let between = told.between.iter();
+    let v6 = who.address.is_ipv6();
+    let mut ends = between.map(|b| (b.near.device, b.far.device));
+    if let Some(misled) = ends.find_map(|ends| unredirected::gap(host, ends, v6)) {
         let (kind, text) = misled.evidence;
         candidate.summary += &format!("; {}", misled.words);
         return candidate.because(kind, text).advise(misled.advice);

@@ -8,10 +8,19 @@ use crate::model::{Detail, Device, Direction, Journey, NetNs};
 use super::super::super::device_state;
 use super::super::super::loss::Loss;
 use super::super::super::needs::Asked;
-use super::super::super::remedy::{Remedy, Shell, command};
+use super::super::super::remedy::{Remedy, Shell, command, text};
 use super::super::filter;
 use super::misled::Misled;
 use super::misredirected;
+
+/// ETH_P_ARP.
+const ETH_P_ARP: u16 = 0x0806;
+/// ETH_P_IPV6.
+const ETH_P_IPV6: u16 = 0x86dd;
+/// EtherTypes of filters that look at one protocol alone: IPv4, ARP and IPv6.
+const NARROW: &[u16] = &[0x0800, ETH_P_ARP, ETH_P_IPV6];
+/// Kinds of filters that look at what is in a packet.
+const MATCHING: &[&str] = &["u32", "flower", "basic", "fw"];
 
 /// The interface by which packets of the other direction come in that leave by the one at which this one died.
 fn opposite(loss: &Loss<'_>) -> Option<Device> {
@@ -134,7 +143,10 @@ pub fn taken_by_the_stack(loss: &Loss<'_>) -> Option<Misled> {
     let before = filters.find(|a| {
         let elsewhere = a.actions.iter().any(|action| action.verb == "redirect");
         a.priority < right.priority && elsewhere
-    })?;
+    });
+    let Some(before) = before else {
+        return unmatched(loss, (first, other));
+    };
     let words = format!(
         "{from} has a filter (pref {}) before the one that hands what comes in to {to} (pref {})",
         before.priority, right.priority
@@ -147,9 +159,64 @@ pub fn taken_by_the_stack(loss: &Loss<'_>) -> Option<Misled> {
     Some(Misled::by(host, (first, before), words, advice))
 }
 
+/// None of the filters that hand packets on took this one: what they match is something else, as an address that the machine
+/// behind has no more.
+fn unmatched(loss: &Loss<'_>, (first, other): (Device, Device)) -> Option<Misled> {
+    let (host, dst) = (loss.host, loss.dst()?);
+    let filters: Vec<&Attachment> = all_handing(host, first, other).collect();
+    let passes = |filter: &&&Attachment| MATCHING.contains(&filter.how.as_str());
+    // What the host itself hands on by routing is not meant for the machine behind.
+    if filters.iter().any(|filter| filter.how == "matchall") || host.is_local(first.netns, dst) {
+        return None;
+    }
+    let filter = filters.iter().find(passes)?;
+    let (from, to) = (host.interface(first), host.interface(other));
+    let prefs: Vec<String> = filters.iter().map(|f| f.priority.to_string()).collect();
+    let took = match prefs.len() {
+        1 => format!(
+            "the filter of {from} that leads to {to} (pref {}) did not take it: it matches",
+            prefs.join(", ")
+        ),
+        _ => format!(
+            "none of the filters of {from} that lead to {to} (pref {}) took it: they match",
+            prefs.join(", ")
+        ),
+    };
+    let words = format!("{took} something else than what is for {dst}");
+    let last = filters.iter().map(|f| f.priority).max()?;
+    let priority = free_priority(host, first, last);
+    let (protocol, field) = match dst.is_ipv6() {
+        true => ("ipv6", "ip6"),
+        false => ("ip", "ip"),
+    };
+    let add = command![
+        "tc filter add dev",
+        from,
+        "ingress protocol",
+        protocol,
+        "pref",
+        priority,
+        "u32 match",
+        field,
+        "dst",
+        dst,
+        "action mirred egress redirect dev",
+        to
+    ];
+    let del = command!["tc filter del dev", from, "ingress pref", priority];
+    let advice = vec![
+        misredirected::look(host, first, filter),
+        Shell::of(host, Some(first.netns))
+            .change(format!("hand what is for {dst} to {to} as well"), add)
+            .undone_by(del),
+        text("whoever made these filters wrote down what they match: correct it there too"),
+    ];
+    Some(Misled::by(host, (first, filter), words, advice))
+}
+
 /// What keeps a question for a neighbour, or its answer, from being handed on between two interfaces of a namespace that hand each
 /// other what comes in.
-pub fn gap(host: &Host, near: Device, far: Device) -> Option<Misled> {
+pub fn gap(host: &Host, (near, far): (Device, Device), v6: bool) -> Option<Misled> {
     let (there, back) = (handing(host, near, far), handing(host, far, near));
     device_state::of(host, near).zip(device_state::of(host, far))?;
     let (from, to) = (host.interface(near), host.interface(far));
@@ -181,47 +248,87 @@ pub fn gap(host: &Host, near: Device, far: Device) -> Option<Misled> {
             (near, there),
             vec![filter::raise(host, far)],
         ),
-        (Some(there), Some(back)) => {
-            let only = [(near, there, far), (far, back, near)];
-            let (at, filter, other) = only
+        (Some(_), Some(_)) => {
+            let (at, other) = [(near, far), (far, near)]
                 .into_iter()
-                .find(|(_, filter, _)| only_ip(filter.protocol))?;
+                .find(|(at, other)| !hands_questions(host, (*at, *other), v6))?;
+            let filter = handing(host, at, other)?;
             let (from, to) = (host.interface(at), host.interface(other));
+            let prefs: Vec<String> = all_handing(host, at, other)
+                .map(|filter| filter.priority.to_string())
+                .collect();
             told(
                 format!(
-                    "{from} hands only IP packets to {to} (protocol of the filter with pref {}): neighbours cannot be asked for",
-                    filter.priority
+                    "{from} hands only packets of other protocols than {} to {to} (filters with pref {}): neighbours cannot be asked for",
+                    asking(v6).1,
+                    prefs.join(", ")
                 ),
                 (at, filter),
-                vec![neighbours_too(host, at, other)],
+                vec![neighbours_too(host, (at, other), v6)],
             )
         }
         (None, None) => None,
     }
 }
 
-/// Whether a filter looks at packets of IPv4 alone, as ARP is none.
-const fn only_ip(protocol: u16) -> bool {
-    /// ETH_P_IP.
-    const IPV4: u16 = 0x0800;
-    protocol == IPV4
+/// The protocol in which neighbours are asked for: its EtherType, and what people call it. Neighbour discovery is IPv6.
+const fn asking(v6: bool) -> (u16, &'static str) {
+    match v6 {
+        true => (ETH_P_IPV6, "IPv6"),
+        false => (ETH_P_ARP, "ARP"),
+    }
+}
+
+/// Filters that hand what comes in at one interface to another.
+fn all_handing(host: &Host, from: Device, to: Device) -> impl Iterator<Item = &Attachment> {
+    device_state::at(host, from, "tc-ingress")
+        .filter(move |a| device_state::redirects(from, a).any(|device| device == to))
+}
+
+/// Whether one of these filters looks at what asks for neighbours.
+fn hands_questions(host: &Host, (from, to): (Device, Device), v6: bool) -> bool {
+    let (wanted, _) = asking(v6);
+    all_handing(host, from, to)
+        .any(|filter| !NARROW.contains(&filter.protocol) || filter.protocol == wanted)
+}
+
+/// The first priority that no filter of the interface has: those of one priority are of one protocol.
+fn free_priority(host: &Host, at: Device, above: u16) -> u16 {
+    let taken = |priority: &u16| {
+        device_state::at(host, at, "tc-ingress").any(|filter| filter.priority == *priority)
+    };
+    (above + 1..u16::MAX)
+        .find(|priority| !taken(priority))
+        .unwrap_or(u16::MAX)
 }
 
 /// What asks for neighbours handed on as well.
-fn neighbours_too(host: &Host, at: Device, other: Device) -> Remedy {
+fn neighbours_too(host: &Host, (at, other): (Device, Device), v6: bool) -> Remedy {
     let (from, to) = (host.interface(at), host.interface(other));
+    let (protocol, name) = match v6 {
+        true => ("ipv6", "IPv6"),
+        false => ("arp", "ARP"),
+    };
+    let priority = free_priority(host, at, 0);
     let add = command![
         "tc filter add dev",
         from,
-        "ingress protocol arp pref 1 u32 match u8 0 0 action mirred egress redirect dev",
+        "ingress protocol",
+        protocol,
+        "pref",
+        priority,
+        "u32 match u8 0 0 action mirred egress redirect dev",
         to
     ];
     Shell::of(host, Some(at.netns))
-        .change(format!("hand ARP to {to} as well"), add)
+        .change(format!("hand {name} to {to} as well"), add)
         .undone_by(command![
             "tc filter del dev",
             from,
-            "ingress protocol arp pref 1"
+            "ingress protocol",
+            protocol,
+            "pref",
+            priority
         ])
 }
 
