@@ -14,6 +14,7 @@ mod asked;
 mod backends;
 pub mod candidate;
 pub mod causes;
+mod ceased;
 pub mod chain_commands;
 pub mod checks;
 pub mod deletion;
@@ -166,6 +167,7 @@ pub fn diagnose(trace: &Trace, host: &Host) -> Diagnosis {
             .map(|(view, judged)| (view, &judged.verdict))
             .collect();
         shares::tell(&meant, &mut verdict);
+        ceased::tell(&meant, &mut verdict);
         verdict
     };
     let mut overall = match (worst, unseen::not_sent(trace, host, &views)) {

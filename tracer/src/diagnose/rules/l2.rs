@@ -1,5 +1,6 @@
 //! Frames that came to an interface with another MAC.
 
+mod another_then;
 mod misled;
 mod misredirected;
 pub(super) mod outdated;
@@ -266,6 +267,9 @@ fn stray<'a>(loss: &Loss<'a>) -> Option<Stray<'a>> {
 pub fn wrong_mac(loss: &Loss<'_>) -> Option<Candidate> {
     if !is_stray(loss) {
         return None;
+    }
+    if let Some(then) = another_then::than_now(loss) {
+        return Some(then);
     }
     let host = loss.host;
     let found = stray(loss)?;

@@ -242,7 +242,7 @@ pub fn forwarding(loss: &Loss<'_>) -> Option<Candidate> {
     if off == Some(false) {
         candidate.confidence = Confidence::Likely;
         candidate = candidate.because(
-            "sysctl",
+            "doubt",
             "forwarding is on now: it was changed since, or another setting refuses".to_owned(),
         );
     }

@@ -2,6 +2,7 @@
 
 use super::fixture::{Net, device, dropped, ports};
 use crate::model::{Direction, Proto, Tuple};
+use crate::verdict::AdviceKind;
 
 const CLIENT: u32 = 1;
 const ROUTER: u32 = 2;
@@ -112,4 +113,52 @@ fn all_flows_and_one_flow() {
     lost(&mut net, asked("10.1.0.2", 4002), 3);
     let both = summary(&mut net);
     assert!(both.ends_with("; both flows"), "{both}");
+}
+
+/// Three questions that are answered, three that are lost, and then some that are answered again.
+fn ceased(net: &mut Net, since: u16, lasts: bool) -> String {
+    for sport in [4001, 4002, 4003] {
+        answered(net, asked("10.1.0.2", sport), 3);
+    }
+    for sport in [4004, 4005, 4006] {
+        lost(net, asked("10.1.0.2", sport), 3);
+    }
+    if !lasts {
+        net.link(device(ROUTER, 3), "up0", |link| link.mtu = 1400);
+    }
+    for sport in 0..since {
+        answered(net, asked("10.1.0.2", 5000 + sport), 3);
+    }
+    net.diagnose().overall.summary
+}
+
+#[test]
+fn what_is_over_is_told_with_its_time_and_nothing_is_to_be_changed() {
+    let mut net = router();
+    let summary = ceased(&mut net, 4, false);
+    assert!(
+        summary.ends_with(
+            "; 3 of 10 flows; it is over: all within 20 ms, and the 4 flows since then arrived"
+        ),
+        "{summary}"
+    );
+    let advice = net.diagnose().overall.advice;
+    let changes = |kind| kind != AdviceKind::Look;
+    assert!(
+        !advice.iter().any(|advice| changes(advice.kind)),
+        "{advice:?}"
+    );
+}
+
+#[test]
+fn what_may_come_back_is_not_over() {
+    // nothing changed on the way, too few came since, or one came in between
+    for (since, lasts) in [(4, true), (1, false)] {
+        let summary = ceased(&mut router(), since, lasts);
+        assert!(!summary.contains("over"), "{summary}");
+    }
+    let mut net = router();
+    lost(&mut net, asked("10.1.0.2", 4000), 3);
+    let summary = ceased(&mut net, 4, false);
+    assert!(!summary.contains("over"), "{summary}");
 }
