@@ -1,6 +1,7 @@
 //! Flows without a drop: delivered, unanswered, vanished, waiting for a neighbour, or never sent at all.
 
 mod between;
+mod cancelled;
 mod returned;
 mod stalled;
 mod swallowed;
@@ -109,6 +110,11 @@ const SYMPTOMS: &[Symptom] = &[
         name: "a refusal that came in from outside",
         before: "an answer was seen",
         propose: unanswered::refused_outside,
+    },
+    Symptom {
+        name: "a handshake that its asker resets",
+        before: "the asker's own answer is known, whatever else is missing",
+        propose: cancelled::cancelled,
     },
     Symptom {
         name: "a process that gets its own connections back",

@@ -9,6 +9,7 @@ use crate::model::{Detail, Device, Direction, Mac, Transport};
 use crate::network::bridging::{bridge_of, learned_port, way_to};
 use crate::network::links::members;
 use crate::network::neighbour::{self, Answer, Ask, By};
+use crate::uapi::if_arp::ARPHRD_LOOPBACK;
 use crate::verdict::{Confidence, Outcome};
 
 use super::super::candidate::{Candidate, Specificity};
@@ -17,7 +18,7 @@ use super::super::layer2_commands::{fdb_of_bridge, set_mac};
 use super::super::loss::Loss;
 use super::super::other_source;
 use super::super::readdress;
-use super::super::remedy::{Remedy, Shell, command, ip};
+use super::super::remedy::{Remedy, Shell, command, ip, sysctl};
 use super::super::routing;
 use super::super::source_address::preferring;
 use super::super::translation::{self, Departure};
@@ -91,7 +92,8 @@ pub fn address(loss: &Loss<'_>) -> Option<Candidate> {
         shown(host, own, dst, "look first: who has it?"),
         shown(host, other, dst, "and the other one"),
     ]);
-    let change = taken_away(loss, own, dst).map(|change| match unused {
+    let change = not_answered_for(loss, own, dst).or_else(|| taken_away(loss, own, dst));
+    let change = change.map(|change| match unused {
         Some(entry) => taken_up(host, (other, entry), change),
         None => change,
     });
@@ -106,7 +108,7 @@ pub fn address(loss: &Loss<'_>) -> Option<Candidate> {
 /// none of that kind (`arp_ignore`: a server behind a balancer that keeps the destination) is no duplicate.
 fn another(loss: &Loss<'_>, own: Device, dst: IpAddr) -> Option<Device> {
     let elsewhere = |link: &&Link| link.device.netns != own.netns;
-    let near = neighbour::owners(loss.host, own, dst);
+    let near = neighbour::owners(loss.host, on_segment(loss, own), dst);
     let other = near.into_iter().find(elsewhere)?.device;
     let Some(told) = told(loss, own, dst) else {
         return Some(other);
@@ -115,6 +117,38 @@ fn another(loss: &Loss<'_>, own: Device, dst: IpAddr) -> Option<Device> {
         answerer.link.device.netns == other.netns && matches!(answerer.by, By::Owner(_))
     });
     (answers || !told.missing.is_empty()).then_some(other)
+}
+
+fn is_loopback(host: &Host, device: Device) -> bool {
+    host.link(device)
+        .is_some_and(|link| link.arp_type == ARPHRD_LOOPBACK)
+}
+
+/// The interface by which a machine is on the link where it answers for an address.
+fn on_segment(loss: &Loss<'_>, own: Device) -> Device {
+    let came = loss.last_device().filter(|came| came.netns == own.netns);
+    match came {
+        Some(came) if is_loopback(loss.host, own) => came,
+        _ => own,
+    }
+}
+
+/// A machine that has the address on its loopback interface alone told to answer for none of those on others.
+fn not_answered_for(loss: &Loss<'_>, own: Device, dst: IpAddr) -> Option<Remedy> {
+    let near = on_segment(loss, own);
+    if near == own || dst.is_ipv6() {
+        return None;
+    }
+    let name = loss.host.interface(near);
+    let setting = sysctl(&format!("net/ipv4/conf/{name}/arp_ignore"));
+    let set = |value: u32| command!["sysctl -w", format!("{setting}={value}")];
+    let change = Shell::of(loss.host, Some(own.netns))
+        .change(
+            format!("it has the address on {}: have it answer on {name} for that interface's own alone (as servers behind a balancer do)", loss.host.interface(own)),
+            set(1),
+        )
+        .undone_by(set(0));
+    Some(forgotten(loss, (own, dst), change))
 }
 
 /// Who answers for the address to whoever sent the packet on its last link.
@@ -221,13 +255,19 @@ fn taken_away(loss: &Loss<'_>, own: Device, dst: IpAddr) -> Option<Remedy> {
         loss.tuple()?.src,
         "if it should not have it: take it away, and let the sender ask anew",
     )?;
+    Some(forgotten(loss, (own, dst), change))
+}
+
+/// The change, with what makes whoever sent the packet there forget to whom.
+fn forgotten(loss: &Loss<'_>, (own, dst): (Device, IpAddr), change: Remedy) -> Remedy {
+    let host = loss.host;
     let on_link = |d: &Device| {
         let mut addresses = host.addresses(*d).iter();
         addresses.any(|a| routing::holds(a.address, a.prefix, dst))
     };
     let mut passed = loss.steps().iter().rev().filter_map(|s| s.event.device);
     let asker = passed.find(|d| d.netns != own.netns && on_link(d));
-    Some(match asker {
+    match asker {
         Some(asker) => change.and_in(
             &Shell::of(host, Some(asker.netns)),
             command![
@@ -239,7 +279,7 @@ fn taken_away(loss: &Loss<'_>, own: Device, dst: IpAddr) -> Option<Remedy> {
             ],
         ),
         None => change,
-    })
+    }
 }
 
 /// The packet was for the gateway of its sender, whose address two machines have: it came to the one that passes nothing on.
