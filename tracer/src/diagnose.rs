@@ -70,6 +70,7 @@ pub mod stall;
 pub mod stray_source;
 #[cfg(test)]
 mod tests;
+mod together;
 pub mod traced;
 pub mod translation;
 pub mod translator;
@@ -168,6 +169,7 @@ pub fn diagnose(trace: &Trace, host: &Host) -> Diagnosis {
             .collect();
         shares::tell(&meant, &mut verdict);
         ceased::tell(&meant, &mut verdict);
+        together::tell(&meant, &mut verdict);
         verdict
     };
     let mut overall = match (worst, unseen::not_sent(trace, host, &views)) {
