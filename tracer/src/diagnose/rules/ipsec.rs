@@ -11,7 +11,7 @@ use super::super::candidate::{Candidate, Specificity, evidence, place_on};
 use super::super::causes::XFRM;
 use super::super::local;
 use super::super::loss::Loss;
-use super::super::remedy::{self, Remedy, Shell, command};
+use super::super::remedy::{self, Command, Remedy, Shell, command};
 use super::super::words;
 
 /// The policy that decides over a packet: of those that select it, the one with the smallest priority value.
@@ -62,8 +62,34 @@ pub fn refused(loss: &Loss<'_>) -> Option<Candidate> {
                 Specificity::Reason
             })
             .because("policy", policy.map(ToString::to_string))
-            .advise(advice(&shell, policy)),
+            .advise(advice(&shell, (policy, &beside(loss, policy)))),
     )
+}
+
+/// Policies that refuse the packet next, or its answer, once this one is gone.
+fn beside<'h>(loss: &Loss<'h>, policy: Option<&XfrmPolicy>) -> Vec<&'h XfrmPolicy> {
+    let known = loss.netns().zip(loss.tuple()).zip(policy);
+    let Some(((netns, tuple), policy)) = known.filter(|(_, policy)| policy.blocks) else {
+        return Vec::new();
+    };
+    let there = direction(loss);
+    let forwarded = [XfrmDirection::Forward, XfrmDirection::Out];
+    let (asked, answered) = match there {
+        XfrmDirection::Forward => (&forwarded[..], &forwarded[..]),
+        _ => (&[XfrmDirection::In][..], &[XfrmDirection::Out][..]),
+    };
+    let asked = asked.iter().map(|direction| (*direction, tuple));
+    let answered = answered
+        .iter()
+        .map(|direction| (*direction, tuple.reversed()));
+    let mut found: Vec<&XfrmPolicy> = asked
+        .chain(answered)
+        .filter_map(|(direction, tuple)| decides(loss.host, netns, direction, &tuple))
+        .filter(|next| next.blocks && next.index != policy.index)
+        .collect();
+    found.sort_by_key(|policy| policy.index);
+    found.dedup_by_key(|policy| policy.index);
+    found
 }
 
 /// The same where the kernel does not say so: there must be a policy that selects it, and nobody was told of anything else.
@@ -90,7 +116,20 @@ fn again(policy: &XfrmPolicy) -> Vec<String> {
     words
 }
 
-fn advice(shell: &Shell, policy: Option<&XfrmPolicy>) -> Vec<Remedy> {
+fn removed(policy: &XfrmPolicy) -> Command {
+    command![
+        "ip xfrm policy delete dir",
+        policy.direction,
+        "index",
+        policy.index
+    ]
+}
+
+fn added(policy: &XfrmPolicy) -> Command {
+    command!["ip xfrm policy add", ..again(policy)]
+}
+
+fn advice(shell: &Shell, (policy, beside): (Option<&XfrmPolicy>, &[&XfrmPolicy])) -> Vec<Remedy> {
     let mut list = vec![
         shell.look("policies", "ip xfrm policy"),
         shell.look(
@@ -110,16 +149,16 @@ fn advice(shell: &Shell, policy: Option<&XfrmPolicy>) -> Vec<Remedy> {
                 "what it selects comes and goes in clear then; where the tunnel is wanted, start it instead (its daemon, its SA: ip xfrm state)",
             )
         };
-        let remove = command![
-            "ip xfrm policy delete dir",
-            policy.direction,
-            "index",
-            policy.index
-        ];
-        let change = shell.change(text, remove).scope(Some(scope.to_owned()));
+        let change = shell
+            .change(text, removed(policy))
+            .scope(Some(scope.to_owned()));
         // What a policy's templates say is not known.
         list.push(match policy.blocks {
-            true => change.undone_by(command!["ip xfrm policy add", ..again(policy)]),
+            true => beside
+                .iter()
+                .fold(change.undone_by(added(policy)), |change, next| {
+                    change.and(removed(next)).undone_by(added(next))
+                }),
             false => change,
         });
     }
@@ -175,6 +214,6 @@ pub fn not_sent(trace: &Trace, host: &Host) -> Option<Verdict> {
                 format!("a route to {} was found, and no packet was made", tuple.dst),
             ),
         ],
-        advice: remedy::advice(&advice(&shell, Some(policy))),
+        advice: remedy::advice(&advice(&shell, (Some(policy), &[]))),
     })
 }
