@@ -326,6 +326,8 @@ pub fn wrong_mac(loss: &Loss<'_>) -> Option<Candidate> {
 /// Who put the MAC on the frame had it from a neighbour entry (or, in a VXLAN, the frame went to the wrong end).
 fn by_neighbor_entry(loss: &Loss<'_>, found: &Stray<'_>, candidate: Candidate) -> Candidate {
     let host = loss.host;
+    let shared = found.carries.and_then(|mac| shared(host, found, mac));
+    let candidate = candidate.advise(shared.into_iter().flatten());
     let candidate = match found.sender {
         Some(sender) => at_sender(loss, found, sender, candidate),
         None => candidate.advise([Shell::of(host, Some(found.here.netns)).look(
@@ -461,11 +463,24 @@ pub(in super::super) fn ask_who_told(
     }
 }
 
+/// The interface given the MAC of the pod's link that hands what comes in on to it: both ends have one MAC on purpose, and all
+/// senders know that one.
+fn shared(host: &Host, found: &Stray<'_>, mac: Mac) -> Option<[Remedy; 2]> {
+    let hands_on = |link: &&&Link| redirects::other_end(host, link).is_some();
+    let pod = found.owners.iter().find(hands_on)?;
+    let text = format!(
+        "give the interface the MAC of {}, which hands on to it what comes in: senders know that one",
+        words::interface(host, pod.device)
+    );
+    let look = Shell::of(host, Some(found.here.netns)).look(
+        "the MAC that the interface has",
+        command!["ip link show dev", host.interface(found.here)],
+    );
+    Some([look, given(host, found, mac, text)?])
+}
+
 /// The interface given the MAC that the frame carries. Whoever got a flooded copy is not the one that the others expect.
 fn renamed(host: &Host, found: &Stray<'_>, mac: Mac) -> Option<Remedy> {
-    if !found.is_meant(host) {
-        return None;
-    }
     let twice = match found.owners.first() {
         Some(owner) => format!(
             " (now {} has it: not on one segment with it)",
@@ -473,11 +488,17 @@ fn renamed(host: &Host, found: &Stray<'_>, mac: Mac) -> Option<Remedy> {
         ),
         None => String::new(),
     };
+    let text = format!("or give the interface the MAC that the others expect{twice}");
+    given(host, found, mac, text)
+}
+
+/// The interface for which the frame was given this MAC.
+fn given(host: &Host, found: &Stray<'_>, mac: Mac, text: String) -> Option<Remedy> {
+    if !found.is_meant(host) {
+        return None;
+    }
     let name = host.interface(found.here);
-    let change = Shell::of(host, Some(found.here.netns)).change(
-        format!("or give the interface the MAC that the others expect{twice}"),
-        set_mac(&name, mac),
-    );
+    let change = Shell::of(host, Some(found.here.netns)).change(text, set_mac(&name, mac));
     Some(match found.has {
         Some(own) => change.undone_by(set_mac(&name, own)),
         None => change,
