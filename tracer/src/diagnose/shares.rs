@@ -4,15 +4,18 @@
 use std::fmt::Display;
 use std::net::IpAddr;
 
-use crate::model::{Device, Direction, Proto, Tuple};
+use crate::model::{Device, Direction, Proto, Transport, Tuple};
 use crate::verdict::{Outcome, Verdict};
 
+use super::recovered::first_packet;
 use super::translation;
 use super::view::View;
 use super::words;
 
 /// Adds to the verdict of the whole its share of the flows that are meant; of one flow alone its share of the packets.
 pub(super) fn tell(meant: &[(&View<'_>, &Verdict)], overall: &mut Verdict) {
+    let without = without_discovery(meant, overall);
+    let meant = without.as_deref().unwrap_or(meant);
     if overall.outcome <= Outcome::Delivered {
         return;
     }
@@ -62,6 +65,27 @@ pub(super) fn tell(meant: &[(&View<'_>, &Verdict)], overall: &mut Verdict) {
             overall.summary += &format!("; all that fail: {}", separating.join(" and "));
         }
     }
+}
+
+/// The same without neighbour discovery, which an expression for ICMPv6 lets in too, where the verdict is about another flow:
+/// questions for a neighbour are no flows beside those that need it.
+fn without_discovery<'a>(
+    meant: &[(&'a View<'a>, &'a Verdict)],
+    overall: &Verdict,
+) -> Option<Vec<(&'a View<'a>, &'a Verdict)>> {
+    let is_discovery = |view: &View<'_>| {
+        let first = view.kept().find_map(first_packet);
+        first.is_some_and(|packet| matches!(packet.transport, Transport::Neighbor { .. }))
+    };
+    let others: Vec<_> = meant
+        .iter()
+        .filter(|(view, _)| !is_discovery(view))
+        .copied()
+        .collect();
+    let about_others = others
+        .iter()
+        .any(|(_, verdict)| (verdict.outcome, &verdict.cause) == (overall.outcome, &overall.cause));
+    (about_others && others.len() < meant.len()).then_some(others)
 }
 
 /// What a flow can be told by from others. `None`: not known.
