@@ -246,13 +246,18 @@ pub fn questions_dropped_by_tc<'a>(
     questions_lost(trace, host).filter_map(of_tc)
 }
 
+/// Whether tc dropped it. Where the kernel does not name it (before 5.17), a link that is down or without carrier ends there too.
+fn by_tc(loss: &Loss<'_>) -> bool {
+    let ready = loss.info.no_carrier == Some(false) && loss.info.device_up == Some(true);
+    sites::TC.is(loss.info) && (ready || loss.info.reason.is_some())
+}
+
 /// What dropped the question for a neighbour, or the answer: the first cause of all that waits for it.
 #[must_use]
 pub fn of_question(trace: &Trace, host: &Host, address: IpAddr) -> Option<Candidate> {
     let by = |loss: &Loss<'_>| match filtered(loss) {
         Some(_) => drop(loss),
-        // Where the kernel does not name it, a link without carrier ends there too.
-        None if loss.reason().starts_with("TC_") => filter::tc(loss),
+        None if by_tc(loss) => filter::tc(loss),
         None => None,
     };
     let mut candidate = questions_lost(trace, host)
