@@ -153,13 +153,8 @@ fn not_answered_for(loss: &Loss<'_>, own: Device, dst: IpAddr) -> Option<Remedy>
 
 /// Who answers for the address to whoever sent the packet on its last link.
 fn told<'a>(loss: &Loss<'a>, own: Device, dst: IpAddr) -> Option<Answer<'a>> {
-    let mut passed = loss.steps().iter().rev().map(|step| &step.event);
-    let device = passed.find_map(|event| {
-        let left = matches!(event.detail, Detail::Egress);
-        event.device.filter(|d| left && d.netns != own.netns)
-    })?;
     let ask = Ask {
-        device,
+        device: asking(loss, own, dst)?,
         address: dst,
         source: None,
     };
@@ -258,28 +253,31 @@ fn taken_away(loss: &Loss<'_>, own: Device, dst: IpAddr) -> Option<Remedy> {
     Some(forgotten(loss, (own, dst), change))
 }
 
-/// The change, with what makes whoever sent the packet there forget to whom.
-fn forgotten(loss: &Loss<'_>, (own, dst): (Device, IpAddr), change: Remedy) -> Remedy {
-    let host = loss.host;
-    let on_link = |d: &Device| {
-        let mut addresses = host.addresses(*d).iter();
+/// The interface of whoever asked for the address on the packet's last link.
+fn asking(loss: &Loss<'_>, own: Device, dst: IpAddr) -> Option<Device> {
+    let on_link = |device: &Device| {
+        let mut addresses = loss.host.addresses(*device).iter();
         addresses.any(|a| routing::holds(a.address, a.prefix, dst))
     };
     let mut passed = loss.steps().iter().rev().filter_map(|s| s.event.device);
-    let asker = passed.find(|d| d.netns != own.netns && on_link(d));
-    match asker {
-        Some(asker) => change.and_in(
-            &Shell::of(host, Some(asker.netns)),
-            command![
-                ..ip(dst.is_ipv6()),
-                "neigh flush",
-                dst,
-                "dev",
-                host.interface(asker)
-            ],
-        ),
-        None => change,
-    }
+    passed.find(|d| d.netns != own.netns && on_link(d))
+}
+
+/// The change, with what makes whoever sent the packet there forget to whom.
+fn forgotten(loss: &Loss<'_>, (own, dst): (Device, IpAddr), change: Remedy) -> Remedy {
+    let Some(asker) = asking(loss, own, dst) else {
+        return change;
+    };
+    change.and_in(
+        &Shell::of(loss.host, Some(asker.netns)),
+        command![
+            ..ip(dst.is_ipv6()),
+            "neigh flush",
+            dst,
+            "dev",
+            loss.host.interface(asker)
+        ],
+    )
 }
 
 /// The packet was for the gateway of its sender, whose address two machines have: it came to the one that passes nothing on.
