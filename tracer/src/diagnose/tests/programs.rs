@@ -383,7 +383,10 @@ fn nothing_sent_is_laid_at_a_groups_door_only_where_a_program_could_refuse() {
 /// node/tun0, with a process or none.
 fn tun(holders: &[(&str, char)]) -> Net {
     let mut net = node();
-    net.link(device(NODE, 4), "tun0", |l| l.kind = "tun".to_owned());
+    net.link(device(NODE, 4), "tun0", |l| {
+        l.kind = "tun".to_owned();
+        l.arp_type = libc::ARPHRD_NONE;
+    });
     let holders = holders
         .iter()
         .map(|(comm, state)| Holder {

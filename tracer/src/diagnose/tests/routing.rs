@@ -621,10 +621,24 @@ fn through_eth0(prefix: &str, length: u8, gateway: Option<&str>) -> TableRoute {
 
 #[test]
 fn another_gateway_is_named_only_where_the_whole_link_is_known() {
-    for (whole, named) in [(true, true), (false, false)] {
+    for (whole, leads_on, named) in [
+        (true, true, true),
+        (false, true, false),
+        // it would give it back to the gateway that is gone
+        (true, false, false),
+    ] {
         let default = through_eth0("0.0.0.0", 0, Some("10.8.1.9"));
         let mut net = waits_on_the_link(24, "10.9.0.5", "10.8.1.9", vec![default]);
         net.sysctl(2, "net/ipv4/conf/eth0/forwarding", "1");
+        plain_rules(&mut net, 2);
+        let onwards = match leads_on {
+            true => TableRoute {
+                oif: Some(3),
+                ..through_eth0("0.0.0.0", 0, Some("10.3.0.1"))
+            },
+            false => through_eth0("0.0.0.0", 0, Some("10.8.1.9")),
+        };
+        net.fact(Fact::RoutesTowards(NetNs(2), ip("10.9.0.5"), vec![onwards]));
         if !whole {
             // what such a device lets in is not modelled
             net.link(device(2, 9), "mv0", |l| {

@@ -115,9 +115,11 @@ fn a_route_that_prefers_the_other_address_is_corrected() {
     };
     towards(&mut net, CLIENT, "10.2.0.2", vec![preferring]);
     let list = changes(&net.verdict());
+    let for_one = "ip netns exec client ip route add 10.2.0.2 via 10.1.0.1 dev eth0 src 10.1.0.2";
     let corrected =
         "ip netns exec client ip route replace default via 10.1.0.1 dev eth0 src 10.1.0.2";
-    assert_eq!(list.first().map(String::as_str), Some(corrected));
+    assert_eq!(list.first().map(String::as_str), Some(for_one));
+    assert_eq!(list.get(1).map(String::as_str), Some(corrected));
 }
 
 #[test]
@@ -131,7 +133,7 @@ fn what_binds_an_address_leaves_by_the_interface_that_has_it() {
     ];
     towards(&mut net, CLIENT, "10.2.0.2", routes);
     let list = changes(&net.verdict());
-    let by_source = "ip netns exec client ip rule add from 10.5.0.2 lookup 10";
+    let by_source = "ip netns exec client ip rule add from 10.5.0.2 lookup 10\nip netns exec client ip rule add from 10.5.0.2 lookup main suppress_prefixlength 0";
     assert_eq!(list.first().map(String::as_str), Some(by_source));
     assert_eq!(list.get(1).map(String::as_str), Some(MASQUERADED));
 }
