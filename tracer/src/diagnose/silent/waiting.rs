@@ -68,12 +68,32 @@ fn answers_wait(view: &View<'_>, counts: &Counts) -> Option<Silence> {
     };
     let who = neighbor::pending(view.trace)
         .filter(|who| !neighbor::answered(view.trace, *who))
-        .find(|who| neighbor::senders(view.trace, *who).any(is_answer))?;
+        .find(|who| {
+            neighbor::senders(view.trace, *who).any(is_answer) || asker_is_asked_for(view, *who)
+        })?;
     Some(Silence {
         candidate: stuck_at(view.trace, view.host, who),
         direction: Direction::Reply,
         affected: counts.forward.delivered,
         cause_known: true,
+    })
+}
+
+/// Whether the asker's own address was asked for where a question had just arrived: the look-up for the answer is not seen where it
+/// has no address that the trace asks for.
+fn asker_is_asked_for(view: &View<'_>, who: Unresolved) -> bool {
+    /// A server answers so soon.
+    const SOON_NS: u64 = 50_000_000;
+    let mut arrived = view
+        .journeys(Direction::Forward)
+        .filter(|journey| journey.fate == Fate::Delivered)
+        .filter_map(|journey| journey.steps.last());
+    arrived.any(|step| {
+        let event = &step.event;
+        let there = event.netns == Some(who.device.netns);
+        let asker = view.tuple().is_some_and(|tuple| tuple.src == who.address);
+        let then = neighbor::asked_between(view.trace, who, event.at, event.at.0 + SOON_NS);
+        there && asker && then
     })
 }
 
