@@ -12,6 +12,7 @@ use crate::verdict::{Confidence, Place};
 
 use super::super::candidate::Candidate;
 use super::super::causes::{KERNEL_OTHER, REMOTE_UNANSWERED, SOCKET_NONE, SOCKET_UNANSWERED};
+use super::super::nat_commands::{self, Source, SourceRule};
 use super::super::outranked;
 use super::super::ports;
 use super::super::recovered::first_packet;
@@ -369,7 +370,44 @@ fn at_the_socket(view: &View<'_>, tuple: &Tuple, rest: &str) -> Candidate {
     let summary = format!(
         "no answer from {to}: it reached {socket} on {host}, {who}, and nothing was sent back{rest}"
     );
-    Candidate::new(&SOCKET_UNANSWERED, place, summary).advise([text(
-        "look at the server: is it stuck, and where does it send its answers (ss -anp)?",
-    )])
+    let (other_source, kept) = other_source(view).unzip();
+    Candidate::new(&SOCKET_UNANSWERED, place, summary)
+        .because("packet", other_source)
+        .advise([text(
+            "look at the server: is it stuck, and where does it send its answers (ss -anp)?",
+        )])
+        .advise(kept.flatten())
+}
+
+/// That the server saw it from another source than it was sent from, which it may not serve; of what programs of one host say to
+/// each other over loopback addresses, how the source is kept.
+fn other_source(view: &View<'_>) -> Option<(String, Option<Remedy>)> {
+    let host = view.host;
+    let changes = view
+        .journeys(Direction::Forward)
+        .flat_map(translation::changes);
+    let change = changes
+        .filter(|change| change.before.src != change.after.src)
+        .last()?;
+    let (sent, seen) = (change.before.src, change.after.src);
+    let words = format!(
+        "the server saw it from {seen}: {} translated its source, {sent}; one that serves certain sources alone discards it",
+        host.namespace(change.netns)
+    );
+    let own = sent.is_loopback() && !seen.is_loopback() && change.after.dst.is_loopback();
+    let kept = || {
+        let chain = nat_commands::translator(host, change.netns, sent.is_ipv6())?;
+        let rule = SourceRule {
+            chain,
+            flow: &Tuple {
+                src: sent,
+                ..change.after
+            },
+            device: &host.interface(change.device?),
+            source: Source::Kept,
+        };
+        let text = "leave the source of what programs of this host say to each other as it is";
+        Some(rule.change(&Shell::of(host, Some(change.netns)), text))
+    };
+    Some((words, own.then(kept).flatten()))
 }
