@@ -88,8 +88,7 @@ fn partly(view: &View<'_>, direction: Direction) -> Option<Silence> {
     let hop = path.hops.iter().find(|h| (h.device, h.side) == at)?;
     let count = open.iter().filter(|j| last_place(j) == Some(at)).count() as u64;
     let gap = gap(&path.hops, hop);
-    // What came further on, or was answered, passed here: of a stream from before the trace some pass while observers are put in
-    // place one after another.
+    // What came further on, or was answered, passed here, whatever was seen of it.
     let further = path.hops.iter().skip_while(|h| (h.device, h.side) != at);
     let further = further.skip(1).map(|h| h.packets).max().unwrap_or(0);
     let answers = match direction {
