@@ -8,7 +8,7 @@ use crate::model::{
     Detail, Device, Event, FibEvent, IfIndex, KtimeNs, NetNs, Process, Proto, Tuple,
 };
 use crate::network::route::Query;
-use crate::uapi::errno::ENETUNREACH;
+use crate::uapi::errno::{EAGAIN, ENETUNREACH};
 use crate::uapi::fib::LOOPBACK_IFINDEX;
 use crate::uapi::rtnetlink::RT_TABLE_LOCAL;
 use crate::verdict::{Affected, Confidence, Evidence, Outcome, Place, Verdict};
@@ -134,7 +134,8 @@ impl Lookup<'_> {
     fn falls_back(&self, lookups: &[Self]) -> bool {
         let who = self.event.process.as_ref().map(|process| process.pid);
         let family = |lookup: &Self| lookup.tuple.dst.is_ipv6();
-        self.fib.error == ENETUNREACH
+        // No match: in IPv4 the table itself says EAGAIN.
+        matches!(self.fib.error, ENETUNREACH | EAGAIN)
             && who.is_some()
             && lookups.iter().any(|other| {
                 other.fib.error == 0

@@ -6,17 +6,20 @@ use std::net::IpAddr;
 use crate::correlate::Trace;
 use crate::host::Host;
 use crate::host::facts::ProbeState;
-use crate::model::Direction;
+use crate::model::{Direction, NetNs};
 use crate::verdict::{Affected, Confidence, Evidence, Outcome, Place, Verdict};
 
 use super::candidate::{Candidate, evidence, place_on};
 use super::causes::CGROUP_DROP;
-use super::local::{self, Failure};
+use super::local;
 use super::remedy::{self, text};
 use super::rules::neighbor::Unresolved;
 use super::rules::{cgroup, ipsec, neighbor};
 use super::view::{GRACE_NS, View};
 use super::{local_ports, silent};
+
+/// After so long a neighbour that does not answer has been asked a second time (`retrans_time_ms`).
+const ASKED_AGAIN_NS: u64 = 1_050_000_000;
 
 /// Senders that got an error, for destinations to which no packet went.
 pub(super) fn not_sent(trace: &Trace, host: &Host, views: &[View<'_>]) -> Option<Verdict> {
@@ -28,18 +31,14 @@ pub(super) fn not_sent(trace: &Trace, host: &Host, views: &[View<'_>]) -> Option
     };
     local::failures(trace, host)
         .iter()
-        .filter(|f| !travelled(&f.dst) || others_alone(views, f))
+        .filter(|f| !travelled(&f.dst) || f.netns.is_some_and(|ns| others_alone(views, ns, f.dst)))
         .find_map(|f| local::verdict(trace, host, f))
         .or_else(|| local_ports::used_up(trace, host))
-        .or_else(|| waiting(trace, host, &travelled))
+        .or_else(|| waiting(trace, host, (views, &travelled)))
 }
 
-/// Whether the flows to where a sender could not send are all of other namespaces, by their first packets.
-fn others_alone(views: &[View<'_>], failure: &Failure) -> bool {
-    let Some(netns) = failure.netns else {
-        return false;
-    };
-    let dst = failure.dst;
+/// Whether the flows to where a sender could not send are all of other namespaces than its own, by their first packets.
+fn others_alone(views: &[View<'_>], netns: NetNs, dst: IpAddr) -> bool {
     let related = |view: &&View<'_>| {
         let mut tuples = view.flow.tuples.iter();
         !view.is_aside() && tuples.any(|(_, t)| t.dst == dst || t.src == dst)
@@ -57,19 +56,31 @@ fn others_alone(views: &[View<'_>], failure: &Failure) -> bool {
 }
 
 /// A neighbour that did not answer, for which packets wait that were asked for by their address, and of whose flow none travelled:
-/// beside others that did.
-fn waiting(trace: &Trace, host: &Host, travelled: &dyn Fn(&IpAddr) -> bool) -> Option<Verdict> {
+/// beside others that did, to other destinations or from other namespaces.
+fn waiting(
+    trace: &Trace,
+    host: &Host,
+    (views, travelled): (&[View<'_>], &dyn Fn(&IpAddr) -> bool),
+) -> Option<Verdict> {
     let waits_for = |who: &Unresolved| {
+        let waited = waited(trace, *who);
         let mut senders = neighbor::senders(trace, *who);
-        senders.any(|t| neighbor::is_asked_for(host, t.dst) && !travelled(&t.dst))
+        senders.any(|t| {
+            let alone = || waited >= ASKED_AGAIN_NS && others_alone(views, who.device.netns, t.dst);
+            neighbor::is_asked_for(host, t.dst)
+                && waited >= GRACE_NS
+                && (!travelled(&t.dst) || alone())
+        })
     };
-    let settled = |who: &Unresolved| {
-        let mut asked = trace.beside.iter();
-        let first = asked.find(|e| neighbor::unresolved_in(e) == Some(*who));
-        first.is_some_and(|e| trace.now.since(e.at) >= GRACE_NS)
-    };
-    let who = neighbor::pending(trace).find(|who| settled(who) && waits_for(who))?;
+    let who = neighbor::pending(trace).find(waits_for)?;
     Some(waits(silent::stuck_at(trace, host, who)))
+}
+
+/// For how long a neighbour has been asked for, in nanoseconds.
+fn waited(trace: &Trace, who: Unresolved) -> u64 {
+    let mut asked = trace.beside.iter();
+    let first = asked.find(|e| neighbor::unresolved_in(e) == Some(who));
+    first.map_or(0, |e| trace.now.since(e.at))
 }
 
 /// Nothing matched, and a cgroup's program stands where it can refuse before there is a packet.

@@ -166,9 +166,11 @@ impl<'a> Late<'a> {
             let same = there.is_some() && sent.device.map(|d| d.netns) == there;
             (same && sent.at > taken.at).then(|| (taken, sent.at.since(taken.at)))
         });
+        let after = loss.event.at.since(KtimeNs(asked));
         Some(Self {
-            after: loss.event.at.since(KtimeNs(asked)),
-            waited,
+            after,
+            // Else it has little to do with it.
+            waited: waited.filter(|(_, wait)| wait * 2 >= after),
             served,
         })
     }
@@ -213,11 +215,13 @@ fn waited_for_neighbour(
     answer: &Tuple,
 ) -> Option<(Unresolved, u64)> {
     let device = left.device?;
+    // A connection has no port yet while its way is looked up.
     let asks = |asked: Tuple| {
-        (asked.sport, asked.dst, asked.dport) == (answer.dport, answer.src, answer.sport)
+        let port = asked.sport == 0 || asked.sport == answer.dport;
+        port && (asked.dst, asked.dport) == (answer.src, answer.sport)
     };
     let beside = || loss.trace.beside.iter();
-    let looked = beside().find(|event| {
+    let looked = beside().rev().find(|event| {
         let here = event.netns == Some(device.netns) && event.at < left.at;
         here && matches!(event.detail, Detail::Fib(_)) && event.tuple.is_some_and(asks)
     })?;
