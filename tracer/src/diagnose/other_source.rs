@@ -17,8 +17,8 @@ use super::source_address::{chosen, own_route, preferring, without_source};
 use super::translation::{self, Departure};
 use super::uplinks;
 
-/// Other addresses with which the sender itself could have sent a packet through the same interface: none where the source was
-/// translated.
+/// Other addresses with which the sender itself could have sent a packet through the same interface, which are those of its other
+/// interfaces where that one has none: none where the source was translated.
 pub fn others<'a>(
     host: &'a Host,
     left: &Departure,
@@ -26,7 +26,20 @@ pub fn others<'a>(
     let own = left.before.is_none();
     let (device, source) = (left.device, left.tuple.src);
     let global = |a: &&InterfaceAddress| a.scope == 0 && !a.dad_failed;
-    translation::siblings(host, device, source).filter(move |a| own && global(a))
+    let bare = is_bare(host, left);
+    let others = host.links().map(|link| link.device);
+    let others = others.filter(move |d| bare && d.netns == device.netns && *d != device);
+    let devices = std::iter::once(device).chain(others);
+    let all = devices.flat_map(move |device| translation::siblings(host, device, source));
+    all.filter(move |a| own && global(a))
+}
+
+/// Whether the interface by which a packet left has no address that it could have had as its source.
+#[must_use]
+pub fn is_bare(host: &Host, left: &Departure) -> bool {
+    let v4 = left.tuple.src.is_ipv4();
+    let mut own = host.addresses(left.device).iter();
+    !own.any(|a| a.address.is_ipv4() == v4 && a.scope == 0)
 }
 
 /// Whether what was traced from a source goes to this destination alone: then a route for that one is enough.
@@ -100,7 +113,9 @@ impl<'a> Better<'a> {
             return None;
         };
         let bits = if dst.is_ipv6() { 128 } else { 32 };
-        if chosen.oif.map(IfIndex) != Some(self.left.device.ifindex) || route.length == bits {
+        let elsewhere = chosen.oif.map(IfIndex) != Some(self.left.device.ifindex);
+        // It is the router that does not fit the source.
+        if elsewhere || route.length == bits || self.own_router().is_some() {
             return None;
         }
         let way = Way {
@@ -148,6 +163,12 @@ impl<'a> Better<'a> {
         if self.passed_over() {
             return Some(format!(
                 "{other} is deprecated: its preferred lifetime is over"
+            ));
+        }
+        if is_bare(self.host, &self.left) {
+            let name = self.host.interface(self.left.device);
+            return Some(format!(
+                "{name} has no address, so the kernel took that of another interface"
             ));
         }
         let router = self.own_router()?;

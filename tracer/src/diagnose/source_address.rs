@@ -156,7 +156,9 @@ pub fn refused(view: &View<'_>, found: &Found<'_>) -> Option<Candidate> {
     let choice = Choice::of(view, &left, refused_by);
     // The only address of its interface is not the wrong one, unless the machine has one of its own that is known to others.
     let only = choice.own && choice.others.is_empty();
-    let machine = choice.known.is_some_and(|a| is_of_machine(view, &left, a));
+    let machine = choice
+        .known
+        .is_some_and(|a| is_of_machine(view, &left, a) || network_is_answered(view, &left, a));
     if only && !machine || answered(view, left.device, left.tuple.src) {
         return None;
     }
@@ -347,6 +349,29 @@ fn is_of_machine(view: &View<'_>, left: &Departure, address: IpAddr) -> bool {
     owners.any(|device| {
         let link = host.link(device);
         device.netns == left.device.netns && link.is_some_and(Link::is_linkless)
+    })
+}
+
+/// Whether others of the network in which the sender has this address are answered by the same way.
+fn network_is_answered(view: &View<'_>, left: &Departure, address: IpAddr) -> bool {
+    let host = view.host;
+    let mut owners = host
+        .owners(address)
+        .filter(|d| d.netns == left.device.netns);
+    let entry = owners.find_map(|device| {
+        let mut own = host.addresses(device).iter();
+        own.find(|own| own.address == address)
+    });
+    entry.is_some_and(|entry| {
+        let inside = |source: IpAddr| routing::holds(entry.address, entry.prefix, source);
+        let mut answered = view.trace.flows.iter().filter(|flow| {
+            let back = flow.fates.get(&Direction::Reply);
+            back.is_some_and(|fates| fates.delivered > 0)
+        });
+        answered.any(|flow| {
+            let mut hops = flow.forward.hops.iter();
+            hops.any(|hop| hop.device == left.device && inside(hop.tuple.src))
+        })
     })
 }
 

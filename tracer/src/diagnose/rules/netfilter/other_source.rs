@@ -43,12 +43,12 @@ fn tunnelled(loss: &Loss<'_>) -> Option<Departure> {
 
 /// What to read of a sender that has other addresses.
 pub fn questions(loss: &Loss<'_>) -> Vec<Question> {
-    if let Some((stray, netns)) = Stray::of_packet(loss).zip(loss.netns()) {
-        return stray.questions(netns);
-    }
     let several = |left: &Departure| other_source::others(loss.host, left).next().is_some();
     let left = departure(loss).filter(several);
-    left.iter().flat_map(other_source::questions).collect()
+    let of_others = left.iter().flat_map(other_source::questions);
+    let stray = Stray::of_packet(loss).zip(loss.netns());
+    let of_stray = stray.map(|(stray, netns)| stray.questions(netns));
+    of_stray.into_iter().flatten().chain(of_others).collect()
 }
 
 /// Adds that the packet may have been meant for another uplink, by a table to which no policy rule leads, or one that is not
@@ -70,7 +70,9 @@ pub(super) fn explain(candidate: Candidate, (loss, hook): (&Loss<'_>, Hook)) -> 
     let Some(left) = departure(loss) else {
         return by_other_table(candidate, loss);
     };
-    if let Some(stray) = Stray::of_packet(loss) {
+    // An interface without an address gives none to whoever sends through it.
+    let bare = other_source::is_bare(loss.host, &left);
+    if let Some(stray) = Stray::of_packet(loss).filter(|_| !bare) {
         let mended = stray.mended(left.tuple);
         let fits =
             mended.is_some_and(|tuple| passes(loss, hook, (tuple.src, tuple.sport)).is_some());
