@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::correlate::Trace;
 use crate::host::Host;
-use crate::host::facts::{InterfaceAddress, Question, TableRoute};
+use crate::host::facts::{InterfaceAddress, Question, Route, TableRoute};
 use crate::model::{Flow, IfIndex};
 use crate::network::route::{Decision, Query, Tables, lookup};
 use crate::uapi::rtnetlink::RT_TABLE_LOCAL;
@@ -118,17 +118,21 @@ impl<'a> Better<'a> {
         if elsewhere || route.length == bits || self.own_router().is_some() {
             return None;
         }
+        self.led_by(chosen, route)
+    }
+
+    /// A route to the destination alone like the one that is chosen, with the other address as source. `used`: the entry of a table
+    /// that leads there now.
+    fn led_by(&self, chosen: &Route, used: &TableRoute) -> Option<Remedy> {
+        let (host, dst, other) = (self.host, self.left.tuple.dst, self.address());
         let way = Way {
             device: self.left.device,
             gateway: chosen.gateway,
-            source: Some(self.address()),
+            source: Some(other),
         };
-        let text = format!(
-            "let the kernel take {} as source towards {dst}",
-            self.address()
-        );
-        let shell = Shell::of(host, Some(netns));
-        route_commands::towards(&shell, host, (dst, Some(route)), &way, text)
+        let text = format!("let the kernel take {other} as source towards {dst}");
+        let shell = Shell::of(host, Some(self.left.device.netns));
+        route_commands::towards(&shell, host, (dst, Some(used)), &way, text)
     }
 
     /// The kernel chose between the two, and passed over the better one for its age.
@@ -260,16 +264,7 @@ impl<'a> Better<'a> {
         else {
             return None;
         };
-        let way = Way {
-            device: self.left.device,
-            gateway: chosen.gateway,
-            source: Some(self.address()),
-        };
-        let text = format!(
-            "let the kernel take {} as source towards {dst}",
-            self.address()
-        );
-        route_commands::towards(&shell, host, (dst, Some(route)), &way, text)
+        self.led_by(chosen, route)
     }
 
     /// What has the source sent by the router of the source's network.

@@ -21,6 +21,9 @@ use super::{local_ports, silent};
 /// After so long a neighbour that does not answer has been asked a second time (`retrans_time_ms`).
 const ASKED_AGAIN_NS: u64 = 1_050_000_000;
 
+/// Whether packets went to a destination.
+type Travelled<'a> = &'a dyn Fn(&IpAddr) -> bool;
+
 /// Senders that got an error, for destinations to which no packet went.
 pub(super) fn not_sent(trace: &Trace, host: &Host, views: &[View<'_>]) -> Option<Verdict> {
     let travelled = |dst: &IpAddr| {
@@ -60,7 +63,7 @@ fn others_alone(views: &[View<'_>], netns: NetNs, dst: IpAddr) -> bool {
 fn waiting(
     trace: &Trace,
     host: &Host,
-    (views, travelled): (&[View<'_>], &dyn Fn(&IpAddr) -> bool),
+    (views, travelled): (&[View<'_>], Travelled<'_>),
 ) -> Option<Verdict> {
     let waits_for = |who: &Unresolved| {
         let waited = waited(trace, *who);
