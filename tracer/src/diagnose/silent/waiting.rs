@@ -79,11 +79,9 @@ fn answers_wait(view: &View<'_>, counts: &Counts) -> Option<Silence> {
     })
 }
 
-/// Whether the asker's own address was asked for where a question had just arrived: the look-up for the answer is not seen where it
+/// Whether the asker's own address was asked for in vain where its question had arrived: the look-up for the answer is not seen where it
 /// has no address that the trace asks for.
 fn asker_is_asked_for(view: &View<'_>, who: Unresolved) -> bool {
-    /// A server answers so soon.
-    const SOON_NS: u64 = 50_000_000;
     let mut arrived = view
         .journeys(Direction::Forward)
         .filter(|journey| journey.fate == Fate::Delivered)
@@ -92,7 +90,7 @@ fn asker_is_asked_for(view: &View<'_>, who: Unresolved) -> bool {
         let event = &step.event;
         let there = event.netns == Some(who.device.netns);
         let asker = view.tuple().is_some_and(|tuple| tuple.src == who.address);
-        let then = neighbor::asked_between(view.trace, who, event.at, event.at.0 + SOON_NS);
+        let then = neighbor::asked_between(view.trace, who, event.at, view.trace.now.0);
         there && asker && then
     })
 }
