@@ -82,17 +82,19 @@ fn answers_wait(view: &View<'_>, counts: &Counts) -> Option<Silence> {
 /// Whether the asker's own address was asked for in vain where its question had arrived: the look-up for the answer is not seen where it
 /// has no address that the trace asks for.
 fn asker_is_asked_for(view: &View<'_>, who: Unresolved) -> bool {
+    let asker = view.tuple().is_some_and(|tuple| tuple.src == who.address);
+    // The buffer itself may be freed much later (skb_attempt_defer_free).
+    let came = |journey: &Journey| {
+        let mut events = journey.steps.iter().map(|step| &step.event);
+        let there =
+            events.find(|e| e.device.map(|d| d.netns).or(e.netns) == Some(who.device.netns));
+        there.map(|event| event.at)
+    };
     let mut arrived = view
         .journeys(Direction::Forward)
         .filter(|journey| journey.fate == Fate::Delivered)
-        .filter_map(|journey| journey.steps.last());
-    arrived.any(|step| {
-        let event = &step.event;
-        let there = event.netns == Some(who.device.netns);
-        let asker = view.tuple().is_some_and(|tuple| tuple.src == who.address);
-        let then = neighbor::asked_between(view.trace, who, event.at, view.trace.now.0);
-        there && asker && then
-    })
+        .filter_map(came);
+    asker && arrived.any(|at| neighbor::asked_between(view.trace, who, at, view.trace.now.0))
 }
 
 /// No packet of the flow was seen, only errors about it: what they waited for is known beside it.
