@@ -118,6 +118,18 @@ pub fn masquerade(host: &Host, went: Device, flow: &Tuple, text: impl Into<Strin
     shell.change(text, rule("-A")).undone_by(rule("-D"))
 }
 
+/// A flow's source left as it is, in front of the rules that translate it where it leaves.
+#[must_use]
+pub fn kept(host: &Host, went: Device, flow: &Tuple, text: impl Into<String>) -> Option<Remedy> {
+    let rule = SourceRule {
+        chain: translator(host, went.netns, flow.src.is_ipv6())?,
+        flow,
+        device: &host.interface(went),
+        source: Source::Kept,
+    };
+    Some(rule.change(&Shell::of(host, Some(went.netns)), text))
+}
+
 /// The chain that translates the sources of a family, else the first that can.
 #[must_use]
 pub fn translator(host: &Host, netns: NetNs, v6: bool) -> Option<&BaseChain> {

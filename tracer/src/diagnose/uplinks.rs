@@ -178,13 +178,18 @@ impl<'a> Detour<'a> {
         ]
     }
 
+    /// The answer as it is routed.
+    fn query(&self) -> Query {
+        match self.inside {
+            Some(inside) => Query::input(self.routed, inside.ifindex, 0),
+            None => Query::output(self.routed, 0),
+        }
+    }
+
     /// Whether the route of the answer has next hops by both interfaces, for a source that is an address of neither link: a fabric
     /// in which ways differ by design.
     fn is_balanced(&self, host: &Host) -> bool {
-        let query = match self.inside {
-            Some(inside) => Query::input(self.routed, inside.ifindex, 0),
-            None => Query::output(self.routed, 0),
-        };
+        let query = self.query();
         let Decision::Route { hops, .. } = lookup(&Tables::of(host, self.netns()), &query).decision
         else {
             return false;

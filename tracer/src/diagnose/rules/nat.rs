@@ -11,7 +11,7 @@ use super::super::causes::NAT_ASYMMETRIC;
 use super::super::chain_commands::{default_program, show_chain};
 use super::super::idle::{self, Idle};
 use super::super::loss::Loss;
-use super::super::nat_commands::{Source, SourceRule, masquerade, translator};
+use super::super::nat_commands::{kept, masquerade, translator};
 use super::super::needs::Asked;
 use super::super::other_address;
 use super::super::remedy::{Remedy, Shell, command, ip, sysctl, text};
@@ -188,24 +188,13 @@ fn translated_away(
         ),
     };
     let shell = Shell::of(host, Some(netns));
-    let kept = change
-        .device
-        .zip(translator(host, netns, loss.v6()))
-        .map(|(went, chain)| {
-            let rule = SourceRule {
-                chain,
-                flow: &change.before,
-                device: &host.interface(went),
-                source: Source::Kept,
-            };
-            rule.change(
-                &shell,
-                format!(
-                    "leave the source of what {} sends to {} as it is",
-                    asked.dst, answer.dst
-                ),
-            )
-        });
+    let kept = change.device.and_then(|went| {
+        let text = format!(
+            "leave the source of what {} sends to {} as it is",
+            asked.dst, answer.dst
+        );
+        kept(host, went, &change.before, text)
+    });
     let list = command!["conntrack -L -d", asked.dst];
     let advice = [shell.look("look first: the entries of the question", list)].into_iter();
     let advice = advice

@@ -12,7 +12,7 @@ use crate::verdict::{Confidence, Place};
 
 use super::super::candidate::Candidate;
 use super::super::causes::{KERNEL_OTHER, REMOTE_UNANSWERED, SOCKET_NONE, SOCKET_UNANSWERED};
-use super::super::nat_commands::{self, Source, SourceRule};
+use super::super::nat_commands;
 use super::super::outranked;
 use super::super::ports;
 use super::super::recovered::first_packet;
@@ -396,18 +396,12 @@ fn other_source(view: &View<'_>) -> Option<(String, Option<Remedy>)> {
     );
     let own = sent.is_loopback() && !seen.is_loopback() && change.after.dst.is_loopback();
     let kept = || {
-        let chain = nat_commands::translator(host, change.netns, sent.is_ipv6())?;
-        let rule = SourceRule {
-            chain,
-            flow: &Tuple {
-                src: sent,
-                ..change.after
-            },
-            device: &host.interface(change.device?),
-            source: Source::Kept,
+        let flow = Tuple {
+            src: sent,
+            ..change.after
         };
         let text = "leave the source of what programs of this host say to each other as it is";
-        Some(rule.change(&Shell::of(host, Some(change.netns)), text))
+        nat_commands::kept(host, change.device?, &flow, text)
     };
     Some((words, own.then(kept).flatten()))
 }

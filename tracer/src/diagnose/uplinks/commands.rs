@@ -7,9 +7,7 @@ use crate::host::facts::{PolicyRule, TableRoute};
 use crate::host::{Host, nft_string};
 use crate::model::{Detail, Device, Direction, Event, IfIndex, NetNs};
 use crate::network::filter::{Hook, Interface, Layer, Packet, Rules, states, walk};
-use crate::network::route::{
-    Decision, Passed, Query, Step, Tables, lookup, rule_words, table_words,
-};
+use crate::network::route::{Decision, Passed, Step, Tables, lookup, rule_words, table_words};
 use crate::uapi::rtnetlink::{RT_TABLE_LOCAL, RT_TABLE_MAIN};
 
 use super::super::chain_commands;
@@ -86,11 +84,8 @@ pub(super) fn advice(view: &View<'_>, detour: &Detour<'_>) -> Vec<Remedy> {
 fn straight_back(host: &Host, detour: &Detour<'_>) -> Option<Remedy> {
     let (netns, asker) = (detour.netns(), detour.routed.dst);
     let link = host.link(detour.came).filter(|link| link.noarp)?;
-    let query = match detour.inside {
-        Some(inside) => Query::input(detour.routed, inside.ifindex, 0),
-        None => Query::output(detour.routed, 0),
-    };
-    let Decision::Route { route, .. } = lookup(&Tables::of(host, netns), &query).decision else {
+    let Decision::Route { route, .. } = lookup(&Tables::of(host, netns), &detour.query()).decision
+    else {
         return None;
     };
     let way = Way {
@@ -320,11 +315,7 @@ fn keeping(v6: bool, selector: [&str; 2]) -> Act {
 /// again, and with it went its routes.
 fn by_own_rule(view: &View<'_>, detour: &Detour<'_>) -> Option<Remedy> {
     let (host, netns) = (view.host, detour.netns());
-    let query = match detour.inside {
-        Some(inside) => Query::input(detour.routed, inside.ifindex, 0),
-        None => Query::output(detour.routed, 0),
-    };
-    let trail = lookup(&Tables::of(host, netns), &query).trail;
+    let trail = lookup(&Tables::of(host, netns), &detour.query()).trail;
     let empty = |step: &&Step<'_>| step.rule.src.is_some() && step.passed == Passed::NoRoute;
     let rule = trail.iter().find(empty)?.rule;
     let way = Through {
